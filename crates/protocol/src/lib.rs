@@ -1,0 +1,45 @@
+//! The words that guest and host say to each other: names, digests, sizes, the request, the inventory,
+//! steps, messages and the report. Types only: nothing here reads, writes, decides or prints.
+
+mod assurance;
+mod digest;
+mod hex;
+mod identity;
+mod inventory;
+mod message;
+mod name;
+mod report;
+mod request;
+mod size;
+mod step;
+pub mod volume;
+
+pub use assurance::Assurance;
+pub use digest::{Algorithm, Digest};
+pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
+pub use inventory::{Disk, Inventory, Probe, Signature};
+pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME};
+pub use name::{DeviceSelector, DiskName, MachineName, WordError};
+pub use report::{
+    AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, Extent, IdentityItem, IgnoredVolume,
+    MAX_CHANGED_EXTENTS, Report, ReportResult, Role, Timing,
+};
+pub use request::{Action, ImageRequest, Nonce, Request};
+pub use size::ByteSize;
+pub use step::{Outcome, Step, StepId, StepRecord, WipeMethod};
+
+/// Version of every document that crosses from host to guest or back. A reader refuses any other.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Reads only the `version` field, so that a document of another version is refused by its number and not by
+/// whichever field happens to differ.
+///
+/// # Errors
+/// The JSON parser's error when `bytes` is no JSON object with an unsigned `version`.
+pub fn version_of(bytes: &[u8]) -> Result<u32, serde_json::Error> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    serde_json::from_slice::<Versioned>(bytes).map(|document| document.version)
+}

@@ -1,0 +1,177 @@
+//! Names that people choose, each with its grammar, so that no other text can reach a path, a command line or a
+//! terminal. Owns the grammars; must not look anything up.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A text that is not what its place in the vocabulary allows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid {what} {found:?}: expected {allowed}")]
+pub struct WordError {
+    /// What the text should have been.
+    pub what: &'static str,
+    /// The text itself, shortened.
+    pub found: String,
+    /// What is allowed there.
+    pub allowed: &'static str,
+}
+
+impl WordError {
+    /// An error about `found`, shortened to 80 characters.
+    #[must_use]
+    pub fn new(what: &'static str, found: &str, allowed: &'static str) -> Self {
+        Self { what, found: found.chars().take(80).collect(), allowed }
+    }
+}
+
+fn is_label(text: &str, longest: usize) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty()
+        && text.len() <= longest
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $allowed:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = WordError;
+
+            fn from_str(text: &str) -> Result<Self, WordError> {
+                if is_label(text, $longest) {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(WordError::new($what, text, $allowed))
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = WordError;
+
+            fn try_from(text: String) -> Result<Self, WordError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&self.0)
+            }
+        }
+    };
+}
+
+label! {
+    /// Name and host name of a machine: one RFC 1123 label, lower case.
+    MachineName, "machine name", 63, "1 to 63 of a-z, 0-9 and -, not first or last a -"
+}
+
+label! {
+    /// Name of a disk in the configuration. At most 20 bytes, since it is the default serial of a virtio disk
+    /// (VIRTIO 1.2, 5.2.6: a device id string of 20 bytes).
+    DiskName, "disk name", 20, "1 to 20 of a-z, 0-9 and -, not first or last a -"
+}
+
+/// How a configuration points to a device of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DeviceSelector {
+    /// `/dev/NAME`: the kernel's name, which depends on the order of discovery.
+    Path(String),
+    /// `serial:TEXT`: what the device says of itself; production uses this.
+    Serial(String),
+    /// `wwn:TEXT`: the world wide name.
+    Wwn(String),
+}
+
+impl FromStr for DeviceSelector {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        let allowed = "/dev/NAME, serial:TEXT or wwn:TEXT, printable ASCII without spaces or commas";
+        let invalid = || WordError::new("device", text, allowed);
+        let printable =
+            |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        if let Some(name) = text.strip_prefix("/dev/") {
+            let plain = printable(name) && !name.contains('/') && !name.starts_with('.');
+            return if plain { Ok(Self::Path(name.to_owned())) } else { Err(invalid()) };
+        }
+        match text.split_once(':') {
+            Some(("serial", serial)) if printable(serial) => Ok(Self::Serial(serial.to_owned())),
+            Some(("wwn", wwn)) if printable(wwn) => Ok(Self::Wwn(wwn.to_owned())),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+impl TryFrom<String> for DeviceSelector {
+    type Error = WordError;
+
+    fn try_from(text: String) -> Result<Self, WordError> {
+        text.parse()
+    }
+}
+
+impl From<DeviceSelector> for String {
+    fn from(selector: DeviceSelector) -> Self {
+        selector.to_string()
+    }
+}
+
+impl fmt::Display for DeviceSelector {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(name) => write!(formatter, "/dev/{name}"),
+            Self::Serial(serial) => write!(formatter, "serial:{serial}"),
+            Self::Wwn(wwn) => write!(formatter, "wwn:{wwn}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_refuse_what_could_reach_a_path_a_line_or_a_terminal() {
+        for text in ["", "-a", "a-", "A", "a.b", "a/b", "..", "a\nb", "a\u{1b}[31m", &"a".repeat(64)] {
+            assert!(text.parse::<MachineName>().is_err(), "{text:?}");
+        }
+        assert_eq!("demo-1".parse::<MachineName>().unwrap().as_str(), "demo-1");
+        assert!("a".repeat(21).parse::<DiskName>().is_err());
+    }
+
+    #[test]
+    fn device_selectors_round_trip() {
+        for text in ["/dev/vda", "serial:system", "wwn:0x5000c500a0b1c2d3"] {
+            assert_eq!(text.parse::<DeviceSelector>().unwrap().to_string(), text);
+        }
+        for text in
+            ["vda", "/dev/", "/dev/../etc", "/dev/disk/by-label/x", "serial:", "serial:a,b", "uuid:1", "serial:a b"]
+        {
+            assert!(text.parse::<DeviceSelector>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! What the agent says it did and found: the evidence that the host verifies. Must not hold a verdict of its own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Action, Digest, Disk, Nonce, StepId, StepRecord};
+
+/// Most changed extents that a report lists; a job can dirty every second block, so the full list has no bound.
+pub const MAX_CHANGED_EXTENTS: usize = 4096;
+
+/// The report of one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// [`crate::FORMAT_VERSION`].
+    pub version: u32,
+    /// Id of the request; `None` when the agent failed before it could read one.
+    pub request_id: Option<String>,
+    /// Nonce of the attempt; `None` likewise.
+    pub nonce: Option<Nonce>,
+    /// UUID of the machine that was asked; `None` likewise.
+    pub machine_uuid: Option<String>,
+    /// What was asked; `None` likewise.
+    pub action: Option<Action>,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// How it ended.
+    pub result: ReportResult,
+    /// The program that reports.
+    pub agent: AgentEvidence,
+    /// The configuration that was applied.
+    pub config: Option<ConfigEvidence>,
+    /// Every step that was started, in order.
+    pub steps: Vec<StepRecord>,
+    /// Every disk that was found.
+    pub devices: Vec<DeviceRecord>,
+    /// For each disk that was compared or wiped: what a reading of all its bytes gave.
+    pub disks: Vec<DiskEvidence>,
+    /// For each disk: what had differed from the image.
+    pub changed: Vec<ChangedExtents>,
+    /// Volumes with the right label that did not count.
+    pub ignored_volumes: Vec<IgnoredVolume>,
+    /// What the machine was given of its identity.
+    pub identity: Vec<IdentityItem>,
+    /// What this report says nothing about.
+    pub not_covered: Vec<String>,
+    /// Where the time went.
+    pub timings: Vec<Timing>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ReportResult {
+    /// Every step ended well; the machine waits for the host's word.
+    Done,
+    /// A step or a check failed; the machine does not come up.
+    Failed {
+        /// The step, when one had begun.
+        step: Option<StepId>,
+        /// Operation and object, then each cause, outermost first.
+        causes: Vec<String>,
+    },
+}
+
+/// What the agent knows of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AgentEvidence {
+    /// Version of the agent.
+    pub version: String,
+    /// SHA-256 of the agent's own file.
+    pub digest: Digest,
+    /// `uname -r`.
+    pub kernel_release: String,
+    /// SHA-256 of the kernel command line, without its final newline.
+    pub command_line_digest: Digest,
+}
+
+/// The configuration as the agent saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfigEvidence {
+    /// SHA-256 of the volume.
+    pub volume: Digest,
+    /// SHA-256 of the document `user-data`.
+    pub document: Digest,
+    /// Key path to origin, as the host recorded it.
+    pub origins: BTreeMap<String, String>,
+}
+
+/// A disk that was found and what it was taken for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeviceRecord {
+    /// The disk.
+    pub disk: Disk,
+    /// Its role.
+    pub role: Role,
+    /// Method that was applied to it.
+    pub method: String,
+}
+
+/// What a disk is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Role {
+    /// The volume of the host.
+    Volume,
+    /// Holds the packed image.
+    ImageSource,
+    /// A disk of the configuration, by its name there.
+    Declared {
+        /// Name in the configuration.
+        name: String,
+    },
+    /// Nobody named it.
+    Undeclared,
+}
+
+/// What a reading of a whole disk gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DiskEvidence {
+    /// Kernel name of the disk.
+    pub device: String,
+    /// Bytes of the disk, all of which were read.
+    pub disk_size: u64,
+    /// BLAKE3 root of the image's range as read; `None` for a disk without image.
+    pub image_root: Option<Digest>,
+    /// Bytes of the image's range.
+    pub image_size: u64,
+    /// Bytes that were read as zero beyond the image.
+    pub zero_bytes: u64,
+}
+
+/// What had differed from the image before it was rewritten: evidence of tampering or of plain use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ChangedExtents {
+    /// Kernel name of the disk.
+    pub device: String,
+    /// How many extents.
+    pub count: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// BLAKE3 over all extents, each as two little-endian u64: offset, length.
+    pub digest: Digest,
+    /// The first of them, at most [`MAX_CHANGED_EXTENTS`].
+    pub extents: Vec<Extent>,
+}
+
+/// A range of bytes on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Extent {
+    /// First byte.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// A device that carries the volume's label and was not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoredVolume {
+    /// Kernel name of the device.
+    pub device: String,
+    /// Why it did not count.
+    pub reason: String,
+}
+
+/// One item of identity as it was given to the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct IdentityItem {
+    /// Name, such as `hostname` or `ssh-host-key-ed25519`.
+    pub name: String,
+    /// `keep` or `rotate`.
+    pub policy: String,
+    /// The public value: text, or an OpenSSH public key.
+    pub public: String,
+}
+
+/// How long a phase took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Name of the phase.
+    pub phase: String,
+    /// Milliseconds.
+    pub milliseconds: u64,
+}

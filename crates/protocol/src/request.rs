@@ -1,0 +1,100 @@
+//! What the host asks of the agent, one request at a time. Must not decide how it is done.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceSelector, Digest, WordError, hex};
+
+/// Contents of `cloud-machine/request.json` on the volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Request {
+    /// [`crate::FORMAT_VERSION`].
+    pub version: u32,
+    /// ULID of the request; several attempts may serve one request.
+    pub id: String,
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    /// Made for this attempt, after the previous process of the machine had ended.
+    pub nonce: Nonce,
+    /// UUID of the machine that is meant.
+    pub machine_uuid: String,
+    /// What to do.
+    pub action: Action,
+    /// The image that the system disk holds, or shall hold.
+    pub image: ImageRequest,
+    /// Seconds that the agent may take until its report.
+    pub deadline_seconds: u64,
+}
+
+/// What the agent is asked to do before it starts the machine's own system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Make every disk what the configuration says for a reimage.
+    Reimage,
+    /// Start what is on the system disk, and apply only what the configuration says for every boot.
+    Boot,
+}
+
+/// The image of the system disk. Its manifest is on the same volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ImageRequest {
+    /// Name of the image, for people.
+    pub name: String,
+    /// BLAKE3 digest of the raw image.
+    pub digest: Digest,
+    /// Bytes of the raw image.
+    pub size: u64,
+    /// Device that holds the packed image.
+    pub source: DeviceSelector,
+}
+
+/// 32 random bytes that bind a report to one attempt; in text 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Nonce([u8; 32]);
+
+impl Nonce {
+    /// From bytes of a secure random source.
+    #[must_use]
+    pub const fn from_random(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&hex::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+impl FromStr for Nonce {
+    type Err = WordError;
+
+    fn from_str(text: &str) -> Result<Self, WordError> {
+        hex::decode(text).map(Self).ok_or_else(|| WordError::new("nonce", text, "64 hexadecimal digits"))
+    }
+}
+
+impl TryFrom<String> for Nonce {
+    type Error = WordError;
+
+    fn try_from(text: String) -> Result<Self, WordError> {
+        text.parse()
+    }
+}
+
+impl From<Nonce> for String {
+    fn from(nonce: Nonce) -> Self {
+        nonce.to_string()
+    }
+}

@@ -1,0 +1,111 @@
+//! Steps of a plan and how each ended. A step leaves no choice to whoever executes it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Digest;
+
+/// Stable name of a step, such as `reimage-system` or `wipe-scratch`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub String);
+
+impl fmt::Display for StepId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum Step {
+    /// Compare a whole disk with an image, rewrite what differs, make the rest zero, boot head last, read back.
+    Reimage {
+        /// Kernel name of the disk.
+        device: String,
+        /// Bytes of the disk; all of them belong to the image or become zero.
+        disk_size: u64,
+        /// Kernel name of the device with the packed image.
+        source: String,
+        /// BLAKE3 digest of the raw image.
+        image: Digest,
+        /// Bytes of the raw image.
+        image_size: u64,
+    },
+    /// Make a whole disk unreadable as what it was.
+    Wipe {
+        /// Kernel name of the disk.
+        device: String,
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// How.
+        method: WipeMethod,
+    },
+    /// Mount the root filesystem of the system disk.
+    MountRoot {
+        /// Kernel name of the disk.
+        device: String,
+        /// Number of the partition in the table.
+        partition: u32,
+        /// First byte of the partition on the disk.
+        offset: u64,
+        /// Bytes of the partition.
+        length: u64,
+        /// Filesystem type; never guessed.
+        filesystem: String,
+    },
+    /// Write the identity into the mounted root.
+    WriteIdentity {
+        /// Host name that is written.
+        hostname: String,
+    },
+}
+
+/// How a disk is wiped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WipeMethod {
+    /// Zeros over the whole range, by the device's own command or written, and read back.
+    Zero,
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Something was written.
+    Changed,
+    /// It was already so.
+    Unchanged,
+    /// It did not work.
+    Failed {
+        /// Operation and object, then each cause.
+        reason: String,
+    },
+}
+
+/// A step, how it ended and what it cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StepRecord {
+    /// Which step.
+    pub id: StepId,
+    /// The step itself.
+    pub step: Step,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Bytes read from the target and compared.
+    pub compared_bytes: u64,
+    /// Bytes written with data.
+    pub written_bytes: u64,
+    /// Bytes made zero.
+    pub zeroed_bytes: u64,
+    /// Bytes read back after they were written or made zero.
+    pub read_back_bytes: u64,
+    /// How long it took.
+    pub milliseconds: u64,
+}
