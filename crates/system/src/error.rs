@@ -1,0 +1,100 @@
+//! What can go wrong at the door to Linux. Every I/O error has a verb and an object.
+
+use std::io;
+
+/// An effect on the machine that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// A system call failed.
+    #[error("cannot {verb} {object}")]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the kernel had other content than documented.
+    #[error("{object} holds {found:?}, expected {expected}")]
+    Unexpected {
+        /// Which file or device.
+        object: String,
+        /// What it held, shortened.
+        found: String,
+        /// What it should have held.
+        expected: &'static str,
+    },
+    /// A device is larger than what may be read into memory.
+    #[error("/dev/{device} has {size} bytes, more than the {limit} of a volume")]
+    TooLarge {
+        /// Kernel name.
+        device: String,
+        /// Its bytes.
+        size: u64,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The volume holds no filesystem that can be read.
+    #[error("cannot read the filesystem of the volume")]
+    VolumeUnreadable(#[source] io::Error),
+    /// A file is not on the volume.
+    #[error("the volume has no file {path}")]
+    VolumeFileAbsent {
+        /// Path on the volume.
+        path: String,
+    },
+    /// A file on the volume exceeds its limit.
+    #[error("file {path} on the volume has more than {limit} bytes")]
+    VolumeFileTooLarge {
+        /// Path on the volume.
+        path: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A file on the volume is there and cannot be read.
+    #[error("cannot read {path} on the volume")]
+    VolumeFile {
+        /// Path on the volume.
+        path: String,
+        /// What the reader said.
+        #[source]
+        source: io::Error,
+    },
+    /// The partition table on the disk is not the one that was expected.
+    #[error("the partition table of /dev/{device} is not the image's: {difference}")]
+    PartitionTable {
+        /// Kernel name of the disk.
+        device: String,
+        /// What differs.
+        difference: String,
+    },
+    /// The partition table could not be read at all.
+    #[error("cannot read the partition table of /dev/{device}")]
+    PartitionTableUnreadable {
+        /// Kernel name of the disk.
+        device: String,
+        /// What the reader said.
+        #[source]
+        source: gpt::GptError,
+    },
+    /// The host's port did not appear.
+    #[error("no virtio-serial port is named {name}")]
+    PortAbsent {
+        /// Name of the port.
+        name: String,
+    },
+}
+
+impl SystemError {
+    /// For `map_err`: names the verb and the object of a failed call.
+    pub fn io<S: Into<io::Error>>(verb: &'static str, object: impl Into<String>) -> impl FnOnce(S) -> Self {
+        let object = object.into();
+        move |source| Self::Io { verb, object, source: source.into() }
+    }
+
+    pub(crate) fn unexpected(object: impl Into<String>, found: &str, expected: &'static str) -> Self {
+        Self::Unexpected { object: object.into(), found: found.chars().take(80).collect(), expected }
+    }
+}

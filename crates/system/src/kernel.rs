@@ -1,0 +1,69 @@
+//! The running kernel: its command line, release, boot id, log and modules. Must not choose which modules.
+
+use std::{
+    ffi::CString,
+    fs::{self, File, OpenOptions},
+    io::Write,
+};
+
+use nix::{
+    errno::Errno,
+    kmod::{ModuleInitFlags, finit_module},
+    sys::utsname::uname,
+};
+
+use crate::SystemError;
+
+fn read(path: &str) -> Result<String, SystemError> {
+    fs::read_to_string(path).map(|text| text.trim_end().to_owned()).map_err(SystemError::io("read", path))
+}
+
+/// The kernel command line without its final newline.
+///
+/// # Errors
+/// [`SystemError::Io`] when /proc is not there.
+pub fn command_line() -> Result<String, SystemError> {
+    read("/proc/cmdline")
+}
+
+/// The identifier of this boot (proc_sys_kernel(5)).
+///
+/// # Errors
+/// [`SystemError::Io`] when /proc is not there.
+pub fn boot_id() -> Result<String, SystemError> {
+    read("/proc/sys/kernel/random/boot_id")
+}
+
+/// `uname -r`.
+#[must_use]
+pub fn release() -> String {
+    uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Loads the modules that `<folder>/order` lists, in that order (finit_module(2)). One that is there already is no
+/// error.
+///
+/// # Errors
+/// [`SystemError::Io`] naming the module that cannot be read or loaded.
+pub fn load_modules(folder: &str) -> Result<(), SystemError> {
+    let order = read(&format!("{folder}/order"))?;
+    for name in order.lines().filter(|line| !line.is_empty()) {
+        let path = format!("{folder}/{name}");
+        let file = File::open(&path).map_err(SystemError::io("open", &path))?;
+        match finit_module(&file, &CString::default(), ModuleInitFlags::empty()) {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(error) => return Err(SystemError::io("load kernel module", &path)(error)),
+        }
+    }
+    Ok(())
+}
+
+/// One line in the kernel log, which is also the console. A failure is not reported: this is the last channel.
+pub fn log(text: &str) {
+    let line = format!("<5>cloud-machine-agent: {}\n", text.escape_debug());
+    let written = OpenOptions::new().write(true).open("/dev/kmsg").and_then(|mut log| log.write_all(line.as_bytes()));
+    if written.is_err() {
+        // Before /dev is mounted only the console that the kernel opened for PID 1 is left.
+        std::io::stderr().write_all(line.as_bytes()).unwrap_or_default();
+    }
+}

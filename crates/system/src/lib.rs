@@ -1,0 +1,23 @@
+//! The one door to Linux in the guest: block devices, probing, mounts, kernel modules, the agent's port, power.
+//! Every function does one thing when told to; none decides what should be done.
+
+mod block;
+mod disks;
+mod error;
+mod ioctl;
+pub mod kernel;
+pub mod mounts;
+mod partition;
+pub mod port;
+pub mod power;
+pub mod probe;
+pub mod root;
+mod uevent;
+mod volume;
+
+pub use block::{BlockReader, BlockWriter};
+pub use disks::inventory;
+pub use error::SystemError;
+pub use partition::{PartitionNode, partition_node, reread_partitions};
+pub use uevent::UeventSocket;
+pub use volume::{VolumeFiles, read_device, sha256};

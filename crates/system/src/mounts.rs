@@ -1,0 +1,70 @@
+//! Mounts of the initramfs and of the new root. The filesystem type is always given: letting the kernel try every
+//! type on an untrusted device is an attack surface.
+
+use std::{fs, path::Path};
+
+use sys_mount::{Mount, MountFlags};
+
+use crate::SystemError;
+
+/// Where the new root is mounted.
+pub const NEW_ROOT: &str = "/newroot";
+
+/// Kernel filesystems of the initramfs, in order: target, type, flags, options.
+const KERNEL_FILESYSTEMS: [(&str, &str, MountFlags, &str); 4] = [
+    ("/proc", "proc", MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC), ""),
+    ("/sys", "sysfs", MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC), ""),
+    ("/dev", "devtmpfs", MountFlags::NOSUID, "mode=0755"),
+    ("/run", "tmpfs", MountFlags::NOSUID.union(MountFlags::NODEV), "mode=0755"),
+];
+
+/// Mounts /proc, /sys, /dev and /run.
+///
+/// # Errors
+/// [`SystemError::Io`] naming the first that cannot be mounted.
+pub fn mount_kernel_filesystems() -> Result<(), SystemError> {
+    for (target, kind, flags, options) in KERNEL_FILESYSTEMS {
+        Mount::builder()
+            .fstype(kind)
+            .flags(flags)
+            .data(options)
+            .mount(kind, target)
+            .map_err(SystemError::io("mount", target))?;
+    }
+    Ok(())
+}
+
+/// Mounts `/dev/<partition>` as the new root, writable.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel refuses.
+pub fn mount_root(partition: &str, filesystem: &str) -> Result<(), SystemError> {
+    let device = format!("/dev/{partition}");
+    fs::create_dir_all(NEW_ROOT).map_err(SystemError::io("create", NEW_ROOT))?;
+    Mount::builder()
+        .fstype(filesystem)
+        .flags(MountFlags::empty())
+        // A job can leave errors=panic in the superblock; a damaged block must not take the agent's kernel down.
+        .data("errors=remount-ro")
+        .mount(&device, NEW_ROOT)
+        .map_err(SystemError::io("mount", &device))?;
+    Ok(())
+}
+
+/// Moves a mount of the initramfs below the new root.
+///
+/// # Errors
+/// [`SystemError::Io`] when the target is absent or the kernel refuses.
+pub fn move_into_root(target: &str) -> Result<(), SystemError> {
+    let inside = format!("{NEW_ROOT}{target}");
+    if !Path::new(&inside).is_dir() {
+        fs::create_dir(&inside).map_err(SystemError::io("create", &inside))?;
+    }
+    // The filesystem type is ignored for a move (mount(2)).
+    Mount::builder()
+        .fstype("none")
+        .flags(MountFlags::MOVE)
+        .mount(target, &inside)
+        .map_err(SystemError::io("move mount", target))?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! The partitions of a disk as the kernel sees them, held against the table that is really on it. Must not be asked
+//! about a disk whose content is not trusted: the parser stops on hostile tables.
+
+use std::{fs::File, path::Path};
+
+use gpt::{GptConfig, disk::LogicalBlockSize};
+
+use crate::{SystemError, ioctl};
+
+/// Sector size of the images and of every device that the agent reimages.
+const SECTOR: u64 = 512;
+
+/// A partition's device node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionNode {
+    /// Kernel name, such as `vda2`.
+    pub name: String,
+    /// First byte on the disk.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+/// Makes the kernel read the table of a verified disk again and checks it against the GPT on the disk.
+///
+/// # Errors
+/// [`SystemError::PartitionTableUnreadable`] when the table is no GPT, [`SystemError::Io`] when the kernel refuses.
+pub fn reread_partitions(device: &str) -> Result<(), SystemError> {
+    let path = format!("/dev/{device}");
+    let file = File::open(&path).map_err(SystemError::io("open", &path))?;
+    ioctl::reread_partition_table(&file).map_err(SystemError::io("read again the partition table of", &path))?;
+    let unreadable = |source| SystemError::PartitionTableUnreadable { device: device.to_owned(), source };
+    let disk = GptConfig::new()
+        .writable(false)
+        .logical_block_size(LogicalBlockSize::Lb512)
+        .open_from_device(file)
+        .map_err(unreadable)?;
+    for (number, partition) in disk.partitions() {
+        let sectors = partition.last_lba.saturating_sub(partition.first_lba).saturating_add(1);
+        let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
+        partition_node(device, *number, bytes(partition.first_lba), bytes(sectors))?;
+    }
+    Ok(())
+}
+
+/// Finds the node of partition `number` and checks that the kernel's start and length are the expected bytes.
+///
+/// # Errors
+/// [`SystemError::PartitionTable`] when it is absent or lies elsewhere.
+pub fn partition_node(device: &str, number: u32, offset: u64, length: u64) -> Result<PartitionNode, SystemError> {
+    // A disk whose name ends in a digit puts a p before the partition number (block/partitions/core.c).
+    let separator = if device.ends_with(|character: char| character.is_ascii_digit()) { "p" } else { "" };
+    let name = format!("{device}{separator}{number}");
+    let folder = Path::new("/sys/class/block").join(&name);
+    let differs = |difference: String| SystemError::PartitionTable { device: device.to_owned(), difference };
+    if !folder.exists() {
+        return Err(differs(format!("partition {number} is absent")));
+    }
+    let sectors = |attribute: &str| -> Result<u64, SystemError> {
+        let path = folder.join(attribute);
+        let object = path.display().to_string();
+        let text = std::fs::read_to_string(&path).map_err(SystemError::io("read", &object))?;
+        let sectors: u64 =
+            text.trim().parse().map_err(|_| SystemError::unexpected(&object, &text, "a number of sectors"))?;
+        Ok(sectors.saturating_mul(512))
+    };
+    let (found_offset, found_length) = (sectors("start")?, sectors("size")?);
+    if (found_offset, found_length) != (offset, length) {
+        return Err(differs(format!(
+            "partition {number} has {found_length} bytes at {found_offset}, expected {length} bytes at {offset}"
+        )));
+    }
+    Ok(PartitionNode { name, offset, length })
+}

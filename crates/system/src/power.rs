@@ -1,0 +1,11 @@
+//! Ending the machine. Must not be called before everything that matters is flushed.
+
+use nix::sys::reboot::{RebootMode, reboot};
+
+/// Powers the machine off; returns only when the kernel refuses (reboot(2)).
+pub fn power_off() {
+    match reboot(RebootMode::RB_POWER_OFF) {
+        Ok(never) => match never {},
+        Err(error) => crate::kernel::log(&format!("cannot power off: {error}")),
+    }
+}

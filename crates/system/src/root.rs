@@ -1,0 +1,180 @@
+//! Files of the new root and the step into it. Writes exactly what it is given and reads it back.
+
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    fs::{self, File, OpenOptions, Permissions},
+    io::Write,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::{Component, Path, PathBuf},
+};
+
+use nix::unistd::{chdir, chroot, execv};
+
+use crate::{SystemError, mounts};
+
+/// Programs that may be the new system's first process, tried in order (kernel's init/main.c has the same list).
+const INIT: [&str; 2] = ["/sbin/init", "/bin/init"];
+
+/// A file for the new root.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RootFile {
+    /// Absolute path in the new root.
+    pub path: String,
+    /// Content.
+    pub content: Vec<u8>,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// Writes `file` below the new root, replaces what is there, flushes it and reads it back. Parent folders are made
+/// with mode 0755, or 0700 where the file itself is for its owner only. Symbolic links on the way are refused.
+///
+/// # Errors
+/// [`SystemError::Io`], or [`SystemError::Unexpected`] when the file reads back as something else.
+pub fn write(file: &RootFile) -> Result<(), SystemError> {
+    write_below(Path::new(mounts::NEW_ROOT), file)
+}
+
+fn write_below(root: &Path, file: &RootFile) -> Result<(), SystemError> {
+    let path = resolve(root, file)?;
+    let object = path.display().to_string();
+    match fs::remove_file(&path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(SystemError::io("replace", &object)(error)),
+    }
+    let mut output = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(file.mode)
+        .open(&path)
+        .map_err(SystemError::io("create", &object))?;
+    output
+        .set_permissions(Permissions::from_mode(file.mode))
+        .and_then(|()| output.write_all(&file.content))
+        .and_then(|()| output.sync_all())
+        .map_err(SystemError::io("write", &object))?;
+    let read = fs::read(&path).map_err(SystemError::io("read back", &object))?;
+    if read == file.content { Ok(()) } else { Err(SystemError::unexpected(object, "other bytes", "what was written")) }
+}
+
+/// The path below `root`, its parents made, none of them a link.
+fn resolve(root: &Path, file: &RootFile) -> Result<PathBuf, SystemError> {
+    let folder_mode = if file.mode & 0o077 == 0 { 0o700 } else { 0o755 };
+    let relative = Path::new(&file.path);
+    let mut path = root.to_owned();
+    let parts: Vec<_> = relative.components().collect();
+    for (index, part) in parts.iter().enumerate() {
+        match part {
+            Component::RootDir => continue,
+            Component::Normal(name) => path.push(name),
+            _ => return Err(SystemError::unexpected("path of a root file", &file.path, "a plain absolute path")),
+        }
+        if index + 1 == parts.len() {
+            break;
+        }
+        let object = path.display().to_string();
+        match fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(SystemError::unexpected(object, "no folder", "a folder")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                fs::create_dir(&path)
+                    .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(folder_mode)))
+                    .map_err(SystemError::io("create", object))?;
+            }
+            Err(error) => return Err(SystemError::io("examine", object)(error)),
+        }
+    }
+    Ok(path)
+}
+
+/// Whether `path` is there in the new root, without following a link at its end.
+///
+/// # Errors
+/// [`SystemError::Io`] when that cannot be told.
+pub fn exists(path: &str) -> Result<bool, SystemError> {
+    let inside = format!("{}{path}", mounts::NEW_ROOT);
+    match fs::symlink_metadata(&inside) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(SystemError::io("examine", inside)(error)),
+    }
+}
+
+/// Flushes the filesystem of the new root.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel cannot write it all.
+pub fn flush() -> Result<(), SystemError> {
+    let root = File::open(mounts::NEW_ROOT).map_err(SystemError::io("open", mounts::NEW_ROOT))?;
+    nix::unistd::syncfs(&root).map_err(SystemError::io("flush", mounts::NEW_ROOT))
+}
+
+/// Makes the new root the root and becomes its first process. For PID 1 only; on success it never returns.
+///
+/// # Errors
+/// [`SystemError::Io`] naming what failed. The machine cannot go on after that.
+pub fn switch() -> Result<Infallible, SystemError> {
+    for target in ["/dev", "/proc", "/sys", "/run"] {
+        mounts::move_into_root(target)?;
+    }
+    // What is left behind stays in memory for good: give it back before the root hides it.
+    for path in ["/modules", "/init"] {
+        let removed = if Path::new(path).is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        removed.map_err(SystemError::io("remove", path))?;
+    }
+    chdir(mounts::NEW_ROOT).map_err(SystemError::io("enter", mounts::NEW_ROOT))?;
+    sys_mount::Mount::builder()
+        .fstype("none")
+        .flags(sys_mount::MountFlags::MOVE)
+        .mount(mounts::NEW_ROOT, "/")
+        .map_err(SystemError::io("move mount", mounts::NEW_ROOT))?;
+    chroot(".").map_err(SystemError::io("change root to", mounts::NEW_ROOT))?;
+    chdir("/").map_err(SystemError::io("enter", "/"))?;
+    let mut failure = SystemError::unexpected("the new root", "no init program", "/sbin/init");
+    for program in INIT {
+        let argument = CString::new(program).unwrap_or_default();
+        match execv(&argument, &[&argument]) {
+            Ok(never) => match never {},
+            Err(error) => failure = SystemError::io("execute", program)(error),
+        }
+    }
+    Err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str) -> RootFile {
+        RootFile { path: path.to_owned(), content: b"content\n".to_vec(), mode: 0o600 }
+    }
+
+    #[test]
+    fn a_file_replaces_what_was_there_with_its_mode() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("etc")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.path().join("etc/hostname")).unwrap();
+        write_below(root.path(), &file("/etc/hostname")).unwrap();
+        let written = root.path().join("etc/hostname");
+        assert!(fs::symlink_metadata(&written).unwrap().is_file());
+        assert_eq!(fs::read(&written).unwrap(), b"content\n");
+        assert_eq!(fs::metadata(&written).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn private_files_get_private_folders() {
+        let root = tempfile::tempdir().unwrap();
+        write_below(root.path(), &file("/root/.ssh/authorized_keys")).unwrap();
+        assert_eq!(fs::metadata(root.path().join("root/.ssh")).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_link_on_the_way_and_a_way_up_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/tmp", root.path().join("etc")).unwrap();
+        assert!(matches!(write_below(root.path(), &file("/etc/hostname")), Err(SystemError::Unexpected { .. })));
+        assert!(matches!(write_below(root.path(), &file("/../hostname")), Err(SystemError::Unexpected { .. })));
+    }
+}
