@@ -1,0 +1,124 @@
+//! The shape of the tree below `cloud-machine` against the grammar: unknown keys, parts that nothing supports yet,
+//! maps where a value belongs. Must not type a scalar.
+
+use cloud_machine_protocol::DiskName;
+
+use crate::{
+    emit,
+    error::ConfigError,
+    grammar::{BOOLEAN, Key, Shape, names, nearest},
+    source::shortened,
+    tree::{Entry, Node, Value, child_path},
+};
+
+/// What is right in `node`, for serde; what is wrong goes to `errors`. Empty values count as absent.
+pub(crate) fn shape(
+    node: &Node,
+    shape: &Shape,
+    path: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Option<serde_yaml::Value> {
+    if node.is_null() {
+        return None;
+    }
+    match (shape, &node.value) {
+        (Shape::Scalar(_), Value::Scalar(_)) | (Shape::List(_), Value::List(_)) => Some(node.to_value()),
+        (Shape::Map(keys), Value::Map(entries)) => Some(map(entries, keys, path, errors)),
+        (Shape::Disks(keys), Value::Map(entries)) => Some(disks(entries, keys, path, errors)),
+        (Shape::Scalar(allowed) | Shape::List(allowed), _) => {
+            errors.push(invalid(node, path, allowed));
+            None
+        }
+        (Shape::Map(keys), _) => {
+            errors.push(invalid(node, path, &format!("a map with the keys {}", names(keys))));
+            None
+        }
+        (Shape::Disks(_), _) => {
+            errors.push(invalid(node, path, "a map with a disk's name for each key"));
+            None
+        }
+        (Shape::NotYet, _) => {
+            errors.push(ConfigError::new(&node.source, node.mark, path, "is not supported yet"));
+            None
+        }
+    }
+}
+
+fn map(entries: &[Entry], keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) -> serde_yaml::Value {
+    let mut pairs = serde_yaml::Mapping::new();
+    for entry in entries {
+        let name = entry.key.text();
+        let below = child_path(path, &name);
+        let Some(key) = keys.iter().find(|key| key.name == name) else {
+            errors.push(unknown(entry, &below, keys));
+            continue;
+        };
+        let value = match key.shape {
+            Shape::NotYet if !entry.value.is_null() => {
+                errors.push(not_yet(entry, &below, &format!("`{name}`")));
+                None
+            }
+            _ => shape(&entry.value, &key.shape, &below, errors),
+        };
+        if let Some(value) = value {
+            pairs.insert(name.into(), value);
+        }
+    }
+    serde_yaml::Value::Mapping(pairs)
+}
+
+fn disks(entries: &[Entry], keys: &'static [Key], path: &str, errors: &mut Vec<ConfigError>) -> serde_yaml::Value {
+    let mut pairs = serde_yaml::Mapping::new();
+    for entry in entries {
+        let name = entry.key.text();
+        let below = child_path(path, &name);
+        if let Err(error) = name.parse::<DiskName>() {
+            let message = format!("invalid disk name `{}`", shortened(&name));
+            errors.push(ConfigError::new(&entry.value.source, entry.mark, &below, message).allowed(error.allowed));
+        } else if entry.value.is_null() {
+            let error =
+                ConfigError::new(&entry.value.source, entry.mark, &below, "a disk without a value states nothing");
+            errors.push(error.suggestion(Some(format!("write `{name}: {{}}` to declare it"))));
+        } else if let Some(value) = shape(&entry.value, &Shape::Map(keys), &below, errors) {
+            pairs.insert(name.into(), value);
+        }
+    }
+    serde_yaml::Value::Mapping(pairs)
+}
+
+fn unknown(entry: &Entry, path: &str, keys: &[Key]) -> ConfigError {
+    let name = entry.key.text();
+    let message = format!("unknown key `{}`", shortened(&name));
+    ConfigError::new(&entry.value.source, entry.mark, path, message)
+        .allowed(names(keys))
+        .suggestion(nearest(&name, keys).map(|near| format!("did you mean `{near}`?")))
+}
+
+/// `what` is part of the language, and nothing does it.
+pub(crate) fn not_yet(entry: &Entry, path: &str, what: &str) -> ConfigError {
+    ConfigError::new(&entry.value.source, entry.mark, path, format!("{what} is not supported yet"))
+}
+
+/// A value that is not one of those `allowed`.
+pub(crate) fn invalid(node: &Node, path: &str, allowed: &str) -> ConfigError {
+    let message = match &node.value {
+        Value::Scalar(_) => format!("invalid value `{}`, {}", shortened(&emit::flow(&node.value)), node.kind()),
+        _ => format!("found {}", node.kind()),
+    };
+    ConfigError::new(&node.source, node.mark, path, message).allowed(allowed).suggestion(advice(&node.value, allowed))
+}
+
+fn advice(value: &Value, allowed: &str) -> Option<String> {
+    let Value::Scalar(scalar) = value else {
+        return None;
+    };
+    let text = scalar.text();
+    if allowed.starts_with(BOOLEAN) {
+        return match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "y" | "true" | "1" => Some("write `true`".to_owned()),
+            "no" | "off" | "n" | "false" | "0" => Some("write `false`".to_owned()),
+            _ => None,
+        };
+    }
+    text.starts_with("label:").then(|| "a device by its label is not supported yet; name it by serial".to_owned())
+}

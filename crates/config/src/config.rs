@@ -1,0 +1,112 @@
+//! The checked configuration in types: what plan and drivers work with. Must not parse or default anything.
+
+use std::collections::BTreeMap;
+
+use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
+use serde::Deserialize;
+
+/// A configuration in which every value is allowed and supported.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Name of the driver.
+    pub driver: String,
+    /// Name, path or address of the packed image.
+    pub image: Option<String>,
+    /// Paths below `cloud-machine` that a driver must honour exactly or better.
+    pub require: Vec<String>,
+    /// What the machine is made of.
+    pub resources: Resources,
+    /// What a disk means that nobody declared.
+    pub disks_undeclared: Undeclared,
+    /// What is kept of the machine's identity.
+    pub identity: IdentityConfig,
+    /// Lines of root's `authorized_keys`, each without control characters.
+    pub ssh_authorized_keys: Vec<String>,
+    /// Every other top-level key, for cloud-init: values and order as they were.
+    pub cloud_init: serde_yaml::Mapping,
+}
+
+/// What a machine is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Memory in bytes. A number without a unit counted GiB and was rounded up to whole MiB.
+    pub ram: ByteSize,
+    /// Processors, 1 to 64.
+    pub cpus: u32,
+    /// Disks by name. Exactly one has `boot_partition`; no two have the same `devicepath`.
+    pub disks: BTreeMap<DiskName, DiskConfig>,
+    /// The network interface.
+    pub nic: Nic,
+}
+
+/// A disk that the configuration declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskConfig {
+    /// Which device it is; `serial:` and the disk's name unless the document says otherwise.
+    pub devicepath: DeviceSelector,
+    /// Bytes that a driver gives it.
+    pub allocation: Option<ByteSize>,
+    /// Whether it is the system disk, which holds the image.
+    pub boot_partition: bool,
+    /// What a reimage does with it; a reimage always rewrites the system disk.
+    pub on_reimage: OnReimage,
+    /// Whether every boot makes it zero; never set on the system disk.
+    pub wipe_on_boot: bool,
+    /// Whether it is never written; not supported yet, so never set.
+    pub readonly: bool,
+}
+
+/// What a reimage does with a disk other than the system disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnReimage {
+    /// Make it zero.
+    #[default]
+    Wipe,
+    /// Leave it as it is; nothing on it is verified.
+    Keep,
+}
+
+/// What a disk means that nobody declared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undeclared {
+    /// The machine does not come up.
+    #[default]
+    Refuse,
+    /// It is left alone, and the report lists it.
+    Ignore,
+}
+
+/// The network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nic {
+    /// Hardware address; `None` lets the host choose one.
+    pub mac: Option<MacAddress>,
+    /// What it is connected to.
+    pub network: Network,
+    /// How it gets its addresses.
+    pub address: Address,
+}
+
+/// What a network interface is connected to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Network {
+    /// The driver's own network, without privileges on the host.
+    #[default]
+    User,
+}
+
+/// How a network interface gets its addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Address {
+    /// From the network.
+    #[default]
+    Dhcp,
+}
+
+/// What is kept of a machine's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdentityConfig {
+    /// What happens to the SSH host keys at a reimage.
+    pub ssh_host_keys: SecretPolicy,
+}

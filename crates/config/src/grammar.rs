@@ -1,0 +1,121 @@
+//! Every key below `cloud-machine`, what it may hold and whether it is supported yet: the one list for errors,
+//! suggestions and `require`. Must not read a document.
+
+/// A key and what it holds.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) shape: Shape,
+}
+
+/// What a key holds.
+pub(crate) enum Shape {
+    /// A scalar, described for people.
+    Scalar(&'static str),
+    /// A list of texts, described for people.
+    List(&'static str),
+    /// A map with these keys.
+    Map(&'static [Key]),
+    /// A map with a disk's name for a key, and these keys below each.
+    Disks(&'static [Key]),
+    /// Part of the language, but nothing does it yet.
+    NotYet,
+}
+
+const fn key(name: &'static str, shape: Shape) -> Key {
+    Key { name, shape }
+}
+
+/// Allowed values of a boolean; errors about one begin their advice with it.
+pub(crate) const BOOLEAN: &str = "true or false";
+
+const TEXT: &str = "a text that is not empty, on one line";
+const LOWER: &str = "a text of a-z, 0-9 and -";
+
+/// Keys below `cloud-machine`.
+pub(crate) const MACHINE: &[Key] = &[
+    key("driver", Shape::Scalar(LOWER)),
+    key("image", Shape::Scalar(TEXT)),
+    key("require", Shape::List("a list of key paths, such as [resources.ram]")),
+    key("resources", Shape::Map(RESOURCES)),
+    key("disks-undeclared", Shape::Scalar("refuse or ignore")),
+    key("identity", Shape::Map(IDENTITY)),
+    key("cloud-init-url", Shape::NotYet),
+];
+
+const RESOURCES: &[Key] = &[
+    key("ram", Shape::Scalar("a number of GiB above 0, such as 4 or 1.5, or an integer with a unit, such as 512MiB")),
+    key("cpus", Shape::Scalar("a whole number from 1 to 64")),
+    key("disks", Shape::Disks(DISK)),
+    key("nic", Shape::Map(NIC)),
+    key("cloud-init-url", Shape::NotYet),
+];
+
+const DISK: &[Key] = &[
+    key("devicepath", Shape::Scalar("/dev/NAME, serial:TEXT or wwn:TEXT")),
+    key("allocation", Shape::Scalar("an integer above 0 with a unit, such as 20GB or 20GiB")),
+    key("filesystem", Shape::NotYet),
+    key("overwrite", Shape::Scalar(BOOLEAN)),
+    key("wipe-on-boot", Shape::Scalar("true or false, recreate, discard, zero or crypto")),
+    key("on-reimage", Shape::Scalar("wipe, keep or recreate")),
+    key("boot-partition", Shape::Scalar(BOOLEAN)),
+    key("readonly", Shape::Scalar(BOOLEAN)),
+    key("mountpoint", Shape::NotYet),
+];
+
+const NIC: &[Key] = &[
+    key("mac", Shape::Scalar("auto, or a unicast address such as 52:54:00:12:34:56")),
+    key("network", Shape::Scalar("user")),
+    key("address", Shape::Scalar("dhcp")),
+];
+
+const IDENTITY: &[Key] = &[key("ssh-host-keys", Shape::Scalar("rotate or keep"))];
+
+/// What `path`, keys below `cloud-machine`, may hold; `None` when there is no such key. Disk names are not looked at.
+pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Option<&'static Shape> {
+    let mut shape: &'static Shape = &Shape::Map(MACHINE);
+    let mut segments = path.into_iter();
+    while let Some(segment) = segments.next() {
+        let (keys, name) = match shape {
+            Shape::Map(keys) => (*keys, segment),
+            Shape::Disks(keys) => match segments.next() {
+                Some(name) => (*keys, name),
+                None => return Some(shape),
+            },
+            _ => return None,
+        };
+        shape = keys.iter().find(|key| key.name == name).map(|key| &key.shape)?;
+    }
+    Some(shape)
+}
+
+/// The known name that `found` was probably meant to be.
+pub(crate) fn nearest(found: &str, keys: &[Key]) -> Option<&'static str> {
+    let near = |key: &Key| (strsim::damerau_levenshtein(&found.replace('_', "-"), key.name), key.name);
+    let (distance, name) = keys.iter().map(near).min()?;
+    (distance <= (name.len() / 3).clamp(1, 3)).then_some(name)
+}
+
+/// All names, for people.
+pub(crate) fn names(keys: &[Key]) -> String {
+    keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_shapes() {
+        assert!(matches!(shape_of(["resources", "disks", "any", "readonly"]), Some(Shape::Scalar(BOOLEAN))));
+        assert!(matches!(shape_of(["resources", "disks", "any"]), Some(Shape::Disks(_))));
+        assert!(shape_of(["resources", "rum"]).is_none() && shape_of(["driver", "x"]).is_none());
+    }
+
+    #[test]
+    fn the_nearest_name_is_near() {
+        assert_eq!(nearest("rum", RESOURCES), Some("ram"));
+        assert_eq!(nearest("boot_partition", DISK), Some("boot-partition"));
+        assert_eq!(nearest("wipe-onboot", DISK), Some("wipe-on-boot"));
+        assert_eq!(nearest("colour", DISK), None);
+    }
+}

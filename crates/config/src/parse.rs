@@ -1,0 +1,273 @@
+//! Bytes to a document: one YAML parser, read as a stream of events under budgets, so that a hostile document is
+//! refused before it is built. Must not give a meaning to any key.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+
+use crate::{
+    error::{ConfigError, ConfigErrors},
+    hint,
+    scalar::Scalar,
+    source::{Form, LayerKind, Mark, Source, mark_of, shortened},
+    tree::{Entry, Node, Value, child_path, item_path},
+};
+
+/// Largest document, in bytes.
+pub const MAX_DOCUMENT: usize = 1 << 20;
+/// Deepest nesting of maps and lists.
+pub const MAX_DEPTH: usize = 16;
+/// Most keys, scalars, maps and lists of one document.
+pub const MAX_NODES: usize = 10_000;
+/// Longest scalar, in bytes.
+pub const MAX_SCALAR: usize = 256 << 10;
+/// Longest key, in bytes: escaped, it must stay below YAML's limit of 1024 characters for a key on one line.
+pub const MAX_KEY: usize = 240;
+
+/// A parsed document: a map, in which each key and value knows its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    pub(crate) layer: LayerKind,
+    pub(crate) root: Node,
+}
+
+impl Document {
+    /// The layer that it belongs to.
+    #[must_use]
+    pub const fn layer(&self) -> LayerKind {
+        self.layer
+    }
+}
+
+/// Parses the bytes of a document. `source` names it in origins and errors, such as a path.
+///
+/// A byte order mark, CR LF and comments such as a first line `#cloud-init` are accepted; a document without
+/// content is an empty map.
+///
+/// # Errors
+/// With line and column: more than one of the budgets ([`MAX_DOCUMENT`], [`MAX_DEPTH`], [`MAX_NODES`],
+/// [`MAX_SCALAR`], [`MAX_KEY`]) allows; text that is not UTF-8 or not printable; broken YAML; several documents;
+/// anchors, aliases, merge keys, tags, duplicate keys, keys that are no scalar; a document that is no map.
+pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, ConfigErrors> {
+    let readable = readable(layer, source, text)?;
+    let source = Source::new(layer, source, readable, Form::Text);
+    let root = parse_node(&source, readable)?;
+    let root = match root {
+        Some(node) if !node.is_null() => node,
+        _ => Node::new(&source, Mark::START, Value::Map(Vec::new())),
+    };
+    if !matches!(root.value, Value::Map(_)) {
+        let message = format!("the document is {}", root.kind());
+        return Err(ConfigError::new(&source, root.mark, "", message)
+            .allowed("a map, such as `cloud-machine: {…}`")
+            .into());
+    }
+    Ok(Document { layer, root })
+}
+
+/// The only value in `text`, whose places are those of `source`; `None` when there is none.
+pub(crate) fn parse_node(source: &Arc<Source>, text: &str) -> Result<Option<Node>, ConfigErrors> {
+    let mut builder = Builder { parser: Parser::new_from_str(text), source, nodes: 0 };
+    let mut root = None;
+    loop {
+        match builder.next()? {
+            (Event::StreamEnd, _) => return Ok(root),
+            (Event::DocumentStart(_), span) if root.is_some() => {
+                return Err(builder.error(span, "", "a second document begins here").allowed("one document").into());
+            }
+            (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
+            (event, span) => root = Some(builder.node(event, span, "", 0)?),
+        }
+    }
+}
+
+/// `text` as printable UTF-8 of an allowed size, without its byte order mark.
+fn readable<'text>(layer: LayerKind, name: &str, text: &'text [u8]) -> Result<&'text str, ConfigErrors> {
+    let at = |text: &str, offset: usize, message: String| {
+        let source = Source::new(layer, name, text, Form::Text);
+        ConfigError::new(&source, mark_of(text, offset), "", message)
+    };
+    if text.len() > MAX_DOCUMENT {
+        let message = format!("the document has {} bytes", text.len());
+        return Err(at("", 0, message).allowed(format!("at most {MAX_DOCUMENT} bytes")).into());
+    }
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => {
+            let lossy = String::from_utf8_lossy(text);
+            return Err(at(&lossy, error.valid_up_to(), "the document is not UTF-8 here".to_owned())
+                .allowed("UTF-8")
+                .into());
+        }
+    };
+    // YAML 1.2.2, 5.1: the printable subset. An ESC or NUL in a document serves nobody but an attacker.
+    let printable = |c: char| {
+        matches!(c, '\t' | '\n' | '\r' | '\u{85}') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
+    };
+    match text.char_indices().find(|(_, character)| !printable(*character)) {
+        None => Ok(text),
+        Some((offset, character)) => {
+            let message = format!("the document contains the character U+{:04X}", u32::from(character));
+            Err(at(text, offset, message)
+                .allowed("printable characters; write \"\\x1B\" and the like in double quotes")
+                .into())
+        }
+    }
+}
+
+struct Builder<'text> {
+    parser: Parser<'text, StrInput<'text>>,
+    source: &'text Arc<Source>,
+    nodes: usize,
+}
+
+impl<'text> Builder<'text> {
+    fn next(&mut self) -> Result<(Event<'text>, Span), ConfigErrors> {
+        match self.parser.next_event() {
+            Some(Ok(next)) => Ok(next),
+            Some(Err(error)) => Err(self.scan_error(&error)),
+            // The parser ends with StreamEnd; anything after it is an end as well.
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn scan_error(&self, error: &ScanError) -> ConfigErrors {
+        let mark = Mark { line: error.marker().line().max(1), column: error.marker().col() + 1, width: 1 };
+        if error.info().contains("unknown anchor") {
+            return ConfigError::new(self.source, mark, "", "aliases are not supported").into();
+        }
+        // The scanner's own bound, met when it looks ahead through brackets before the tree is built.
+        if error.info().contains("recursion limit") {
+            return self.too_deep(mark, "").into();
+        }
+        let (message, suggestion) = hint::explain(&self.source.text, mark, error.info());
+        ConfigError::new(self.source, mark, "", message).suggestion(suggestion).into()
+    }
+
+    fn error(&self, span: Span, path: &str, message: impl Into<String>) -> ConfigError {
+        ConfigError::new(self.source, mark(span), path, message)
+    }
+
+    fn node(&mut self, event: Event<'text>, span: Span, path: &str, depth: usize) -> Result<Node, ConfigErrors> {
+        self.nodes += 1;
+        if self.nodes > MAX_NODES {
+            let error = self.error(span, path, "the document has too many values");
+            return Err(error.allowed(format!("at most {MAX_NODES} keys, values, maps and lists")).into());
+        }
+        let value = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.plain_node(span, path, anchor, tag.as_deref())?;
+                Value::Scalar(self.scalar(&text, style, span, path)?)
+            }
+            Event::SequenceStart(anchor, tag) => {
+                self.plain_node(span, path, anchor, tag.as_deref())?;
+                self.deeper(span, path, depth)?;
+                self.list(path, depth + 1)?
+            }
+            Event::MappingStart(anchor, tag) => {
+                self.plain_node(span, path, anchor, tag.as_deref())?;
+                self.deeper(span, path, depth)?;
+                self.map(path, depth + 1)?
+            }
+            Event::Alias(_) => {
+                return Err(self.error(span, path, "aliases are not supported").into());
+            }
+            _ => return Err(self.error(span, path, "a value was expected here").into()),
+        };
+        Ok(Node::new(self.source, mark(span), value))
+    }
+
+    fn plain_node(&self, span: Span, path: &str, anchor: usize, tag: Option<&Tag>) -> Result<(), ConfigErrors> {
+        if let Some(tag) = tag {
+            let name = shortened(&format!("{}{}", tag.handle, tag.suffix));
+            return Err(self.error(span, path, format!("tags are not supported yet, found `{name}`")).into());
+        }
+        if anchor != 0 {
+            return Err(self.error(span, path, "anchors are not supported").into());
+        }
+        Ok(())
+    }
+
+    fn deeper(&self, span: Span, path: &str, depth: usize) -> Result<(), ConfigErrors> {
+        if depth < MAX_DEPTH {
+            return Ok(());
+        }
+        Err(self.too_deep(mark(span), path).into())
+    }
+
+    fn too_deep(&self, mark: Mark, path: &str) -> ConfigError {
+        let message = "maps and lists are nested too deep";
+        ConfigError::new(self.source, mark, path, message).allowed(format!("at most {MAX_DEPTH} levels"))
+    }
+
+    fn scalar(&self, text: &str, style: ScalarStyle, span: Span, path: &str) -> Result<Scalar, ConfigErrors> {
+        if text.len() > MAX_SCALAR {
+            let error = self.error(span, path, format!("the value has {} bytes", text.len()));
+            return Err(error.allowed(format!("at most {MAX_SCALAR} bytes")).into());
+        }
+        if text.contains('\0') {
+            return Err(self.error(span, path, "the value contains the character U+0000").into());
+        }
+        Ok(if style == ScalarStyle::Plain { Scalar::plain(text) } else { Scalar::Text(text.to_owned()) })
+    }
+
+    fn list(&mut self, path: &str, depth: usize) -> Result<Value, ConfigErrors> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Value::List(items)),
+                (event, span) => items.push(self.node(event, span, &item_path(path, items.len()), depth)?),
+            }
+        }
+    }
+
+    fn map(&mut self, path: &str, depth: usize) -> Result<Value, ConfigErrors> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut seen = BTreeSet::new();
+        loop {
+            let (event, span) = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
+                next => next,
+            };
+            let key = self.key(event, span, path, depth)?;
+            let below = child_path(path, &key.text());
+            if !seen.insert(key.text()) {
+                return Err(self.duplicate(span, &below, &key, &entries).into());
+            }
+            let (event, value_span) = self.next()?;
+            let value = self.node(event, value_span, &below, depth)?;
+            entries.push(Entry { key, mark: mark(span), value });
+        }
+    }
+
+    fn key(&mut self, event: Event<'text>, span: Span, path: &str, depth: usize) -> Result<Scalar, ConfigErrors> {
+        let merge = matches!(&event, Event::Scalar(text, ..) if text == "<<");
+        if merge {
+            return Err(self.error(span, path, "merge keys `<<` are not supported").into());
+        }
+        match self.node(event, span, path, depth)?.value {
+            Value::Scalar(Scalar::Null) => Err(self.error(span, path, "a key is empty").allowed("a text").into()),
+            Value::Scalar(key) if key.text().len() > MAX_KEY => {
+                let error = self.error(span, path, format!("a key has {} bytes", key.text().len()));
+                Err(error.allowed(format!("at most {MAX_KEY} bytes")).into())
+            }
+            Value::Scalar(key) => Ok(key),
+            Value::List(_) | Value::Map(_) => {
+                Err(self.error(span, path, "a key is a map or a list").allowed("a text").into())
+            }
+        }
+    }
+
+    fn duplicate(&self, span: Span, path: &str, key: &Scalar, entries: &[Entry]) -> ConfigError {
+        let first = entries.iter().find(|entry| entry.key.text() == key.text());
+        let line = first.map_or(0, |entry| entry.mark.line);
+        let message = format!("the key `{}` is there twice, first in line {line}", shortened(&key.text()));
+        self.error(span, path, message)
+    }
+}
+
+fn mark(span: Span) -> Mark {
+    let width = if span.start.line() == span.end.line() { span.end.col().saturating_sub(span.start.col()) } else { 1 };
+    Mark { line: span.start.line().max(1), column: span.start.col() + 1, width: width.max(1) }
+}

@@ -1,0 +1,202 @@
+//! The one table that gives a plain scalar its type, after the core schema of YAML 1.2. Must not know any key.
+
+use std::cmp::Ordering;
+
+/// A typed scalar.
+#[derive(Clone, Debug)]
+pub(crate) enum Scalar {
+    /// `null`, `~` or nothing at all.
+    Null,
+    /// `true` or `false`; `yes`, `no`, `on` and `off` are text.
+    Bool(bool),
+    /// Decimal or `0x`, from `i64::MIN` to `u64::MAX`; anything beyond is text.
+    Integer(i128),
+    /// A finite float, `.inf` or `.nan`; what overflows is text.
+    Float(f64),
+    /// Everything else, and whatever is quoted.
+    Text(String),
+}
+
+impl Scalar {
+    /// Types a plain scalar.
+    pub(crate) fn plain(raw: &str) -> Self {
+        match raw {
+            "" | "~" | "null" | "Null" | "NULL" => Self::Null,
+            "true" | "True" | "TRUE" => Self::Bool(true),
+            "false" | "False" | "FALSE" => Self::Bool(false),
+            ".nan" | ".NaN" | ".NAN" => Self::Float(f64::NAN),
+            ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Self::Float(f64::INFINITY),
+            "-.inf" | "-.Inf" | "-.INF" => Self::Float(f64::NEG_INFINITY),
+            _ => number(raw).unwrap_or_else(|| Self::Text(raw.to_owned())),
+        }
+    }
+
+    /// The scalar as a person would write it, without quotes.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Null => "null".to_owned(),
+            Self::Bool(value) => value.to_string(),
+            Self::Integer(value) => value.to_string(),
+            Self::Float(value) if value.is_nan() => ".nan".to_owned(),
+            Self::Float(value) if value.is_infinite() => if *value > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
+            Self::Float(value) => format!("{value:?}"),
+            Self::Text(text) => text.clone(),
+        }
+    }
+
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Null => 0,
+            Self::Bool(_) => 1,
+            Self::Integer(_) => 2,
+            Self::Float(_) => 3,
+            Self::Text(_) => 4,
+        }
+    }
+}
+
+/// An integer without leading zeros, a hexadecimal one, or a float; `None` for anything else.
+fn number(raw: &str) -> Option<Scalar> {
+    if let Some(digits) = raw.strip_prefix("0x") {
+        let whole = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return if whole {
+            u64::from_str_radix(digits, 16).ok().map(|value| Scalar::Integer(value.into()))
+        } else {
+            None
+        };
+    }
+    let unsigned = raw.strip_prefix(['+', '-']).unwrap_or(raw);
+    if !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
+        // `0777` is a file mode for one reader, 777 for another and 511 for a third: it stays what was written.
+        let plain = unsigned == "0" || !unsigned.starts_with('0');
+        let value: i128 = if plain {
+            raw.parse().ok()?
+        } else {
+            return None;
+        };
+        let stored = (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value);
+        return stored.then_some(Scalar::Integer(value));
+    }
+    let value: f64 = if is_float(unsigned) {
+        raw.parse().ok()?
+    } else {
+        return None;
+    };
+    value.is_finite().then_some(Scalar::Float(value))
+}
+
+/// `( '.' [0-9]+ | [0-9]+ ( '.' [0-9]* )? ) ( [eE] [-+]? [0-9]+ )?`, the core schema's float without its sign.
+fn is_float(text: &str) -> bool {
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
+        None => (text, None),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let mantissa_fits = digits(whole) && digits(fraction) && !(whole.is_empty() && fraction.is_empty());
+    mantissa_fits && exponent.is_none_or(|part| !part.is_empty() && digits(part))
+}
+
+// Floats are compared by their bits' total order, so that a document with `.nan` still equals itself.
+impl Ord for Scalar {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Bool(one), Self::Bool(two)) => one.cmp(two),
+            (Self::Integer(one), Self::Integer(two)) => one.cmp(two),
+            (Self::Float(one), Self::Float(two)) => one.total_cmp(two),
+            (Self::Text(one), Self::Text(two)) => one.cmp(two),
+            _ => self.rank().cmp(&other.rank()),
+        }
+    }
+}
+
+impl PartialOrd for Scalar {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Scalar {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table() {
+        let text = |raw: &str| Scalar::Text(raw.to_owned());
+        for (raw, expected) in [
+            ("", Scalar::Null),
+            ("~", Scalar::Null),
+            ("null", Scalar::Null),
+            ("true", Scalar::Bool(true)),
+            ("FALSE", Scalar::Bool(false)),
+            ("0", Scalar::Integer(0)),
+            ("-12", Scalar::Integer(-12)),
+            ("+12", Scalar::Integer(12)),
+            ("0x1F", Scalar::Integer(31)),
+            ("18446744073709551615", Scalar::Integer(u64::MAX.into())),
+            ("-9223372036854775808", Scalar::Integer(i64::MIN.into())),
+            ("1.5", Scalar::Float(1.5)),
+            (".5", Scalar::Float(0.5)),
+            ("1.", Scalar::Float(1.0)),
+            ("1e3", Scalar::Float(1000.0)),
+            ("-1.5e-3", Scalar::Float(-0.0015)),
+            (".nan", Scalar::Float(f64::NAN)),
+            ("-.inf", Scalar::Float(f64::NEG_INFINITY)),
+        ] {
+            assert_eq!(Scalar::plain(raw), expected, "{raw:?}");
+        }
+        for raw in [
+            "0777",
+            "00",
+            "-012",
+            "0o17",
+            "0b1",
+            "1_000",
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "nULL",
+            "tRUE",
+            "1e400",
+            "0x",
+            "0xg",
+            "0x+1",
+            "0x10000000000000000",
+            "18446744073709551616",
+            "nan",
+            "inf",
+            "infinity",
+            ".",
+            "e3",
+            "1e",
+            "1e+",
+            "+",
+            "-",
+            "1.2.3",
+            "1:30",
+            "2020-01-01",
+            "+0x1F",
+            "٣",
+        ] {
+            assert_eq!(Scalar::plain(raw), text(raw), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn text_of_a_typed_scalar_has_the_same_type_again() {
+        for raw in ["null", "true", "12", "-7", "1.0", "1e300", "1.5e-9", ".nan", ".inf", "-.inf", "-0.0"] {
+            let scalar = Scalar::plain(raw);
+            assert_eq!(Scalar::plain(&scalar.text()), scalar, "{raw}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The typed form of everything below `cloud-machine`, as serde reads it. Must not hold a rule about more than one
+//! value.
+
+use std::collections::BTreeMap;
+
+use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
+
+use crate::config::Undeclared;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Machine {
+    pub(crate) driver: Option<Lower>,
+    pub(crate) image: Option<Text>,
+    pub(crate) require: Vec<String>,
+    pub(crate) resources: Resources,
+    pub(crate) disks_undeclared: Undeclared,
+    pub(crate) identity: Identity,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Resources {
+    pub(crate) ram: Option<Ram>,
+    pub(crate) cpus: Option<Cpus>,
+    pub(crate) disks: BTreeMap<DiskName, Disk>,
+    pub(crate) nic: Nic,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Disk {
+    pub(crate) devicepath: Option<DeviceSelector>,
+    pub(crate) allocation: Option<Allocation>,
+    pub(crate) overwrite: bool,
+    pub(crate) wipe_on_boot: WipeOnBoot,
+    pub(crate) on_reimage: OnReimage,
+    pub(crate) boot_partition: bool,
+    pub(crate) readonly: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Nic {
+    pub(crate) mac: Mac,
+    pub(crate) network: Network,
+    pub(crate) address: Address,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct Identity {
+    pub(crate) ssh_host_keys: SshHostKeys,
+}
+
+macro_rules! words {
+    ($name:ident { $($(#[$attribute:meta])* $word:ident),+ }) => {
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub(crate) enum $name { $($(#[$attribute])* $word),+ }
+    };
+}
+
+words!(OnReimage {
+    #[default]
+    Wipe,
+    Keep,
+    Recreate
+});
+words!(SshHostKeys {
+    #[default]
+    Rotate,
+    Keep
+});
+words!(Network {
+    #[default]
+    User
+});
+words!(Address {
+    #[default]
+    Dhcp
+});
+
+/// A text of a-z, 0-9 and -.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Lower(pub(crate) String);
+
+impl TryFrom<String> for Lower {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if text.is_empty() || !text.bytes().all(fits) { Err("not a-z, 0-9 and -") } else { Ok(Self(text)) }
+    }
+}
+
+/// A text that is not empty and stays on one line.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Text(pub(crate) String);
+
+impl TryFrom<String> for Text {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text.is_empty() || text.contains(char::is_control) {
+            Err("empty or not on one line")
+        } else {
+            Ok(Self(text))
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "u64")]
+pub(crate) struct Cpus(pub(crate) u32);
+
+impl TryFrom<u64> for Cpus {
+    type Error = &'static str;
+
+    fn try_from(count: u64) -> Result<Self, Self::Error> {
+        match u32::try_from(count) {
+            Ok(count @ 1..=64) => Ok(Self(count)),
+            _ => Err("not from 1 to 64"),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Allocation(pub(crate) ByteSize);
+
+impl TryFrom<String> for Allocation {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.parse::<ByteSize>() {
+            Ok(size) if size.bytes() > 0 => Ok(Self(size)),
+            _ => Err("no size above 0"),
+        }
+    }
+}
+
+/// `auto`, or an address.
+#[derive(Debug, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Mac(pub(crate) Option<MacAddress>);
+
+impl TryFrom<String> for Mac {
+    type Error = cloud_machine_protocol::WordError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if text == "auto" { Ok(Self(None)) } else { text.parse().map(|mac| Self(Some(mac))) }
+    }
+}
+
+/// Memory: a number counts GiB and is rounded up to whole MiB, a text with a unit is exact.
+#[derive(Debug)]
+pub(crate) struct Ram(pub(crate) ByteSize);
+
+/// Most memory, in GiB; beyond it the number is a mistake.
+const MAX_RAM: f64 = 65_536.0;
+
+impl<'de> Deserialize<'de> for Ram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RamVisitor)
+    }
+}
+
+struct RamVisitor;
+
+impl Visitor<'_> for RamVisitor {
+    type Value = Ram;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a number of GiB or a size with a unit")
+    }
+
+    fn visit_u64<E: Error>(self, gib: u64) -> Result<Ram, E> {
+        self.visit_f64(u32::try_from(gib).map_or(f64::INFINITY, f64::from))
+    }
+
+    fn visit_f64<E: Error>(self, gib: f64) -> Result<Ram, E> {
+        if !(gib > 0.0 && gib <= MAX_RAM) {
+            return Err(E::invalid_value(Unexpected::Float(gib), &self));
+        }
+        // Positive, whole and far below 2^53: the conversion is exact.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let mib = (gib * 1024.0).ceil() as u64;
+        Ok(Ram(ByteSize(mib * ByteSize::MIB)))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Ram, E> {
+        match text.parse::<ByteSize>() {
+            Ok(size) if size.bytes() > 0 => Ok(Ram(size)),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}
+
+/// What happens to a disk at every boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WipeOnBoot {
+    #[default]
+    No,
+    /// The method is left to the agent, which makes the disk zero.
+    Auto,
+    Zero,
+    NotYet,
+}
+
+impl<'de> Deserialize<'de> for WipeOnBoot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WipeVisitor)
+    }
+}
+
+struct WipeVisitor;
+
+impl Visitor<'_> for WipeVisitor {
+    type Value = WipeOnBoot;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("true, false or a method")
+    }
+
+    fn visit_bool<E: Error>(self, wipe: bool) -> Result<WipeOnBoot, E> {
+        Ok(if wipe { WipeOnBoot::Auto } else { WipeOnBoot::No })
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<WipeOnBoot, E> {
+        match text {
+            "zero" => Ok(WipeOnBoot::Zero),
+            "recreate" | "discard" | "crypto" => Ok(WipeOnBoot::NotYet),
+            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
+        }
+    }
+}

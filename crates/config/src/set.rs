@@ -1,0 +1,156 @@
+//! Documents that are no text of their own: one assignment from the command line, and the built-in defaults. Must
+//! not read the command line.
+
+use std::sync::Arc;
+
+use crate::{
+    error::{ConfigError, ConfigErrors},
+    grammar,
+    parse::{Document, MAX_DEPTH, MAX_KEY, parse_node},
+    scalar::Scalar,
+    source::{Form, LayerKind, Mark, Source, shortened},
+    tree::{Entry, Node, Value},
+};
+
+/// Key that holds everything of ours.
+pub(crate) const ROOT: &str = "cloud-machine";
+/// Driver, when nothing names one.
+pub const DEFAULT_DRIVER: &str = "qemu";
+/// GiB of memory, when nothing states it.
+pub const DEFAULT_RAM: u64 = 1;
+/// Processors, when nothing states it.
+pub const DEFAULT_CPUS: u32 = 2;
+
+/// The document of one argument `--set a.b=v`; `index` is its place on the command line.
+///
+/// Keys are split at `.`. A path that begins with a key of `cloud-machine`, such as `resources.ram`, is taken
+/// below `cloud-machine`. The value is a YAML scalar or flow collection (`4`, `"a: b"`, `[x, y]`, `{a: b}`); an
+/// empty one states nothing.
+///
+/// # Errors
+/// No `=`, an empty or too long key, too many keys, a value that is no scalar or flow collection; each names the
+/// argument.
+pub fn set(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
+    let name = format!("--set {}", shortened(argument));
+    let source = Source::new(LayerKind::CommandLine, &name, argument, Form::Argument(index));
+    let Some((path, text)) = argument.split_once('=') else {
+        let error = ConfigError::new(&source, whole(argument), "", "there is no `=` between key and value");
+        return Err(error.allowed("KEY.KEY=VALUE").into());
+    };
+    let keys = keys(&source, path)?;
+    // Blanks in place of the path keep the columns of the value those of the argument.
+    let blanks = " ".repeat(path.chars().count() + 1);
+    let value = parse_node(&source, &format!("{blanks}{text}"))?;
+    let value = value.unwrap_or_else(|| Node::new(&source, whole(argument), Value::Scalar(Scalar::Null)));
+    let flow = argument.chars().nth(value.mark.column - 1).is_some_and(|start| start == '{' || start == '[');
+    if !matches!(value.value, Value::Scalar(_)) && !flow {
+        let error = ConfigError::new(&source, value.mark, path, "the value is a block of YAML");
+        let suggestion = "quote a text that contains `: `, or write `{key: value}` or `[item, item]`";
+        return Err(error.allowed("a scalar or a flow collection").suggestion(Some(suggestion.to_owned())).into());
+    }
+    Ok(Document { layer: LayerKind::CommandLine, root: wrap(&source, &keys, value) })
+}
+
+fn keys<'path>(source: &Source, path: &'path str) -> Result<Vec<&'path str>, ConfigErrors> {
+    let mut keys: Vec<&str> = path.split('.').collect();
+    if keys.iter().any(|key| key.is_empty() || key.len() > MAX_KEY || key.contains(char::is_control) || *key == "<<") {
+        let error = ConfigError::new(source, whole(path), "", "a key of the path is empty, too long or not printable");
+        return Err(error.allowed(format!("keys of 1 to {MAX_KEY} bytes with a `.` between them")).into());
+    }
+    let ours = keys.first().is_some_and(|first| grammar::MACHINE.iter().any(|key| key.name == *first));
+    if ours {
+        keys.insert(0, ROOT);
+    }
+    if keys.len() >= MAX_DEPTH {
+        let error = ConfigError::new(source, whole(path), "", "the path has too many keys");
+        return Err(error.allowed(format!("fewer than {MAX_DEPTH} keys")).into());
+    }
+    Ok(keys)
+}
+
+fn whole(text: &str) -> Mark {
+    Mark { width: text.chars().count().max(1), ..Mark::START }
+}
+
+/// `value` below one map for each of `keys`.
+fn wrap(source: &Arc<Source>, keys: &[&str], value: Node) -> Node {
+    keys.iter().rev().fold(value, |below, key| {
+        let key = Scalar::Text((*key).to_owned());
+        Node::new(source, Mark::START, Value::Map(vec![Entry { key, mark: Mark::START, value: below }]))
+    })
+}
+
+/// What holds when no document says otherwise: the driver, memory and processors.
+///
+/// The default disk is not here: a disk of this layer would stay beside every disk that a user declares, since
+/// maps merge by key. [`crate::validate`] adds it when no disk is declared.
+#[must_use]
+pub fn defaults() -> Document {
+    let source = Source::new(LayerKind::Defaults, "built-in", "", Form::BuiltIn);
+    let map = |entries: Vec<(&str, Value)>| {
+        let entry = |(key, value): (&str, Value)| Entry {
+            key: Scalar::Text(key.to_owned()),
+            mark: Mark::START,
+            value: Node::new(&source, Mark::START, value),
+        };
+        Value::Map(entries.into_iter().map(entry).collect())
+    };
+    let integer = |value: u64| Value::Scalar(Scalar::Integer(value.into()));
+    let resources = map(vec![("ram", integer(DEFAULT_RAM)), ("cpus", integer(DEFAULT_CPUS.into()))]);
+    let driver = Value::Scalar(Scalar::Text(DEFAULT_DRIVER.to_owned()));
+    let machine = map(vec![("driver", driver), ("resources", resources)]);
+    Document { layer: LayerKind::Defaults, root: Node::new(&source, Mark::START, map(vec![(ROOT, machine)])) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge;
+
+    fn yaml(arguments: &[&str]) -> String {
+        let documents: Vec<Document> = arguments.iter().enumerate().map(|(i, a)| set(i, a).unwrap()).collect();
+        merge(&documents).unwrap().to_yaml()
+    }
+
+    #[test]
+    fn an_argument_is_a_small_document() {
+        assert_eq!(yaml(&["hostname=a=b"]), "hostname: \"a=b\"\n");
+        assert_eq!(
+            yaml(&["resources.ram=4", "cloud-machine.resources.cpus=3"]),
+            "cloud-machine:\n  resources:\n    ram: 4\n    cpus: 3\n"
+        );
+        assert_eq!(yaml(&["a.b=[1, {c: x}]"]), "a:\n  b:\n    - 1\n    - c: x\n");
+        assert_eq!(yaml(&["a='1'"]), "a: \"1\"\n");
+        assert_eq!(yaml(&["a="]), "a: null\n");
+    }
+
+    #[test]
+    fn the_origin_is_the_argument() {
+        let merged = merge(&[set(3, "resources.ram=4").unwrap()]).unwrap();
+        assert_eq!(merged.origins()["cloud-machine.resources.ram"], "argument --set resources.ram=4");
+    }
+
+    #[test]
+    fn errors_name_the_argument_and_the_column() {
+        for (argument, message) in [
+            ("a.b", "there is no `=` between key and value"),
+            ("=1", "a key of the path is empty, too long or not printable"),
+            ("a..b=1", "a key of the path is empty, too long or not printable"),
+            ("a.<<=1", "a key of the path is empty, too long or not printable"),
+            ("a=b: c", "the value is a block of YAML"),
+            ("a=- c", "the value is a block of YAML"),
+            ("a=*c", "aliases are not supported"),
+            ("a=&c 1", "anchors are not supported"),
+            ("a=!reset", "tags are not supported yet, found `!reset`"),
+            ("a=[1", "while parsing"),
+            ("a=1\n---\n2", "a second document begins here"),
+            (&format!("{}=1", ["a"; 16].join(".")), "the path has too many keys"),
+        ] {
+            let errors = set(0, argument).unwrap_err();
+            let error = &errors.errors()[0];
+            assert!(error.document.starts_with("--set "), "{errors}");
+            assert!(error.message.contains(message), "{argument}: {errors}");
+        }
+        assert_eq!(set(0, "abc=*x").unwrap_err().errors()[0].column, 5);
+    }
+}

@@ -1,0 +1,214 @@
+//! Merged values to a checked configuration, with every error that can be found in one go. Must not read anything
+//! but the merged values.
+
+use serde_path_to_error::Segment;
+
+use crate::{
+    check::{self, invalid, not_yet},
+    config::{Address, Config, IdentityConfig, Network, Nic, Resources},
+    disks,
+    error::{ConfigError, ConfigErrors},
+    grammar::{MACHINE, Shape, shape_of},
+    merged::Merged,
+    schema::{self, Machine},
+    set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, ROOT},
+    source::shortened,
+    tree::{Entry, Node, Value, child_path, item_path, scalar_value},
+};
+
+use cloud_machine_protocol::{ByteSize, SecretPolicy};
+
+/// Keys of the document that are ours besides [`ROOT`].
+const LATER: [&str; 2] = ["docker", "rancher"];
+const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
+
+/// Checks merged values and gives them their types.
+///
+/// When no disk is declared, there is one named `system` with `boot-partition: true`.
+///
+/// # Errors
+/// All that can be found, each with its place: unknown keys, values of another type or range, what is not
+/// supported yet, no or several system disks, two disks with one `devicepath`, what contradicts itself.
+pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
+    let root = merged.root();
+    let mut errors = top_level(root);
+    let machine_node = root.get(ROOT);
+    let machine = machine_node.map_or_else(Machine::default, |node| typed(node, &mut errors));
+    let node = machine_node.unwrap_or(root);
+    unsupported(&machine, node, &mut errors);
+    required(&machine, node, &mut errors);
+    let ssh_authorized_keys = authorized_keys(root, &mut errors);
+    let declared = disks::configs(&machine.resources.disks);
+    if errors.is_empty() {
+        disks::check(&declared, node, &mut errors);
+    }
+    ConfigErrors::check(errors)?;
+    Ok(config(machine, declared, ssh_authorized_keys, root))
+}
+
+fn config(machine: Machine, disks: disks::Disks, ssh_authorized_keys: Vec<String>, root: &Node) -> Config {
+    let schema::Resources { ram, cpus, nic, .. } = machine.resources;
+    let (schema::Network::User, schema::Address::Dhcp) = (nic.network, nic.address);
+    Config {
+        driver: machine.driver.map_or_else(|| DEFAULT_DRIVER.to_owned(), |driver| driver.0),
+        image: machine.image.map(|image| image.0),
+        require: machine.require,
+        resources: Resources {
+            ram: ram.map_or(ByteSize(DEFAULT_RAM * ByteSize::GIB), |ram| ram.0),
+            cpus: cpus.map_or(DEFAULT_CPUS, |cpus| cpus.0),
+            disks,
+            nic: Nic { mac: nic.mac.0, network: Network::User, address: Address::Dhcp },
+        },
+        disks_undeclared: machine.disks_undeclared,
+        identity: IdentityConfig { ssh_host_keys: SecretPolicy::Rotate },
+        ssh_authorized_keys,
+        cloud_init: cloud_init(root),
+    }
+}
+
+fn top_level(root: &Node) -> Vec<ConfigError> {
+    let judge = |entry: &Entry| {
+        let name = entry.key.text();
+        let path = child_path("", &name);
+        if LATER.contains(&name.as_str()) && !entry.value.is_null() {
+            return Some(not_yet(entry, &path, &format!("`{name}`")));
+        }
+        // Every other key is cloud-init's. These two mistakes would hand a whole configuration to it instead of us.
+        let ours = name != ROOT && strsim::damerau_levenshtein(&name, ROOT) <= 2;
+        let below = MACHINE.iter().any(|key| key.name == name);
+        let suggestion = match (ours, below) {
+            (true, _) => format!("did you mean `{ROOT}`?"),
+            (_, true) => format!("indent it below `{ROOT}:`"),
+            _ => return None,
+        };
+        let error =
+            ConfigError::new(&entry.value.source, entry.mark, &path, format!("unknown key `{}`", shortened(&name)));
+        Some(error.suggestion(Some(suggestion)))
+    };
+    root.entries().iter().filter_map(judge).collect()
+}
+
+/// The typed form of `node`. Each value that does not fit is reported and left out, and then the rest is read.
+fn typed(node: &Node, errors: &mut Vec<ConfigError>) -> Machine {
+    let Some(mut value) = check::shape(node, &Shape::Map(MACHINE), ROOT, errors) else {
+        return Machine::default();
+    };
+    loop {
+        let error = match serde_path_to_error::deserialize::<_, Machine>(value.clone()) {
+            Ok(machine) => return machine,
+            Err(error) => error,
+        };
+        let keys: Vec<&str> = error
+            .path()
+            .iter()
+            .map_while(|segment| match segment {
+                Segment::Map { key } => Some(key.as_str()),
+                _ => None,
+            })
+            .collect();
+        let allowed = match shape_of(keys.iter().copied()) {
+            Some(Shape::Scalar(allowed) | Shape::List(allowed)) => *allowed,
+            _ => "",
+        };
+        let (found, path) = locate(node, &keys);
+        errors.push(invalid(found, &path, allowed));
+        if !remove(&mut value, &keys) {
+            return Machine::default();
+        }
+    }
+}
+
+/// The node at `keys` below `machine`, or the last one on the way there, and its path.
+pub(crate) fn locate<'tree>(machine: &'tree Node, keys: &[&str]) -> (&'tree Node, String) {
+    let mut place = (machine, ROOT.to_owned());
+    for key in keys {
+        match place.0.get(key) {
+            Some(below) => place = (below, child_path(&place.1, key)),
+            None => break,
+        }
+    }
+    place
+}
+
+/// Takes the value at `keys` out of `value`; `false` when there is none.
+fn remove(value: &mut serde_yaml::Value, keys: &[&str]) -> bool {
+    let Some((last, parents)) = keys.split_last() else {
+        return false;
+    };
+    let mut place = value;
+    for key in parents {
+        match place.get_mut(*key) {
+            Some(below) => place = below,
+            None => return false,
+        }
+    }
+    place.as_mapping_mut().is_some_and(|map| map.remove(*last).is_some())
+}
+
+/// Values that are part of the language and that nothing does yet.
+fn unsupported(machine: &Machine, node: &Node, errors: &mut Vec<ConfigError>) {
+    let mut refuse = |keys: &[&str]| {
+        let (found, path) = locate(node, keys);
+        let text = match (&found.value, keys.last()) {
+            (Value::Scalar(scalar), Some(key)) => {
+                format!("`{key}: {}` is not supported yet", scalar.text())
+            }
+            _ => "is not supported yet".to_owned(),
+        };
+        errors.push(ConfigError::new(&found.source, found.mark, &path, text));
+    };
+    if machine.identity.ssh_host_keys == schema::SshHostKeys::Keep {
+        refuse(&["identity", "ssh-host-keys"]);
+    }
+    for (name, disk) in &machine.resources.disks {
+        for (asked, key) in [
+            (disk.overwrite, "overwrite"),
+            (disk.readonly, "readonly"),
+            (disk.wipe_on_boot == schema::WipeOnBoot::NotYet, "wipe-on-boot"),
+            (disk.on_reimage == schema::OnReimage::Recreate, "on-reimage"),
+        ] {
+            if asked {
+                refuse(&["resources", "disks", name.as_str(), key]);
+            }
+        }
+    }
+}
+
+fn required(machine: &Machine, node: &Node, errors: &mut Vec<ConfigError>) {
+    for path in &machine.require {
+        if shape_of(path.split('.')).is_none() {
+            let (found, place) = locate(node, &["require"]);
+            let message = format!("`{}` is not a key below `{ROOT}`", shortened(path));
+            errors.push(ConfigError::new(&found.source, found.mark, &place, message));
+        }
+    }
+}
+
+fn authorized_keys(root: &Node, errors: &mut Vec<ConfigError>) -> Vec<String> {
+    const ALLOWED: &str = "a list of public keys, one line of text each";
+    let Some(node) = root.get(AUTHORIZED_KEYS) else {
+        return Vec::new();
+    };
+    let Value::List(items) = &node.value else {
+        errors.push(invalid(node, AUTHORIZED_KEYS, ALLOWED));
+        return Vec::new();
+    };
+    let mut keys = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        match item.to_value() {
+            serde_yaml::Value::String(key) if !key.trim().is_empty() && !key.contains(char::is_control) => {
+                keys.push(key)
+            }
+            _ => errors.push(invalid(item, &item_path(AUTHORIZED_KEYS, index), ALLOWED)),
+        }
+    }
+    keys
+}
+
+fn cloud_init(root: &Node) -> serde_yaml::Mapping {
+    let theirs = |entry: &&Entry| {
+        let name = entry.key.text();
+        name != ROOT && !LATER.contains(&name.as_str())
+    };
+    root.entries().iter().filter(theirs).map(|entry| (scalar_value(&entry.key), entry.value.to_value())).collect()
+}

@@ -1,0 +1,309 @@
+//! What `validate` makes of merged documents, and every value that it refuses.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use cloud_machine_config::{
+    Config, ConfigError, LayerKind, OnReimage, Undeclared, defaults, merge, parse, set, validate,
+};
+
+fn validated(text: &str) -> Result<Config, Vec<ConfigError>> {
+    let document = parse(LayerKind::Project, "f.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
+    let merged = merge(&[defaults(), document]).unwrap();
+    validate(&merged).map_err(|errors| errors.errors().to_vec())
+}
+
+fn config(text: &str) -> Config {
+    validated(text).unwrap_or_else(|errors| panic!("{text}: {errors:?}"))
+}
+
+fn only(text: &str) -> ConfigError {
+    let errors = validated(text).unwrap_err();
+    assert_eq!(errors.len(), 1, "{text}: {errors:?}");
+    errors[0].clone()
+}
+
+#[test]
+fn nothing_gives_the_defaults_and_one_system_disk() {
+    let config = config("");
+    assert_eq!((config.driver.as_str(), config.resources.cpus, config.resources.ram.0), ("qemu", 2, 1 << 30));
+    let disks: Vec<_> = config.resources.disks.iter().collect();
+    assert_eq!(disks.len(), 1);
+    assert_eq!(disks[0].0.as_str(), "system");
+    assert_eq!(disks[0].1.devicepath.to_string(), "serial:system");
+    assert!(disks[0].1.boot_partition && !disks[0].1.wipe_on_boot);
+    assert_eq!(config.disks_undeclared, Undeclared::Refuse);
+    assert!(config.cloud_init.is_empty() && config.image.is_none() && config.resources.nic.mac.is_none());
+    // Without the document of defaults the values are the same.
+    assert_eq!(validate(&merge(&[]).unwrap()).unwrap(), config);
+}
+
+#[test]
+fn every_supported_key_is_read() {
+    let config = config(
+        "#cloud-init
+hostname: demo
+cloud-machine:
+  driver: qemu
+  image: debian-12
+  require: [resources.ram, resources.disks.system.allocation]
+  resources:
+    ram: 1.5
+    cpus: 4
+    disks:
+      system: {devicepath: /dev/vda, allocation: 20GB, boot-partition: true, overwrite: false, readonly: false, wipe-on-boot:}
+      scratch: {wipe-on-boot: true, on-reimage: wipe}
+      cache: {wipe-on-boot: zero, on-reimage: keep}
+    nic: {mac: '52:54:00:12:34:56', network: user, address: dhcp}
+  disks-undeclared: ignore
+  identity: {ssh-host-keys: rotate}
+ssh_authorized_keys:
+  - ssh-ed25519 AAAA me
+users: [default]
+",
+    );
+    assert_eq!(config.resources.ram.0, 1536 << 20);
+    assert_eq!(config.image.as_deref(), Some("debian-12"));
+    assert_eq!(config.require.len(), 2);
+    assert_eq!(config.disks_undeclared, Undeclared::Ignore);
+    assert_eq!(config.resources.nic.mac.unwrap().to_string(), "52:54:00:12:34:56");
+    assert_eq!(config.ssh_authorized_keys, ["ssh-ed25519 AAAA me"]);
+    let disk = |name: &str| config.resources.disks[&name.parse().unwrap()].clone();
+    assert_eq!(disk("system").allocation.unwrap().0, 20_000_000_000);
+    assert!(disk("scratch").wipe_on_boot && disk("cache").wipe_on_boot && !disk("system").wipe_on_boot);
+    assert_eq!((disk("scratch").on_reimage, disk("cache").on_reimage), (OnReimage::Wipe, OnReimage::Keep));
+    let keys: Vec<_> = config.cloud_init.keys().map(|key| key.as_str().unwrap()).collect();
+    assert_eq!(keys, ["hostname", "ssh_authorized_keys", "users"]);
+}
+
+#[test]
+fn memory_counts_gib_and_is_rounded_up_to_whole_mib() {
+    for (text, bytes) in [
+        ("4", 4 << 30),
+        ("0.1", 103 << 20),
+        ("0.5", 512 << 20),
+        ("1.0009765625", 1025 << 20),
+        ("512MiB", 512 << 20),
+        ("4GB", 4_000_000_000),
+    ] {
+        assert_eq!(config(&format!("cloud-machine: {{resources: {{ram: {text}}}}}")).resources.ram.0, bytes, "{text}");
+    }
+}
+
+#[test]
+fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
+    let disk = |text: &str| format!("resources: {{disks: {{system: {{boot-partition: true}}, d: {{{text}}}}}}}");
+    for (machine, path, message, allowed) in [
+        ("driver: 1".to_owned(), "driver", "invalid value `1`, a number", "a text of a-z, 0-9 and -"),
+        ("driver: Qemu".to_owned(), "driver", "invalid value `Qemu`, a text", "a text of a-z, 0-9 and -"),
+        ("image: ''".to_owned(), "image", "invalid value `\"\"`, a text", "a text that is not empty, on one line"),
+        ("image: [a]".to_owned(), "image", "found a list", "a text that is not empty, on one line"),
+        ("require: resources.ram".to_owned(), "require", "invalid value `resources.ram`", "a list of key paths"),
+        ("require: [1]".to_owned(), "require", "found a list", "a list of key paths"),
+        ("require: [resources.rum]".to_owned(), "require", "`resources.rum` is not a key below `cloud-machine`", ""),
+        ("resources: 4".to_owned(), "resources", "invalid value `4`", "a map with the keys ram, cpus, disks, nic"),
+        ("resources: {ram: 0}".to_owned(), "resources.ram", "invalid value `0`", "a number of GiB above 0"),
+        ("resources: {ram: -1}".to_owned(), "resources.ram", "invalid value `-1`", "a number of GiB above 0"),
+        ("resources: {ram: .inf}".to_owned(), "resources.ram", "invalid value `.inf`", "a number of GiB above 0"),
+        ("resources: {ram: .nan}".to_owned(), "resources.ram", "invalid value `.nan`", "a number of GiB above 0"),
+        ("resources: {ram: 1e400}".to_owned(), "resources.ram", "invalid value `\"1e400\"`", "a number of GiB above 0"),
+        ("resources: {ram: 1e18}".to_owned(), "resources.ram", "invalid value `1e18`", "a number of GiB above 0"),
+        ("resources: {ram: 0GB}".to_owned(), "resources.ram", "invalid value", "a number of GiB above 0"),
+        ("resources: {ram: 99999999999GB}".to_owned(), "resources.ram", "invalid value", "a number of GiB above 0"),
+        ("resources: {cpus: 0}".to_owned(), "resources.cpus", "invalid value `0`", "a whole number from 1 to 64"),
+        ("resources: {cpus: 65}".to_owned(), "resources.cpus", "invalid value `65`", "a whole number from 1 to 64"),
+        ("resources: {cpus: 1.5}".to_owned(), "resources.cpus", "invalid value `1.5`", "a whole number from 1 to 64"),
+        ("resources: {disks: [a]}".to_owned(), "resources.disks", "found a list", "a map with a disk's name"),
+        ("resources: {disks: {a: }}".to_owned(), "resources.disks.a", "a disk without a value states nothing", ""),
+        ("resources: {disks: {A: {}}}".to_owned(), "resources.disks.A", "invalid disk name `A`", "1 to 20 of a-z"),
+        (
+            "resources: {nic: {mac: x}}".to_owned(),
+            "resources.nic.mac",
+            "invalid value `x`",
+            "auto, or a unicast address",
+        ),
+        ("resources: {nic: {network: bridge}}".to_owned(), "resources.nic.network", "invalid value `bridge`", "user"),
+        ("resources: {nic: {address: 10.0.0.1}}".to_owned(), "resources.nic.address", "invalid value", "dhcp"),
+        ("disks-undeclared: wipe".to_owned(), "disks-undeclared", "invalid value `wipe`", "refuse or ignore"),
+        (
+            "identity: {ssh-host-keys: burn}".to_owned(),
+            "identity.ssh-host-keys",
+            "invalid value `burn`",
+            "rotate or keep",
+        ),
+        (
+            disk("devicepath: vda"),
+            "resources.disks.d.devicepath",
+            "invalid value `vda`",
+            "/dev/NAME, serial:TEXT or wwn:TEXT",
+        ),
+        (
+            disk("allocation: 20"),
+            "resources.disks.d.allocation",
+            "invalid value `20`",
+            "an integer above 0 with a unit",
+        ),
+        (disk("allocation: -20GB"), "resources.disks.d.allocation", "invalid value", "an integer above 0 with a unit"),
+        (disk("allocation: 0GB"), "resources.disks.d.allocation", "invalid value", "an integer above 0 with a unit"),
+        (disk("readonly: 1"), "resources.disks.d.readonly", "invalid value `1`", "true or false"),
+        (
+            disk("wipe-on-boot: shred"),
+            "resources.disks.d.wipe-on-boot",
+            "invalid value `shred`",
+            "true or false, recreate",
+        ),
+        (disk("on-reimage: burn"), "resources.disks.d.on-reimage", "invalid value `burn`", "wipe, keep or recreate"),
+    ] {
+        let error = only(&format!("cloud-machine:\n  {machine}\n"));
+        assert_eq!(error.path, format!("cloud-machine.{path}"), "{machine}");
+        assert!(error.message.starts_with(message), "{machine}: {}", error.message);
+        assert!(error.allowed.unwrap_or_default().starts_with(allowed), "{machine}");
+        assert_eq!(error.line, 2, "{machine}");
+    }
+}
+
+#[test]
+fn what_nothing_does_yet_is_refused_and_never_ignored() {
+    let disk =
+        |text: &str| format!("cloud-machine:\n  resources: {{disks: {{s: {{boot-partition: true}}, d: {{{text}}}}}}}");
+    for (text, message) in [
+        (disk("filesystem: zfs"), "`filesystem` is not supported yet"),
+        (disk("filesystem: {type: zfs, kernel-module: zfs}"), "`filesystem` is not supported yet"),
+        (disk("mountpoint: /data"), "`mountpoint` is not supported yet"),
+        (disk("wipe-on-boot: recreate"), "`wipe-on-boot: recreate` is not supported yet"),
+        (disk("wipe-on-boot: discard"), "`wipe-on-boot: discard` is not supported yet"),
+        (disk("wipe-on-boot: crypto"), "`wipe-on-boot: crypto` is not supported yet"),
+        (disk("on-reimage: recreate"), "`on-reimage: recreate` is not supported yet"),
+        (disk("overwrite: true"), "`overwrite: true` is not supported yet"),
+        (disk("readonly: true"), "`readonly: true` is not supported yet"),
+        ("cloud-machine:\n  cloud-init-url: https://x/y".to_owned(), "`cloud-init-url` is not supported yet"),
+        ("cloud-machine:\n  resources: {cloud-init-url: {url: x}}".to_owned(), "`cloud-init-url` is not supported yet"),
+        ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
+        ("a: 1\ndocker: {engine: {}}".to_owned(), "`docker` is not supported yet"),
+        ("a: 1\nrancher: {}".to_owned(), "`rancher` is not supported yet"),
+    ] {
+        let error = only(&text);
+        assert_eq!(error.message, message);
+        assert!(error.line == 2 && error.column >= 1, "{error}");
+    }
+    // An empty value states nothing, here as everywhere.
+    config("cloud-machine: {cloud-init-url: , resources: {nic: }}\ndocker:\nrancher:\n");
+}
+
+#[test]
+fn unknown_keys_are_named_with_the_nearest_known_one() {
+    let error = only("cloud-machine:\n  resources:\n    rum: 4\n");
+    assert_eq!((error.line, error.column, error.path.as_str()), (3, 5, "cloud-machine.resources.rum"));
+    assert_eq!(error.message, "unknown key `rum`");
+    assert_eq!(error.allowed.as_deref(), Some("ram, cpus, disks, nic, cloud-init-url"));
+    assert_eq!(error.suggestion.as_deref(), Some("did you mean `ram`?"));
+    let error = only("cloud_machine: {driver: qemu}");
+    assert_eq!(error.suggestion.as_deref(), Some("did you mean `cloud-machine`?"));
+    let error = only("cloud-machine:\nresources: {ram: 4}");
+    assert_eq!(error.suggestion.as_deref(), Some("indent it below `cloud-machine:`"));
+}
+
+#[test]
+fn a_word_of_yaml_1_1_where_a_boolean_is_wanted_is_explained() {
+    for (word, advice) in
+        [("yes", "write `true`"), ("off", "write `false`"), ("On", "write `true`"), ("0", "write `false`")]
+    {
+        let error = only(&format!("cloud-machine: {{resources: {{disks: {{d: {{boot-partition: {word}}}}}}}}}"));
+        assert_eq!(error.suggestion.as_deref(), Some(advice), "{word}");
+        assert_eq!(error.allowed.as_deref(), Some("true or false"));
+    }
+    let error = only("cloud-machine: {resources: {disks: {d: {boot-partition: true, devicepath: 'label:x'}}}}");
+    assert!(error.suggestion.unwrap().contains("label is not supported yet"));
+}
+
+#[test]
+fn disks_must_make_sense_together() {
+    for (disks, message) in [
+        ("{a: {}}", "no disk is the system disk"),
+        ("{a: {boot-partition: true}, b: {boot-partition: true}}", "`b` is a second system disk beside `a`"),
+        ("{a: {boot-partition: true, wipe-on-boot: true}}", "the system disk cannot be wiped on boot"),
+        (
+            "{a: {boot-partition: true, on-reimage: keep}}",
+            "the system disk cannot be kept: a reimage always rewrites it",
+        ),
+        (
+            "{a: {boot-partition: true}, b: {devicepath: 'serial:a'}}",
+            "disks `a` and `b` are the same device `serial:a`",
+        ),
+    ] {
+        let error = only(&format!("cloud-machine: {{resources: {{disks: {disks}}}}}"));
+        assert_eq!(error.message, message);
+        assert!(error.path.starts_with("cloud-machine.resources.disks"), "{error}");
+    }
+    let error = only("cloud-machine: {resources: {disks: {a: {boot-partition: true, wipe-on-boot: true}}}}");
+    assert_eq!(error.suggestion.as_deref(), Some("reimage it instead"));
+}
+
+#[test]
+fn authorized_keys_are_single_lines() {
+    for (keys, path) in [
+        ("text", "ssh_authorized_keys"),
+        ("[a, 1]", "ssh_authorized_keys[1]"),
+        ("[\"a\\nb\"]", "ssh_authorized_keys[0]"),
+        ("[\"\\e[31m\"]", "ssh_authorized_keys[0]"),
+        ("['']", "ssh_authorized_keys[0]"),
+        ("[~]", "ssh_authorized_keys[0]"),
+    ] {
+        let error = only(&format!("ssh_authorized_keys: {keys}"));
+        assert_eq!(error.path, path, "{keys}");
+        assert_eq!(error.allowed.as_deref(), Some("a list of public keys, one line of text each"));
+    }
+}
+
+#[test]
+fn several_errors_are_reported_together_and_across_documents() {
+    let project =
+        parse(LayerKind::Project, "f.yaml", b"cloud-machine: {drivr: x, resources: {cpus: 0, ram: no}}\nrancher: {}")
+            .unwrap();
+    let argument = set(0, "resources.nic.mac=x").unwrap();
+    let errors = validate(&merge(&[defaults(), project, argument]).unwrap()).unwrap_err();
+    let mut places: Vec<String> = errors.errors().iter().map(ToString::to_string).collect();
+    places.sort();
+    assert_eq!(
+        places,
+        [
+            "--set resources.nic.mac=x:1:19: cloud-machine.resources.nic.mac: invalid value `x`, a text",
+            "f.yaml:1:17: cloud-machine.drivr: unknown key `drivr`",
+            "f.yaml:1:45: cloud-machine.resources.cpus: invalid value `0`, a number",
+            "f.yaml:1:53: cloud-machine.resources.ram: invalid value `\"no\"`, a text",
+            "f.yaml:2:1: rancher: `rancher` is not supported yet",
+        ]
+    );
+}
+
+#[test]
+fn the_whole_language_is_known_even_where_nothing_does_it_yet() {
+    let errors = validated(
+        "#cloud-init
+cloud-machine:
+  driver: qemu
+  image: debian-12                 # name, path or URL of a packed image
+  require: [resources.ram]
+  resources:
+    ram: 4
+    cpus: 2
+    disks:
+      volume1:
+        devicepath: /dev/sda
+        allocation: 20GB
+        filesystem: {type: zfs, kernel-module: zfs}
+        overwrite: false
+        wipe-on-boot: false
+        on-reimage: wipe
+        boot-partition: true
+        mountpoint: /data
+      volume2: {devicepath: /dev/sr1, readonly: true, filesystem: iso9660, mountpoint: /media/volume2}
+    nic: {mac: auto, network: user, address: dhcp}
+    cloud-init-url: https://config.example/machine.yaml
+docker: {engine: {labels: [role=ci]}}
+rancher: {}
+",
+    )
+    .unwrap_err();
+    let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
+    assert_eq!(messages.len(), 8, "{messages:?}");
+    assert!(messages.iter().all(|message| message.ends_with("is not supported yet")), "{messages:?}");
+}
