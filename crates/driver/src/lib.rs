@@ -1,0 +1,15 @@
+//! The one door to machines and host files: state folder, volume, agent's channel, QEMU and SSH. Must not plan,
+//! judge a report or print.
+
+pub mod channel;
+mod error;
+pub mod escape;
+pub mod identity;
+pub mod machine;
+pub mod qemu;
+mod socket;
+pub mod ssh;
+pub mod store;
+pub mod volume;
+
+pub use error::DriverError;

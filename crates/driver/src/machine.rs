@@ -1,0 +1,131 @@
+//! What every driver of machines can do, and how it says what it cannot. Must not name anything of one driver.
+
+use std::{error::Error, fmt, time::Duration};
+
+/// How a driver treats a key of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// As it is written.
+    Exact,
+    /// The nearest value that is possible, never less than what is written.
+    Rounded {
+        /// To what.
+        to: &'static str,
+    },
+    /// It has no effect, and the machine works without it.
+    Ignored {
+        /// Why.
+        why: &'static str,
+    },
+    /// The driver does not know the key.
+    Unsupported,
+}
+
+impl Support {
+    /// Whether a key that the configuration requires may be treated so.
+    #[must_use]
+    pub const fn honours(self) -> bool {
+        matches!(self, Self::Exact | Self::Rounded { .. })
+    }
+}
+
+impl fmt::Display for Support {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => formatter.write_str("exact"),
+            Self::Rounded { to } => write!(formatter, "rounded ({to})"),
+            Self::Ignored { why } => write!(formatter, "ignored ({why})"),
+            Self::Unsupported => formatter.write_str("unsupported"),
+        }
+    }
+}
+
+/// What a driver makes of the keys below `cloud-machine`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    driver: &'static str,
+    keys: Vec<(&'static str, Support)>,
+}
+
+impl Description {
+    /// Describes `driver`. In a key path `*` stands for one part, such as a disk's name.
+    #[must_use]
+    pub fn new(driver: &'static str, keys: &[(&'static str, Support)]) -> Self {
+        Self { driver, keys: keys.to_vec() }
+    }
+
+    /// Name of the driver.
+    #[must_use]
+    pub fn driver(&self) -> &'static str {
+        self.driver
+    }
+
+    /// How the driver treats the key at `path`; a key that it does not list is unsupported.
+    #[must_use]
+    pub fn support(&self, path: &str) -> Support {
+        let matches = |pattern: &str| {
+            let (mut wanted, mut parts) = (pattern.split('.'), path.split('.'));
+            loop {
+                match (wanted.next(), parts.next()) {
+                    (None, None) => return true,
+                    (Some(want), Some(part)) if want == "*" || want == part => {}
+                    _ => return false,
+                }
+            }
+        };
+        self.keys.iter().find(|(pattern, _)| matches(pattern)).map_or(Support::Unsupported, |(_, support)| *support)
+    }
+}
+
+/// A way to have machines. Creating, reimaging and verifying are the same for all of them and not part of it.
+pub trait Driver {
+    /// What a machine is started with.
+    type Launch;
+    /// A started machine.
+    type Machine;
+    /// Why something could not be done.
+    type Error: Error;
+
+    /// What the driver makes of the configuration.
+    fn describe(&self) -> Description;
+
+    /// Starts a machine that does nothing yet.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn start(&self, launch: &Self::Launch) -> Result<Self::Machine, Self::Error>;
+
+    /// Whether the machine is there.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn alive(&self, machine: &Self::Machine) -> Result<bool, Self::Error>;
+
+    /// Ends the machine without asking its system. When this returns well nothing of it runs.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn stop(&self, machine: &Self::Machine, grace: Duration) -> Result<(), Self::Error>;
+
+    /// The last lines of the console, safe to show.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn console(&self, machine: &Self::Machine, lines: usize) -> Result<String, Self::Error>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_exactly_one_part() {
+        let description = Description::new("x", &[("a.*.b", Support::Exact), ("c", Support::Rounded { to: "1 GiB" })]);
+        assert_eq!(description.support("a.any.b"), Support::Exact);
+        for path in ["a.b", "a.x.y.b", "a.x.b.c", "", "c.d"] {
+            assert_eq!(description.support(path), Support::Unsupported, "{path:?}");
+        }
+        assert_eq!(description.support("c").to_string(), "rounded (1 GiB)");
+        assert!(description.support("c").honours() && !Support::Unsupported.honours());
+    }
+}

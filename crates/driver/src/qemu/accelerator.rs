@@ -1,0 +1,264 @@
+//! KVM or TCG, decided by proof: a machine that said a word under KVM with this kernel, on this boot of the host.
+//! Must not trust that KVM works because its device can be opened.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use cloud_machine_protocol::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::{Qemu, QemuError, pidfd};
+use crate::{
+    escape,
+    store::{ImageFolder, Store, file},
+};
+
+/// What the agent says on the console as soon as it runs.
+pub const MARKER: &str = "cloud-machine-agent: alive";
+/// Asks the agent, on the kernel command line, to say [`MARKER`] and power off.
+pub const PROBE_ARGUMENT: &str = "cloudmachine.mode=probe";
+/// Processor model under TCG. Without `cx16` the kernel's slab allocator takes a lock instead of `cmpxchg16b`, which
+/// multi-threaded TCG of QEMU 7.2 does not execute atomically enough: with it, Linux 6.12 on two processors panicked
+/// in `__kmalloc` in 4 of 7 boots, without it in none.
+pub const TCG_CPU: &str = "qemu64,-cx16";
+
+/// Processor models to try under KVM. `host` can abort on a register that a nested hypervisor refuses.
+const KVM_CPUS: [&str; 2] = ["host", "max"];
+/// How long the marker may take. A working KVM needs one or two seconds.
+const LIMIT: Duration = Duration::from_secs(15);
+/// Bytes that are read of a probe's console.
+const MAX_CONSOLE: usize = 4 << 20;
+/// Verdicts that are remembered; each kernel has its own.
+const MAX_VERDICTS: usize = 16;
+
+/// How instructions are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accelerator {
+    /// By the processor.
+    Kvm,
+    /// By translation; some twenty times slower.
+    Tcg,
+}
+
+impl Accelerator {
+    /// Value of QEMU's `-accel`.
+    pub(super) const fn option(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg,thread=multi",
+        }
+    }
+}
+
+impl fmt::Display for Accelerator {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        })
+    }
+}
+
+/// What machines with one kernel are started with on this host, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Verdict {
+    /// How instructions are executed.
+    pub accelerator: Accelerator,
+    /// QEMU's processor model.
+    pub cpu_model: String,
+    /// Why, safe to show.
+    pub reason: String,
+}
+
+/// What a verdict holds for: it is proved anew when any of it changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Circumstances {
+    boot_id: String,
+    qemu: String,
+    kernel: Digest,
+    initramfs: Digest,
+}
+
+/// `kvm.json`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Remembered {
+    version: u32,
+    verdicts: Vec<(Circumstances, Verdict)>,
+}
+
+/// Where to look; replaced in tests.
+struct Host {
+    device: PathBuf,
+    boot_id: PathBuf,
+    limit: Duration,
+}
+
+/// Decides for `image`: TCG when `/dev/kvm` cannot be opened; otherwise what was proved and is remembered in the store.
+/// A proof starts a machine and takes up to 15 s for each of two processor models.
+///
+/// # Errors
+/// [`QemuError::Run`] or [`QemuError::Refused`] when QEMU itself cannot be run, [`QemuError::Remember`],
+/// [`QemuError::Io`]. That KVM does not work is a verdict and not an error.
+pub fn decide(qemu: &Qemu, store: &Store, image: &ImageFolder) -> Result<Verdict, QemuError> {
+    let host = Host { device: "/dev/kvm".into(), boot_id: "/proc/sys/kernel/random/boot_id".into(), limit: LIMIT };
+    decide_on(&host, qemu, &store.kvm_verdicts(), image)
+}
+
+fn decide_on(host: &Host, qemu: &Qemu, memory: &Path, image: &ImageFolder) -> Result<Verdict, QemuError> {
+    if let Err(error) = OpenOptions::new().read(true).write(true).open(&host.device) {
+        return Ok(tcg(format!("{} cannot be opened: {error}", host.device.display())));
+    }
+    let boot_id = fs::read_to_string(&host.boot_id).map_err(QemuError::io("read", &host.boot_id))?;
+    let circumstances = Circumstances {
+        boot_id: boot_id.trim().to_owned(),
+        qemu: qemu.version()?,
+        kernel: image.boot.kernel,
+        initramfs: image.boot.initramfs,
+    };
+    let mut remembered = recall(memory)?;
+    if let Some((_, verdict)) = remembered.verdicts.iter().find(|(known, _)| *known == circumstances) {
+        return Ok(verdict.clone());
+    }
+    let verdict = prove(host.limit, qemu, &image.kernel(), &image.initramfs())?;
+    // Verdicts of another boot of the host can never hold again.
+    remembered.verdicts.retain(|(known, _)| known.boot_id == circumstances.boot_id);
+    remembered.verdicts.insert(0, (circumstances, verdict.clone()));
+    remembered.verdicts.truncate(MAX_VERDICTS);
+    remember(memory, &remembered)?;
+    Ok(verdict)
+}
+
+fn tcg(reason: String) -> Verdict {
+    Verdict { accelerator: Accelerator::Tcg, cpu_model: TCG_CPU.to_owned(), reason }
+}
+
+fn recall(memory: &Path) -> Result<Remembered, QemuError> {
+    let Some(bytes) = file::read(memory).map_err(QemuError::Remember)? else { return Ok(Remembered::default()) };
+    match serde_json::from_slice::<Remembered>(&bytes) {
+        Ok(remembered) if remembered.version == 1 => Ok(remembered),
+        // It can be proved again, so a file of another version or a broken one costs time and nothing else.
+        Ok(remembered) => {
+            tracing::warn!(path = %memory.display(), version = remembered.version, "forgetting verdicts of an unknown version");
+            Ok(Remembered::default())
+        }
+        Err(error) => {
+            tracing::warn!(path = %memory.display(), %error, "forgetting unreadable verdicts");
+            Ok(Remembered::default())
+        }
+    }
+}
+
+fn remember(memory: &Path, remembered: &Remembered) -> Result<(), QemuError> {
+    let whole = Remembered { version: 1, verdicts: remembered.verdicts.clone() };
+    let bytes = serde_json::to_vec_pretty(&whole).map_err(io::Error::other).map_err(QemuError::io("write", memory))?;
+    file::replace(memory, &bytes).map_err(QemuError::Remember)
+}
+
+/// How a machine under KVM ended.
+enum Probe {
+    Alive,
+    Silent,
+    TooMuch,
+    Ended { status: ExitStatus, said: String },
+}
+
+fn prove(limit: Duration, qemu: &Qemu, kernel: &Path, initramfs: &Path) -> Result<Verdict, QemuError> {
+    let mut reasons = Vec::new();
+    for cpu_model in KVM_CPUS {
+        let started = Instant::now();
+        match probe(limit, qemu, cpu_model, kernel, initramfs)? {
+            Probe::Alive => {
+                let reason =
+                    format!("proved with processor model {cpu_model} in {:.1} s", started.elapsed().as_secs_f64());
+                return Ok(Verdict { accelerator: Accelerator::Kvm, cpu_model: cpu_model.to_owned(), reason });
+            }
+            Probe::Ended { status, said } => reasons.push(format!("with {cpu_model} QEMU ended with {status}: {said}")),
+            // Firmware runs and the kernel does not: another processor model is not going to help.
+            Probe::Silent => {
+                reasons.push(format!("with {cpu_model} the agent did not answer within {} s", limit.as_secs()));
+                break;
+            }
+            Probe::TooMuch => {
+                reasons.push(format!("with {cpu_model} the console said more than {MAX_CONSOLE} bytes"));
+                break;
+            }
+        }
+    }
+    Ok(tcg(format!("KVM does not work: {}", reasons.join("; "))))
+}
+
+/// A machine that must not outlive its probe.
+struct Probed(Child);
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        // It may have ended by itself; then both do nothing.
+        if let Err(error) = self.0.kill().and_then(|()| self.0.wait()) {
+            tracing::warn!(pid = self.0.id(), %error, "the probe's process could not be ended");
+        }
+    }
+}
+
+fn probe(limit: Duration, qemu: &Qemu, cpu_model: &str, kernel: &Path, initramfs: &Path) -> Result<Probe, QemuError> {
+    let failed = |source| QemuError::Run { program: qemu.program().to_string_lossy().into_owned(), source };
+    let mut said = tempfile::tempfile().map_err(failed)?;
+    let child = Command::new(qemu.program())
+        .args(["-machine", "q35", "-accel", Accelerator::Kvm.option(), "-cpu", cpu_model, "-smp", "1", "-m", "512M"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args([Path::new("-kernel"), kernel, Path::new("-initrd"), initramfs])
+        .args(["-append", &format!("console=ttyS0 panic=-1 {PROBE_ARGUMENT}")])
+        .args(["-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(said.try_clone().map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    let mut machine = Probed(child);
+    let mut console = machine.0.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+    let deadline = Instant::now() + limit;
+    let (mut heard, mut chunk) = (Vec::new(), [0; 8192]);
+    while heard.len() < MAX_CONSOLE {
+        if !pidfd::readable(console.as_fd(), deadline).map_err(failed)? {
+            return Ok(Probe::Silent);
+        }
+        let count = console.read(&mut chunk).map_err(failed)?;
+        if count == 0 {
+            let status = machine.0.wait().map_err(failed)?;
+            return Ok(Probe::Ended { status, said: words(&mut said).map_err(failed)? });
+        }
+        // The marker may lie across two pieces.
+        let start = heard.len().saturating_sub(MARKER.len());
+        heard.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        let fresh = heard.get(start..).unwrap_or_default();
+        if fresh.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()) {
+            return Ok(Probe::Alive);
+        }
+        if Instant::now() >= deadline {
+            return Ok(Probe::Silent);
+        }
+    }
+    Ok(Probe::TooMuch)
+}
+
+/// The first of what QEMU said on stderr; an abort is followed by nothing of interest.
+fn words(file: &mut File) -> io::Result<String> {
+    let mut text = Vec::new();
+    file.rewind()?;
+    file.take(4096).read_to_end(&mut text)?;
+    Ok(escape::line(text.trim_ascii(), 300))
+}
+
+#[cfg(test)]
+#[path = "accelerator_tests.rs"]
+mod tests;

@@ -1,0 +1,159 @@
+use super::*;
+
+fn launch() -> Launch {
+    Launch {
+        name: "demo".parse().unwrap(),
+        uuid: "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111".to_owned(),
+        memory_mib: 1024,
+        cpus: 2,
+        accelerator: Accelerator::Tcg,
+        cpu_model: "qemu64,-cx16".to_owned(),
+        boot: Some(DirectBoot {
+            kernel: "/images/a,b/kernel".into(),
+            initramfs: "/images/a,b/initramfs".into(),
+            append: "console=ttyS0 cloudmachine.pin=sha256:00".to_owned(),
+        }),
+        drives: vec![drive("/state/a,b \"c\"/volume.img", "volume", true), drive("/state/system.raw", "system", false)],
+        mac: "52:54:00:12:34:56".parse().unwrap(),
+        ssh_port: Some(2222),
+        folder: AttemptFolder::at("/state/run/attempt-001".into(), 1),
+    }
+}
+
+fn drive(file: &str, serial: &str, read_only: bool) -> Drive {
+    Drive { file: file.into(), serial: serial.to_owned(), read_only, node: None }
+}
+
+fn words(launch: &Launch) -> Vec<String> {
+    arguments(launch).unwrap().into_iter().map(|word| word.into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_launch_is_these_arguments_word_by_word() {
+    let expected = [
+        "-name",
+        "guest=demo,debug-threads=on",
+        "-uuid",
+        "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111",
+        "-machine",
+        "q35",
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "qemu64,-cx16",
+        "-smp",
+        "2",
+        "-m",
+        "1024M",
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-S",
+        "-daemonize",
+        "-display",
+        "none",
+        "-pidfile",
+        "/state/run/attempt-001/pid",
+        "-kernel",
+        "/images/a,b/kernel",
+        "-initrd",
+        "/images/a,b/initramfs",
+        "-append",
+        "console=ttyS0 cloudmachine.pin=sha256:00",
+        "-blockdev",
+        "{\"detect-zeroes\":\"off\",\"discard\":\"unmap\",\"driver\":\"raw\",\"file\":{\"cache\":{\"direct\":false,\"no-flush\":false},\"discard\":\"unmap\",\"driver\":\"file\",\"filename\":\"/state/a,b \\\"c\\\"/volume.img\",\"locking\":\"on\",\"read-only\":true},\"node-name\":\"node0\",\"read-only\":true}",
+        "-device",
+        "virtio-blk-pci,id=drive0,drive=node0,serial=volume",
+        "-blockdev",
+        "{\"detect-zeroes\":\"off\",\"discard\":\"unmap\",\"driver\":\"raw\",\"file\":{\"cache\":{\"direct\":false,\"no-flush\":false},\"discard\":\"unmap\",\"driver\":\"file\",\"filename\":\"/state/system.raw\",\"locking\":\"on\",\"read-only\":false},\"node-name\":\"node1\",\"read-only\":false}",
+        "-device",
+        "virtio-blk-pci,id=drive1,drive=node1,serial=system",
+        "-chardev",
+        "socket,id=agent,path=agent.sock,server=on,wait=off",
+        "-device",
+        "virtio-serial-pci,id=ports",
+        "-device",
+        "virtserialport,bus=ports.0,chardev=agent,name=cloud-machine.agent.0",
+        "-device",
+        "virtio-rng-pci",
+        "-netdev",
+        "user,id=net0,hostfwd=tcp:127.0.0.1:2222-:22",
+        "-device",
+        "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56,romfile=",
+        "-chardev",
+        "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log",
+        "-device",
+        "isa-serial,chardev=console",
+        "-qmp",
+        "unix:qmp.sock,server=on,wait=off",
+    ];
+    assert_eq!(words(&launch()), expected);
+}
+
+#[test]
+fn kvm_no_port_and_no_kernel_change_only_their_words() {
+    let mut other = launch();
+    other.accelerator = Accelerator::Kvm;
+    other.cpu_model = "host".to_owned();
+    other.ssh_port = None;
+    other.boot = None;
+    let words = words(&other);
+    for pair in [["-accel", "kvm"], ["-cpu", "host"], ["-netdev", "user,id=net0"]] {
+        assert!(words.windows(2).any(|window| window == pair), "{pair:?} in {words:?}");
+    }
+    assert!(!words.iter().any(|word| matches!(word.as_str(), "-kernel" | "-initrd" | "-append")));
+}
+
+#[test]
+fn a_test_can_put_a_whole_node_in_a_drives_place() {
+    let mut other = launch();
+    other.drives =
+        vec![Drive { node: Some("{\"driver\": \"null-co\", \"size\": 512}".to_owned()), ..drive("", "x", false) }];
+    let words = words(&other);
+    assert!(words.contains(&"{\"driver\":\"null-co\",\"node-name\":\"node0\",\"size\":512}".to_owned()), "{words:?}");
+    for text in ["", "[]", "{"] {
+        other.drives[0].node = Some(text.to_owned());
+        let error = arguments(&other).unwrap_err();
+        assert_eq!(error.to_string(), format!("invalid block node {text:?}: expected a JSON object"));
+    }
+}
+
+#[test]
+fn values_that_qemu_would_read_as_something_else_are_refused() {
+    type Change = fn(&mut Launch);
+    let cases: [(Change, &str); 13] = [
+        (|launch| launch.uuid = "x".to_owned(), "invalid UUID \"x\""),
+        (|launch| launch.uuid = "{7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111}".to_owned(), "invalid UUID"),
+        (|launch| launch.cpus = 0, "invalid number of processors \"0\": expected 1 to 255"),
+        (|launch| launch.memory_mib = 0, "invalid memory \"0\": expected at least 1 MiB"),
+        (|launch| launch.cpu_model = String::new(), "invalid processor model \"\""),
+        (|launch| launch.drives[0].serial = "a,drive=x".to_owned(), "invalid serial of a drive \"a,drive=x\""),
+        (|launch| launch.drives[0].serial = String::new(), "invalid serial of a drive \"\""),
+        (|launch| launch.drives[0].serial = "x".repeat(21), "invalid serial of a drive"),
+        (|launch| launch.drives[0].serial = "a b".to_owned(), "invalid serial of a drive \"a b\""),
+        (
+            |launch| launch.drives[0].file = "volume.img".into(),
+            "invalid path \"volume.img\": expected an absolute path",
+        ),
+        (
+            |launch| launch.folder = AttemptFolder::at("run".into(), 1),
+            "invalid path \"run\": expected an absolute path",
+        ),
+        (|launch| launch.boot.as_mut().unwrap().append = "a\nb".to_owned(), "invalid kernel command line \"a\\nb\""),
+        (|launch| launch.boot.as_mut().unwrap().append = "x".repeat(2048), "invalid kernel command line"),
+    ];
+    for (change, message) in cases {
+        let mut launch = launch();
+        change(&mut launch);
+        let said = arguments(&launch).unwrap_err().to_string();
+        assert!(said.starts_with(message), "{said}");
+    }
+}
+
+#[test]
+fn a_path_that_is_not_utf8_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let mut launch = launch();
+    launch.drives[0].file = OsString::from_vec(b"/a\xff".to_vec()).into();
+    assert_eq!(arguments(&launch).unwrap_err().to_string(), "invalid path of a drive \"/a\u{fffd}\": expected UTF-8");
+}

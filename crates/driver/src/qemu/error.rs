@@ -1,0 +1,120 @@
+//! What can go wrong with a QEMU process, one variant a reason. Must not decide what follows from it.
+
+use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
+
+use crate::store::StoreError;
+
+/// Why a QEMU process could not be started, asked or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QemuError {
+    /// The system refused an operation on a path.
+    #[error("{operation} {}", path.display())]
+    Io {
+        /// Verb and object.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// A value may not stand on QEMU's command line.
+    #[error("invalid {what} {found:?}: expected {allowed}")]
+    InvalidLaunch {
+        /// Which value.
+        what: &'static str,
+        /// The value.
+        found: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The program could not be run.
+    #[error("run {program}")]
+    Run {
+        /// The program.
+        program: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// QEMU ended instead of starting the machine.
+    #[error("{program} ended with {status}: {said}")]
+    Refused {
+        /// The program.
+        program: String,
+        /// Its arguments.
+        arguments: Vec<String>,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last 4 KiB of its stderr, safe to show.
+        said: String,
+    },
+    /// QEMU neither started the machine nor ended.
+    #[error("{program} did not start the machine within {} s: {said}", limit.as_secs())]
+    Undecided {
+        /// The program.
+        program: String,
+        /// How long was waited.
+        limit: Duration,
+        /// The last 4 KiB of its stderr, safe to show.
+        said: String,
+    },
+    /// QEMU said that it had started the machine, and then there was no process.
+    #[error("the machine's process ended right after its start: {said}")]
+    Vanished {
+        /// The last 4 KiB of its stderr, safe to show.
+        said: String,
+    },
+    /// The file with the process id holds something else.
+    #[error("{} holds no process id: {found}", path.display())]
+    InvalidPid {
+        /// The file.
+        path: PathBuf,
+        /// Its start, safe to show.
+        found: String,
+    },
+    /// The process could not be opened, watched or signalled.
+    #[error("{operation} process {pid}")]
+    Process {
+        /// Verb.
+        operation: &'static str,
+        /// The process.
+        pid: i32,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The process is there after SIGKILL: it hangs in the kernel.
+    #[error("process {pid} is still there after SIGKILL")]
+    StillThere {
+        /// The process.
+        pid: i32,
+    },
+    /// The monitor did not do what it was asked.
+    #[error("ask QEMU's monitor for {command}")]
+    Monitor {
+        /// The command.
+        command: String,
+        /// Why.
+        #[source]
+        source: super::QmpError,
+    },
+    /// The remembered verdicts about KVM could not be stored.
+    #[error("remember the verdict about KVM")]
+    Remember(#[source] StoreError),
+}
+
+impl QemuError {
+    /// Whether QEMU refused because another process holds the port on 127.0.0.1: take another port and try again.
+    #[must_use]
+    pub fn is_port_taken(&self) -> bool {
+        // QEMU has no code for it; the text is the same in QEMU 2.0 to 10.
+        matches!(self, Self::Refused { said, .. } if said.contains("Could not set up host forwarding rule"))
+    }
+
+    pub(super) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { operation, path, source }
+    }
+}

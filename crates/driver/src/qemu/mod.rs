@@ -1,0 +1,149 @@
+//! Machines as QEMU processes: command line, process, monitor, accelerator. Must not know what an image or a report is.
+
+mod accelerator;
+mod command;
+mod error;
+mod pidfd;
+mod process;
+mod qmp;
+
+use std::{
+    ffi::{OsStr, OsString},
+    process::Command,
+    time::Duration,
+};
+
+pub use accelerator::{Accelerator, MARKER, PROBE_ARGUMENT, TCG_CPU, Verdict, decide};
+pub use command::{DirectBoot, Drive, Launch, arguments};
+pub use error::QemuError;
+pub use process::{Ended, Process, console_tail};
+pub use qmp::{Qmp, QmpError};
+
+use crate::{escape, machine};
+
+/// How long QEMU may take until the machine is there, paused. On a busy host it takes a second or two.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(60);
+
+/// The QEMU of this host.
+#[derive(Clone, Debug)]
+pub struct Qemu {
+    program: OsString,
+    launch_limit: Duration,
+}
+
+impl Default for Qemu {
+    fn default() -> Self {
+        Self::new("qemu-system-x86_64")
+    }
+}
+
+impl Qemu {
+    /// A QEMU by the name or absolute path of its program.
+    #[must_use]
+    pub fn new(program: impl Into<OsString>) -> Self {
+        Self { program: program.into(), launch_limit: LAUNCH_LIMIT }
+    }
+
+    /// Name or path of the program.
+    #[must_use]
+    pub fn program(&self) -> &OsStr {
+        &self.program
+    }
+
+    /// First line of what the program says about its version.
+    ///
+    /// # Errors
+    /// [`QemuError::Run`] or [`QemuError::Refused`].
+    pub fn version(&self) -> Result<String, QemuError> {
+        let program = self.program.to_string_lossy().into_owned();
+        let output = Command::new(&self.program)
+            .arg("--version")
+            .output()
+            .map_err(|source| QemuError::Run { program: program.clone(), source })?;
+        if !output.status.success() {
+            let said = escape::tail(&output.stderr, 10).replace('\n', "; ");
+            let arguments = vec!["--version".to_owned()];
+            return Err(QemuError::Refused { program, arguments, status: output.status, said });
+        }
+        let first = output.stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(escape::line(first, 200))
+    }
+}
+
+impl machine::Driver for Qemu {
+    type Launch = Launch;
+    type Machine = Process;
+    type Error = QemuError;
+
+    fn describe(&self) -> machine::Description {
+        use machine::Support::{Exact, Ignored, Rounded};
+        machine::Description::new(
+            "qemu",
+            &[
+                ("driver", Exact),
+                ("image", Exact),
+                ("require", Exact),
+                ("resources.ram", Rounded { to: "a whole MiB, upwards" }),
+                ("resources.cpus", Exact),
+                ("resources.disks.*.devicepath", Exact),
+                ("resources.disks.*.allocation", Rounded { to: "4 KiB, upwards" }),
+                ("resources.disks.*.boot-partition", Exact),
+                ("resources.disks.*.on-reimage", Exact),
+                ("resources.disks.*.wipe-on-boot", Exact),
+                ("resources.disks.*.readonly", Exact),
+                ("resources.nic.mac", Exact),
+                ("resources.nic.network", Ignored { why: "there is one network, QEMU's user network" }),
+                ("resources.nic.address", Ignored { why: "QEMU's user network gives every machine the same address" }),
+                ("disks-undeclared", Exact),
+                ("identity.ssh-host-keys", Exact),
+                ("ssh_authorized_keys", Exact),
+            ],
+        )
+    }
+
+    fn start(&self, launch: &Launch) -> Result<Process, QemuError> {
+        self.launch(launch)
+    }
+
+    fn alive(&self, machine: &Process) -> Result<bool, QemuError> {
+        machine.alive()
+    }
+
+    fn stop(&self, machine: &Process, grace: Duration) -> Result<(), QemuError> {
+        machine.stop(grace).map(drop)
+    }
+
+    fn console(&self, machine: &Process, lines: usize) -> Result<String, QemuError> {
+        console_tail(machine.folder(), lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Driver, Support};
+
+    #[test]
+    fn the_version_is_one_line_of_the_installed_qemu() {
+        let version = Qemu::default().version().expect("install the package qemu-system-x86");
+        assert!(version.starts_with("QEMU emulator version "), "{version}");
+    }
+
+    #[test]
+    fn a_missing_or_failing_program_is_named() {
+        let error = Qemu::new("/nonexistent/qemu").version().unwrap_err();
+        assert_eq!(error.to_string(), "run /nonexistent/qemu");
+        let error = Qemu::new("false").version().unwrap_err();
+        assert_eq!(error.to_string(), "false ended with exit status: 1: ");
+    }
+
+    #[test]
+    fn what_qemu_does_not_honour_is_said() {
+        let description = Qemu::default().describe();
+        assert_eq!(description.driver(), "qemu");
+        assert_eq!(description.support("resources.disks.system.devicepath"), Support::Exact);
+        assert!(matches!(description.support("resources.nic.network"), Support::Ignored { .. }));
+        assert!(matches!(description.support("resources.ram"), Support::Rounded { .. }));
+        assert_eq!(description.support("resources.disks.system.filesystem"), Support::Unsupported);
+    }
+}

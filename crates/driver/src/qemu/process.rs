@@ -1,0 +1,263 @@
+//! One QEMU process: started, found again, ended, and never mistaken for another one of the same number. Must not
+//! know what the machine does.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, pidfd::Pidfd};
+use crate::{escape, store::AttemptFolder};
+
+/// How long the kernel may take to end a process after SIGKILL.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes of stderr that an error carries.
+const SAID: u64 = 4 << 10;
+/// Bytes of the console log that are looked through for its last lines.
+const CONSOLE: u64 = 256 << 10;
+
+/// A running QEMU process of one attempt.
+#[derive(Debug)]
+pub struct Process {
+    folder: AttemptFolder,
+    handle: Pidfd,
+}
+
+/// What ended a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It had ended before.
+    Before,
+    /// QEMU's monitor.
+    Quit,
+    /// SIGTERM.
+    Terminated,
+    /// SIGKILL.
+    Killed,
+}
+
+impl Qemu {
+    /// Starts a machine, paused: connect the agent's channel, then call [`Process::resume`].
+    ///
+    /// # Errors
+    /// [`QemuError::InvalidLaunch`], [`QemuError::Run`], [`QemuError::Refused`], [`QemuError::Undecided`],
+    /// [`QemuError::Vanished`] or [`QemuError::Io`].
+    pub fn launch(&self, launch: &Launch) -> Result<Process, QemuError> {
+        let arguments = command::arguments(launch)?;
+        let program = || self.program().to_string_lossy().into_owned();
+        let log_path = launch.folder.qemu_log();
+        let log = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&log_path)
+            .map_err(QemuError::io("make", &log_path))?;
+        let stdout = log.try_clone().map_err(QemuError::io("make", &log_path))?;
+        let mut child = Command::new(self.program())
+            .args(&arguments)
+            .current_dir(launch.folder.path())
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(log)
+            .spawn()
+            .map_err(|source| QemuError::Run { program: program(), source })?;
+        let limit = self.launch_limit;
+        if !ended_within(limit, &child).map_err(|source| QemuError::Run { program: program(), source })? {
+            abandon(&mut child, &launch.folder).map_err(|source| QemuError::Run { program: program(), source })??;
+            return Err(QemuError::Undecided { program: program(), limit, said: said(&log_path)? });
+        }
+        let status = child.wait().map_err(|source| QemuError::Run { program: program(), source })?;
+        if !status.success() {
+            let arguments = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            return Err(QemuError::Refused { program: program(), arguments, status, said: said(&log_path)? });
+        }
+        match Process::attach(&launch.folder)? {
+            Some(process) => Ok(process),
+            None => Err(QemuError::Vanished { said: said(&log_path)? }),
+        }
+    }
+}
+
+impl Process {
+    /// Finds the process of an attempt again; `None` when it has ended or its number now means another process.
+    ///
+    /// # Errors
+    /// [`QemuError::InvalidPid`], [`QemuError::Process`] or [`QemuError::Io`].
+    pub fn attach(folder: &AttemptFolder) -> Result<Option<Self>, QemuError> {
+        let path = folder.pid_file();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(QemuError::io("read", path)(error)),
+        };
+        let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
+        let Some(pid) = number else {
+            return Err(QemuError::InvalidPid { path, found: escape::line(&text, 40) });
+        };
+        let failed = |operation| move |source| QemuError::Process { operation, pid, source };
+        // The order matters: the handle first, then the look at its command line, then that it has not ended since.
+        // So the command line that was seen is the one of the handle's process.
+        let Some(handle) = Pidfd::open(pid).map_err(failed("open"))? else { return Ok(None) };
+        let ours = belongs_to(pid, &path).map_err(failed("read the command line of"))?;
+        let gone = handle.ended(Instant::now()).map_err(failed("watch"))?;
+        Ok((ours && !gone).then(|| Self { folder: folder.clone(), handle }))
+    }
+
+    /// The attempt that it belongs to.
+    #[must_use]
+    pub fn folder(&self) -> &AttemptFolder {
+        &self.folder
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.handle.pid()
+    }
+
+    /// Whether it runs.
+    ///
+    /// # Errors
+    /// [`QemuError::Process`].
+    pub fn alive(&self) -> Result<bool, QemuError> {
+        Ok(!self.ended(Instant::now())?)
+    }
+
+    /// Waits until it has ended; `false` when the deadline came first.
+    ///
+    /// # Errors
+    /// [`QemuError::Process`].
+    pub fn ended(&self, deadline: Instant) -> Result<bool, QemuError> {
+        self.handle.ended(deadline).map_err(self.failed("watch"))
+    }
+
+    /// Connects to the monitor. It serves one client at a time: drop the connection soon.
+    ///
+    /// # Errors
+    /// Any [`QmpError`].
+    pub fn monitor(&self, deadline: Instant) -> Result<Qmp, QmpError> {
+        Qmp::connect(&self.folder.qmp_socket(), deadline)
+    }
+
+    /// Starts the processors.
+    ///
+    /// # Errors
+    /// [`QemuError::Monitor`].
+    pub fn resume(&self, deadline: Instant) -> Result<(), QemuError> {
+        let asked = self.monitor(deadline).and_then(|mut monitor| monitor.cont(deadline));
+        asked.map_err(|source| QemuError::Monitor { command: "cont".to_owned(), source })
+    }
+
+    /// Presses the power button and waits; `false` when the machine's system did not end before the deadline.
+    ///
+    /// # Errors
+    /// [`QemuError::Monitor`] or [`QemuError::Process`].
+    pub fn power_down(&self, deadline: Instant) -> Result<bool, QemuError> {
+        let asked = self.monitor(deadline).and_then(|mut monitor| monitor.power_down(deadline));
+        asked.map_err(|source| QemuError::Monitor { command: "system_powerdown".to_owned(), source })?;
+        self.ended(deadline)
+    }
+
+    /// Ends the process, by its monitor, then by SIGTERM, at last by SIGKILL, each of the first two for half of
+    /// `grace`. When this returns well the process is gone and its files are closed.
+    ///
+    /// # Errors
+    /// [`QemuError::StillThere`] or [`QemuError::Process`].
+    pub fn stop(&self, grace: Duration) -> Result<Ended, QemuError> {
+        if !self.alive()? {
+            return Ok(Ended::Before);
+        }
+        let deadline = Instant::now() + grace / 2;
+        let asked = self.monitor(deadline).and_then(|mut monitor| monitor.quit(deadline));
+        match asked {
+            Ok(()) if self.ended(deadline)? => return Ok(Ended::Quit),
+            Ok(()) => {}
+            // A monitor that does not answer is what the signals are for.
+            Err(error) => tracing::debug!(pid = self.pid(), %error, "the monitor did not end the process"),
+        }
+        for (signal, ended, limit) in
+            [(Signal::TERM, Ended::Terminated, grace / 2), (Signal::KILL, Ended::Killed, KILL_LIMIT)]
+        {
+            self.handle.signal(signal).map_err(self.failed("signal"))?;
+            if self.ended(Instant::now() + limit)? {
+                return Ok(ended);
+            }
+        }
+        Err(QemuError::StillThere { pid: self.pid() })
+    }
+
+    fn failed(&self, operation: &'static str) -> impl FnOnce(io::Error) -> QemuError + use<> {
+        let pid = self.pid();
+        move |source| QemuError::Process { operation, pid, source }
+    }
+}
+
+/// The last lines of an attempt's serial console, safe to show; empty when there is no console log.
+///
+/// # Errors
+/// [`QemuError::Io`].
+pub fn console_tail(folder: &AttemptFolder, lines: usize) -> Result<String, QemuError> {
+    let path = folder.console_log();
+    Ok(escape::tail(&end_of(&path, CONSOLE)?, lines))
+}
+
+/// Whether process `pid` was started with `-pidfile PATH`. A process that has ended has no command line.
+fn belongs_to(pid: i32, pid_file: &Path) -> io::Result<bool> {
+    let words = match fs::read(format!("/proc/{pid}/cmdline")) {
+        Ok(words) => words,
+        // ESRCH: it ended between opening and reading.
+        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(3) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+    let wanted = pid_file.as_os_str().as_bytes();
+    Ok(words.windows(2).any(|pair| matches!(pair, [name, value] if *name == b"-pidfile" && *value == wanted)))
+}
+
+/// With `-daemonize` the child ends when the machine is there, or when it will never be.
+fn ended_within(limit: Duration, child: &Child) -> io::Result<bool> {
+    let pid = i32::try_from(child.id()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    match Pidfd::open(pid)? {
+        Some(handle) => handle.ended(Instant::now() + limit),
+        None => Ok(true),
+    }
+}
+
+/// Ends a QEMU that does not come to a decision, and the process that it may have left behind.
+fn abandon(child: &mut Child, folder: &AttemptFolder) -> io::Result<Result<(), QemuError>> {
+    child.kill()?;
+    child.wait()?;
+    Ok(Process::attach(folder).and_then(|process| match process {
+        Some(process) => process.stop(KILL_LIMIT).map(drop),
+        None => Ok(()),
+    }))
+}
+
+/// The end of QEMU's stderr, on one line and safe to show.
+fn said(log: &Path) -> Result<String, QemuError> {
+    Ok(escape::tail(&end_of(log, SAID)?, 50).replace('\n', "; "))
+}
+
+fn end_of(path: &Path, bytes: u64) -> Result<Vec<u8>, QemuError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(QemuError::io("open", path)(error)),
+    };
+    let mut end = Vec::new();
+    let size = file.seek(SeekFrom::End(0)).map_err(QemuError::io("read", path))?;
+    file.seek(SeekFrom::Start(size.saturating_sub(bytes))).map_err(QemuError::io("read", path))?;
+    file.take(bytes).read_to_end(&mut end).map_err(QemuError::io("read", path))?;
+    Ok(end)
+}
+
+#[cfg(test)]
+#[path = "process_tests.rs"]
+mod tests;

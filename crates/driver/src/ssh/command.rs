@@ -1,0 +1,149 @@
+//! The system's `ssh`, told everything and allowed to ask nobody. Must not read the user's own SSH configuration, so
+//! that a login means the same on every host.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use super::SshError;
+
+/// Whom to log in to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// User on the machine.
+    pub user: String,
+    /// Port on 127.0.0.1.
+    pub port: u16,
+    /// The host's private key for the machine.
+    pub key: PathBuf,
+    /// The pinned host key of the machine.
+    pub known_hosts: PathBuf,
+    /// How long connecting may take; whole seconds, at least one.
+    pub connect_limit: Duration,
+}
+
+/// `ssh` with all its options and the destination; arguments that are added are the command to run on the machine.
+///
+/// # Errors
+/// [`SshError::Missing`] when the key or `known_hosts` is not there, [`SshError::Unspeakable`].
+pub fn command(target: &Target) -> Result<Command, SshError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if target.user.is_empty() || target.user.starts_with('-') || !target.user.bytes().all(plain) {
+        return Err(SshError::Unspeakable { what: "user", found: target.user.clone() });
+    }
+    for path in [&target.key, &target.known_hosts] {
+        if !path.exists() {
+            return Err(SshError::Missing { path: path.clone() });
+        }
+    }
+    let mut ssh = Command::new("ssh");
+    // `-F none`: neither /etc/ssh/ssh_config nor ~/.ssh/config; `-a -x`: no agent and no X11 to a job's machine.
+    ssh.args(["-F", "none", "-a", "-x", "-p", &target.port.to_string()]);
+    for option in [
+        "BatchMode=yes",
+        "StrictHostKeyChecking=yes",
+        "GlobalKnownHostsFile=/dev/null",
+        "IdentitiesOnly=yes",
+        "IdentityAgent=none",
+        "PreferredAuthentications=publickey",
+        "HostKeyAlgorithms=ssh-ed25519",
+        // Otherwise the machine could add keys to the pinned one.
+        "UpdateHostKeys=no",
+        "ControlMaster=no",
+        "ControlPath=none",
+        "LogLevel=ERROR",
+    ] {
+        ssh.args(["-o", option]);
+    }
+    ssh.args(["-o", &format!("ConnectTimeout={}", target.connect_limit.as_secs().max(1))]);
+    ssh.args(["-o", &format!("UserKnownHostsFile={}", quoted(&target.known_hosts)?)]);
+    ssh.args(["-o", &format!("IdentityFile={}", quoted(&target.key)?)]);
+    ssh.args(["-l", &target.user, "--", "127.0.0.1"]);
+    Ok(ssh)
+}
+
+/// A path as ssh_config(5) reads it: in quotes, `%` doubled. What has a meaning inside quotes is refused.
+fn quoted(path: &Path) -> Result<String, SshError> {
+    let refuse = || SshError::Unspeakable { what: "path", found: path.to_string_lossy().into_owned() };
+    let text = path.to_str().filter(|_| path.is_absolute()).ok_or_else(refuse)?;
+    if text.contains(['"', '\\', '$']) || text.chars().any(char::is_control) {
+        return Err(refuse());
+    }
+    Ok(format!("\"{}\"", text.replace('%', "%%")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn target(folder: &Path) -> Target {
+        let (key, known_hosts) = (folder.join("id_ed25519"), folder.join("known_hosts"));
+        fs::create_dir_all(folder).unwrap();
+        fs::write(&key, "").unwrap();
+        fs::write(&known_hosts, "").unwrap();
+        Target { user: "root".to_owned(), port: 2222, key, known_hosts, connect_limit: Duration::from_secs(7) }
+    }
+
+    #[test]
+    fn ssh_understands_the_options_as_they_are_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("100% a b, c");
+        let target = target(&odd);
+        // `ssh -G` prints the configuration and connects to nobody.
+        let command = command(&target).unwrap();
+        let output = Command::new("ssh").arg("-G").args(command.get_args()).output();
+        let output = output.expect("install the package openssh-client");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8(output.stdout).unwrap();
+        for line in [
+            "hostname 127.0.0.1",
+            "user root",
+            "port 2222",
+            "batchmode yes",
+            "stricthostkeychecking true",
+            "identitiesonly yes",
+            "updatehostkeys false",
+            "forwardagent no",
+            "forwardx11 no",
+            "connecttimeout 7",
+            "identityagent none",
+            "globalknownhostsfile /dev/null",
+            "hostkeyalgorithms ssh-ed25519",
+        ] {
+            assert!(said.lines().any(|found| found == line), "{line} in {said}");
+        }
+        // Newer versions print the path after expansion, older ones before.
+        for (option, path) in [("userknownhostsfile", &target.known_hosts), ("identityfile", &target.key)] {
+            let path = path.to_str().unwrap();
+            let plain = format!("{option} {path}");
+            let doubled = format!("{option} {}", path.replace('%', "%%"));
+            assert!(said.lines().any(|line| line == plain || line == doubled), "{plain} in {said}");
+        }
+    }
+
+    #[test]
+    fn a_missing_pin_is_no_login() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        fs::remove_file(&target.known_hosts).unwrap();
+        let error = command(&target).unwrap_err().to_string();
+        assert_eq!(error, format!("there is no {}", target.known_hosts.display()));
+    }
+
+    #[test]
+    fn users_and_paths_with_a_meaning_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for user in ["", "-oProxyCommand=x", "a b", "a@b", "a\n"] {
+            let target = Target { user: user.to_owned(), ..target(folder.path()) };
+            assert_eq!(command(&target).unwrap_err().to_string(), format!("user {user:?} cannot be given to ssh"));
+        }
+        for name in ["a\"b", "a\\b", "${HOME}", "a\nb"] {
+            let target = target(&folder.path().join(name));
+            assert!(matches!(command(&target), Err(SshError::Unspeakable { what: "path", .. })), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! SSH to a machine: the host's key for it, its pinned host key, the system's `ssh`, and whether anybody answers.
+//! Must not accept a host key that no accepted report has named.
+
+mod command;
+mod key;
+mod port;
+
+use std::{io, path::PathBuf};
+
+pub use command::{Target, command};
+pub use key::{generate_key, write_known_hosts};
+pub use port::{free_port, wait_banner};
+
+use crate::store::StoreError;
+
+/// Why SSH to a machine could not be prepared or nobody answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SshError {
+    /// A key could not be made or written in OpenSSH's format.
+    #[error("make an SSH key")]
+    Key(#[source] ssh_key::Error),
+    /// A key or `known_hosts` could not be stored.
+    #[error("store an SSH key")]
+    Store(#[source] StoreError),
+    /// A machine's host key is no public key line.
+    #[error("the machine's host key is no public key: {found}")]
+    InvalidHostKey {
+        /// Its start, safe to show.
+        found: String,
+    },
+    /// A machine's host key is of another kind than ours.
+    #[error("the machine's host key is {found}, only ssh-ed25519 is accepted")]
+    HostKeyKind {
+        /// Its algorithm.
+        found: String,
+    },
+    /// A path or user cannot be said to `ssh` without changing its meaning.
+    #[error("{what} {found:?} cannot be given to ssh")]
+    Unspeakable {
+        /// Which value.
+        what: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// No port on 127.0.0.1 could be taken.
+    #[error("find a free port on 127.0.0.1")]
+    Port(#[source] io::Error),
+    /// Nobody spoke SSH before the deadline.
+    #[error("nobody spoke SSH on 127.0.0.1:{port} until the deadline, at last: {last}")]
+    Silent {
+        /// The port.
+        port: u16,
+        /// What came of the last try, safe to show.
+        last: String,
+    },
+    /// The machine's process ended while its SSH was waited for.
+    #[error("the machine ended before it spoke SSH on 127.0.0.1:{port}")]
+    Ended {
+        /// The port.
+        port: u16,
+    },
+    /// What speaks there is something else.
+    #[error("what answers on 127.0.0.1:{port} does not speak SSH: {said}")]
+    NoSsh {
+        /// The port.
+        port: u16,
+        /// What it said, safe to show.
+        said: String,
+    },
+    /// A file is missing that [`command`] needs.
+    #[error("there is no {}", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+}

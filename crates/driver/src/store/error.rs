@@ -1,0 +1,163 @@
+//! What can go wrong with the state folder, one variant a reason. Must not decide what follows from it.
+
+use std::{io, path::PathBuf};
+
+use cloud_machine_protocol::{MachineName, WordError};
+
+use super::name::ImageName;
+
+/// Why the state folder, a record, a lock or an image could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The system refused an operation on a path.
+    #[error("{operation} {}", path.display())]
+    Io {
+        /// Verb and object, such as `write the record`.
+        operation: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Another operation holds the machine's lock.
+    #[error("machine {name} is locked by another operation")]
+    Locked {
+        /// The machine.
+        name: MachineName,
+    },
+    /// Another operation holds the image's lock.
+    #[error("image {name} is locked by another operation")]
+    ImageLocked {
+        /// The image.
+        name: ImageName,
+    },
+    /// No such machine.
+    #[error("no machine {name}")]
+    NoMachine {
+        /// The machine.
+        name: MachineName,
+    },
+    /// No such image.
+    #[error("no image {name}")]
+    NoImage {
+        /// The image.
+        name: ImageName,
+    },
+    /// The machine's folder is there already.
+    #[error("machine {name} already exists")]
+    MachineExists {
+        /// The machine.
+        name: MachineName,
+    },
+    /// A folder of the store is there, its record is not.
+    #[error("there is no record {}", path.display())]
+    NoRecord {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The record is of a version that this program does not know.
+    #[error("record {} has version {found}, this program knows {known}", path.display())]
+    UnknownVersion {
+        /// The record.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The record is no JSON of the right shape.
+    #[error("read the record {}", path.display())]
+    InvalidJson {
+        /// The record.
+        path: PathBuf,
+        /// The parser's answer.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The record has the right shape and says something that cannot be.
+    #[error("record {} is invalid: {reason}", path.display())]
+    InvalidRecord {
+        /// The record.
+        path: PathBuf,
+        /// What cannot be.
+        reason: String,
+    },
+    /// The record could not be turned to JSON.
+    #[error("write {what} as JSON")]
+    ToJson {
+        /// Which document.
+        what: &'static str,
+        /// The writer's answer.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// An entry of the store is not named like a machine or an image.
+    #[error("read the name of {}", path.display())]
+    InvalidName {
+        /// The entry.
+        path: PathBuf,
+        /// What its name should have been.
+        #[source]
+        source: WordError,
+    },
+    /// A relative path of a record, or the id of a request, would lead out of its folder.
+    #[error("{path:?} does not stay in the folder of its machine")]
+    Escapes {
+        /// The text.
+        path: String,
+    },
+    /// Other users can write the state folder.
+    #[error("state folder {} can be written by other users (mode {mode:04o})", path.display())]
+    Exposed {
+        /// The folder.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The state folder belongs to somebody else.
+    #[error("state folder {} belongs to user id {owner}", path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// A disk's file is there with another size than the record says.
+    #[error("disk {} has {found} bytes, its record says {expected}", path.display())]
+    DiskSize {
+        /// The file.
+        path: PathBuf,
+        /// Bytes found.
+        found: u64,
+        /// Bytes expected.
+        expected: u64,
+    },
+    /// A file of an image is not the one that was installed.
+    #[error("{} has digest {found}, it was installed as {expected}", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What was installed.
+        expected: String,
+    },
+    /// A lock of one machine was used for another.
+    #[error("the lock of machine {held} was used for machine {wanted}")]
+    WrongLock {
+        /// What is locked.
+        held: MachineName,
+        /// What was meant.
+        wanted: MachineName,
+    },
+}
+
+impl StoreError {
+    /// An [`StoreError::Io`] made of the system's answer, for `map_err`.
+    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { operation, path, source }
+    }
+}

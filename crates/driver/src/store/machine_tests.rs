@@ -1,0 +1,212 @@
+use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+
+use cloud_machine_protocol::{Digest, Identity, SecretPolicy};
+
+use super::*;
+use crate::store::{ImageRecord, MachineState, RECORD_VERSION};
+
+fn opened() -> (tempfile::TempDir, Store) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("state")).unwrap();
+    (folder, store)
+}
+
+fn name(text: &str) -> MachineName {
+    text.parse().unwrap()
+}
+
+fn record(machine: &str) -> MachineRecord {
+    let uuid = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
+    MachineRecord {
+        version: RECORD_VERSION,
+        name: name(machine),
+        uuid: uuid.to_owned(),
+        driver: "qemu".to_owned(),
+        image: ImageRecord {
+            name: "debian-12".parse().unwrap(),
+            digest: format!("blake3:{}", "ab".repeat(32)).parse::<Digest>().unwrap(),
+            size: 1 << 30,
+        },
+        config_yaml: "cloud-machine:\n  driver: qemu\n".to_owned(),
+        origins: BTreeMap::from([("driver".to_owned(), "project cloud-machine.yaml:2:3".to_owned())]),
+        ram: 1 << 30,
+        cpus: 2,
+        disks: vec![disk("system", 1 << 20)],
+        identity: Identity {
+            name: name(machine),
+            machine_uuid: uuid.to_owned(),
+            machine_id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
+            mac: "52:54:00:12:34:56".parse().unwrap(),
+            authorized_keys: vec![],
+            ssh_host_keys: SecretPolicy::Rotate,
+        },
+        ssh_port: 2222,
+        state: MachineState::Creating,
+        request: None,
+        host_key: None,
+        last_report: None,
+        assurance: None,
+        dirty: false,
+        created: "2026-11-22T12:00:00Z".parse().unwrap(),
+    }
+}
+
+fn disk(disk: &str, size: u64) -> DiskRecord {
+    DiskRecord {
+        name: disk.parse().unwrap(),
+        serial: disk.to_owned(),
+        size,
+        file: format!("disks/{disk}.raw"),
+        boot: true,
+    }
+}
+
+#[test]
+fn a_record_round_trips_through_the_folder_and_delete_leaves_nothing() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    let mut written = record("demo");
+    let folder = store.create(&lock, &written).unwrap();
+    assert_eq!(store.read(&name("demo")).unwrap(), written);
+    written.state = MachineState::Running;
+    store.write(&lock, &written).unwrap();
+    assert_eq!(store.read(&name("demo")).unwrap().state, MachineState::Running);
+    assert_eq!(fs::metadata(folder.record()).unwrap().permissions().mode() & 0o777, 0o600);
+    store.delete(&lock).unwrap();
+    store.delete(&lock).unwrap();
+    assert_eq!(fs::read_dir(store.machines()).unwrap().count(), 0);
+    assert_eq!(store.read(&name("demo")).unwrap_err().to_string(), "no machine demo");
+    store.create(&lock, &written).unwrap();
+}
+
+#[test]
+fn the_stored_words_are_kebab_case_and_no_path_is_absolute() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    let folder = store.create(&lock, &record("demo")).unwrap();
+    let text = fs::read_to_string(folder.record()).unwrap();
+    for word in
+        ["\"config-yaml\"", "\"ssh-port\": 2222", "\"state\": \"creating\"", "\"created\": \"2026-11-22T12:00:00Z\""]
+    {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    assert!(!text.contains("\"/"), "{text}");
+}
+
+#[test]
+fn create_refuses_an_existing_machine_and_write_a_missing_one() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    assert_eq!(store.write(&lock, &record("demo")).unwrap_err().to_string(), "no machine demo");
+    store.create(&lock, &record("demo")).unwrap();
+    assert_eq!(store.create(&lock, &record("demo")).unwrap_err().to_string(), "machine demo already exists");
+}
+
+#[test]
+fn a_half_made_folder_is_invisible_and_replaced() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    let half = store.machines().join(".new.demo");
+    fs::create_dir_all(half.join("disks")).unwrap();
+    assert!(store.list().unwrap().is_empty());
+    store.create(&lock, &record("demo")).unwrap();
+    assert!(!half.exists());
+}
+
+#[test]
+fn the_lock_is_exclusive_survives_delete_and_ends_with_its_value() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    store.create(&lock, &record("demo")).unwrap();
+    let error = store.lock(&name("demo")).unwrap_err();
+    assert!(matches!(&error, StoreError::Locked { name } if name.as_str() == "demo"));
+    assert_eq!(error.to_string(), "machine demo is locked by another operation");
+    store.delete(&lock).unwrap();
+    assert!(store.lock(&name("demo")).is_err(), "still locked after delete");
+    drop(lock);
+    let _again = store.lock(&name("demo")).unwrap();
+    let _other = store.lock(&name("other")).unwrap();
+}
+
+#[test]
+fn a_lock_of_another_machine_does_not_serve() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("a")).unwrap();
+    let error = store.create(&lock, &record("b")).unwrap_err();
+    assert_eq!(error.to_string(), "the lock of machine a was used for machine b");
+    assert!(matches!(store.machine(&name("b")).new_attempt(&lock), Err(StoreError::WrongLock { .. })));
+    assert!(matches!(store.machine(&name("b")).store_report(&lock, "A", b""), Err(StoreError::WrongLock { .. })));
+}
+
+#[test]
+fn a_broken_record_is_a_row_with_its_own_error() {
+    let (_folder, store) = opened();
+    for machine in ["good", "version", "garbage", "empty", "moved", "escape", "extra"] {
+        let lock = store.lock(&name(machine)).unwrap();
+        store.create(&lock, &record(machine)).unwrap();
+    }
+    fs::create_dir(store.machines().join("Bad Name")).unwrap();
+    let edit = |machine: &str, change: &dyn Fn(String) -> String| {
+        let path = store.machine(&name(machine)).record();
+        fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
+    };
+    edit("version", &|text| text.replace("\"version\": 1", "\"version\": 7"));
+    edit("garbage", &|_| "{\"version\": 1".to_owned());
+    edit("moved", &|text| text.replace("\"name\": \"moved\"", "\"name\": \"good\""));
+    edit("escape", &|text| text.replace("disks/system.raw", "../good/disks/system.raw"));
+    edit("extra", &|text| text.replace("\"cpus\"", "\"surprise\": 1,\n  \"cpus\""));
+    fs::remove_file(store.machine(&name("empty")).record()).unwrap();
+
+    let rows = store.list().unwrap();
+    let said = |wanted: &str| {
+        let row = rows.iter().find(|row| row.name == wanted).unwrap();
+        row.record.as_ref().map_or_else(ToString::to_string, |_| "fine".to_owned())
+    };
+    assert_eq!(rows.len(), 8);
+    assert_eq!(said("good"), "fine");
+    assert!(said("version").ends_with("machine.json has version 7, this program knows 1"), "{}", said("version"));
+    assert!(said("garbage").starts_with("read the record /"), "{}", said("garbage"));
+    assert!(said("empty").starts_with("there is no record /"), "{}", said("empty"));
+    assert!(said("moved").ends_with("is invalid: it is of machine good"), "{}", said("moved"));
+    assert!(said("escape").ends_with("does not stay in the folder of its machine"), "{}", said("escape"));
+    assert!(said("extra").starts_with("read the record /"), "{}", said("extra"));
+    assert!(said("Bad Name").starts_with("read the name of /"), "{}", said("Bad Name"));
+}
+
+#[test]
+fn a_disk_is_made_once_and_never_resized() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    let folder = store.create(&lock, &record("demo")).unwrap();
+    let path = folder.make_disk(&disk("system", 4096)).unwrap();
+    fs::write(&path, [7; 4096]).unwrap();
+    assert_eq!(folder.make_disk(&disk("system", 4096)).unwrap(), path);
+    assert_eq!(fs::read(&path).unwrap(), [7; 4096], "content stays");
+    let error = folder.make_disk(&disk("system", 8192)).unwrap_err();
+    assert!(error.to_string().ends_with("system.raw has 4096 bytes, its record says 8192"), "{error}");
+    fs::File::create(&path).unwrap();
+    folder.make_disk(&disk("system", 4096)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), 4096, "a file that a cut left empty is made again");
+    let mut outside = disk("system", 1);
+    outside.file = "../x".to_owned();
+    assert_eq!(
+        folder.make_disk(&outside).unwrap_err().to_string(),
+        "\"../x\" does not stay in the folder of its machine"
+    );
+}
+
+#[test]
+fn reports_and_attempts_lie_in_the_machines_folder() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    let folder = store.create(&lock, &record("demo")).unwrap();
+    assert!(folder.last_attempt().unwrap().is_none());
+    let attempt = folder.new_attempt(&lock).unwrap();
+    assert_eq!(attempt.path(), folder.path().join("run/attempt-001"));
+    assert_eq!(folder.last_attempt().unwrap(), Some(attempt));
+    let relative = folder.store_report(&lock, "01JD3QV8W0ABCDEFGHJKMNPQRS", b"{}").unwrap();
+    assert_eq!(fs::read(folder.resolve(&relative).unwrap()).unwrap(), b"{}");
+    for id in ["", "../x", "a/b", "a b", &"a".repeat(65)] {
+        assert!(folder.store_report(&lock, id, b"{}").is_err(), "{id:?}");
+    }
+}

@@ -1,0 +1,133 @@
+//! The state folder: records, locks, disks and images, every change whole or not there. Must not start, stop or
+//! judge a machine.
+
+mod attempt;
+mod error;
+pub(crate) mod file;
+mod image;
+mod lock;
+mod machine;
+mod name;
+mod record;
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+pub use attempt::AttemptFolder;
+pub use error::StoreError;
+pub use file::{Content, digest};
+pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource};
+pub use lock::MachineLock;
+pub use machine::{MachineFolder, MachineRow};
+pub use name::ImageName;
+pub use record::{DiskRecord, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, RequestRecord};
+
+/// An opened state folder.
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    /// Opens the state folder at `root` and makes it, mode 0700, when it is missing. An existing folder must belong
+    /// to the caller or to root and must not be writable by others.
+    ///
+    /// # Errors
+    /// [`StoreError::Exposed`], [`StoreError::Foreign`], or [`StoreError::Io`].
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        file::make_folder(&root)?;
+        // Absolute, since QEMU gets paths below it and runs in another folder.
+        let root = fs::canonicalize(&root).map_err(StoreError::io("resolve", &root))?;
+        let metadata = fs::metadata(&root).map_err(StoreError::io("read the permissions of", &root))?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o022 != 0 {
+            return Err(StoreError::Exposed { path: root, mode });
+        }
+        let owner = metadata.uid();
+        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+            return Err(StoreError::Foreign { path: root, owner });
+        }
+        let store = Self { root };
+        for folder in
+            [store.machines(), store.images(), store.root.join("locks/machines"), store.root.join("locks/images")]
+        {
+            file::make_folder(&folder)?;
+        }
+        Ok(store)
+    }
+
+    /// The folder, absolute.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the verdict about KVM is remembered.
+    #[must_use]
+    pub fn kvm_verdicts(&self) -> PathBuf {
+        self.root.join("kvm.json")
+    }
+
+    fn machines(&self) -> PathBuf {
+        self.root.join("machines")
+    }
+
+    fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+}
+
+/// Reads a record of version [`RECORD_VERSION`]; `None` when there is no file.
+fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = file::read(path)? else { return Ok(None) };
+    let invalid = |source| StoreError::InvalidJson { path: path.to_owned(), source };
+    let found = cloud_machine_protocol::version_of(&bytes).map_err(invalid)?;
+    if found != RECORD_VERSION {
+        return Err(StoreError::UnknownVersion { path: path.to_owned(), found, known: RECORD_VERSION });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(invalid)
+}
+
+/// Puts a record in its place.
+fn write_record<T: serde::Serialize>(path: &Path, what: &'static str, record: &T) -> Result<(), StoreError> {
+    let mut bytes = serde_json::to_vec_pretty(record).map_err(|source| StoreError::ToJson { what, source })?;
+    bytes.push(b'\n');
+    file::replace(path, &bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn open_makes_private_folders_and_is_repeatable() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("a/b");
+        let store = Store::open(&root).unwrap();
+        Store::open(&root).unwrap();
+        for path in [store.root().to_owned(), store.machines(), store.images()] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Store::open(folder.path()).unwrap_err();
+        assert!(error.to_string().ends_with("can be written by other users (mode 0777)"), "{error}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_an_error_with_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "").unwrap();
+        assert_eq!(Store::open(&path).unwrap_err().to_string(), format!("make the folder {}", path.display()));
+    }
+}

@@ -1,0 +1,189 @@
+//! What the host knows of a machine, as it is kept in `machine.json`. Owns the shape and what cannot be; must not
+//! read or write files.
+
+use std::{collections::BTreeMap, fmt};
+
+use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Identity, MachineName};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::name::ImageName;
+
+/// Version of every record of the store; a reader refuses any other.
+pub const RECORD_VERSION: u32 = 1;
+
+/// The record of one machine. Paths in it are relative to the machine's folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MachineRecord {
+    /// [`RECORD_VERSION`].
+    pub version: u32,
+    /// Name of the machine, also of its folder.
+    pub name: MachineName,
+    /// UUID of the machine, also in its SMBIOS table and its identity.
+    pub uuid: String,
+    /// Name of the driver, such as `qemu`.
+    pub driver: String,
+    /// The image that the system disk holds, or shall hold.
+    pub image: ImageRecord,
+    /// The merged configuration as YAML.
+    pub config_yaml: String,
+    /// Key path to origin of each value in it.
+    pub origins: BTreeMap<String, String>,
+    /// Bytes of memory.
+    pub ram: u64,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// The machine's disks, in the order in which they are attached.
+    pub disks: Vec<DiskRecord>,
+    /// What the machine keeps when it is reimaged.
+    pub identity: Identity,
+    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    pub ssh_port: u16,
+    /// Where the machine is in its life.
+    pub state: MachineState,
+    /// The request that is under way, or the last one.
+    pub request: Option<RequestRecord>,
+    /// Public host key line of the last accepted report.
+    pub host_key: Option<String>,
+    /// The last accepted report, relative to the machine's folder.
+    pub last_report: Option<String>,
+    /// Assurance of the last accepted report.
+    pub assurance: Option<Assurance>,
+    /// Whether a job may have run since the last accepted report.
+    pub dirty: bool,
+    /// When the machine was created.
+    pub created: Timestamp,
+}
+
+/// Which image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ImageRecord {
+    /// Its name in the store.
+    pub name: ImageName,
+    /// BLAKE3 digest of the raw image.
+    pub digest: Digest,
+    /// Bytes of the raw image.
+    pub size: u64,
+}
+
+/// One disk of a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DiskRecord {
+    /// Its name in the configuration.
+    pub name: DiskName,
+    /// What the device says of itself; at most 20 bytes of printable ASCII without commas.
+    pub serial: String,
+    /// Bytes.
+    pub size: u64,
+    /// Its file, relative to the machine's folder.
+    pub file: String,
+    /// Whether the image goes here.
+    pub boot: bool,
+}
+
+/// A request and how far it got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RequestRecord {
+    /// ULID of the request.
+    pub id: String,
+    /// What was asked.
+    pub action: Action,
+    /// Attempts that were started, this one included.
+    pub attempts: u32,
+    /// When the request was stored.
+    pub started: Timestamp,
+}
+
+/// Where a machine is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineState {
+    /// Its folder is there, its disks may not be.
+    Creating,
+    /// A request is stored; nothing has been done yet.
+    Requested,
+    /// The agent works on the disks.
+    Writing,
+    /// The report is accepted and stored.
+    Accepted,
+    /// The machine's own system runs, or ran until its process ended.
+    Running,
+    /// The machine was stopped.
+    Stopped,
+    /// The last attempt failed.
+    Failed,
+    /// Too many attempts failed; only an operator lets it go on.
+    Quarantined,
+}
+
+impl fmt::Display for MachineState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Creating => "creating",
+            Self::Requested => "requested",
+            Self::Writing => "writing",
+            Self::Accepted => "accepted",
+            Self::Running => "running",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Quarantined => "quarantined",
+        })
+    }
+}
+
+impl MachineRecord {
+    /// What in the record contradicts itself or leads out of the machine's folder; `None` when nothing does.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        if self.identity.name != self.name {
+            return Some(format!("its identity is of machine {}", self.identity.name));
+        }
+        if self.identity.machine_uuid != self.uuid {
+            return Some("its identity has another UUID".to_owned());
+        }
+        let files = self.disks.iter().map(|disk| &disk.file).chain(&self.last_report);
+        for file in files {
+            if !stays_inside(file) {
+                return Some(format!("{file:?} does not stay in the folder of its machine"));
+            }
+        }
+        None
+    }
+}
+
+/// Whether a relative path has only plain parts.
+pub(super) fn stays_inside(path: &str) -> bool {
+    !path.contains('\0') && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn state_words_are_the_same_in_json_and_in_text() {
+        for state in [
+            MachineState::Creating,
+            MachineState::Requested,
+            MachineState::Writing,
+            MachineState::Accepted,
+            MachineState::Running,
+            MachineState::Stopped,
+            MachineState::Failed,
+            MachineState::Quarantined,
+        ] {
+            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
+        }
+    }
+
+    #[test]
+    fn paths_that_leave_the_folder_are_seen() {
+        for path in ["", "/etc/passwd", "..", "disks/../../x", "disks//x", "./x", "x/", "a\0b"] {
+            assert!(!stays_inside(path), "{path:?}");
+        }
+        assert!(stays_inside("disks/system.raw"));
+    }
+}

@@ -1,0 +1,267 @@
+//! The volume that the host gives to an attempt: a FAT filesystem labelled `CLOUD-INIT`, the same bytes for the same
+//! content. Owns layout and limits; must not know what the files mean.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Cursor, Write},
+};
+
+use cloud_machine_protocol::{Algorithm, Digest, volume};
+use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
+use sha2::{Digest as _, Sha256};
+
+/// Most files on a volume, as the reader in the machine has it.
+pub const MAX_FILES: usize = 256;
+/// Most parts of a path, as the reader in the machine has it.
+pub const MAX_DEPTH: usize = 8;
+const MIB: u64 = 1 << 20;
+/// "CMCI". Fixed, since the id is part of the pinned bytes.
+const VOLUME_ID: u32 = 0x434d_4349;
+
+/// Why a volume could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VolumeError {
+    /// A path is not made of plain parts.
+    #[error(
+        "path {path:?} on the volume is invalid: expected up to 8 parts of 1 to 255 of A-Z, a-z, 0-9, ., _ and -, no part beginning or ending in a dot"
+    )]
+    InvalidPath {
+        /// The path.
+        path: String,
+    },
+    /// Two paths are the same to a filesystem that ignores case, or one is a folder of another.
+    #[error("path {path:?} is twice on the volume")]
+    Duplicate {
+        /// The path.
+        path: String,
+    },
+    /// A file is larger than the reader in the machine takes.
+    #[error("file {path:?} on the volume has {size} bytes, at most {} are allowed", volume::MAX_FILE)]
+    FileTooLarge {
+        /// The path.
+        path: String,
+        /// Bytes.
+        size: u64,
+    },
+    /// More files than the reader in the machine takes.
+    #[error("the volume would have {count} files, at most {MAX_FILES} are allowed")]
+    TooManyFiles {
+        /// How many.
+        count: usize,
+    },
+    /// All files together do not fit into the largest volume.
+    #[error("the volume's files need more than {} bytes", volume::MAX_SIZE)]
+    TooLarge,
+    /// The filesystem could not be written.
+    #[error("write {what} on the volume")]
+    Write {
+        /// A path, or a part of the filesystem.
+        what: String,
+        /// The FAT writer's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The bytes hold no filesystem that can be read.
+    #[error("read the filesystem of the volume")]
+    Read(#[source] io::Error),
+}
+
+/// Builds a volume with `files`, each a path with `/` between its parts and the content. The order of `files` does
+/// not matter. The size is a multiple of 1 MiB, at most 64 MiB.
+///
+/// # Errors
+/// Any [`VolumeError`].
+pub fn build(files: &[(&str, &[u8])]) -> Result<Vec<u8>, VolumeError> {
+    let files = check(files)?;
+    let mut size = estimate(&files);
+    while size <= volume::MAX_SIZE {
+        if let Some(image) = write(&files, size)? {
+            return Ok(image);
+        }
+        size += MIB;
+    }
+    Err(VolumeError::TooLarge)
+}
+
+/// SHA-256 of a whole volume, which the kernel command line carries as `cloudmachine.pin`.
+#[must_use]
+pub fn pin(volume: &[u8]) -> Digest {
+    Digest::new(Algorithm::Sha256, Sha256::digest(volume).into())
+}
+
+/// Paths and bytes of all files on a volume, sorted by path.
+///
+/// # Errors
+/// [`VolumeError::Read`] when it is no FAT volume, [`VolumeError::TooManyFiles`] when it holds more than the limit.
+pub fn list(volume: &[u8]) -> Result<Vec<(String, u64)>, VolumeError> {
+    let filesystem = FileSystem::new(Cursor::new(volume.to_vec()), FsOptions::new()).map_err(VolumeError::Read)?;
+    let mut files = Vec::new();
+    let mut folders = vec![(String::new(), filesystem.root_dir())];
+    while let Some((prefix, folder)) = folders.pop() {
+        for entry in folder.iter() {
+            let entry = entry.map_err(VolumeError::Read)?;
+            let name = entry.file_name();
+            if name == "." || name == ".." {
+                continue;
+            }
+            if files.len() + folders.len() > MAX_FILES {
+                return Err(VolumeError::TooManyFiles { count: files.len() + folders.len() });
+            }
+            let path = format!("{prefix}{name}");
+            if entry.is_dir() {
+                folders.push((format!("{path}/"), entry.to_dir()));
+            } else {
+                files.push((path, entry.len()));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn check<'a>(files: &[(&'a str, &'a [u8])]) -> Result<BTreeMap<&'a str, &'a [u8]>, VolumeError> {
+    if files.len() > MAX_FILES {
+        return Err(VolumeError::TooManyFiles { count: files.len() });
+    }
+    let mut sorted = BTreeMap::new();
+    let (mut names, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    for (path, content) in files {
+        let parts: Vec<&str> = path.split('/').collect();
+        if parts.len() > MAX_DEPTH || !parts.iter().all(|part| is_plain(part)) {
+            return Err(VolumeError::InvalidPath { path: (*path).to_owned() });
+        }
+        let size = content.len() as u64;
+        if size > volume::MAX_FILE {
+            return Err(VolumeError::FileTooLarge { path: (*path).to_owned(), size });
+        }
+        let folded = path.to_ascii_lowercase();
+        folders.extend(folded.match_indices('/').filter_map(|(index, _)| folded.get(..index)).map(str::to_owned));
+        if !names.insert(folded) {
+            return Err(VolumeError::Duplicate { path: (*path).to_owned() });
+        }
+        sorted.insert(*path, *content);
+    }
+    match names.intersection(&folders).next() {
+        Some(path) => Err(VolumeError::Duplicate { path: path.clone() }),
+        None => Ok(sorted),
+    }
+}
+
+fn is_plain(part: &str) -> bool {
+    let byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=255).contains(&part.len()) && part.bytes().all(byte) && !part.starts_with('.') && !part.ends_with('.')
+}
+
+/// A first guess, in whole MiB: contents in whole clusters, and room for the tables.
+fn estimate(files: &BTreeMap<&str, &[u8]>) -> u64 {
+    let content: u64 = files.values().map(|content| (content.len() as u64).next_multiple_of(4096)).sum();
+    (content + content / 128 + 64 * 1024).next_multiple_of(MIB)
+}
+
+/// `None` when the files do not fit into `size` bytes.
+fn write(files: &BTreeMap<&str, &[u8]>, size: u64) -> Result<Option<Vec<u8>>, VolumeError> {
+    let failed = |source| VolumeError::Write { what: "the filesystem".to_owned(), source };
+    let length = usize::try_from(size).map_err(|_| VolumeError::TooLarge)?;
+    let mut image = Cursor::new(vec![0; length]);
+    let mut label = [b' '; 11];
+    label.iter_mut().zip(volume::LABEL.bytes()).for_each(|(place, byte)| *place = byte);
+    let options =
+        FormatVolumeOptions::new().volume_id(VOLUME_ID).volume_label(label).max_root_dir_entries(root_entries(files));
+    fatfs::format_volume(&mut image, options).map_err(failed)?;
+    // Folders first, in a filesystem that holds nothing else: see `repair_folders`.
+    if !fill(&mut image, files, write_folders)? {
+        return Ok(None);
+    }
+    repair_folders(image.get_mut());
+    Ok(fill(&mut image, files, write_file)?.then(|| image.into_inner()))
+}
+
+type Filesystem<'a> = FileSystem<&'a mut Cursor<Vec<u8>>>;
+/// Writes something of one file, given by path and content.
+type WriteOne = fn(&Filesystem<'_>, &str, &[u8]) -> io::Result<()>;
+
+/// Does `one` for every file; `false` when the filesystem is full.
+fn fill(image: &mut Cursor<Vec<u8>>, files: &BTreeMap<&str, &[u8]>, one: WriteOne) -> Result<bool, VolumeError> {
+    let failed = |source| VolumeError::Write { what: "the filesystem".to_owned(), source };
+    let options = FsOptions::new().time_provider(&Fixed);
+    // fatfs asserts that it is given its storage at the first byte.
+    image.set_position(0);
+    let filesystem = FileSystem::new(image, options).map_err(failed)?;
+    for (path, content) in files {
+        match one(&filesystem, path, content) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => return Ok(false),
+            Err(source) => return Err(VolumeError::Write { what: format!("{path:?}"), source }),
+        }
+    }
+    filesystem.unmount().map_err(failed)?;
+    Ok(true)
+}
+
+fn write_folders(filesystem: &Filesystem<'_>, path: &str, _content: &[u8]) -> io::Result<()> {
+    for (index, _) in path.match_indices('/') {
+        // Opens the folder when a file before it has made it.
+        filesystem.root_dir().create_dir(path.get(..index).unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn write_file(filesystem: &Filesystem<'_>, path: &str, content: &[u8]) -> io::Result<()> {
+    let mut file = filesystem.root_dir().create_file(path)?;
+    file.write_all(content)?;
+    file.flush()
+}
+
+/// Entries of the root folder, which has a fixed size in FAT12 and FAT16: the label, and for each name its short
+/// entry and one long entry for 13 characters. One folder counted per file is more than enough.
+fn root_entries(files: &BTreeMap<&str, &[u8]>) -> u16 {
+    let needed = |path: &&str| 1 + path.split('/').next().unwrap_or_default().len().div_ceil(13);
+    let entries = (1 + files.keys().map(needed).sum::<usize>()).next_multiple_of(16).max(512);
+    u16::try_from(entries).unwrap_or(u16::MAX)
+}
+
+/// Puts `.` and `..` into the first two entries of every folder, where the FAT specification wants them. fatfs 0.3.6
+/// writes a long-name entry before each (rafalh/rust-fatfs#117), which `fsck.vfat` calls a fault. The search is safe
+/// only as long as no file has content: then nothing but a folder can look like one.
+fn repair_folders(image: &mut [u8]) {
+    const ENTRY: usize = 32;
+    const DELETED: u8 = 0xe5;
+    const LONG_NAME: u8 = 0x0f;
+    for slot in 0..image.len() / ENTRY {
+        let start = slot * ENTRY;
+        let Some(folder) = image.get_mut(start..start + 4 * ENTRY) else { break };
+        let long = |index: usize| folder.get(index * ENTRY + 11) == Some(&LONG_NAME);
+        let named = |index: usize, name: &[u8; 11]| folder.get(index * ENTRY..index * ENTRY + 11) == Some(name);
+        if long(0) && named(1, b".          ") && long(2) && named(3, b"..         ") {
+            folder.copy_within(ENTRY..2 * ENTRY, 0);
+            folder.copy_within(3 * ENTRY..4 * ENTRY, ENTRY);
+            let (_, rest) = folder.split_at_mut(2 * ENTRY);
+            rest.fill(0);
+            rest.iter_mut().step_by(ENTRY).for_each(|first| *first = DELETED);
+        }
+    }
+}
+
+/// fatfs 0.3 has no error kind of its own for a full volume. A root folder that is full ends in `WriteZero`.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WriteZero || error.to_string() == "No space left on device"
+}
+
+/// Always the same moment, so that the same content gives the same bytes.
+#[derive(Debug)]
+struct Fixed;
+
+impl TimeProvider for Fixed {
+    fn get_current_date(&self) -> Date {
+        Date { year: 2000, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
+}
+
+#[cfg(test)]
+#[path = "volume_tests.rs"]
+mod tests;
