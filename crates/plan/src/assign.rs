@@ -1,0 +1,108 @@
+//! Which disk of the machine is what. Looks only at names, serials and sizes that the host or the hypervisor gave:
+//! never at what lies on a disk, since a job could have written that.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloud_machine_config::{Config, DiskConfig, Undeclared};
+use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Request, Role};
+
+use crate::error::{Found, PlanError, Wanted};
+
+/// Each disk of the configuration with its device, and the role of each device by kernel name.
+pub(crate) struct Assignment<'plan> {
+    pub(crate) declared: BTreeMap<&'plan DiskName, (&'plan DiskConfig, &'plan Disk)>,
+    /// `None` only when the action does not need it.
+    pub(crate) source: Option<&'plan Disk>,
+    pub(crate) roles: BTreeMap<&'plan str, Role>,
+}
+
+pub(crate) fn assign<'plan>(
+    config: &'plan Config,
+    inventory: &'plan Inventory,
+    request: &Request,
+    volume: &str,
+) -> Result<Assignment<'plan>, PlanError> {
+    distinct(inventory)?;
+    let mut purposes: BTreeMap<&str, Wanted> = BTreeMap::new();
+    let volume = inventory
+        .disks
+        .iter()
+        .find(|disk| disk.name == volume)
+        .ok_or_else(|| PlanError::VolumeAbsent { device: volume.to_owned(), found: Found::new(&inventory.disks) })?;
+    claim(&mut purposes, volume, Wanted::Volume)?;
+    let source = source(inventory, request)?;
+    if let Some(source) = source {
+        claim(&mut purposes, source, Wanted::ImageSource)?;
+    }
+    let mut declared = BTreeMap::new();
+    for (name, disk) in &config.resources.disks {
+        let wanted = Wanted::Disk(name.to_string());
+        let device = only(inventory, &disk.devicepath, &wanted)?;
+        claim(&mut purposes, device, wanted)?;
+        declared.insert(name, (disk, device));
+    }
+    let undeclared = |disk: &&Disk| !purposes.contains_key(disk.name.as_str());
+    if config.disks_undeclared == Undeclared::Refuse && inventory.disks.iter().any(|disk| undeclared(&disk)) {
+        let devices = Found::new(inventory.disks.iter().filter(undeclared));
+        return Err(PlanError::Undeclared { devices });
+    }
+    let roles = inventory.disks.iter().map(|disk| (disk.name.as_str(), role(purposes.get(disk.name.as_str()))));
+    Ok(Assignment { declared, source, roles: roles.collect() })
+}
+
+fn role(purpose: Option<&Wanted>) -> Role {
+    match purpose {
+        Some(Wanted::Volume) => Role::Volume,
+        Some(Wanted::ImageSource) => Role::ImageSource,
+        Some(Wanted::Disk(name)) => Role::Declared { name: name.clone() },
+        None => Role::Undeclared,
+    }
+}
+
+fn distinct(inventory: &Inventory) -> Result<(), PlanError> {
+    let mut names = BTreeSet::new();
+    match inventory.disks.iter().find(|disk| !names.insert(disk.name.as_str())) {
+        Some(disk) => Err(PlanError::DeviceTwice { device: disk.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The device with the packed image. A boot reads no image, so the host need not attach it then.
+fn source<'plan>(inventory: &'plan Inventory, request: &Request) -> Result<Option<&'plan Disk>, PlanError> {
+    match (only(inventory, &request.image.source, &Wanted::ImageSource), request.action) {
+        (Err(PlanError::Absent { .. }), Action::Boot) => Ok(None),
+        (found, _) => found.map(Some),
+    }
+}
+
+fn only<'plan>(
+    inventory: &'plan Inventory,
+    selector: &DeviceSelector,
+    wanted: &Wanted,
+) -> Result<&'plan Disk, PlanError> {
+    let matching: Vec<&Disk> = inventory.disks.iter().filter(|disk| disk.matches(selector)).collect();
+    match matching.as_slice() {
+        [disk] => Ok(disk),
+        [] => Err(PlanError::Absent {
+            wanted: wanted.clone(),
+            selector: selector.clone(),
+            found: Found::new(&inventory.disks),
+        }),
+        _ => Err(PlanError::Ambiguous {
+            wanted: wanted.clone(),
+            selector: selector.clone(),
+            matching: Found::new(matching),
+        }),
+    }
+}
+
+fn claim<'plan>(
+    purposes: &mut BTreeMap<&'plan str, Wanted>,
+    disk: &'plan Disk,
+    wanted: Wanted,
+) -> Result<(), PlanError> {
+    match purposes.insert(disk.name.as_str(), wanted.clone()) {
+        None => Ok(()),
+        Some(one) => Err(PlanError::Conflict { device: disk.name.clone(), one, two: wanted }),
+    }
+}

@@ -1,0 +1,158 @@
+//! Why there is no plan. Owns the wording; must not decide.
+
+use std::fmt;
+
+use cloud_machine_protocol::{DeviceSelector, Digest, Disk};
+
+/// Why a plan was refused. No step has been taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// The manifest is not that of the requested image.
+    #[error("the request names image {requested}, the manifest is of image {manifest}")]
+    ImageDigest {
+        /// Digest in the request.
+        requested: Digest,
+        /// Digest in the manifest.
+        manifest: Digest,
+    },
+    /// The manifest states another size than the request.
+    #[error("the request names an image of {requested} bytes, the manifest is of an image of {manifest} bytes")]
+    ImageSize {
+        /// Bytes in the request.
+        requested: u64,
+        /// Bytes in the manifest.
+        manifest: u64,
+    },
+    /// The root partition is empty or does not lie in the image.
+    #[error("the root partition at byte {offset} with {length} bytes does not lie in the image of {size} bytes")]
+    RootOutsideImage {
+        /// First byte of the partition.
+        offset: u64,
+        /// Bytes of the partition.
+        length: u64,
+        /// Bytes of the image.
+        size: u64,
+    },
+    /// The configuration must name one system disk.
+    #[error("the configuration declares {count} system disks instead of one")]
+    SystemDisks {
+        /// How many it names.
+        count: usize,
+    },
+    /// The inventory has one name twice, so a step could not say which disk it means.
+    #[error("the inventory lists the device {device} twice")]
+    DeviceTwice {
+        /// Kernel name.
+        device: String,
+    },
+    /// The disk that the volume was read from is not in the inventory.
+    #[error("the volume's device {device} is not among the disks; found {found}")]
+    VolumeAbsent {
+        /// Kernel name.
+        device: String,
+        /// What is there.
+        found: Found,
+    },
+    /// Nothing matches a selector.
+    #[error("no disk matches {selector} for {wanted}; found {found}")]
+    Absent {
+        /// What was looked for.
+        wanted: Wanted,
+        /// By which selector.
+        selector: DeviceSelector,
+        /// What is there.
+        found: Found,
+    },
+    /// Several disks match one selector.
+    #[error("more than one disk matches {selector} for {wanted}: {matching}")]
+    Ambiguous {
+        /// What was looked for.
+        wanted: Wanted,
+        /// By which selector.
+        selector: DeviceSelector,
+        /// Those that match.
+        matching: Found,
+    },
+    /// One disk is named for two purposes.
+    #[error("the disk {device} is both {one} and {two}")]
+    Conflict {
+        /// Kernel name.
+        device: String,
+        /// First purpose.
+        one: Wanted,
+        /// Second purpose.
+        two: Wanted,
+    },
+    /// There are disks that nobody declared, and the configuration does not say to ignore them.
+    #[error("disks are attached that the configuration does not declare: {devices}")]
+    Undeclared {
+        /// All of them.
+        devices: Found,
+    },
+    /// A disk that has to be written cannot be.
+    #[error("{wanted} on {device} is read-only")]
+    ReadOnly {
+        /// Which disk.
+        wanted: Wanted,
+        /// Kernel name.
+        device: String,
+    },
+    /// The image does not fit.
+    #[error("the system disk {device} has {size} bytes, the image needs {image} bytes")]
+    TooSmall {
+        /// Kernel name.
+        device: String,
+        /// Bytes of the disk.
+        size: u64,
+        /// Bytes of the image.
+        image: u64,
+    },
+}
+
+/// What a disk is wanted for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The host's volume.
+    Volume,
+    /// The device with the packed image.
+    ImageSource,
+    /// A disk of the configuration.
+    Disk(String),
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Volume => formatter.write_str("the volume"),
+            Self::ImageSource => formatter.write_str("the image source"),
+            Self::Disk(name) => write!(formatter, "the disk `{name}`"),
+        }
+    }
+}
+
+/// Disks as an error lists them: name, serial and size of each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found(Vec<(String, Option<String>, u64)>);
+
+impl Found {
+    pub(crate) fn new<'disk>(disks: impl IntoIterator<Item = &'disk Disk>) -> Self {
+        Self(disks.into_iter().map(|disk| (disk.name.clone(), disk.serial.clone(), disk.size)).collect())
+    }
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return formatter.write_str("no disks");
+        }
+        for (index, (name, serial, size)) in self.0.iter().enumerate() {
+            let comma = if index > 0 { ", " } else { "" };
+            // A serial is a text of the device: quoted and escaped, so that it cannot look like anything else.
+            match serial {
+                Some(serial) => write!(formatter, "{comma}{name} (serial {serial:?}, {size} bytes)")?,
+                None => write!(formatter, "{comma}{name} (no serial, {size} bytes)")?,
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,51 @@
+//! What the host knows of an attempt before it reads the report. Must hold nothing that came from the machine.
+
+use cloud_machine_protocol::{Digest, Identity, Request, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::image::RootPartition;
+
+/// One attempt as the host set it up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Expected {
+    /// The request that was on the volume.
+    pub request: Request,
+    /// SHA-256 of the volume.
+    pub volume: Digest,
+    /// Every disk that the host attached.
+    pub disks: Vec<ExpectedDisk>,
+    /// The root partition, from the host's own manifest of the requested image.
+    pub root: RootPartition,
+    /// The identity that was handed over.
+    pub identity: Identity,
+    /// Whether the host started a new process for this attempt with its own kernel, initramfs and volume, and reads
+    /// the report over its own socket to that process.
+    pub host_boot: bool,
+}
+
+/// A disk that the host attached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ExpectedDisk {
+    /// Serial that the host gave it.
+    pub serial: String,
+    /// Bytes.
+    pub size: u64,
+    /// What it is for. [`Role::Undeclared`] when the configuration says to ignore it.
+    pub role: Role,
+    /// What the attempt does with it.
+    pub treatment: Treatment,
+}
+
+/// What an attempt does with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Treatment {
+    /// The system disk: rewritten by a reimage, started by a boot.
+    System,
+    /// Made zero; [`crate::is_wiped`] says when.
+    Wipe,
+    /// Not written.
+    Keep,
+}

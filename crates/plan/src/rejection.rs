@@ -1,0 +1,210 @@
+//! Why a report was not accepted. Owns the wording; must not decide.
+
+use cloud_machine_protocol::{Action, Digest, Nonce};
+
+/// Why a report was not accepted: one variant for each check. A rejected report proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The host's own expectation is not one of an attempt, so nothing could be concluded from any report.
+    #[error("the expectation of the attempt is not complete: {reason}")]
+    Expectation {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The report has a format of another version.
+    #[error("the report has format version {found} instead of {expected}")]
+    Version {
+        /// Version that is understood.
+        expected: u32,
+        /// Version of the report.
+        found: u32,
+    },
+    /// The agent itself says that the attempt failed.
+    #[error("the attempt failed{}: {}", step.as_ref().map(|step| format!(" in step {step:?}")).unwrap_or_default(), shown(causes))]
+    Failed {
+        /// The step, when one had begun.
+        step: Option<String>,
+        /// Outermost cause first.
+        causes: Vec<String>,
+    },
+    /// The report answers another request.
+    #[error("the report is about request {found:?} instead of {expected:?}")]
+    RequestId {
+        /// Id that was asked.
+        expected: String,
+        /// Id of the report.
+        found: Option<String>,
+    },
+    /// The report answers another attempt.
+    #[error("the report has the nonce of another attempt")]
+    Nonce {
+        /// Nonce of this attempt.
+        expected: Nonce,
+        /// Nonce of the report.
+        found: Option<Nonce>,
+    },
+    /// The report is of another machine.
+    #[error("the report is of machine {found:?} instead of {expected:?}")]
+    MachineUuid {
+        /// UUID that was asked.
+        expected: String,
+        /// UUID of the report.
+        found: Option<String>,
+    },
+    /// Something else was done than asked.
+    #[error("the report is about the action {found:?} instead of {expected:?}")]
+    Action {
+        /// Action that was asked.
+        expected: Action,
+        /// Action of the report.
+        found: Option<Action>,
+    },
+    /// The report names no volume.
+    #[error("the report says nothing about the configuration that was applied")]
+    VolumeAbsent,
+    /// The agent read another volume.
+    #[error("the agent read the volume {found} instead of {expected}")]
+    Volume {
+        /// Digest of the host's volume.
+        expected: Digest,
+        /// Digest in the report.
+        found: Digest,
+    },
+    /// A device that nobody declared.
+    #[error("the machine has the undeclared device {device:?}")]
+    Undeclared {
+        /// Kernel name.
+        device: String,
+    },
+    /// A device that the host did not attach.
+    #[error("the machine has the device {device:?} that the host did not attach")]
+    Unattached {
+        /// Kernel name.
+        device: String,
+    },
+    /// Two devices that claim to be one.
+    #[error("the report lists two devices with the name {device:?} or its serial")]
+    DeviceTwice {
+        /// Kernel name.
+        device: String,
+    },
+    /// A device that the host attached was not found.
+    #[error("the report lacks the attached device with serial {serial:?}")]
+    DeviceAbsent {
+        /// Serial.
+        serial: String,
+    },
+    /// A device was taken for something else.
+    #[error("the device {device:?} was not taken for what it is")]
+    Role {
+        /// Kernel name.
+        device: String,
+    },
+    /// Nothing is said of what a disk holds.
+    #[error("the report has no reading of the disk {device:?}")]
+    EvidenceAbsent {
+        /// Kernel name.
+        device: String,
+    },
+    /// One disk, two readings.
+    #[error("the report has two readings of the disk {device:?}")]
+    EvidenceTwice {
+        /// Kernel name.
+        device: String,
+    },
+    /// The system disk does not hold the requested image.
+    #[error("the system disk holds the image {found:?} instead of {expected}")]
+    Image {
+        /// Digest in the request.
+        expected: Digest,
+        /// Digest that was read.
+        found: Option<Digest>,
+    },
+    /// Not every byte of the system disk was read.
+    #[error("the reading of the system disk {device:?} covers {covered} of {size} bytes")]
+    Coverage {
+        /// Kernel name.
+        device: String,
+        /// Bytes that were read as image or as zero.
+        covered: u64,
+        /// Bytes of the disk.
+        size: u64,
+    },
+    /// A disk that should be zero is not known to be.
+    #[error("of the wiped disk {device:?} {zero} of {size} bytes were read as zero")]
+    NotWiped {
+        /// Kernel name.
+        device: String,
+        /// Bytes that were read as zero.
+        zero: u64,
+        /// Bytes of the disk.
+        size: u64,
+    },
+    /// A step did not begin.
+    #[error("the step {id:?} is not in the report")]
+    StepAbsent {
+        /// Id of the step.
+        id: String,
+    },
+    /// A step that nobody planned, or one that is out of order.
+    #[error("the report has the step {id:?} where none or another was expected")]
+    StepUnexpected {
+        /// Id of the step.
+        id: String,
+    },
+    /// A step was not the planned one.
+    #[error("the step {id:?} was not done as planned")]
+    StepDiffers {
+        /// Id of the step.
+        id: String,
+    },
+    /// A step failed although the report says that all is well.
+    #[error("the step {id:?} failed: {reason:?}")]
+    StepFailed {
+        /// Id of the step.
+        id: String,
+        /// Why.
+        reason: String,
+    },
+    /// An item of identity is not reported.
+    #[error("the report lacks the identity item {name:?}")]
+    IdentityAbsent {
+        /// Name of the item.
+        name: String,
+    },
+    /// An item of identity is reported twice.
+    #[error("the report has the identity item {name:?} twice")]
+    IdentityTwice {
+        /// Name of the item.
+        name: String,
+    },
+    /// The machine was given another identity.
+    #[error("the identity item {name:?} is {found:?} instead of {expected:?}")]
+    IdentityDiffers {
+        /// Name of the item.
+        name: String,
+        /// What was handed over.
+        expected: String,
+        /// What the report says.
+        found: String,
+    },
+    /// The secret was not treated as its policy says.
+    #[error("the identity item {name:?} has the policy {found:?} instead of rotate")]
+    IdentityPolicy {
+        /// Name of the item.
+        name: String,
+        /// Policy in the report.
+        found: String,
+    },
+    /// The new host key is no key.
+    #[error("the SSH host key is not one line of an ssh-ed25519 public key")]
+    HostKey,
+}
+
+/// Texts of the machine are shown escaped: they may end on a terminal.
+fn shown(causes: &[String]) -> String {
+    if causes.is_empty() {
+        return "no cause given".to_owned();
+    }
+    causes.iter().map(|cause| cause.escape_debug().to_string()).collect::<Vec<_>>().join(": ")
+}

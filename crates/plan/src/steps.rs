@@ -1,0 +1,173 @@
+//! The ordered steps of one attempt. The same configuration, inventory and request always give the same plan.
+
+use cloud_machine_config::{Config, DiskConfig, OnReimage};
+use cloud_machine_protocol::{
+    Action, DeviceRecord, Disk, Inventory, MachineName, Request, Role, Step, StepId, WipeMethod,
+};
+
+use crate::{
+    assign::{Assignment, assign},
+    error::{PlanError, Wanted},
+    image::ImageLayout,
+};
+
+/// What will be done, in this order, and what every disk is taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<PlannedStep>,
+    /// Every disk of the inventory, in its order, with role and method: `reimage`, `wipe zero`, `kept`, `read`,
+    /// `ignored` or `booted`.
+    pub devices: Vec<DeviceRecord>,
+}
+
+/// A step and its stable name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// `wipe-<disk>`, `reimage-system`, `mount-root` or `write-identity`.
+    pub id: StepId,
+    /// The step.
+    pub step: Step,
+}
+
+/// Whether `action` makes a declared disk zero.
+///
+/// A reimage ends in a boot, so a disk that every boot wipes is wiped by a reimage too. The system disk is never
+/// wiped: a reimage rewrites it.
+#[must_use]
+pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
+    let reimaged = action == Action::Reimage && disk.on_reimage == OnReimage::Wipe;
+    !disk.boot_partition && (reimaged || disk.wipe_on_boot)
+}
+
+/// Plans one attempt. `volume` is the kernel name of the disk that the volume was read from, `hostname` the name of
+/// the machine.
+///
+/// What a probe says of a disk is no obstacle and changes nothing: the content of a disk that is rewritten or wiped is never
+/// trusted, whether it is empty, contradictory or unreadable, and a disk that is kept is not looked at.
+///
+/// # Errors
+/// A manifest of another image; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
+/// written and is read-only or too small.
+pub fn plan(
+    config: &Config,
+    inventory: &Inventory,
+    request: &Request,
+    image: &ImageLayout,
+    volume: &str,
+    hostname: &MachineName,
+) -> Result<Plan, PlanError> {
+    check_image(request, image)?;
+    let assignment = assign(config, inventory, request, volume)?;
+    let system = system_disk(&assignment, image)?;
+    let mut steps = wipes(&assignment, request.action)?;
+    if let (Action::Reimage, Some(source)) = (request.action, assignment.source) {
+        steps.push(reimage(system, source, image));
+    }
+    steps.push(mount_root(system, image));
+    if request.action == Action::Reimage {
+        steps.push(write_identity(hostname));
+    }
+    let record = |disk: &Disk| {
+        let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
+        let method = method(&role, disk, &assignment, request.action).to_owned();
+        DeviceRecord { disk: disk.clone(), role, method }
+    };
+    Ok(Plan { steps, devices: inventory.disks.iter().map(record).collect() })
+}
+
+fn check_image(request: &Request, image: &ImageLayout) -> Result<(), PlanError> {
+    if request.image.digest != image.digest {
+        return Err(PlanError::ImageDigest { requested: request.image.digest, manifest: image.digest });
+    }
+    if request.image.size != image.size {
+        return Err(PlanError::ImageSize { requested: request.image.size, manifest: image.size });
+    }
+    if !image.holds_root() {
+        let (offset, length) = (image.root.offset, image.root.length);
+        return Err(PlanError::RootOutsideImage { offset, length, size: image.size });
+    }
+    Ok(())
+}
+
+fn system_disk<'plan>(assignment: &Assignment<'plan>, image: &ImageLayout) -> Result<&'plan Disk, PlanError> {
+    let mut found = assignment.declared.iter().filter(|(_, (disk, _))| disk.boot_partition);
+    let count = found.clone().count();
+    let (Some((name, (_, device))), 1) = (found.next(), count) else {
+        return Err(PlanError::SystemDisks { count });
+    };
+    writable(name.as_str(), device)?;
+    if device.size < image.size {
+        return Err(PlanError::TooSmall { device: device.name.clone(), size: device.size, image: image.size });
+    }
+    Ok(device)
+}
+
+fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
+    if device.read_only {
+        return Err(PlanError::ReadOnly { wanted: Wanted::Disk(name.to_owned()), device: device.name.clone() });
+    }
+    Ok(())
+}
+
+fn wipes(assignment: &Assignment<'_>, action: Action) -> Result<Vec<PlannedStep>, PlanError> {
+    let wiped = assignment.declared.iter().filter(|(_, (disk, _))| is_wiped(action, disk));
+    wiped
+        .map(|(name, (_, device))| {
+            writable(name.as_str(), device)?;
+            Ok(wipe(name.as_str(), device))
+        })
+        .collect()
+}
+
+/// Zeros over the whole of `device`.
+pub(crate) fn wipe(name: &str, device: &Disk) -> PlannedStep {
+    let step = Step::Wipe { device: device.name.clone(), offset: 0, length: device.size, method: WipeMethod::Zero };
+    PlannedStep { id: StepId(format!("wipe-{name}")), step }
+}
+
+/// The image over `system`, and zeros over the rest.
+pub(crate) fn reimage(system: &Disk, source: &Disk, image: &ImageLayout) -> PlannedStep {
+    let step = Step::Reimage {
+        device: system.name.clone(),
+        disk_size: system.size,
+        source: source.name.clone(),
+        image: image.digest,
+        image_size: image.size,
+    };
+    PlannedStep { id: StepId("reimage-system".to_owned()), step }
+}
+
+/// The root filesystem of `system`.
+pub(crate) fn mount_root(system: &Disk, image: &ImageLayout) -> PlannedStep {
+    let step = Step::MountRoot {
+        device: system.name.clone(),
+        partition: image.root.number,
+        offset: image.root.offset,
+        length: image.root.length,
+        filesystem: image.root.filesystem.clone(),
+    };
+    PlannedStep { id: StepId("mount-root".to_owned()), step }
+}
+
+/// The identity in the mounted root.
+pub(crate) fn write_identity(hostname: &MachineName) -> PlannedStep {
+    let step = Step::WriteIdentity { hostname: hostname.to_string() };
+    PlannedStep { id: StepId("write-identity".to_owned()), step }
+}
+
+fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action) -> &'static str {
+    match (role, action) {
+        (Role::Volume, _) | (Role::ImageSource, Action::Reimage) => "read",
+        (Role::ImageSource, Action::Boot) | (Role::Undeclared, _) => "ignored",
+        (Role::Declared { .. }, _) => {
+            let declared = assignment.declared.values().find(|(_, device)| device.name == disk.name);
+            match (declared, action) {
+                (Some((config, _)), Action::Reimage) if config.boot_partition => "reimage",
+                (Some((config, _)), Action::Boot) if config.boot_partition => "booted",
+                (Some((config, _)), _) if is_wiped(action, config) => "wipe zero",
+                _ => "kept",
+            }
+        }
+    }
+}

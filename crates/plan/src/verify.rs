@@ -1,0 +1,269 @@
+//! A report against what the host expects, one check after the other, each with its own rejection. Must not believe
+//! anything that the host did not state itself.
+
+use std::collections::BTreeMap;
+
+use cloud_machine_protocol::{
+    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, Outcome, Report, ReportResult, Role, StepRecord,
+};
+
+use crate::{
+    expected::{Expected, ExpectedDisk, Treatment},
+    hostkey::is_ed25519,
+    image::ImageLayout,
+    rejection::Rejection,
+    steps::{PlannedStep, mount_root, reimage, wipe, write_identity},
+};
+
+/// Name of the identity item with the SSH host key.
+const HOST_KEY: &str = "ssh-host-key-ed25519";
+
+/// What an accepted report proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How far it can be trusted.
+    pub assurance: Assurance,
+    /// What was checked, for people.
+    pub checked: Vec<String>,
+}
+
+/// Checks `report` against `expected`.
+///
+/// The devices are checked before what was read from them, since a reading names a disk by the kernel's name and
+/// only the list of devices says which disk that is.
+///
+/// A reimage is [`Assurance::HostRooted`] when the host made the attempt: it started a new process with its own kernel,
+/// initramfs and volume, and read the report over its own socket to that process, so no code of a job had a part in
+/// the report. Otherwise, and for a boot, which does not read the whole disk, it is [`Assurance::Unproven`].
+///
+/// # Errors
+/// The first check that fails.
+pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection> {
+    complete(expected)?;
+    let mut checked = Vec::new();
+    let mut passed = |what: &str| checked.push(what.to_owned());
+    answers(expected, report)?;
+    passed("format version, result, request, nonce, machine and action");
+    volume(expected, report)?;
+    passed("digest of the volume");
+    let devices = devices(expected, report)?;
+    passed("devices: exactly those that the host attached, each with its role");
+    let reimaged = expected.request.action == Action::Reimage;
+    if reimaged {
+        system(expected, report, &devices)?;
+        passed("system disk: every byte read back, as the image or as zero");
+    }
+    wiped(report, &devices)?;
+    passed("wiped disks: every byte read back as zero");
+    steps(expected, report, &devices)?;
+    passed("steps: those of the plan, in order, none failed");
+    if reimaged {
+        identity(expected, report)?;
+        passed("identity: host name, machine-id and a new SSH host key");
+    }
+    let rooted = reimaged && expected.host_boot;
+    let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
+    Ok(Verdict { assurance, checked })
+}
+
+/// Without a system disk to look at, every check of it would pass.
+fn complete(expected: &Expected) -> Result<(), Rejection> {
+    let count = |is: fn(&ExpectedDisk) -> bool| expected.disks.iter().filter(|disk| is(disk)).count();
+    let undeclared =
+        |disk: &ExpectedDisk| disk.treatment != Treatment::Keep && !matches!(disk.role, Role::Declared { .. });
+    let reason = if count(|disk| disk.treatment == Treatment::System) != 1 {
+        "there must be one system disk"
+    } else if count(|disk| disk.role == Role::Volume) != 1 {
+        "there must be one volume"
+    } else if expected.request.action == Action::Reimage && count(|disk| disk.role == Role::ImageSource) != 1 {
+        "a reimage must have one image source"
+    } else if count(undeclared) != 0 {
+        "a disk is written that is not declared"
+    } else {
+        return Ok(());
+    };
+    Err(Rejection::Expectation { reason })
+}
+
+fn answers(expected: &Expected, report: &Report) -> Result<(), Rejection> {
+    let request = &expected.request;
+    if report.version != FORMAT_VERSION {
+        return Err(Rejection::Version { expected: FORMAT_VERSION, found: report.version });
+    }
+    if let ReportResult::Failed { step, causes } = &report.result {
+        let step = step.as_ref().map(ToString::to_string);
+        return Err(Rejection::Failed { step, causes: causes.clone() });
+    }
+    if report.request_id.as_ref() != Some(&request.id) {
+        return Err(Rejection::RequestId { expected: request.id.clone(), found: report.request_id.clone() });
+    }
+    if report.nonce != Some(request.nonce) {
+        return Err(Rejection::Nonce { expected: request.nonce, found: report.nonce });
+    }
+    if report.machine_uuid.as_ref() != Some(&request.machine_uuid) {
+        let (expected, found) = (request.machine_uuid.clone(), report.machine_uuid.clone());
+        return Err(Rejection::MachineUuid { expected, found });
+    }
+    if report.action != Some(request.action) {
+        return Err(Rejection::Action { expected: request.action, found: report.action });
+    }
+    Ok(())
+}
+
+fn volume(expected: &Expected, report: &Report) -> Result<(), Rejection> {
+    let found = report.config.as_ref().ok_or(Rejection::VolumeAbsent)?.volume;
+    if found != expected.volume {
+        return Err(Rejection::Volume { expected: expected.volume, found });
+    }
+    Ok(())
+}
+
+/// Each attached disk with what the report calls it.
+type Devices<'report> = Vec<(&'report ExpectedDisk, &'report Disk)>;
+
+fn devices<'report>(expected: &'report Expected, report: &'report Report) -> Result<Devices<'report>, Rejection> {
+    let mut names: BTreeMap<&str, &Disk> = BTreeMap::new();
+    let mut found: Devices<'_> = Vec::new();
+    for record in &report.devices {
+        let (disk, device) = (&record.disk, record.disk.name.clone());
+        let is = |one: &&ExpectedDisk| disk.serial.as_ref() == Some(&one.serial) && disk.size == one.size;
+        let Some(attached) = expected.disks.iter().find(is) else {
+            let undeclared = record.role == Role::Undeclared;
+            return Err(if undeclared { Rejection::Undeclared { device } } else { Rejection::Unattached { device } });
+        };
+        if names.insert(&disk.name, disk).is_some() || found.iter().any(|(other, _)| *other == attached) {
+            return Err(Rejection::DeviceTwice { device });
+        }
+        if record.role != attached.role {
+            return Err(Rejection::Role { device });
+        }
+        found.push((attached, disk));
+    }
+    match expected.disks.iter().find(|disk| !found.iter().any(|(other, _)| other == disk)) {
+        Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
+        None => Ok(found),
+    }
+}
+
+fn evidence<'report>(report: &'report Report, device: &str) -> Result<&'report DiskEvidence, Rejection> {
+    let mut found = report.disks.iter().filter(|evidence| evidence.device == device);
+    match (found.next(), found.next()) {
+        (Some(evidence), None) => Ok(evidence),
+        (None, _) => Err(Rejection::EvidenceAbsent { device: device.to_owned() }),
+        _ => Err(Rejection::EvidenceTwice { device: device.to_owned() }),
+    }
+}
+
+fn treated<'report>(devices: &'report Devices<'_>, treatment: Treatment) -> impl Iterator<Item = &'report Disk> {
+    devices.iter().filter(move |(expected, _)| expected.treatment == treatment).map(|(_, disk)| *disk)
+}
+
+fn system(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
+    let image = &expected.request.image;
+    for disk in treated(devices, Treatment::System) {
+        let evidence = evidence(report, &disk.name)?;
+        if evidence.image_root != Some(image.digest) {
+            return Err(Rejection::Image { expected: image.digest, found: evidence.image_root });
+        }
+        let covered = evidence.image_size.saturating_add(evidence.zero_bytes);
+        if covered != disk.size || evidence.disk_size != disk.size || evidence.image_size != image.size {
+            return Err(Rejection::Coverage { device: disk.name.clone(), covered, size: disk.size });
+        }
+    }
+    Ok(())
+}
+
+fn wiped(report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
+    for disk in treated(devices, Treatment::Wipe) {
+        let evidence = evidence(report, &disk.name)?;
+        let whole = evidence.zero_bytes == disk.size && evidence.disk_size == disk.size;
+        if !whole || evidence.image_root.is_some() || evidence.image_size != 0 {
+            let (device, zero) = (disk.name.clone(), evidence.zero_bytes);
+            return Err(Rejection::NotWiped { device, zero, size: disk.size });
+        }
+    }
+    Ok(())
+}
+
+fn steps(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
+    let planned = planned(expected, devices);
+    for (index, step) in planned.iter().enumerate() {
+        let id = step.id.to_string();
+        match report.steps.get(index) {
+            Some(record) if record.id == step.id => done(record, step)?,
+            // What stands in its place tells more than that it is missing, when it is somewhere at all.
+            Some(record) if report.steps.iter().any(|other| other.id == step.id) => {
+                return Err(Rejection::StepUnexpected { id: record.id.to_string() });
+            }
+            _ => return Err(Rejection::StepAbsent { id }),
+        }
+    }
+    match report.steps.get(planned.len()) {
+        Some(extra) => Err(Rejection::StepUnexpected { id: extra.id.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn done(record: &StepRecord, planned: &PlannedStep) -> Result<(), Rejection> {
+    let id = planned.id.to_string();
+    if record.step != planned.step {
+        return Err(Rejection::StepDiffers { id });
+    }
+    match &record.outcome {
+        Outcome::Changed | Outcome::Unchanged => Ok(()),
+        Outcome::Failed { reason } => Err(Rejection::StepFailed { id, reason: reason.clone() }),
+    }
+}
+
+/// The steps as the host itself would plan them. Only the kernel's names of the disks are the report's.
+fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
+    let request = &expected.request;
+    let root = expected.root.clone();
+    let image = ImageLayout { digest: request.image.digest, size: request.image.size, root };
+    let mut wipes: Vec<(&str, &Disk)> = Vec::new();
+    for (disk, device) in devices {
+        if let (Treatment::Wipe, Role::Declared { name }) = (disk.treatment, &disk.role) {
+            wipes.push((name, device));
+        }
+    }
+    wipes.sort_by_key(|(name, _)| *name);
+    let mut steps: Vec<PlannedStep> = wipes.into_iter().map(|(name, device)| wipe(name, device)).collect();
+    let source = devices.iter().find(|(disk, _)| disk.role == Role::ImageSource).map(|(_, device)| *device);
+    for system in treated(devices, Treatment::System) {
+        if let (Action::Reimage, Some(source)) = (request.action, source) {
+            steps.push(reimage(system, source, &image));
+        }
+        steps.push(mount_root(system, &image));
+    }
+    if request.action == Action::Reimage {
+        steps.push(write_identity(&expected.identity.name));
+    }
+    steps
+}
+
+fn identity(expected: &Expected, report: &Report) -> Result<(), Rejection> {
+    for (name, value) in
+        [("hostname", expected.identity.name.to_string()), ("machine-id", expected.identity.machine_id.to_string())]
+    {
+        let (_, found) = item(report, name)?;
+        if found != value {
+            let (name, found) = (name.to_owned(), found.to_owned());
+            return Err(Rejection::IdentityDiffers { name, expected: value, found });
+        }
+    }
+    let (policy, key) = item(report, HOST_KEY)?;
+    if policy != "rotate" {
+        return Err(Rejection::IdentityPolicy { name: HOST_KEY.to_owned(), found: policy.to_owned() });
+    }
+    if is_ed25519(key) { Ok(()) } else { Err(Rejection::HostKey) }
+}
+
+/// Policy and public value of the only item with this name.
+fn item<'report>(report: &'report Report, name: &str) -> Result<(&'report str, &'report str), Rejection> {
+    let mut found = report.identity.iter().filter(|item| item.name == name);
+    match (found.next(), found.next()) {
+        (Some(item), None) => Ok((&item.policy, &item.public)),
+        (None, _) => Err(Rejection::IdentityAbsent { name: name.to_owned() }),
+        _ => Err(Rejection::IdentityTwice { name: name.to_owned() }),
+    }
+}

@@ -1,0 +1,132 @@
+//! Laws of planning, on generated machines.
+
+use std::collections::BTreeMap;
+
+use cloud_machine_config::{Config, DiskConfig, OnReimage, Undeclared};
+use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Step};
+use proptest::prelude::*;
+
+use crate::fixture::{DISKS, config, disk, inventory, planned};
+
+fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
+    let selector = prop_oneof![
+        (0u8..8).prop_map(|n| DeviceSelector::Serial(format!("s{n}"))),
+        (0u8..8).prop_map(|n| DeviceSelector::Path(format!("vd{n}"))),
+    ];
+    let one = (selector, any::<bool>(), any::<bool>(), any::<bool>());
+    prop::collection::vec(one, 0..5).prop_map(|disks| {
+        let disk = |(index, (devicepath, keep, wipe_on_boot, second)): (usize, (DeviceSelector, bool, bool, bool))| {
+            let on_reimage = if keep { OnReimage::Keep } else { OnReimage::Wipe };
+            let boot_partition = index == 0 || (second && keep && wipe_on_boot && index == 4);
+            let config =
+                DiskConfig { devicepath, allocation: None, boot_partition, on_reimage, wipe_on_boot, readonly: false };
+            (format!("d{index}").parse().unwrap(), config)
+        };
+        disks.into_iter().enumerate().map(disk).collect()
+    })
+}
+
+fn disks() -> impl Strategy<Value = Vec<Disk>> {
+    let one = (0u8..9, prop_oneof![9 => 1u64 << 20..1 << 22, 1 => 0u64..1 << 20], prop::bool::weighted(0.05));
+    prop::collection::vec(one, 0..7).prop_map(|disks| {
+        let disk = |(index, (serial, size, read_only))| {
+            let serial = if serial == 8 { index } else { usize::from(serial) };
+            Disk { read_only, ..disk(&format!("vd{index}"), &format!("s{serial}"), size) }
+        };
+        let mut disks: Vec<Disk> = disks.into_iter().enumerate().map(disk).collect();
+        disks.extend(inventory().disks.split_off(3));
+        disks
+    })
+}
+
+fn machine() -> impl Strategy<Value = (Config, Inventory, Action)> {
+    let action = prop_oneof![Just(Action::Reimage), Just(Action::Boot)];
+    (declared(), disks(), any::<bool>(), action).prop_map(|(declared, disks, ignore, action)| {
+        let mut config = config(DISKS, "refuse");
+        config.disks_undeclared = if ignore { Undeclared::Ignore } else { Undeclared::Refuse };
+        config.resources.disks = declared;
+        (config, Inventory { disks }, action)
+    })
+}
+
+/// A machine whose disks are all declared once, so that many plans succeed.
+fn fitting() -> impl Strategy<Value = (Config, Inventory, Action)> {
+    machine().prop_map(|(mut config, mut inventory, action)| {
+        let total = inventory.disks.len() - 2;
+        for (index, disk) in inventory.disks.iter_mut().take(total).enumerate() {
+            disk.serial = Some(format!("s{index}"));
+        }
+        for (index, disk) in config.resources.disks.values_mut().enumerate() {
+            disk.devicepath = DeviceSelector::Serial(format!("s{index}"));
+        }
+        config.disks_undeclared = Undeclared::Ignore;
+        (config, inventory, action)
+    })
+}
+
+fn range(step: &Step) -> Option<(&str, u64, u64)> {
+    match step {
+        Step::Reimage { device, disk_size, .. } => Some((device, 0, *disk_size)),
+        Step::Wipe { device, offset, length, .. } | Step::MountRoot { device, offset, length, .. } => {
+            Some((device, *offset, *length))
+        }
+        Step::WriteIdentity { .. } => None,
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_step_touches_only_declared_disks_and_stays_inside_them(
+        (config, inventory, action) in prop_oneof![machine(), fitting()],
+    ) {
+        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        for (device, offset, length) in plan.steps.iter().filter_map(|step| range(&step.step)) {
+            let record = plan.devices.iter().find(|record| record.disk.name == device).unwrap();
+            prop_assert!(matches!(record.role, Role::Declared { .. }), "{:?}", record);
+            prop_assert!(!record.disk.read_only && record.method != "kept");
+            prop_assert!(offset.checked_add(length).is_some_and(|end| end <= record.disk.size));
+        }
+        let listed: Vec<&Disk> = plan.devices.iter().map(|record| &record.disk).collect();
+        prop_assert_eq!(listed, inventory.disks.iter().collect::<Vec<_>>());
+        for record in &plan.devices {
+            prop_assert!(record.role != Role::Undeclared || record.method == "ignored");
+        }
+    }
+
+    #[test]
+    fn the_steps_depend_neither_on_the_order_of_the_disks_nor_on_what_lies_on_them(
+        (config, inventory, action) in prop_oneof![machine(), fitting()],
+        probes in prop::collection::vec(0u8..3, 9),
+    ) {
+        let mut other = inventory.clone();
+        other.disks.reverse();
+        for (disk, probe) in other.disks.iter_mut().zip(probes) {
+            disk.probe = match probe {
+                0 => Probe::Empty,
+                1 => Probe::Ambivalent,
+                _ => Probe::Unreadable { reason: "hostile".into() },
+            };
+        }
+        let one = planned(&config, &inventory, action);
+        let two = planned(&config, &other, action);
+        prop_assert_eq!(one.as_ref().ok().map(|plan| &plan.steps), two.as_ref().ok().map(|plan| &plan.steps));
+        // Execution changes what lies on the disks and nothing else: planning again gives the same plan.
+        prop_assert_eq!(planned(&config, &inventory, action), one);
+    }
+
+    #[test]
+    fn fitting_machines_do_get_a_plan((mut config, mut inventory, action) in fitting()) {
+        let disks = inventory.disks.len() - 2;
+        let declared = std::mem::take(&mut config.resources.disks);
+        config.resources.disks = declared.into_iter().take(disks).collect();
+        if config.resources.disks.is_empty() {
+            return Ok(());
+        }
+        config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| disk.boot_partition = index == 0);
+        for disk in inventory.disks.iter_mut().take(disks) {
+            disk.read_only = false;
+            disk.size = disk.size.max(1 << 20);
+        }
+        prop_assert!(planned(&config, &inventory, action).is_ok());
+    }
+}

@@ -1,0 +1,273 @@
+//! A good report, and the same report with one thing broken at a time.
+
+use std::collections::BTreeMap;
+
+use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, verify};
+use cloud_machine_protocol::{
+    Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
+    Identity, IdentityItem, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult, Role, SecretPolicy, Step,
+    StepId, StepRecord,
+};
+
+use crate::fixture::{IMAGE, SYSTEM, digest, disk, good, image, request};
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
+fn sha256(byte: u8) -> Digest {
+    Digest::new(Algorithm::Sha256, [byte; 32])
+}
+
+fn expected(action: Action) -> Expected {
+    let declared = |name: &str| Role::Declared { name: name.into() };
+    let disk = |serial: &str, size, role, treatment| ExpectedDisk { serial: serial.into(), size, role, treatment };
+    Expected {
+        request: request(action),
+        volume: sha256(9),
+        disks: vec![
+            disk("system", SYSTEM, declared("system"), Treatment::System),
+            disk("scratch", 2 << 20, declared("scratch"), Treatment::Wipe),
+            disk("cache", 3 << 20, declared("cache"), Treatment::Keep),
+            disk("image", 1 << 19, Role::ImageSource, Treatment::Keep),
+            disk("volume", 1 << 18, Role::Volume, Treatment::Keep),
+        ],
+        root: image().root,
+        identity: Identity {
+            name: "demo".parse().unwrap(),
+            machine_uuid: request(action).machine_uuid,
+            machine_id: MachineId::from_random([3; 16]),
+            mac: MacAddress::from_random([1, 2, 3]),
+            authorized_keys: Vec::new(),
+            ssh_host_keys: SecretPolicy::Rotate,
+        },
+        host_boot: true,
+    }
+}
+
+fn record(id: &StepId, step: &Step) -> StepRecord {
+    StepRecord {
+        id: id.clone(),
+        step: step.clone(),
+        outcome: Outcome::Changed,
+        compared_bytes: 0,
+        written_bytes: 0,
+        zeroed_bytes: 0,
+        read_back_bytes: 0,
+        milliseconds: 1,
+    }
+}
+
+/// What an honest agent reports of the plan.
+fn report(action: Action) -> Report {
+    let (request, plan) = (request(action), good(action));
+    let item =
+        |name: &str, policy: &str, public: String| IdentityItem { name: name.into(), policy: policy.into(), public };
+    let reimaged = action == Action::Reimage;
+    let system = DiskEvidence {
+        device: "vda".into(),
+        disk_size: SYSTEM,
+        image_root: Some(digest(1)),
+        image_size: IMAGE,
+        zero_bytes: SYSTEM - IMAGE,
+    };
+    let scratch =
+        DiskEvidence { device: "vdb".into(), disk_size: 2 << 20, image_root: None, image_size: 0, zero_bytes: 2 << 20 };
+    let identity = vec![
+        item("hostname", "keep", "demo".into()),
+        item("machine-id", "keep", MachineId::from_random([3; 16]).to_string()),
+        item("ssh-host-key-ed25519", "rotate", KEY.into()),
+    ];
+    Report {
+        version: FORMAT_VERSION,
+        request_id: Some(request.id),
+        nonce: Some(request.nonce),
+        machine_uuid: Some(request.machine_uuid),
+        action: Some(action),
+        boot_id: "b".into(),
+        result: ReportResult::Done,
+        agent: AgentEvidence {
+            version: "0".into(),
+            digest: sha256(1),
+            kernel_release: "6".into(),
+            command_line_digest: sha256(2),
+        },
+        config: Some(ConfigEvidence { volume: sha256(9), document: sha256(8), origins: BTreeMap::new() }),
+        steps: plan.steps.iter().map(|step| record(&step.id, &step.step)).collect(),
+        devices: plan.devices,
+        disks: if reimaged { vec![scratch, system] } else { vec![scratch] },
+        changed: Vec::new(),
+        ignored_volumes: Vec::new(),
+        identity: if reimaged { identity } else { Vec::new() },
+        not_covered: Vec::new(),
+        timings: Vec::new(),
+    }
+}
+
+/// The name of the rejection's variant, for a report that `change` broke.
+fn rejected(action: Action, change: impl FnOnce(&mut Report)) -> (String, Rejection) {
+    let mut report = report(action);
+    change(&mut report);
+    let rejection = verify(&expected(action), &report).unwrap_err();
+    let text = format!("{rejection:?}");
+    (text.split([' ', '{']).next().unwrap_or_default().to_owned(), rejection)
+}
+
+#[test]
+fn a_good_reimage_is_host_rooted_only_when_the_host_booted_it() {
+    let verdict = verify(&expected(Action::Reimage), &report(Action::Reimage)).unwrap();
+    assert_eq!(verdict.assurance, Assurance::HostRooted);
+    assert_eq!(verdict.checked.len(), 7);
+    let elsewhere = Expected { host_boot: false, ..expected(Action::Reimage) };
+    assert_eq!(verify(&elsewhere, &report(Action::Reimage)).unwrap().assurance, Assurance::Unproven);
+}
+
+#[test]
+fn a_good_boot_proves_nothing_about_the_system_disk() {
+    let verdict = verify(&expected(Action::Boot), &report(Action::Boot)).unwrap();
+    assert_eq!(verdict.assurance, Assurance::Unproven);
+    assert!(!verdict.checked.iter().any(|what| what.contains("system disk") || what.contains("identity")));
+}
+
+#[test]
+fn an_unchanged_disk_is_as_good_as_a_changed_one() {
+    let mut report = report(Action::Reimage);
+    report.steps.iter_mut().for_each(|step| step.outcome = Outcome::Unchanged);
+    assert!(verify(&expected(Action::Reimage), &report).is_ok());
+}
+
+type Break = fn(&mut Report);
+
+#[test]
+fn one_broken_thing_is_enough_and_has_its_own_rejection() {
+    let failed: Break =
+        |r| r.result = ReportResult::Failed { step: None, causes: vec!["a\u{1b}[31m".into(), "b".into()] };
+    let cases: Vec<(&str, Break)> = vec![
+        ("Version", |r| r.version = 2),
+        ("Failed", failed),
+        ("RequestId", |r| r.request_id = Some("01K9ZXN3QJ5J2Z6Q0V1T4W7Y8B".into())),
+        ("RequestId", |r| r.request_id = None),
+        ("Nonce", |r| r.nonce = Some(Nonce::from_random([8; 32]))),
+        ("Nonce", |r| r.nonce = None),
+        ("MachineUuid", |r| r.machine_uuid = Some("other".into())),
+        ("MachineUuid", |r| r.machine_uuid = None),
+        ("Action", |r| r.action = Some(Action::Boot)),
+        ("Action", |r| r.action = None),
+        ("VolumeAbsent", |r| r.config = None),
+        ("Volume", |r| r.config.as_mut().unwrap().volume = sha256(1)),
+        ("Undeclared", |r| r.devices.push(stranger(Role::Undeclared))),
+        ("Unattached", |r| r.devices.push(stranger(Role::Declared { name: "system".into() }))),
+        ("Unattached", |r| r.devices[0].disk.size -= 1),
+        ("Unattached", |r| r.devices[0].disk.serial = None),
+        ("DeviceTwice", |r| r.devices.push(r.devices[0].clone())),
+        ("DeviceTwice", |r| r.devices[1].disk.name = "vda".into()),
+        ("DeviceAbsent", |r| drop(r.devices.remove(2))),
+        ("Role", |r| r.devices[2].role = Role::Undeclared),
+        ("Role", |r| r.devices[0].role = Role::Declared { name: "scratch".into() }),
+        ("EvidenceAbsent", |r| drop(r.disks.remove(1))),
+        ("EvidenceAbsent", |r| drop(r.disks.remove(0))),
+        ("EvidenceTwice", |r| r.disks.push(r.disks[1].clone())),
+        ("Image", |r| r.disks[1].image_root = Some(digest(2))),
+        ("Image", |r| r.disks[1].image_root = None),
+        ("Coverage", |r| r.disks[1].zero_bytes -= 1),
+        ("Coverage", |r| r.disks[1].zero_bytes = u64::MAX),
+        ("Coverage", |r| r.disks[1].disk_size -= 1),
+        ("Coverage", |r| {
+            r.disks[1].image_size -= 1;
+            r.disks[1].zero_bytes += 1;
+        }),
+        ("NotWiped", |r| r.disks[0].zero_bytes -= 1),
+        ("NotWiped", |r| r.disks[0].disk_size += 1),
+        ("NotWiped", |r| r.disks[0].image_root = Some(digest(1))),
+        ("NotWiped", |r| r.disks[0].image_size = 1),
+        ("StepAbsent", |r| drop(r.steps.remove(0))),
+        ("StepAbsent", |r| drop(r.steps.pop())),
+        ("StepUnexpected", |r| r.steps.push(r.steps[0].clone())),
+        ("StepUnexpected", |r| r.steps.swap(0, 1)),
+        ("StepDiffers", |r| r.steps[3].step = Step::WriteIdentity { hostname: "evil".into() }),
+        ("StepDiffers", |r| r.steps[0].step = r.steps[2].step.clone()),
+        ("StepDiffers", |r| {
+            if let Step::MountRoot { offset, .. } = &mut r.steps[2].step {
+                *offset += 1
+            }
+        }),
+        ("StepDiffers", |r| {
+            if let Step::Wipe { length, .. } = &mut r.steps[0].step {
+                *length -= 1
+            }
+        }),
+        ("StepFailed", |r| r.steps[1].outcome = Outcome::Failed { reason: "no".into() }),
+        ("IdentityAbsent", |r| drop(r.identity.remove(0))),
+        ("IdentityAbsent", |r| drop(r.identity.remove(1))),
+        ("IdentityAbsent", |r| drop(r.identity.remove(2))),
+        ("IdentityTwice", |r| r.identity.push(r.identity[2].clone())),
+        ("IdentityDiffers", |r| r.identity[0].public = "evil".into()),
+        ("IdentityDiffers", |r| r.identity[1].public = MachineId::from_random([4; 16]).to_string()),
+        ("IdentityPolicy", |r| r.identity[2].policy = "keep".into()),
+        ("HostKey", |r| r.identity[2].public = format!("{KEY}\n* {KEY}")),
+        ("HostKey", |r| r.identity[2].public = "ssh-rsa AAAA".into()),
+    ];
+    for (index, (variant, change)) in cases.into_iter().enumerate() {
+        let (found, rejection) = rejected(Action::Reimage, change);
+        assert_eq!(found, variant, "case {index}: {rejection}");
+        let text = rejection.to_string();
+        assert!(!text.is_empty() && !text.contains(char::is_control), "case {index}: {text:?}");
+    }
+}
+
+fn stranger(role: Role) -> DeviceRecord {
+    DeviceRecord { disk: disk("vdf", "stranger", 9), role, method: "ignored".into() }
+}
+
+#[test]
+fn a_boot_is_checked_for_what_it_does() {
+    let cases: Vec<(&str, Break)> = vec![
+        ("Nonce", |r| r.nonce = None),
+        ("Volume", |r| r.config.as_mut().unwrap().volume = sha256(1)),
+        ("DeviceAbsent", |r| drop(r.devices.remove(2))),
+        ("NotWiped", |r| r.disks[0].zero_bytes = 0),
+        ("StepAbsent", |r| drop(r.steps.pop())),
+        ("StepUnexpected", |r| r.steps.push(record(&StepId("reimage-system".into()), &r.steps[1].step.clone()))),
+    ];
+    for (variant, change) in cases {
+        assert_eq!(rejected(Action::Boot, change).0, variant);
+    }
+}
+
+#[test]
+fn a_failed_attempt_carries_its_causes_escaped() {
+    let change = |r: &mut Report| {
+        let causes = vec!["cannot write vda".into(), "a\u{1b}[31m".into()];
+        r.result = ReportResult::Failed { step: Some(StepId("reimage-system".into())), causes };
+    };
+    let text = rejected(Action::Reimage, change).1.to_string();
+    assert_eq!(text, "the attempt failed in step \"reimage-system\": cannot write vda: a\\u{1b}[31m");
+    let text =
+        rejected(Action::Reimage, |r| r.result = ReportResult::Failed { step: None, causes: Vec::new() }).1.to_string();
+    assert_eq!(text, "the attempt failed: no cause given");
+}
+
+#[test]
+fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
+    type Change = fn(&mut Expected);
+    let cases: Vec<(&str, Change)> = vec![
+        ("there must be one system disk", |e| e.disks[0].treatment = Treatment::Keep),
+        ("there must be one system disk", |e| e.disks[1].treatment = Treatment::System),
+        ("there must be one volume", |e| drop(e.disks.remove(4))),
+        ("a reimage must have one image source", |e| drop(e.disks.remove(3))),
+        ("a disk is written that is not declared", |e| e.disks[1].role = Role::Undeclared),
+    ];
+    for (reason, change) in cases {
+        let mut expected = expected(Action::Reimage);
+        change(&mut expected);
+        assert_eq!(verify(&expected, &report(Action::Reimage)), Err(Rejection::Expectation { reason }));
+    }
+}
+
+#[test]
+fn an_attached_disk_that_the_configuration_ignores_is_expected() {
+    let mut expected = expected(Action::Reimage);
+    let (serial, role, treatment) = ("stranger".into(), Role::Undeclared, Treatment::Keep);
+    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment });
+    let mut report = report(Action::Reimage);
+    report.devices.push(stranger(Role::Undeclared));
+    assert!(verify(&expected, &report).is_ok());
+}
