@@ -1,0 +1,81 @@
+//! Why the agent stops. Each variant is one doubt that it will not boot over.
+
+use cloud_machine_config::ConfigErrors;
+use cloud_machine_image::ImageError;
+use cloud_machine_plan::PlanError;
+use cloud_machine_protocol::{Digest, WordError};
+use cloud_machine_system::SystemError;
+
+/// A reason to stop.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AgentError {
+    #[error("the kernel command line has no cloudmachine.pin")]
+    PinAbsent,
+    #[error("the pin on the kernel command line is invalid")]
+    PinInvalid(#[source] WordError),
+    #[error("the pin on the kernel command line must be a sha256 digest")]
+    PinAlgorithm,
+    #[error("no device has a volume labelled CLOUD-INIT; devices found: {found}")]
+    VolumeAbsent { found: String },
+    #[error("no volume labelled CLOUD-INIT matches the pin {pin}; {candidates}")]
+    VolumeNotPinned { pin: Digest, candidates: String },
+    #[error("two volumes match the pin: {first} and {second}")]
+    VolumeTwice { first: String, second: String },
+    #[error("{file} on the volume has format version {found}, this agent reads version {known}")]
+    UnknownVersion { file: &'static str, found: u32, known: u32 },
+    #[error("{file} on the volume is invalid")]
+    InvalidFile {
+        file: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the manifest on the volume is invalid")]
+    Manifest(#[source] ImageError),
+    #[error("the configuration is refused:\n{0}")]
+    Config(ConfigErrors),
+    #[error("the identity is for machine {identity}, the request for {request}")]
+    OtherMachine { identity: String, request: String },
+    #[error("the plan is refused")]
+    Plan(#[source] PlanError),
+    #[error("cannot reimage /dev/{device}")]
+    Reimage {
+        device: String,
+        #[source]
+        source: ImageError,
+    },
+    #[error("cannot wipe /dev/{device}")]
+    Wipe {
+        device: String,
+        #[source]
+        source: ImageError,
+    },
+    #[error("the system disk was not verified in this attempt")]
+    NotVerified,
+    #[error("cannot make an SSH host key")]
+    HostKey(#[source] ssh_key::Error),
+    #[error("the configuration has keys for cloud-init ({keys}), and the image has no cloud-init")]
+    CloudInitAbsent { keys: String },
+    #[error("cannot write the document for cloud-init")]
+    CloudInitDocument(#[source] serde_yaml::Error),
+    #[error("cannot encode a message to the host")]
+    Encode(#[source] serde_json::Error),
+    #[error("the host's answer is invalid")]
+    Answer(#[source] serde_json::Error),
+    #[error("the host's answer carries the nonce of another attempt")]
+    ForeignNonce,
+    #[error("the host refused the report: {reason}")]
+    Refused { reason: String },
+    #[error(transparent)]
+    System(#[from] SystemError),
+}
+
+/// The error and all its causes, outermost first.
+pub(crate) fn causes(error: &AgentError) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        texts.push(cause.to_string());
+        source = cause.source();
+    }
+    texts
+}

@@ -1,0 +1,187 @@
+//! Executing one step: no choice is left here, only the effect and its record. Trust is a value: only a verified
+//! image lets the root of a reimaged disk be mounted.
+
+use std::{sync::Mutex, time::Instant};
+
+use cloud_machine_config::Config;
+use cloud_machine_image::{Rewritten, VerifiedImage, rewrite, wipe};
+use cloud_machine_plan::PlannedStep;
+use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Outcome, Step, StepId, StepRecord};
+use cloud_machine_system::{BlockReader, BlockWriter, mounts, partition_node, reread_partitions, root};
+
+use crate::{error::AgentError, host::Host, identity, report::ReportBuilder, volume::Documents};
+
+/// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
+const THREADS: usize = 4;
+
+/// Executes the steps of one plan in order.
+pub(crate) struct Executor<'a> {
+    documents: &'a Documents,
+    config: &'a Config,
+    verified: Option<VerifiedImage>,
+}
+
+/// Bytes that a step moved.
+#[derive(Default)]
+struct Cost {
+    changed: bool,
+    compared: u64,
+    written: u64,
+    zeroed: u64,
+    read_back: u64,
+}
+
+impl<'a> Executor<'a> {
+    pub(crate) fn new(documents: &'a Documents, config: &'a Config) -> Self {
+        Self { documents, config, verified: None }
+    }
+
+    /// Executes `planned` and records what it cost.
+    pub(crate) fn execute(
+        &mut self,
+        planned: &PlannedStep,
+        host: &mut Host,
+        report: &mut ReportBuilder,
+    ) -> Result<StepRecord, AgentError> {
+        let began = Instant::now();
+        let cost = match &planned.step {
+            Step::Reimage { device, source, .. } => self.reimage(device, source, &planned.id, host, report)?,
+            Step::Wipe { device, offset, length, .. } => {
+                wipe_disk(device, *offset, *length, &planned.id, host, report)?
+            }
+            Step::MountRoot { device, partition, offset, length, filesystem } => {
+                self.mount_root(device, *partition, *offset, *length, filesystem)?
+            }
+            Step::WriteIdentity { .. } => {
+                report.identity(identity::write(&self.documents.identity, self.config)?);
+                root::flush()?;
+                Cost { changed: true, ..Cost::default() }
+            }
+        };
+        Ok(StepRecord {
+            id: planned.id.clone(),
+            step: planned.step.clone(),
+            outcome: if cost.changed { Outcome::Changed } else { Outcome::Unchanged },
+            compared_bytes: cost.compared,
+            written_bytes: cost.written,
+            zeroed_bytes: cost.zeroed,
+            read_back_bytes: cost.read_back,
+            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    fn reimage(
+        &mut self,
+        device: &str,
+        source: &str,
+        id: &StepId,
+        host: &mut Host,
+        report: &mut ReportBuilder,
+    ) -> Result<Cost, AgentError> {
+        let packed = BlockReader::open(source)?;
+        let target = BlockWriter::open(device)?;
+        let progress = Progress::new(host, id, "compare and rewrite");
+        let done =
+            rewrite(&self.documents.manifest, &packed, &target, THREADS, &|done, total| progress.tell(done, total))
+                .map_err(|source| AgentError::Reimage { device: device.to_owned(), source })?;
+        // The kernel reads a table again only when nobody holds the disk.
+        drop(target);
+        reread_partitions(device)?;
+        let cost = record_rewritten(device, &done, report);
+        self.verified = Some(done.image);
+        Ok(cost)
+    }
+
+    fn mount_root(
+        &mut self,
+        device: &str,
+        partition: u32,
+        offset: u64,
+        length: u64,
+        filesystem: &str,
+    ) -> Result<Cost, AgentError> {
+        if self.documents.request.action == Action::Reimage && self.verified.take().is_none() {
+            return Err(AgentError::NotVerified);
+        }
+        let node = partition_node(device, partition, offset, length)?;
+        mounts::mount_root(&node.name, filesystem)?;
+        Ok(Cost { changed: true, ..Cost::default() })
+    }
+}
+
+fn record_rewritten(device: &str, done: &Rewritten, report: &mut ReportBuilder) -> Cost {
+    report.disk(DiskEvidence {
+        device: device.to_owned(),
+        disk_size: done.image.disk_size(),
+        image_root: Some(done.image.root()),
+        image_size: done.image.image_size(),
+        zero_bytes: done.image.zero_bytes(),
+    });
+    report.changed(ChangedExtents {
+        device: device.to_owned(),
+        count: done.changed_count,
+        bytes: done.changed_bytes,
+        digest: done.changed_digest,
+        extents: done.changed.clone(),
+    });
+    Cost {
+        changed: done.changed_count > 0,
+        compared: done.compared_bytes,
+        written: done.written_bytes,
+        zeroed: done.zeroed_bytes,
+        read_back: done.read_back_bytes,
+    }
+}
+
+fn wipe_disk(
+    device: &str,
+    offset: u64,
+    length: u64,
+    id: &StepId,
+    host: &mut Host,
+    report: &mut ReportBuilder,
+) -> Result<Cost, AgentError> {
+    let target = BlockWriter::open(device)?;
+    let progress = Progress::new(host, id, "wipe");
+    let done = wipe(&target, offset, length, &|done, total| progress.tell(done, total))
+        .map_err(|source| AgentError::Wipe { device: device.to_owned(), source })?;
+    report.disk(DiskEvidence {
+        device: device.to_owned(),
+        disk_size: length,
+        image_root: None,
+        image_size: 0,
+        zero_bytes: length,
+    });
+    Ok(Cost {
+        changed: done.changed,
+        compared: length,
+        written: 0,
+        zeroed: done.zeroed_bytes,
+        read_back: done.read_back_bytes,
+    })
+}
+
+/// Tells the host of progress at most a hundred times a step, from whichever thread gets there first. A port that
+/// fails does not stop the step: the report will fail for the same reason.
+struct Progress<'a> {
+    state: Mutex<(&'a mut Host, u64)>,
+    id: &'a StepId,
+    message: &'static str,
+}
+
+impl<'a> Progress<'a> {
+    fn new(host: &'a mut Host, id: &'a StepId, message: &'static str) -> Self {
+        Self { state: Mutex::new((host, 0)), id, message }
+    }
+
+    fn tell(&self, done: u64, total: u64) {
+        let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
+        let Ok(mut state) = self.state.try_lock() else { return };
+        if percent > state.1 {
+            state.1 = percent;
+            if let Err(error) = state.0.progress(Some(self.id), self.message, Some((done, total))) {
+                cloud_machine_system::kernel::log(&error.to_string());
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The conversation with the host, as typed messages over the port. Owns how often progress is told.
+
+use std::{fs, time::Instant};
+
+use cloud_machine_protocol::{
+    AgentMessage, Event, FORMAT_VERSION, Hello, HostMessage, MAX_LINE, Nonce, Report, StepId,
+};
+use cloud_machine_system::{SystemError, kernel, port::Port};
+
+use crate::error::AgentError;
+
+/// Where the report stays for the new system.
+const REPORT_FOLDER: &str = "/run/cloud-machine";
+
+/// The host at the other end of the port.
+pub(crate) struct Host {
+    port: Port,
+    started: Instant,
+}
+
+impl Host {
+    /// Speaks over `port`; times are counted from `started`.
+    pub(crate) fn new(port: Port, started: Instant) -> Self {
+        Self { port, started }
+    }
+
+    pub(crate) fn hello(&mut self, boot_id: &str) -> Result<(), AgentError> {
+        self.send(&AgentMessage::Hello(Hello {
+            version: FORMAT_VERSION,
+            agent: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: boot_id.to_owned(),
+        }))
+    }
+
+    /// Tells what is going on.
+    pub(crate) fn event(&mut self, step: Option<&StepId>, message: &str) -> Result<(), AgentError> {
+        kernel::log(message);
+        self.progress(step, message, None)
+    }
+
+    /// Tells how far a step is; `bytes` is done and total.
+    pub(crate) fn progress(
+        &mut self,
+        step: Option<&StepId>,
+        message: &str,
+        bytes: Option<(u64, u64)>,
+    ) -> Result<(), AgentError> {
+        self.send(&AgentMessage::Event(Event {
+            at: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            step: step.cloned(),
+            message: message.to_owned(),
+            done: bytes.map(|(done, _)| done),
+            total: bytes.map(|(_, total)| total),
+        }))
+    }
+
+    /// Sends the report and keeps a copy for the new system.
+    pub(crate) fn report(&mut self, report: Report) -> Result<(), AgentError> {
+        let path = format!("{REPORT_FOLDER}/report.json");
+        let copy = serde_json::to_vec_pretty(&report).map_err(AgentError::Encode)?;
+        fs::create_dir_all(REPORT_FOLDER)
+            .and_then(|()| fs::write(&path, copy))
+            .map_err(SystemError::io("write", path))?;
+        self.send(&AgentMessage::Report(Box::new(report)))
+    }
+
+    /// Waits until the host accepts the report of this attempt.
+    pub(crate) fn wait_for_go(&mut self, expected: Option<Nonce>, deadline: Instant) -> Result<(), AgentError> {
+        let line = self.port.read_line(MAX_LINE, deadline)?;
+        match serde_json::from_slice(&line).map_err(AgentError::Answer)? {
+            HostMessage::Go { nonce } if Some(nonce) == expected => Ok(()),
+            HostMessage::Go { .. } => Err(AgentError::ForeignNonce),
+            HostMessage::Stop { reason } => Err(AgentError::Refused { reason }),
+        }
+    }
+
+    fn send(&mut self, message: &AgentMessage) -> Result<(), AgentError> {
+        let line = serde_json::to_vec(message).map_err(AgentError::Encode)?;
+        Ok(self.port.write_line(&line)?)
+    }
+}

@@ -1,0 +1,95 @@
+//! Handing the identity to the new system: typed values become files of the root. Nothing is read from what a job
+//! left, and a private key never leaves the machine.
+
+use cloud_machine_config::Config;
+use cloud_machine_protocol::{Identity, IdentityItem};
+use cloud_machine_system::root::{self, RootFile};
+use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
+
+use crate::error::AgentError;
+
+/// The network of the new system (systemd.network(5)); `@MAC@` is replaced.
+const NETWORK: &str = include_str!("../../systemd/10-cloud-machine.network");
+/// cloud-init takes its datasource from here and looks nowhere else.
+const DATASOURCE: &str = include_str!("../../systemd/99-cloud-machine.cfg");
+const SEED: &str = "/var/lib/cloud/seed/nocloud";
+
+/// Writes all files of `identity` into the mounted root and says what the machine was given.
+pub(crate) fn write(identity: &Identity, config: &Config) -> Result<Vec<IdentityItem>, AgentError> {
+    let host_key = host_key(identity)?;
+    let public = host_key.public_key().to_openssh().map_err(AgentError::HostKey)?;
+    for file in files(identity, &host_key, &public)?.iter().chain(&cloud_init(identity, config)?) {
+        root::write(file)?;
+    }
+    let item = |name: &str, policy: &str, public: String| IdentityItem {
+        name: name.to_owned(),
+        policy: policy.to_owned(),
+        public,
+    };
+    Ok(vec![
+        item("hostname", "keep", identity.name.to_string()),
+        item("machine-id", "keep", identity.machine_id.to_string()),
+        item("machine-uuid", "keep", identity.machine_uuid.clone()),
+        item("mac", "keep", identity.mac.to_string()),
+        item("authorized-keys", "keep", identity.authorized_keys.join("\n")),
+        item("ssh-host-key-ed25519", "rotate", public),
+    ])
+}
+
+fn host_key(identity: &Identity) -> Result<PrivateKey, AgentError> {
+    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(AgentError::HostKey)?;
+    key.set_comment(identity.name.as_str());
+    Ok(key)
+}
+
+fn files(identity: &Identity, host_key: &PrivateKey, public: &str) -> Result<Vec<RootFile>, AgentError> {
+    let private = host_key.to_openssh(LineEnding::LF).map_err(AgentError::HostKey)?;
+    let name = &identity.name;
+    let mut files = vec![
+        text("/etc/hostname", 0o644, format!("{name}\n")),
+        text("/etc/hosts", 0o644, format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")),
+        text("/etc/machine-id", 0o444, format!("{}\n", identity.machine_id)),
+        text("/etc/ssh/ssh_host_ed25519_key", 0o600, private.to_string()),
+        text("/etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{public}\n")),
+        text(
+            "/etc/systemd/network/10-cloud-machine.network",
+            0o644,
+            NETWORK.replace("@MAC@", &identity.mac.to_string()),
+        ),
+    ];
+    if !identity.authorized_keys.is_empty() {
+        let lines = identity.authorized_keys.join("\n");
+        files.push(text("/root/.ssh/authorized_keys", 0o600, format!("{lines}\n")));
+    }
+    Ok(files)
+}
+
+/// The seed for cloud-init, when the image has it. Keys that nobody in the image would read are an error: a machine
+/// without them is not the machine that was described.
+fn cloud_init(identity: &Identity, config: &Config) -> Result<Vec<RootFile>, AgentError> {
+    let mut keys = config.cloud_init.clone();
+    if !root::exists("/etc/cloud")? {
+        // The agent itself hands these over.
+        keys.remove("ssh_authorized_keys");
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names: Vec<_> = keys.keys().map(|key| key.as_str().unwrap_or("?").to_owned()).collect();
+        return Err(AgentError::CloudInitAbsent { keys: names.join(", ") });
+    }
+    let document = if keys.is_empty() {
+        String::new()
+    } else {
+        serde_yaml::to_string(&keys).map_err(AgentError::CloudInitDocument)?
+    };
+    let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", identity.machine_uuid, identity.name);
+    Ok(vec![
+        text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
+        text(&format!("{SEED}/meta-data"), 0o600, meta_data),
+        text("/etc/cloud/cloud.cfg.d/99-cloud-machine.cfg", 0o644, DATASOURCE.to_owned()),
+    ])
+}
+
+fn text(path: &str, mode: u32, content: String) -> RootFile {
+    RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
+}

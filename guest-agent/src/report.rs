@@ -1,0 +1,152 @@
+//! The report as it grows. Records what was found and done; the verdict is the host's.
+
+use std::{fs, time::Duration};
+
+use cloud_machine_protocol::{
+    AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
+    IdentityItem, IgnoredVolume, Nonce, Report, ReportResult, Request, StepId, StepRecord, Timing,
+};
+use cloud_machine_system::{SystemError, kernel, sha256};
+
+use crate::error::AgentError;
+
+/// What no report of an agent can speak about.
+const NOT_COVERED: [&str; 3] = [
+    "the host and its hypervisor",
+    "firmware of the machine and its devices",
+    "the root filesystem after it was mounted: identity files were read back through it",
+];
+
+/// Collects a report while the pipe runs.
+pub(crate) struct ReportBuilder {
+    report: Report,
+    step: Option<StepId>,
+}
+
+impl ReportBuilder {
+    /// Starts with what the agent knows of itself.
+    pub(crate) fn new() -> Result<Self, AgentError> {
+        let own = fs::read("/proc/self/exe").map_err(SystemError::io("read", "/proc/self/exe"))?;
+        let agent = AgentEvidence {
+            digest: sha256(&own),
+            command_line_digest: sha256(kernel::command_line()?.as_bytes()),
+            ..unknown_agent()
+        };
+        let report = Report { boot_id: kernel::boot_id()?, agent, ..empty() };
+        Ok(Self { report, step: None })
+    }
+
+    pub(crate) fn boot_id(&self) -> &str {
+        &self.report.boot_id
+    }
+
+    pub(crate) fn request(&mut self, request: &Request) {
+        self.report.request_id = Some(request.id.clone());
+        self.report.nonce = Some(request.nonce);
+        self.report.machine_uuid = Some(request.machine_uuid.clone());
+        self.report.action = Some(request.action);
+    }
+
+    pub(crate) fn config(&mut self, config: ConfigEvidence) {
+        self.report.config = Some(config);
+    }
+
+    pub(crate) fn devices(&mut self, devices: Vec<DeviceRecord>) {
+        for device in &devices {
+            if matches!(device.method.as_str(), "kept" | "ignored") {
+                self.report.not_covered.push(format!("/dev/{}: {}", device.disk.name, device.method));
+            }
+        }
+        self.report.devices = devices;
+    }
+
+    pub(crate) fn ignored_volumes(&mut self, ignored: Vec<IgnoredVolume>) {
+        self.report.ignored_volumes = ignored;
+    }
+
+    /// A step begins; it is named if the attempt fails before [`Self::step_ended`].
+    pub(crate) fn step_begins(&mut self, id: &StepId) {
+        self.step = Some(id.clone());
+    }
+
+    pub(crate) fn step_ended(&mut self, record: StepRecord) {
+        self.timing(&record.id.0, Duration::from_millis(record.milliseconds));
+        self.report.steps.push(record);
+        self.step = None;
+    }
+
+    pub(crate) fn current_step(&self) -> Option<StepId> {
+        self.step.clone()
+    }
+
+    pub(crate) fn disk(&mut self, evidence: DiskEvidence) {
+        self.report.disks.push(evidence);
+    }
+
+    pub(crate) fn changed(&mut self, changed: ChangedExtents) {
+        self.report.changed.push(changed);
+    }
+
+    pub(crate) fn identity(&mut self, items: Vec<IdentityItem>) {
+        self.report.identity = items;
+    }
+
+    pub(crate) fn timing(&mut self, phase: &str, duration: Duration) {
+        let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.report.timings.push(Timing { phase: phase.to_owned(), milliseconds });
+    }
+
+    /// The report and the nonce that an answer must carry.
+    pub(crate) fn finish(mut self, result: ReportResult) -> (Option<Nonce>, Report) {
+        self.report.result = result;
+        (self.report.nonce, self.report)
+    }
+}
+
+/// The report for a worker that died: nothing is known but the reason.
+pub(crate) fn without_worker(reason: String) -> Report {
+    Report { result: ReportResult::Failed { step: None, causes: vec![reason] }, ..empty() }
+}
+
+fn unknown_agent() -> AgentEvidence {
+    AgentEvidence {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        digest: Digest::new(Algorithm::Sha256, [0; 32]),
+        kernel_release: kernel::release(),
+        command_line_digest: Digest::new(Algorithm::Sha256, [0; 32]),
+    }
+}
+
+fn empty() -> Report {
+    Report {
+        version: FORMAT_VERSION,
+        request_id: None,
+        nonce: None,
+        machine_uuid: None,
+        action: None,
+        boot_id: String::new(),
+        result: ReportResult::Failed { step: None, causes: vec!["the agent did not finish".to_owned()] },
+        agent: unknown_agent(),
+        config: None,
+        steps: Vec::new(),
+        devices: Vec::new(),
+        disks: Vec::new(),
+        changed: Vec::new(),
+        ignored_volumes: Vec::new(),
+        identity: Vec::new(),
+        not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
+        timings: Vec::new(),
+    }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,91 @@
+//! PID 1. A panic here would be a kernel panic, so it only mounts, waits, speaks for a worker that died, and steps
+//! into the new root; everything that parses or decides is in the worker.
+
+use std::process::{Command, ExitCode, Stdio};
+
+use cloud_machine_protocol::{AgentMessage, PORT_NAME};
+use cloud_machine_system::{kernel, mounts, port::Port, power, root};
+use nix::sys::wait::{WaitStatus, wait};
+
+use crate::{command_line, report};
+
+/// Argument that makes the agent's binary the worker.
+pub(crate) const WORKER_ARGUMENT: &str = "worker";
+/// The text that proves to the host that this kernel runs this agent.
+const ALIVE: &str = "alive";
+
+/// How the worker ended.
+enum Ending {
+    /// The host said GO and the root is mounted.
+    Ready,
+    /// It said itself why not.
+    Reported,
+    /// It could say nothing.
+    Died(String),
+}
+
+/// Runs the machine until its own system takes over; otherwise powers it off.
+pub(crate) fn run() -> ExitCode {
+    if let Err(error) = mounts::mount_kernel_filesystems() {
+        kernel::log(&report::chain(&error));
+        power::power_off();
+        return ExitCode::FAILURE;
+    }
+    match kernel::command_line() {
+        Ok(line) if command_line::is_probe(&line) => kernel::log(ALIVE),
+        Ok(_) => work(),
+        Err(error) => kernel::log(&report::chain(&error)),
+    }
+    power::power_off();
+    ExitCode::FAILURE
+}
+
+fn work() {
+    match worker_ending() {
+        Ending::Ready => match root::switch() {
+            Ok(never) => match never {},
+            Err(error) => kernel::log(&format!("cannot start the new system: {}", report::chain(&error))),
+        },
+        Ending::Reported => {}
+        Ending::Died(reason) => {
+            kernel::log(&reason);
+            speak_for_worker(reason);
+        }
+    }
+}
+
+fn worker_ending() -> Ending {
+    let spawned = Command::new("/proc/self/exe").arg(WORKER_ARGUMENT).stdin(Stdio::null()).spawn();
+    let worker = match spawned {
+        Ok(worker) => i64::from(worker.id()),
+        Err(error) => return Ending::Died(format!("cannot start the worker: {error}")),
+    };
+    loop {
+        // PID 1 is the parent of every orphan: others than the worker are only reaped.
+        match wait() {
+            Ok(WaitStatus::Exited(process, code)) if i64::from(process.as_raw()) == worker => {
+                return match code {
+                    0 => Ending::Ready,
+                    crate::worker::REPORTED => Ending::Reported,
+                    other => Ending::Died(format!("the worker ended with status {other}")),
+                };
+            }
+            Ok(WaitStatus::Signaled(process, signal, _)) if i64::from(process.as_raw()) == worker => {
+                return Ending::Died(format!("the worker was ended by {signal}"));
+            }
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Ending::Died(format!("lost the worker: {error}")),
+        }
+    }
+}
+
+/// Sends the report that the worker could not send.
+fn speak_for_worker(reason: String) {
+    let message = AgentMessage::Report(Box::new(report::without_worker(reason)));
+    let sent = serde_json::to_vec(&message).map_err(|error| error.to_string()).and_then(|line| {
+        Port::open(PORT_NAME).and_then(|mut port| port.write_line(&line)).map_err(|error| report::chain(&error))
+    });
+    if let Err(error) = sent {
+        kernel::log(&format!("cannot report to the host: {error}"));
+    }
+}

@@ -1,0 +1,155 @@
+//! Finding the host's volume among all disks, and reading the documents on it. A label finds candidates; only the
+//! pin makes one of them the host's.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_image::Manifest;
+use cloud_machine_protocol::{
+    Digest, Disk, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, version_of, volume,
+};
+use cloud_machine_system::{UeventSocket, VolumeFiles, inventory, read_device, sha256};
+use serde::de::DeserializeOwned;
+
+use crate::{error::AgentError, report::chain};
+
+/// How long a device may take to appear after its driver was loaded.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The pinned volume.
+pub(crate) struct Volume {
+    /// Kernel name of its device.
+    pub(crate) device: String,
+    /// SHA-256 of all its bytes.
+    pub(crate) digest: Digest,
+    files: VolumeFiles,
+}
+
+/// The documents of the volume. `user_data` stays text: parsing it is the configuration's business.
+pub(crate) struct Documents {
+    pub(crate) request: Request,
+    pub(crate) identity: Identity,
+    pub(crate) manifest: Manifest,
+    pub(crate) user_data: Vec<u8>,
+    pub(crate) origins: BTreeMap<String, String>,
+}
+
+/// What a search found.
+pub(crate) struct Found {
+    pub(crate) inventory: Inventory,
+    pub(crate) volume: Volume,
+    pub(crate) ignored: Vec<IgnoredVolume>,
+}
+
+/// Looks at all disks until the pinned volume is there or the patience ends.
+pub(crate) fn find(pin: Digest) -> Result<Found, AgentError> {
+    let events = UeventSocket::open()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let inventory = inventory()?;
+        match search(&inventory, pin) {
+            Ok((volume, ignored)) => return Ok(Found { inventory, volume, ignored }),
+            Err(error @ (AgentError::VolumeAbsent { .. } | AgentError::VolumeNotPinned { .. })) => {
+                if !events.wait(deadline)? {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn search(inventory: &Inventory, pin: Digest) -> Result<(Volume, Vec<IgnoredVolume>), AgentError> {
+    let mut pinned: Option<(String, Vec<u8>)> = None;
+    let mut ignored = Vec::new();
+    for disk in inventory.disks.iter().filter(|disk| is_candidate(disk)) {
+        match content_if_pinned(disk, pin) {
+            Ok(bytes) => match pinned {
+                Some((first, _)) => return Err(AgentError::VolumeTwice { first, second: disk.name.clone() }),
+                None => pinned = Some((disk.name.clone(), bytes)),
+            },
+            Err(reason) => ignored.push(IgnoredVolume { device: disk.name.clone(), reason }),
+        }
+    }
+    match pinned {
+        Some((device, bytes)) => Ok((Volume { device, digest: pin, files: VolumeFiles::open(bytes)? }, ignored)),
+        None if ignored.is_empty() => Err(AgentError::VolumeAbsent { found: names(inventory) }),
+        None => {
+            let reasons: Vec<_> = ignored.iter().map(|item| format!("{}: {}", item.device, item.reason)).collect();
+            Err(AgentError::VolumeNotPinned { pin, candidates: reasons.join("; ") })
+        }
+    }
+}
+
+/// A device counts when its whole range carries the label, or when that could not be told.
+fn is_candidate(disk: &Disk) -> bool {
+    match &disk.probe {
+        Probe::Found(signature) => {
+            signature.label.as_ref().is_some_and(|label| label.eq_ignore_ascii_case(volume::LABEL))
+        }
+        Probe::Empty => false,
+        Probe::Ambivalent | Probe::Unreadable { .. } => disk.size <= volume::MAX_SIZE,
+    }
+}
+
+fn content_if_pinned(disk: &Disk, pin: Digest) -> Result<Vec<u8>, String> {
+    let bytes = read_device(&disk.name).map_err(|error| chain(&error))?;
+    let digest = sha256(&bytes);
+    if digest != pin {
+        return Err(format!("its digest is {digest}"));
+    }
+    if !matches!(disk.probe, Probe::Found(_)) {
+        return Err(format!("its signatures are not clear: {:?}", disk.probe));
+    }
+    if !disk.read_only {
+        return Err("its device can be written".to_owned());
+    }
+    Ok(bytes)
+}
+
+fn names(inventory: &Inventory) -> String {
+    let disk = |disk: &Disk| {
+        let serial = disk.serial.as_deref().unwrap_or("none");
+        format!("{} (serial {serial}, {} bytes)", disk.name, disk.size)
+    };
+    let names: Vec<_> = inventory.disks.iter().map(disk).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+impl Volume {
+    /// Reads the request alone: later failures can then be reported against it.
+    pub(crate) fn request(&self) -> Result<Request, AgentError> {
+        self.versioned(volume::REQUEST)
+    }
+
+    /// Reads all other documents.
+    pub(crate) fn documents(&self, request: Request) -> Result<Documents, AgentError> {
+        let identity: Identity = self.json(volume::IDENTITY)?;
+        if identity.machine_uuid != request.machine_uuid {
+            return Err(AgentError::OtherMachine { identity: identity.machine_uuid, request: request.machine_uuid });
+        }
+        Ok(Documents {
+            identity,
+            manifest: Manifest::parse(&self.files.read(volume::MANIFEST)?).map_err(AgentError::Manifest)?,
+            user_data: self.files.read(volume::USER_DATA)?,
+            origins: self.json(volume::LAYERS)?,
+            request,
+        })
+    }
+
+    fn json<T: DeserializeOwned>(&self, file: &'static str) -> Result<T, AgentError> {
+        let bytes = self.files.read(file)?;
+        serde_json::from_slice(&bytes).map_err(|source| AgentError::InvalidFile { file, source })
+    }
+
+    fn versioned<T: DeserializeOwned>(&self, file: &'static str) -> Result<T, AgentError> {
+        let bytes = self.files.read(file)?;
+        let found = version_of(&bytes).map_err(|source| AgentError::InvalidFile { file, source })?;
+        if found != FORMAT_VERSION {
+            return Err(AgentError::UnknownVersion { file, found, known: FORMAT_VERSION });
+        }
+        serde_json::from_slice(&bytes).map_err(|source| AgentError::InvalidFile { file, source })
+    }
+}

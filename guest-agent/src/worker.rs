@@ -1,0 +1,60 @@
+//! The worker: prepares the machine, runs the pipe, sends its report and waits for the host's word. Must end with a
+//! status that tells the supervisor whether the host has heard the reason.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_protocol::{PORT_NAME, ReportResult};
+use cloud_machine_system::{kernel, port::Port};
+
+use crate::{
+    error::{AgentError, causes},
+    host::Host,
+    report::ReportBuilder,
+    run,
+};
+
+/// Exit status of a worker whose failure the host knows, or that has nobody to tell.
+pub(crate) const REPORTED: i32 = 1;
+/// Folder of the kernel modules in the initramfs.
+const MODULES: &str = "/modules";
+/// How long the host may take to verify and store a report.
+const ANSWER_TIME: Duration = Duration::from_secs(300);
+
+/// Runs the worker; 0 only when the machine may start its own system.
+pub(crate) fn run() -> ExitCode {
+    let started = Instant::now();
+    match work(started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            for cause in causes(&error) {
+                kernel::log(&cause);
+            }
+            ExitCode::from(u8::try_from(REPORTED).unwrap_or(1))
+        }
+    }
+}
+
+fn work(started: Instant) -> Result<(), AgentError> {
+    kernel::load_modules(MODULES)?;
+    let mut report = ReportBuilder::new()?;
+    report.timing("load modules", started.elapsed());
+    let mut host = Host::new(Port::open(PORT_NAME)?, started);
+    host.hello(report.boot_id())?;
+    match run::run(&mut host, &mut report) {
+        Ok(()) => {
+            report.timing("total", started.elapsed());
+            let (nonce, finished) = report.finish(ReportResult::Done);
+            host.report(finished)?;
+            host.wait_for_go(nonce, Instant::now() + ANSWER_TIME)
+        }
+        Err(error) => {
+            let step = report.current_step();
+            let (_, finished) = report.finish(ReportResult::Failed { step, causes: causes(&error) });
+            host.report(finished)?;
+            Err(error)
+        }
+    }
+}
