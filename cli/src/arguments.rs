@@ -1,0 +1,325 @@
+//! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cloud_machine_protocol::{Assurance, MachineName};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done                                5 verification failed
+  1 failed                              6 timed out
+  2 wrong usage                         7 some of several machines failed
+  3 configuration or audit refused      8 locked by another operation
+  4 not found";
+
+/// Creates machines from a golden image, reimages them in place after untrusted jobs, and verifies that.
+#[derive(Debug, Parser)]
+#[command(name = "cloud-machine", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Form of the result on standard output
+    #[arg(long, short, global = true, value_enum, default_value_t = OutputForm::Table)]
+    pub(crate) output: OutputForm,
+    /// No progress and no remarks on standard error; errors only
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Folder with all state of machines and images [default: $XDG_STATE_HOME/cloud-machine]
+    #[arg(long, global = true, env = "CLOUD_MACHINE_STATE", value_name = "FOLDER")]
+    pub(crate) state: Option<PathBuf>,
+    /// What the program logs to standard error, in tracing's filter language
+    #[arg(long, global = true, env = "CLOUD_MACHINE_LOG", default_value = "warn", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputForm {
+    /// For people.
+    Table,
+    /// One JSON document with `kind` and `version`.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create machines and start them from their image
+    #[command(after_help = "Examples:
+  cloud-machine create demo --image debian-12
+  cloud-machine create ci-1 ci-2 --config cloud-machine.yaml --set resources.ram=2")]
+    Create(Create),
+    /// Start machines; a reimage that was cut off is finished first
+    Start(Timed),
+    /// Stop machines
+    Stop(Stop),
+    /// Delete machines with their disks
+    Delete(Delete),
+    /// List machines
+    List,
+    /// Show all that the host knows of a machine
+    Show(One),
+    /// Show the console log of a machine
+    Console(Console),
+    /// Log in to a machine by SSH, with its pinned host key
+    #[command(after_help = "Examples:
+  cloud-machine ssh demo
+  cloud-machine ssh demo -- -L 8080:localhost:80")]
+    Ssh(Ssh),
+    /// Run a program on a machine as root and pass on its exit code
+    #[command(after_help = "Examples:
+  cloud-machine exec demo -- uname -a
+  cloud-machine exec demo -- sh -s < job.sh")]
+    Exec(Exec),
+    /// Reimage machines in place and verify it
+    #[command(after_help = "Examples:
+  cloud-machine reimage demo --require-assurance host-rooted
+  cloud-machine reimage ci-1 ci-2 --output json")]
+    Reimage(Reimage),
+    /// Verify the last reimage of machines again, from the stored evidence and over SSH
+    Verify(Verify),
+    /// Print what a reimage of a machine would do, and do nothing
+    Plan(One),
+    /// Build and inspect volumes labelled CLOUD-INIT
+    #[command(subcommand)]
+    Volume(Volume),
+    /// Pack, verify, inspect and list images
+    #[command(subcommand)]
+    Image(Image),
+    /// Show the synthesized configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Say what this host lacks, and how to get it
+    Doctor,
+    /// Print the completions of a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// One machine.
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// Name of the machine
+    pub(crate) name: MachineName,
+}
+
+/// Several machines.
+#[derive(Debug, Args)]
+pub(crate) struct Several {
+    /// Names of the machines
+    #[arg(required = true)]
+    pub(crate) names: Vec<MachineName>,
+}
+
+/// Where the configuration comes from, on the command line.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Configuration {
+    /// Read a configuration document; a later one wins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Vec<PathBuf>,
+    /// Set one value, for example resources.ram=2
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) machines: Several,
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    /// Name of the image; the same as --set image=NAME
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Name of the driver; the same as --set driver=NAME
+    #[arg(long)]
+    pub(crate) driver: Option<String>,
+    #[command(flatten)]
+    pub(crate) time: Time,
+}
+
+/// A bound on the whole operation.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Time {
+    /// Seconds that one machine may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) timeout: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Timed {
+    #[command(flatten)]
+    pub(crate) machines: Several,
+    #[command(flatten)]
+    pub(crate) time: Time,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Stop {
+    #[command(flatten)]
+    pub(crate) machines: Several,
+    /// End the process at once, without asking the system to shut down
+    #[arg(long)]
+    pub(crate) now: bool,
+    /// Seconds that the system may take to shut down
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub(crate) grace: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Delete {
+    #[command(flatten)]
+    pub(crate) machines: Several,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Console {
+    /// Name of the machine
+    pub(crate) name: MachineName,
+    /// Lines from the end; 0 for all
+    #[arg(long, short = 'n', default_value_t = 0)]
+    pub(crate) lines: usize,
+    /// Go on printing what comes until the machine's process ends
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Ssh {
+    /// Name of the machine
+    pub(crate) name: MachineName,
+    /// More arguments for ssh(1)
+    #[arg(last = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// Name of the machine
+    pub(crate) name: MachineName,
+    /// Program and arguments
+    #[arg(last = true, required = true)]
+    pub(crate) program: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reimage {
+    #[command(flatten)]
+    pub(crate) machines: Several,
+    /// Take another image
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Fail with exit code 5 below this assurance
+    #[arg(long, value_name = "ASSURANCE", default_value = "host-rooted")]
+    pub(crate) require_assurance: Assurance,
+    /// Let a quarantined machine try again
+    #[arg(long)]
+    pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) time: Time,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    #[command(flatten)]
+    pub(crate) machines: Several,
+    /// Fail with exit code 5 below this assurance
+    #[arg(long, value_name = "ASSURANCE", default_value = "host-rooted")]
+    pub(crate) require_assurance: Assurance,
+    /// Do not ask the running machine for its identity
+    #[arg(long)]
+    pub(crate) stored_only: bool,
+}
+
+/// Commands on volumes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Volume {
+    /// Build a volume from files and print its pin
+    #[command(after_help = "Example:
+  cloud-machine volume build drive.img user-data=my.yaml meta-data=meta.yaml")]
+    Build {
+        /// The volume to write; it must not exist
+        file: PathBuf,
+        /// Path on the volume and local file
+        #[arg(required = true, value_name = "PATH=FILE")]
+        files: Vec<String>,
+    },
+    /// Print label, pin and files of a volume
+    Inspect {
+        /// The volume
+        file: PathBuf,
+    },
+}
+
+/// Commands on images.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Image {
+    /// Pack a raw disk image with its kernel, and make the initramfs that reimages with it
+    #[command(after_help = "Example:
+  cloud-machine image pack debian-12 --raw disk.raw --kernel vmlinuz --modules lib/modules/6.1.0-cloud-amd64")]
+    Pack(Pack),
+    /// Print the manifest of an image
+    Inspect {
+        /// Name in the store, or path of a packed file
+        image: String,
+    },
+    /// Read a packed image and compare every block with its digest
+    Verify {
+        /// Name in the store, or path of a packed file
+        image: String,
+    },
+    /// List the images of the store
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pack {
+    /// Name that the image gets in the store
+    pub(crate) name: String,
+    /// The raw disk image
+    #[arg(long, value_name = "FILE")]
+    pub(crate) raw: PathBuf,
+    /// The kernel that machines are started with
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kernel: PathBuf,
+    /// Folder of that kernel's modules, with modules.dep
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) modules: PathBuf,
+    /// The static agent [default: cloud-machine-agent beside this program]
+    #[arg(long, value_name = "FILE", env = "CLOUD_MACHINE_AGENT")]
+    pub(crate) agent: Option<PathBuf>,
+    /// Number that only grows from one build of the image to the next
+    #[arg(long, default_value_t = 1)]
+    pub(crate) generation: u64,
+}
+
+/// Commands on the configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print the merged configuration; it loads again to the same
+    Show {
+        #[command(flatten)]
+        configuration: Configuration,
+    },
+    /// Print every value with its origin
+    Audit {
+        #[command(flatten)]
+        configuration: Configuration,
+        /// Also show what each value hid
+        #[arg(long)]
+        all: bool,
+    },
+}

@@ -1,0 +1,303 @@
+//! One attempt at a request, in the order that makes its report believable: intent, end of the old process, nonce,
+//! new process, report, verification, GO. Each effect is the driver's; the order is owned here.
+
+use std::time::{Duration, Instant};
+
+use cloud_machine_driver::{
+    channel::{AgentChannel, ChannelError},
+    escape, identity,
+    qemu::{Process, console_tail},
+    ssh,
+    store::{AttemptFolder, MachineLock, MachineRecord, MachineState, RequestRecord, Store},
+};
+use cloud_machine_plan::{Expected, Verdict, verify};
+use cloud_machine_protocol::{Action, AgentMessage, Assurance, HostMessage, Report};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    evidence::{self, Evidence},
+    failure::{Failure, Kind},
+    launch::{self, Prepared},
+    ui::{Progress, Ui},
+};
+
+/// Failed attempts after which a machine is quarantined.
+const MAX_ATTEMPTS: u32 = 3;
+/// How long a process gets to end by itself.
+const END_TIME: Duration = Duration::from_secs(10);
+/// Lines of the console that a failure shows.
+const TAIL: usize = 20;
+
+/// What an attempt needs besides the record.
+pub(crate) struct Attempt<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) lock: &'a MachineLock,
+    pub(crate) ui: &'a Ui,
+    pub(crate) deadline: Instant,
+    pub(crate) required: Assurance,
+}
+
+/// How long a phase took on the host's clock.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Phase {
+    pub(crate) name: String,
+    pub(crate) milliseconds: u64,
+}
+
+/// An attempt that succeeded.
+pub(crate) struct Completed {
+    pub(crate) report: Report,
+    pub(crate) verdict: Verdict,
+    pub(crate) phases: Vec<Phase>,
+}
+
+/// Measures phases one after the other.
+struct Clock {
+    since: Instant,
+    phases: Vec<Phase>,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { since: Instant::now(), phases: Vec::new() }
+    }
+
+    fn phase(&mut self, name: &str) {
+        let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.phases.push(Phase { name: name.to_owned(), milliseconds });
+        self.since = Instant::now();
+    }
+}
+
+impl Attempt<'_> {
+    /// Serves `action`: a request that is under way is continued, otherwise a new one is stored.
+    pub(crate) fn run(&self, record: &mut MachineRecord, action: Action) -> Result<Completed, Failure> {
+        let mut clock = Clock::start();
+        self.intend(record, action)?;
+        end_process(self.store, record)?;
+        clock.phase("end the old process");
+        let attempted = self.attempt(record, action, &mut clock);
+        match attempted {
+            Ok((report, verdict)) => Ok(Completed { report, verdict, phases: clock.phases }),
+            Err(failure) => Err(self.failed(record, failure)),
+        }
+    }
+
+    /// Stores the intent before any effect.
+    fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<(), Failure> {
+        let now = Timestamp::now();
+        let pending = record.request.take().filter(|request| request.action == action && is_pending(record.state));
+        let request = match pending {
+            Some(request) => RequestRecord { attempts: request.attempts.saturating_add(1), ..request },
+            None => {
+                let id = identity::request_id(now).map_err(Failure::failed)?;
+                RequestRecord { id, action, attempts: 1, started: now }
+            }
+        };
+        record.request = Some(request);
+        record.state = MachineState::Requested;
+        Ok(self.store.write(self.lock, record)?)
+    }
+
+    fn attempt(
+        &self,
+        record: &mut MachineRecord,
+        action: Action,
+        clock: &mut Clock,
+    ) -> Result<(Report, Verdict), Failure> {
+        let prepared = launch::prepare(self.store, self.lock, record, self.ui)?;
+        record.state = MachineState::Writing;
+        self.store.write(self.lock, record)?;
+        clock.phase("prepare");
+        let (process, mut channel) = self.start(record, &prepared)?;
+        let conversed = self.converse(&mut channel, clock);
+        let (report, verdict) = match conversed {
+            Ok(report) => match self.judge(&prepared.expected, &report) {
+                Ok(verdict) => (report, verdict),
+                Err(failure) => return Err(self.refuse(&mut channel, &prepared, &report, failure)),
+            },
+            Err(failure) => return Err(with_console(failure, &prepared.folder)),
+        };
+        self.accept(record, &prepared, &report, &verdict)?;
+        clock.phase("verify and store");
+        let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
+        channel.send(&go, self.deadline).map_err(channel_failure)?;
+        drop(channel);
+        self.wait_ready(record, action, &process, &prepared.folder)?;
+        clock.phase("start the system until SSH answers");
+        record.state = MachineState::Running;
+        self.store.write(self.lock, record)?;
+        Ok((report, verdict))
+    }
+
+    /// Starts the process paused, connects to the agent's port, then lets it run.
+    fn start(&self, record: &MachineRecord, prepared: &Prepared) -> Result<(Process, AgentChannel), Failure> {
+        let qemu = launch::qemu(&record.driver)?;
+        let process = qemu.launch(&prepared.launch).map_err(Failure::failed)?;
+        let channel = AgentChannel::connect(&prepared.folder.agent_socket(), self.deadline).map_err(channel_failure)?;
+        process.resume(self.deadline).map_err(Failure::failed)?;
+        Ok((process, channel))
+    }
+
+    fn converse(&self, channel: &mut AgentChannel, clock: &mut Clock) -> Result<Report, Failure> {
+        let mut shown: Option<(String, Progress)> = None;
+        let mut greeted = false;
+        loop {
+            match channel.next(self.deadline).map_err(channel_failure)? {
+                AgentMessage::Hello(_) if !greeted => {
+                    greeted = true;
+                    clock.phase("start the agent");
+                }
+                AgentMessage::Hello(_) => {
+                    return Err(Failure::new(Kind::Verification, "the agent said hello twice"));
+                }
+                AgentMessage::Event(event) => {
+                    let step = event.step.map(|id| escape::line(id.0.as_bytes(), 28)).unwrap_or_default();
+                    if shown.as_ref().is_none_or(|(current, _)| *current != step) {
+                        shown = Some((step.clone(), self.ui.progress(&step)));
+                    }
+                    if let (Some((_, bar)), Some(done), Some(total)) = (&shown, event.done, event.total) {
+                        bar.set(done, total);
+                    }
+                }
+                AgentMessage::Report(report) => {
+                    clock.phase("the agent's steps");
+                    return Ok(*report);
+                }
+            }
+        }
+    }
+
+    fn judge(&self, expected: &Expected, report: &Report) -> Result<Verdict, Failure> {
+        let verdict = verify(expected, report).map_err(|rejection| evidence::rejected(&rejection))?;
+        if expected.request.action == Action::Reimage {
+            evidence::require(verdict.assurance, self.required)?;
+        }
+        Ok(verdict)
+    }
+
+    /// Tells the agent, and keeps the refused report beside the accepted ones.
+    fn refuse(&self, channel: &mut AgentChannel, prepared: &Prepared, report: &Report, failure: Failure) -> Failure {
+        let stop = HostMessage::Stop { reason: failure.error.to_string() };
+        // The agent may be gone already, and its process is ended in any case.
+        if let Err(error) = channel.send(&stop, Instant::now() + END_TIME) {
+            tracing::debug!(%error, "the agent was not told");
+        }
+        let attempt = prepared.expected.request.attempt;
+        let name = format!("{}refused{attempt}", prepared.expected.request.id);
+        let evidence = Evidence { expected: prepared.expected.clone(), report: report.clone() };
+        match evidence::store(self.store, self.lock, &name, &evidence) {
+            Ok(path) => failure.hint(format!("the refused report is kept as {path}")),
+            Err(error) => failure.hint(format!("the refused report could not be kept: {}", error.error)),
+        }
+    }
+
+    /// Stores the evidence and the state before the machine may go on.
+    fn accept(
+        &self,
+        record: &mut MachineRecord,
+        prepared: &Prepared,
+        report: &Report,
+        verdict: &Verdict,
+    ) -> Result<(), Failure> {
+        record.state = MachineState::Accepted;
+        if prepared.expected.request.action == Action::Reimage {
+            let evidence = Evidence { expected: prepared.expected.clone(), report: report.clone() };
+            let path = evidence::store(self.store, self.lock, &prepared.expected.request.id, &evidence)?;
+            record.last_report = Some(path);
+            record.assurance = Some(verdict.assurance);
+            record.dirty = false;
+            record.host_key = Some(evidence::host_key(report)?);
+        }
+        self.store.write(self.lock, record)?;
+        if let Some(host_key) = &record.host_key {
+            let known_hosts = self.store.machine(&record.name).known_hosts();
+            ssh::write_known_hosts(&known_hosts, record.ssh_port, host_key).map_err(Failure::failed)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the machine's own system answers with the pinned host key.
+    fn wait_ready(
+        &self,
+        record: &MachineRecord,
+        action: Action,
+        process: &Process,
+        folder: &AttemptFolder,
+    ) -> Result<(), Failure> {
+        let progress = self.ui.progress("start the system");
+        let ready = launch::wait_ready(self.store, record, process, self.deadline)
+            .map_err(|failure| with_console(failure, folder));
+        drop(progress);
+        match (ready, action) {
+            (Err(failure), Action::Boot) => {
+                Err(failure.hint(format!("`cloud-machine reimage {}` makes it new", record.name)))
+            }
+            (ready, _) => ready,
+        }
+    }
+
+    /// Ends the process and records the failure; after too many of them the machine is quarantined.
+    fn failed(&self, record: &mut MachineRecord, failure: Failure) -> Failure {
+        let attempts = record.request.as_ref().map_or(0, |request| request.attempts);
+        let reimage = record.request.as_ref().is_some_and(|request| request.action == Action::Reimage);
+        let quarantined = reimage && attempts >= MAX_ATTEMPTS;
+        record.state = if quarantined { MachineState::Quarantined } else { MachineState::Failed };
+        let ended = end_process(self.store, record);
+        let written = self.store.write(self.lock, record).map_err(Failure::from);
+        let mut failure = failure;
+        for lost in [ended, written].into_iter().filter_map(Result::err) {
+            failure = failure.hint(format!("also: {}", lost.causes().join(": ")));
+        }
+        let name = &record.name;
+        if quarantined {
+            failure.hint(format!(
+                "{attempts} attempts failed: {name} is quarantined until `cloud-machine reimage {name} --release`"
+            ))
+        } else {
+            failure
+        }
+    }
+}
+
+fn is_pending(state: MachineState) -> bool {
+    matches!(state, MachineState::Requested | MachineState::Writing | MachineState::Failed | MachineState::Quarantined)
+}
+
+/// The request that must be finished before anything else may start on this machine.
+pub(crate) fn pending_action(record: &MachineRecord) -> Option<Action> {
+    let request = record.request.as_ref()?;
+    // A reimage whose report was accepted but whose system never answered is not pending: its disk is the image.
+    (record.state == MachineState::Creating || is_pending(record.state)).then_some(request.action)
+}
+
+/// Ends whatever process the machine has; nothing of it is left when this returns.
+pub(crate) fn end_process(store: &Store, record: &MachineRecord) -> Result<(), Failure> {
+    let folder = store.machine(&record.name);
+    if let Some(attempt) = folder.last_attempt()?
+        && let Some(process) = Process::attach(&attempt).map_err(Failure::failed)?
+    {
+        process.stop(END_TIME).map_err(Failure::failed)?;
+    }
+    Ok(())
+}
+
+fn channel_failure(error: ChannelError) -> Failure {
+    let kind = match &error {
+        ChannelError::TimedOut => Kind::TimedOut,
+        ChannelError::Connect { .. } | ChannelError::Io { .. } => Kind::Failed,
+        // No report, or one that breaks the limits.
+        _ => Kind::Verification,
+    };
+    Failure::new(kind, error)
+}
+
+/// Adds the end of the console, escaped: it is text of the guest.
+fn with_console(failure: Failure, folder: &AttemptFolder) -> Failure {
+    match console_tail(folder, TAIL) {
+        Ok(tail) if !tail.trim().is_empty() => failure.hint(format!("the console ends with\n{tail}")),
+        Ok(_) => failure.hint("the console is empty"),
+        Err(error) => failure.hint(format!("the console cannot be read: {error}")),
+    }
+}

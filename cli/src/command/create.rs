@@ -1,0 +1,168 @@
+//! `create`: a machine from its configuration. An existing, equal machine is left alone; a half-made one is
+//! continued.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_config::{Config, DiskConfig};
+use cloud_machine_driver::{
+    identity, ssh,
+    store::{DiskRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError},
+};
+use cloud_machine_image::Manifest;
+use cloud_machine_protocol::{Action, Assurance, DeviceSelector, DiskName, MachineName};
+use jiff::Timestamp;
+
+use crate::{
+    arguments::Create,
+    attempt::Attempt,
+    command::reimage::Reimaged,
+    configuration::{Synthesized, synthesize},
+    failure::{Failure, Kind},
+    launch, several,
+    ui::Ui,
+};
+
+pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, Failure> {
+    let mut more = Vec::new();
+    more.extend(create.image.iter().map(|image| format!("image={image}")));
+    more.extend(create.driver.iter().map(|driver| format!("driver={driver}")));
+    let synthesized = synthesize(&create.configuration, &more)?;
+    several::each(ui, &create.machines.names, |name| {
+        one(ui, store, name, &synthesized, Duration::from_secs(create.time.timeout))
+    })
+}
+
+fn one(
+    ui: &Ui,
+    store: &Store,
+    name: &MachineName,
+    synthesized: &Synthesized,
+    timeout: Duration,
+) -> Result<Reimaged, Failure> {
+    let lock = store.lock(name)?;
+    let mut record = match store.read(name) {
+        Ok(record) => {
+            same_configuration(&record, synthesized)?;
+            if !matches!(record.state, MachineState::Creating) && record.last_report.is_some() {
+                ui.note(&format!("machine {name} exists and is described like this; nothing to do"));
+                return Ok(Reimaged::unchanged(store, &record));
+            }
+            record
+        }
+        Err(StoreError::NoMachine { .. }) => {
+            let record = new_record(store, name, synthesized)?;
+            store.create(&lock, &record)?;
+            record
+        }
+        Err(error) => return Err(error.into()),
+    };
+    prepare_login(store, &mut record)?;
+    store.write(&lock, &record)?;
+    let attempt =
+        Attempt { store, lock: &lock, ui, deadline: Instant::now() + timeout, required: Assurance::HostRooted };
+    let completed = attempt.run(&mut record, Action::Reimage)?;
+    Ok(Reimaged::new(store, &record, &completed))
+}
+
+fn same_configuration(record: &MachineRecord, synthesized: &Synthesized) -> Result<(), Failure> {
+    if record.config_yaml == synthesized.merged.to_yaml() {
+        return Ok(());
+    }
+    let name = &record.name;
+    Err(Failure::new(Kind::Refused, format!("machine {name} exists and is described otherwise"))
+        .hint(format!("`cloud-machine show {name}` shows how; delete it first, or choose another name")))
+}
+
+fn new_record(store: &Store, name: &MachineName, synthesized: &Synthesized) -> Result<MachineRecord, Failure> {
+    let config = &synthesized.config;
+    launch::qemu(&config.driver)?;
+    let image: ImageName = config
+        .image
+        .as_ref()
+        .ok_or_else(|| Failure::new(Kind::Refused, "the configuration names no image").hint("give --image NAME"))?
+        .parse()
+        .map_err(Failure::failed)?;
+    let folder = store.image(&image)?;
+    let manifest = launch::manifest(&folder.packed())?;
+    let identity = identity::new(
+        name.clone(),
+        config.resources.nic.mac,
+        config.ssh_authorized_keys.clone(),
+        config.identity.ssh_host_keys,
+    )
+    .map_err(Failure::failed)?;
+    Ok(MachineRecord {
+        version: RECORD_VERSION,
+        name: name.clone(),
+        uuid: identity.machine_uuid.clone(),
+        driver: config.driver.clone(),
+        image: ImageRecord { name: image, digest: manifest.digest(), size: manifest.size() },
+        config_yaml: synthesized.merged.to_yaml(),
+        origins: synthesized.merged.origins(),
+        ram: config.resources.ram.bytes(),
+        cpus: config.resources.cpus,
+        disks: disks(config, &manifest)?,
+        identity,
+        ssh_port: ssh::free_port().map_err(Failure::failed)?,
+        state: MachineState::Creating,
+        request: None,
+        host_key: None,
+        last_report: None,
+        assurance: None,
+        dirty: false,
+        created: Timestamp::now(),
+    })
+}
+
+/// The disks in the order in which they are attached: the system disk first, then the others by name.
+fn disks(config: &Config, manifest: &Manifest) -> Result<Vec<DiskRecord>, Failure> {
+    let mut disks = Vec::new();
+    for (name, disk) in &config.resources.disks {
+        let record = disk_record(name, disk, manifest)?;
+        if record.boot { disks.insert(0, record) } else { disks.push(record) }
+    }
+    Ok(disks)
+}
+
+fn disk_record(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Result<DiskRecord, Failure> {
+    let refused = |text: String| Failure::new(Kind::Refused, text);
+    let serial = match &disk.devicepath {
+        DeviceSelector::Serial(serial) => serial.clone(),
+        other => {
+            return Err(refused(format!("disk {name}: the qemu driver cannot promise {other}"))
+                .hint(format!("write devicepath: serial:{name}, or leave it out")));
+        }
+    };
+    if serial.len() > 20 || [launch::VOLUME_SERIAL, launch::IMAGE_SERIAL].contains(&serial.as_str()) {
+        return Err(refused(format!("disk {name}: serial {serial:?} is longer than 20 bytes or the driver's own")));
+    }
+    let size = match (disk.allocation, disk.boot_partition) {
+        (Some(size), _) => size.bytes(),
+        (None, true) => manifest.size(),
+        (None, false) => {
+            return Err(refused(format!("disk {name} has no allocation")).hint("write, for example, allocation: 10GiB"));
+        }
+    };
+    if size == 0 || size % cloud_machine_image::ALIGNMENT != 0 {
+        return Err(refused(format!("disk {name}: {size} bytes are not a multiple of 4096")));
+    }
+    if disk.boot_partition && size < manifest.size() {
+        let image = manifest.size();
+        return Err(refused(format!("disk {name} has {size} bytes, the image needs {image}"))
+            .hint("a larger allocation, or none: then it is as large as the image"));
+    }
+    Ok(DiskRecord { name: name.clone(), serial, size, file: format!("disks/{name}.raw"), boot: disk.boot_partition })
+}
+
+/// A key pair of the host for this machine; its public half becomes one of root's authorized keys.
+fn prepare_login(store: &Store, record: &mut MachineRecord) -> Result<(), Failure> {
+    let public =
+        ssh::generate_key(&store.machine(&record.name).ssh_key(), record.name.as_str()).map_err(Failure::failed)?;
+    if !record.identity.authorized_keys.contains(&public) {
+        record.identity.authorized_keys.push(public);
+    }
+    Ok(())
+}

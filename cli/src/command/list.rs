@@ -1,0 +1,92 @@
+//! `list`: one row a machine, from the store alone. A broken record is a row with its error.
+
+use cloud_machine_driver::store::Store;
+use comfy_table::{Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::{
+    command::start::is_alive,
+    failure::Failure,
+    ui::{Show, Ui},
+};
+
+#[derive(Serialize)]
+struct Machines {
+    machines: Vec<Machine>,
+}
+
+#[derive(Serialize)]
+struct Machine {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    assurance: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dirty: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Show for Machines {
+    const KIND: &'static str = "machine-list";
+
+    fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_header(["NAME", "STATE", "PROCESS", "IMAGE", "SSH", "ASSURANCE", "USED"]);
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        for machine in &self.machines {
+            match &machine.error {
+                Some(error) => table.add_row([machine.name.clone(), format!("error: {error}")]),
+                None => table.add_row([
+                    machine.name.clone(),
+                    text(&machine.state),
+                    machine.process.map(|runs| if runs { "runs" } else { "none" }.to_owned()).unwrap_or_default(),
+                    text(&machine.image),
+                    machine.ssh_port.map(|port| port.to_string()).unwrap_or_default(),
+                    text(&machine.assurance),
+                    machine.dirty.map(|dirty| if dirty { "yes" } else { "no" }.to_owned()).unwrap_or_default(),
+                ]),
+            };
+        }
+        table.to_string()
+    }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
+    let mut machines = Vec::new();
+    for row in store.list()? {
+        machines.push(match row.record {
+            Ok(record) => Machine {
+                process: Some(is_alive(store, &record.name)?),
+                name: row.name,
+                state: Some(record.state.to_string()),
+                image: Some(record.image.name.to_string()),
+                ssh_port: Some(record.ssh_port),
+                assurance: record.assurance.map(|level| level.to_string()),
+                dirty: Some(record.dirty),
+                error: None,
+            },
+            Err(error) => {
+                let error = Failure::from(error).causes().join(": ");
+                Machine {
+                    name: row.name,
+                    state: None,
+                    process: None,
+                    image: None,
+                    ssh_port: None,
+                    assurance: None,
+                    dirty: None,
+                    error: Some(error),
+                }
+            }
+        });
+    }
+    ui.result(&Machines { machines })
+}

@@ -1,0 +1,17 @@
+//! One file a command. Each reads the record, does its work through the driver, and returns a result to show.
+
+pub(crate) mod config;
+pub(crate) mod console;
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod doctor;
+pub(crate) mod image;
+pub(crate) mod list;
+pub(crate) mod plan;
+pub(crate) mod reimage;
+pub(crate) mod show;
+pub(crate) mod ssh;
+pub(crate) mod start;
+pub(crate) mod stop;
+pub(crate) mod verify;
+pub(crate) mod volume;

@@ -1,0 +1,90 @@
+//! `plan`: what a reimage would do, step by step, without doing it.
+
+use cloud_machine_driver::store::{MachineRecord, RequestRecord, Store};
+use cloud_machine_plan::{ImageLayout, plan};
+use cloud_machine_protocol::{
+    Action, DeviceRecord, Disk, Inventory, MachineName, Nonce, Probe, Signature, Step, volume,
+};
+use serde::Serialize;
+
+use crate::{
+    failure::{Failure, Kind},
+    launch,
+    ui::{Show, Ui},
+};
+
+#[derive(Serialize)]
+struct Planned {
+    steps: Vec<PlannedLine>,
+    devices: Vec<DeviceRecord>,
+}
+
+#[derive(Serialize)]
+struct PlannedLine {
+    id: String,
+    step: Step,
+}
+
+impl Show for Planned {
+    const KIND: &'static str = "plan";
+
+    fn table(&self) -> String {
+        let steps = self.steps.iter().map(|line| format!("{:20}{}\n", line.id, describe(&line.step)));
+        steps.collect()
+    }
+}
+
+fn describe(step: &Step) -> String {
+    match step {
+        Step::Reimage { device, disk_size, image, image_size, .. } => {
+            format!("make /dev/{device} ({disk_size} bytes) equal to {image} ({image_size} bytes), the rest zero")
+        }
+        Step::Wipe { device, offset, length, method } => {
+            format!("wipe /dev/{device} by {method:?}, {length} bytes from {offset}")
+        }
+        Step::MountRoot { device, partition, filesystem, .. } => {
+            format!("mount partition {partition} of /dev/{device} as {filesystem}")
+        }
+        Step::WriteIdentity { hostname } => format!("write the identity of {hostname}"),
+    }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
+    let mut record = store.read(name)?;
+    let (image, manifest) = launch::image(store, &record)?;
+    record.request =
+        Some(RequestRecord { id: "plan".to_owned(), action: Action::Reimage, attempts: 1, started: record.created });
+    // No agent will see this request, so its nonce binds nothing.
+    let request = launch::request(&record, &manifest, Nonce::from_random([0; 32]))?;
+    let packed = std::fs::metadata(image.packed()).map_err(Failure::failed)?.len();
+    let inventory = inventory(&record, packed);
+    let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(launch::VOLUME_SERIAL));
+    let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
+    let layout = ImageLayout::from(&manifest);
+    let planned = plan(&launch::config(&record)?, &inventory, &request, &layout, &volume, name)
+        .map_err(|error| Failure::new(Kind::Refused, error))?;
+    let line = |step: cloud_machine_plan::PlannedStep| PlannedLine { id: step.id.to_string(), step: step.step };
+    ui.result(&Planned { steps: planned.steps.into_iter().map(line).collect(), devices: planned.devices })
+}
+
+/// The disks as the driver attaches them; virtio names them in that order.
+fn inventory(record: &MachineRecord, packed: u64) -> Inventory {
+    let disk = |serial: &str, size: u64, read_only: bool, probe: Probe| Disk {
+        name: String::new(),
+        serial: Some(serial.to_owned()),
+        wwn: None,
+        size,
+        sector_size: 512,
+        read_only,
+        probe,
+    };
+    let mut disks: Vec<Disk> =
+        record.disks.iter().map(|found| disk(&found.serial, found.size, false, Probe::Empty)).collect();
+    let label = Signature { label: Some(volume::LABEL.to_owned()), ..Signature::default() };
+    disks.push(disk(launch::VOLUME_SERIAL, 1 << 20, true, Probe::Found(label)));
+    disks.push(disk(launch::IMAGE_SERIAL, packed, true, Probe::Empty));
+    for (letter, disk) in ('a'..='z').zip(&mut disks) {
+        disk.name = format!("vd{letter}");
+    }
+    Inventory { disks }
+}

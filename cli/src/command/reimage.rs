@@ -1,0 +1,126 @@
+//! `reimage`: the machine becomes what it was described to be, and the host holds the evidence.
+
+use std::{
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_driver::store::{MachineRecord, MachineState, Store};
+use cloud_machine_protocol::{Action, Assurance, MachineName, StepRecord};
+use serde::Serialize;
+
+use crate::{
+    arguments::Reimage,
+    attempt::{Attempt, Completed, Phase},
+    failure::{Failure, Kind},
+    launch,
+    several::{self, Line},
+    ui::Ui,
+};
+
+/// The result of `create`, `start` and `reimage`.
+#[derive(Serialize)]
+pub(crate) struct Reimaged {
+    pub(crate) state: MachineState,
+    pub(crate) ssh_port: u16,
+    pub(crate) assurance: Option<Assurance>,
+    pub(crate) does_not_cover: Option<String>,
+    pub(crate) request: Option<String>,
+    pub(crate) report: Option<String>,
+    pub(crate) checked: Vec<String>,
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) steps: Vec<StepRecord>,
+}
+
+impl Reimaged {
+    /// Of a machine on which nothing was done.
+    pub(crate) fn unchanged(store: &Store, record: &MachineRecord) -> Self {
+        let report = record
+            .last_report
+            .as_ref()
+            .map(|relative| store.machine(&record.name).path().join(relative).display().to_string());
+        Self {
+            state: record.state,
+            ssh_port: record.ssh_port,
+            assurance: record.assurance,
+            does_not_cover: record.assurance.map(|level| level.does_not_cover().to_owned()),
+            request: record.request.as_ref().map(|request| request.id.clone()),
+            report,
+            checked: Vec::new(),
+            phases: Vec::new(),
+            steps: Vec::new(),
+        }
+    }
+
+    /// Of a completed attempt.
+    pub(crate) fn new(store: &Store, record: &MachineRecord, completed: &Completed) -> Self {
+        Self {
+            checked: completed.verdict.checked.clone(),
+            phases: completed.phases.clone(),
+            steps: completed.report.steps.clone(),
+            ..Self::unchanged(store, record)
+        }
+    }
+}
+
+impl Line for Reimaged {
+    fn cells(&self) -> Vec<String> {
+        let assurance = match (self.assurance, &self.does_not_cover) {
+            (Some(level), Some(gap)) => format!("{level} (does not cover: {gap})"),
+            _ => String::new(),
+        };
+        vec![self.state.to_string(), assurance]
+    }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode, Failure> {
+    several::each(ui, &reimage.machines.names, |name| one(ui, store, name, reimage))
+}
+
+fn one(ui: &Ui, store: &Store, name: &MachineName, reimage: &Reimage) -> Result<Reimaged, Failure> {
+    let lock = store.lock(name)?;
+    let mut record = store.read(name)?;
+    release(&mut record, reimage.release)?;
+    if let Some(image) = &reimage.image {
+        let image = image.parse().map_err(Failure::failed)?;
+        let manifest = launch::manifest(&store.image(&image)?.packed())?;
+        fits(&record, manifest.size())?;
+        record.image.name = image;
+        record.image.digest = manifest.digest();
+        record.image.size = manifest.size();
+    }
+    let deadline = Instant::now() + Duration::from_secs(reimage.time.timeout);
+    let attempt = Attempt { store, lock: &lock, ui, deadline, required: reimage.require_assurance };
+    let completed = attempt.run(&mut record, Action::Reimage)?;
+    Ok(Reimaged::new(store, &record, &completed))
+}
+
+/// A quarantined machine tries again only when an operator says so.
+fn release(record: &mut MachineRecord, released: bool) -> Result<(), Failure> {
+    if record.state != MachineState::Quarantined {
+        return Ok(());
+    }
+    if !released {
+        return Err(quarantined(record));
+    }
+    record.request = None;
+    record.state = MachineState::Failed;
+    Ok(())
+}
+
+/// Why a quarantined machine does not start.
+pub(crate) fn quarantined(record: &MachineRecord) -> Failure {
+    let name = &record.name;
+    Failure::failed(format!("machine {name} is quarantined: its reimage failed too often"))
+        .hint(format!("`cloud-machine console {name}` shows why; `cloud-machine reimage {name} --release` tries again"))
+}
+
+fn fits(record: &MachineRecord, image: u64) -> Result<(), Failure> {
+    match record.disks.iter().find(|disk| disk.boot) {
+        Some(disk) if disk.size < image => {
+            let text = format!("disk {} has {} bytes, the image needs {image}", disk.name, disk.size);
+            Err(Failure::new(Kind::Refused, text))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,54 @@
+//! `show`: the whole record of one machine.
+
+use cloud_machine_driver::store::{MachineRecord, Store};
+use cloud_machine_protocol::MachineName;
+use serde::Serialize;
+
+use crate::{
+    command::start::is_alive,
+    failure::Failure,
+    ui::{Show, Ui},
+};
+
+#[derive(Serialize)]
+struct Machine {
+    record: MachineRecord,
+    process: bool,
+    folder: String,
+}
+
+impl Show for Machine {
+    const KIND: &'static str = "machine";
+
+    fn table(&self) -> String {
+        let record = &self.record;
+        let mut lines = vec![
+            ("name", record.name.to_string()),
+            ("state", record.state.to_string()),
+            ("process", if self.process { "runs" } else { "none" }.to_owned()),
+            ("driver", record.driver.clone()),
+            ("image", format!("{} {}", record.image.name, record.image.digest)),
+            ("machine-uuid", record.uuid.clone()),
+            ("machine-id", record.identity.machine_id.to_string()),
+            ("mac", record.identity.mac.to_string()),
+            ("ssh", format!("127.0.0.1 port {}", record.ssh_port)),
+            ("ssh host key", record.host_key.clone().unwrap_or_else(|| "none yet".to_owned())),
+            ("used since", if record.dirty { "yes" } else { "no" }.to_owned()),
+            ("folder", self.folder.clone()),
+        ];
+        if let Some(level) = record.assurance {
+            lines.push(("assurance", format!("{level} (does not cover: {})", level.does_not_cover())));
+        }
+        for disk in &record.disks {
+            let role = if disk.boot { "system" } else { "data" };
+            lines.push(("disk", format!("{} {role}, {} bytes, serial {}", disk.name, disk.size, disk.serial)));
+        }
+        lines.iter().map(|(name, value)| format!("{name:14}{value}\n")).collect()
+    }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
+    let record = store.read(name)?;
+    let process = is_alive(store, name)?;
+    ui.result(&Machine { record, process, folder: store.machine(name).path().display().to_string() })
+}

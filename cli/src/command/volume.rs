@@ -1,0 +1,90 @@
+//! `volume build` and `volume inspect`: volumes labelled CLOUD-INIT as files of the host.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use cloud_machine_driver::volume::{build, list, pin};
+use serde::Serialize;
+
+use crate::{
+    arguments::Volume,
+    failure::{Failure, Kind},
+    ui::{Show, Ui},
+};
+
+#[derive(Serialize)]
+struct Inspected {
+    file: String,
+    bytes: u64,
+    pin: String,
+    files: Vec<FileLine>,
+}
+
+#[derive(Serialize)]
+struct FileLine {
+    path: String,
+    bytes: u64,
+}
+
+impl Show for Inspected {
+    const KIND: &'static str = "volume";
+
+    fn table(&self) -> String {
+        let mut text = format!("volume  {} ({} bytes)\npin     {}\n", self.file, self.bytes, self.pin);
+        for file in &self.files {
+            text.push_str(&format!("file    {} ({} bytes)\n", file.path, file.bytes));
+        }
+        text
+    }
+}
+
+pub(crate) fn run(ui: &Ui, volume: &Volume) -> Result<(), Failure> {
+    match volume {
+        Volume::Build { file, files } => {
+            build_file(file, files)?;
+            inspect(ui, file)
+        }
+        Volume::Inspect { file } => inspect(ui, file),
+    }
+}
+
+fn build_file(file: &Path, files: &[String]) -> Result<(), Failure> {
+    let mut contents: Vec<(String, Vec<u8>)> = Vec::new();
+    for argument in files {
+        let (path, local) = argument.split_once('=').ok_or_else(|| {
+            Failure::failed(format!("{argument:?} is not PATH=FILE")).hint("for example user-data=my.yaml")
+        })?;
+        contents.push((path.to_owned(), read(&PathBuf::from(local))?));
+    }
+    let contents: Vec<(&str, &[u8])> = contents.iter().map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+    let bytes = build(&contents).map_err(Failure::failed)?;
+    let write = |error| Failure::during(Kind::Failed, format!("write {}", file.display()))(error);
+    let mut output = OpenOptions::new().write(true).create_new(true).open(file).map_err(write)?;
+    output.write_all(&bytes).and_then(|()| output.sync_all()).map_err(write)
+}
+
+fn inspect(ui: &Ui, file: &Path) -> Result<(), Failure> {
+    let bytes = read(file)?;
+    let files = list(&bytes).map_err(Failure::failed)?;
+    ui.result(&Inspected {
+        file: file.display().to_string(),
+        bytes: bytes.len() as u64,
+        pin: pin(&bytes).to_string(),
+        files: files.into_iter().map(|(path, bytes)| FileLine { path, bytes }).collect(),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let limit = cloud_machine_protocol::volume::MAX_SIZE;
+    let failed = |error: std::io::Error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Failure::during(kind, format!("read {}", path.display()))(error)
+    };
+    if fs::metadata(path).map_err(failed)?.len() > limit {
+        return Err(Failure::failed(format!("{} has more than the {limit} bytes of a volume", path.display())));
+    }
+    fs::read(path).map_err(failed)
+}

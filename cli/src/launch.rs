@@ -1,0 +1,254 @@
+//! From a machine's record to one process: volume, pin, command line and drives. Owns what the machine is given;
+//! how it is started is the driver's.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_config::{LayerKind, merge, parse, validate};
+use cloud_machine_driver::{
+    escape, identity,
+    qemu::{DirectBoot, Drive, Launch, Process, Qemu, decide},
+    ssh::{self, SshError},
+    store::{AttemptFolder, ImageFolder, MachineLock, MachineRecord, Store},
+    volume as volume_image,
+};
+use cloud_machine_image::{Manifest, read_manifest};
+use cloud_machine_plan::{Expected, ExpectedDisk, ImageLayout, Treatment, is_wiped};
+use cloud_machine_protocol::{DeviceSelector, Digest, FORMAT_VERSION, ImageRequest, Nonce, Request, Role, volume};
+
+use crate::{
+    configuration::refused,
+    failure::{Failure, Kind},
+    file::FileBlocks,
+    ui::Ui,
+};
+
+/// Serial of the volume's device.
+pub(crate) const VOLUME_SERIAL: &str = "cm-volume";
+/// Serial of the device with the packed image.
+pub(crate) const IMAGE_SERIAL: &str = "cm-image";
+/// How long connecting by SSH may take; the key exchange is slow in software emulation.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+/// Seconds that an agent may take; the host's own deadline is usually shorter.
+const AGENT_DEADLINE: u64 = 3600;
+
+/// All that one attempt is started with, and what its report is held against.
+pub(crate) struct Prepared {
+    pub(crate) folder: AttemptFolder,
+    pub(crate) launch: Launch,
+    pub(crate) expected: Expected,
+}
+
+/// The driver called `name`.
+pub(crate) fn qemu(name: &str) -> Result<Qemu, Failure> {
+    match name {
+        "qemu" => {
+            let qemu = Qemu::default();
+            qemu.version().map_err(|error| {
+                Failure::failed(error).hint("`apt-get install qemu-system-x86` brings it; see `cloud-machine doctor`")
+            })?;
+            Ok(qemu)
+        }
+        other => Err(Failure::new(Kind::Refused, format!("no driver is called {other:?}; this program has qemu"))),
+    }
+}
+
+/// The installed image of a machine, checked against its record.
+pub(crate) fn image(store: &Store, record: &MachineRecord) -> Result<(ImageFolder, Manifest), Failure> {
+    let folder = store.image(&record.image.name)?;
+    let manifest = manifest(&folder.packed())?;
+    if manifest.digest() != record.image.digest {
+        let (name, image) = (&record.name, &record.image.name);
+        let text = format!("image {image} was replaced since machine {name} was last reimaged");
+        return Err(
+            Failure::failed(text).hint(format!("`cloud-machine reimage {name} --image {image}` takes the new one"))
+        );
+    }
+    folder.verify_boot_files()?;
+    Ok((folder, manifest))
+}
+
+/// Reads the manifest of a packed file.
+pub(crate) fn manifest(path: &std::path::Path) -> Result<Manifest, Failure> {
+    let blocks = FileBlocks::open(path)?;
+    read_manifest(&blocks).map_err(Failure::during(Kind::Failed, format!("read the image {}", path.display())))
+}
+
+/// Makes nonce, volume and launch of the next attempt. The old process must be gone.
+pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord, ui: &Ui) -> Result<Prepared, Failure> {
+    let (image, manifest) = image(store, record)?;
+    let machine = store.machine(&record.name);
+    let mut drives = Vec::new();
+    for disk in &record.disks {
+        drives.push(drive(machine.make_disk(disk)?, &disk.serial, false));
+    }
+    let request = request(record, &manifest, identity::nonce().map_err(Failure::failed)?)?;
+    let bytes = volume_bytes(record, &request, &manifest)?;
+    let pin = volume_image::pin(&bytes);
+    let folder = machine.new_attempt(lock)?;
+    fs::write(folder.volume(), &bytes).map_err(Failure::during(Kind::Failed, "write the volume"))?;
+    drives.push(drive(folder.volume(), VOLUME_SERIAL, true));
+    drives.push(drive(image.packed(), IMAGE_SERIAL, true));
+    let verdict = decide(&qemu(&record.driver)?, store, &image).map_err(Failure::failed)?;
+    ui.note(&format!("accelerator {}: {}", verdict.accelerator, verdict.reason));
+    let launch = Launch {
+        name: record.name.clone(),
+        uuid: record.uuid.clone(),
+        memory_mib: record.ram >> 20,
+        cpus: record.cpus,
+        accelerator: verdict.accelerator,
+        cpu_model: verdict.cpu_model,
+        boot: Some(DirectBoot {
+            kernel: image.kernel(),
+            initramfs: image.initramfs(),
+            append: format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT),
+        }),
+        drives,
+        mac: record.identity.mac,
+        ssh_port: Some(record.ssh_port),
+        folder: folder.clone(),
+    };
+    let own = OwnDevices { volume: bytes.len() as u64, image: fs_length(&image.packed())? };
+    let expected = expected(record, request, pin, &own, &ImageLayout::from(&manifest))?;
+    Ok(Prepared { folder, launch, expected })
+}
+
+fn drive(file: PathBuf, serial: &str, read_only: bool) -> Drive {
+    Drive { file, serial: serial.to_owned(), read_only, node: None }
+}
+
+fn fs_length(path: &std::path::Path) -> Result<u64, Failure> {
+    let length = fs::metadata(path).map(|found| found.len());
+    length.map_err(Failure::during(Kind::Failed, format!("read the size of {}", path.display())))
+}
+
+/// The request of the record as it goes to the agent.
+pub(crate) fn request(record: &MachineRecord, manifest: &Manifest, nonce: Nonce) -> Result<Request, Failure> {
+    let stored = record.request.as_ref().ok_or_else(|| Failure::failed("the machine has no request"))?;
+    let source = DeviceSelector::Serial(IMAGE_SERIAL.to_owned());
+    Ok(Request {
+        version: FORMAT_VERSION,
+        id: stored.id.clone(),
+        attempt: stored.attempts,
+        nonce,
+        machine_uuid: record.uuid.clone(),
+        action: stored.action,
+        image: ImageRequest {
+            name: record.image.name.to_string(),
+            digest: manifest.digest(),
+            size: manifest.size(),
+            source,
+        },
+        deadline_seconds: AGENT_DEADLINE,
+    })
+}
+
+fn volume_bytes(record: &MachineRecord, request: &Request, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
+    let encode = |what| Failure::during(Kind::Failed, format!("encode the {what}"));
+    let request = serde_json::to_vec_pretty(request).map_err(encode("request"))?;
+    let identity = serde_json::to_vec_pretty(&record.identity).map_err(encode("identity"))?;
+    let origins = serde_json::to_vec_pretty(&record.origins).map_err(encode("origins"))?;
+    let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", record.uuid, record.name);
+    let user_data = format!("#cloud-init\n{}", record.config_yaml);
+    let manifest = manifest.to_bytes();
+    let files: [(&str, &[u8]); 6] = [
+        (volume::USER_DATA, user_data.as_bytes()),
+        (volume::META_DATA, meta_data.as_bytes()),
+        (volume::LAYERS, &origins),
+        (volume::REQUEST, &request),
+        (volume::IDENTITY, &identity),
+        (volume::MANIFEST, &manifest),
+    ];
+    volume_image::build(&files).map_err(Failure::failed)
+}
+
+/// The configuration of the record as types.
+pub(crate) fn config(record: &MachineRecord) -> Result<cloud_machine_config::Config, Failure> {
+    let document = parse(LayerKind::CommandLine, "record", record.config_yaml.as_bytes()).map_err(refused)?;
+    validate(&merge(&[document]).map_err(refused)?).map_err(refused)
+}
+
+/// Sizes of the devices that the driver adds to the declared ones.
+struct OwnDevices {
+    volume: u64,
+    image: u64,
+}
+
+fn expected(
+    record: &MachineRecord,
+    request: Request,
+    volume: Digest,
+    own: &OwnDevices,
+    layout: &ImageLayout,
+) -> Result<Expected, Failure> {
+    let config = config(record)?;
+    let treatment = |disk: &cloud_machine_driver::store::DiskRecord| {
+        let declared = config.resources.disks.get(&disk.name);
+        match (disk.boot, declared.is_some_and(|declared| is_wiped(request.action, declared))) {
+            (true, _) => Treatment::System,
+            (false, true) => Treatment::Wipe,
+            (false, false) => Treatment::Keep,
+        }
+    };
+    let mut disks: Vec<ExpectedDisk> = record
+        .disks
+        .iter()
+        .map(|disk| ExpectedDisk {
+            serial: disk.serial.clone(),
+            size: disk.size,
+            role: Role::Declared { name: disk.name.to_string() },
+            treatment: treatment(disk),
+        })
+        .collect();
+    let kept =
+        |serial: &str, size, role| ExpectedDisk { serial: serial.to_owned(), size, role, treatment: Treatment::Keep };
+    disks.push(kept(VOLUME_SERIAL, own.volume, Role::Volume));
+    disks.push(kept(IMAGE_SERIAL, own.image, Role::ImageSource));
+    let identity = record.identity.clone();
+    Ok(Expected { request, volume, disks, root: layout.root.clone(), identity, host_boot: true })
+}
+
+/// Waits until SSH answers with the pinned host key.
+pub(crate) fn wait_ready(
+    store: &Store,
+    record: &MachineRecord,
+    process: &Process,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let alive = || process.alive().unwrap_or(false);
+    ssh::wait_banner(record.ssh_port, deadline, &alive).map_err(|error| {
+        let kind = if matches!(error, SshError::Silent { .. }) { Kind::TimedOut } else { Kind::Failed };
+        Failure::new(kind, error)
+    })?;
+    let output = remote(store, record, &["true"])?.output().map_err(Failure::during(Kind::Failed, "start ssh"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = escape::tail(&output.stderr, 5);
+    Err(Failure::new(Kind::Verification, format!("the machine does not answer with its pinned host key\n{said}")))
+}
+
+/// `ssh` to a machine, as root and with its pinned host key; arguments can be added.
+pub(crate) fn login(store: &Store, record: &MachineRecord) -> Result<Command, Failure> {
+    let machine = store.machine(&record.name);
+    let target = ssh::Target {
+        user: "root".to_owned(),
+        port: record.ssh_port,
+        key: machine.ssh_key(),
+        known_hosts: machine.known_hosts(),
+        connect_limit: CONNECT_LIMIT,
+    };
+    ssh::command(&target).map_err(Failure::failed)
+}
+
+/// `ssh` that runs one program; each word arrives as it was given, whatever a shell would make of it.
+pub(crate) fn remote(store: &Store, record: &MachineRecord, words: &[&str]) -> Result<Command, Failure> {
+    let mut command = login(store, record)?;
+    let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    command.arg(quoted.join(" "));
+    Ok(command)
+}

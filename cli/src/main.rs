@@ -1,0 +1,88 @@
+//! `cloud-machine`: what an operator or an orchestrator calls. Parses arguments, calls one command, turns its end
+//! into an exit code.
+
+mod arguments;
+mod attempt;
+mod command;
+mod configuration;
+mod evidence;
+mod failure;
+mod file;
+mod launch;
+mod several;
+mod ui;
+
+use std::{io, path::PathBuf, process::ExitCode};
+
+use arguments::{Arguments, Command, Global};
+use clap::Parser;
+use cloud_machine_driver::store::Store;
+use failure::{Failure, Kind};
+use tracing_subscriber::EnvFilter;
+use ui::Ui;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let ui = Ui::new(&arguments.global);
+    let ended = log_to_standard_error(&arguments.global.log).and_then(|()| run(&ui, &arguments));
+    match ended {
+        Ok(code) => code,
+        Err(failure) => {
+            ui.failure(&failure);
+            ExitCode::from(failure.kind as u8)
+        }
+    }
+}
+
+fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let store = || open_store(&arguments.global);
+    let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
+    match &arguments.command {
+        Command::Create(create) => command::create::run(ui, &store()?, create),
+        Command::Start(start) => command::start::run(ui, &store()?, start),
+        Command::Stop(stop) => command::stop::run(ui, &store()?, stop),
+        Command::Delete(delete) => command::delete::run(ui, &store()?, delete),
+        Command::Reimage(reimage) => command::reimage::run(ui, &store()?, reimage),
+        Command::Verify(verify) => command::verify::run(ui, &store()?, verify),
+        Command::List => done(command::list::run(ui, &store()?)),
+        Command::Show(show) => done(command::show::run(ui, &store()?, &show.name)),
+        Command::Plan(plan) => done(command::plan::run(ui, &store()?, &plan.name)),
+        Command::Console(console) => done(command::console::run(ui, &store()?, console)),
+        Command::Ssh(ssh) => command::ssh::log_in(&store()?, ssh),
+        Command::Exec(exec) => command::ssh::execute(&store()?, exec),
+        Command::Volume(volume) => done(command::volume::run(ui, volume)),
+        Command::Image(image) => done(command::image::run(ui, &arguments.global, image)),
+        Command::Config(config) => done(command::config::run(ui, config)),
+        Command::Doctor => command::doctor::run(ui, &arguments.global),
+        Command::Completions { shell } => {
+            let mut command = <Arguments as clap::CommandFactory>::command();
+            clap_complete::generate(*shell, &mut command, "cloud-machine", &mut io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Opens the state folder, which is made on first use.
+fn open_store(global: &Global) -> Result<Store, Failure> {
+    Ok(Store::open(state_folder(global)?)?)
+}
+
+/// `--state`, `$CLOUD_MACHINE_STATE`, `$XDG_STATE_HOME/cloud-machine` or `~/.local/state/cloud-machine`.
+fn state_folder(global: &Global) -> Result<PathBuf, Failure> {
+    let absolute =
+        |path: PathBuf| std::path::absolute(path).map_err(Failure::during(Kind::Failed, "find the state folder"));
+    if let Some(folder) = &global.state {
+        return absolute(folder.clone());
+    }
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
+    base.map(|folder| folder.join("cloud-machine")).ok_or_else(|| {
+        Failure::failed("there is no place for the state").hint("set HOME or CLOUD_MACHINE_STATE, or give --state")
+    })
+}
+
+fn log_to_standard_error(filter: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter).map_err(Failure::during(Kind::Failed, "read the log filter"))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! One operation on several machines: each gets its own result, and one failure does not stop the others.
+
+use std::process::ExitCode;
+
+use cloud_machine_protocol::MachineName;
+use comfy_table::{Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::{
+    failure::{Failure, Kind},
+    ui::{Show, Ui},
+};
+
+/// What an operation on one machine gave, as a row.
+#[derive(Serialize)]
+struct Row<T> {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<Vec<String>>,
+    exit_code: u8,
+}
+
+#[derive(Serialize)]
+struct Rows<T> {
+    machines: Vec<Row<T>>,
+}
+
+/// A result of one machine that can be put into a table.
+pub(crate) trait Line: Serialize {
+    /// Cells after the name.
+    fn cells(&self) -> Vec<String>;
+}
+
+impl<T: Line> Show for Rows<T> {
+    const KIND: &'static str = "machine-results";
+
+    fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        for row in &self.machines {
+            let mut cells = vec![row.name.clone()];
+            match &row.result {
+                Some(result) => cells.extend(result.cells()),
+                None => cells.push("failed".to_owned()),
+            }
+            table.add_row(cells);
+        }
+        table.to_string()
+    }
+}
+
+/// Does `operation` on each machine in turn and writes all results.
+pub(crate) fn each<T: Line>(
+    ui: &Ui,
+    names: &[MachineName],
+    mut operation: impl FnMut(&MachineName) -> Result<T, Failure>,
+) -> Result<ExitCode, Failure> {
+    let mut rows = Vec::new();
+    for name in names {
+        rows.push(match operation(name) {
+            Ok(result) => Row { name: name.to_string(), result: Some(result), error: None, exit_code: 0 },
+            Err(failure) => {
+                if names.len() > 1 {
+                    ui.note(&format!("{name}:"));
+                }
+                ui.failure(&failure);
+                let code = failure.kind as u8;
+                Row { name: name.to_string(), result: None, error: Some(failure.causes()), exit_code: code }
+            }
+        });
+    }
+    let code = exit_code(&rows.iter().map(|row| row.exit_code).collect::<Vec<_>>());
+    ui.result(&Rows { machines: rows })?;
+    Ok(ExitCode::from(code))
+}
+
+/// The common code when all ended alike, otherwise the code for some of several.
+fn exit_code(codes: &[u8]) -> u8 {
+    match codes {
+        [] => 0,
+        [first, rest @ ..] if rest.iter().all(|code| code == first) => *first,
+        _ => Kind::Partial as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_code_for_all_and_7_for_a_mixture() {
+        assert_eq!(exit_code(&[0, 0]), 0);
+        assert_eq!(exit_code(&[4]), 4);
+        assert_eq!(exit_code(&[5, 5]), 5);
+        assert_eq!(exit_code(&[0, 5]), 7);
+    }
+}
