@@ -1,0 +1,39 @@
+//! Image manifest, block hashing, compare, rewrite, wipe and verify over traits that read and write blocks.
+//! Decides what a disk must hold and proves that it does; must not open a file, a device or a socket itself.
+
+mod blocks;
+mod buffer;
+mod claim;
+mod compare;
+mod error;
+mod extent;
+mod layout;
+mod manifest;
+mod packed;
+mod partition;
+mod reimage;
+mod tree;
+mod wipe;
+
+pub use blocks::{Progress, ReadBlocks, WriteBlocks};
+pub use buffer::AlignedBuffer;
+pub use compare::compare;
+pub use error::{Device, ImageError, Verb};
+pub use extent::digest_of_extents;
+pub use manifest::{MANIFEST_VERSION, Manifest};
+pub use packed::{PackOptions, pack, read_manifest, verify_packed};
+pub use partition::Partition;
+pub use reimage::{Rewritten, VerifiedImage, rewrite};
+pub use wipe::{Wiped, wipe};
+
+/// Bytes of a leaf: the smallest range with a digest of its own, and the smallest that is rewritten.
+pub const LEAF_SIZE: u64 = 64 << 10;
+/// Bytes of raw image in one compressed frame, and of one read from a disk.
+pub const FRAME_SIZE: u64 = 1 << 20;
+/// Offsets and lengths of reads and writes are multiples of this, and so are the addresses of buffers: what unbuffered
+/// access to any disk asks for. Only the last range of a disk may be a shorter multiple of [`SECTOR_SIZE`].
+pub const ALIGNMENT: u64 = 4096;
+/// Bytes of the sectors that an image's partition table counts in.
+pub const SECTOR_SIZE: u64 = 512;
+/// Largest raw image, in bytes.
+pub const MAX_IMAGE_SIZE: u64 = 16 << 40;

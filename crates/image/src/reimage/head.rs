@@ -1,0 +1,207 @@
+//! The boot head: the first leaf of the disk, with protective MBR and primary GPT, and the last, where firmware looks
+//! for the backup GPT. Owns that no firmware finds a partition table while the body may be half written.
+
+use std::sync::{Mutex, PoisonError};
+
+use cloud_machine_protocol::Extent;
+
+use super::{Swept, VerifiedBody, VerifiedImage};
+use crate::{
+    ALIGNMENT, AlignedBuffer, FRAME_SIZE, ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE,
+    blocks::Target,
+    layout::{self, Piece, is_zero},
+    packed::FrameReader,
+};
+
+/// Both ranges, as they were found, and whether they were taken away since.
+pub(super) struct Head<'a> {
+    manifest: &'a Manifest,
+    source: &'a dyn ReadBlocks,
+    target: Target<'a>,
+    last: Extent,
+    /// Pieces that were wrong when the disk was first looked at.
+    wrong: Vec<Extent>,
+    last_is_zero: bool,
+    invalidated: Mutex<Invalidated>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Invalidated {
+    done: bool,
+    written: u64,
+    zeroed: u64,
+}
+
+const FIRST: Extent = Extent { offset: 0, length: LEAF_SIZE };
+
+impl<'a> Head<'a> {
+    /// Reads both ranges. The disk is larger than one leaf, as every image is.
+    pub(super) fn look(
+        manifest: &'a Manifest,
+        source: &'a dyn ReadBlocks,
+        target: Target<'a>,
+    ) -> Result<Self, ImageError> {
+        let offset = (target.size() - 1) / LEAF_SIZE * LEAF_SIZE;
+        let mut head = Self {
+            manifest,
+            source,
+            target,
+            last: Extent { offset, length: target.size() - offset },
+            wrong: Vec::new(),
+            last_is_zero: false,
+            invalidated: Mutex::default(),
+        };
+        for range in [FIRST, head.last] {
+            let bytes = head.read(range)?;
+            let wrong = head.wrong_pieces(range, &bytes);
+            head.wrong.extend(wrong.iter().map(|piece| piece.range));
+            head.last_is_zero = is_zero(&bytes);
+        }
+        Ok(head)
+    }
+
+    /// What lies between the two ranges.
+    pub(super) fn body(&self) -> Extent {
+        Extent { offset: FIRST.length, length: self.last.offset - FIRST.length }
+    }
+
+    /// Bytes of both ranges.
+    pub(super) fn length(&self) -> u64 {
+        FIRST.length + self.last.length
+    }
+
+    fn read(&self, range: Extent) -> Result<AlignedBuffer, ImageError> {
+        let mut buffer = AlignedBuffer::new(range.length as usize);
+        self.target.read(&mut buffer, range.offset)?;
+        Ok(buffer)
+    }
+
+    fn wrong_pieces(&self, range: Extent, bytes: &[u8]) -> Vec<Piece> {
+        let mut pieces = layout::pieces(Some(self.manifest), range);
+        pieces.retain(|piece| piece.look(piece.of(bytes, range.offset), Some(self.manifest)).is_none());
+        pieces
+    }
+
+    /// Takes the partition tables away, once: whoever comes while that happens waits. A protective MBR stays, so that no
+    /// tool takes the disk for empty.
+    pub(super) fn invalidate(&self) -> Result<(), ImageError> {
+        let mut invalidated = self.invalidated.lock().unwrap_or_else(PoisonError::into_inner);
+        if invalidated.done {
+            return Ok(());
+        }
+        let mut interim = AlignedBuffer::new(FIRST.length as usize);
+        interim[..SECTOR_SIZE as usize].copy_from_slice(&protective_mbr(self.target.size()));
+        self.target.write(&interim, FIRST.offset)?;
+        invalidated.written += FIRST.length;
+        if !self.last_is_zero {
+            self.target.zero(self.last.offset, self.last.length)?;
+            invalidated.zeroed += self.last.length;
+        }
+        self.target.flush()?;
+        if *self.read(FIRST)? != *interim {
+            return Err(read_back_error(FIRST));
+        }
+        if !is_zero(&self.read(self.last)?) {
+            return Err(read_back_error(self.last));
+        }
+        invalidated.done = true;
+        Ok(())
+    }
+
+    /// Writes both ranges, the first last, reads them back and completes the proof.
+    pub(super) fn write(&self, body: VerifiedBody, swept: &mut Swept) -> Result<VerifiedImage, ImageError> {
+        if !self.wrong.is_empty() {
+            self.invalidate()?;
+        }
+        let invalidated = *self.invalidated.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut observed = body.into_observed();
+        if invalidated.done {
+            self.put_back(swept)?;
+        }
+        for range in [self.last, FIRST] {
+            let bytes = self.read(range)?;
+            for piece in layout::pieces(Some(self.manifest), range) {
+                let sighting = piece.look(piece.of(&bytes, range.offset), Some(self.manifest));
+                observed.add(&sighting.ok_or_else(|| read_back_error(piece.range))?);
+            }
+            if invalidated.done {
+                swept.read_back += range.length;
+            }
+        }
+        swept.compared += self.length();
+        swept.changed.extend(&self.wrong);
+        swept.written += invalidated.written;
+        swept.zeroed += invalidated.zeroed;
+        VerifiedImage::new(self.manifest, self.target.size(), &observed)
+    }
+
+    /// Writes what [`Head::invalidate`] took away. The block with the GPT's header comes when everything else on the
+    /// disk is durable, and the last leaf before it, since a table found in either of them makes the disk bootable; a
+    /// write that is cut off in its middle may leave any of its sectors.
+    fn put_back(&self, swept: &mut Swept) -> Result<(), ImageError> {
+        let block = ALIGNMENT as usize;
+        let first = self.wrong_pieces(FIRST, &self.read(FIRST)?);
+        let mut reader = FrameReader::new(self.manifest, self.source);
+        let leaf = match &first[..] {
+            [piece] if !piece.wants_zero() => &reader.check(0, &first)?[..FIRST.length as usize],
+            _ => &[0; FIRST.length as usize],
+        };
+        self.target.write(&leaf[block..], ALIGNMENT)?;
+        self.target.flush()?;
+        self.put_back_last(swept)?;
+        self.target.flush()?;
+        self.target.write(&leaf[..block], FIRST.offset)?;
+        self.target.flush()?;
+        swept.written += FIRST.length;
+        Ok(())
+    }
+
+    fn put_back_last(&self, swept: &mut Swept) -> Result<(), ImageError> {
+        let wrong = self.wrong_pieces(self.last, &self.read(self.last)?);
+        let leaves: Vec<Piece> = wrong.iter().filter(|piece| !piece.wants_zero()).copied().collect();
+        let Some(leaf) = leaves.first().map(|piece| piece.range) else {
+            // It was seen to be zero when it was taken away, so no piece that wants zeros is wrong.
+            return Ok(());
+        };
+        let frame = leaf.offset / FRAME_SIZE;
+        let mut reader = FrameReader::new(self.manifest, self.source);
+        let raw = reader.check(frame, &leaves)?;
+        let start = (leaf.offset - frame * FRAME_SIZE) as usize;
+        self.target.write(&raw[start..start + leaf.length as usize], leaf.offset)?;
+        swept.written += leaf.length;
+        Ok(())
+    }
+}
+
+fn read_back_error(range: Extent) -> ImageError {
+    ImageError::ReadBack { offset: range.offset, length: range.length }
+}
+
+/// A protective MBR (UEFI 2.10, section 5.2.3) over a disk of `size` bytes, whose boot code asks the BIOS for the next
+/// device.
+fn protective_mbr(size: u64) -> [u8; SECTOR_SIZE as usize] {
+    let mut sector = [0; SECTOR_SIZE as usize];
+    // int 18h; hlt; jmp to the hlt
+    sector[..5].copy_from_slice(&[0xcd, 0x18, 0xf4, 0xeb, 0xfd]);
+    let sectors = u32::try_from(size / SECTOR_SIZE - 1).unwrap_or(u32::MAX);
+    // From CHS 0/0/2 to the largest CHS, type EE, first sector 1.
+    sector[446..458].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
+    sector[458..462].copy_from_slice(&sectors.to_le_bytes());
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    sector
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interim_mbr_is_a_protective_one_for_any_size() {
+        for (size, sectors) in [(8 << 20, 16_383), (1 << 40, 0x7fff_ffff), (4 << 40, u32::MAX)] {
+            let bytes = protective_mbr(size);
+            let mbr = gpt::mbr::ProtectiveMBR::from_bytes(&bytes, gpt::disk::LogicalBlockSize::Lb512).unwrap();
+            let partition = mbr.partition(0).unwrap();
+            assert_eq!((partition.os_type, partition.lb_start, partition.lb_size), (0xee, 1, sectors), "{size}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Makes a range of a disk zero and proves it by reading. Must not believe that a device's zeroing worked.
+
+use cloud_machine_protocol::Extent;
+
+use crate::{
+    ImageError, Progress, SECTOR_SIZE, WriteBlocks,
+    blocks::{Meter, Target},
+    reimage::Sweep,
+};
+
+/// What a wipe did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wiped {
+    /// Bytes that were made zero.
+    pub zeroed_bytes: u64,
+    /// Bytes that were read again after that.
+    pub read_back_bytes: u64,
+    /// Whether anything was not zero before.
+    pub changed: bool,
+}
+
+/// Reads `length` bytes at `offset`, makes zero what is not, and reads that back. When it returns `Wiped`, every byte of
+/// the range was read as zero after the last write to it.
+///
+/// # Errors
+/// When the range is not made of sectors of the disk, a read, zeroing or flush fails, or the disk gives back other bytes
+/// than zeros.
+pub fn wipe(target: &dyn WriteBlocks, offset: u64, length: u64, progress: Progress<'_>) -> Result<Wiped, ImageError> {
+    let size = target.size();
+    let inside = offset.checked_add(length).is_some_and(|end| end <= size);
+    if !inside || !(offset | length).is_multiple_of(SECTOR_SIZE) {
+        return Err(ImageError::RangeInvalid { offset, length, size });
+    }
+    let meter = Meter::new(length, progress);
+    let sweep = Sweep {
+        image: None,
+        target: Target(target),
+        range: Extent { offset, length },
+        threads: 0,
+        meter: &meter,
+        before_write: &|| Ok(()),
+    };
+    let mut swept = sweep.fix()?;
+    sweep.read_back(&mut swept)?;
+    if swept.observed.seen() != length {
+        return Err(ImageError::Unverified { seen: swept.observed.seen(), expected: length });
+    }
+    Ok(Wiped { zeroed_bytes: swept.zeroed, read_back_bytes: swept.read_back, changed: !swept.changed.is_empty() })
+}

@@ -1,0 +1,167 @@
+//! Partition tables, as they are and as an attacker or a mistake makes them.
+
+use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
+use gpt::partition_types::{EFI, LINUX_FS, LINUX_ROOT_X64, LINUX_SWAP};
+use proptest::prelude::*;
+
+use crate::{
+    disk::Disk,
+    fixture::{MIB, entry, image, options, write_table},
+};
+
+fn try_pack(raw: Vec<u8>, root_partition: Option<u32>) -> Result<Manifest, ImageError> {
+    let options = PackOptions { root_partition, ..options() };
+    pack(&Disk::new(raw), &mut Vec::new(), &options, &|_, _| ())
+}
+
+/// 2 MiB with the given partitions and ext4's magic number in each of them.
+fn with_entries(entries: Vec<gpt::partition::Partition>) -> Vec<u8> {
+    let starts: Vec<u64> = entries.iter().map(|entry| entry.first_lba).collect();
+    let mut raw = write_table(vec![0; 2 * MIB], entries);
+    for start in starts {
+        let at = start as usize * 512 + 1080;
+        if let Some(magic) = raw.get_mut(at..at + 2) {
+            magic.copy_from_slice(&[0x53, 0xef]);
+        }
+    }
+    raw
+}
+
+#[test]
+fn the_root_is_found_by_its_type_or_taken_by_number() {
+    let esp = || entry(1, EFI, 64, 127, "esp");
+    let root = |number, first| entry(number, LINUX_ROOT_X64, first, first + 63, "root");
+    let plain = |number, first| entry(number, LINUX_FS, first, first + 63, "data");
+    let cases = [
+        (vec![esp(), root(2, 128)], None, 2),
+        (vec![esp(), plain(2, 128), root(3, 256)], None, 3),
+        (vec![esp(), plain(2, 128)], None, 2),
+        (vec![plain(1, 128), plain(2, 256)], Some(2), 2),
+    ];
+    for (entries, wanted, expected) in cases {
+        let manifest = try_pack(with_entries(entries), wanted).unwrap();
+        assert_eq!(manifest.root().number, expected);
+    }
+}
+
+#[test]
+fn an_unclear_root_lists_the_partitions() {
+    let plain = |number, first| entry(number, LINUX_FS, first, first + 63, "da\u{1b}ta");
+    let swap = entry(1, LINUX_SWAP, 128, 191, "swap");
+    let cases = [
+        (vec![plain(1, 128), plain(2, 256)], None, "2 partitions could be the root, so its number must be given"),
+        (vec![swap.clone()], None, "no partition is of a Linux root or filesystem type"),
+        (vec![plain(1, 128)], Some(5), "root partition 5 does not exist"),
+    ];
+    for (entries, wanted, expected) in cases {
+        let error = try_pack(with_entries(entries), wanted).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+        assert!(error.contains("; partitions: 1 (type "), "{error}");
+        assert!(!error.contains('\u{1b}'), "{error:?}");
+    }
+    let none = try_pack(with_entries(vec![]), None).unwrap_err().to_string();
+    assert!(none.ends_with("partitions: none"), "{none}");
+}
+
+#[test]
+fn a_root_without_ext4_is_refused() {
+    let mut raw = image(2 * MIB);
+    raw[131_072 + 1080] = 0;
+    let error = try_pack(raw, None).unwrap_err();
+    assert_eq!(error.to_string(), "partition 1 holds no ext4 filesystem: bytes [00, ef] instead of [53, ef] at 1080");
+    let tiny = write_table(vec![0; 2 * MIB], vec![entry(1, LINUX_FS, 128, 129, "tiny")]);
+    assert!(matches!(try_pack(tiny, None), Err(ImageError::FilesystemUnknown { found: [0, 0], .. })));
+}
+
+#[test]
+fn absent_and_invalid_tables_are_different_errors() {
+    assert!(matches!(try_pack(vec![0; MIB], None), Err(ImageError::TableAbsent)));
+    let mut bad_header = image(MIB);
+    bad_header[512 + 40] ^= 1;
+    assert!(matches!(try_pack(bad_header, None), Err(ImageError::TableHeader { .. })));
+    let mut bad_entries = image(MIB);
+    bad_entries[1024 + 60] ^= 1;
+    assert!(matches!(try_pack(bad_entries, None), Err(ImageError::TableEntries { .. })));
+}
+
+#[test]
+fn impossible_header_fields_are_refused_before_they_are_used() {
+    let cases: [(usize, &[u8], &str); 6] = [
+        (12, &[93], "header has 93 bytes instead of 92"),
+        (24, &[2], "it is at sector 2 instead of 1"),
+        (84, &[0, 1], "entries have 256 bytes instead of 128"),
+        (80, &[0], "it has 0 entries"),
+        (80, &[255, 255, 255, 255], "it has 4294967295 entries"),
+        (72, &[255; 8], "lie beyond the image"),
+    ];
+    for (at, bytes, expected) in cases {
+        let mut raw = image(MIB);
+        raw[512 + at..512 + at + bytes.len()].copy_from_slice(bytes);
+        let error = try_pack(raw, None).unwrap_err();
+        assert!(matches!(error, ImageError::TableInvalid { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn partitions_that_cross_each_other_or_the_end_are_refused() {
+    let at = |number, first, last| entry(number, LINUX_FS, first, last, "x");
+    let cases = [
+        (vec![at(1, 128, 255), at(2, 255, 300)], "partitions 1 and 2 overlap"),
+        (vec![at(1, 128, 4096)], "partition 1 reaches beyond the image"),
+        (vec![at(1, 128, u64::MAX)], "is no range"),
+        (vec![at(1, u64::MAX, u64::MAX)], "is no range"),
+        (vec![at(1, 200, 100)], "partition 1 from sector 200 to 100 is no range"),
+    ];
+    for (entries, expected) in cases {
+        let raw = write_table(vec![0; 2 * MIB], entries);
+        let error = try_pack(raw, None).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// CRC-32 as GPT uses it (ISO HDLC).
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |mut sum: u32, byte| {
+        sum ^= u32::from(*byte);
+        for _ in 0..8 {
+            sum = if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+        }
+        sum
+    })
+}
+
+fn repair_checksums(raw: &mut [u8]) {
+    let entries = crc32(&raw[1024..1024 + 128 * 128]);
+    raw[512 + 88..512 + 92].copy_from_slice(&entries.to_le_bytes());
+    raw[512 + 16..512 + 20].fill(0);
+    let header = crc32(&raw[512..512 + 92]);
+    raw[512 + 16..512 + 20].copy_from_slice(&header.to_le_bytes());
+}
+
+#[test]
+fn the_repaired_checksums_are_the_real_ones() {
+    let mut raw = image(MIB);
+    raw[1024 + 56] = b'R';
+    repair_checksums(&mut raw);
+    assert_eq!(try_pack(raw, None).unwrap().root().name, "Root");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+    #[test]
+    fn no_table_with_right_checksums_panics(
+        changes in prop::collection::vec((512_usize..512 + 92 + 420, any::<u8>()), 1..12),
+    ) {
+        let mut raw = image(MIB / 2);
+        for (at, byte) in changes {
+            raw[at] = byte;
+        }
+        repair_checksums(&mut raw);
+        if let Ok(manifest) = try_pack(raw, None) {
+            for partition in manifest.partitions() {
+                prop_assert!(partition.offset + partition.length <= manifest.size());
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Wiping a range.
+
+use cloud_machine_image::{ImageError, wipe};
+
+use crate::{
+    disk::{Disk, Faults, Operation},
+    fixture::{LEAF, MIB, noise},
+};
+
+const SIZE: usize = 3 * MIB + 1536;
+
+#[test]
+fn a_dirty_disk_becomes_zero_and_only_what_was_dirty_is_zeroed() {
+    let mut bytes = vec![0; SIZE];
+    bytes[LEAF * 5 + 3] = 1;
+    bytes[LEAF * 6] = 1;
+    bytes[SIZE - 1] = 1;
+    let disk = Disk::new(bytes);
+    let wiped = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap();
+    assert!(disk.bytes().iter().all(|byte| *byte == 0));
+    assert!(wiped.changed);
+    assert_eq!(wiped.zeroed_bytes, 2 * LEAF as u64 + 1536);
+    assert_eq!(wiped.read_back_bytes, wiped.zeroed_bytes);
+    disk.power_cycle(1);
+    assert!(disk.bytes().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_zero_disk_is_only_read() {
+    let disk = Disk::new(vec![0; SIZE]);
+    let wiped = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap();
+    assert!(!wiped.changed);
+    assert_eq!((wiped.zeroed_bytes, wiped.read_back_bytes), (0, 0));
+    assert!(disk.log().iter().all(|operation| matches!(operation, Operation::Read { .. })));
+}
+
+#[test]
+fn nothing_outside_the_range_is_touched() {
+    let before = noise(SIZE, 1);
+    for (offset, length) in [(4096, 4096), (LEAF + 8192, MIB), (MIB, 0), (2 * MIB, MIB + 1536)] {
+        let disk = Disk::new(before.clone());
+        wipe(&disk, offset as u64, length as u64, &|_, _| ()).unwrap();
+        let mut expected = before.clone();
+        expected[offset..offset + length].fill(0);
+        assert!(disk.bytes() == expected, "{length} at {offset}");
+    }
+}
+
+#[test]
+fn a_range_that_is_not_on_the_disk_is_refused() {
+    let disk = Disk::new(noise(SIZE, 1));
+    for (offset, length) in [(0, SIZE as u64 + 512), (u64::MAX - 511, 1024), (100, 512), (0, 100), (SIZE as u64, 512)] {
+        let error = wipe(&disk, offset, length, &|_, _| ()).unwrap_err();
+        assert!(matches!(error, ImageError::RangeInvalid { .. }), "{error}");
+    }
+    assert!(disk.log().is_empty());
+}
+
+#[test]
+fn a_zeroing_that_did_nothing_is_found() {
+    let rehearsal = Disk::new(noise(SIZE, 1));
+    wipe(&rehearsal, 0, SIZE as u64, &|_, _| ()).unwrap();
+    for lose in 0..rehearsal.changes() {
+        let disk = Disk::new(noise(SIZE, 1));
+        disk.set(Faults { lose: Some(lose), ..Faults::default() });
+        let error = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
+        assert!(matches!(error, ImageError::ReadBack { .. }), "{error}");
+    }
+    for fail in 0..rehearsal.log().len() as u64 {
+        let disk = Disk::new(noise(SIZE, 1));
+        disk.set(Faults { fail: Some(fail), ..Faults::default() });
+        assert!(wipe(&disk, 0, SIZE as u64, &|_, _| ()).is_err(), "operation {fail}");
+    }
+}

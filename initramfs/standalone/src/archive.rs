@@ -1,0 +1,229 @@
+//! The archive itself: a newc cpio (the kernel's Documentation/driver-api/early-userspace/buffer-format.rst) whose bytes
+//! depend on nothing but its content. Must not compress it, nor choose what goes in.
+
+use std::io::Write;
+
+use cpio::newc::{self, Builder, ModeFileType};
+
+use crate::InitramfsError;
+
+/// A kernel module as it is in the kernel's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Module {
+    /// File name without folders, such as `virtio_blk.ko`.
+    pub name: String,
+    /// The file.
+    pub bytes: Vec<u8>,
+}
+
+const FOLDERS: [&str; 6] = ["dev", "proc", "sys", "run", "newroot", "modules"];
+const MAX_MODULES: usize = 999;
+
+/// Builds the initramfs: `/init` is `agent`, `/modules` has the modules in the order given, and `/modules/order` their
+/// names there, one a line. The same input gives the same bytes.
+///
+/// # Errors
+/// When the agent or a module is empty or too large, a module is compressed or has a strange name, or there are too many.
+pub fn build(agent: &[u8], modules: &[Module]) -> Result<Vec<u8>, InitramfsError> {
+    if agent.is_empty() {
+        return Err(InitramfsError::AgentEmpty);
+    }
+    if modules.len() > MAX_MODULES {
+        return Err(InitramfsError::TooManyModules { count: modules.len() });
+    }
+    let mut archive = Archive { bytes: Vec::new(), entries: 0 };
+    for folder in FOLDERS {
+        archive.folder(folder)?;
+    }
+    // The kernel opens it as the standard streams of /init before anything could make it.
+    archive.console()?;
+    let mut order = String::new();
+    for (number, module) in modules.iter().enumerate() {
+        check_module(module)?;
+        let name = format!("{number:03}-{}", module.name);
+        archive.file(&format!("modules/{name}"), 0o644, &module.bytes)?;
+        order.push_str(&name);
+        order.push('\n');
+    }
+    archive.file("modules/order", 0o644, order.as_bytes())?;
+    archive.file("init", 0o755, agent)?;
+    archive.finish()
+}
+
+fn check_module(module: &Module) -> Result<(), InitramfsError> {
+    let name = &module.name;
+    if [".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|suffix| name.ends_with(suffix)) {
+        return Err(InitramfsError::ModuleCompressed { module: name.clone() });
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let stem = name.strip_suffix(".ko").filter(|stem| !stem.is_empty() && stem.len() <= 128);
+    if !stem.is_some_and(|stem| stem.bytes().all(allowed)) {
+        return Err(InitramfsError::ModuleName { name: name.chars().take(80).collect() });
+    }
+    if module.bytes.is_empty() {
+        return Err(InitramfsError::ModuleEmpty { name: name.clone() });
+    }
+    Ok(())
+}
+
+/// An archive in the making. Inode numbers are those of the order, times and owners are zero.
+struct Archive {
+    bytes: Vec<u8>,
+    entries: u32,
+}
+
+impl Archive {
+    fn folder(&mut self, name: &str) -> Result<(), InitramfsError> {
+        let entry = self.entry(name, ModeFileType::Directory, 0o755).nlink(2);
+        self.add(name, entry, &[])
+    }
+
+    fn console(&mut self) -> Result<(), InitramfsError> {
+        let name = "dev/console";
+        let entry = self.entry(name, ModeFileType::Char, 0o600).rdev_major(5).rdev_minor(1);
+        self.add(name, entry, &[])
+    }
+
+    fn file(&mut self, name: &str, mode: u32, content: &[u8]) -> Result<(), InitramfsError> {
+        let entry = self.entry(name, ModeFileType::Regular, mode);
+        self.add(name, entry, content)
+    }
+
+    fn entry(&mut self, name: &str, kind: ModeFileType, mode: u32) -> Builder {
+        self.entries += 1;
+        Builder::new(name).ino(self.entries).mode(mode).set_mode_file_type(kind)
+    }
+
+    fn add(&mut self, name: &str, entry: Builder, content: &[u8]) -> Result<(), InitramfsError> {
+        let size = u32::try_from(content.len())
+            .map_err(|_| InitramfsError::FileTooLarge { name: name.to_owned(), size: content.len() })?;
+        let mut writer = entry.write(&mut self.bytes, size);
+        let written = writer.write_all(content).and_then(|()| writer.finish().map(|_| ()));
+        written.map_err(|source| InitramfsError::Archive { name: name.to_owned(), source })
+    }
+
+    fn finish(mut self) -> Result<Vec<u8>, InitramfsError> {
+        let trailer = newc::trailer(&mut self.bytes).map(|_| ());
+        trailer.map_err(|source| InitramfsError::Archive { name: "TRAILER!!!".to_owned(), source })?;
+        Ok(self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    struct Entry {
+        name: String,
+        mode: u32,
+        rdev: (u32, u32),
+        content: Vec<u8>,
+    }
+
+    fn module(name: &str, bytes: &[u8]) -> Module {
+        Module { name: name.to_owned(), bytes: bytes.to_vec() }
+    }
+
+    fn entries(archive: &[u8]) -> Vec<Entry> {
+        let mut rest = archive;
+        let mut entries = Vec::new();
+        loop {
+            let mut reader = newc::Reader::new(rest).unwrap();
+            if reader.entry().is_trailer() {
+                return entries;
+            }
+            let mut content = Vec::new();
+            reader.read_to_end(&mut content).unwrap();
+            let entry = reader.entry();
+            assert_eq!((entry.mtime(), entry.uid(), entry.gid()), (0, 0, 0));
+            assert_eq!(entry.ino() as usize, entries.len() + 1);
+            entries.push(Entry {
+                name: entry.name().to_owned(),
+                mode: entry.mode(),
+                rdev: (entry.rdev_major(), entry.rdev_minor()),
+                content,
+            });
+            rest = reader.finish().unwrap();
+        }
+    }
+
+    #[test]
+    fn it_holds_what_the_kernel_and_the_agent_look_for() {
+        let modules = [module("virtio.ko", b"ring"), module("virtio-rng.ko", b"random")];
+        let entries = entries(&build(b"agent", &modules).unwrap());
+        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "dev",
+                "proc",
+                "sys",
+                "run",
+                "newroot",
+                "modules",
+                "dev/console",
+                "modules/000-virtio.ko",
+                "modules/001-virtio-rng.ko",
+                "modules/order",
+                "init",
+            ]
+        );
+        let named = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap();
+        assert_eq!(named("init").mode, 0o100_755);
+        assert_eq!(named("init").content, b"agent");
+        assert_eq!(named("newroot").mode, 0o040_755);
+        assert_eq!((named("dev/console").mode, named("dev/console").rdev), (0o020_600, (5, 1)));
+        assert_eq!(named("modules/000-virtio.ko").mode, 0o100_644);
+        assert_eq!(named("modules/001-virtio-rng.ko").content, b"random");
+        assert_eq!(named("modules/order").content, b"000-virtio.ko\n001-virtio-rng.ko\n");
+    }
+
+    #[test]
+    fn folders_come_before_what_is_in_them() {
+        let entries = entries(&build(b"agent", &[module("a.ko", b"a")]).unwrap());
+        for (index, entry) in entries.iter().enumerate() {
+            if let Some((folder, _)) = entry.name.rsplit_once('/') {
+                assert!(entries[..index].iter().any(|earlier| earlier.name == folder), "{}", entry.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_bytes_of_a_whole_number_of_words() {
+        for length in 1..9 {
+            let modules = [module("a.ko", &vec![1; length])];
+            let archive = build(&vec![7; length], &modules).unwrap();
+            assert_eq!(archive, build(&vec![7; length], &modules).unwrap());
+            assert_eq!(archive.len() % 4, 0);
+        }
+    }
+
+    #[test]
+    fn no_module_at_all_leaves_an_empty_order() {
+        let entries = entries(&build(b"agent", &[]).unwrap());
+        assert!(entries.iter().any(|entry| entry.name == "modules/order" && entry.content.is_empty()));
+    }
+
+    #[test]
+    fn bad_input_is_refused() {
+        let cases = [
+            ("a.ko.xz", "module \"a.ko.xz\" is compressed"),
+            ("a.ko.zst", "module \"a.ko.zst\" is compressed"),
+            ("../a.ko", "invalid file name of a module \"../a.ko\""),
+            ("a\nb.ko", "invalid file name of a module \"a\\nb.ko\""),
+            (".ko", "invalid file name of a module \".ko\""),
+            ("a", "invalid file name of a module \"a\""),
+        ];
+        for (name, expected) in cases {
+            let error = build(b"agent", &[module(name, b"x")]).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        assert_eq!(build(b"", &[]).unwrap_err().to_string(), "agent is empty");
+        assert_eq!(build(b"x", &[module("a.ko", b"")]).unwrap_err().to_string(), "module \"a.ko\" is empty");
+        let many = vec![module("a.ko", b"x"); 1000];
+        assert!(matches!(build(b"x", &many), Err(InitramfsError::TooManyModules { count: 1000 })));
+        assert!(build(b"x", &many[1..]).is_ok());
+    }
+}

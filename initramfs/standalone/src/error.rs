@@ -1,0 +1,92 @@
+//! Everything that keeps an initramfs from being built. Must not decide what follows.
+
+use std::io;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum InitramfsError {
+    /// A line of `modules.dep` or `modules.builtin` that depmod(8) does not write.
+    #[error("cannot parse line {line} of {file}: {reason}")]
+    ListInvalid {
+        /// `modules.dep` or `modules.builtin`.
+        file: &'static str,
+        /// Number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A wanted module that the kernel has neither as a file nor built in.
+    #[error(
+        "kernel module {module:?} is neither in modules.dep nor in modules.builtin of the kernel's folder below /lib/modules"
+    )]
+    ModuleAbsent {
+        /// Its name.
+        module: String,
+    },
+    /// A dependency without a line of its own.
+    #[error("module {module:?} needs {dependency:?}, which modules.dep of the kernel's folder does not list")]
+    DependencyAbsent {
+        /// Path of the module that needs it.
+        module: String,
+        /// Path of what it needs.
+        dependency: String,
+    },
+    /// Modules that need each other.
+    #[error("module {module:?} depends on itself in modules.dep")]
+    DependencyCycle {
+        /// Path of one of them.
+        module: String,
+    },
+    /// A chain of dependencies that no kernel has.
+    #[error("module {module:?} is needed through more than 100 others in modules.dep")]
+    DependencyDeep {
+        /// Path of the module at the end of the chain.
+        module: String,
+    },
+    /// A module that would have to be decompressed first.
+    #[error(
+        "module {module:?} is compressed; only plain .ko files can be loaded, so decompress it and run depmod again"
+    )]
+    ModuleCompressed {
+        /// Its path or file name.
+        module: String,
+    },
+    /// A module's file name that is none.
+    #[error("invalid file name of a module {name:?}: expected letters, digits, _ and - followed by .ko")]
+    ModuleName {
+        /// The name, shortened.
+        name: String,
+    },
+    /// A module file without a byte in it.
+    #[error("module {name:?} is empty")]
+    ModuleEmpty {
+        /// Its file name.
+        name: String,
+    },
+    /// More modules than three digits can number.
+    #[error("{count} modules are too many: at most 999 can be numbered")]
+    TooManyModules {
+        /// How many there are.
+        count: usize,
+    },
+    /// An agent without a byte in it.
+    #[error("agent is empty")]
+    AgentEmpty,
+    /// A file beyond the archive format's limit of 4 GiB.
+    #[error("file {name:?} of {size} bytes is too large for an initramfs: the limit is 4 GiB")]
+    FileTooLarge {
+        /// Its name in the archive.
+        name: String,
+        /// Its bytes.
+        size: usize,
+    },
+    /// The archive could not be written.
+    #[error("cannot add {name:?} to the initramfs")]
+    Archive {
+        /// Name of the entry.
+        name: String,
+        /// What the writer said.
+        #[source]
+        source: io::Error,
+    },
+}

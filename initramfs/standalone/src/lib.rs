@@ -1,0 +1,10 @@
+//! Builds the standalone initramfs: the agent as `/init`, and the kernel modules it needs in the order to load them.
+//! Decides every byte of the archive; must not read a file or a clock itself.
+
+mod archive;
+mod error;
+mod order;
+
+pub use archive::{Module, build};
+pub use error::InitramfsError;
+pub use order::{load_order, wanted_modules};
