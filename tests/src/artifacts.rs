@@ -1,0 +1,44 @@
+//! The things that a test cannot make itself: programs and the golden image. A missing one is an error that tells
+//! how to make it, never a skipped test.
+
+use std::{env, path::PathBuf};
+
+/// Where everything is.
+#[derive(Clone, Debug)]
+pub struct Artifacts {
+    /// The host program.
+    pub program: PathBuf,
+    /// The static agent.
+    pub agent: PathBuf,
+    /// Folder with `disk.raw`, `kernel`, `kernel-release` and `modules/`.
+    pub image: PathBuf,
+}
+
+impl Artifacts {
+    /// From `CLOUD_MACHINE_BIN`, `CLOUD_MACHINE_AGENT` and `CLOUD_MACHINE_TEST_IMAGE`, which `make test` sets.
+    ///
+    /// # Errors
+    /// A text that names what is missing and how to get it.
+    pub fn from_environment() -> Result<Self, String> {
+        Ok(Self {
+            program: path("CLOUD_MACHINE_BIN")?,
+            agent: path("CLOUD_MACHINE_AGENT")?,
+            image: path("CLOUD_MACHINE_TEST_IMAGE")?,
+        })
+    }
+
+    /// The programs alone; the image is given otherwise.
+    ///
+    /// # Errors
+    /// A text that names what is missing and how to get it.
+    pub fn from_environment_without_image() -> Result<Self, String> {
+        let (program, agent) = (path("CLOUD_MACHINE_BIN")?, path("CLOUD_MACHINE_AGENT")?);
+        Ok(Self { program, agent, image: PathBuf::new() })
+    }
+}
+
+fn path(variable: &str) -> Result<PathBuf, String> {
+    let hint = "run `make test`, which builds everything and sets it";
+    let path = env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} is not set: {hint}"))?;
+    if path.exists() { Ok(path) } else { Err(format!("{variable} names {}, which is absent: {hint}", path.display())) }
+}

@@ -1,0 +1,133 @@
+//! `make demo`: the scenario with its result as tables. Exit code 0 only when everything planted is gone, the public
+//! identity is unchanged, the secrets are new and the assurance is `host-rooted`.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that shows something")]
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use cloud_machine_tests::{
+    artifacts::Artifacts,
+    program::Program,
+    scenario::{self, Ended, MACHINE},
+};
+use comfy_table::{Table, presets::ASCII_MARKDOWN};
+use serde_json::Value;
+
+fn main() -> ExitCode {
+    match demo() {
+        Ok(faults) if faults.is_empty() => {
+            println!("\nresult: everything planted is gone, the identity is kept, the secrets are new");
+            ExitCode::SUCCESS
+        }
+        Ok(faults) => {
+            for fault in faults {
+                eprintln!("FAULT: {fault}");
+            }
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo() -> Result<Vec<String>, String> {
+    let mut artifacts = Artifacts::from_environment_without_image()?;
+    artifacts.image = image_folder()?;
+    let program = Program::at(&artifacts, state_folder()?);
+    // The demo can be run again at any time: what an earlier run left goes first.
+    let deleted = program.call(["delete", MACHINE, "--yes"], b"");
+    if deleted.code != 0 && deleted.code != 4 {
+        return Err(deleted.errors);
+    }
+    let ended = scenario::run(&artifacts, &program, &|phase| eprintln!("demo: {phase}"))?;
+    show(&ended);
+    println!("\nthe machine still runs: `cloud-machine --state {} ssh {MACHINE}`", program.state().display());
+    Ok(ended.faults())
+}
+
+fn image_folder() -> Result<PathBuf, String> {
+    let mut arguments = env::args().skip(1);
+    match (arguments.next().as_deref(), arguments.next()) {
+        (Some("--image-folder"), Some(folder)) => Ok(folder.into()),
+        _ => Err("usage: demo --image-folder FOLDER (see `images/build --help`)".to_owned()),
+    }
+}
+
+fn state_folder() -> Result<PathBuf, String> {
+    let cache = env::var_os("CLOUD_MACHINE_CACHE").map(PathBuf::from).or_else(|| {
+        let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        base.or_else(|| env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
+            .map(|base| base.join("cloud-machine"))
+    });
+    Ok(cache.ok_or("set HOME, XDG_CACHE_HOME or CLOUD_MACHINE_CACHE")?.join("demo/state"))
+}
+
+fn show(ended: &Ended) {
+    let mut planted = table(["planted by the job, as root", "before", "after the reimage"]);
+    for item in &ended.items {
+        let word = |there: bool| if there { "present" } else { "gone" };
+        planted.add_row([item.planted.name, word(item.before), word(item.after)]);
+    }
+    println!("\n{planted}\n");
+    let mut identity = table(["identity", "before", "after", ""]);
+    for line in &ended.identity {
+        let verdict = match (line.is_right(), line.kept) {
+            (true, true) => "kept",
+            (true, false) => "rotated",
+            (false, _) => "WRONG",
+        };
+        identity.add_row([line.name, &shorten(&line.before), &shorten(&line.after), verdict]);
+    }
+    println!("{identity}\n");
+    let verified = &ended.verification["machines"][0]["result"];
+    println!("assurance: {} (does not cover: {})", ended.assurance(), text(&verified["does_not_cover"]));
+    println!("report:    {}\n", text(&verified["report"]));
+    show_timings(ended);
+}
+
+fn show_timings(ended: &Ended) {
+    let mut phases = table(["phase", "seconds"]);
+    for (name, milliseconds) in &ended.phases {
+        phases.add_row([name.clone(), seconds(*milliseconds as f64)]);
+        if name == "reimage in place" {
+            for phase in ended.reimage["machines"][0]["result"]["phases"].as_array().into_iter().flatten() {
+                let milliseconds = phase["milliseconds"].as_f64().unwrap_or_default();
+                phases.add_row([format!("- {}", text(&phase["name"])), seconds(milliseconds)]);
+            }
+        }
+    }
+    println!("{phases}\n");
+    let mut steps = table(["step of the reimage", "outcome", "compared", "written", "zeroed", "read back", "seconds"]);
+    for step in ended.reimage["machines"][0]["result"]["steps"].as_array().into_iter().flatten() {
+        let bytes = |key: &str| step[key].as_u64().unwrap_or_default().to_string();
+        steps.add_row([
+            text(&step["id"]),
+            text(&step["outcome"]["kind"]),
+            bytes("compared-bytes"),
+            bytes("written-bytes"),
+            bytes("zeroed-bytes"),
+            bytes("read-back-bytes"),
+            seconds(step["milliseconds"].as_f64().unwrap_or_default()),
+        ]);
+    }
+    println!("{steps}");
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(header);
+    table
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn shorten(value: &str) -> String {
+    if value.len() > 40 { format!("{}...", &value[value.len() - 37..]) } else { value.to_owned() }
+}
+
+fn seconds(milliseconds: f64) -> String {
+    format!("{:.1}", milliseconds / 1000.0)
+}

@@ -1,0 +1,9 @@
+//! Harness of the slow tests and of the demo: artifacts, a private state folder, the program as users call it, and
+//! the hostile job. Never shipped; must touch only files and processes that it made.
+
+pub mod artifacts;
+pub mod blocks;
+pub mod hostile;
+pub mod program;
+pub mod scenario;
+pub mod vm;

@@ -1,0 +1,148 @@
+//! The program as users call it, with a state folder of its own. Ends the machines that it started when dropped,
+//! also after a failed test.
+
+use std::{
+    ffi::OsStr,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::artifacts::Artifacts;
+
+/// A state folder and the program on it.
+#[derive(Debug)]
+pub struct Program {
+    path: PathBuf,
+    agent: PathBuf,
+    state: PathBuf,
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// What a call gave.
+#[derive(Debug)]
+pub struct Called {
+    /// Exit code; -1 when a signal ended it.
+    pub code: i32,
+    /// Standard output.
+    pub output: String,
+    /// Standard error.
+    pub errors: String,
+}
+
+impl Program {
+    /// With a new folder, removed at the end.
+    ///
+    /// # Panics
+    /// When no folder can be made.
+    #[must_use]
+    pub fn new(artifacts: &Artifacts) -> Self {
+        let folder = tempfile::Builder::new().prefix("cloud-machine-test-").tempdir().expect("a temporary folder");
+        let state = folder.path().join("state");
+        Self { path: artifacts.program.clone(), agent: artifacts.agent.clone(), state, _folder: Some(folder) }
+    }
+
+    /// With a folder that stays.
+    #[must_use]
+    pub fn at(artifacts: &Artifacts, state: PathBuf) -> Self {
+        Self { path: artifacts.program.clone(), agent: artifacts.agent.clone(), state, _folder: None }
+    }
+
+    /// The state folder.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The program, ready for arguments.
+    ///
+    /// # Panics
+    /// When the folder of the state cannot be made.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.env("CLOUD_MACHINE_STATE", &self.state).env("CLOUD_MACHINE_AGENT", &self.agent);
+        let folder = self.state.parent().unwrap_or(Path::new("/"));
+        // Away from the checkout, whose own configuration is none of a test's business.
+        std::fs::create_dir_all(folder).expect("the folder of the state");
+        command.current_dir(folder);
+        command
+    }
+
+    /// Calls it with `input` on standard input.
+    ///
+    /// # Panics
+    /// When the program cannot be started at all.
+    pub fn call<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>, input: &[u8]) -> Called {
+        let mut child = self
+            .command()
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = child.stdin.take().expect("standard input is a pipe");
+        let input = input.to_owned();
+        // A program that ends early closes the pipe: its exit code tells more than the write error.
+        let writer = std::thread::spawn(move || stdin.write_all(&input).is_ok());
+        let Output { status, stdout, stderr } = child.wait_with_output().expect("the program ends");
+        writer.join().expect("the writer ends");
+        Called {
+            code: status.code().unwrap_or(-1),
+            output: String::from_utf8_lossy(&stdout).into_owned(),
+            errors: String::from_utf8_lossy(&stderr).into_owned(),
+        }
+    }
+
+    /// Calls it with `--output json` and gives the value.
+    ///
+    /// # Errors
+    /// A text with code, output and errors, when it did not succeed or printed no JSON.
+    pub fn json<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Value, String> {
+        let called = self.call(arguments.into_iter().map(|a| a.as_ref().to_owned()).chain(["--output".into(), "json".into()]), b"");
+        if called.code != 0 {
+            return Err(format!("exit code {}\n{}\n{}", called.code, called.output, called.errors));
+        }
+        let document: Value =
+            serde_json::from_str(&called.output).map_err(|error| format!("{error}: {}", called.output))?;
+        Ok(document.get("value").cloned().unwrap_or_default())
+    }
+
+    /// Packs the golden image as `name`.
+    ///
+    /// # Errors
+    /// A text with what the program said.
+    pub fn pack(&self, artifacts: &Artifacts, name: &str) -> Result<Value, String> {
+        let file = |name: &str| artifacts.image.join(name).into_os_string();
+        self.json([
+            "image".into(),
+            "pack".into(),
+            name.into(),
+            "--raw".into(),
+            file("disk.raw"),
+            "--kernel".into(),
+            file("kernel"),
+            "--modules".into(),
+            file("modules"),
+        ])
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self._folder.is_none() {
+            return;
+        }
+        let Ok(machines) = std::fs::read_dir(self.state.join("machines")) else { return };
+        for machine in machines.flatten() {
+            let name = machine.file_name();
+            let called = self.call([OsStr::new("delete"), &name, OsStr::new("--yes")], b"");
+            if called.code != 0 && !std::thread::panicking() {
+                panic!("cannot delete machine {}: {}", name.to_string_lossy(), called.errors);
+            }
+        }
+    }
+}

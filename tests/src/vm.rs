@@ -1,0 +1,408 @@
+//! One boot of the agent with everything under the test's hand: what is on the volume, on the disks and on the
+//! command line. Starts QEMU through the driver and ends it, whatever happens.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use cloud_machine_driver::{
+    channel::{AgentChannel, ChannelError},
+    identity,
+    qemu::{self, DirectBoot, Drive, Launch, Process, Qemu},
+    store::{AttemptFolder, ImageFolder, Store},
+    volume as volume_image,
+};
+use cloud_machine_image::{Manifest, read_manifest};
+use cloud_machine_plan::{Expected, ExpectedDisk, ImageLayout, Treatment};
+use cloud_machine_protocol::{
+    Action, AgentMessage, DeviceSelector, Digest, Event, FORMAT_VERSION, HostMessage, Identity, ImageRequest, Report,
+    Request, Role, SecretPolicy, volume,
+};
+
+use crate::{artifacts::Artifacts, blocks::FileBlocks, program::Program};
+
+/// How long one boot may take in software emulation on a busy host.
+const DEADLINE: Duration = Duration::from_secs(240);
+const IMAGE: &str = "small";
+const MIB: u64 = 1 << 20;
+
+/// A small image in a store, made once for all tests of a program.
+pub struct Fixture {
+    program: Program,
+    folder: tempfile::TempDir,
+}
+
+/// Boots one after the other: two at once on two processors only wait for each other.
+static TURN: Mutex<()> = Mutex::new(());
+static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+
+/// The fixture, and the turn to boot.
+///
+/// # Panics
+/// When an artifact is missing or the small image cannot be made.
+pub fn fixture() -> (&'static Fixture, MutexGuard<'static, ()>) {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    (FIXTURE.get_or_init(|| Fixture::new().expect("the small image")), turn)
+}
+
+impl Fixture {
+    fn new() -> Result<Self, String> {
+        let mut artifacts = Artifacts::from_environment()?;
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        small_image(folder.path())?;
+        for name in ["kernel", "modules"] {
+            std::os::unix::fs::symlink(artifacts.image.join(name), folder.path().join(name))
+                .map_err(|error| error.to_string())?;
+        }
+        artifacts.image = folder.path().to_owned();
+        let program = Program::new(&artifacts);
+        program.pack(&artifacts, IMAGE)?;
+        Ok(Self { program, folder })
+    }
+
+    /// The image as it was packed.
+    ///
+    /// # Panics
+    /// When it is gone.
+    #[must_use]
+    pub fn raw(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join("disk.raw")).expect("the small image")
+    }
+
+    fn image(&self) -> ImageFolder {
+        let store = Store::open(self.program.state()).expect("the store");
+        store.image(&IMAGE.parse().expect("a name")).expect("the small image in the store")
+    }
+}
+
+/// A disk of 24 MiB: a GPT with one ext4 root of 20 MiB, half of it filled, and gaps at both ends.
+fn small_image(folder: &Path) -> Result<(), String> {
+    let (root, partition, disk) = (folder.join("root"), folder.join("root.ext4"), folder.join("disk.raw"));
+    let io = |error: std::io::Error| error.to_string();
+    for name in ["dev", "proc", "sys", "run", "etc/ssh", "sbin"] {
+        fs::create_dir_all(root.join(name)).map_err(io)?;
+    }
+    // Bytes that do not compress and do not repeat, the same at every run.
+    let mut state = 1_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    })
+    .take(10 << 20)
+    .collect();
+    fs::write(root.join("noise"), noise).map_err(io)?;
+    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-d"]).arg(&root).arg(&partition).arg("20M"))?;
+    let file = fs::File::create(&disk).map_err(io)?;
+    file.set_len(24 * MIB).map_err(io)?;
+    let table = "label: gpt\nstart=2048, size=40960, type=4f68bce3-e8cd-4db1-96e7-fbcaf984b709\n";
+    let script = folder.join("table");
+    fs::write(&script, table).map_err(io)?;
+    run(Command::new("sfdisk").arg("-q").arg(&disk).stdin(fs::File::open(&script).map_err(io)?))?;
+    std::os::unix::fs::FileExt::write_all_at(&file_for_writing(&disk)?, &fs::read(&partition).map_err(io)?, MIB).map_err(io)
+}
+
+fn file_for_writing(path: &Path) -> Result<fs::File, String> {
+    fs::OpenOptions::new().write(true).open(path).map_err(|error| error.to_string())
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
+}
+
+/// Everything that one boot is given. Starts good; a test breaks one thing.
+pub struct Boot {
+    /// The request as JSON, so that a test can write what no type allows.
+    pub request: serde_json::Value,
+    /// The document.
+    pub user_data: String,
+    /// Bytes of the manifest.
+    pub manifest: Vec<u8>,
+    /// Changes the finished volume before its pin is taken.
+    pub before_pin: fn(&mut Vec<u8>),
+    /// Changes the finished volume after its pin was taken.
+    pub after_pin: fn(&mut Vec<u8>),
+    /// How many times the volume is attached.
+    pub volumes: usize,
+    /// Further drives: serial, content.
+    pub more: Vec<(String, Vec<u8>)>,
+    /// Bytes of the system disk.
+    pub system: Vec<u8>,
+    /// Bytes of the packed image.
+    pub packed: Vec<u8>,
+    /// A faulty block node for a drive, by its serial; `FILE` stands for its file.
+    pub fault: Option<(&'static str, String)>,
+    identity: Identity,
+    expected: Request,
+    layout: ImageLayout,
+    image: ImageFolder,
+    folder: tempfile::TempDir,
+    attempts: u32,
+}
+
+/// How a boot ended.
+pub struct BootEnd {
+    /// The report, if one came.
+    pub report: Option<Report>,
+    /// Progress that came before it.
+    pub events: Vec<Event>,
+    /// Whether the process ended by itself after it was refused or had failed.
+    pub powered_off: bool,
+    /// The system disk afterwards.
+    pub system: Vec<u8>,
+    /// The console.
+    pub console: String,
+    /// What the host expected.
+    pub expected: Expected,
+}
+
+impl BootEnd {
+    /// All causes of a failed report in one text.
+    ///
+    /// # Panics
+    /// When there is no report or it did not fail.
+    #[must_use]
+    pub fn causes(&self) -> String {
+        match self.report.as_ref().map(|report| &report.result) {
+            Some(cloud_machine_protocol::ReportResult::Failed { causes, .. }) => causes.join(": "),
+            other => panic!("the attempt did not fail: {other:?}\n{}", self.console),
+        }
+    }
+
+    /// Whether the disk has a GPT header where firmware looks for one.
+    #[must_use]
+    pub fn is_bootable(&self) -> bool {
+        self.system.get(512..520) == Some(b"EFI PART")
+    }
+}
+
+impl Boot {
+    /// A boot that succeeds: a dirty system disk of the image's size and a config that declares it.
+    ///
+    /// # Panics
+    /// When the fixture is broken.
+    #[must_use]
+    pub fn good(fixture: &Fixture) -> Self {
+        let image = fixture.image();
+        let packed = fs::read(image.packed()).expect("the packed image");
+        let manifest = read_manifest(&FileBlocks::open(&image.packed()).expect("the packed image")).expect("a manifest");
+        let name = "case".parse().expect("a name");
+        let identity = identity::new(name, None, vec![], SecretPolicy::Rotate).expect("an identity");
+        let request = Request {
+            version: FORMAT_VERSION,
+            id: "01JD0000000000000000000000".to_owned(),
+            attempt: 1,
+            nonce: identity::nonce().expect("a nonce"),
+            machine_uuid: identity.machine_uuid.clone(),
+            action: Action::Reimage,
+            image: ImageRequest {
+                name: IMAGE.to_owned(),
+                digest: manifest.digest(),
+                size: manifest.size(),
+                source: DeviceSelector::Serial("cm-image".to_owned()),
+            },
+            deadline_seconds: 600,
+        };
+        Self {
+            request: serde_json::to_value(&request).expect("JSON"),
+            user_data: "#cloud-init\ncloud-machine:\n  resources:\n    disks:\n      system: {boot-partition: true}\n".to_owned(),
+            manifest: manifest.to_bytes(),
+            before_pin: |_| {},
+            after_pin: |_| {},
+            volumes: 1,
+            more: Vec::new(),
+            system: dirty(&fixture.raw()),
+            packed,
+            fault: None,
+            identity,
+            expected: request,
+            layout: ImageLayout::from(&manifest),
+            image,
+            folder: tempfile::tempdir().expect("a folder"),
+            attempts: 0,
+        }
+    }
+
+    /// The manifest as it is now.
+    ///
+    /// # Panics
+    /// When a test broke it.
+    #[must_use]
+    pub fn parsed_manifest(&self) -> Manifest {
+        Manifest::parse(&self.manifest).expect("a manifest")
+    }
+
+    /// Boots and answers a good report with `Stop`, so that the machine powers off.
+    #[must_use]
+    pub fn run(&mut self) -> BootEnd {
+        self.boot(|_| false)
+    }
+
+    /// Boots and kills the process as soon as `kill` says so of an event.
+    #[must_use]
+    pub fn run_until(&mut self, kill: impl Fn(&Event) -> bool) -> BootEnd {
+        self.boot(kill)
+    }
+
+    fn boot(&mut self, kill: impl Fn(&Event) -> bool) -> BootEnd {
+        self.attempts += 1;
+        let path = self.folder.path().join(format!("attempt-{}", self.attempts));
+        fs::create_dir(&path).expect("a folder");
+        let folder = AttemptFolder::at(path, self.attempts);
+        let (drives, pin) = self.drives(&folder);
+        let launch = self.launch(&folder, drives.clone(), pin);
+        let deadline = Instant::now() + DEADLINE;
+        let process = Guard(Qemu::default().launch(&launch).expect("QEMU starts"));
+        let mut channel = AgentChannel::connect(&folder.agent_socket(), deadline).expect("the agent's port");
+        process.0.resume(deadline).expect("QEMU resumes");
+        let (report, events) = converse(&mut channel, &process.0, deadline, kill);
+        if report.is_some() {
+            let stop = HostMessage::Stop { reason: "the test is over".to_owned() };
+            // A failed agent may be gone already.
+            channel.send(&stop, deadline).unwrap_or_default();
+        }
+        let powered_off = process.0.ended(deadline).expect("the process can be watched");
+        drop(process);
+        self.system = fs::read(&drives[0].file).expect("the system disk");
+        BootEnd {
+            report,
+            events,
+            powered_off,
+            system: self.system.clone(),
+            console: qemu::console_tail(&folder, 200).expect("the console"),
+            expected: self.expectation(pin, &drives),
+        }
+    }
+
+    fn drives(&self, folder: &AttemptFolder) -> (Vec<Drive>, Digest) {
+        let request = serde_json::to_vec(&self.request).expect("JSON");
+        let identity = serde_json::to_vec(&self.identity).expect("JSON");
+        let mut bytes = volume_image::build(&[
+            (volume::USER_DATA, self.user_data.as_bytes()),
+            (volume::META_DATA, b"instance-id: case\n"),
+            (volume::LAYERS, b"{}"),
+            (volume::REQUEST, &request),
+            (volume::IDENTITY, &identity),
+            (volume::MANIFEST, &self.manifest),
+        ])
+        .expect("a volume");
+        (self.before_pin)(&mut bytes);
+        let pin = volume_image::pin(&bytes);
+        (self.after_pin)(&mut bytes);
+        let mut contents = vec![("system".to_owned(), self.system.clone(), false)];
+        contents.push(("cm-image".to_owned(), self.packed.clone(), true));
+        contents.extend((0..self.volumes).map(|index| (format!("cm-volume{index}"), bytes.clone(), true)));
+        contents.extend(self.more.iter().map(|(serial, bytes)| (serial.clone(), bytes.clone(), false)));
+        let drive = |(serial, bytes, read_only): (String, Vec<u8>, bool)| {
+            let file = folder.path().join(format!("{serial}.raw"));
+            fs::write(&file, bytes).expect("a drive");
+            let fault = self.fault.as_ref().filter(|(faulty, _)| *faulty == serial);
+            let node = fault.map(|(_, node)| node.replace("FILE", &file.to_string_lossy()));
+            Drive { file, serial, read_only, node }
+        };
+        (contents.into_iter().map(drive).collect(), pin)
+    }
+
+    fn launch(&self, folder: &AttemptFolder, drives: Vec<Drive>, pin: Digest) -> Launch {
+        Launch {
+            name: self.identity.name.clone(),
+            uuid: self.identity.machine_uuid.clone(),
+            memory_mib: 512,
+            cpus: 2,
+            accelerator: qemu::Accelerator::Tcg,
+            cpu_model: qemu::TCG_CPU.to_owned(),
+            boot: Some(DirectBoot {
+                kernel: self.image.kernel(),
+                initramfs: self.image.initramfs(),
+                append: format!("console=ttyS0 loglevel=6 panic=-1 {}={pin}", volume::PIN_ARGUMENT),
+            }),
+            drives,
+            mac: self.identity.mac,
+            ssh_port: None,
+            folder: folder.clone(),
+        }
+    }
+
+    fn expectation(&self, pin: Digest, drives: &[Drive]) -> Expected {
+        let size = |drive: &Drive| fs::metadata(&drive.file).map(|found| found.len()).unwrap_or_default();
+        let disk = |drive: &Drive| {
+            let (role, treatment) = match drive.serial.as_str() {
+                "system" => (Role::Declared { name: "system".to_owned() }, Treatment::System),
+                "cm-image" => (Role::ImageSource, Treatment::Keep),
+                _ => (Role::Volume, Treatment::Keep),
+            };
+            ExpectedDisk { serial: drive.serial.clone(), size: size(drive), role, treatment }
+        };
+        Expected {
+            request: self.expected.clone(),
+            volume: pin,
+            disks: drives.iter().map(disk).collect(),
+            root: self.layout.root.clone(),
+            identity: self.identity.clone(),
+            host_boot: true,
+        }
+    }
+}
+
+fn converse(
+    channel: &mut AgentChannel,
+    process: &Process,
+    deadline: Instant,
+    kill: impl Fn(&Event) -> bool,
+) -> (Option<Report>, Vec<Event>) {
+    let mut events = Vec::new();
+    loop {
+        match channel.next(deadline) {
+            Ok(AgentMessage::Hello(hello)) => assert_eq!(hello.version, FORMAT_VERSION),
+            Ok(AgentMessage::Event(event)) => {
+                let now = kill(&event);
+                events.push(event);
+                if now {
+                    rustix_kill(process);
+                    return (None, events);
+                }
+            }
+            Ok(AgentMessage::Report(report)) => return (Some(*report), events),
+            Err(ChannelError::Closed) => return (None, events),
+            Err(error) => panic!("the agent's port: {error}"),
+        }
+    }
+}
+
+/// SIGKILL: the process gets no chance to write anything.
+fn rustix_kill(process: &Process) {
+    run(Command::new("kill").args(["-KILL", &process.pid().to_string()])).expect("the process is killed");
+}
+
+/// Ends the process of a test that panicked.
+struct Guard(Process);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.stop(Duration::from_secs(5)) {
+            assert!(std::thread::panicking(), "QEMU is left behind: {error}");
+        }
+    }
+}
+
+/// The image as a job left it: a bootkit in the boot head, changed blocks, bytes in every gap.
+fn dirty(raw: &[u8]) -> Vec<u8> {
+    let mut bytes = raw.to_vec();
+    for (offset, text) in [(0, "CM-EVIL-MBR"), (100 * 512, "CM-EVIL-GAP"), (3 << 20, "CM-EVIL-DATA"), (23 << 20, "CM-EVIL-TAIL")] {
+        bytes[offset..offset + text.len()].copy_from_slice(text.as_bytes());
+    }
+    for index in (2 << 20..20 << 20).step_by(200_000) {
+        bytes[index] ^= 0xff;
+    }
+    bytes
+}
+
+/// Where a test's files are kept when it fails.
+#[must_use]
+pub fn path_of(boot: &Boot) -> PathBuf {
+    boot.folder.path().to_owned()
+}

@@ -1,0 +1,190 @@
+//! Boots of the agent in QEMU: one that succeeds, and one for each input that must stop it. Each needs a reason on
+//! the host's port, a machine that is off, and a disk that is not half made.
+
+use cloud_machine_plan::{Rejection, verify};
+use cloud_machine_protocol::{Assurance, ReportResult};
+use cloud_machine_tests::vm::{Boot, BootEnd, fixture};
+
+/// Breaks a good boot, runs it, and expects a failure whose causes contain `text`.
+fn refused(text: &str, break_it: impl FnOnce(&mut Boot)) -> BootEnd {
+    let (fixture, _turn) = fixture();
+    let mut boot = Boot::good(fixture);
+    break_it(&mut boot);
+    let end = boot.run();
+    let causes = end.causes();
+    assert!(causes.contains(text), "expected {text:?} in {causes:?}\n{}", end.console);
+    assert!(end.powered_off, "the machine must be off\n{}", end.console);
+    end
+}
+
+/// As above, and the system disk was not touched.
+fn refused_untouched(text: &str, break_it: impl FnOnce(&mut Boot)) {
+    let (before, end) = {
+        let (fixture, _turn) = fixture();
+        let mut boot = Boot::good(fixture);
+        break_it(&mut boot);
+        let before = boot.system.clone();
+        (before, boot.run())
+    };
+    let causes = end.causes();
+    assert!(causes.contains(text), "expected {text:?} in {causes:?}\n{}", end.console);
+    assert!(end.powered_off, "the machine must be off\n{}", end.console);
+    assert!(end.system == before, "the system disk was written");
+}
+
+#[test]
+fn a_good_boot_is_verified_and_a_foreign_nonce_is_not() {
+    let (fixture, _turn) = fixture();
+    let mut boot = Boot::good(fixture);
+    let end = boot.run();
+    let report = end.report.as_ref().unwrap_or_else(|| panic!("no report\n{}", end.console));
+    assert_eq!(report.result, ReportResult::Done, "{}", end.console);
+    let verdict = verify(&end.expected, report).unwrap_or_else(|rejection| panic!("{rejection}\n{report:#?}"));
+    assert_eq!(verdict.assurance, Assurance::HostRooted);
+    assert!(report.changed[0].count > 0, "the disk was dirty");
+
+    // The gaps are what the image says; the root filesystem has been mounted since.
+    let raw = fixture.raw();
+    assert!(end.system[..1 << 20] == raw[..1 << 20], "boot head and first gap");
+    assert!(end.system[21 << 20..] == raw[21 << 20..], "last gap and backup table");
+
+    let mut foreign = end.expected.clone();
+    foreign.request.nonce = "00".repeat(32).parse().unwrap();
+    assert!(matches!(verify(&foreign, report), Err(Rejection::Nonce { .. })));
+    // The host refused: the machine is off and its system never ran.
+    assert!(end.powered_off);
+    assert!(end.console.contains("the host refused the report"), "{}", end.console);
+}
+
+#[test]
+fn no_volume() {
+    refused_untouched("no device has a volume labelled CLOUD-INIT", |boot| boot.volumes = 0);
+}
+
+#[test]
+fn two_volumes_with_the_pin() {
+    refused_untouched("two volumes match the pin", |boot| boot.volumes = 2);
+}
+
+#[test]
+fn a_volume_that_is_not_the_pinned_one() {
+    refused_untouched("no volume labelled CLOUD-INIT matches the pin", |boot| {
+        boot.after_pin = |bytes| {
+            if let Some(last) = bytes.last_mut() {
+                *last ^= 1;
+            }
+        };
+    });
+}
+
+#[test]
+fn a_truncated_volume() {
+    refused_untouched("no volume labelled CLOUD-INIT matches the pin", |boot| {
+        boot.after_pin = |bytes| bytes.truncate(bytes.len() / 2);
+    });
+}
+
+#[test]
+fn a_volume_whose_device_cannot_be_read() {
+    refused_untouched("cannot be read", |boot| {
+        boot.fault = Some(("cm-volume0", blkdebug("read_aio", true)));
+    });
+}
+
+#[test]
+fn a_volume_with_the_pin_and_a_broken_filesystem() {
+    refused_untouched("on the volume", |boot| {
+        // All after the boot sector: the label stays, the folders and their tables are gone.
+        boot.before_pin = |bytes| bytes.iter_mut().skip(512).for_each(|byte| *byte = 0);
+    });
+}
+
+#[test]
+fn a_document_with_an_error() {
+    refused_untouched("the configuration is refused", |boot| {
+        boot.user_data = "cloud-machine:\n  resources:\n    disks:\n      system: {boot-partition: ja}\n".to_owned();
+    });
+}
+
+#[test]
+fn a_request_of_an_unknown_version() {
+    refused_untouched("format version 2, this agent reads version 1", |boot| {
+        boot.request["version"] = 2.into();
+    });
+}
+
+#[test]
+fn an_image_with_another_digest_than_the_requested_one() {
+    refused_untouched("the plan is refused", |boot| {
+        boot.request["image"]["digest"] = format!("blake3:{}", "11".repeat(32)).into();
+    });
+}
+
+#[test]
+fn an_undeclared_disk() {
+    refused_untouched("the plan is refused", |boot| boot.more.push(("stranger".to_owned(), vec![0; 1 << 20])));
+}
+
+#[test]
+fn a_system_disk_that_is_smaller_than_the_image() {
+    refused_untouched("the plan is refused", |boot| boot.system.truncate(20 << 20));
+}
+
+#[test]
+fn an_image_source_that_is_corrupt_in_one_block() {
+    let end = refused("cannot reimage /dev/vda", |boot| {
+        let middle = boot.packed.len() / 3;
+        boot.packed[middle] ^= 0x40;
+        // Every block differs, so the corrupt one is fetched.
+        boot.system.fill(0x55);
+    });
+    assert!(!end.is_bootable(), "a half made disk must not boot");
+}
+
+#[test]
+fn an_image_source_that_is_truncated() {
+    let end = refused("cannot reimage /dev/vda", |boot| {
+        let half = boot.packed.len() / 2 / 4096 * 4096;
+        boot.packed.truncate(half);
+        boot.system.fill(0x55);
+    });
+    assert!(!end.is_bootable(), "a half made disk must not boot");
+}
+
+#[test]
+fn an_error_while_writing() {
+    let end = refused("cannot reimage /dev/vda", |boot| {
+        boot.fault = Some(("system", blkdebug("write_aio", false)));
+        boot.system.fill(0x55);
+    });
+    assert!(!end.is_bootable(), "a half made disk must not boot");
+}
+
+#[test]
+fn killed_in_the_middle_of_the_rewrite_and_started_again() {
+    let (fixture, _turn) = fixture();
+    let mut boot = Boot::good(fixture);
+    boot.system.fill(0x55);
+    let half = |event: &cloud_machine_protocol::Event| match (event.done, event.total) {
+        (Some(done), Some(total)) => done * 3 > total && done < total,
+        _ => false,
+    };
+    let killed = boot.run_until(half);
+    assert!(killed.report.is_none(), "killed before the report");
+    assert!(!killed.is_bootable(), "a half made disk must not boot");
+    assert!(killed.system.iter().any(|byte| *byte == 0x55), "the rewrite was not finished");
+
+    let end = boot.run();
+    let report = end.report.as_ref().unwrap_or_else(|| panic!("no report\n{}", end.console));
+    let verdict = verify(&end.expected, report).unwrap_or_else(|rejection| panic!("{rejection}\n{report:#?}"));
+    assert_eq!(verdict.assurance, Assurance::HostRooted);
+    assert!(end.is_bootable());
+}
+
+/// A block node that fails: every access, or writes from the middle of the disk on.
+fn blkdebug(event: &str, read_only: bool) -> String {
+    let sector = if read_only { "" } else { r#","sector":20480"# };
+    format!(
+        r#"{{"driver":"raw","read-only":{read_only},"file":{{"driver":"blkdebug","read-only":{read_only},"inject-error":[{{"event":"{event}","errno":5,"immediately":false{sector}}}],"image":{{"driver":"file","filename":"FILE","read-only":{read_only}}}}}}}"#
+    )
+}
