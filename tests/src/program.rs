@@ -102,7 +102,8 @@ impl Program {
     /// # Errors
     /// A text with code, output and errors, when it did not succeed or printed no JSON.
     pub fn json<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Result<Value, String> {
-        let called = self.call(arguments.into_iter().map(|a| a.as_ref().to_owned()).chain(["--output".into(), "json".into()]), b"");
+        let called = self
+            .call(arguments.into_iter().map(|a| a.as_ref().to_owned()).chain(["--output".into(), "json".into()]), b"");
         if called.code != 0 {
             return Err(format!("exit code {}\n{}\n{}", called.code, called.output, called.errors));
         }

@@ -138,10 +138,11 @@ pub fn run(artifacts: &Artifacts, program: &Program, tell: &dyn Fn(&str)) -> Res
     let verification = clock.phase("verify", || program.json(["verify", MACHINE]))?;
     let left = clock.phase("look again", || look(program))?;
     let after = identity(program)?;
-    let items = PLANTED
-        .iter()
-        .zip(planted.iter().zip(&left))
-        .map(|(planted, (before, after))| Item { planted: *planted, before: *before, after: *after });
+    let items = PLANTED.iter().zip(planted.iter().zip(&left)).map(|(planted, (before, after))| Item {
+        planted: *planted,
+        before: *before,
+        after: *after,
+    });
     let identity = before.into_iter().zip(after).map(|((name, before, kept), (_, after, _))| IdentityLine {
         name,
         before,

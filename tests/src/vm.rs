@@ -102,7 +102,8 @@ fn small_image(folder: &Path) -> Result<(), String> {
     let script = folder.join("table");
     fs::write(&script, table).map_err(io)?;
     run(Command::new("sfdisk").arg("-q").arg(&disk).stdin(fs::File::open(&script).map_err(io)?))?;
-    std::os::unix::fs::FileExt::write_all_at(&file_for_writing(&disk)?, &fs::read(&partition).map_err(io)?, MIB).map_err(io)
+    std::os::unix::fs::FileExt::write_all_at(&file_for_writing(&disk)?, &fs::read(&partition).map_err(io)?, MIB)
+        .map_err(io)
 }
 
 fn file_for_writing(path: &Path) -> Result<fs::File, String> {
@@ -111,7 +112,11 @@ fn file_for_writing(path: &Path) -> Result<fs::File, String> {
 
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() { Ok(()) } else { Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
 }
 
 /// Everything that one boot is given. Starts good; a test breaks one thing.
@@ -189,7 +194,8 @@ impl Boot {
     pub fn good(fixture: &Fixture) -> Self {
         let image = fixture.image();
         let packed = fs::read(image.packed()).expect("the packed image");
-        let manifest = read_manifest(&FileBlocks::open(&image.packed()).expect("the packed image")).expect("a manifest");
+        let manifest =
+            read_manifest(&FileBlocks::open(&image.packed()).expect("the packed image")).expect("a manifest");
         let name = "case".parse().expect("a name");
         let identity = identity::new(name, None, vec![], SecretPolicy::Rotate).expect("an identity");
         let request = Request {
@@ -209,7 +215,8 @@ impl Boot {
         };
         Self {
             request: serde_json::to_value(&request).expect("JSON"),
-            user_data: "#cloud-init\ncloud-machine:\n  resources:\n    disks:\n      system: {boot-partition: true}\n".to_owned(),
+            user_data: "#cloud-init\ncloud-machine:\n  resources:\n    disks:\n      system: {boot-partition: true}\n"
+                .to_owned(),
             manifest: manifest.to_bytes(),
             before_pin: |_| {},
             after_pin: |_| {},
@@ -392,7 +399,9 @@ impl Drop for Guard {
 /// The image as a job left it: a bootkit in the boot head, changed blocks, bytes in every gap.
 fn dirty(raw: &[u8]) -> Vec<u8> {
     let mut bytes = raw.to_vec();
-    for (offset, text) in [(0, "CM-EVIL-MBR"), (100 * 512, "CM-EVIL-GAP"), (3 << 20, "CM-EVIL-DATA"), (23 << 20, "CM-EVIL-TAIL")] {
+    for (offset, text) in
+        [(0, "CM-EVIL-MBR"), (100 * 512, "CM-EVIL-GAP"), (3 << 20, "CM-EVIL-DATA"), (23 << 20, "CM-EVIL-TAIL")]
+    {
         bytes[offset..offset + text.len()].copy_from_slice(text.as_bytes());
     }
     for index in (2 << 20..20 << 20).step_by(200_000) {

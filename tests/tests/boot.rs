@@ -86,7 +86,7 @@ fn a_truncated_volume() {
 
 #[test]
 fn a_volume_whose_device_cannot_be_read() {
-    refused_untouched("cannot be read", |boot| {
+    refused_untouched("cannot read /dev/vdc", |boot| {
         boot.fault = Some(("cm-volume0", blkdebug("read_aio", true)));
     });
 }
@@ -94,8 +94,12 @@ fn a_volume_whose_device_cannot_be_read() {
 #[test]
 fn a_volume_with_the_pin_and_a_broken_filesystem() {
     refused_untouched("on the volume", |boot| {
-        // All after the boot sector: the label stays, the folders and their tables are gone.
-        boot.before_pin = |bytes| bytes.iter_mut().skip(512).for_each(|byte| *byte = 0);
+        // The label's entry in the root folder stays, everything behind it is gone.
+        boot.before_pin = |bytes| {
+            let label = b"CLOUD-INIT ";
+            let at = bytes.windows(label.len()).rposition(|window| window == label).expect("the label");
+            bytes.iter_mut().skip(at + 32).for_each(|byte| *byte = 0);
+        };
     });
 }
 

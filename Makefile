@@ -1,0 +1,52 @@
+# The ways in: `make help` lists them. Recipes live in setup/, images/ and .ci/; here is only what runs after what.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Targets share cargo's build folder and the image cache: one after the other, cargo uses all cores itself.
+.NOTPARALLEL:
+
+image := debian-12
+cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
+target := $(abspath $(or $(CARGO_TARGET_DIR),target))
+cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
+guest_target := x86_64-unknown-linux-gnu
+export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
+export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/release/cloud-machine-agent
+scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh) .ci/run
+
+.PHONY: help setup build image test demo lint clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+setup: ## install missing Debian packages (setup/packages.txt); needs root if one is missing
+	@setup/install
+
+build: ## compile the host program and the static agent
+	cargo build --locked --release -p cloud-machine-cli
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(guest_target) \
+		-p cloud-machine-guest-agent --features static
+
+image: ## build the golden image, or print its folder if it is in the cache; needs root to build
+	@images/build $(image)
+
+test: setup build image ## run all tests, virtual machines included
+	CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
+
+demo: setup build image ## create a machine, let a hostile job loose on it, reimage and verify it
+	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"
+
+lint: setup ## check format, clippy, licences, banned crates, sources, advisories (network) and scripts
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@setup/install --tools
+	$(cargo_deny) check --hide-inclusion-graph bans licenses sources
+	@# The advisory database has a host of its own, which a build machine may not reach.
+	@if $(cargo_deny) fetch db 2>/dev/null; then $(cargo_deny) check --hide-inclusion-graph advisories; else \
+		echo "warning: advisories were NOT checked: the advisory database cannot be fetched from here" >&2; fi
+	shellcheck --external-sources $(scripts)
+
+clean: ## delete the build folder; images and tools stay in the cache outside the checkout
+	cargo clean
+	@echo "kept: $(cache)" >&2

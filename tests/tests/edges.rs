@@ -1,0 +1,100 @@
+//! The floors: every dependency between our packages leads down. Reads `cargo metadata`, so a new edge cannot hide.
+
+use std::{collections::BTreeMap, process::Command};
+
+use serde_json::Value;
+
+/// Floor of each package.
+const FLOORS: [(&str, u32); 10] = [
+    ("cloud-machine-protocol", 0),
+    ("cloud-machine-config", 1),
+    ("cloud-machine-image", 1),
+    ("cloud-machine-initramfs", 1),
+    ("cloud-machine-plan", 1),
+    ("cloud-machine-system", 2),
+    ("cloud-machine-driver", 2),
+    ("cloud-machine-guest-agent", 3),
+    ("cloud-machine-cli", 3),
+    ("cloud-machine-tests", 4),
+];
+/// The only edges on one floor.
+const SIDEWAYS: [(&str, &str); 2] =
+    [("cloud-machine-plan", "cloud-machine-config"), ("cloud-machine-plan", "cloud-machine-image")];
+/// What the two doors must never see: what should be done is decided elsewhere.
+const FORBIDDEN: [(&str, &str); 4] = [
+    ("cloud-machine-system", "cloud-machine-plan"),
+    ("cloud-machine-driver", "cloud-machine-plan"),
+    ("cloud-machine-system", "cloud-machine-config"),
+    ("cloud-machine-driver", "cloud-machine-config"),
+];
+
+/// Edges between our packages, tests' own dependencies left out.
+fn edges() -> Vec<(String, String)> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let mut edges = Vec::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let from = package["name"].as_str().expect("a name");
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let to = dependency["name"].as_str().expect("a name");
+            if to.starts_with("cloud-machine-") && dependency["kind"] != "dev" {
+                edges.push((from.to_owned(), to.to_owned()));
+            }
+        }
+    }
+    edges
+}
+
+fn fault(from: &str, to: &str, floors: &BTreeMap<&str, u32>) -> Option<String> {
+    let (Some(upper), Some(lower)) = (floors.get(from), floors.get(to)) else {
+        return Some(format!("{from} -> {to}: a package has no floor"));
+    };
+    let sideways = SIDEWAYS.contains(&(from, to));
+    let forbidden = FORBIDDEN.contains(&(from, to));
+    (forbidden || (upper <= lower && !sideways)).then(|| format!("{from} -> {to} does not lead down"))
+}
+
+#[test]
+fn every_edge_leads_down() {
+    let floors: BTreeMap<&str, u32> = FLOORS.into_iter().collect();
+    let edges = edges();
+    assert!(edges.len() >= 15, "the edges were not read: {edges:?}");
+    let faults: Vec<String> = edges.iter().filter_map(|(from, to)| fault(from, to, &floors)).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn an_upward_edge_is_seen() {
+    let floors: BTreeMap<&str, u32> = FLOORS.into_iter().collect();
+    for (from, to) in [
+        ("cloud-machine-protocol", "cloud-machine-config"),
+        ("cloud-machine-config", "cloud-machine-plan"),
+        ("cloud-machine-driver", "cloud-machine-plan"),
+        ("cloud-machine-driver", "cloud-machine-system"),
+        ("cloud-machine-unknown", "cloud-machine-plan"),
+    ] {
+        assert!(fault(from, to, &floors).is_some(), "{from} -> {to}");
+    }
+}
+
+#[test]
+fn every_pure_package_bans_effects() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the checkout");
+    for folder in ["crates/protocol", "crates/config", "crates/image", "crates/plan", "initramfs/standalone"] {
+        let bans = std::fs::read_to_string(root.join(folder).join("clippy.toml"))
+            .unwrap_or_else(|error| panic!("{folder}/clippy.toml: {error}"));
+        for banned in [
+            "std::fs::read",
+            "std::fs::File::open",
+            "std::process::Command::new",
+            "std::env::var",
+            "std::time::SystemTime::now",
+        ] {
+            assert!(bans.contains(banned), "{folder}/clippy.toml does not ban {banned}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The program and a real Debian machine, from end to end: the scenario of the demo, then the ways in which an
+//! operator's day goes wrong. One machine, since a boot in software emulation takes half a minute.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_tests::{
+    artifacts::Artifacts,
+    hostile,
+    program::Program,
+    scenario::{self, MACHINE},
+};
+
+/// How long to wait for something that a machine does.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[test]
+fn a_machine_through_hostile_jobs_kills_and_deletion() {
+    let artifacts = Artifacts::from_environment().unwrap();
+    let program = Program::new(&artifacts);
+    let ended = scenario::run(&artifacts, &program, &|_| {}).unwrap();
+    assert_eq!(ended.faults(), Vec::<String>::new());
+    the_planted_volume_was_seen_and_ignored(&program, &ended);
+    an_equal_machine_is_left_alone(&program);
+    a_machine_that_is_busy_is_locked(&program);
+    killed_in_the_middle_and_started_again(&program);
+    stopped_and_started_it_keeps_its_disk(&program);
+    weaker_evidence_is_refused(&program);
+    let deleted = program.call(["delete", MACHINE, "--yes"], b"");
+    assert_eq!(deleted.code, 0, "{}", deleted.errors);
+    assert_eq!(program.call(["show", MACHINE], b"").code, 4);
+}
+
+fn the_planted_volume_was_seen_and_ignored(program: &Program, ended: &scenario::Ended) {
+    let path = ended.reimage["machines"][0]["result"]["report"].as_str().expect("the report's path");
+    let evidence: serde_json::Value = serde_json::from_reader(File::open(path).unwrap()).unwrap();
+    let ignored = evidence["report"]["ignored-volumes"].to_string();
+    assert!(ignored.contains("vdb"), "the volume on the data disk: {ignored}");
+    let printed = program.call(["show", MACHINE], b"").output;
+    assert!(!printed.contains("evil"), "{printed}");
+}
+
+fn an_equal_machine_is_left_alone(program: &Program) {
+    let file = program.state().parent().unwrap().join("demo.yaml").to_string_lossy().into_owned();
+    let again = program.call(["create", MACHINE, "--config", &file], b"");
+    assert_eq!(again.code, 0, "{}", again.errors);
+    assert!(again.errors.contains("nothing to do"), "{}", again.errors);
+    let other = program.call(["create", MACHINE, "--config", &file, "--set", "resources.cpus=1"], b"");
+    assert_eq!(other.code, 3, "{}", other.errors);
+}
+
+fn a_machine_that_is_busy_is_locked(program: &Program) {
+    let lock = File::open(program.state().join("locks/machines").join(MACHINE)).unwrap();
+    lock.try_lock().unwrap();
+    let busy = program.call(["reimage", MACHINE], b"");
+    assert_eq!(busy.code, 8, "{}", busy.errors);
+    lock.unlock().unwrap();
+}
+
+/// QEMU is killed while the disk has no boot head; `start` must finish the reimage and start nothing else.
+fn killed_in_the_middle_and_started_again(program: &Program) {
+    let planted = program.call(["exec", MACHINE, "--", "sh", "-s"], hostile::script().unwrap().as_bytes());
+    assert_eq!(planted.code, 0, "{}", planted.errors);
+    let mut reimage = program.command();
+    reimage.args(["reimage", MACHINE]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut reimage = reimage.spawn().unwrap();
+    wait_until(&mut reimage, || Ok(!has_boot_head(program)?));
+    kill_machine(program);
+    let output = reimage.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(5), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!has_boot_head(program).unwrap(), "a half made disk must not boot");
+    assert_eq!(state(program), "failed");
+    let refused = program.call(["exec", MACHINE, "--", "true"], b"");
+    assert_eq!(refused.code, 1, "a machine that is half made takes no jobs: {}", refused.errors);
+
+    let started = program.call(["start", MACHINE], b"");
+    assert_eq!(started.code, 0, "{}", started.errors);
+    assert!(started.errors.contains("was not finished"), "{}", started.errors);
+    assert!(started.output.contains("host-rooted"), "{}", started.output);
+    let looked = program.call(["exec", MACHINE, "--", "sh", "-s"], hostile::checks().as_bytes());
+    assert_eq!(looked.code, 0, "{}", looked.errors);
+    assert!(!looked.output.contains("present"), "{}", looked.output);
+}
+
+fn stopped_and_started_it_keeps_its_disk(program: &Program) {
+    let marked = program.call(["exec", MACHINE, "--", "sh", "-c", "echo mark > /root/mark; sync"], b"");
+    assert_eq!(marked.code, 0, "{}", marked.errors);
+    let stopped = program.call(["stop", MACHINE], b"");
+    assert_eq!(stopped.code, 0, "{}", stopped.errors);
+    assert!(stopped.output.contains("the system shut down"), "{}", stopped.output);
+    assert_eq!(state(program), "stopped");
+    let started = program.call(["start", MACHINE], b"");
+    assert_eq!(started.code, 0, "{}", started.errors);
+    let read = program.call(["exec", MACHINE, "--", "cat", "/root/mark"], b"");
+    assert_eq!((read.code, read.output.as_str()), (0, "mark\n"), "{}", read.errors);
+}
+
+fn weaker_evidence_is_refused(program: &Program) {
+    let demanding = program.call(["verify", MACHINE, "--require-assurance", "attested"], b"");
+    assert_eq!(demanding.code, 5, "{}", demanding.errors);
+    let record = program.json(["show", MACHINE]).unwrap();
+    let folder = PathBuf::from(record["folder"].as_str().unwrap());
+    let report = folder.join(record["record"]["last-report"].as_str().unwrap());
+    let text = std::fs::read_to_string(&report).unwrap();
+    let nonce = text.rfind("\"nonce\": \"").unwrap() + 10;
+    let mut forged = text.clone();
+    forged.replace_range(nonce..nonce + 64, &"0".repeat(64));
+    std::fs::write(&report, forged).unwrap();
+    let refused = program.call(["verify", MACHINE], b"");
+    assert_eq!(refused.code, 5, "{}", refused.errors);
+    assert!(refused.errors.contains("nonce"), "{}", refused.errors);
+    std::fs::write(&report, text).unwrap();
+}
+
+fn state(program: &Program) -> String {
+    program.json(["show", MACHINE]).unwrap()["record"]["state"].as_str().unwrap().to_owned()
+}
+
+fn machine_folder(program: &Program) -> PathBuf {
+    program.state().join("machines").join(MACHINE)
+}
+
+/// Whether the GPT header is where firmware looks for it.
+fn has_boot_head(program: &Program) -> io::Result<bool> {
+    let mut magic = [0; 8];
+    File::open(machine_folder(program).join("disks/system.raw"))?.read_exact_at(&mut magic, 512)?;
+    Ok(&magic == b"EFI PART")
+}
+
+fn kill_machine(program: &Program) {
+    let mut attempts: Vec<PathBuf> =
+        std::fs::read_dir(machine_folder(program).join("run")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    attempts.sort();
+    let pid = std::fs::read_to_string(attempts.last().unwrap().join("pid")).unwrap();
+    let command = std::fs::read(format!("/proc/{}/cmdline", pid.trim())).unwrap();
+    let state = program.state().to_string_lossy().into_owned();
+    assert!(String::from_utf8_lossy(&command).contains(&state), "only a machine of this test is killed");
+    assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+}
+
+/// Looks again and again: the disk's bytes announce nothing.
+fn wait_until(child: &mut Child, mut happened: impl FnMut() -> io::Result<bool>) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened().unwrap() {
+        assert!(child.try_wait().unwrap().is_none(), "the program ended before it happened");
+        assert!(Instant::now() < deadline, "it did not happen");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
