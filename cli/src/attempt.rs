@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
     escape, identity,
-    qemu::{Process, console_tail},
+    qemu::{Process, QemuError, console_tail},
     ssh,
     store::{AttemptFolder, MachineLock, MachineRecord, MachineState, RequestRecord, Store},
 };
@@ -106,11 +106,11 @@ impl Attempt<'_> {
         action: Action,
         clock: &mut Clock,
     ) -> Result<(Report, Verdict), Failure> {
-        let prepared = launch::prepare(self.store, self.lock, record, self.ui)?;
+        let mut prepared = launch::prepare(self.store, self.lock, record, self.ui)?;
         record.state = MachineState::Writing;
         self.store.write(self.lock, record)?;
         clock.phase("prepare");
-        let (process, mut channel) = self.start(record, &prepared)?;
+        let (process, mut channel) = self.start(record, &mut prepared)?;
         let conversed = self.converse(&mut channel, clock);
         let (report, verdict) = match conversed {
             Ok(report) => match self.judge(&prepared.expected, &report) {
@@ -132,9 +132,18 @@ impl Attempt<'_> {
     }
 
     /// Starts the process paused, connects to the agent's port, then lets it run.
-    fn start(&self, record: &MachineRecord, prepared: &Prepared) -> Result<(Process, AgentChannel), Failure> {
+    fn start(&self, record: &mut MachineRecord, prepared: &mut Prepared) -> Result<(Process, AgentChannel), Failure> {
         let qemu = launch::qemu(&record.driver)?;
-        let process = qemu.launch(&prepared.launch).map_err(Failure::failed)?;
+        let mut launched = qemu.launch(&prepared.launch);
+        // The port was free when the machine was created; something else may have taken it since.
+        if launched.as_ref().is_err_and(QemuError::is_port_taken) {
+            record.ssh_port = ssh::free_port().map_err(Failure::failed)?;
+            self.ui.note(&format!("the machine's SSH port was taken; it is {} now", record.ssh_port));
+            self.store.write(self.lock, record)?;
+            prepared.launch.ssh_port = Some(record.ssh_port);
+            launched = qemu.launch(&prepared.launch);
+        }
+        let process = launched.map_err(Failure::failed)?;
         let channel = AgentChannel::connect(&prepared.folder.agent_socket(), self.deadline).map_err(channel_failure)?;
         process.resume(self.deadline).map_err(Failure::failed)?;
         Ok((process, channel))

@@ -40,7 +40,8 @@ pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, Fa
         .map_err(Failure::during(Kind::Verification, format!("read the evidence {}", path.display())))
 }
 
-/// A rejected report as a failure of exit code 5; what the agent said is escaped.
+/// A rejected report as a failure: of exit code 1 when the agent itself says that it failed, otherwise of exit code 5.
+/// What the agent said is escaped.
 pub(crate) fn rejected(rejection: &Rejection) -> Failure {
     let mut text = escape::line(rejection.to_string().as_bytes(), 4096);
     let mut source = std::error::Error::source(rejection);
@@ -49,7 +50,10 @@ pub(crate) fn rejected(rejection: &Rejection) -> Failure {
         text.push_str(&escape::line(cause.to_string().as_bytes(), 4096));
         source = cause.source();
     }
-    Failure::new(Kind::Verification, format!("the report is refused: {text}"))
+    match rejection {
+        Rejection::Failed { .. } => Failure::failed(text),
+        _ => Failure::new(Kind::Verification, format!("the report is refused: {text}")),
+    }
 }
 
 /// Fails below the required assurance.

@@ -2,6 +2,7 @@
 //! and owns nothing else.
 
 mod command_line;
+mod deadline;
 mod error;
 mod execute;
 mod host;

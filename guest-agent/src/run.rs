@@ -1,17 +1,20 @@
 //! The pipe from top to bottom: observe, read, merge, validate, plan, execute. Decides nothing itself; the page to
 //! read first.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cloud_machine_config::{LayerKind, merge, parse, validate};
 use cloud_machine_plan::{ImageLayout, plan};
 use cloud_machine_protocol::{ConfigEvidence, volume::USER_DATA};
 use cloud_machine_system::{kernel, sha256};
 
-use crate::{command_line, error::AgentError, execute::Executor, host::Host, report::ReportBuilder, volume};
+use crate::{
+    command_line, deadline::Deadline, error::AgentError, execute::Executor, host::Host, report::ReportBuilder, volume,
+};
 
-/// Makes the machine what the request and the configuration describe, or says why not.
-pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<(), AgentError> {
+/// Makes the machine what the request and the configuration describe, or says why not. The deadline goes on counting
+/// until the caller has reported.
+pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadline, AgentError> {
     // observe
     let began = Instant::now();
     let pin = command_line::pin(&kernel::command_line()?)?;
@@ -21,6 +24,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<(), Age
     // read, from the pinned copy in memory
     let request = found.volume.request()?;
     report.request(&request);
+    let deadline = Deadline::start(Duration::from_secs(request.deadline_seconds));
     let documents = found.volume.documents(request)?;
 
     // parse, merge, validate
@@ -49,5 +53,5 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<(), Age
         let record = executor.execute(planned, host, report)?;
         report.step_ended(record);
     }
-    Ok(())
+    Ok(deadline)
 }

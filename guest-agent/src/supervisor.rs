@@ -67,6 +67,7 @@ fn worker_ending() -> Ending {
                 return match code {
                     0 => Ending::Ready,
                     crate::worker::REPORTED => Ending::Reported,
+                    crate::deadline::PASSED => Ending::Died("the request's deadline has passed".to_owned()),
                     other => Ending::Died(format!("the worker ended with status {other}")),
                 };
             }

@@ -44,10 +44,11 @@ fn work(started: Instant) -> Result<(), AgentError> {
     let mut host = Host::new(Port::open(PORT_NAME)?, started);
     host.hello(report.boot_id())?;
     match run::run(&mut host, &mut report) {
-        Ok(()) => {
+        Ok(deadline) => {
             report.timing("total", started.elapsed());
             let (nonce, finished) = report.finish(ReportResult::Done);
             host.report(finished)?;
+            deadline.meet();
             host.wait_for_go(nonce, Instant::now() + ANSWER_TIME)
         }
         Err(error) => {

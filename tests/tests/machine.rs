@@ -2,10 +2,10 @@
 //! operator's day goes wrong. One machine, since a boot in software emulation takes half a minute.
 
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io,
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -33,6 +33,7 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
     killed_in_the_middle_and_started_again(&program);
     stopped_and_started_it_keeps_its_disk(&program);
     weaker_evidence_is_refused(&program);
+    a_corrupt_image_ends_in_quarantine(&program);
     let deleted = program.call(["delete", MACHINE, "--yes"], b"");
     assert_eq!(deleted.code, 0, "{}", deleted.errors);
     assert_eq!(program.call(["show", MACHINE], b"").code, 4);
@@ -117,6 +118,56 @@ fn weaker_evidence_is_refused(program: &Program) {
     assert_eq!(refused.code, 5, "{}", refused.errors);
     assert!(refused.errors.contains("nonce"), "{}", refused.errors);
     std::fs::write(&report, text).unwrap();
+}
+
+/// One bit of the packed image is wrong in a block that the machine needs.
+fn a_corrupt_image_ends_in_quarantine(program: &Program) {
+    let small = program.call(
+        [
+            "create",
+            "small",
+            "--image",
+            "debian-12",
+            "--set",
+            "resources.disks.system={boot-partition: true, allocation: 512MiB}",
+        ],
+        b"",
+    );
+    assert_eq!(small.code, 3, "{}", small.errors);
+    assert!(small.errors.contains("the image needs"), "{}", small.errors);
+
+    let disk = machine_folder(program).join("disks/system.raw");
+    assert_eq!(program.call(["stop", MACHINE, "--now"], b"").code, 0);
+    // Everything differs from the image, so every block is fetched.
+    let system = OpenOptions::new().write(true).open(disk).unwrap();
+    for offset in (4..200).map(|mib| mib << 20) {
+        system.write_all_at(&[0xa5; 1 << 16], offset).unwrap();
+    }
+    let packed = program.state().join("images/debian-12/image.zst");
+    flip(&packed);
+    for attempt in 1..=3 {
+        let failed = program.call(["reimage", MACHINE], b"");
+        assert_eq!(failed.code, 1, "attempt {attempt}: {}", failed.errors);
+        assert!(failed.errors.contains("cannot reimage /dev/vda"), "{}", failed.errors);
+    }
+    assert_eq!(state(program), "quarantined");
+    for command in ["start", "reimage"] {
+        let refused = program.call([command, MACHINE], b"");
+        assert_eq!(refused.code, 1, "{}", refused.errors);
+        assert!(refused.errors.contains("quarantined") && refused.errors.contains("--release"), "{}", refused.errors);
+    }
+    flip(&packed);
+    let released = program.call(["reimage", MACHINE, "--release"], b"");
+    assert_eq!(released.code, 0, "{}", released.errors);
+    assert_eq!(state(program), "running");
+}
+
+/// Flips one bit in a frame of data; twice is as before.
+fn flip(packed: &Path) {
+    let file = OpenOptions::new().read(true).write(true).open(packed).unwrap();
+    let (mut byte, offset) = ([0], 40 << 20);
+    file.read_exact_at(&mut byte, offset).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
 
 fn state(program: &Program) -> String {

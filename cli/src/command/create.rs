@@ -8,7 +8,9 @@ use std::{
 
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_driver::{
-    identity, ssh,
+    identity,
+    machine::{Driver, Support},
+    ssh,
     store::{DiskRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError},
 };
 use cloud_machine_image::Manifest;
@@ -30,9 +32,32 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     more.extend(create.image.iter().map(|image| format!("image={image}")));
     more.extend(create.driver.iter().map(|driver| format!("driver={driver}")));
     let synthesized = synthesize(&create.configuration, &more)?;
+    honoured(ui, &synthesized)?;
     several::each(ui, &create.machines.names, |name| {
         one(ui, store, name, &synthesized, Duration::from_secs(create.time.timeout))
     })
+}
+
+/// What the driver does not honour: an error for a required key, otherwise one remark each.
+fn honoured(ui: &Ui, synthesized: &Synthesized) -> Result<(), Failure> {
+    let description = launch::qemu(&synthesized.config.driver)?.describe();
+    let mut missed = Vec::new();
+    for key in &synthesized.config.require {
+        if !description.support(key).honours() {
+            missed.push(key.as_str());
+        }
+    }
+    if !missed.is_empty() {
+        let text = format!("driver {} does not honour the required {}", description.driver(), missed.join(", "));
+        return Err(Failure::new(Kind::Refused, text).hint("see `cloud-machine config audit` for where each is set"));
+    }
+    for leaf in synthesized.merged.leaves() {
+        let Some(key) = leaf.path.strip_prefix("cloud-machine.") else { continue };
+        if let Support::Ignored { why } = description.support(key) {
+            ui.note(&format!("{key} ({}) is ignored: {why}", leaf.origin));
+        }
+    }
+    Ok(())
 }
 
 fn one(

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cloud_machine_driver::store::{MachineRecord, MachineState, Store};
-use cloud_machine_protocol::{Action, Assurance, MachineName, StepRecord};
+use cloud_machine_protocol::{Action, Assurance, ChangedExtents, IgnoredVolume, MachineName, StepRecord};
 use serde::Serialize;
 
 use crate::{
@@ -30,6 +30,8 @@ pub(crate) struct Reimaged {
     pub(crate) checked: Vec<String>,
     pub(crate) phases: Vec<Phase>,
     pub(crate) steps: Vec<StepRecord>,
+    pub(crate) changed: Vec<ChangedExtents>,
+    pub(crate) ignored_volumes: Vec<IgnoredVolume>,
 }
 
 impl Reimaged {
@@ -49,6 +51,8 @@ impl Reimaged {
             checked: Vec::new(),
             phases: Vec::new(),
             steps: Vec::new(),
+            changed: Vec::new(),
+            ignored_volumes: Vec::new(),
         }
     }
 
@@ -58,6 +62,8 @@ impl Reimaged {
             checked: completed.verdict.checked.clone(),
             phases: completed.phases.clone(),
             steps: completed.report.steps.clone(),
+            changed: completed.report.changed.clone(),
+            ignored_volumes: completed.report.ignored_volumes.clone(),
             ..Self::unchanged(store, record)
         }
     }

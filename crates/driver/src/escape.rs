@@ -37,13 +37,35 @@ pub fn tail(bytes: &[u8], lines: usize) -> String {
     let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let all: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
     let start = all.len().saturating_sub(lines);
-    let shown: Vec<String> = all
-        .iter()
-        .skip(start)
-        // A serial console ends its lines in CR LF.
-        .map(|bytes| line(bytes.strip_suffix(b"\r").unwrap_or(bytes), 1000))
-        .collect();
+    let shown: Vec<String> = all.iter().skip(start).map(|bytes| line(&console_text(bytes), 1000)).collect();
     shown.join("\n")
+}
+
+/// A console's line without what every console has: colours (ECMA-48, SGR) and the carriage returns at its end. What
+/// else it holds stays, to be escaped.
+fn console_text(bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        match colour_length(rest) {
+            Some(length) => rest = rest.get(length..).unwrap_or_default(),
+            None => {
+                text.push(*first);
+                rest = after;
+            }
+        }
+    }
+    while text.last() == Some(&b'\r') {
+        text.pop();
+    }
+    text
+}
+
+/// Bytes of the colour sequence that `bytes` begins with: ESC, `[`, digits and semicolons, `m`.
+fn colour_length(bytes: &[u8]) -> Option<usize> {
+    let parameters = bytes.strip_prefix(b"\x1b[")?;
+    let end = parameters.iter().position(|byte| !byte.is_ascii_digit() && *byte != b';')?;
+    (parameters.get(end) == Some(&b'm')).then_some(end + 3)
 }
 
 fn push(shown: &mut String, character: char) {

@@ -1,6 +1,5 @@
 //! `make demo`: the scenario with its result as tables. Exit code 0 only when everything planted is gone, the public
 //! identity is unchanged, the secrets are new and the assurance is `host-rooted`.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program that shows something")]
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -82,7 +81,23 @@ fn show(ended: &Ended) {
     println!("{identity}\n");
     let verified = &ended.verification["machines"][0]["result"];
     println!("assurance: {} (does not cover: {})", ended.assurance(), text(&verified["does_not_cover"]));
-    println!("report:    {}\n", text(&verified["report"]));
+    println!("report:    {}", text(&verified["report"]));
+    let reimaged = &ended.reimage["machines"][0]["result"];
+    for changed in reimaged["changed"].as_array().into_iter().flatten() {
+        let (count, bytes) = (&changed["count"], &changed["bytes"]);
+        println!(
+            "evidence:  /dev/{} differed from the image in {count} extents, {bytes} bytes",
+            text(&changed["device"])
+        );
+    }
+    for ignored in reimaged["ignored_volumes"].as_array().into_iter().flatten() {
+        println!(
+            "evidence:  /dev/{} carries the volume's label: {}",
+            text(&ignored["device"]),
+            text(&ignored["reason"])
+        );
+    }
+    println!();
     show_timings(ended);
 }
 

@@ -26,8 +26,8 @@ pub const MARKER: &str = "cloud-machine-agent: alive";
 pub const PROBE_ARGUMENT: &str = "cloudmachine.mode=probe";
 /// Processor model under TCG. Without `cx16` the kernel's slab allocator takes a lock instead of `cmpxchg16b`, which
 /// multi-threaded TCG of QEMU 7.2 does not execute atomically enough: with it, Linux 6.12 on two processors panicked
-/// in `__kmalloc` in 4 of 7 boots, without it in none.
-pub const TCG_CPU: &str = "qemu64,-cx16";
+/// in `__kmalloc` in 4 of 7 boots, without it in none. Without `svm` the machine does not load a KVM module for nobody.
+pub const TCG_CPU: &str = "qemu64,-cx16,-svm";
 
 /// Processor models to try under KVM. `host` can abort on a register that a nested hypervisor refuses.
 const KVM_CPUS: [&str; 2] = ["host", "max"];

@@ -56,7 +56,7 @@ fn without_the_device_nothing_is_started() {
     setting.host.device = "/nonexistent/kvm".into();
     let verdict = setting.decide();
     assert_eq!(verdict.accelerator, Accelerator::Tcg);
-    assert_eq!(verdict.cpu_model, "qemu64,-cx16");
+    assert_eq!(verdict.cpu_model, "qemu64,-cx16,-svm");
     assert!(verdict.reason.starts_with("/nonexistent/kvm cannot be opened: No such file"), "{}", verdict.reason);
     assert!(setting.runs().is_empty() && !setting.store.kvm_verdicts().exists());
 }

@@ -7,7 +7,7 @@ fn launch() -> Launch {
         memory_mib: 1024,
         cpus: 2,
         accelerator: Accelerator::Tcg,
-        cpu_model: "qemu64,-cx16".to_owned(),
+        cpu_model: "qemu64,-cx16,-svm".to_owned(),
         boot: Some(DirectBoot {
             kernel: "/images/a,b/kernel".into(),
             initramfs: "/images/a,b/initramfs".into(),
@@ -40,7 +40,7 @@ fn a_launch_is_these_arguments_word_by_word() {
         "-accel",
         "tcg,thread=multi",
         "-cpu",
-        "qemu64,-cx16",
+        "qemu64,-cx16,-svm",
         "-smp",
         "2",
         "-m",

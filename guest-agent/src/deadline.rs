@@ -1,0 +1,47 @@
+//! The request's deadline: a worker that has not reported by then ends, wherever it is. That is safe at any write, as a
+//! power cut is; must not try to tidy up.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use cloud_machine_system::kernel;
+
+/// Exit status of a worker that passed its deadline.
+pub(crate) const PASSED: i32 = 3;
+
+/// A running deadline.
+pub(crate) struct Deadline {
+    met: Arc<AtomicBool>,
+}
+
+impl Deadline {
+    /// Starts to count.
+    pub(crate) fn start(limit: Duration) -> Self {
+        let met = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&met);
+        thread::spawn(move || {
+            thread::sleep(limit);
+            if !seen.load(Ordering::SeqCst) {
+                kernel::log(&format!("the request's deadline of {} s has passed", limit.as_secs()));
+                end_process();
+            }
+        });
+        Self { met }
+    }
+
+    /// The report is sent: time no longer counts.
+    pub(crate) fn meet(&self) {
+        self.met.store(true, Ordering::SeqCst);
+    }
+}
+
+#[expect(clippy::exit, reason = "the other threads may hang in a device that does not answer")]
+fn end_process() {
+    std::process::exit(PASSED);
+}
