@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Failed attempts after which a machine is quarantined.
-const MAX_ATTEMPTS: u32 = 3;
+const MAX_FAILURES: u32 = 3;
 /// How long a process gets to end by itself.
 const END_TIME: Duration = Duration::from_secs(10);
 /// Lines of the console that a failure shows.
@@ -92,7 +92,7 @@ impl Attempt<'_> {
             Some(request) => RequestRecord { attempts: request.attempts.saturating_add(1), ..request },
             None => {
                 let id = identity::request_id(now).map_err(Failure::failed)?;
-                RequestRecord { id, action, attempts: 1, started: now }
+                RequestRecord { id, action, attempts: 1, failures: 0, started: now }
             }
         };
         record.request = Some(request);
@@ -249,9 +249,11 @@ impl Attempt<'_> {
 
     /// Ends the process and records the failure; after too many of them the machine is quarantined.
     fn failed(&self, record: &mut MachineRecord, failure: Failure) -> Failure {
-        let attempts = record.request.as_ref().map_or(0, |request| request.attempts);
-        let reimage = record.request.as_ref().is_some_and(|request| request.action == Action::Reimage);
-        let quarantined = reimage && attempts >= MAX_ATTEMPTS;
+        let quarantined = record.request.as_mut().is_some_and(|request| {
+            request.failures = request.failures.saturating_add(1);
+            // A system that does not start is not tried again and again: a reimage is the way out of that.
+            request.action == Action::Reimage && request.failures >= MAX_FAILURES
+        });
         record.state = if quarantined { MachineState::Quarantined } else { MachineState::Failed };
         let ended = end_process(self.store, record);
         let written = self.store.write(self.lock, record).map_err(Failure::from);
@@ -262,7 +264,7 @@ impl Attempt<'_> {
         let name = &record.name;
         if quarantined {
             failure.hint(format!(
-                "{attempts} attempts failed: {name} is quarantined until `cloud-machine reimage {name} --release`"
+                "{MAX_FAILURES} attempts failed: {name} is quarantined until `cloud-machine reimage {name} --release`"
             ))
         } else {
             failure

@@ -3,6 +3,7 @@
 
 pub mod artifacts;
 pub mod blocks;
+pub mod fixture;
 pub mod hostile;
 pub mod program;
 pub mod scenario;

@@ -3,9 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -13,7 +11,7 @@ use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
     identity,
     qemu::{self, DirectBoot, Drive, Launch, Process, Qemu},
-    store::{AttemptFolder, ImageFolder, Store},
+    store::{AttemptFolder, ImageFolder},
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, read_manifest};
@@ -23,101 +21,13 @@ use cloud_machine_protocol::{
     Request, Role, SecretPolicy, volume,
 };
 
-use crate::{artifacts::Artifacts, blocks::FileBlocks, program::Program};
+use crate::{
+    blocks::FileBlocks,
+    fixture::{Fixture, IMAGE, dirty},
+};
 
 /// How long one boot may take in software emulation on a busy host.
 const DEADLINE: Duration = Duration::from_secs(240);
-const IMAGE: &str = "small";
-const MIB: u64 = 1 << 20;
-
-/// A small image in a store, made once for all tests of a program.
-pub struct Fixture {
-    program: Program,
-    folder: tempfile::TempDir,
-}
-
-/// Boots one after the other: two at once on two processors only wait for each other.
-static TURN: Mutex<()> = Mutex::new(());
-static FIXTURE: OnceLock<Fixture> = OnceLock::new();
-
-/// The fixture, and the turn to boot.
-///
-/// # Panics
-/// When an artifact is missing or the small image cannot be made.
-pub fn fixture() -> (&'static Fixture, MutexGuard<'static, ()>) {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    (FIXTURE.get_or_init(|| Fixture::new().expect("the small image")), turn)
-}
-
-impl Fixture {
-    fn new() -> Result<Self, String> {
-        let mut artifacts = Artifacts::from_environment()?;
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        small_image(folder.path())?;
-        for name in ["kernel", "modules"] {
-            std::os::unix::fs::symlink(artifacts.image.join(name), folder.path().join(name))
-                .map_err(|error| error.to_string())?;
-        }
-        artifacts.image = folder.path().to_owned();
-        let program = Program::new(&artifacts);
-        program.pack(&artifacts, IMAGE)?;
-        Ok(Self { program, folder })
-    }
-
-    /// The image as it was packed.
-    ///
-    /// # Panics
-    /// When it is gone.
-    #[must_use]
-    pub fn raw(&self) -> Vec<u8> {
-        fs::read(self.folder.path().join("disk.raw")).expect("the small image")
-    }
-
-    fn image(&self) -> ImageFolder {
-        let store = Store::open(self.program.state()).expect("the store");
-        store.image(&IMAGE.parse().expect("a name")).expect("the small image in the store")
-    }
-}
-
-/// A disk of 24 MiB: a GPT with one ext4 root of 20 MiB, half of it filled, and gaps at both ends.
-fn small_image(folder: &Path) -> Result<(), String> {
-    let (root, partition, disk) = (folder.join("root"), folder.join("root.ext4"), folder.join("disk.raw"));
-    let io = |error: std::io::Error| error.to_string();
-    for name in ["dev", "proc", "sys", "run", "etc/ssh", "sbin"] {
-        fs::create_dir_all(root.join(name)).map_err(io)?;
-    }
-    // Bytes that do not compress and do not repeat, the same at every run.
-    let mut state = 1_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    })
-    .take(10 << 20)
-    .collect();
-    fs::write(root.join("noise"), noise).map_err(io)?;
-    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-d"]).arg(&root).arg(&partition).arg("20M"))?;
-    let file = fs::File::create(&disk).map_err(io)?;
-    file.set_len(24 * MIB).map_err(io)?;
-    let table = "label: gpt\nstart=2048, size=40960, type=4f68bce3-e8cd-4db1-96e7-fbcaf984b709\n";
-    let script = folder.join("table");
-    fs::write(&script, table).map_err(io)?;
-    run(Command::new("sfdisk").arg("-q").arg(&disk).stdin(fs::File::open(&script).map_err(io)?))?;
-    std::os::unix::fs::FileExt::write_all_at(&file_for_writing(&disk)?, &fs::read(&partition).map_err(io)?, MIB)
-        .map_err(io)
-}
-
-fn file_for_writing(path: &Path) -> Result<fs::File, String> {
-    fs::OpenOptions::new().write(true).open(path).map_err(|error| error.to_string())
-}
-
-fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)))
-    }
-}
 
 /// Everything that one boot is given. Starts good; a test breaks one thing.
 pub struct Boot {
@@ -369,7 +279,7 @@ fn converse(
                 let now = kill(&event);
                 events.push(event);
                 if now {
-                    rustix_kill(process);
+                    kill_now(process);
                     return (None, events);
                 }
             }
@@ -381,8 +291,9 @@ fn converse(
 }
 
 /// SIGKILL: the process gets no chance to write anything.
-fn rustix_kill(process: &Process) {
-    run(Command::new("kill").args(["-KILL", &process.pid().to_string()])).expect("the process is killed");
+fn kill_now(process: &Process) {
+    let status = Command::new("kill").args(["-KILL", &process.pid().to_string()]).status();
+    assert!(status.expect("kill runs").success(), "the process is killed");
 }
 
 /// Ends the process of a test that panicked.
@@ -394,24 +305,4 @@ impl Drop for Guard {
             assert!(std::thread::panicking(), "QEMU is left behind: {error}");
         }
     }
-}
-
-/// The image as a job left it: a bootkit in the boot head, changed blocks, bytes in every gap.
-fn dirty(raw: &[u8]) -> Vec<u8> {
-    let mut bytes = raw.to_vec();
-    for (offset, text) in
-        [(0, "CM-EVIL-MBR"), (100 * 512, "CM-EVIL-GAP"), (3 << 20, "CM-EVIL-DATA"), (23 << 20, "CM-EVIL-TAIL")]
-    {
-        bytes[offset..offset + text.len()].copy_from_slice(text.as_bytes());
-    }
-    for index in (2 << 20..20 << 20).step_by(200_000) {
-        bytes[index] ^= 0xff;
-    }
-    bytes
-}
-
-/// Where a test's files are kept when it fails.
-#[must_use]
-pub fn path_of(boot: &Boot) -> PathBuf {
-    boot.folder.path().to_owned()
 }

@@ -3,12 +3,15 @@
 
 use cloud_machine_plan::{Rejection, verify};
 use cloud_machine_protocol::{Assurance, ReportResult};
-use cloud_machine_tests::vm::{Boot, BootEnd, fixture};
+use cloud_machine_tests::{
+    fixture::fixture,
+    vm::{Boot, BootEnd},
+};
 
 /// Breaks a good boot, runs it, and expects a failure whose causes contain `text`.
 fn refused(text: &str, break_it: impl FnOnce(&mut Boot)) -> BootEnd {
     let (fixture, _turn) = fixture();
-    let mut boot = Boot::good(fixture);
+    let mut boot = Boot::good(&fixture);
     break_it(&mut boot);
     let end = boot.run();
     let causes = end.causes();
@@ -21,7 +24,7 @@ fn refused(text: &str, break_it: impl FnOnce(&mut Boot)) -> BootEnd {
 fn refused_untouched(text: &str, break_it: impl FnOnce(&mut Boot)) {
     let (before, end) = {
         let (fixture, _turn) = fixture();
-        let mut boot = Boot::good(fixture);
+        let mut boot = Boot::good(&fixture);
         break_it(&mut boot);
         let before = boot.system.clone();
         (before, boot.run())
@@ -35,7 +38,7 @@ fn refused_untouched(text: &str, break_it: impl FnOnce(&mut Boot)) {
 #[test]
 fn a_good_boot_is_verified_and_a_foreign_nonce_is_not() {
     let (fixture, _turn) = fixture();
-    let mut boot = Boot::good(fixture);
+    let mut boot = Boot::good(&fixture);
     let end = boot.run();
     let report = end.report.as_ref().unwrap_or_else(|| panic!("no report\n{}", end.console));
     assert_eq!(report.result, ReportResult::Done, "{}", end.console);
@@ -54,6 +57,21 @@ fn a_good_boot_is_verified_and_a_foreign_nonce_is_not() {
     // The host refused: the machine is off and its system never ran.
     assert!(end.powered_off);
     assert!(end.console.contains("the host refused the report"), "{}", end.console);
+}
+
+/// `zstd -dc` unpacks the packed image, and `b3sum` prints its digest.
+#[test]
+fn plain_tools_understand_the_packed_image() {
+    let (fixture, _turn) = fixture();
+    let pipe = "zstd -dc \"$1\" | tee \"$2\" | b3sum --no-names";
+    let raw = tempfile::NamedTempFile::new().unwrap();
+    let packed = fixture.image().packed();
+    let mut shell = std::process::Command::new("bash");
+    let output = shell.args(["-euo", "pipefail", "-c", pipe, "-"]).arg(&packed).arg(raw.path()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::read(raw.path()).unwrap() == fixture.raw(), "zstd gives the raw image");
+    let digest = Boot::good(&fixture).parsed_manifest().digest();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), digest.hex());
 }
 
 #[test]
@@ -93,7 +111,7 @@ fn a_volume_whose_device_cannot_be_read() {
 
 #[test]
 fn a_volume_with_the_pin_and_a_broken_filesystem() {
-    refused_untouched("on the volume", |boot| {
+    refused_untouched("the volume has no file cloud-machine/request.json", |boot| {
         // The label's entry in the root folder stays, everything behind it is gone.
         boot.before_pin = |bytes| {
             let label = b"CLOUD-INIT ";
@@ -172,7 +190,7 @@ fn an_error_while_writing() {
 #[test]
 fn killed_in_the_middle_of_the_rewrite_and_started_again() {
     let (fixture, _turn) = fixture();
-    let mut boot = Boot::good(fixture);
+    let mut boot = Boot::good(&fixture);
     boot.system.fill(0x55);
     let half = |event: &cloud_machine_protocol::Event| match (event.done, event.total) {
         (Some(done), Some(total)) => done * 3 > total && done < total,

@@ -140,7 +140,7 @@ fn a_corrupt_image_ends_in_quarantine(program: &Program) {
     assert_eq!(program.call(["stop", MACHINE, "--now"], b"").code, 0);
     // Everything differs from the image, so every block is fetched.
     let system = OpenOptions::new().write(true).open(disk).unwrap();
-    for offset in (4..200).map(|mib| mib << 20) {
+    for offset in (4..1000).map(|mib| mib << 20) {
         system.write_all_at(&[0xa5; 1 << 16], offset).unwrap();
     }
     let packed = program.state().join("images/debian-12/image.zst");

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use crate::{
     arguments::Create,
     attempt::Attempt,
-    command::reimage::Reimaged,
+    command::reimage::{Reimaged, quarantined},
     configuration::{Synthesized, synthesize},
     failure::{Failure, Kind},
     launch, several,
@@ -71,6 +71,9 @@ fn one(
     let mut record = match store.read(name) {
         Ok(record) => {
             same_configuration(&record, synthesized)?;
+            if record.state == MachineState::Quarantined {
+                return Err(quarantined(&record));
+            }
             if !matches!(record.state, MachineState::Creating) && record.last_report.is_some() {
                 ui.note(&format!("machine {name} exists and is described like this; nothing to do"));
                 return Ok(Reimaged::unchanged(store, &record));

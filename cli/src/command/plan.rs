@@ -52,8 +52,13 @@ fn describe(step: &Step) -> String {
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
     let mut record = store.read(name)?;
     let (image, manifest) = launch::image(store, &record)?;
-    record.request =
-        Some(RequestRecord { id: "plan".to_owned(), action: Action::Reimage, attempts: 1, started: record.created });
+    record.request = Some(RequestRecord {
+        id: "plan".to_owned(),
+        action: Action::Reimage,
+        attempts: 1,
+        failures: 0,
+        started: record.created,
+    });
     // No agent will see this request, so its nonce binds nothing.
     let request = launch::request(&record, &manifest, Nonce::from_random([0; 32]))?;
     let packed = std::fs::metadata(image.packed()).map_err(Failure::failed)?.len();

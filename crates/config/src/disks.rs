@@ -8,9 +8,9 @@ use cloud_machine_protocol::{DeviceSelector, DiskName};
 use crate::{
     config::{DiskConfig, OnReimage},
     error::ConfigError,
+    place::locate,
     schema::{self, WipeOnBoot},
     tree::Node,
-    validate::locate,
 };
 
 /// Name of the system disk when nobody declares a disk.

@@ -16,6 +16,7 @@ mod laws;
 mod merge;
 mod merged;
 mod parse;
+mod place;
 mod scalar;
 mod schema;
 mod set;

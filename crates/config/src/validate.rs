@@ -10,6 +10,7 @@ use crate::{
     error::{ConfigError, ConfigErrors},
     grammar::{MACHINE, Shape, shape_of},
     merged::Merged,
+    place::locate,
     schema::{self, Machine},
     set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, ROOT},
     source::shortened,
@@ -116,18 +117,6 @@ fn typed(node: &Node, errors: &mut Vec<ConfigError>) -> Machine {
             return Machine::default();
         }
     }
-}
-
-/// The node at `keys` below `machine`, or the last one on the way there, and its path.
-pub(crate) fn locate<'tree>(machine: &'tree Node, keys: &[&str]) -> (&'tree Node, String) {
-    let mut place = (machine, ROOT.to_owned());
-    for key in keys {
-        match place.0.get(key) {
-            Some(below) => place = (below, child_path(&place.1, key)),
-            None => break,
-        }
-    }
-    place
 }
 
 /// Takes the value at `keys` out of `value`; `false` when there is none.

@@ -94,6 +94,8 @@ pub struct RequestRecord {
     pub action: Action,
     /// Attempts that were started, this one included.
     pub attempts: u32,
+    /// Attempts that failed; one that an operator interrupted did not.
+    pub failures: u32,
     /// When the request was stored.
     pub started: Timestamp,
 }
