@@ -32,12 +32,22 @@ pub(crate) struct Global {
     /// No progress and no remarks on standard error; errors only
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+    /// Tell progress and remarks on standard error as JSON, one object a line
+    #[arg(long, global = true, value_enum, value_name = "FORM")]
+    pub(crate) events: Option<EventForm>,
     /// Folder with all state of machines and images [default: $XDG_STATE_HOME/cloud-machine]
     #[arg(long, global = true, env = "CLOUD_MACHINE_STATE", value_name = "FOLDER")]
     pub(crate) state: Option<PathBuf>,
     /// What the program logs to standard error, in tracing's filter language
     #[arg(long, global = true, env = "CLOUD_MACHINE_LOG", default_value = "warn", value_name = "FILTER")]
     pub(crate) log: String,
+}
+
+/// How progress is written when a program reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EventForm {
+    /// One JSON object a line, each with `kind` and `version`.
+    Ndjson,
 }
 
 /// How results are written.

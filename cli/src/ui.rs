@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -9,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::{
-    arguments::{Global, OutputForm},
+    arguments::{EventForm, Global, OutputForm},
     failure::{Failure, Kind},
 };
 
@@ -17,8 +18,28 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
     form: OutputForm,
-    quiet: bool,
-    bars: bool,
+    remarks: Remarks,
+}
+
+/// How progress and remarks reach standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remarks {
+    Silent,
+    Lines,
+    Bars,
+    Ndjson,
+}
+
+/// A line of `--events ndjson`.
+#[derive(Serialize)]
+struct EventLine<'a> {
+    kind: &'a str,
+    version: u32,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
 }
 
 /// A result that can be shown in both forms.
@@ -39,7 +60,13 @@ struct Envelope<'a, T> {
 
 impl Ui {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { form: global.output, quiet: global.quiet, bars: !global.quiet && io::stderr().is_terminal() }
+        let remarks = match (global.quiet, global.events, io::stderr().is_terminal()) {
+            (true, _, _) => Remarks::Silent,
+            (false, Some(EventForm::Ndjson), _) => Remarks::Ndjson,
+            (false, None, true) => Remarks::Bars,
+            (false, None, false) => Remarks::Lines,
+        };
+        Self { form: global.output, remarks }
     }
 
     /// Writes the result of the command.
@@ -65,8 +92,10 @@ impl Ui {
 
     /// A remark on what is going on.
     pub(crate) fn note(&self, text: &str) {
-        if !self.quiet {
-            self.line(text);
+        match self.remarks {
+            Remarks::Silent => {}
+            Remarks::Lines | Remarks::Bars => self.line(text),
+            Remarks::Ndjson => event(text, None),
         }
     }
 
@@ -80,19 +109,21 @@ impl Ui {
         }
     }
 
-    /// A bar over bytes on a terminal, plain lines elsewhere, nothing when quiet.
+    /// A bar over bytes on a terminal, events where they are asked for, plain lines elsewhere, nothing when quiet.
     pub(crate) fn progress(&self, what: &str) -> Progress {
-        if self.bars {
+        if self.remarks == Remarks::Bars {
             let style = ProgressStyle::with_template("{prefix:28} {bar:30} {bytes:>10}/{total_bytes:10} {elapsed}");
             let bar = ProgressBar::new(0).with_prefix(what.to_owned());
             if let Ok(style) = style {
                 bar.set_style(style);
             }
             bar.enable_steady_tick(Duration::from_millis(200));
-            Progress(Some(bar))
-        } else {
-            self.note(what);
-            Progress(None)
+            return Progress::Bar(bar);
+        }
+        self.note(what);
+        match self.remarks {
+            Remarks::Ndjson => Progress::Events { what: what.to_owned(), percent: AtomicU64::new(0) },
+            _ => Progress::None,
         }
     }
 
@@ -102,21 +133,50 @@ impl Ui {
     }
 }
 
-/// Progress of one piece of work; it disappears when dropped.
-pub(crate) struct Progress(Option<ProgressBar>);
+/// Writes one line of `--events ndjson`.
+fn event(message: &str, bytes: Option<(u64, u64)>) {
+    let (done, total) = (bytes.map(|(done, _)| done), bytes.map(|(_, total)| total));
+    let line = serde_json::to_string(&EventLine { kind: "event", version: 1, message, done, total });
+    // A line of strings and numbers always has a JSON form; standard error may be closed.
+    writeln!(io::stderr().lock(), "{}", line.unwrap_or_default()).unwrap_or_default();
+}
+
+/// Progress of one piece of work; a bar disappears when dropped.
+pub(crate) enum Progress {
+    /// Nothing is shown.
+    None,
+    /// A bar on a terminal.
+    Bar(ProgressBar),
+    /// At most a hundred lines of JSON.
+    Events {
+        /// What is going on.
+        what: String,
+        /// How much of it has been told.
+        percent: AtomicU64,
+    },
+}
 
 impl Progress {
     pub(crate) fn set(&self, done: u64, total: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_length(total);
-            bar.set_position(done);
+        match self {
+            Self::None => {}
+            Self::Bar(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+            Self::Events { what, percent } => {
+                let now = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+                if percent.fetch_max(now, Ordering::Relaxed) < now {
+                    event(what, Some((done, total)));
+                }
+            }
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
+        if let Self::Bar(bar) = self {
             bar.finish_and_clear();
         }
     }

@@ -79,6 +79,27 @@ fn several_machines_get_a_result_each() {
 }
 
 #[test]
+fn events_are_json_a_line_and_quiet_is_silent() {
+    let program = program();
+    let artifacts = Artifacts::from_environment().unwrap();
+    let file = |name: &str| artifacts.image.join(name).to_string_lossy().into_owned();
+    let (raw, kernel, modules) = (file("disk.raw"), file("kernel"), file("modules"));
+    let pack = ["image", "pack", "golden", "--raw", &raw, "--kernel", &kernel, "--modules", &modules];
+    let loud = program.call(pack.iter().chain(&["--events", "ndjson"]), b"");
+    assert_eq!(loud.code, 0, "{}", loud.errors);
+    let events: Vec<serde_json::Value> = loud
+        .errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    assert!(events.iter().all(|event| event["kind"] == "event" && event["version"] == 1));
+    let last = events.last().unwrap();
+    assert!(events.len() > 10 && last["done"] == last["total"], "{last}");
+    let quiet = program.call(pack.iter().chain(&["--quiet"]), b"");
+    assert_eq!((quiet.code, quiet.errors.as_str()), (0, ""));
+}
+
+#[test]
 fn a_broken_record_is_a_row_with_its_error() {
     let program = program();
     assert_eq!(program.call(["list"], b"").code, 0);

@@ -41,7 +41,8 @@ fn demo() -> Result<Vec<String>, String> {
     }
     let ended = scenario::run(&artifacts, &program, &|phase| eprintln!("demo: {phase}"))?;
     show(&ended);
-    println!("\nthe machine still runs: `cloud-machine --state {} ssh {MACHINE}`", program.state().display());
+    let state = program.state().display();
+    println!("\nthe machine still runs: `cloud-machine --state {state} ssh {MACHINE}`, then `… delete {MACHINE}`");
     Ok(ended.faults())
 }
 
