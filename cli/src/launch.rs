@@ -95,6 +95,13 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
     drives.push(drive(image.packed(), IMAGE_SERIAL, true));
     let verdict = decide(&qemu(&record.driver)?, store, &image).map_err(Failure::failed)?;
     ui.note(&format!("accelerator {}: {}", verdict.accelerator, verdict.reason));
+    let given = Given {
+        volume: pin,
+        volume_size: bytes.len() as u64,
+        image_size: fs_length(&image.packed())?,
+        agent: image.boot.agent,
+        append: format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT),
+    };
     let launch = Launch {
         name: record.name.clone(),
         uuid: record.uuid.clone(),
@@ -102,18 +109,13 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
         cpus: record.cpus,
         accelerator: verdict.accelerator,
         cpu_model: verdict.cpu_model,
-        boot: Some(DirectBoot {
-            kernel: image.kernel(),
-            initramfs: image.initramfs(),
-            append: format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT),
-        }),
+        boot: Some(DirectBoot { kernel: image.kernel(), initramfs: image.initramfs(), append: given.append.clone() }),
         drives,
         mac: record.identity.mac,
         ssh_port: Some(record.ssh_port),
         folder: folder.clone(),
     };
-    let own = OwnDevices { volume: bytes.len() as u64, image: fs_length(&image.packed())? };
-    let expected = expected(record, request, pin, &own, &ImageLayout::from(&manifest))?;
+    let expected = expected(record, request, &given, &ImageLayout::from(&manifest))?;
     Ok(Prepared { folder, launch, expected })
 }
 
@@ -172,17 +174,19 @@ pub(crate) fn config(record: &MachineRecord) -> Result<cloud_machine_config::Con
     validate(&merge(&[document]).map_err(refused)?).map_err(refused)
 }
 
-/// Sizes of the devices that the driver adds to the declared ones.
-struct OwnDevices {
-    volume: u64,
-    image: u64,
+/// What the machine is given besides its declared disks.
+struct Given {
+    volume: Digest,
+    volume_size: u64,
+    image_size: u64,
+    agent: Digest,
+    append: String,
 }
 
 fn expected(
     record: &MachineRecord,
     request: Request,
-    volume: Digest,
-    own: &OwnDevices,
+    given: &Given,
     layout: &ImageLayout,
 ) -> Result<Expected, Failure> {
     let config = config(record)?;
@@ -206,10 +210,20 @@ fn expected(
         .collect();
     let kept =
         |serial: &str, size, role| ExpectedDisk { serial: serial.to_owned(), size, role, treatment: Treatment::Keep };
-    disks.push(kept(VOLUME_SERIAL, own.volume, Role::Volume));
-    disks.push(kept(IMAGE_SERIAL, own.image, Role::ImageSource));
-    let identity = record.identity.clone();
-    Ok(Expected { request, volume, disks, root: layout.root.clone(), identity, host_boot: true })
+    disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));
+    disks.push(kept(IMAGE_SERIAL, given.image_size, Role::ImageSource));
+    Ok(Expected {
+        request,
+        volume: given.volume,
+        disks,
+        root: layout.root.clone(),
+        identity: record.identity.clone(),
+        last_host_key: record.host_key.clone(),
+        agent: given.agent,
+        // The digest of a text is made as that of a volume.
+        command_line: volume_image::pin(given.append.as_bytes()),
+        host_boot: true,
+    })
 }
 
 /// Waits until SSH answers with the pinned host key.

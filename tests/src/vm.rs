@@ -235,7 +235,7 @@ impl Boot {
             boot: Some(DirectBoot {
                 kernel: self.image.kernel(),
                 initramfs: self.image.initramfs(),
-                append: format!("console=ttyS0 loglevel=6 panic=-1 {}={pin}", volume::PIN_ARGUMENT),
+                append: append(pin),
             }),
             drives,
             mac: self.identity.mac,
@@ -260,9 +260,16 @@ impl Boot {
             disks: drives.iter().map(disk).collect(),
             root: self.layout.root.clone(),
             identity: self.identity.clone(),
+            last_host_key: None,
+            agent: self.image.boot.agent,
+            command_line: volume_image::pin(append(pin).as_bytes()),
             host_boot: true,
         }
     }
+}
+
+fn append(pin: Digest) -> String {
+    format!("console=ttyS0 loglevel=6 panic=-1 {}={pin}", volume::PIN_ARGUMENT)
 }
 
 fn converse(

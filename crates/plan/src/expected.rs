@@ -19,6 +19,12 @@ pub struct Expected {
     pub root: RootPartition,
     /// The identity that was handed over.
     pub identity: Identity,
+    /// The SSH host key of the last accepted reimage, which an earlier job could read.
+    pub last_host_key: Option<String>,
+    /// SHA-256 of the agent in the host's initramfs.
+    pub agent: Digest,
+    /// SHA-256 of the kernel command line that the host gave.
+    pub command_line: Digest,
     /// Whether the host started a new process for this attempt with its own kernel, initramfs and volume, and reads
     /// the report over its own socket to that process.
     pub host_boot: bool,

@@ -70,6 +70,22 @@ pub enum Rejection {
         /// Digest in the report.
         found: Digest,
     },
+    /// Another program than the host's agent reports.
+    #[error("the report is made by the agent {found} instead of {expected}")]
+    Agent {
+        /// Digest of the host's agent.
+        expected: Digest,
+        /// Digest in the report.
+        found: Digest,
+    },
+    /// The kernel was started with other arguments.
+    #[error("the kernel command line has the digest {found} instead of {expected}")]
+    CommandLine {
+        /// Digest of the host's command line.
+        expected: Digest,
+        /// Digest in the report.
+        found: Digest,
+    },
     /// A device that nobody declared.
     #[error("the machine has the undeclared device {device:?}")]
     Undeclared {
@@ -199,6 +215,9 @@ pub enum Rejection {
     /// The new host key is no key.
     #[error("the SSH host key is not one line of an ssh-ed25519 public key")]
     HostKey,
+    /// The host key is the one that an earlier job could read.
+    #[error("the SSH host key was not rotated")]
+    HostKeyKept,
 }
 
 /// Texts of the machine are shown escaped: they may end on a terminal.

@@ -46,6 +46,8 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     passed("format version, result, request, nonce, machine and action");
     volume(expected, report)?;
     passed("digest of the volume");
+    started_with(expected, report)?;
+    passed("digests of the agent and of the kernel command line");
     let devices = devices(expected, report)?;
     passed("devices: exactly those that the host attached, each with its role");
     let reimaged = expected.request.action == Action::Reimage;
@@ -106,6 +108,17 @@ fn answers(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     }
     if report.action != Some(request.action) {
         return Err(Rejection::Action { expected: request.action, found: report.action });
+    }
+    Ok(())
+}
+
+fn started_with(expected: &Expected, report: &Report) -> Result<(), Rejection> {
+    let (agent, command_line) = (report.agent.digest, report.agent.command_line_digest);
+    if agent != expected.agent {
+        return Err(Rejection::Agent { expected: expected.agent, found: agent });
+    }
+    if command_line != expected.command_line {
+        return Err(Rejection::CommandLine { expected: expected.command_line, found: command_line });
     }
     Ok(())
 }
@@ -255,7 +268,15 @@ fn identity(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     if policy != "rotate" {
         return Err(Rejection::IdentityPolicy { name: HOST_KEY.to_owned(), found: policy.to_owned() });
     }
-    if is_ed25519(key) { Ok(()) } else { Err(Rejection::HostKey) }
+    if !is_ed25519(key) {
+        return Err(Rejection::HostKey);
+    }
+    // The comment is no part of the key.
+    let words = |line: &str| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
+    match &expected.last_host_key {
+        Some(last) if words(last) == words(key) => Err(Rejection::HostKeyKept),
+        _ => Ok(()),
+    }
 }
 
 /// Policy and public value of the only item with this name.

@@ -13,6 +13,8 @@ use crate::fixture::{IMAGE, SYSTEM, digest, disk, good, image, request};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
+const OLD_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK+DftxajXK+FnF+h01p4JQK3PsY7r307z3scVHR6zIv demo";
+
 fn sha256(byte: u8) -> Digest {
     Digest::new(Algorithm::Sha256, [byte; 32])
 }
@@ -39,6 +41,9 @@ fn expected(action: Action) -> Expected {
             authorized_keys: Vec::new(),
             ssh_host_keys: SecretPolicy::Rotate,
         },
+        last_host_key: Some(OLD_KEY.to_owned()),
+        agent: sha256(1),
+        command_line: sha256(2),
         host_boot: true,
     }
 }
@@ -115,7 +120,7 @@ fn rejected(action: Action, change: impl FnOnce(&mut Report)) -> (String, Reject
 fn a_good_reimage_is_host_rooted_only_when_the_host_booted_it() {
     let verdict = verify(&expected(Action::Reimage), &report(Action::Reimage)).unwrap();
     assert_eq!(verdict.assurance, Assurance::HostRooted);
-    assert_eq!(verdict.checked.len(), 7);
+    assert_eq!(verdict.checked.len(), 8);
     let elsewhere = Expected { host_boot: false, ..expected(Action::Reimage) };
     assert_eq!(verify(&elsewhere, &report(Action::Reimage)).unwrap().assurance, Assurance::Unproven);
 }
@@ -153,6 +158,8 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
         ("Action", |r| r.action = None),
         ("VolumeAbsent", |r| r.config = None),
         ("Volume", |r| r.config.as_mut().unwrap().volume = sha256(1)),
+        ("Agent", |r| r.agent.digest = sha256(3)),
+        ("CommandLine", |r| r.agent.command_line_digest = sha256(3)),
         ("Undeclared", |r| r.devices.push(stranger(Role::Undeclared))),
         ("Unattached", |r| r.devices.push(stranger(Role::Declared { name: "system".into() }))),
         ("Unattached", |r| r.devices[0].disk.size -= 1),
@@ -204,6 +211,8 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
         ("IdentityPolicy", |r| r.identity[2].policy = "keep".into()),
         ("HostKey", |r| r.identity[2].public = format!("{KEY}\n* {KEY}")),
         ("HostKey", |r| r.identity[2].public = "ssh-rsa AAAA".into()),
+        ("HostKeyKept", |r| r.identity[2].public = OLD_KEY.into()),
+        ("HostKeyKept", |r| r.identity[2].public = OLD_KEY.replace(" demo", " other")),
     ];
     for (index, (variant, change)) in cases.into_iter().enumerate() {
         let (found, rejection) = rejected(Action::Reimage, change);
