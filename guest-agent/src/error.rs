@@ -55,8 +55,6 @@ pub(crate) enum AgentError {
     HostKey(#[source] ssh_key::Error),
     #[error("the configuration has keys for cloud-init ({keys}), and the image has no cloud-init")]
     CloudInitAbsent { keys: String },
-    #[error("cannot write the document for cloud-init")]
-    CloudInitDocument(#[source] serde_yaml::Error),
     #[error("cannot encode a message to the host")]
     Encode(#[source] serde_json::Error),
     #[error("the host's answer is invalid")]

@@ -67,21 +67,16 @@ fn files(identity: &Identity, host_key: &PrivateKey, public: &str) -> Result<Vec
 /// The seed for cloud-init, when the image has it. Keys that nobody in the image would read are an error: a machine
 /// without them is not the machine that was described.
 fn cloud_init(identity: &Identity, config: &Config) -> Result<Vec<RootFile>, AgentError> {
-    let mut keys = config.cloud_init.clone();
+    let keys = &config.cloud_init;
     if !root::exists("/etc/cloud")? {
         // The agent itself hands these over.
-        keys.remove("ssh_authorized_keys");
-        if keys.is_empty() {
+        let rest = keys.without(&["ssh_authorized_keys"]);
+        if rest.is_empty() {
             return Ok(Vec::new());
         }
-        let names: Vec<_> = keys.keys().map(|key| key.as_str().unwrap_or("?").to_owned()).collect();
-        return Err(AgentError::CloudInitAbsent { keys: names.join(", ") });
+        return Err(AgentError::CloudInitAbsent { keys: rest.keys().collect::<Vec<_>>().join(", ") });
     }
-    let document = if keys.is_empty() {
-        String::new()
-    } else {
-        serde_yaml::to_string(&keys).map_err(AgentError::CloudInitDocument)?
-    };
+    let document = keys.to_yaml();
     let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", identity.machine_uuid, identity.name);
     Ok(vec![
         text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),

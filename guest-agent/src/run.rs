@@ -29,7 +29,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
 
     // parse, merge, validate
     let document = parse(LayerKind::Volume, USER_DATA, &documents.user_data).map_err(AgentError::Config)?;
-    let merged = merge(&[document]).map_err(AgentError::Config)?;
+    let merged = merge(&[document.pinned()]).map_err(AgentError::Config)?;
     let config = validate(&merged).map_err(AgentError::Config)?;
     report.config(ConfigEvidence {
         volume: found.volume.digest,

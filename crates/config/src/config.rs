@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
 use serde::Deserialize;
 
+use crate::cloud_init::CloudInit;
+
 /// A configuration in which every value is allowed and supported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -23,7 +25,7 @@ pub struct Config {
     /// Lines of root's `authorized_keys`, each without control characters.
     pub ssh_authorized_keys: Vec<String>,
     /// Every other top-level key, for cloud-init: values and order as they were.
-    pub cloud_init: serde_yaml::Mapping,
+    pub cloud_init: CloudInit,
 }
 
 /// What a machine is made of.

@@ -5,65 +5,98 @@ use std::fmt::Write as _;
 
 use crate::{
     scalar::Scalar,
-    tree::{Node, Value},
+    tree::{Entry, Node, Value},
+    validate::is_ours,
 };
 
-/// Block style, two blanks a level, one final line break.
-pub(crate) fn block(node: &Node) -> String {
-    let mut text = String::new();
-    match &node.value {
-        Value::Map(entries) if !entries.is_empty() => write_block(&mut text, node, 0),
-        Value::List(items) if !items.is_empty() => write_block(&mut text, node, 0),
-        value => text = flow(value) + "\n",
+/// A whole document in block style, two blanks a level, one final line break.
+///
+/// Below a top-level key that is not ours, a scalar that was written without quotes is written so again.
+pub(crate) fn document(root: &Node) -> String {
+    match root.entries() {
+        [] => flow(&root.value) + "\n",
+        entries => entries.iter().map(top_level).collect(),
     }
-    text
 }
 
-fn write_block(text: &mut String, node: &Node, depth: usize) {
-    match &node.value {
-        Value::Map(entries) => {
-            for entry in entries {
-                indent(text, depth);
-                text.push_str(&scalar(&entry.key));
-                text.push(':');
-                write_below(text, &entry.value, depth);
+/// A top-level key that is not ours, with everything below it.
+pub(crate) fn foreign_entry(entry: &Entry) -> String {
+    let mut writer = Writer { text: String::new(), raw: true };
+    writer.entry(entry, 0);
+    writer.text
+}
+
+fn top_level(entry: &Entry) -> String {
+    let mut writer = Writer { text: String::new(), raw: !is_ours(&entry.key.text()) };
+    writer.entry(entry, 0);
+    writer.text
+}
+
+struct Writer {
+    text: String,
+    /// Whether scalars are written as they were.
+    raw: bool,
+}
+
+impl Writer {
+    fn block(&mut self, node: &Node, depth: usize) {
+        match &node.value {
+            Value::Map(entries) => entries.iter().for_each(|entry| self.entry(entry, depth)),
+            Value::List(items) => {
+                for item in items {
+                    self.indent(depth);
+                    self.text.push('-');
+                    self.item(item, depth);
+                }
             }
+            Value::Scalar(_) => {}
         }
-        Value::List(items) => {
-            for item in items {
-                indent(text, depth);
-                text.push('-');
-                write_item(text, item, depth);
-            }
+    }
+
+    fn entry(&mut self, entry: &Entry, depth: usize) {
+        self.indent(depth);
+        let key = self.scalar(&entry.key, entry.raw.as_deref());
+        self.text.push_str(&key);
+        self.text.push(':');
+        if is_leaf(&entry.value.value) {
+            self.leaf(&entry.value);
+        } else {
+            self.text.push('\n');
+            self.block(&entry.value, depth + 1);
         }
-        Value::Scalar(_) => {}
     }
-}
 
-fn write_below(text: &mut String, node: &Node, depth: usize) {
-    if is_leaf(&node.value) {
-        text.push(' ');
-        text.push_str(&flow(&node.value));
-        text.push('\n');
-    } else {
-        text.push('\n');
-        write_block(text, node, depth + 1);
+    /// A collection in a list begins on the line of its dash.
+    fn item(&mut self, node: &Node, depth: usize) {
+        if is_leaf(&node.value) {
+            return self.leaf(node);
+        }
+        let mut below = Self { text: String::new(), raw: self.raw };
+        below.block(node, depth + 1);
+        self.text.push(' ');
+        self.text.push_str(below.text.get(2 * (depth + 1)..).unwrap_or_default());
     }
-}
 
-/// A collection in a list begins on the line of its dash.
-fn write_item(text: &mut String, node: &Node, depth: usize) {
-    if is_leaf(&node.value) {
-        return write_below(text, node, depth);
+    fn leaf(&mut self, node: &Node) {
+        let text = match &node.value {
+            Value::Scalar(scalar) => self.scalar(scalar, node.raw.as_deref()),
+            value => flow(value),
+        };
+        self.text.push(' ');
+        self.text.push_str(&text);
+        self.text.push('\n');
     }
-    let mut below = String::new();
-    write_block(&mut below, node, depth + 1);
-    text.push(' ');
-    text.push_str(below.get(2 * (depth + 1)..).unwrap_or_default());
-}
 
-fn indent(text: &mut String, depth: usize) {
-    (0..depth).for_each(|_| text.push_str("  "));
+    fn scalar(&self, typed: &Scalar, raw: Option<&str>) -> String {
+        match raw.filter(|raw| self.raw && is_plain(raw)) {
+            Some(raw) => raw.to_owned(),
+            None => scalar(typed),
+        }
+    }
+
+    fn indent(&mut self, depth: usize) {
+        (0..depth).for_each(|_| self.text.push_str("  "));
+    }
 }
 
 fn is_leaf(value: &Value) -> bool {
@@ -72,6 +105,21 @@ fn is_leaf(value: &Value) -> bool {
         Value::List(items) => items.is_empty(),
         Value::Map(entries) => entries.is_empty(),
     }
+}
+
+/// Whether `raw` can stand without quotes in a block, after a key or a dash, and means there what it meant where it
+/// was written. Narrower than YAML allows; what does not fit is a text for every reader.
+fn is_plain(raw: &str) -> bool {
+    let first = raw.strip_prefix(['-', '+', '.']).unwrap_or(raw).chars().next();
+    let starts = first.is_some_and(|first| first.is_alphanumeric() || "~=</._$(^;\\".contains(first));
+    let printable = |c: char| !c.is_control() && !c.is_whitespace() || c == ' ';
+    let hides = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}');
+    starts
+        && raw.chars().all(|c| printable(c) && !hides(c))
+        && !raw.contains(": ")
+        && !raw.contains(" #")
+        && !raw.ends_with([':', ' '])
+        && raw != "..."
 }
 
 /// Flow style, on one line.

@@ -1,14 +1,16 @@
 //! Errors of configuration: where, which key, what is allowed, what was probably meant. Owns how they are shown;
 //! must not decide what an error is.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::source::{Form, LayerKind, Mark, Source, shown};
+use crate::source::{LayerKind, Mark, Source, shown};
 
 /// Widest excerpt of a line, in characters; a longer line is cut around the place of the error.
 const EXCERPT: usize = 160;
+/// Most errors that are shown; the others are counted.
+const SHOWN: usize = 20;
 
 /// One thing that is wrong, and where.
 ///
@@ -31,7 +33,8 @@ pub struct ConfigError {
     pub allowed: Option<String>,
     /// What was probably meant.
     pub suggestion: Option<String>,
-    excerpt: Option<Excerpt>,
+    source: Arc<Source>,
+    mark: Mark,
 }
 
 /// A line of the document, ready to be printed, and the marked range in characters.
@@ -44,7 +47,7 @@ struct Excerpt {
 
 impl ConfigError {
     /// An error at `mark` of `source`.
-    pub(crate) fn new(source: &Source, mark: Mark, path: &str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(source: &Arc<Source>, mark: Mark, path: &str, message: impl Into<String>) -> Self {
         Self {
             document: shown(&source.name),
             layer: source.layer,
@@ -54,7 +57,8 @@ impl ConfigError {
             message: message.into(),
             allowed: None,
             suggestion: None,
-            excerpt: (source.form != Form::BuiltIn).then(|| Excerpt::of(source.line(mark.line), mark)),
+            source: Arc::clone(source),
+            mark,
         }
     }
 
@@ -76,7 +80,9 @@ impl ConfigError {
         let place = format!("{}:{}:{}", self.document, self.line, self.column);
         let title = format!("{place}: {}", self.message);
         let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
-        if let Some(excerpt) = &self.excerpt {
+        // Made only now: ten thousand errors in a long line are counted, and the first of them are shown.
+        let excerpt = (!self.source.text.is_empty()).then(|| Excerpt::of(self.source.line(self.line), self.mark));
+        if let Some(excerpt) = &excerpt {
             let annotation = AnnotationKind::Primary.span(excerpt.bytes());
             group = group.element(Snippet::source(&excerpt.text).line_start(self.line).annotation(annotation));
         }
@@ -107,8 +113,11 @@ impl Excerpt {
     fn of(line: &str, mark: Mark) -> Self {
         let column = mark.column - 1;
         let skip = column.saturating_sub(EXCERPT / 2);
+        // Of a line of a megabyte, all but the last part is passed over at once.
+        let rest = if line.is_ascii() { line.get(skip..).unwrap_or_default() } else { line };
+        let skipped = if line.is_ascii() { 0 } else { skip };
         // A tab would be drawn wider than the one column that it counts for.
-        let cut: String = line.chars().skip(skip).take(EXCERPT).map(|c| if c == '\t' { ' ' } else { c }).collect();
+        let cut: String = rest.chars().skip(skipped).take(EXCERPT).map(|c| if c == '\t' { ' ' } else { c }).collect();
         let text = shown(&cut);
         let length = text.chars().count();
         let start = (column - skip).min(length);
@@ -122,7 +131,8 @@ impl Excerpt {
     }
 }
 
-/// One or more errors, in the order of the document. Displays all of them, each with its line and a caret.
+/// One or more errors, in the order of the document. Displays the first 20 of them, each with its line and a caret,
+/// and how many more there are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", render(.0))]
 pub struct ConfigErrors(Vec<ConfigError>);
@@ -147,13 +157,17 @@ impl From<ConfigError> for ConfigErrors {
 }
 
 fn render(errors: &[ConfigError]) -> String {
-    let all: Vec<String> = errors.iter().map(ConfigError::render).collect();
+    let mut all: Vec<String> = errors.iter().take(SHOWN).map(ConfigError::render).collect();
+    if let Some(more @ 1..) = errors.len().checked_sub(SHOWN) {
+        all.push(format!("and {more} more errors"));
+    }
     all.join("\n\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::Form;
 
     fn error(text: &str, mark: Mark) -> ConfigError {
         let source = Source::new(LayerKind::Project, "cloud-machine.yaml", text, Form::Text);

@@ -1,34 +1,49 @@
 //! Documents, layers and one merged configuration in which each value knows its origin. Pure: it is handed bytes and
 //! names, and must not read a file, the environment or an address.
 //!
-//! The way of a document: [`parse`] (or [`set`], [`defaults`]) gives a [`Document`], [`merge`] gives [`Merged`], and
-//! [`validate`] gives [`Config`].
+//! The way of a document: [`parse`] (or [`set`], [`unset`], [`environment`], [`defaults`]) gives a [`Document`],
+//! [`merge`] gives [`Merged`], and [`validate`] gives [`Config`]. From the host into the guest, [`Merged::to_layers`] and
+//! [`Document::from_layers`] carry all values with their origins.
 
 mod check;
+mod cloud_init;
 mod config;
+pub mod describe;
 mod disks;
 mod emit;
+mod environment;
 mod error;
+mod exclude;
 mod grammar;
 mod hint;
+mod key_path;
 #[cfg(test)]
 mod laws;
+mod layers;
 mod merge;
 mod merged;
 mod parse;
 mod place;
+mod redact;
+mod safety;
 mod scalar;
 mod schema;
+mod secret;
 mod set;
+mod settle;
 mod source;
+mod tags;
 mod tree;
 mod validate;
 
+pub use cloud_init::CloudInit;
 pub use config::{Address, Config, DiskConfig, IdentityConfig, Network, Nic, OnReimage, Resources, Undeclared};
+pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};
+pub use layers::MAX_LAYERS;
 pub use merge::merge;
-pub use merged::{Leaf, Merged};
+pub use merged::{Hidden, Leaf, Merged};
 pub use parse::{Document, MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_SCALAR, parse};
-pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, set};
+pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, set, unset};
 pub use source::{LayerKind, Origin, Place};
 pub use validate::validate;

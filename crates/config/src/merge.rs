@@ -1,173 +1,312 @@
-//! One document laid over another: maps by key, scalars and lists whole, an empty value not at all. Must not know any
-//! key.
+//! One document laid over another: maps by key, scalars and lists whole, an empty value not at all; and what tags say
+//! of it. Must not know any key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     emit,
-    error::ConfigErrors,
+    error::{ConfigError, ConfigErrors},
     merged::Merged,
-    parse::Document,
-    scalar::Scalar,
-    source::{LayerKind, Mark},
-    tree::{Entry, Hidden, Node, Value, child_path},
+    parse::{Document, MAX_DOCUMENT, MAX_NODES},
+    safety,
+    settle::{kept, settle},
+    source::{Form, LayerKind, Mark, Origin, Source},
+    tree::{Entry, Erases, Node, Replaced, Value, child_path},
 };
 
 /// Merges documents: a later layer wins, and within one layer the later document.
 ///
 /// Maps merge by key. Scalars and lists replace what was there, and so does a map that meets a scalar or a list.
-/// An empty value states nothing, so what it meets stays. The result is the same however the documents are grouped.
+/// An empty value states nothing, so what it meets stays. `!override` replaces a whole map; `!append` and `!prepend`
+/// extend an inherited list; `!reset`, `exclude` and [`crate::unset`] leave the built-in default or nothing;
+/// `!final` locks. Built-in defaults lie below everything, whatever their place in `documents`.
+///
+/// The result is the same however the documents are grouped, where a merge succeeds.
 ///
 /// # Errors
-/// None yet: the signature leaves room for keys that a layer may lock.
+/// All that are found: a value that a later document sets although an earlier one locked it; a list to extend that
+/// is no list; a document of the layers [`LayerKind::CloudInitUrl`] and [`LayerKind::Volume`] that is not
+/// [`Document::pinned`] and loosens or redirects a safety key. Each of these names both places. And a result that one
+/// document could not hold ([`MAX_NODES`], [`MAX_DOCUMENT`]).
 pub fn merge(documents: &[Document]) -> Result<Merged, ConfigErrors> {
     let mut ordered: Vec<&Document> = documents.iter().collect();
     ordered.sort_by_key(|document| document.layer);
-    let mut roots = ordered.into_iter().map(|document| document.root.clone());
-    let root = match roots.next() {
-        Some(first) => roots.fold(first, over),
-        None => empty(),
+    let (built_in, stated): (Vec<&Document>, Vec<&Document>) =
+        ordered.into_iter().partition(|document| document.is_built_in());
+    let mut errors = Vec::new();
+    let mut defaults = empty();
+    for document in built_in {
+        defaults = over(defaults, document.root.clone(), "", &mut errors);
+    }
+    let mut merged = empty();
+    for document in stated {
+        let later = document.root.clone();
+        if document.is_restricted() {
+            let before = settle(&defaults, merged.clone());
+            merged = over(merged, later, "", &mut errors);
+            safety::compare(&before, &settle(&defaults, merged.clone()), &document.root, &mut errors);
+        } else {
+            merged = over(merged, later, "", &mut errors);
+        }
+    }
+    ConfigErrors::check(errors)?;
+    let merged = Merged::new(settle(&defaults, merged));
+    fits(&merged)?;
+    Ok(merged)
+}
+
+/// Whether the result is a document within the budgets, so that it can be loaded again.
+fn fits(merged: &Merged) -> Result<(), ConfigErrors> {
+    fn count(node: &Node) -> usize {
+        1 + match &node.value {
+            Value::Scalar(_) => 0,
+            Value::List(items) => items.iter().map(count).sum(),
+            Value::Map(entries) => entries.iter().map(|entry| 1 + count(&entry.value)).sum(),
+        }
+    }
+    let root = merged.root();
+    let refuse = |message: String, allowed: String| {
+        Err(ConfigError::new(&root.source, root.mark, "", message).allowed(allowed).into())
     };
-    Ok(Merged::new(root))
+    let (values, bytes) = (count(root), merged.to_yaml().len());
+    if values > MAX_NODES {
+        let message = format!("all documents together have {values} values");
+        return refuse(message, format!("at most {MAX_NODES} keys, values, maps and lists"));
+    }
+    if bytes > MAX_DOCUMENT {
+        return refuse(format!("all documents together have {bytes} bytes"), format!("at most {MAX_DOCUMENT} bytes"));
+    }
+    Ok(())
 }
 
 fn empty() -> Node {
-    let source = crate::source::Source::new(LayerKind::Defaults, "built-in", "", crate::source::Form::BuiltIn);
+    let source = Source::new(LayerKind::Defaults, "built-in", "", Form::BuiltIn);
     Node::new(&source, Mark::START, Value::Map(Vec::new()))
 }
 
-/// `later` laid over `earlier`.
-pub(crate) fn over(earlier: Node, mut later: Node) -> Node {
-    if later.is_null() {
+/// `later` laid over `earlier`, both at `path`. What a lock forbids is reported and left out.
+pub(crate) fn over(earlier: Node, mut later: Node, path: &str, errors: &mut Vec<ConfigError>) -> Node {
+    if later.states_nothing() {
         return earlier;
     }
-    if earlier.is_null() {
-        return later;
+    if earlier.states_nothing() {
+        return Node { secret: earlier.secret || later.secret, ..later };
     }
-    match (&earlier.value, &mut later.value) {
-        // A map that once replaced a scalar or list has replaced everything below it as well: without that, the
-        // result would depend on which two of three documents were merged first.
-        (Value::Map(_), Value::Map(entries)) if !later.replaces => {
-            later.replaces = earlier.replaces;
-            add(&mut later.hidden, earlier.hidden);
-            let Value::Map(below) = earlier.value else {
-                return later;
-            };
-            *entries = merge_entries(below, std::mem::take(entries));
-        }
-        (Value::Map(_), Value::Map(_)) => hide(&mut later, &earlier),
-        (_, Value::Map(_)) => {
-            later.replaces = true;
-            hide(&mut later, &earlier);
-        }
-        _ => hide(&mut later, &earlier),
+    let both_maps = matches!((&earlier.value, &later.value), (Value::Map(_), Value::Map(_)));
+    if later.implied && !both_maps {
+        // There is nothing below a scalar, a list or a reset that could be forgotten.
+        return earlier;
+    }
+    if let Some(lock) = broken_lock(&earlier, &later) {
+        errors.extend(lock.error(&later, path));
+        return earlier;
+    }
+    later.secret |= earlier.secret;
+    if earlier.is_reset() {
+        return over_reset(earlier, later);
+    }
+    if both_maps && later.erases == Erases::Nothing {
+        return over_map(earlier, later, path, errors);
+    }
+    if later.extends.is_some() {
+        return over_list(earlier, later, path, errors);
+    }
+    if matches!(later.value, Value::Map(_)) && later.erases == Erases::Nothing {
+        // Without this mark, the result would depend on which two of three documents were merged first.
+        later.erases = Erases::Everything;
+    }
+    hide(&mut later, earlier);
+    later
+}
+
+/// What comes after a reset stands alone, but for the defaults.
+fn over_reset(earlier: Node, mut later: Node) -> Node {
+    later.extends = None;
+    if matches!(later.value, Value::Map(_)) && later.erases == Erases::Nothing {
+        later.erases = Erases::Inherited;
+    }
+    add(&mut later.hidden, earlier.hidden);
+    later
+}
+
+fn over_map(earlier: Node, mut later: Node, path: &str, errors: &mut Vec<ConfigError>) -> Node {
+    later.erases = earlier.erases;
+    later.implied &= earlier.implied;
+    later.locked = later.locked.or(earlier.locked);
+    add(&mut later.hidden, earlier.hidden);
+    if let (Value::Map(below), Value::Map(entries)) = (earlier.value, &mut later.value) {
+        *entries = merge_entries(below, std::mem::take(entries), path, errors);
     }
     later
 }
 
-fn merge_entries(earlier: Vec<Entry>, later: Vec<Entry>) -> Vec<Entry> {
+fn merge_entries(earlier: Vec<Entry>, later: Vec<Entry>, path: &str, errors: &mut Vec<ConfigError>) -> Vec<Entry> {
     let mut merged = earlier;
     let places: BTreeMap<String, usize> =
         merged.iter().enumerate().map(|(place, entry)| (entry.key.text(), place)).collect();
     for entry in later {
         match places.get(&entry.key.text()).and_then(|place| merged.get_mut(*place)) {
-            Some(below) => merge_entry(below, entry),
+            Some(below) => merge_entry(below, entry, path, errors),
             None => merged.push(entry),
         }
     }
     merged
 }
 
-fn merge_entry(below: &mut Entry, later: Entry) {
-    if !later.value.is_null() {
+fn merge_entry(below: &mut Entry, later: Entry, path: &str, errors: &mut Vec<ConfigError>) {
+    let path = child_path(path, &later.key.text());
+    let states = !later.value.states_nothing();
+    let placeholder = Node::reset(&later.value.source, later.mark);
+    let earlier = std::mem::replace(&mut below.value, placeholder);
+    below.value = over(earlier, later.value, &path, errors);
+    if states {
         below.key = later.key;
+        below.raw = later.raw;
         below.mark = later.mark;
     }
-    let placeholder = Node::new(&later.value.source, later.mark, Value::Scalar(Scalar::Null));
-    let earlier = std::mem::replace(&mut below.value, placeholder);
-    below.value = over(earlier, later.value);
+}
+
+/// A list with the items of another one before and after its own.
+fn over_list(earlier: Node, mut later: Node, path: &str, errors: &mut Vec<ConfigError>) -> Node {
+    if earlier.implied {
+        add(&mut later.hidden, earlier.hidden);
+        return later;
+    }
+    let Value::List(inherited) = earlier.value else {
+        let message = format!("cannot extend {}, set by {}", earlier.kind(), earlier.origin());
+        let error = ConfigError::new(&later.source, later.mark, path, message);
+        errors.push(error.allowed("a list to extend").suggestion(Some("leave the tag out to replace it".to_owned())));
+        return later;
+    };
+    if let (Value::List(items), Some(front)) = (&mut later.value, later.extends) {
+        let back = items.split_off(front.min(items.len()));
+        later.extends = earlier.extends.map(|inner| front + inner);
+        items.extend(inherited);
+        items.extend(back);
+    }
+    add(&mut later.hidden, earlier.hidden);
+    later
+}
+
+/// A lock of an earlier value, and the place of a later one that it forbids.
+struct Broken<'tree> {
+    lock: &'tree Origin,
+    below: String,
+    place: Option<(&'tree Node, String)>,
+}
+
+impl Broken<'_> {
+    fn error(&self, later: &Node, path: &str) -> Option<ConfigError> {
+        let locked = join(path, &self.below);
+        let (node, at) = match &self.place {
+            Some((node, below)) => (*node, join(path, below)),
+            None => (later, locked.clone()),
+        };
+        let what = if at == locked { String::new() } else { format!(" of `{locked}`") };
+        let message = format!("the value{what} is final, locked by {}", self.lock);
+        Some(ConfigError::new(&node.source, node.mark, &at, message))
+    }
+}
+
+/// The lock that `later` breaks when it is laid over `earlier`: on `earlier`, or below it if that is replaced. Laid
+/// over itself, a locked value changes nothing.
+fn broken_lock<'tree>(earlier: &'tree Node, later: &'tree Node) -> Option<Broken<'tree>> {
+    let merges =
+        matches!((&earlier.value, &later.value), (Value::Map(_), Value::Map(_))) && later.erases == Erases::Nothing;
+    if let Some(lock) = earlier.locked.as_ref().filter(|lock| later.locked.as_ref() != Some(*lock)) {
+        let place = if merges { Some(first_statement(later, "")?) } else { None };
+        return Some(Broken { lock, below: String::new(), place });
+    }
+    if merges || earlier.locked.is_some() {
+        return None;
+    }
+    let (lock, below) = first_lock(earlier, "", Some(later))?;
+    Some(Broken { lock, below, place: None })
+}
+
+/// The first place where `node` states something.
+fn first_statement<'tree>(node: &'tree Node, path: &str) -> Option<(&'tree Node, String)> {
+    match &node.value {
+        _ if node.states_nothing() => None,
+        Value::Map(entries) if node.erases == Erases::Nothing => {
+            entries.iter().find_map(|entry| first_statement(&entry.value, &child_path(path, &entry.key.text())))
+        }
+        _ => Some((node, path.to_owned())),
+    }
+}
+
+/// The first lock below `node` that `later` does not carry as well.
+fn first_lock<'tree>(node: &'tree Node, path: &str, later: Option<&Node>) -> Option<(&'tree Origin, String)> {
+    node.entries().iter().find_map(|entry| {
+        let path = child_path(path, &entry.key.text());
+        let same = later.and_then(|later| later.entry(&entry.key.text())).map(|entry| &entry.value);
+        match &entry.value.locked {
+            Some(lock) if same.and_then(|same| same.locked.as_ref()) != Some(lock) => Some((lock, path)),
+            _ => first_lock(&entry.value, &path, same),
+        }
+    })
 }
 
 /// Adds `earlier` and what it hid to what `later` hides. A value does not hide itself.
-fn hide(later: &mut Node, earlier: &Node) {
-    let own = Hidden { path: String::new(), text: emit::flow(&later.value), origin: later.origin() };
+fn hide(later: &mut Node, earlier: Node) {
     let mut found = Vec::new();
-    collect(earlier, "", &mut found);
-    found.retain(|hidden| *hidden != own);
+    collect(earlier, "", false, &mut found);
+    let mut own = BTreeMap::new();
+    leaves(later, "", &mut own);
+    found.retain(|replaced| !own.get(&replaced.path).is_some_and(|leaf| is_same(&replaced.node, leaf)));
     add(&mut later.hidden, found);
 }
 
-fn add(hidden: &mut Vec<Hidden>, more: Vec<Hidden>) {
-    for one in more {
-        if !hidden.contains(&one) {
-            hidden.push(one);
+/// Every leaf of `node` by its path below.
+fn leaves<'tree>(node: &'tree Node, path: &str, found: &mut BTreeMap<String, &'tree Node>) {
+    match &node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                leaves(&entry.value, &child_path(path, &entry.key.text()), found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned(), node);
         }
     }
 }
 
-/// Every leaf of `node`, and every value that it or one of its maps hid, with its path below `node`.
-fn collect(node: &Node, path: &str, found: &mut Vec<Hidden>) {
-    if let Value::Map(entries) = &node.value {
-        for entry in entries {
-            collect(&entry.value, &child_path(path, &entry.key.text()), found);
-        }
-    } else if !node.is_null() {
-        found.push(Hidden { path: path.to_owned(), text: emit::flow(&node.value), origin: node.origin() });
+/// Whether two nodes are one value from one place.
+fn is_same(one: &Node, two: &Node) -> bool {
+    one.origin() == two.origin() && emit::flow(&one.value) == emit::flow(&two.value)
+}
+
+/// Adds what is not there yet.
+pub(crate) fn add(hidden: &mut Vec<Replaced>, more: Vec<Replaced>) {
+    if more.is_empty() {
+        return;
     }
-    let below = |hidden: &Hidden| Hidden { path: join(path, &hidden.path), ..hidden.clone() };
-    found.extend(node.hidden.iter().map(below));
+    let key = |one: &Replaced| (one.path.clone(), one.node.origin(), emit::flow(&one.node.value));
+    let mut seen: BTreeSet<_> = hidden.iter().map(key).collect();
+    hidden.extend(more.into_iter().filter(|one| seen.insert(key(one))));
+}
+
+/// Every leaf of `node`, and every value that it or one of its maps hid, with its path below `node`. What is secret
+/// stays so.
+fn collect(mut node: Node, path: &str, secret: bool, found: &mut Vec<Replaced>) {
+    node.secret |= secret;
+    let secret = node.secret;
+    let hidden = std::mem::take(&mut node.hidden);
+    match node.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                collect(entry.value, &child_path(path, &entry.key.text()), secret, found);
+            }
+        }
+        _ if node.is_null() => {}
+        _ => found.push(kept(path.to_owned(), node)),
+    }
+    found.extend(hidden.into_iter().map(|mut one| {
+        one.node.secret |= secret;
+        Replaced { path: join(path, &one.path), ..one }
+    }));
 }
 
 fn join(path: &str, below: &str) -> String {
     if path.is_empty() || below.is_empty() { format!("{path}{below}") } else { format!("{path}.{below}") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::parse;
-
-    fn merged(texts: &[&str]) -> Merged {
-        let documents: Vec<Document> = texts
-            .iter()
-            .enumerate()
-            .map(|(index, text)| parse(LayerKind::Project, &format!("f{index}"), text.as_bytes()).unwrap())
-            .collect();
-        merge(&documents).unwrap()
-    }
-
-    #[test]
-    fn maps_merge_by_key_and_scalars_and_lists_replace() {
-        let result = merged(&["a: {x: 1, y: [1, 2]}\nb: 1", "a: {y: [3], z: 4}\nb: text"]);
-        assert_eq!(result.to_yaml(), merged(&["a: {x: 1, y: [3], z: 4}\nb: text"]).to_yaml());
-    }
-
-    #[test]
-    fn an_empty_value_states_nothing() {
-        assert_eq!(merged(&["a: {x: 1}\nb: [1]", "a:\nb: ~"]).to_yaml(), "a:\n  x: 1\nb:\n  - 1\n");
-        assert_eq!(merged(&["a:", "a: {x: 1}"]).to_yaml(), "a:\n  x: 1\n");
-    }
-
-    #[test]
-    fn a_map_and_a_scalar_replace_each_other_however_they_are_grouped() {
-        assert_eq!(merged(&["a: {x: 1}", "a: 2", "a: {z: 3}"]).to_yaml(), "a:\n  z: 3\n");
-        assert_eq!(merged(&["a: {x: 1}", "a: 2"]).to_yaml(), "a: 2\n");
-    }
-
-    #[test]
-    fn a_leaf_knows_its_origin_and_what_it_hid() {
-        let result = merged(&["a: {x: 1}", "a:\n  x: 2", "a:\n  x: [3]"]);
-        let leaf = &result.leaves()[0];
-        assert_eq!((leaf.path.as_str(), leaf.origin.to_string().as_str()), ("a.x", "project f2:2:6"));
-        assert_eq!(leaf.hidden, ["2 (project f1:2:6)", "1 (project f0:1:8)"]);
-        assert_eq!(merged(&["a: {x: 1}", "a: 2"]).leaves()[0].hidden, ["x: 1 (project f0:1:8)"]);
-    }
-
-    #[test]
-    fn layers_win_by_their_order_and_not_by_the_order_of_the_call() {
-        let global = parse(LayerKind::Global, "g", b"a: global").unwrap();
-        let user = parse(LayerKind::User, "u", b"a: user").unwrap();
-        assert_eq!(merge(&[user, global]).unwrap().to_yaml(), "a: user\n");
-        assert_eq!(merge(&[]).unwrap().to_yaml(), "{}\n");
-    }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    emit,
+    emit, key_path,
+    secret::Secrecy,
     source::Origin,
-    tree::{Hidden, Node, Value, child_path},
+    tree::{Node, Replaced, Value, child_path, segment},
 };
 
 /// All layers in one tree.
@@ -22,10 +23,28 @@ pub struct Leaf {
     pub path: String,
     /// The value.
     pub value: serde_yaml::Value,
-    /// Where it comes from.
+    /// Where it comes from. For a list that was extended: where it was extended last.
     pub origin: Origin,
-    /// What it replaced, the latest first: `VALUE (ORIGIN)`. A replaced map is given as its leaves, each `PATH: VALUE`.
-    pub hidden: Vec<String>,
+    /// What it replaced. Values that a map replaced are given once, at the leaf with the same path, or else at the
+    /// first leaf below that map.
+    pub hidden: Vec<Hidden>,
+    /// Whether it, or a part of it, must not be shown; see [`Merged::redacted`].
+    pub secret: bool,
+    /// Where `!final` locked it, or a map around it.
+    pub locked: Option<Origin>,
+}
+
+/// A value that another one replaced.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hidden {
+    /// Path of its key; another one than the leaf's when a map was replaced, or replaced something.
+    pub path: String,
+    /// The value.
+    pub value: serde_yaml::Value,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Whether it, or a part of it, must not be shown.
+    pub secret: bool,
 }
 
 impl Merged {
@@ -41,7 +60,8 @@ impl Merged {
     #[must_use]
     pub fn leaves(&self) -> Vec<Leaf> {
         let mut leaves = Vec::new();
-        collect(&self.root, "", &[], &mut leaves);
+        let around = Around { path: String::new(), secrecy: Secrecy::default(), locked: None };
+        collect(&self.root, &around, Vec::new(), &mut leaves);
         leaves
     }
 
@@ -54,25 +74,90 @@ impl Merged {
     /// The whole as a YAML document, which parses to the same values again.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        emit::block(&self.root)
+        emit::document(&self.root)
     }
 }
 
-/// `above` is what the maps around `node` replaced; each of their leaves hides it.
-fn collect(node: &Node, path: &str, above: &[Hidden], leaves: &mut Vec<Leaf>) {
-    let hidden: Vec<Hidden> = node.hidden.iter().chain(above).cloned().collect();
+/// What the maps around a node say about it.
+#[derive(Clone)]
+struct Around<'tree> {
+    path: String,
+    secrecy: Secrecy,
+    locked: Option<&'tree Origin>,
+}
+
+/// A replaced value on its way to the leaf that shows it: its path below the present node, and its whole path.
+struct Passed<'tree> {
+    below: &'tree str,
+    path: String,
+    node: &'tree Node,
+    secrecy: Secrecy,
+}
+
+fn collect<'tree>(node: &'tree Node, around: &Around<'tree>, passed: Vec<Passed<'tree>>, leaves: &mut Vec<Leaf>) {
+    let around = Around {
+        secrecy: around.secrecy.marked(node.secret),
+        locked: node.locked.as_ref().or(around.locked),
+        ..around.clone()
+    };
+    let own = node.hidden.iter().map(|replaced| Passed::new(replaced, &around));
+    let hidden: Vec<Passed<'tree>> = own.chain(passed).collect();
     match &node.value {
         Value::Map(entries) if !entries.is_empty() => {
-            for entry in entries {
-                collect(&entry.value, &child_path(path, &entry.key.text()), &hidden, leaves);
+            let names: BTreeMap<String, usize> =
+                entries.iter().enumerate().map(|(index, entry)| (segment(&entry.key.text()), index)).collect();
+            let mut shares: Vec<Vec<Passed<'tree>>> = entries.iter().map(|_| Vec::new()).collect();
+            for one in hidden {
+                let (index, one) = one.descend(&names);
+                if let Some(share) = shares.get_mut(index) {
+                    share.push(one);
+                }
+            }
+            for (entry, share) in entries.iter().zip(shares) {
+                let name = entry.key.text();
+                let below = Around {
+                    path: child_path(&around.path, &name),
+                    secrecy: around.secrecy.below(&name),
+                    ..around.clone()
+                };
+                collect(&entry.value, &below, share, leaves);
             }
         }
-        _ if path.is_empty() => {}
+        _ if around.path.is_empty() => {}
         _ => leaves.push(Leaf {
-            path: path.to_owned(),
             value: node.to_value(),
             origin: node.origin(),
-            hidden: hidden.iter().map(Hidden::to_string).collect(),
+            hidden: hidden.iter().map(Passed::hidden).collect(),
+            secret: around.secrecy.hides(node),
+            locked: around.locked.cloned(),
+            path: around.path,
         }),
+    }
+}
+
+impl<'tree> Passed<'tree> {
+    fn new(replaced: &'tree Replaced, around: &Around<'_>) -> Self {
+        let path = match (around.path.as_str(), replaced.path.as_str()) {
+            (path, "") => path.to_owned(),
+            (path, below) => format!("{path}.{below}"),
+        };
+        let secrecy = around.secrecy.along(&replaced.path);
+        Self { below: &replaced.path, path, node: &replaced.node, secrecy }
+    }
+
+    /// The entry that shows it: the one of its own path, or the first.
+    fn descend(self, names: &BTreeMap<String, usize>) -> (usize, Self) {
+        let (first, rest) = key_path::split_first(self.below);
+        let (index, below) = names.get(first).map_or((0, ""), |index| (*index, rest));
+        (index, Self { below, ..self })
+    }
+
+    fn hidden(&self) -> Hidden {
+        Hidden {
+            path: self.path.clone(),
+            value: self.node.to_value(),
+            origin: self.node.origin(),
+            secret: self.secrecy.marked(self.node.secret).hides(self.node),
+        }
     }
 }

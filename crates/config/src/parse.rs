@@ -3,13 +3,15 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use crate::{
     error::{ConfigError, ConfigErrors},
+    exclude::excluded,
     hint,
     scalar::Scalar,
     source::{Form, LayerKind, Mark, Source, mark_of, shortened},
+    tags::{self, Inside, Tag},
     tree::{Entry, Node, Value, child_path, item_path},
 };
 
@@ -29,6 +31,7 @@ pub const MAX_KEY: usize = 240;
 pub struct Document {
     pub(crate) layer: LayerKind,
     pub(crate) root: Node,
+    pub(crate) pinned: bool,
 }
 
 impl Document {
@@ -36,6 +39,23 @@ impl Document {
     #[must_use]
     pub const fn layer(&self) -> LayerKind {
         self.layer
+    }
+
+    /// The same document with the word of the host behind it: it may set safety keys in layers that otherwise may only
+    /// tighten them.
+    #[must_use]
+    pub const fn pinned(mut self) -> Self {
+        self.pinned = true;
+        self
+    }
+
+    pub(crate) fn is_built_in(&self) -> bool {
+        self.layer == LayerKind::Defaults
+    }
+
+    /// Whether it may only tighten safety keys.
+    pub(crate) fn is_restricted(&self) -> bool {
+        self.layer >= LayerKind::CloudInitUrl && !self.pinned
     }
 }
 
@@ -47,11 +67,12 @@ impl Document {
 /// # Errors
 /// With line and column: more than one of the budgets ([`MAX_DOCUMENT`], [`MAX_DEPTH`], [`MAX_NODES`],
 /// [`MAX_SCALAR`], [`MAX_KEY`]) allows; text that is not UTF-8 or not printable; broken YAML; several documents;
-/// anchors, aliases, merge keys, tags, duplicate keys, keys that are no scalar; a document that is no map.
+/// anchors, aliases, merge keys, tags other than ours or in a place where they mean nothing, duplicate keys, keys that
+/// are no scalar; a document that is no map; an `exclude` that is no list of key paths.
 pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, ConfigErrors> {
     let readable = readable(layer, source, text)?;
     let source = Source::new(layer, source, readable, Form::Text);
-    let root = parse_node(&source, readable)?;
+    let root = parse_node(&source, readable, Inside::Document, 0)?;
     let root = match root {
         Some(node) if !node.is_null() => node,
         _ => Node::new(&source, Mark::START, Value::Map(Vec::new())),
@@ -62,11 +83,17 @@ pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, Co
             .allowed("a map, such as `cloud-machine: {…}`")
             .into());
     }
-    Ok(Document { layer, root })
+    Ok(Document { layer, root: excluded(&source, root)?, pinned: false })
 }
 
-/// The only value in `text`, whose places are those of `source`; `None` when there is none.
-pub(crate) fn parse_node(source: &Arc<Source>, text: &str) -> Result<Option<Node>, ConfigErrors> {
+/// The only value in `text`, whose places are those of `source`; `None` when there is none. It will lie `depth`
+/// levels deep.
+pub(crate) fn parse_node(
+    source: &Arc<Source>,
+    text: &str,
+    inside: Inside,
+    depth: usize,
+) -> Result<Option<Node>, ConfigErrors> {
     let mut builder = Builder { parser: Parser::new_from_str(text), source, nodes: 0 };
     let mut root = None;
     loop {
@@ -76,7 +103,7 @@ pub(crate) fn parse_node(source: &Arc<Source>, text: &str) -> Result<Option<Node
                 return Err(builder.error(span, "", "a second document begins here").allowed("one document").into());
             }
             (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
-            (event, span) => root = Some(builder.node(event, span, "", 0)?),
+            (event, span) => root = Some(builder.node(event, span, "", inside, depth)?),
         }
     }
 }
@@ -149,44 +176,70 @@ impl<'text> Builder<'text> {
         ConfigError::new(self.source, mark(span), path, message)
     }
 
-    fn node(&mut self, event: Event<'text>, span: Span, path: &str, depth: usize) -> Result<Node, ConfigErrors> {
+    fn node(
+        &mut self,
+        event: Event<'text>,
+        span: Span,
+        path: &str,
+        inside: Inside,
+        depth: usize,
+    ) -> Result<Node, ConfigErrors> {
         self.nodes += 1;
         if self.nodes > MAX_NODES {
             let error = self.error(span, path, "the document has too many values");
             return Err(error.allowed(format!("at most {MAX_NODES} keys, values, maps and lists")).into());
         }
-        let value = match event {
+        let (tag, mut node) = match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.plain_node(span, path, anchor, tag.as_deref())?;
-                Value::Scalar(self.scalar(&text, style, span, path)?)
+                let tag = self.tag(span, path, anchor, tag.as_deref())?;
+                (tag, self.scalar(&text, style, span, path)?)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.plain_node(span, path, anchor, tag.as_deref())?;
+                let tag = self.tag(span, path, anchor, tag.as_deref())?;
                 self.deeper(span, path, depth)?;
-                self.list(path, depth + 1)?
+                let list = self.list(path, depth + 1)?;
+                (tag, Node::new(self.source, mark(span), list))
             }
             Event::MappingStart(anchor, tag) => {
-                self.plain_node(span, path, anchor, tag.as_deref())?;
+                let tag = self.tag(span, path, anchor, tag.as_deref())?;
                 self.deeper(span, path, depth)?;
-                self.map(path, depth + 1)?
+                let map = self.map(path, inside, depth + 1)?;
+                (tag, Node::new(self.source, mark(span), map))
             }
             Event::Alias(_) => {
                 return Err(self.error(span, path, "aliases are not supported").into());
             }
             _ => return Err(self.error(span, path, "a value was expected here").into()),
         };
-        Ok(Node::new(self.source, mark(span), value))
+        if let Some(tag) = tag {
+            tag.mark(&mut node, inside).map_err(|(message, suggestion)| {
+                ConfigErrors::from(self.error(span, path, message).suggestion(suggestion))
+            })?;
+        }
+        Ok(node)
     }
 
-    fn plain_node(&self, span: Span, path: &str, anchor: usize, tag: Option<&Tag>) -> Result<(), ConfigErrors> {
-        if let Some(tag) = tag {
-            let name = shortened(&format!("{}{}", tag.handle, tag.suffix));
-            return Err(self.error(span, path, format!("tags are not supported yet, found `{name}`")).into());
-        }
+    fn tag(
+        &self,
+        span: Span,
+        path: &str,
+        anchor: usize,
+        tag: Option<&saphyr_parser::Tag>,
+    ) -> Result<Option<Tag>, ConfigErrors> {
         if anchor != 0 {
             return Err(self.error(span, path, "anchors are not supported").into());
         }
-        Ok(())
+        let Some(tag) = tag else {
+            return Ok(None);
+        };
+        let name = format!("{}{}", tag.handle, tag.suffix);
+        match Tag::of(&name) {
+            Some(tag) => Ok(Some(tag)),
+            None => {
+                let message = format!("unknown tag `{}`", shortened(&name));
+                Err(self.error(span, path, message).allowed(tags::ALLOWED).into())
+            }
+        }
     }
 
     fn deeper(&self, span: Span, path: &str, depth: usize) -> Result<(), ConfigErrors> {
@@ -201,7 +254,7 @@ impl<'text> Builder<'text> {
         ConfigError::new(self.source, mark, path, message).allowed(format!("at most {MAX_DEPTH} levels"))
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, span: Span, path: &str) -> Result<Scalar, ConfigErrors> {
+    fn scalar(&self, text: &str, style: ScalarStyle, span: Span, path: &str) -> Result<Node, ConfigErrors> {
         if text.len() > MAX_SCALAR {
             let error = self.error(span, path, format!("the value has {} bytes", text.len()));
             return Err(error.allowed(format!("at most {MAX_SCALAR} bytes")).into());
@@ -209,7 +262,10 @@ impl<'text> Builder<'text> {
         if text.contains('\0') {
             return Err(self.error(span, path, "the value contains the character U+0000").into());
         }
-        Ok(if style == ScalarStyle::Plain { Scalar::plain(text) } else { Scalar::Text(text.to_owned()) })
+        let plain = style == ScalarStyle::Plain;
+        let scalar = if plain { Scalar::plain(text) } else { Scalar::Text(text.to_owned()) };
+        let raw = (plain && !text.is_empty()).then(|| text.to_owned());
+        Ok(Node { raw, ..Node::new(self.source, mark(span), Value::Scalar(scalar)) })
     }
 
     fn list(&mut self, path: &str, depth: usize) -> Result<Value, ConfigErrors> {
@@ -217,42 +273,57 @@ impl<'text> Builder<'text> {
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::List(items)),
-                (event, span) => items.push(self.node(event, span, &item_path(path, items.len()), depth)?),
+                (event, span) => {
+                    let path = item_path(path, items.len());
+                    items.push(self.node(event, span, &path, Inside::List, depth)?);
+                }
             }
         }
     }
 
-    fn map(&mut self, path: &str, depth: usize) -> Result<Value, ConfigErrors> {
+    fn map(&mut self, path: &str, around: Inside, depth: usize) -> Result<Value, ConfigErrors> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut seen = BTreeSet::new();
+        // Lists are not merged, and so nothing inside them is.
+        let inside = if around == Inside::List { Inside::List } else { Inside::Map };
         loop {
             let (event, span) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
                 next => next,
             };
-            let key = self.key(event, span, path, depth)?;
+            let (key, raw) = self.key(event, span, path, depth)?;
             let below = child_path(path, &key.text());
             if !seen.insert(key.text()) {
                 return Err(self.duplicate(span, &below, &key, &entries).into());
             }
             let (event, value_span) = self.next()?;
-            let value = self.node(event, value_span, &below, depth)?;
-            entries.push(Entry { key, mark: mark(span), value });
+            let value = self.node(event, value_span, &below, inside, depth)?;
+            entries.push(Entry { key, raw, mark: mark(span), value });
         }
     }
 
-    fn key(&mut self, event: Event<'text>, span: Span, path: &str, depth: usize) -> Result<Scalar, ConfigErrors> {
+    /// A key, and how it was written when it has no quotes.
+    fn key(
+        &mut self,
+        event: Event<'text>,
+        span: Span,
+        path: &str,
+        depth: usize,
+    ) -> Result<(Scalar, Option<String>), ConfigErrors> {
         let merge = matches!(&event, Event::Scalar(text, ..) if text == "<<");
         if merge {
             return Err(self.error(span, path, "merge keys `<<` are not supported").into());
         }
-        match self.node(event, span, path, depth)?.value {
-            Value::Scalar(Scalar::Null) => Err(self.error(span, path, "a key is empty").allowed("a text").into()),
+        let node = self.node(event, span, path, Inside::Key, depth)?;
+        match node.value {
+            Value::Scalar(key) if key == Scalar::Null || key.text().is_empty() => {
+                Err(self.error(span, path, "a key is empty").allowed("a text").into())
+            }
             Value::Scalar(key) if key.text().len() > MAX_KEY => {
                 let error = self.error(span, path, format!("a key has {} bytes", key.text().len()));
                 Err(error.allowed(format!("at most {MAX_KEY} bytes")).into())
             }
-            Value::Scalar(key) => Ok(key),
+            Value::Scalar(key) => Ok((key, node.raw)),
             Value::List(_) | Value::Map(_) => {
                 Err(self.error(span, path, "a key is a map or a list").allowed("a text").into())
             }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use crate::{
     error::{ConfigError, ConfigErrors},
-    grammar,
+    exclude::excluded,
+    grammar, key_path,
     parse::{Document, MAX_DEPTH, MAX_KEY, parse_node},
     scalar::Scalar,
     source::{Form, LayerKind, Mark, Source, shortened},
-    tree::{Entry, Node, Value},
+    tags::Inside,
+    tree::{Entry, Node, Value, child_path},
 };
 
 /// Key that holds everything of ours.
@@ -23,9 +25,9 @@ pub const DEFAULT_CPUS: u32 = 2;
 
 /// The document of one argument `--set a.b=v`; `index` is its place on the command line.
 ///
-/// Keys are split at `.`. A path that begins with a key of `cloud-machine`, such as `resources.ram`, is taken
+/// Keys are split at `.`; one in double quotes may contain it. A path that begins with a key of `cloud-machine`, such as `resources.ram`, is taken
 /// below `cloud-machine`. The value is a YAML scalar or flow collection (`4`, `"a: b"`, `[x, y]`, `{a: b}`); an
-/// empty one states nothing.
+/// empty one states nothing. Tags may stand before it, as in `--set "runcmd=!append [reboot]"`.
 ///
 /// # Errors
 /// No `=`, an empty or too long key, too many keys, a value that is no scalar or flow collection; each names the
@@ -37,47 +39,83 @@ pub fn set(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
         let error = ConfigError::new(&source, whole(argument), "", "there is no `=` between key and value");
         return Err(error.allowed("KEY.KEY=VALUE").into());
     };
-    let keys = keys(&source, path)?;
+    let keys = keys(&source, whole(path), path)?;
     // Blanks in place of the path keep the columns of the value those of the argument.
     let blanks = " ".repeat(path.chars().count() + 1);
-    let value = parse_node(&source, &format!("{blanks}{text}"))?;
-    let value = value.unwrap_or_else(|| Node::new(&source, whole(argument), Value::Scalar(Scalar::Null)));
-    let flow = argument.chars().nth(value.mark.column - 1).is_some_and(|start| start == '{' || start == '[');
-    if !matches!(value.value, Value::Scalar(_)) && !flow {
-        let error = ConfigError::new(&source, value.mark, path, "the value is a block of YAML");
+    let value = value(&source, &format!("{blanks}{text}"), &keys)?;
+    document(&source, &keys, value)
+}
+
+/// The scalar or flow collection in `text`, which will lie below `keys`.
+pub(crate) fn value(source: &Arc<Source>, text: &str, keys: &[String]) -> Result<Node, ConfigErrors> {
+    let value = parse_node(source, text, Inside::Map, keys.len())?;
+    let value = value.unwrap_or_else(|| Node::new(source, whole(text), Value::Scalar(Scalar::Null)));
+    let start = text.chars().nth(value.mark.column - 1);
+    if !matches!(value.value, Value::Scalar(_)) && !matches!(start, Some('{' | '[')) {
+        let path = keys.iter().fold(String::new(), |path, key| child_path(&path, key));
+        let error = ConfigError::new(source, value.mark, &path, "the value is a block of YAML");
         let suggestion = "quote a text that contains `: `, or write `{key: value}` or `[item, item]`";
         return Err(error.allowed("a scalar or a flow collection").suggestion(Some(suggestion.to_owned())).into());
     }
-    Ok(Document { layer: LayerKind::CommandLine, root: wrap(&source, &keys, value) })
+    Ok(value)
 }
 
-fn keys<'path>(source: &Source, path: &'path str) -> Result<Vec<&'path str>, ConfigErrors> {
-    let mut keys: Vec<&str> = path.split('.').collect();
-    if keys.iter().any(|key| key.is_empty() || key.len() > MAX_KEY || key.contains(char::is_control) || *key == "<<") {
-        let error = ConfigError::new(source, whole(path), "", "a key of the path is empty, too long or not printable");
-        return Err(error.allowed(format!("keys of 1 to {MAX_KEY} bytes with a `.` between them")).into());
-    }
-    let ours = keys.first().is_some_and(|first| grammar::MACHINE.iter().any(|key| key.name == *first));
+fn document(source: &Arc<Source>, keys: &[String], value: Node) -> Result<Document, ConfigErrors> {
+    let root = excluded(source, wrap(source, keys, value))?;
+    Ok(Document { layer: LayerKind::CommandLine, root, pinned: false })
+}
+
+/// The document of one argument `--unset a.b`: what was inherited there is forgotten.
+///
+/// # Errors
+/// The path, as for [`set`].
+pub fn unset(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
+    let name = format!("--unset {}", shortened(argument));
+    let source = Source::new(LayerKind::CommandLine, &name, argument, Form::Argument(index));
+    let keys = keys(&source, whole(argument), argument)?;
+    document(&source, &keys, Node::reset(&source, whole(argument)))
+}
+
+/// The keys of `path`, which stands at `mark`. One that begins with a key of ours begins below [`ROOT`].
+pub(crate) fn keys(source: &Arc<Source>, mark: Mark, path: &str) -> Result<Vec<String>, ConfigErrors> {
+    let Some(mut keys) = key_path::parse(path) else {
+        return Err(not_a_path(source, mark));
+    };
+    let ours = keys.first().is_some_and(|first| grammar::MACHINE.iter().any(|key| key.name == first));
     if ours {
-        keys.insert(0, ROOT);
+        keys.insert(0, ROOT.to_owned());
     }
-    if keys.len() >= MAX_DEPTH {
-        let error = ConfigError::new(source, whole(path), "", "the path has too many keys");
-        return Err(error.allowed(format!("fewer than {MAX_DEPTH} keys")).into());
-    }
+    check_keys(source, mark, &keys)?;
     Ok(keys)
 }
 
-fn whole(text: &str) -> Mark {
+/// Whether a document could hold these keys.
+pub(crate) fn check_keys(source: &Arc<Source>, mark: Mark, keys: &[String]) -> Result<(), ConfigErrors> {
+    if keys.iter().any(|key| key.len() > MAX_KEY || key.contains(char::is_control) || key == "<<") {
+        return Err(not_a_path(source, mark));
+    }
+    if keys.len() >= MAX_DEPTH {
+        let error = ConfigError::new(source, mark, "", "the path has too many keys");
+        return Err(error.allowed(format!("fewer than {MAX_DEPTH} keys")).into());
+    }
+    Ok(())
+}
+
+fn not_a_path(source: &Arc<Source>, mark: Mark) -> ConfigErrors {
+    let message = "a key of the path is empty, too long or not printable";
+    let allowed = format!("keys of 1 to {MAX_KEY} bytes with a `.` between them, such as a.b or a.\"b.c\"");
+    ConfigError::new(source, mark, "", message).allowed(allowed).into()
+}
+
+pub(crate) fn whole(text: &str) -> Mark {
     Mark { width: text.chars().count().max(1), ..Mark::START }
 }
 
 /// `value` below one map for each of `keys`.
-fn wrap(source: &Arc<Source>, keys: &[&str], value: Node) -> Node {
-    keys.iter().rev().fold(value, |below, key| {
-        let key = Scalar::Text((*key).to_owned());
-        Node::new(source, Mark::START, Value::Map(vec![Entry { key, mark: Mark::START, value: below }]))
-    })
+pub(crate) fn wrap(source: &Arc<Source>, keys: &[String], value: Node) -> Node {
+    keys.iter()
+        .rev()
+        .fold(value, |below, key| Node::new(source, Mark::START, Value::Map(vec![Entry::new(key, Mark::START, below)])))
 }
 
 /// What holds when no document says otherwise: the driver, memory and processors.
@@ -88,18 +126,18 @@ fn wrap(source: &Arc<Source>, keys: &[&str], value: Node) -> Node {
 pub fn defaults() -> Document {
     let source = Source::new(LayerKind::Defaults, "built-in", "", Form::BuiltIn);
     let map = |entries: Vec<(&str, Value)>| {
-        let entry = |(key, value): (&str, Value)| Entry {
-            key: Scalar::Text(key.to_owned()),
-            mark: Mark::START,
-            value: Node::new(&source, Mark::START, value),
-        };
+        let entry = |(key, value): (&str, Value)| Entry::new(key, Mark::START, Node::new(&source, Mark::START, value));
         Value::Map(entries.into_iter().map(entry).collect())
     };
     let integer = |value: u64| Value::Scalar(Scalar::Integer(value.into()));
     let resources = map(vec![("ram", integer(DEFAULT_RAM)), ("cpus", integer(DEFAULT_CPUS.into()))]);
     let driver = Value::Scalar(Scalar::Text(DEFAULT_DRIVER.to_owned()));
     let machine = map(vec![("driver", driver), ("resources", resources)]);
-    Document { layer: LayerKind::Defaults, root: Node::new(&source, Mark::START, map(vec![(ROOT, machine)])) }
+    Document {
+        layer: LayerKind::Defaults,
+        root: Node::new(&source, Mark::START, map(vec![(ROOT, machine)])),
+        pinned: false,
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +152,7 @@ mod tests {
 
     #[test]
     fn an_argument_is_a_small_document() {
-        assert_eq!(yaml(&["hostname=a=b"]), "hostname: \"a=b\"\n");
+        assert_eq!(yaml(&["hostname=a=b"]), "hostname: a=b\n");
         assert_eq!(
             yaml(&["resources.ram=4", "cloud-machine.resources.cpus=3"]),
             "cloud-machine:\n  resources:\n    ram: 4\n    cpus: 3\n"
@@ -141,7 +179,12 @@ mod tests {
             ("a=- c", "the value is a block of YAML"),
             ("a=*c", "aliases are not supported"),
             ("a=&c 1", "anchors are not supported"),
-            ("a=!reset", "tags are not supported yet, found `!reset`"),
+            ("a=!rest", "unknown tag `!rest`"),
+            ("a=!append x", "the tag `!append` extends a list, and this is none"),
+            ("\"a=1", "a key of the path is empty, too long or not printable"),
+            ("exclude=a", "found a text"),
+            ("exclude=[a..b]", "a key of the path is empty, too long or not printable"),
+            ("a.b=[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]", "maps and lists are nested too deep"),
             ("a=[1", "while parsing"),
             ("a=1\n---\n2", "a second document begins here"),
             (&format!("{}=1", ["a"; 16].join(".")), "the path has too many keys"),

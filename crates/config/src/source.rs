@@ -2,8 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// Layers of configuration; the order of declaration is the precedence, and a later one wins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum LayerKind {
     /// Built into the program.
     Defaults,
@@ -45,6 +48,8 @@ pub enum Place {
     BuiltIn,
     /// The argument of the command line with this index.
     Argument(usize),
+    /// The whole value of the environment variable that is the source.
+    Variable,
     /// Line and column of a text, both from 1, the column in characters.
     Text {
         /// Line.
@@ -56,7 +61,8 @@ pub enum Place {
 
 /// Which layer, document and place gave a value.
 ///
-/// In text `project cloud-machine.yaml:12:9`, `argument --set a.b=v` or `built-in default`.
+/// In text `project cloud-machine.yaml:12:9`, `argument --set a.b=v`, `environment CLOUD_MACHINE__RESOURCES__RAM` or
+/// `built-in default`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// The layer.
@@ -72,6 +78,7 @@ impl fmt::Display for Origin {
         match self.place {
             Place::BuiltIn => formatter.write_str("built-in default"),
             Place::Argument(_) => write!(formatter, "argument {}", shown(&self.source)),
+            Place::Variable => write!(formatter, "{} {}", self.layer, shown(&self.source)),
             Place::Text { line, column } => write!(formatter, "{} {}:{line}:{column}", self.layer, shown(&self.source)),
         }
     }
@@ -82,6 +89,7 @@ impl fmt::Display for Origin {
 pub(crate) enum Form {
     BuiltIn,
     Argument(usize),
+    Variable,
     Text,
 }
 
@@ -116,6 +124,7 @@ impl Source {
         let place = match self.form {
             Form::BuiltIn => Place::BuiltIn,
             Form::Argument(index) => Place::Argument(index),
+            Form::Variable => Place::Variable,
             Form::Text => Place::Text { line: mark.line, column: mark.column },
         };
         Origin { layer: self.layer, source: self.name.clone(), place }
@@ -132,7 +141,7 @@ pub(crate) fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let current = rest?;
-        let Some(end) = current.find(['\n', '\r']) else {
+        let Some(end) = current.bytes().position(|byte| byte == b'\n' || byte == b'\r') else {
             rest = None;
             return Some(current);
         };

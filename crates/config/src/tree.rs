@@ -1,11 +1,11 @@
 //! The tree of a document: maps, lists and typed scalars, each with the place where it was written. Must not merge
 //! or judge.
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     scalar::Scalar,
-    source::{Mark, Origin, Source, shown},
+    source::{Mark, Origin, Source},
 };
 
 /// A value and where it was written.
@@ -14,27 +14,39 @@ pub(crate) struct Node {
     pub(crate) source: Arc<Source>,
     pub(crate) mark: Mark,
     pub(crate) value: Value,
+    /// A scalar as it was written, when it was written without quotes.
+    pub(crate) raw: Option<String>,
     /// Values of earlier layers that this one replaced, the latest first.
-    pub(crate) hidden: Vec<Hidden>,
-    /// Set on a map that replaced a scalar or a list: what lies even further below is replaced as well.
-    pub(crate) replaces: bool,
+    pub(crate) hidden: Vec<Replaced>,
+    /// What of earlier layers this value ends.
+    pub(crate) erases: Erases,
+    /// On a map that only leads to resets: it is not there for its own sake.
+    pub(crate) implied: bool,
+    /// On a list that extends an inherited one: how many of its items come before the inherited ones.
+    pub(crate) extends: Option<usize>,
+    /// Where `!final` was written.
+    pub(crate) locked: Option<Origin>,
+    /// Whether it was marked `!secret`, here or in an earlier layer.
+    pub(crate) secret: bool,
 }
 
-/// A replaced value: a leaf of what was replaced, and its path there.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Hidden {
+/// What of earlier layers a value ends. Scalars and lists end everything that they meet, and say nothing here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Erases {
+    /// Nothing: a map merges by key.
+    #[default]
+    Nothing,
+    /// All but the built-in defaults: what was reset. With an empty value, the reset itself.
+    Inherited,
+    /// All: a map that replaced a scalar or a list, or that overrides.
+    Everything,
+}
+
+/// A replaced value: a scalar, list or empty map, and its path below the node that hides it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replaced {
     pub(crate) path: String,
-    pub(crate) text: String,
-    pub(crate) origin: Origin,
-}
-
-impl fmt::Display for Hidden {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.path.is_empty() {
-            write!(formatter, "{}: ", self.path)?;
-        }
-        write!(formatter, "{} ({})", shown(&self.text), self.origin)
-    }
+    pub(crate) node: Node,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,17 +60,68 @@ pub(crate) enum Value {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: Scalar,
+    /// The key as it was written, when it was written without quotes.
+    pub(crate) raw: Option<String>,
     pub(crate) mark: Mark,
     pub(crate) value: Node,
 }
 
+impl Entry {
+    /// A key that no document wrote.
+    pub(crate) fn new(key: &str, mark: Mark, value: Node) -> Self {
+        Self { key: Scalar::Text(key.to_owned()), raw: None, mark, value }
+    }
+}
+
 impl Node {
     pub(crate) fn new(source: &Arc<Source>, mark: Mark, value: Value) -> Self {
-        Self { source: Arc::clone(source), mark, value, hidden: Vec::new(), replaces: false }
+        Self {
+            source: Arc::clone(source),
+            mark,
+            value,
+            raw: None,
+            hidden: Vec::new(),
+            erases: Erases::Nothing,
+            implied: false,
+            extends: None,
+            locked: None,
+            secret: false,
+        }
     }
 
+    /// What forgets the inherited value.
+    pub(crate) fn reset(source: &Arc<Source>, mark: Mark) -> Self {
+        Self { erases: Erases::Inherited, ..Self::new(source, mark, Value::Scalar(Scalar::Null)) }
+    }
+
+    /// Marks every map in which each key leads to a reset, and says whether this is one.
+    pub(crate) fn imply(&mut self) -> bool {
+        let merges = self.erases == Erases::Nothing && self.locked.is_none();
+        let Value::Map(entries) = &mut self.value else {
+            return false;
+        };
+        let (mut resets, mut states) = (false, !merges);
+        for entry in entries {
+            let leads = entry.value.imply() || entry.value.is_reset();
+            resets |= leads;
+            states |= !leads;
+        }
+        self.implied = resets && !states;
+        self.implied
+    }
+
+    /// Whether there is no value: it is empty, or a reset.
     pub(crate) fn is_null(&self) -> bool {
         matches!(self.value, Value::Scalar(Scalar::Null))
+    }
+
+    pub(crate) fn is_reset(&self) -> bool {
+        self.is_null() && self.erases != Erases::Nothing
+    }
+
+    /// Whether it is empty, so that what was inherited stays.
+    pub(crate) fn states_nothing(&self) -> bool {
+        self.is_null() && self.erases == Erases::Nothing
     }
 
     pub(crate) fn origin(&self) -> Origin {
@@ -75,11 +138,12 @@ impl Node {
 
     /// The value under `key`, unless it is absent or empty.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
-        self.entries()
-            .iter()
-            .find(|entry| entry.key.text() == key)
-            .map(|entry| &entry.value)
-            .filter(|node| !node.is_null())
+        self.entry(key).map(|entry| &entry.value).filter(|node| !node.is_null())
+    }
+
+    /// The entry of `key`.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        self.entries().iter().find(|entry| entry.key.text() == key)
     }
 
     /// What kind of value it is, with an article, for messages.
@@ -124,9 +188,14 @@ pub(crate) fn scalar_value(scalar: &Scalar) -> serde_yaml::Value {
 
 /// Path of `key` below `parent`: `parent.key`; a key with other characters than `A-Z a-z 0-9 _ -` is quoted.
 pub(crate) fn child_path(parent: &str, key: &str) -> String {
-    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    let segment = if plain { key.to_owned() } else { format!("{key:?}") };
+    let segment = segment(key);
     if parent.is_empty() { segment } else { format!("{parent}.{segment}") }
+}
+
+/// A key as it stands in a path.
+pub(crate) fn segment(key: &str) -> String {
+    let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if plain { key.to_owned() } else { format!("{key:?}") }
 }
 
 /// Path of the item with `index`, from 0: `parent[index]`.

@@ -5,6 +5,7 @@ use serde_path_to_error::Segment;
 
 use crate::{
     check::{self, invalid, not_yet},
+    cloud_init::CloudInit,
     config::{Address, Config, IdentityConfig, Network, Nic, Resources},
     disks,
     error::{ConfigError, ConfigErrors},
@@ -14,7 +15,7 @@ use crate::{
     schema::{self, Machine},
     set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, ROOT},
     source::shortened,
-    tree::{Entry, Node, Value, child_path, item_path, scalar_value},
+    tree::{Entry, Node, Value, child_path, item_path},
 };
 
 use cloud_machine_protocol::{ByteSize, SecretPolicy};
@@ -22,6 +23,11 @@ use cloud_machine_protocol::{ByteSize, SecretPolicy};
 /// Keys of the document that are ours besides [`ROOT`].
 const LATER: [&str; 2] = ["docker", "rancher"];
 const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
+
+/// Whether a top-level key is ours, and not cloud-init's.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name == ROOT || LATER.contains(&name)
+}
 
 /// Checks merged values and gives them their types.
 ///
@@ -63,7 +69,7 @@ fn config(machine: Machine, disks: disks::Disks, ssh_authorized_keys: Vec<String
         disks_undeclared: machine.disks_undeclared,
         identity: IdentityConfig { ssh_host_keys: SecretPolicy::Rotate },
         ssh_authorized_keys,
-        cloud_init: cloud_init(root),
+        cloud_init: CloudInit::of(root, |name| !is_ours(name)),
     }
 }
 
@@ -192,12 +198,4 @@ fn authorized_keys(root: &Node, errors: &mut Vec<ConfigError>) -> Vec<String> {
         }
     }
     keys
-}
-
-fn cloud_init(root: &Node) -> serde_yaml::Mapping {
-    let theirs = |entry: &&Entry| {
-        let name = entry.key.text();
-        name != ROOT && !LATER.contains(&name.as_str())
-    };
-    root.entries().iter().filter(theirs).map(|entry| (scalar_value(&entry.key), entry.value.to_value())).collect()
 }

@@ -70,7 +70,7 @@ users: [default]
     assert_eq!(disk("system").allocation.unwrap().0, 20_000_000_000);
     assert!(disk("scratch").wipe_on_boot && disk("cache").wipe_on_boot && !disk("system").wipe_on_boot);
     assert_eq!((disk("scratch").on_reimage, disk("cache").on_reimage), (OnReimage::Wipe, OnReimage::Keep));
-    let keys: Vec<_> = config.cloud_init.keys().map(|key| key.as_str().unwrap()).collect();
+    let keys: Vec<_> = config.cloud_init.keys().collect();
     assert_eq!(keys, ["hostname", "ssh_authorized_keys", "users"]);
 }
 

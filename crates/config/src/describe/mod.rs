@@ -1,0 +1,105 @@
+//! What every key means, for people and for editors: JSON Schema, reference page and annotated example, all walked
+//! from the grammar. Must not hold a list of keys of its own that a test does not hold against the grammar.
+
+mod example;
+mod notes;
+mod reference;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+pub use example::example;
+pub use reference::{Support, reference};
+pub use schema::schema;
+
+use crate::grammar::{self, Key, MACHINE, Shape};
+use notes::{Form, NOTES, Note};
+
+/// What is known about one key, for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Path below `cloud-machine`, `*` in place of a disk's name.
+    pub path: String,
+    /// What it states, in one sentence.
+    pub summary: &'static str,
+    /// What it may hold.
+    pub allowed: String,
+    /// What holds when nobody states it.
+    pub default: &'static str,
+    /// Whether anything does it yet.
+    pub supported: bool,
+}
+
+/// What is known about the key at `path` below `cloud-machine`, with a disk's real name or `*` in it; `None` when there
+/// is no such key.
+#[must_use]
+pub fn about(path: &str) -> Option<About> {
+    let fits = |pattern: &str| {
+        let (wanted, found): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), path.split('.').collect());
+        wanted.len() == found.len() && wanted.iter().zip(&found).all(|(want, part)| *want == "*" || want == part)
+    };
+    let mut found = None;
+    walk(&mut |entry| {
+        if fits(&entry.path) {
+            found = Some(About {
+                summary: entry.note.summary,
+                allowed: allowed(entry.shape, entry.note),
+                default: entry.note.default,
+                supported: !matches!(entry.shape, Shape::NotYet),
+                path: entry.path,
+            });
+        }
+    });
+    found
+}
+
+/// Whether the key at `path` below `cloud-machine`, with a disk's real name in it, holds a value and not a map.
+#[must_use]
+pub fn is_value(path: &str) -> bool {
+    matches!(grammar::shape_of(path.split('.')), Some(Shape::Scalar(_) | Shape::List(_) | Shape::NotYet))
+}
+
+/// A key of the grammar with its note.
+struct Described<'a> {
+    path: String,
+    shape: &'a Shape,
+    note: &'a Note,
+}
+
+/// Calls `visit` for every key of the grammar, parents first, in the grammar's order.
+fn walk(visit: &mut dyn FnMut(Described<'_>)) {
+    walk_keys("", MACHINE, visit);
+}
+
+fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
+    for key in keys {
+        let path = if prefix.is_empty() { key.name.to_owned() } else { format!("{prefix}.{}", key.name) };
+        let below = path.clone();
+        visit(Described { note: note(&path), path, shape: &key.shape });
+        match &key.shape {
+            Shape::Map(keys) => walk_keys(&below, keys, visit),
+            Shape::Disks(keys) => walk_keys(&format!("{below}.*"), keys, visit),
+            Shape::Scalar(_) | Shape::List(_) | Shape::NotYet => {}
+        }
+    }
+}
+
+/// The note on the key at `path`; a test sees to it that every key has one.
+fn note(path: &str) -> &'static Note {
+    static MISSING: Note =
+        Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
+    NOTES.iter().find(|note| note.path == path).unwrap_or(&MISSING)
+}
+
+/// What a key may hold, in words; the grammar's own words where it has some.
+fn allowed(shape: &Shape, note: &Note) -> String {
+    match shape {
+        Shape::Scalar(text) | Shape::List(text) => (*text).to_owned(),
+        Shape::Map(_) => "a map".to_owned(),
+        Shape::Disks(_) => "a map with a disk's name for each key".to_owned(),
+        Shape::NotYet => match note.form {
+            Form::Map => "a map".to_owned(),
+            _ => "nothing yet".to_owned(),
+        },
+    }
+}

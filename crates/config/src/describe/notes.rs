@@ -1,0 +1,257 @@
+//! One note a key: what it states, the form of its value for a machine, unit, default, example and safety. Must not
+//! repeat what the grammar knows: which keys there are and what an error calls allowed.
+
+/// What cannot be read off the grammar.
+pub(super) struct Note {
+    /// Path below `cloud-machine`; `*` stands for a disk's name.
+    pub(super) path: &'static str,
+    /// What it states, in one sentence without its name.
+    pub(super) summary: &'static str,
+    /// The form of its value.
+    pub(super) form: Form,
+    /// Unit and rounding; empty when there is none.
+    pub(super) unit: &'static str,
+    /// What holds when nobody states it.
+    pub(super) default: &'static str,
+    /// A value as YAML that may stand in a configuration; empty for a map.
+    pub(super) example: &'static str,
+    /// How a document from an address or a volume may change it; empty when it may change at will.
+    pub(super) safety: &'static str,
+}
+
+/// The form of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// A map.
+    Map,
+    /// A text on one line.
+    Text,
+    /// A text of a-z, 0-9 and -.
+    Lower,
+    /// One of some words, each with whether anything does it yet.
+    Words(&'static [(&'static str, bool)]),
+    /// A boolean, each value with whether anything does it yet, or one of some words likewise.
+    Flag { yes: bool, words: &'static [(&'static str, bool)] },
+    /// A whole number in a range, both ends included.
+    Count(u32, u32),
+    /// A number of GiB, or a size with a unit.
+    Memory,
+    /// A size with a unit.
+    Size,
+    /// A device by name, serial or world wide name.
+    Device,
+    /// `auto` or a unicast hardware address.
+    Mac,
+    /// A list of key paths.
+    Paths,
+    /// A text or a map; not checked further.
+    Free,
+}
+
+const MAP: Note = Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
+
+const SIZE_UNIT: &str = "An integer and a unit: B; kB, MB, GB and TB count in thousands; KiB, MiB, GiB and TiB in 1024s. \
+    The machine's disk is rounded up to whole 4096 bytes.";
+const MEMORY_UNIT: &str = "A number without a unit counts GiB, may be fractional and is rounded up to whole MiB; an integer \
+    with a unit is taken as it is. The machine's memory is rounded up to whole MiB.";
+
+/// The notes.
+pub(super) const NOTES: &[Note] = &[
+    Note {
+        path: "driver",
+        summary: "Name of the driver that has the machine.",
+        form: Form::Lower,
+        default: "qemu",
+        example: "qemu",
+        ..MAP
+    },
+    Note {
+        path: "image",
+        summary: "Packed image that the system disk is made from, by its name in the store.",
+        form: Form::Text,
+        default: "none; a machine cannot be created without one",
+        example: "debian-12",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "require",
+        summary: "Keys that a driver must honour exactly or better; otherwise nothing is created. A map stands for all keys set below it.",
+        form: Form::Paths,
+        default: "nothing is required",
+        example: "[resources.ram]",
+        safety: "may get more entries",
+        ..MAP
+    },
+    Note { path: "resources", summary: "What the machine is made of.", ..MAP },
+    Note {
+        path: "resources.ram",
+        summary: "Memory.",
+        form: Form::Memory,
+        unit: MEMORY_UNIT,
+        default: "1",
+        example: "1.5",
+        ..MAP
+    },
+    Note {
+        path: "resources.cpus",
+        summary: "Processors.",
+        form: Form::Count(1, 64),
+        default: "2",
+        example: "2",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks",
+        summary: "Every disk of the machine by name. Exactly one has `boot-partition: true`.",
+        default: "one disk named `system` with `boot-partition: true`",
+        example: "scratch: {allocation: 10GiB, wipe-on-boot: true}",
+        safety: "no disk may be added or taken away",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.devicepath",
+        summary: "Which device it is. A kernel's name depends on the order of discovery; a serial does not.",
+        form: Form::Device,
+        default: "`serial:` and the disk's name",
+        example: "serial:system",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.allocation",
+        summary: "Size that a driver gives it.",
+        form: Form::Size,
+        unit: SIZE_UNIT,
+        default: "the system disk is as large as its image; any other disk must state it",
+        example: "20GiB",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.filesystem",
+        summary: "The filesystem on it: a name, or a map such as `{type: zfs, kernel-module: zfs}`.",
+        form: Form::Free,
+        default: "none",
+        example: "ext4",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.overwrite",
+        summary: "Whether content that is not what the configuration describes may be replaced.",
+        form: Form::Flag { yes: false, words: &[] },
+        default: "false",
+        example: "false",
+        safety: "`true` may become `false`",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.wipe-on-boot",
+        summary: "Whether every boot makes it zero; `true` leaves the method to the agent.",
+        form: Form::Flag {
+            yes: true,
+            words: &[("zero", true), ("recreate", false), ("discard", false), ("crypto", false)],
+        },
+        default: "false",
+        example: "false",
+        safety: "`false` may become any other value",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.on-reimage",
+        summary: "What a reimage does with it: `wipe` makes it zero, `keep` leaves it, which is reported as not covered.",
+        form: Form::Words(&[("wipe", true), ("keep", true), ("recreate", false)]),
+        default: "wipe",
+        example: "wipe",
+        safety: "`keep` may become `wipe`",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.boot-partition",
+        summary: "Whether it is the system disk, which holds the image.",
+        form: Form::Flag { yes: true, words: &[] },
+        default: "false",
+        example: "true",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.readonly",
+        summary: "Whether it is never written.",
+        form: Form::Flag { yes: false, words: &[] },
+        default: "false",
+        example: "false",
+        safety: "`false` may become `true`",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.mountpoint",
+        summary: "Folder in which its filesystem is mounted.",
+        form: Form::Text,
+        default: "none",
+        example: "/data",
+        ..MAP
+    },
+    Note { path: "resources.nic", summary: "The network interface.", ..MAP },
+    Note {
+        path: "resources.nic.mac",
+        summary: "Its hardware address; `auto` lets the host choose one that stays.",
+        form: Form::Mac,
+        default: "auto",
+        example: "\"52:54:00:12:34:56\"",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.nic.network",
+        summary: "What it is connected to.",
+        form: Form::Words(&[("user", true)]),
+        default: "user",
+        example: "user",
+        ..MAP
+    },
+    Note {
+        path: "resources.nic.address",
+        summary: "How it gets its addresses.",
+        form: Form::Words(&[("dhcp", true)]),
+        default: "dhcp",
+        example: "dhcp",
+        ..MAP
+    },
+    Note {
+        path: "resources.cloud-init-url",
+        summary: "The same as `cloud-init-url`.",
+        form: Form::Free,
+        default: "none",
+        example: "https://config.example/machine.yaml",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "disks-undeclared",
+        summary: "What a disk means that is there and not declared: `refuse` stops the machine, `ignore` reports it.",
+        form: Form::Words(&[("refuse", true), ("ignore", true)]),
+        default: "refuse",
+        example: "refuse",
+        safety: "`ignore` may become `refuse`",
+        ..MAP
+    },
+    Note { path: "identity", summary: "What a machine keeps of its identity at a reimage.", ..MAP },
+    Note {
+        path: "identity.ssh-host-keys",
+        summary: "Whether a reimage makes new SSH host keys. Earlier jobs could read the old ones.",
+        form: Form::Words(&[("rotate", true), ("keep", false)]),
+        default: "rotate",
+        example: "rotate",
+        safety: "`keep` may become `rotate`",
+        ..MAP
+    },
+    Note {
+        path: "cloud-init-url",
+        summary: "Address of one more document for the machine: a text, or a map `{url: …, sha256: …}`.",
+        form: Form::Free,
+        default: "none",
+        example: "https://config.example/machine.yaml",
+        safety: "must stay as it is",
+        ..MAP
+    },
+];

@@ -1,0 +1,130 @@
+//! JSON Schema, draft 2020-12, for editors: completion, hints and early errors. Must not be taken for the check
+//! itself, which is `validate`.
+
+use serde_json::{Map, Value, json};
+
+use crate::grammar::{Key, MACHINE, Shape};
+
+use super::{
+    note,
+    notes::{Form, Note},
+};
+
+/// The schema of a document, with a final line break. Keys that are not ours are allowed: they are cloud-init's.
+#[must_use]
+pub fn schema() -> String {
+    let root = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of cloud-machine",
+        "description": "A document of cloud-machine; every key that is not named here belongs to cloud-init.",
+        "type": ["object", "null"],
+        "properties": {
+            "cloud-machine": map("", MACHINE, "Everything of ours."),
+            "exclude": {
+                "description": "Paths of keys whose values of earlier layers are forgotten, as with the tag !reset.",
+                "type": ["array", "null"],
+                "items": {"type": "string", "minLength": 1},
+            },
+            "ssh_authorized_keys": {
+                "description": "Public keys that may log in as root, one line each.",
+                "type": ["array", "null"],
+                "items": {"type": "string", "pattern": ONE_LINE},
+            },
+            "docker": {"description": "Settings of docker's engine.", "type": ["object", "null"]},
+            "rancher": {"description": "Settings of k3s or rke2.", "type": ["object", "null"]},
+        },
+    });
+    // Values of these types are always JSON.
+    format!("{root:#}\n")
+}
+
+/// A text without control characters that is not empty.
+const ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+const DISK_NAME: &str = "^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$";
+const SIZE: &str = "^0*[1-9][0-9]* *([kKmMgGtT][iI]?)?[bB]$";
+/// Printable ASCII without blanks and commas; a name also without slashes, and no dot in front.
+const DEVICE: &str = r"^(/dev/[!-+\--\-0-~][!-+\-.0-~]*|(serial|wwn):[!-+\--~]+)$";
+const MAC: &str = "^(auto|[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5})$";
+
+fn map(prefix: &str, keys: &[Key], summary: &str) -> Value {
+    let properties: Map<String, Value> = keys
+        .iter()
+        .map(|key| {
+            let path = if prefix.is_empty() { key.name.to_owned() } else { format!("{prefix}.{}", key.name) };
+            (key.name.to_owned(), value(&path, &key.shape))
+        })
+        .collect();
+    json!({
+        "description": summary,
+        "type": ["object", "null"],
+        "properties": properties,
+        "additionalProperties": false,
+    })
+}
+
+fn value(path: &str, shape: &Shape) -> Value {
+    let note = note(path);
+    let mut schema = match shape {
+        Shape::Map(keys) => map(path, keys, note.summary),
+        Shape::Disks(keys) => json!({
+            "type": ["object", "null"],
+            "propertyNames": {"pattern": DISK_NAME},
+            "additionalProperties": map(&format!("{path}.*"), keys, "A disk."),
+        }),
+        Shape::Scalar(_) | Shape::List(_) => form(note),
+        Shape::NotYet => json!({"type": "null"}),
+    };
+    if let Some(fields) = schema.as_object_mut() {
+        fields.insert("description".to_owned(), description(note, shape).into());
+    }
+    schema
+}
+
+fn description(note: &Note, shape: &Shape) -> String {
+    let mut text = note.summary.to_owned();
+    for (title, more) in [("", note.unit), ("Default: ", note.default)] {
+        if !more.is_empty() {
+            text = format!("{text} {title}{more}");
+        }
+    }
+    if matches!(shape, Shape::NotYet) {
+        text += ". Not supported yet";
+    }
+    text.trim_end_matches('.').to_owned() + "."
+}
+
+/// The form of a value. An empty one states nothing, so it is always allowed; what nothing does yet is left out.
+fn form(note: &Note) -> Value {
+    let supported = |words: &[(&str, bool)]| -> Vec<Value> {
+        words.iter().filter(|(_, supported)| *supported).map(|(word, _)| (*word).into()).collect()
+    };
+    match note.form {
+        Form::Map => json!({"type": ["object", "null"]}),
+        Form::Free => json!({"type": ["string", "object", "null"]}),
+        Form::Text => json!({"type": ["string", "null"], "pattern": ONE_LINE}),
+        Form::Lower => json!({"type": ["string", "null"], "pattern": "^[a-z0-9-]+$"}),
+        Form::Device => json!({"type": ["string", "null"], "pattern": DEVICE}),
+        Form::Mac => json!({"type": ["string", "null"], "pattern": MAC}),
+        Form::Size => json!({"type": ["string", "null"], "pattern": SIZE}),
+        Form::Count(least, most) => json!({"type": ["integer", "null"], "minimum": least, "maximum": most}),
+        Form::Memory => json!({
+            "type": ["number", "string", "null"],
+            "exclusiveMinimum": 0,
+            "maximum": 65_536,
+            "pattern": SIZE,
+        }),
+        Form::Paths => json!({"type": ["array", "null"], "items": {"type": "string", "minLength": 1}}),
+        Form::Words(words) => {
+            let mut values = supported(words);
+            values.push(Value::Null);
+            json!({ "enum": values })
+        }
+        Form::Flag { yes, words } => {
+            let mut values = vec![Value::Bool(false)];
+            values.extend(yes.then_some(Value::Bool(true)));
+            values.extend(supported(words));
+            values.push(Value::Null);
+            json!({ "enum": values })
+        }
+    }
+}

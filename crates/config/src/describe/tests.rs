@@ -1,0 +1,182 @@
+//! Notes against grammar, forms against what `validate` accepts, and the example as a configuration.
+
+use std::collections::BTreeSet;
+
+use crate::{Config, ConfigErrors, LayerKind, defaults, merge, parse, validate};
+
+use super::*;
+
+fn load(text: &str) -> Result<Config, ConfigErrors> {
+    let document = parse(LayerKind::Project, "example.yaml", text.as_bytes())?;
+    validate(&merge(&[defaults(), document])?)
+}
+
+/// A document that sets the key at `path` below `cloud-machine` to `value`, on a machine that has a system disk besides.
+fn document(path: &str, value: &str) -> String {
+    let mut text = String::from("cloud-machine:\n");
+    if path.starts_with("resources.disks.") && !path.ends_with("boot-partition") {
+        text += "  resources:\n    disks:\n      first: {boot-partition: true}\n      other:\n";
+        return text + &format!("        {}: {value}\n", path.rsplit('.').next().unwrap());
+    }
+    let keys: Vec<&str> = path.split('.').collect();
+    for (depth, key) in keys.iter().enumerate() {
+        let name = if *key == "*" { "system" } else { key };
+        let value = if depth + 1 == keys.len() { format!(" {value}") } else { String::new() };
+        text += &format!("{}{name}:{value}\n", "  ".repeat(depth + 1));
+    }
+    text
+}
+
+#[test]
+fn every_key_has_one_note_and_every_note_a_key() {
+    let mut keys = BTreeSet::new();
+    walk(&mut |entry| {
+        assert!(!entry.note.summary.is_empty(), "{} has no note", entry.path);
+        assert_eq!(entry.note.path, entry.path);
+        let leaf = !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_));
+        assert_eq!(leaf, entry.note.form != Form::Map, "{}", entry.path);
+        assert!(!leaf || !(entry.note.default.is_empty() || entry.note.example.is_empty()), "{}", entry.path);
+        assert!(keys.insert(entry.path.clone()), "{} is there twice", entry.path);
+    });
+    let notes: BTreeSet<String> = NOTES.iter().map(|note| note.path.to_owned()).collect();
+    assert_eq!(notes, keys);
+    assert_eq!(NOTES.len(), notes.len());
+}
+
+#[test]
+fn the_example_loads_and_means_what_it_says() {
+    let config = load(&example()).unwrap_or_else(|errors| panic!("{errors}\n{}", example()));
+    assert_eq!(config.image.as_deref(), Some("debian-12"));
+    assert_eq!(config.resources.disks.len(), 2);
+    assert_eq!(config.resources.ram.0, 1536 << 20);
+    assert!(example().lines().all(|line| line.chars().count() <= 120), "{}", example());
+}
+
+#[test]
+fn every_example_is_accepted_exactly_when_something_does_it() {
+    walk(&mut |entry| {
+        if !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_)) {
+            let result = load(&document(&entry.path, entry.note.example));
+            let supported = !matches!(entry.shape, Shape::NotYet);
+            assert_eq!(result.is_ok(), supported, "{}: {result:?}", entry.path);
+        }
+    });
+}
+
+#[test]
+fn words_and_flags_are_those_that_validate_takes() {
+    walk(&mut |entry| {
+        let mut cases: Vec<(String, bool)> = Vec::new();
+        match (entry.shape, entry.note.form) {
+            (Shape::Scalar(_), Form::Words(words)) => {
+                cases.extend(words.iter().map(|(word, supported)| ((*word).to_owned(), *supported)));
+                cases.push(("certainly-not".to_owned(), false));
+            }
+            (Shape::Scalar(_), Form::Flag { yes, words }) => {
+                cases.extend(words.iter().map(|(word, supported)| ((*word).to_owned(), *supported)));
+                // Whether there may be no system disk at all is not this key's own rule.
+                let own = !entry.path.ends_with("boot-partition");
+                cases.extend([("true".to_owned(), yes), ("certainly-not".to_owned(), false)]);
+                cases.extend(own.then(|| ("false".to_owned(), true)));
+            }
+            _ => {}
+        }
+        for (value, supported) in cases {
+            let result = load(&document(&entry.path, &value));
+            assert_eq!(result.is_ok(), supported, "{}: {value}: {result:?}", entry.path);
+            if let (Shape::Scalar(allowed), true) = (entry.shape, supported) {
+                assert!(allowed.contains(&value), "{}: {value} is not in {allowed:?}", entry.path);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_defaults_are_the_real_ones() {
+    for (path, value) in [("driver", "qemu"), ("resources.ram", "1"), ("resources.cpus", "2")] {
+        assert_eq!(note(path).default, value);
+    }
+    let bare = load("").unwrap();
+    walk(&mut |entry| {
+        // A default that is a plain value changes nothing when it is written.
+        let plain = !entry.note.default.contains(' ') && entry.note.default != "none";
+        if plain && matches!(entry.shape, Shape::Scalar(_)) && !entry.path.contains('*') {
+            let written = load(&document(&entry.path, entry.note.default)).unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(written, bare, "{}", entry.path);
+        }
+    });
+}
+
+#[test]
+fn the_schema_has_every_key_and_no_other() {
+    let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+    walk(&mut |entry| {
+        let mut place = &schema["properties"]["cloud-machine"];
+        for key in entry.path.split('.') {
+            place = if key == "*" { &place["additionalProperties"] } else { &place["properties"][key] };
+        }
+        assert!(
+            place["description"]
+                .as_str()
+                .is_some_and(|text| text.starts_with(entry.note.summary.trim_end_matches('.'))),
+            "{}",
+            entry.path
+        );
+        let refused = place["type"] == "null";
+        assert_eq!(refused, matches!(entry.shape, Shape::NotYet), "{}", entry.path);
+    });
+    assert_eq!(schema["properties"]["cloud-machine"]["additionalProperties"], false);
+}
+
+#[test]
+fn about_a_key_takes_a_disks_real_name() {
+    let found = about("resources.disks.scratch.on-reimage").unwrap();
+    assert_eq!((found.path.as_str(), found.default, found.supported), ("resources.disks.*.on-reimage", "wipe", true));
+    assert!(!about("resources.disks.x.mountpoint").unwrap().supported);
+    assert!(about("resources.rum").is_none() && about("").is_none() && about("resources.disks.x").is_none());
+}
+
+#[test]
+fn the_reference_page_names_every_key_and_what_a_driver_makes_of_it() {
+    let support = |path: &str| format!("verdict on {path}");
+    let page = reference(&[("d", &support)]);
+    walk(&mut |entry| assert!(page.contains(&format!("## `{}`\n", entry.path)), "{}", entry.path));
+    assert!(page.contains("| driver d | verdict on resources.ram |") && !page.contains("verdict on resources |"));
+}
+
+/// Two or more values of a key, to change one into the other.
+fn values(entry: &Described<'_>) -> Vec<String> {
+    let words = |words: &[(&str, bool)]| words.iter().map(|(word, _)| (*word).to_owned()).collect::<Vec<_>>();
+    match entry.note.form {
+        Form::Words(list) => words(list),
+        Form::Flag { words: list, .. } => [words(list), vec!["true".to_owned(), "false".to_owned()]].concat(),
+        Form::Count(least, most) => vec![least.to_string(), most.to_string()],
+        Form::Memory | Form::Size => vec!["1GiB".to_owned(), "2GiB".to_owned()],
+        Form::Paths => vec!["[resources.ram]".to_owned(), "[resources.cpus]".to_owned()],
+        Form::Mac => vec!["\"52:54:00:00:00:01\"".to_owned(), "auto".to_owned()],
+        Form::Device => vec!["serial:a".to_owned(), "serial:b".to_owned()],
+        Form::Text | Form::Lower | Form::Free | Form::Map => vec!["a".to_owned(), "b".to_owned()],
+    }
+}
+
+#[test]
+fn a_key_has_a_note_on_safety_exactly_when_a_volume_may_not_change_it_at_will() {
+    walk(&mut |entry| {
+        if matches!(entry.shape, Shape::Map(_) | Shape::Disks(_)) {
+            return;
+        }
+        let values = values(&entry);
+        let change = |from: &String, to: &String| {
+            let load = |layer, value: &str| parse(layer, "f", document(&entry.path, value).as_bytes()).unwrap();
+            merge(&[load(LayerKind::Project, from), load(LayerKind::Volume, to)])
+        };
+        let pairs = values.iter().flat_map(|from| values.iter().map(move |to| (from, to)));
+        let refused: Vec<_> = pairs.filter(|(from, to)| from != to && change(from, to).is_err()).collect();
+        let alone = values.len() == 1;
+        assert_eq!(refused.is_empty(), entry.note.safety.is_empty() || alone, "{}: {refused:?}", entry.path);
+        for (from, to) in refused {
+            let words = format!("`{from}` may become `{to}`");
+            assert!(!entry.note.safety.contains(&words), "{}: {words}", entry.path);
+        }
+    });
+}

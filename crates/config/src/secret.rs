@@ -1,0 +1,141 @@
+//! Which values must not be shown: the one table of key names, and what `!secret` marks. Must not make anything
+//! unreadable itself.
+
+use crate::{
+    key_path,
+    scalar::Scalar,
+    tree::{Node, Value},
+};
+
+/// Words of a key (between `-`, `_`, `.` and blanks, without case) that make what is below it secret.
+const WORDS: &[&str] = &[
+    "password",
+    "passwords",
+    "passwd",
+    "hashedpasswd",
+    "passphrase",
+    "chpasswd",
+    "pwd",
+    "pin",
+    "psk",
+    "token",
+    "tokens",
+    "secret",
+    "secrets",
+    "credential",
+    "credentials",
+    "apikey",
+    "authkey",
+    "privatekey",
+    "secretkey",
+    "accesskey",
+];
+
+/// Pairs of such words.
+const PAIRS: &[(&str, &str)] = &[
+    ("private", "key"),
+    ("private", "keys"),
+    ("key", "material"),
+    ("api", "key"),
+    ("auth", "key"),
+    ("access", "key"),
+    ("account", "key"),
+    ("activation", "key"),
+    ("encryption", "key"),
+    ("signing", "key"),
+    ("validation", "key"),
+    ("validation", "cert"),
+    ("preshared", "key"),
+    // cloud-init's `ssh_keys: {rsa_private: …}`.
+    ("rsa", "private"),
+    ("dsa", "private"),
+    ("ecdsa", "private"),
+    ("ed25519", "private"),
+];
+
+/// Whether what is below a key of this name is secret.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let words: Vec<&str> = name.split(['-', '_', '.', ' ']).collect();
+    words.iter().any(|word| WORDS.contains(word))
+        || words.windows(2).any(|pair| matches!(pair, [one, two] if PAIRS.contains(&(*one, *two))))
+}
+
+/// What the keys and marks on the way to a value say of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Secrecy {
+    marked: bool,
+    named: bool,
+}
+
+impl Secrecy {
+    /// With `!secret` on the value itself, if it has that mark.
+    pub(crate) const fn marked(self, mark: bool) -> Self {
+        Self { marked: self.marked || mark, ..self }
+    }
+
+    /// For the value of the key `name`.
+    pub(crate) fn below(self, name: &str) -> Self {
+        Self { named: self.named || is_secret(name), ..self }
+    }
+
+    /// For the value at the end of `path`.
+    pub(crate) fn along(self, path: &str) -> Self {
+        key_path::parse(path).into_iter().flatten().fold(self, |secrecy, key| secrecy.below(&key))
+    }
+
+    /// Whether the scalar itself is secret. By its name alone, a boolean such as that of `lock_passwd` is not.
+    pub(crate) const fn hides_scalar(self, scalar: &Scalar) -> bool {
+        match scalar {
+            Scalar::Null => false,
+            Scalar::Bool(_) => self.marked,
+            _ => self.marked || self.named,
+        }
+    }
+
+    /// Whether `node` or a part of it is secret. Its own mark must be in `self` already.
+    pub(crate) fn hides(self, node: &Node) -> bool {
+        match &node.value {
+            Value::Scalar(scalar) => self.hides_scalar(scalar),
+            Value::List(items) => items.iter().any(|item| self.marked(item.secret).hides(item)),
+            Value::Map(entries) => {
+                entries.iter().any(|entry| self.below(&entry.key.text()).marked(entry.value.secret).hides(&entry.value))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets() {
+        for name in [
+            "password",
+            "Passwd",
+            "hashed_passwd",
+            "db-password",
+            "API_KEY",
+            "private-key",
+            "rsa_private",
+            "join-token",
+            "k.psk",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in
+            ["ssh_authorized_keys", "rsa_public", "key", "ssh-host-keys", "spin", "tokenizer", "ram", "keyboard"]
+        {
+            assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_boolean_is_secret_only_by_its_mark() {
+        let named = Secrecy::default().below("lock_passwd");
+        assert!(!named.hides_scalar(&Scalar::Bool(true)) && named.hides_scalar(&Scalar::Integer(1)));
+        assert!(named.marked(true).hides_scalar(&Scalar::Bool(true)));
+        assert_eq!(Secrecy::default().along("a.\"my token\".b"), Secrecy { marked: false, named: true });
+    }
+}
