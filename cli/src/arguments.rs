@@ -1,9 +1,13 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
+mod ordered;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
+
+pub(crate) use ordered::{Configuration, Step};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -55,6 +59,8 @@ pub(crate) enum EventForm {
 pub(crate) enum OutputForm {
     /// For people.
     Table,
+    /// One YAML document; of `config show` and `config audit` one that loads again.
+    Yaml,
     /// One JSON document with `kind` and `version`.
     Json,
 }
@@ -129,17 +135,6 @@ pub(crate) struct Several {
     /// Names of the machines
     #[arg(required = true)]
     pub(crate) names: Vec<MachineName>,
-}
-
-/// Where the configuration comes from, on the command line.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct Configuration {
-    /// Read a configuration document; a later one wins
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Vec<PathBuf>,
-    /// Set one value, for example resources.ram=2
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -319,17 +314,54 @@ pub(crate) struct Pack {
 /// Commands on the configuration.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
-    /// Print the merged configuration; it loads again to the same
+    /// Print the merged configuration, secrets included; it loads again to the same
     Show {
         #[command(flatten)]
         configuration: Configuration,
-    },
-    /// Print every value with its origin
-    Audit {
         #[command(flatten)]
-        configuration: Configuration,
-        /// Also show what each value hid
-        #[arg(long)]
-        all: bool,
+        last: Last,
     },
+    /// Print every value with its origin and with what the driver makes of it; secrets are redacted
+    #[command(after_help = "Examples:
+  cloud-machine config audit --all
+  cloud-machine config audit --explain resources.ram
+  cloud-machine config audit --output yaml > audited.yaml
+  cloud-machine config audit --volume drive.img --url-file machine.yaml
+
+Exit code 3 when the driver does not honour a key named in `require`.")]
+    Audit(Audit),
+    /// Print the JSON Schema of a configuration, for editors
+    Schema,
+    /// Print the reference page of every key, in Markdown
+    Reference,
+    /// Print an annotated example with every key
+    Example,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    #[command(flatten)]
+    pub(crate) configuration: Configuration,
+    /// Name of the driver to ask; the same as --set driver=NAME
+    #[arg(long, value_name = "NAME")]
+    pub(crate) driver: Option<String>,
+    /// Tell the story of one key, or of all below it, through all layers
+    #[arg(long, value_name = "KEY", conflicts_with = "all")]
+    pub(crate) explain: Option<String>,
+    /// Also show what each value hid
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) last: Last,
+}
+
+/// The last two layers, which a machine reads for itself, as files of the host.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Last {
+    /// Add the document that a machine would get from its cloud-init-url
+    #[arg(long, value_name = "FILE")]
+    pub(crate) url_file: Option<PathBuf>,
+    /// Add the user-data of a volume labelled CLOUD-INIT, as if it were attached to a machine without a pin for it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) volume: Option<PathBuf>,
 }

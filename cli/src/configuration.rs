@@ -1,17 +1,26 @@
-//! From the command line's words to one merged configuration. Owns the reading of the files; the merge is the
-//! library's.
+//! From files, environment and command line to one merged configuration. Owns the order in which documents are
+//! found; what they mean is the library's.
 
-use std::{fs, io, path::Path};
+mod files;
+mod project;
 
-use cloud_machine_config::{Config, ConfigErrors, Document, LayerKind, Merged, defaults, merge, parse, set, validate};
+use std::{ffi::OsString, path::Path};
+
+use cloud_machine_config::{
+    Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge, parse, set, unset, validate,
+};
+use cloud_machine_driver::volume;
+use cloud_machine_protocol::volume::{LABEL, MAX_SIZE, USER_DATA};
 
 use crate::{
-    arguments::Configuration,
+    arguments::{Configuration, Last, Step},
     failure::{Failure, Kind},
 };
 
-/// Name of the configuration in the working folder.
-const PROJECT_FILE: &str = "cloud-machine.yaml";
+/// Folder of the host's own documents.
+const GLOBAL: &str = "/etc/cloud-machine";
+/// What names of variables that set a key begin with.
+const VARIABLE: &str = "CLOUD_MACHINE__";
 
 /// A configuration and where its values came from.
 pub(crate) struct Synthesized {
@@ -19,44 +28,135 @@ pub(crate) struct Synthesized {
     pub(crate) config: Config,
 }
 
-/// Merges defaults, the working folder's document, `--config` and `--set`, and validates the result. `more` are
-/// settings that stand for other options, and come last.
+/// A document with the name that people know it by.
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) document: Document,
+}
+
+/// Merges all layers up to the command line and validates the result. `more` are settings that stand for other
+/// options, and come last.
 pub(crate) fn synthesize(configuration: &Configuration, more: &[String]) -> Result<Synthesized, Failure> {
-    let merged = merged(configuration, more)?;
+    checked(&documents(configuration, more, &Last::default())?)
+}
+
+/// Merges documents and validates the result.
+pub(crate) fn checked(documents: &[Named]) -> Result<Synthesized, Failure> {
+    let merged = merged(documents)?;
     let config = validate(&merged).map_err(refused)?;
     Ok(Synthesized { merged, config })
 }
 
 /// Only merges.
-pub(crate) fn merged(configuration: &Configuration, more: &[String]) -> Result<Merged, Failure> {
-    let mut documents = vec![defaults()];
-    documents.extend(project()?);
-    for path in &configuration.config {
-        let bytes = fs::read(path).map_err(|error| {
-            let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
-            Failure::during(kind, format!("read configuration {}", path.display()))(error)
-        })?;
-        documents.push(parsed(LayerKind::CommandLine, path, &bytes)?);
-    }
-    for (index, argument) in configuration.set.iter().chain(more).enumerate() {
-        documents.push(set(index, argument).map_err(refused)?);
-    }
+pub(crate) fn merged(documents: &[Named]) -> Result<Merged, Failure> {
+    let documents: Vec<Document> = documents.iter().map(|named| named.document.clone()).collect();
     merge(&documents).map_err(refused)
 }
 
-fn project() -> Result<Option<Document>, Failure> {
-    match fs::read(PROJECT_FILE) {
-        Ok(bytes) => parsed(LayerKind::Project, Path::new(PROJECT_FILE), &bytes).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Failure::during(Kind::Failed, format!("read configuration {PROJECT_FILE}"))(error)),
+/// The documents of all layers, in their order; `last` adds the two that a machine reads for itself.
+pub(crate) fn documents(configuration: &Configuration, more: &[String], last: &Last) -> Result<Vec<Named>, Failure> {
+    let folder = std::env::current_dir().map_err(Failure::during(Kind::Failed, "find the working folder"))?;
+    let mut found = Found::default();
+    found.add("built-in defaults", Ok(defaults()));
+    for path in files::of_folder(Path::new(GLOBAL))? {
+        found.file(LayerKind::Global, &path)?;
+    }
+    if let Some(user) = files::user_folder() {
+        for path in files::of_folder(&user)? {
+            found.file(LayerKind::User, &path)?;
+        }
+    }
+    if let Some(path) = project::nearest(&folder)? {
+        found.file(LayerKind::Project, &path)?;
+    }
+    found.add("environment", environment(variables()?));
+    for (index, step) in configuration.steps.iter().enumerate() {
+        found.step(index, step)?;
+    }
+    for (index, argument) in more.iter().enumerate() {
+        found.add(&format!("--set {argument}"), set(configuration.steps.len() + index, argument));
+    }
+    if let Some(path) = &last.url_file {
+        found.file(LayerKind::CloudInitUrl, path)?;
+    }
+    if let Some(path) = &last.volume {
+        let name = format!("{}/{USER_DATA}", path.display());
+        found.add(&name, parse(LayerKind::Volume, &name, &user_data(path)?));
+    }
+    found.end()
+}
+
+/// Documents, and the errors of those that are none, so that all of them are told at once.
+#[derive(Default)]
+struct Found {
+    documents: Vec<Named>,
+    refused: Vec<String>,
+}
+
+impl Found {
+    fn add(&mut self, name: &str, document: Result<Document, ConfigErrors>) {
+        match document {
+            Ok(document) => self.documents.push(Named { name: name.to_owned(), document }),
+            Err(errors) => self.refused.push(errors.to_string()),
+        }
+    }
+
+    /// A file that must be there.
+    fn file(&mut self, layer: LayerKind, path: &Path) -> Result<(), Failure> {
+        let name = path.display().to_string();
+        let bytes = files::read(path)?;
+        self.add(&name, parse(layer, &name, &bytes));
+        Ok(())
+    }
+
+    fn step(&mut self, index: usize, step: &Step) -> Result<(), Failure> {
+        match step {
+            Step::File(path) => self.file(LayerKind::CommandLine, path)?,
+            Step::Set(argument) => {
+                // The value may be a secret.
+                let key = argument.split('=').next().unwrap_or_default();
+                self.add(&format!("--set {key}"), set(index, argument));
+            }
+            Step::Unset(key) => self.add(&format!("--unset {key}"), unset(index, key)),
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Vec<Named>, Failure> {
+        if self.refused.is_empty() { Ok(self.documents) } else { Err(refusal(&self.refused.join("\n\n"))) }
     }
 }
 
-fn parsed(layer: LayerKind, path: &Path, bytes: &[u8]) -> Result<Document, Failure> {
-    parse(layer, &path.display().to_string(), bytes).map_err(refused)
+/// The variables that set a key. One that is not UTF-8 is an error: its value would be another one than it was.
+fn variables() -> Result<Vec<(String, String)>, Failure> {
+    let ours = |(name, _): &(OsString, OsString)| name.as_encoded_bytes().starts_with(VARIABLE.as_bytes());
+    let text = |(name, value): (OsString, OsString)| {
+        let shown = name.to_string_lossy().into_owned();
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => Ok((name, value)),
+            _ => Err(refusal(&format!("environment variable {shown:?} is not UTF-8"))),
+        }
+    };
+    std::env::vars_os().filter(ours).map(text).collect()
+}
+
+/// The document on a volume that is a file of the host.
+fn user_data(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = files::read_up_to(path, MAX_SIZE)?;
+    let failed = |error| Failure::during(Kind::Failed, format!("read the volume {}", path.display()))(error);
+    let label = volume::label(&bytes).map_err(failed)?;
+    if !label.eq_ignore_ascii_case(LABEL) {
+        return Err(refusal(&format!("volume {} is labelled {label:?}, not {LABEL}", path.display()))
+            .hint("`cloud-machine volume build` makes one with this label"));
+    }
+    volume::read(&bytes, USER_DATA).map_err(failed)
 }
 
 /// A refusal with all its errors, each pointing into its document.
 pub(crate) fn refused(errors: ConfigErrors) -> Failure {
-    Failure::new(Kind::Refused, format!("the configuration is refused\n{errors}"))
+    refusal(&errors.to_string())
+}
+
+fn refusal(text: &str) -> Failure {
+    Failure::new(Kind::Refused, format!("the configuration is refused\n{text}"))
 }

@@ -9,8 +9,10 @@ mod evidence;
 mod failure;
 mod file;
 mod launch;
+mod redaction;
 mod several;
 mod ui;
+mod verdict;
 
 use std::{io, path::PathBuf, process::ExitCode};
 
@@ -52,7 +54,7 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Exec(exec) => command::ssh::execute(&store()?, exec),
         Command::Volume(volume) => done(command::volume::run(ui, volume)),
         Command::Image(image) => done(command::image::run(ui, &arguments.global, image)),
-        Command::Config(config) => done(command::config::run(ui, config)),
+        Command::Config(config) => done(command::config::run(ui, &arguments.global, config)),
         Command::Doctor => command::doctor::run(ui, &arguments.global),
         Command::Completions { shell } => {
             let mut command = <Arguments as clap::CommandFactory>::command();

@@ -42,12 +42,16 @@ struct EventLine<'a> {
     total: Option<u64>,
 }
 
-/// A result that can be shown in both forms.
+/// A result that can be shown in every form.
 pub(crate) trait Show: Serialize {
     /// `kind` of the JSON form.
     const KIND: &'static str;
     /// The form for people.
     fn table(&self) -> String;
+    /// A YAML form of its own; without one the JSON form is written as YAML.
+    fn yaml(&self) -> Option<String> {
+        None
+    }
 }
 
 #[derive(Serialize)]
@@ -71,10 +75,14 @@ impl Ui {
 
     /// Writes the result of the command.
     pub(crate) fn result<T: Show>(&self, result: &T) -> Result<(), Failure> {
+        let envelope = Envelope { kind: T::KIND, version: 1, value: result };
         let text = match self.form {
             OutputForm::Table => result.table(),
+            OutputForm::Yaml => match result.yaml() {
+                Some(text) => text,
+                None => serde_yaml::to_string(&envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?,
+            },
             OutputForm::Json => {
-                let envelope = Envelope { kind: T::KIND, version: 1, value: result };
                 serde_json::to_string_pretty(&envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?
             }
         };

@@ -68,6 +68,13 @@ impl Program {
         // Away from the checkout, whose own configuration is none of a test's business.
         std::fs::create_dir_all(folder).expect("the folder of the state");
         command.current_dir(folder);
+        // Nor is the configuration of whoever runs the tests.
+        command.env("HOME", folder).env_remove("XDG_CONFIG_HOME");
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("CLOUD_MACHINE__") {
+                command.env_remove(name);
+            }
+        }
         command
     }
 

@@ -1,14 +1,22 @@
-//! `config show|audit`: the merged configuration, as a document and value by value.
+//! `config …`: the merged configuration as a document, value by value, and what there is to write into one.
 
-use comfy_table::{Table, presets::NOTHING};
+mod audit;
+mod comments;
+mod explain;
+mod row;
+
 use serde::Serialize;
 
 use crate::{
-    arguments::Config,
-    configuration::{merged, synthesize},
+    arguments::{Config, Global},
+    configuration::{checked, documents},
     failure::Failure,
     ui::{Show, Ui},
+    verdict,
 };
+
+/// Drivers that the reference page speaks of.
+const DRIVERS: [&str; 1] = ["qemu"];
 
 #[derive(Serialize)]
 struct Document {
@@ -21,59 +29,31 @@ impl Show for Document {
     fn table(&self) -> String {
         self.yaml.clone()
     }
-}
 
-#[derive(Serialize)]
-struct Audit {
-    values: Vec<Value>,
-    #[serde(skip)]
-    all: bool,
-}
-
-#[derive(Serialize)]
-struct Value {
-    key: String,
-    value: String,
-    origin: String,
-    hidden: Vec<String>,
-}
-
-impl Show for Audit {
-    const KIND: &'static str = "config-audit";
-
-    fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header(["KEY", "VALUE", "ORIGIN"]);
-        for value in &self.values {
-            table.add_row([&value.key, &value.value, &value.origin]);
-            for hidden in value.hidden.iter().filter(|_| self.all) {
-                table.add_row(["", "", &format!("hides {hidden}")]);
-            }
-        }
-        table.to_string()
+    fn yaml(&self) -> Option<String> {
+        Some(self.yaml.clone())
     }
 }
 
-pub(crate) fn run(ui: &Ui, config: &Config) -> Result<(), Failure> {
+pub(crate) fn run(ui: &Ui, global: &Global, config: &Config) -> Result<(), Failure> {
     match config {
-        Config::Show { configuration } => {
-            let synthesized = synthesize(configuration, &[])?;
+        Config::Show { configuration, last } => {
+            let synthesized = checked(&documents(configuration, &[], last)?)?;
             ui.result(&Document { yaml: synthesized.merged.to_yaml() })
         }
-        Config::Audit { configuration, all } => {
-            let leaves = merged(configuration, &[])?.leaves();
-            let values = leaves.into_iter().map(|leaf| Value {
-                key: leaf.path,
-                value: one_line(&leaf.value),
-                origin: leaf.origin.to_string(),
-                hidden: leaf.hidden,
-            });
-            ui.result(&Audit { values: values.collect(), all: *all })
-        }
+        Config::Audit(audit) => match &audit.explain {
+            Some(key) => explain::run(ui, global, audit, key),
+            None => audit::run(ui, global, audit),
+        },
+        Config::Schema => ui.raw(&cloud_machine_config::describe::schema()),
+        Config::Example => ui.raw(&cloud_machine_config::describe::example()),
+        Config::Reference => ui.raw(&reference()?),
     }
 }
 
-fn one_line(value: &serde_yaml::Value) -> String {
-    // A leaf is a scalar or a list; JSON shows both on one line and escapes what a terminal would obey.
-    serde_json::to_string(value).unwrap_or_else(|error| format!("({error})"))
+fn reference() -> Result<String, Failure> {
+    let [qemu] = DRIVERS;
+    let description = verdict::description(qemu)?;
+    let support = |key: &str| description.support(key).to_string();
+    Ok(cloud_machine_config::describe::reference(&[(qemu, &support)]))
 }

@@ -8,9 +8,7 @@ use std::{
 
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_driver::{
-    identity,
-    machine::{Driver, Support},
-    ssh,
+    identity, ssh,
     store::{DiskRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError},
 };
 use cloud_machine_image::Manifest;
@@ -25,6 +23,7 @@ use crate::{
     failure::{Failure, Kind},
     launch, several,
     ui::Ui,
+    verdict,
 };
 
 pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, Failure> {
@@ -32,32 +31,12 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     more.extend(create.image.iter().map(|image| format!("image={image}")));
     more.extend(create.driver.iter().map(|driver| format!("driver={driver}")));
     let synthesized = synthesize(&create.configuration, &more)?;
-    honoured(ui, &synthesized)?;
+    // Whether the driver is there at all comes before what it honours.
+    launch::qemu(&synthesized.config.driver)?;
+    verdict::honoured(ui, &synthesized)?;
     several::each(ui, &create.machines.names, |name| {
         one(ui, store, name, &synthesized, Duration::from_secs(create.time.timeout))
     })
-}
-
-/// What the driver does not honour: an error for a required key, otherwise one remark each.
-fn honoured(ui: &Ui, synthesized: &Synthesized) -> Result<(), Failure> {
-    let description = launch::qemu(&synthesized.config.driver)?.describe();
-    let mut missed = Vec::new();
-    for key in &synthesized.config.require {
-        if !description.support(key).honours() {
-            missed.push(key.as_str());
-        }
-    }
-    if !missed.is_empty() {
-        let text = format!("driver {} does not honour the required {}", description.driver(), missed.join(", "));
-        return Err(Failure::new(Kind::Refused, text).hint("see `cloud-machine config audit` for where each is set"));
-    }
-    for leaf in synthesized.merged.leaves() {
-        let Some(key) = leaf.path.strip_prefix("cloud-machine.") else { continue };
-        if let Support::Ignored { why } = description.support(key) {
-            ui.note(&format!("{key} ({}) is ignored: {why}", leaf.origin));
-        }
-    }
-    Ok(())
 }
 
 fn one(
@@ -130,7 +109,7 @@ fn new_record(store: &Store, name: &MachineName, synthesized: &Synthesized) -> R
         image: ImageRecord { name: image, digest: manifest.digest(), size: manifest.size() },
         config_yaml: synthesized.merged.to_yaml(),
         origins: synthesized.merged.origins(),
-        ram: config.resources.ram.bytes(),
+        ram: verdict::memory(config.resources.ram).bytes(),
         cpus: config.resources.cpus,
         disks: disks(config, &manifest)?,
         identity,
@@ -168,7 +147,7 @@ fn disk_record(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Resul
         return Err(refused(format!("disk {name}: serial {serial:?} is longer than 20 bytes or the driver's own")));
     }
     let size = match (disk.allocation, disk.boot_partition) {
-        (Some(size), _) => size.bytes(),
+        (Some(size), _) => verdict::allocation(size).bytes(),
         (None, true) => manifest.size(),
         (None, false) => {
             return Err(refused(format!("disk {name} has no allocation")).hint("write, for example, allocation: 10GiB"));

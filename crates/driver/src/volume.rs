@@ -65,6 +65,12 @@ pub enum VolumeError {
     /// The bytes hold no filesystem that can be read.
     #[error("read the filesystem of the volume")]
     Read(#[source] io::Error),
+    /// There is no such file on the volume.
+    #[error("the volume has no file {path:?}")]
+    NoFile {
+        /// The path.
+        path: String,
+    },
 }
 
 /// Builds a volume with `files`, each a path with `/` between its parts and the content. The order of `files` does
@@ -118,6 +124,40 @@ pub fn list(volume: &[u8]) -> Result<Vec<(String, u64)>, VolumeError> {
     }
     files.sort();
     Ok(files)
+}
+
+/// Content of the file at `path`, with `/` between its parts, on a volume of any host.
+///
+/// # Errors
+/// [`VolumeError::Read`] when it is no FAT volume or the file cannot be read, [`VolumeError::NoFile`],
+/// [`VolumeError::FileTooLarge`].
+pub fn read(image: &[u8], path: &str) -> Result<Vec<u8>, VolumeError> {
+    let filesystem = FileSystem::new(Cursor::new(image.to_vec()), FsOptions::new()).map_err(VolumeError::Read)?;
+    let mut file = match filesystem.root_dir().open_file(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(VolumeError::NoFile { path: path.to_owned() });
+        }
+        Err(error) => return Err(VolumeError::Read(error)),
+    };
+    let mut content = Vec::new();
+    let limit = volume::MAX_FILE + 1;
+    let size = io::Read::read_to_end(&mut io::Read::take(&mut file, limit), &mut content).map_err(VolumeError::Read)?;
+    if size as u64 == limit {
+        return Err(VolumeError::FileTooLarge { path: path.to_owned(), size: limit });
+    }
+    Ok(content)
+}
+
+/// Label of a volume; empty when it has none.
+///
+/// # Errors
+/// [`VolumeError::Read`] when it is no FAT volume.
+pub fn label(image: &[u8]) -> Result<String, VolumeError> {
+    let filesystem = FileSystem::new(Cursor::new(image.to_vec()), FsOptions::new()).map_err(VolumeError::Read)?;
+    // The root folder's entry counts (mlabel and fatlabel change it), the boot sector's copy only without one.
+    let entry = filesystem.read_volume_label_from_root_dir().map_err(VolumeError::Read)?;
+    Ok(entry.unwrap_or_else(|| filesystem.volume_label()).trim_end().to_owned())
 }
 
 fn check<'a>(files: &[(&'a str, &'a [u8])]) -> Result<BTreeMap<&'a str, &'a [u8]>, VolumeError> {

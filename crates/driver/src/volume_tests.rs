@@ -119,3 +119,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_and_the_label_are_read_from_a_volume_of_any_tool() {
+    let image = build(&[(volume::USER_DATA, b"#cloud-config\n"), (volume::REQUEST, b"{}")]).unwrap();
+    assert_eq!(super::read(&image, volume::USER_DATA).unwrap(), b"#cloud-config\n");
+    assert_eq!(super::read(&image, volume::REQUEST).unwrap(), b"{}");
+    assert_eq!(label(&image).unwrap(), volume::LABEL);
+    for path in ["vendor-data", "cloud-machine", "cloud-machine/none", "none/user-data"] {
+        let error = super::read(&image, path).unwrap_err();
+        assert!(matches!(error, VolumeError::NoFile { .. } | VolumeError::Read(_)), "{path}: {error:?}");
+    }
+    assert!(matches!(super::read(&[0x5a; 4096], volume::USER_DATA), Err(VolumeError::Read(_))));
+    assert!(matches!(label(&[]), Err(VolumeError::Read(_))));
+}
+
+#[test]
+fn a_label_that_was_changed_later_is_the_one_that_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("volume");
+    std::fs::write(&path, build(&[(volume::USER_DATA, b"{}")]).unwrap()).unwrap();
+    run("fatlabel", "dosfstools", &[&path.to_string_lossy(), "OTHER"]);
+    assert_eq!(label(&std::fs::read(&path).unwrap()).unwrap(), "OTHER");
+}

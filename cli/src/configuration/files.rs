@@ -1,0 +1,131 @@
+//! The files of a layer: `config.yaml`, then `config.d/*.yaml` by name. Absent is no error; unreadable is one, and so
+//! is a name that leads nowhere. Must not parse.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use cloud_machine_config::MAX_DOCUMENT;
+
+use crate::failure::{Failure, Kind};
+
+/// The documents of `folder` that are there, in their order.
+pub(super) fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut paths = Vec::new();
+    paths.extend(present(folder.join("config.yaml"))?);
+    let drop_ins = folder.join("config.d");
+    let failed = |error| Failure::during(Kind::Failed, format!("list the folder {}", drop_ins.display()))(error);
+    let mut names = Vec::new();
+    if let Some(drop_ins) = present(drop_ins.clone())? {
+        for entry in fs::read_dir(&drop_ins).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if !hidden && path.extension().is_some_and(|extension| extension == "yaml") {
+                names.push(path);
+            }
+        }
+    }
+    names.sort();
+    paths.extend(names);
+    Ok(paths)
+}
+
+/// `$XDG_CONFIG_HOME/cloud-machine` or `~/.config/cloud-machine`; `None` for a user without a home. A relative path
+/// counts as unset, as the XDG base directory specification has it.
+pub(super) fn user_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
+    base.map(|folder| folder.join("cloud-machine"))
+}
+
+/// `path`, when something has that name, even if it leads nowhere.
+pub(super) fn present(path: PathBuf) -> Result<Option<PathBuf>, Failure> {
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Ok(Some(path)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(Failure::during(Kind::Failed, format!("look for configuration {}", path.display()))(error)),
+    }
+}
+
+/// The bytes of a document. One byte more than a document may have is enough to refuse it.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let limit = MAX_DOCUMENT as u64 + 1;
+    let file = File::open(path).map_err(failed(path))?;
+    file.take(limit).read_to_end(&mut bytes).map_err(failed(path))?;
+    Ok(bytes)
+}
+
+/// The bytes of a file that has at most `limit` bytes.
+pub(super) fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed(path))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed(path))?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::failed(format!("{} has more than the {limit} bytes of a volume", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    let operation = format!("read configuration {}", path.display());
+    move |error| {
+        let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Failure::during(kind, operation)(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let name = |path: PathBuf| path.strip_prefix(folder).unwrap().display().to_string();
+        of_folder(folder).unwrap().into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn the_file_comes_first_and_then_the_drop_ins_by_name() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(names(folder.path()).is_empty() && names(&folder.path().join("absent")).is_empty());
+        fs::create_dir(folder.path().join("config.d")).unwrap();
+        for name in ["config.yaml", "config.d/20-b.yaml", "config.d/10-a.yaml", "config.d/9.yaml", "config.d/.x.yaml"] {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        for name in ["config.d/30.yml", "config.d/30.yaml~", "config.d/README", "other.yaml"] {
+            fs::write(folder.path().join(name), b"").unwrap();
+        }
+        assert_eq!(
+            names(folder.path()),
+            ["config.yaml", "config.d/10-a.yaml", "config.d/20-b.yaml", "config.d/9.yaml"]
+        );
+    }
+
+    #[test]
+    fn a_folder_of_drop_ins_that_is_none_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.d"), b"").unwrap();
+        let failure = of_folder(folder.path()).unwrap_err();
+        assert_eq!(failure.kind, Kind::Failed);
+        assert!(failure.causes()[0].starts_with("list the folder "), "{:?}", failure.causes());
+    }
+
+    #[test]
+    fn a_name_that_leads_nowhere_is_not_an_absent_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/nonexistent", folder.path().join("config.yaml")).unwrap();
+        let paths = of_folder(folder.path()).unwrap();
+        assert_eq!(paths.len(), 1);
+        assert_eq!(read(&paths[0]).unwrap_err().kind, Kind::NotFound);
+        assert_eq!(read(folder.path()).unwrap_err().kind, Kind::Failed);
+    }
+
+    #[test]
+    fn a_file_is_read_up_to_its_limit() {
+        assert_eq!(read(Path::new("/dev/zero")).unwrap().len(), MAX_DOCUMENT + 1);
+        let failure = read_up_to(Path::new("/dev/zero"), 10).unwrap_err();
+        assert!(failure.causes()[0].contains("more than the 10 bytes"), "{:?}", failure.causes());
+    }
+}

@@ -1,0 +1,218 @@
+//! What the driver makes of each value, for `create` and `config audit` alike. Must not change a value.
+
+use std::fmt;
+
+use cloud_machine_config::{Config, Leaf};
+use cloud_machine_driver::{
+    machine::{Description, Driver, Support},
+    qemu::Qemu,
+};
+use cloud_machine_protocol::ByteSize;
+use serde::Serialize;
+
+use crate::{
+    configuration::Synthesized,
+    failure::{Failure, Kind},
+    ui::Ui,
+};
+
+/// Prefix of the keys that a driver is asked about.
+const OURS: &str = "cloud-machine.";
+/// Bytes that a driver's disk is a multiple of.
+const BLOCK: u64 = cloud_machine_image::ALIGNMENT;
+
+/// What becomes of one value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub(crate) enum Verdict {
+    /// It holds as it is written.
+    Exact,
+    /// The nearest value that is possible holds, never less than what is written.
+    Rounded {
+        /// The value that holds, or how it is found.
+        to: String,
+    },
+    /// It has no effect, and the machine works without it.
+    Ignored {
+        /// Why.
+        why: String,
+    },
+    /// The driver does not know the key.
+    Unsupported,
+    /// No driver's business: it is handed to cloud-init in the machine.
+    CloudInit,
+    /// An empty value states nothing.
+    Empty,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => formatter.write_str("exact"),
+            Self::Rounded { to } => write!(formatter, "rounded to {to}"),
+            Self::Ignored { why } => write!(formatter, "ignored: {why}"),
+            Self::Unsupported => formatter.write_str("unsupported"),
+            Self::CloudInit => formatter.write_str("for cloud-init"),
+            Self::Empty => formatter.write_str("states nothing"),
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether a key that the configuration requires may be treated so.
+    pub(crate) const fn honours(&self) -> bool {
+        !matches!(self, Self::Ignored { .. } | Self::Unsupported)
+    }
+}
+
+/// A required key that the driver does not honour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Missed {
+    /// As it stands in `require`.
+    pub(crate) key: String,
+    /// What becomes of it.
+    #[serde(flatten)]
+    pub(crate) verdict: Verdict,
+}
+
+/// A driver's answers about one configuration.
+pub(crate) struct Verdicts<'a> {
+    description: Description,
+    config: &'a Config,
+}
+
+/// What the driver called `name` says of itself. It need not be installed for that.
+pub(crate) fn description(name: &str) -> Result<Description, Failure> {
+    match name {
+        "qemu" => Ok(Qemu::default().describe()),
+        other => Err(Failure::new(Kind::Refused, format!("no driver is called {other:?}; this program has qemu"))),
+    }
+}
+
+impl<'a> Verdicts<'a> {
+    /// Of the driver that the configuration names.
+    pub(crate) fn of(config: &'a Config) -> Result<Self, Failure> {
+        Ok(Self { description: description(&config.driver)?, config })
+    }
+
+    /// Name of the driver.
+    pub(crate) fn driver(&self) -> &'static str {
+        self.description.driver()
+    }
+
+    /// What becomes of a merged value.
+    pub(crate) fn on(&self, leaf: &Leaf) -> Verdict {
+        if leaf.value.is_null() {
+            return Verdict::Empty;
+        }
+        match leaf.path.strip_prefix(OURS) {
+            Some(key) => self.on_key(key, Some(&leaf.value)),
+            // Some keys of cloud-init are also the driver's business.
+            None => match self.description.support(&leaf.path) {
+                Support::Unsupported => Verdict::CloudInit,
+                support => stated(support),
+            },
+        }
+    }
+
+    fn on_key(&self, key: &str, value: Option<&serde_yaml::Value>) -> Verdict {
+        let support = self.description.support(key);
+        if value.is_some_and(|value| unpromised(key, value)) {
+            return Verdict::Unsupported;
+        }
+        match (support, value.and_then(|value| given(self.config, key, value))) {
+            (Support::Rounded { .. }, Some((true, _))) => Verdict::Exact,
+            (Support::Rounded { .. }, Some((false, size))) => Verdict::Rounded { to: size.to_string() },
+            _ => stated(support),
+        }
+    }
+
+    /// The required keys that are not honoured. A map stands for every key that is set below it.
+    pub(crate) fn missed(&self, leaves: &[Leaf]) -> Vec<Missed> {
+        let mut missed = Vec::new();
+        for required in &self.config.require {
+            let path = format!("{OURS}{required}");
+            let below = format!("{path}.");
+            let mut verdicts: Vec<(String, Verdict)> = leaves
+                .iter()
+                .filter(|leaf| leaf.path == path || leaf.path.starts_with(&below))
+                .map(|leaf| (leaf.path[OURS.len()..].to_owned(), self.on(leaf)))
+                .collect();
+            if verdicts.is_empty() && cloud_machine_config::describe::is_value(required) {
+                // Nobody sets it: its default is what must be honoured.
+                verdicts.push((required.clone(), self.on_key(required, None)));
+            }
+            missed.extend(
+                verdicts
+                    .into_iter()
+                    .filter(|(_, verdict)| !verdict.honours())
+                    .map(|(key, verdict)| Missed { key, verdict }),
+            );
+        }
+        missed
+    }
+}
+
+/// Whether `value` is a device that no driver of virtual machines can promise: it chooses serials, not kernel names.
+fn unpromised(key: &str, value: &serde_yaml::Value) -> bool {
+    let device = key.starts_with("resources.disks.") && key.ends_with(".devicepath");
+    device && !value.as_str().is_some_and(|device| device.starts_with("serial:"))
+}
+
+fn stated(support: Support) -> Verdict {
+    match support {
+        Support::Exact => Verdict::Exact,
+        Support::Rounded { to } => Verdict::Rounded { to: to.to_owned() },
+        Support::Ignored { why } => Verdict::Ignored { why: why.to_owned() },
+        Support::Unsupported => Verdict::Unsupported,
+    }
+}
+
+/// Whether `value` is exactly what the machine gets for `key`, and what it gets.
+fn given(config: &Config, key: &str, value: &serde_yaml::Value) -> Option<(bool, ByteSize)> {
+    if key == "resources.ram" {
+        let exact = match value.as_f64() {
+            Some(gib) => (gib * 1024.0).fract() == 0.0,
+            None => config.resources.ram.bytes().is_multiple_of(ByteSize::MIB),
+        };
+        return Some((exact, memory(config.resources.ram)));
+    }
+    let disk = key.strip_prefix("resources.disks.")?.strip_suffix(".allocation")?;
+    let (_, disk) = config.resources.disks.iter().find(|(name, _)| name.as_str() == disk)?;
+    let asked = disk.allocation?;
+    let given = allocation(asked);
+    Some((asked == given, given))
+}
+
+/// Memory that a machine gets: whole MiB, upwards.
+pub(crate) fn memory(asked: ByteSize) -> ByteSize {
+    ByteSize(asked.bytes().checked_next_multiple_of(ByteSize::MIB).unwrap_or(u64::MAX))
+}
+
+/// Bytes that a disk gets: whole blocks, upwards.
+pub(crate) fn allocation(asked: ByteSize) -> ByteSize {
+    ByteSize(asked.bytes().checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX))
+}
+
+/// An error for required keys that are not honoured, otherwise one remark for each value without effect.
+pub(crate) fn honoured(ui: &Ui, synthesized: &Synthesized) -> Result<(), Failure> {
+    let verdicts = Verdicts::of(&synthesized.config)?;
+    let leaves = synthesized.merged.leaves();
+    refuse(verdicts.driver(), &verdicts.missed(&leaves))?;
+    for leaf in &leaves {
+        if let Verdict::Ignored { why } = verdicts.on(leaf) {
+            ui.note(&format!("{} ({}) is ignored: {why}", leaf.path.trim_start_matches(OURS), leaf.origin));
+        }
+    }
+    Ok(())
+}
+
+/// An error that lists what is missed, if anything is.
+pub(crate) fn refuse(driver: &str, missed: &[Missed]) -> Result<(), Failure> {
+    if missed.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = missed.iter().map(|missed| format!("{} ({})", missed.key, missed.verdict)).collect();
+    let text = format!("driver {driver} does not honour the required {}", list.join(", "));
+    Err(Failure::new(Kind::Refused, text).hint("see `cloud-machine config audit` for where each is set"))
+}
