@@ -57,7 +57,7 @@ fn outcome(folder: &Path) -> Result<String, String> {
     let inventory: Inventory = serde_json::from_slice(&fs::read(folder.join("inventory.json")).unwrap()).unwrap();
     let action = if folder.join("boot").exists() { Action::Boot } else { Action::Reimage };
     let config = parse(LayerKind::Volume, "user-data", &document)
-        .and_then(|document| merge(&[document]))
+        .and_then(|document| merge(&[document.pinned()]))
         .and_then(|merged| validate(&merged))
         .map_err(|errors| format!("{errors}\n"))?;
     let planned = plan(&config, &inventory, &request(action), &layout(), "vdc", &"case".parse().unwrap())
