@@ -145,7 +145,10 @@ impl Attempt<'_> {
         }
         let process = launched.map_err(Failure::failed)?;
         let channel = AgentChannel::connect(&prepared.folder.agent_socket(), self.deadline).map_err(channel_failure)?;
-        process.resume(self.deadline).map_err(Failure::failed)?;
+        process.resume(self.deadline).map_err(|error| {
+            let kind = if Instant::now() >= self.deadline { Kind::TimedOut } else { Kind::Failed };
+            Failure::new(kind, error)
+        })?;
         Ok((process, channel))
     }
 

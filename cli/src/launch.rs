@@ -2,6 +2,7 @@
 //! how it is started is the driver's.
 
 use std::{
+    cell::Cell,
     fs,
     path::PathBuf,
     process::Command,
@@ -10,7 +11,7 @@ use std::{
 
 use cloud_machine_config::{LayerKind, merge, parse, validate};
 use cloud_machine_driver::{
-    escape, identity,
+    FileBlocks, escape, identity,
     qemu::{DirectBoot, Drive, Launch, Process, Qemu, decide},
     ssh::{self, SshError},
     store::{AttemptFolder, ImageFolder, MachineLock, MachineRecord, Store},
@@ -23,7 +24,6 @@ use cloud_machine_protocol::{DeviceSelector, Digest, FORMAT_VERSION, ImageReques
 use crate::{
     configuration::refused,
     failure::{Failure, Kind},
-    file::FileBlocks,
     ui::Ui,
 };
 
@@ -72,9 +72,17 @@ pub(crate) fn image(store: &Store, record: &MachineRecord) -> Result<(ImageFolde
     Ok((folder, manifest))
 }
 
+/// Opens a packed or raw image; that it is absent is told apart from that it cannot be opened.
+pub(crate) fn open_blocks(path: &std::path::Path) -> Result<FileBlocks, Failure> {
+    FileBlocks::open(path).map_err(|error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Failure::during(kind, format!("open {}", path.display()))(error)
+    })
+}
+
 /// Reads the manifest of a packed file.
 pub(crate) fn manifest(path: &std::path::Path) -> Result<Manifest, Failure> {
-    let blocks = FileBlocks::open(path)?;
+    let blocks = open_blocks(path)?;
     read_manifest(&blocks).map_err(Failure::during(Kind::Failed, format!("read the image {}", path.display())))
 }
 
@@ -233,8 +241,20 @@ pub(crate) fn wait_ready(
     process: &Process,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let alive = || process.alive().unwrap_or(false);
-    ssh::wait_banner(record.ssh_port, deadline, &alive).map_err(|error| {
+    // A failed look does not mean that the machine has ended: it ends the waiting and is told as what it is.
+    let unseen = Cell::new(None);
+    let alive = || match process.alive() {
+        Ok(alive) => alive,
+        Err(error) => {
+            unseen.set(Some(error));
+            false
+        }
+    };
+    let answered = ssh::wait_banner(record.ssh_port, deadline, &alive);
+    if let Some(error) = unseen.take() {
+        return Err(Failure::failed(error));
+    }
+    answered.map_err(|error| {
         let kind = if matches!(error, SshError::Silent { .. }) { Kind::TimedOut } else { Kind::Failed };
         Failure::new(kind, error)
     })?;

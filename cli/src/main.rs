@@ -7,7 +7,6 @@ mod command;
 mod configuration;
 mod evidence;
 mod failure;
-mod file;
 mod launch;
 mod redaction;
 mod several;

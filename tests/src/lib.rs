@@ -2,7 +2,6 @@
 //! the hostile job. Never shipped; must touch only files and processes that it made.
 
 pub mod artifacts;
-pub mod blocks;
 pub mod fixture;
 pub mod hostile;
 pub mod program;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use cloud_machine_driver::{
+    FileBlocks,
     channel::{AgentChannel, ChannelError},
     identity,
     qemu::{self, DirectBoot, Drive, Launch, Process, Qemu},
@@ -21,10 +22,7 @@ use cloud_machine_protocol::{
     Request, Role, SecretPolicy, volume,
 };
 
-use crate::{
-    blocks::FileBlocks,
-    fixture::{Fixture, IMAGE, dirty},
-};
+use crate::fixture::{Fixture, IMAGE, dirty};
 
 /// How long one boot may take in software emulation on a busy host.
 const DEADLINE: Duration = Duration::from_secs(240);

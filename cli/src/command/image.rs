@@ -18,7 +18,6 @@ use serde::Serialize;
 use crate::{
     arguments::{Global, Image, Pack},
     failure::{Failure, Kind},
-    file::FileBlocks,
     launch,
     ui::{Show, Ui},
 };
@@ -126,7 +125,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             let path = packed_file(global, image)?;
             let manifest = launch::manifest(&path)?;
             let progress = ui.progress("verify");
-            verify_packed(&manifest, &FileBlocks::open(&path)?, &|done, total| progress.set(done, total))
+            verify_packed(&manifest, &launch::open_blocks(&path)?, &|done, total| progress.set(done, total))
                 .map_err(Failure::during(Kind::Verification, format!("verify {}", path.display())))?;
             drop(progress);
             ui.result(&Inspected::new(&manifest, true))
@@ -174,7 +173,7 @@ fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<Manifest, Fail
     let name: ImageName = arguments.name.parse().map_err(Failure::failed)?;
     let agent = read(&agent_path(arguments)?)?;
     let (release, initramfs) = build_initramfs(&arguments.modules, &agent)?;
-    let raw = FileBlocks::open(&arguments.raw)?;
+    let raw = launch::open_blocks(&arguments.raw)?;
     let options = PackOptions {
         name: name.to_string(),
         generation: arguments.generation,

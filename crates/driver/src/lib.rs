@@ -1,6 +1,7 @@
 //! The one door to machines and host files: state folder, volume, agent's channel, QEMU and SSH. Must not plan,
 //! judge a report or print.
 
+mod blocks;
 pub mod channel;
 mod error;
 pub mod escape;
@@ -12,4 +13,5 @@ pub mod ssh;
 pub mod store;
 pub mod volume;
 
+pub use blocks::FileBlocks;
 pub use error::DriverError;

@@ -44,7 +44,7 @@ const MAX_VERDICTS: usize = 16;
 pub enum Accelerator {
     /// By the processor.
     Kvm,
-    /// By translation; some twenty times slower.
+    /// By translation, many times slower.
     Tcg,
 }
 

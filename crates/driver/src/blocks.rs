@@ -1,4 +1,4 @@
-//! A file of a test as blocks to read.
+//! A regular file of the host as blocks, for packed and raw images. Only reads.
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
@@ -6,26 +6,29 @@ use cloud_machine_image::ReadBlocks;
 
 /// An open file.
 #[derive(Debug)]
-pub struct FileBlocks(File, u64);
+pub struct FileBlocks {
+    file: File,
+    size: u64,
+}
 
 impl FileBlocks {
-    /// Opens `path`.
+    /// Opens `path` for reading.
     ///
     /// # Errors
-    /// The I/O error.
+    /// The system's error; the caller names the path.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let size = file.metadata()?.len();
-        Ok(Self(file, size))
+        Ok(Self { file, size })
     }
 }
 
 impl ReadBlocks for FileBlocks {
     fn size(&self) -> u64 {
-        self.1
+        self.size
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buffer, offset)
+        self.file.read_exact_at(buffer, offset)
     }
 }
