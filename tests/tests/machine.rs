@@ -30,6 +30,7 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
     the_planted_volume_was_seen_and_ignored(&program, &ended);
     an_equal_machine_is_left_alone(&program);
     a_machine_that_is_busy_is_locked(&program);
+    a_machine_that_is_late_is_off(&program);
     killed_in_the_middle_and_started_again(&program);
     stopped_and_started_it_keeps_its_disk(&program);
     weaker_evidence_is_refused(&program);
@@ -63,6 +64,15 @@ fn a_machine_that_is_busy_is_locked(program: &Program) {
     let busy = program.call(["reimage", MACHINE], b"");
     assert_eq!(busy.code, 8, "{}", busy.errors);
     lock.unlock().unwrap();
+}
+
+/// No machine starts in one second; what began must be ended, and a second call may go on.
+fn a_machine_that_is_late_is_off(program: &Program) {
+    let late = program.call(["create", "late", "--image", "debian-12", "--timeout", "1"], b"");
+    assert_eq!(late.code, 6, "{}", late.errors);
+    let record = program.json(["show", "late"]).unwrap();
+    assert_eq!((record["record"]["state"].as_str(), record["process"].as_bool()), (Some("failed"), Some(false)));
+    assert_eq!(program.call(["delete", "late", "--yes"], b"").code, 0);
 }
 
 /// QEMU is killed while the disk has no boot head; `start` must finish the reimage and start nothing else.

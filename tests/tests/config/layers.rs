@@ -1,0 +1,204 @@
+//! Where documents are found, in which order they count, and what is refused of them. Looks at no verdict of a driver.
+
+use std::{fs, path::Path, process::Command};
+
+use cloud_machine_driver::volume;
+use serde_json::Value;
+
+use crate::{Audit, Place, called, namespace};
+
+#[test]
+fn each_layer_hides_the_one_before_it() {
+    let place = Place::new();
+    let etc = place.folder.join("etc");
+    let prepare = format!("mount --bind {} /etc", etc.display());
+    fs::create_dir_all(&etc).unwrap();
+    let audit = |more: &[&str], variable: Option<&str>| {
+        let mut command = place.command();
+        command.args(["config", "audit", "--output", "json"]).args(more);
+        command.envs(variable.map(|value| ("CLOUD_MACHINE__RESOURCES__CPUS", value)));
+        Audit::of(called(&mut namespace(command, &prepare)))
+    };
+    assert_eq!(audit(&[], None).cpus(), (2, "built-in default".to_owned()));
+
+    place.document("etc/cloud-machine/config.yaml", "resources: {cpus: 3}");
+    assert_eq!(audit(&[], None).cpus(), (3, "global /etc/cloud-machine/config.yaml:1:35".to_owned()));
+    place.document("etc/cloud-machine/config.d/20.yaml", "resources: {cpus: 5}");
+    place.document("etc/cloud-machine/config.d/10.yaml", "resources: {cpus: 4}");
+    assert_eq!(audit(&[], None).cpus(), (5, "global /etc/cloud-machine/config.d/20.yaml:1:35".to_owned()));
+
+    let user = place.document("home/.config/cloud-machine/config.yaml", "resources: {cpus: 6}");
+    assert_eq!(audit(&[], None).cpus(), (6, format!("user {user}:1:35")));
+    let drop_in = place.document("home/.config/cloud-machine/config.d/a.yaml", "resources: {cpus: 7}");
+    assert_eq!(audit(&[], None).cpus(), (7, format!("user {drop_in}:1:35")));
+
+    place.document("project/cloud-machine.yaml", "resources: {cpus: 8}");
+    assert_eq!(audit(&[], None).cpus(), (8, "project cloud-machine.yaml:1:35".to_owned()));
+    let variable = (9, "environment CLOUD_MACHINE__RESOURCES__CPUS".to_owned());
+    assert_eq!(audit(&[], Some("9")).cpus(), variable);
+    let file = place.document("file.yaml", "resources: {cpus: 10}");
+    assert_eq!(audit(&["--config", &file], Some("9")).cpus(), (10, format!("command line {file}:1:35")));
+
+    let url = place.document("url.yaml", "resources: {cpus: 11}");
+    let arguments = ["--config", &file, "--url-file", &url];
+    assert_eq!(audit(&arguments, Some("9")).cpus(), (11, format!("cloud-init URL {url}:1:35")));
+    let drive = place.volume("drive.img", "resources: {cpus: 12}");
+    let all = audit(&["--volume", &drive, "--config", &file, "--url-file", &url], Some("9"));
+    assert_eq!(all.cpus(), (12, format!("volume {drive}/user-data:2:35")));
+    let hidden = all.row("cloud-machine.resources.cpus")["hidden"].as_array().unwrap().clone();
+    let values: Vec<i64> = hidden.iter().map(|hidden| hidden["value"].as_i64().unwrap()).collect();
+    assert_eq!(values, [11, 10, 9, 8, 7, 6, 5, 4, 3, 2]);
+}
+
+#[test]
+fn the_users_folder_follows_the_xdg_specification() {
+    let place = Place::new();
+    let other = place.document("xdg/cloud-machine/config.yaml", "resources: {cpus: 3}");
+    place.document("home/.config/cloud-machine/config.yaml", "resources: {cpus: 4}");
+    let cpus = |value: &str| {
+        let mut command = place.command();
+        Audit::of(called(command.env("XDG_CONFIG_HOME", value).args(["config", "audit", "--output", "json"]))).cpus()
+    };
+    assert_eq!(cpus(&place.folder.join("xdg").to_string_lossy()), (3, format!("user {other}:1:35")));
+    assert_eq!(cpus("../xdg").0, 4, "a relative path counts as unset");
+    assert_eq!(cpus("").0, 4);
+}
+
+#[test]
+fn absent_unreadable_and_invalid_documents_differ() {
+    let place = Place::new();
+    assert_eq!(place.audit(&[]).cpus().0, 2, "absent is no error");
+    place.refused(&["config", "show", "--config", "none.yaml"], 4, &["read configuration none.yaml", "No such file"]);
+    place.refused(&["config", "show", "--url-file", "none.yaml"], 4, &["read configuration none.yaml"]);
+    place.refused(&["config", "show", "--config", "."], 1, &["read configuration .", "Is a directory"]);
+    place.refused(&["config", "show", "--config", "/dev/zero"], 3, &["/dev/zero"]);
+
+    let user = place.write("home/.config/cloud-machine/config.yaml", "cloud-machine: {cpus: 1}\n");
+    let second = place.write("project/cloud-machine.yaml", "a: [\n");
+    let called = place.refused(&["config", "show"], 3, &["cloud-machine.yaml:"]);
+    assert!(called.output.is_empty());
+    fs::remove_file(&second).unwrap();
+    place.refused(&["config", "show"], 3, &[&user, "unknown key `cpus`"]);
+    fs::remove_file(&user).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", &user).unwrap();
+    place.refused(&["config", "show"], 4, &["read configuration", "config.yaml"]);
+    fs::remove_file(&user).unwrap();
+    fs::create_dir(&user).unwrap();
+    place.refused(&["config", "show"], 1, &["Is a directory"]);
+    fs::remove_dir(&user).unwrap();
+    place.write("home/.config/cloud-machine/config.d", "");
+    place.refused(&["config", "show"], 1, &["list the folder", "config.d"]);
+}
+
+#[test]
+fn errors_of_several_documents_are_told_together() {
+    let place = Place::new();
+    let (one, two) = (place.write("one.yaml", "a: [\n"), place.write("two.yaml", "b: *x\n"));
+    let arguments = ["config", "audit", "--config", &one, "--config", &two, "--set", "nothing"];
+    place.refused(&arguments, 3, &["one.yaml", "two.yaml:1:4", "--set nothing"]);
+}
+
+#[test]
+fn the_project_is_the_nearest_folder_inside_the_repository_and_the_mount() {
+    let place = Place::new();
+    let from = |folder: &Path, prepare: Option<&str>| {
+        let mut command = place.command();
+        command.current_dir(folder).args(["config", "audit", "--output", "json"]);
+        match prepare {
+            Some(prepare) => Audit::of(called(&mut namespace(command, prepare))).cpus(),
+            None => Audit::of(called(&mut command)).cpus(),
+        }
+    };
+    let deep = place.folder.join("project/a/b");
+    fs::create_dir_all(&deep).unwrap();
+    let top = place.document("cloud-machine.yaml", "resources: {cpus: 3}");
+    assert_eq!(from(&deep, None), (3, format!("project {top}:1:35")), "the root of the repository counts");
+    let near = place.document("project/a/cloud-machine.yaml", "resources: {cpus: 4}");
+    assert_eq!(from(&deep, None), (4, format!("project {near}:1:35")));
+    assert_eq!(from(deep.parent().unwrap(), None), (4, "project cloud-machine.yaml:1:35".to_owned()));
+    assert_eq!(from(&place.folder.join("project"), None).0, 3);
+    // A repository below: a folder or, in a worktree, a file.
+    place.write("project/a/b/.git", "gitdir: elsewhere\n");
+    assert_eq!(from(&deep, None).0, 2);
+    fs::remove_file(deep.join(".git")).unwrap();
+    // Another filesystem below; the folder is entered again, since a mount does not move who is already there.
+    let mount = format!("mount -t tmpfs none {0} && cd {0}", deep.display());
+    assert_eq!(from(&deep, Some(&mount)).0, 2);
+    assert_eq!(from(&deep, Some("true")).0, 4);
+}
+
+#[test]
+fn a_strangers_document_in_a_folder_for_everybody_is_refused() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let place = Place::new();
+    let path = place.document("project/cloud-machine.yaml", "resources: {cpus: 3}");
+    let open = |mode| fs::set_permissions(place.folder.join("project"), fs::Permissions::from_mode(mode)).unwrap();
+    open(0o1777);
+    assert_eq!(place.audit(&[]).cpus().0, 3, "one's own document counts anywhere");
+    chown(&path, Some(12345), None).unwrap();
+    place.refused(&["config", "show"], 3, &["cloud-machine.yaml belongs to user 12345", "--config"]);
+    open(0o755);
+    assert_eq!(place.audit(&[]).cpus().0, 3, "the owner of the folder let it in");
+}
+
+#[test]
+fn arguments_count_in_the_order_in_which_they_are_typed() {
+    let place = Place::new();
+    let file = place.document("f.yaml", "resources: {cpus: 8}");
+    let cpus = |arguments: &[&str]| place.audit(arguments).cpus();
+    assert_eq!(cpus(&["--set", "resources.cpus=3", "--config", &file]).0, 8);
+    assert_eq!(cpus(&["--config", &file, "--set", "resources.cpus=3"]).0, 3);
+    assert_eq!(cpus(&["--set", "resources.cpus=3", "--set", "resources.cpus=4"]).0, 4);
+    assert_eq!(cpus(&["--set", "resources.cpus=3", "--unset", "resources.cpus"]), (2, "built-in default".to_owned()));
+    assert_eq!(cpus(&["--unset", "resources.cpus", "--set=resources.cpus=3"]).0, 3);
+    assert_eq!(cpus(&["--config", &file, "--unset", "cloud-machine.resources"]).0, 2);
+    place.refused(&["config", "audit", "--unset", ""], 3, &["--unset"]);
+    place.refused(&["config", "audit", "--unset", "a..b"], 3, &["--unset a..b"]);
+    place.refused(&["config", "audit", "--set", "resources.cpus"], 3, &["no `=`"]);
+    place.refused(&["config", "audit", "--set"], 2, &["--set"]);
+}
+
+#[test]
+fn variables_are_a_layer_of_their_own() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = Place::new();
+    let mut command = place.command();
+    command.env("CLOUD_MACHINE__DISKS_UNDECLARED", "ignore").env("CLOUD_MACHINE_RESOURCES__CPUS", "7");
+    let audit = Audit::of(called(command.args(["config", "audit", "--output", "json"])));
+    let row = audit.row("cloud-machine.disks-undeclared");
+    assert_eq!(row["origin"]["text"], "environment CLOUD_MACHINE__DISKS_UNDECLARED");
+    assert_eq!((&row["value"], audit.cpus().0), (&Value::from("ignore"), 2));
+
+    for (value, text) in [("many", "cpus"), ("[", "CLOUD_MACHINE__RESOURCES__CPUS")] {
+        let mut command = place.command();
+        let called = called(command.env("CLOUD_MACHINE__RESOURCES__CPUS", value).args(["config", "audit"]));
+        assert!(called.code == 3 && called.errors.contains(text), "{}", called.errors);
+    }
+    let mut command = place.command();
+    let value = std::ffi::OsStr::from_bytes(b"\xff");
+    let called = called(command.env("CLOUD_MACHINE__IMAGE", value).args(["config", "audit"]));
+    assert_eq!(called.code, 3);
+    assert!(called.errors.contains("\"CLOUD_MACHINE__IMAGE\" is not UTF-8"), "{}", called.errors);
+}
+
+#[test]
+fn a_volume_is_read_by_its_label_and_may_not_loosen_what_is_safe() {
+    let place = Place::new();
+    let drive = place.volume("drive.img", "resources: {ram: 2}");
+    assert_eq!(place.audit(&["--volume", &drive]).row("cloud-machine.resources.ram")["value"], 2);
+    let empty = place.write("empty.img", volume::build(&[("meta-data", b"")]).unwrap());
+    place.refused(&["config", "audit", "--volume", &empty], 1, &["read the volume", "no file \"user-data\""]);
+    let noise = place.write("noise.img", [0x5a; 4096]);
+    place.refused(&["config", "audit", "--volume", &noise], 1, &["read the volume", "filesystem"]);
+    place.refused(&["config", "audit", "--volume", "none.img"], 4, &["none.img"]);
+    place.refused(&["config", "audit", "--volume", "/dev/zero"], 1, &["more than the"]);
+    assert!(Command::new("fatlabel").args([&drive, "OTHER"]).status().unwrap().success());
+    place.refused(&["config", "audit", "--volume", &drive], 3, &["labelled \"OTHER\", not CLOUD-INIT"]);
+
+    let file = place.document("f.yaml", "disks-undeclared: refuse, image: debian-12");
+    let loose = place.volume("loose.img", "disks-undeclared: ignore");
+    let arguments = ["config", "audit", "--config", &file, "--volume", &loose];
+    place.refused(&arguments, 3, &["disks-undeclared", "loose.img/user-data:2", "f.yaml:1"]);
+    let url = place.document("url.yaml", "image: other");
+    place.refused(&["config", "audit", "--config", &file, "--url-file", &url], 3, &["image", "url.yaml:1", "f.yaml:1"]);
+}
