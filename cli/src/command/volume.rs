@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloud_machine_driver::volume::{build, list, pin};
+use cloud_machine_driver::{
+    escape,
+    volume::{build, pin},
+};
+use cloud_machine_volume::Volume as Opened;
 use serde::Serialize;
 
 use crate::{
@@ -14,6 +18,9 @@ use crate::{
     failure::{Failure, Kind},
     ui::{Show, Ui},
 };
+
+/// Longest path in the table; a foreign volume may hold worse ones.
+const LONGEST_PATH: usize = 1024;
 
 #[derive(Serialize)]
 struct Inspected {
@@ -35,7 +42,8 @@ impl Show for Inspected {
     fn table(&self) -> String {
         let mut text = format!("volume  {} ({} bytes)\npin     {}\n", self.file, self.bytes, self.pin);
         for file in &self.files {
-            text.push_str(&format!("file    {} ({} bytes)\n", file.path, file.bytes));
+            let path = escape::line(file.path.as_bytes(), LONGEST_PATH);
+            text.push_str(&format!("file    {path} ({} bytes)\n", file.bytes));
         }
         text
     }
@@ -68,7 +76,7 @@ fn build_file(file: &Path, files: &[String]) -> Result<(), Failure> {
 
 fn inspect(ui: &Ui, file: &Path) -> Result<(), Failure> {
     let bytes = read(file)?;
-    let files = list(&bytes).map_err(Failure::failed)?;
+    let files = Opened::open(&bytes).and_then(|volume| volume.list()).map_err(Failure::failed)?;
     ui.result(&Inspected {
         file: file.display().to_string(),
         bytes: bytes.len() as u64,

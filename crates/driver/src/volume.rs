@@ -1,5 +1,5 @@
 //! The volume that the host gives to an attempt: a FAT filesystem labelled `CLOUD-INIT`, the same bytes for the same
-//! content. Owns layout and limits; must not know what the files mean.
+//! content. Owns layout and limits; must not read one, nor know what the files mean.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +10,6 @@ use cloud_machine_protocol::{Algorithm, Digest, volume};
 use fatfs::{Date, DateTime, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider};
 use sha2::{Digest as _, Sha256};
 
-/// Most files on a volume, as the reader in the machine has it.
-pub const MAX_FILES: usize = 256;
 /// Most parts of a path, as the reader in the machine has it.
 pub const MAX_DEPTH: usize = 8;
 const MIB: u64 = 1 << 20;
@@ -45,7 +43,7 @@ pub enum VolumeError {
         size: u64,
     },
     /// More files than the reader in the machine takes.
-    #[error("the volume would have {count} files, at most {MAX_FILES} are allowed")]
+    #[error("the volume would have {count} files, at most {} are allowed", volume::MAX_FILES)]
     TooManyFiles {
         /// How many.
         count: usize,
@@ -61,15 +59,6 @@ pub enum VolumeError {
         /// The FAT writer's answer.
         #[source]
         source: io::Error,
-    },
-    /// The bytes hold no filesystem that can be read.
-    #[error("read the filesystem of the volume")]
-    Read(#[source] io::Error),
-    /// There is no such file on the volume.
-    #[error("the volume has no file {path:?}")]
-    NoFile {
-        /// The path.
-        path: String,
     },
 }
 
@@ -96,72 +85,8 @@ pub fn pin(volume: &[u8]) -> Digest {
     Digest::new(Algorithm::Sha256, Sha256::digest(volume).into())
 }
 
-/// Paths and bytes of all files on a volume, sorted by path.
-///
-/// # Errors
-/// [`VolumeError::Read`] when it is no FAT volume, [`VolumeError::TooManyFiles`] when it holds more than the limit.
-pub fn list(volume: &[u8]) -> Result<Vec<(String, u64)>, VolumeError> {
-    let filesystem = FileSystem::new(Cursor::new(volume.to_vec()), FsOptions::new()).map_err(VolumeError::Read)?;
-    let mut files = Vec::new();
-    let mut folders = vec![(String::new(), filesystem.root_dir())];
-    while let Some((prefix, folder)) = folders.pop() {
-        for entry in folder.iter() {
-            let entry = entry.map_err(VolumeError::Read)?;
-            let name = entry.file_name();
-            if name == "." || name == ".." {
-                continue;
-            }
-            if files.len() + folders.len() > MAX_FILES {
-                return Err(VolumeError::TooManyFiles { count: files.len() + folders.len() });
-            }
-            let path = format!("{prefix}{name}");
-            if entry.is_dir() {
-                folders.push((format!("{path}/"), entry.to_dir()));
-            } else {
-                files.push((path, entry.len()));
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Content of the file at `path`, with `/` between its parts, on a volume of any host.
-///
-/// # Errors
-/// [`VolumeError::Read`] when it is no FAT volume or the file cannot be read, [`VolumeError::NoFile`],
-/// [`VolumeError::FileTooLarge`].
-pub fn read(image: &[u8], path: &str) -> Result<Vec<u8>, VolumeError> {
-    let filesystem = FileSystem::new(Cursor::new(image.to_vec()), FsOptions::new()).map_err(VolumeError::Read)?;
-    let mut file = match filesystem.root_dir().open_file(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(VolumeError::NoFile { path: path.to_owned() });
-        }
-        Err(error) => return Err(VolumeError::Read(error)),
-    };
-    let mut content = Vec::new();
-    let limit = volume::MAX_FILE + 1;
-    let size = io::Read::read_to_end(&mut io::Read::take(&mut file, limit), &mut content).map_err(VolumeError::Read)?;
-    if size as u64 == limit {
-        return Err(VolumeError::FileTooLarge { path: path.to_owned(), size: limit });
-    }
-    Ok(content)
-}
-
-/// Label of a volume; empty when it has none.
-///
-/// # Errors
-/// [`VolumeError::Read`] when it is no FAT volume.
-pub fn label(image: &[u8]) -> Result<String, VolumeError> {
-    let filesystem = FileSystem::new(Cursor::new(image.to_vec()), FsOptions::new()).map_err(VolumeError::Read)?;
-    // The root folder's entry counts (mlabel and fatlabel change it), the boot sector's copy only without one.
-    let entry = filesystem.read_volume_label_from_root_dir().map_err(VolumeError::Read)?;
-    Ok(entry.unwrap_or_else(|| filesystem.volume_label()).trim_end().to_owned())
-}
-
 fn check<'a>(files: &[(&'a str, &'a [u8])]) -> Result<BTreeMap<&'a str, &'a [u8]>, VolumeError> {
-    if files.len() > MAX_FILES {
+    if files.len() > volume::MAX_FILES {
         return Err(VolumeError::TooManyFiles { count: files.len() });
     }
     let mut sorted = BTreeMap::new();

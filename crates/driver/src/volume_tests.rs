@@ -1,14 +1,14 @@
-use std::{io::Read, process::Command};
+use std::process::Command;
 
+use cloud_machine_volume::Volume;
 use proptest::prelude::*;
 
 use super::*;
 
 fn read(image: &[u8], path: &str) -> Vec<u8> {
-    let filesystem = FileSystem::new(Cursor::new(image.to_vec()), FsOptions::new()).unwrap();
-    let mut content = Vec::new();
-    filesystem.root_dir().open_file(path).unwrap().read_to_end(&mut content).unwrap();
-    content
+    let image = Volume::open(image).unwrap();
+    assert_eq!(image.label(), volume::LABEL);
+    image.read(path).unwrap()
 }
 
 /// Runs a program of the host; a missing one is a failure that names its package.
@@ -47,7 +47,7 @@ fn the_files_come_back_and_the_same_content_gives_the_same_bytes() {
 fn other_programs_find_the_label_and_no_fault() {
     let folder = tempfile::tempdir().unwrap();
     let large = vec![1; 15 << 20];
-    let many: Vec<(String, Vec<u8>)> = (0..MAX_FILES)
+    let many: Vec<(String, Vec<u8>)> = (0..volume::MAX_FILES)
         .map(|index| (format!("folder/a-rather-long-file-name-number-{index}.yaml"), vec![0; index]))
         .collect();
     let many: Vec<(&str, &[u8])> = many.iter().map(|(path, content)| (path.as_str(), content.as_slice())).collect();
@@ -64,7 +64,7 @@ fn other_programs_find_the_label_and_no_fault() {
 
 #[test]
 fn many_files_in_the_root_folder_fit() {
-    let names: Vec<String> = (0..MAX_FILES).map(|index| format!("{index:03}{}", "x".repeat(200))).collect();
+    let names: Vec<String> = (0..volume::MAX_FILES).map(|index| format!("{index:03}{}", "x".repeat(200))).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"y"[..])).collect();
     let image = build(&files).unwrap();
     for name in &names {
@@ -102,7 +102,7 @@ fn what_the_reader_would_refuse_is_refused_before() {
         message(&[("a", full), ("b", full), ("c", full), ("d", full)]),
         "the volume's files need more than 67108864 bytes"
     );
-    let many = vec![("a", &b""[..]); MAX_FILES + 1];
+    let many = vec![("a", &b""[..]); volume::MAX_FILES + 1];
     assert_eq!(message(&many), "the volume would have 257 files, at most 256 are allowed");
 }
 
@@ -118,27 +118,4 @@ proptest! {
             Err(error) => prop_assert!(matches!(error, VolumeError::Duplicate { .. }), "{:?}", error),
         }
     }
-}
-
-#[test]
-fn a_file_and_the_label_are_read_from_a_volume_of_any_tool() {
-    let image = build(&[(volume::USER_DATA, b"#cloud-config\n"), (volume::REQUEST, b"{}")]).unwrap();
-    assert_eq!(super::read(&image, volume::USER_DATA).unwrap(), b"#cloud-config\n");
-    assert_eq!(super::read(&image, volume::REQUEST).unwrap(), b"{}");
-    assert_eq!(label(&image).unwrap(), volume::LABEL);
-    for path in ["vendor-data", "cloud-machine", "cloud-machine/none", "none/user-data"] {
-        let error = super::read(&image, path).unwrap_err();
-        assert!(matches!(error, VolumeError::NoFile { .. } | VolumeError::Read(_)), "{path}: {error:?}");
-    }
-    assert!(matches!(super::read(&[0x5a; 4096], volume::USER_DATA), Err(VolumeError::Read(_))));
-    assert!(matches!(label(&[]), Err(VolumeError::Read(_))));
-}
-
-#[test]
-fn a_label_that_was_changed_later_is_the_one_that_counts() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("volume");
-    std::fs::write(&path, build(&[(volume::USER_DATA, b"{}")]).unwrap()).unwrap();
-    run("fatlabel", "dosfstools", &[&path.to_string_lossy(), "OTHER"]);
-    assert_eq!(label(&std::fs::read(&path).unwrap()).unwrap(), "OTHER");
 }

@@ -91,6 +91,12 @@ impl MacAddress {
     pub const fn from_random(bytes: [u8; 3]) -> Self {
         Self([0x52, 0x54, 0x00, bytes[0], bytes[1], bytes[2]])
     }
+
+    /// The six bytes in the order of the wire.
+    #[must_use]
+    pub const fn bytes(&self) -> &[u8; 6] {
+        &self.0
+    }
 }
 
 impl fmt::Display for MacAddress {

@@ -1,6 +1,8 @@
 //! What can go wrong at the door to Linux. Every I/O error has a verb and an object.
 
-use std::io;
+use std::{io, process::ExitStatus};
+
+use cloud_machine_volume::VolumeError;
 
 /// An effect on the machine that failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,32 +38,30 @@ pub enum SystemError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The volume holds no filesystem that can be read.
-    #[error("cannot read the filesystem of the volume")]
-    VolumeUnreadable(#[source] io::Error),
-    /// A file is not on the volume.
-    #[error("the volume has no file {path}")]
-    VolumeFileAbsent {
-        /// Path on the volume.
-        path: String,
+    /// The volume, or a file on it, cannot be read.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The process that reads a foreign volume could not read it.
+    #[error("cannot read the volume: {reason}")]
+    ForeignVolume {
+        /// What the process said, escaped and shortened.
+        reason: String,
     },
-    /// A file on the volume exceeds its limit.
-    #[error("file {path} on the volume has more than {limit} bytes")]
-    VolumeFileTooLarge {
-        /// Path on the volume.
-        path: String,
-        /// The limit in bytes.
-        limit: u64,
+    /// The process that reads a foreign volume died.
+    #[error("the process that reads the volume ended with {status}")]
+    ReaderEnded {
+        /// Its signal or exit status.
+        status: ExitStatus,
     },
-    /// A file on the volume is there and cannot be read.
-    #[error("cannot read {path} on the volume")]
-    VolumeFile {
-        /// Path on the volume.
-        path: String,
-        /// What the reader said.
-        #[source]
-        source: io::Error,
+    /// The process that reads a foreign volume was ended, since it took too long.
+    #[error("the process that reads the volume did not answer within {seconds} s")]
+    ReaderSlow {
+        /// The time it had.
+        seconds: u64,
     },
+    /// The process that reads a foreign volume said what it never says.
+    #[error("the process that reads the volume gave an invalid answer")]
+    ReaderAnswer,
     /// The partition table on the disk is not the one that was expected.
     #[error("the partition table of /dev/{device} is not the image's: {difference}")]
     PartitionTable {

@@ -40,13 +40,13 @@ pub fn release() -> String {
     uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Loads the modules that `<folder>/order` lists, in that order (finit_module(2)). One that is there already is no
+/// Loads the modules that `<folder>/<stage>` lists, in that order (finit_module(2)). One that is there already is no
 /// error.
 ///
 /// # Errors
 /// [`SystemError::Io`] naming the module that cannot be read or loaded.
-pub fn load_modules(folder: &str) -> Result<(), SystemError> {
-    let order = read(&format!("{folder}/order"))?;
+pub fn load_modules(folder: &str, stage: &str) -> Result<(), SystemError> {
+    let order = read(&format!("{folder}/{stage}"))?;
     for name in order.lines().filter(|line| !line.is_empty()) {
         let path = format!("{folder}/{name}");
         let file = File::open(&path).map_err(SystemError::io("open", &path))?;

@@ -1,4 +1,4 @@
-//! The one door to Linux in the guest: block devices, probing, mounts, kernel modules, the agent's port, power.
+//! The one door to Linux in the guest: block devices, probing, mounts, kernel modules, network, port, power.
 //! Every function does one thing when told to; none decides what should be done.
 
 mod block;
@@ -7,11 +7,14 @@ mod error;
 mod ioctl;
 pub mod kernel;
 pub mod mounts;
+pub mod network;
 mod partition;
 pub mod port;
 pub mod power;
 pub mod probe;
+pub mod reader;
 pub mod root;
+mod sandbox;
 mod uevent;
 mod volume;
 

@@ -8,21 +8,13 @@ use std::{
 
 use cloud_machine_protocol::{Probe, Signature};
 use libblkid_rs::{BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
-use nix::{
-    sys::{
-        prctl,
-        resource::{Resource, setrlimit},
-    },
-    unistd::{Gid, Uid, setgid, setgroups, setuid},
-};
 
-use crate::BlockReader;
+use crate::{BlockReader, sandbox};
 
 /// Argument that makes the agent's binary the probing child; the device is its standard input.
 pub const CHILD_ARGUMENT: &str = "probe";
 /// Longest answer of the child, in bytes.
 const MAX_ANSWER: u64 = 4096;
-const NOBODY: u32 = 65534;
 
 /// Probes `/dev/<name>` in a child process.
 #[must_use]
@@ -66,26 +58,9 @@ fn source_text(error: &dyn std::error::Error) -> String {
 /// # Errors
 /// A text for the exit path; the parent only sees that the child did not succeed.
 pub fn child() -> Result<(), String> {
-    confine().map_err(|error| format!("cannot confine the probing process: {error}"))?;
+    sandbox::confine().map_err(|error| format!("cannot confine the probing process: {error}"))?;
     let answer = serde_json::to_vec(&probe_standard_input()).map_err(|error| error.to_string())?;
     std::io::stdout().write_all(&answer).map_err(|error| error.to_string())
-}
-
-/// Bounds memory, processor time and descriptors, then becomes nobody for good.
-fn confine() -> nix::Result<()> {
-    for (resource, limit) in [
-        (Resource::RLIMIT_AS, 256 << 20),
-        (Resource::RLIMIT_CPU, 20),
-        (Resource::RLIMIT_CORE, 0),
-        (Resource::RLIMIT_FSIZE, 1 << 20),
-        (Resource::RLIMIT_NOFILE, 8),
-    ] {
-        setrlimit(resource, limit, limit)?;
-    }
-    setgroups(&[])?;
-    setgid(Gid::from_raw(NOBODY))?;
-    setuid(Uid::from_raw(NOBODY))?;
-    prctl::set_no_new_privs()
 }
 
 fn probe_standard_input() -> Probe {

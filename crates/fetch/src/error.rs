@@ -1,0 +1,182 @@
+//! What can go wrong with a document from the network. Must not name what an address may hide: user, password, query.
+
+use std::{error::Error, io, time::Duration};
+
+use cloud_machine_protocol::Digest;
+use jiff::{Timestamp, Unit};
+
+/// Why there is no document. Every `url` is as [`crate::shown`] writes it.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// The address is none, or not one of HTTP or HTTPS.
+    #[error("{url} is no address of a document")]
+    InvalidUrl {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The CA certificates cannot be used.
+    #[error("cannot use the CA certificates for {url}")]
+    InvalidCa {
+        /// The address.
+        url: String,
+        /// What is wrong with them.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The client could not be made: no thread, no socket, no memory.
+    #[error("cannot prepare an HTTP client")]
+    Client(#[source] Box<dyn Error + Send + Sync>),
+    /// No answer: the name, the connection or the start of the answer failed. May pass.
+    #[error("cannot reach {url}")]
+    Unreachable {
+        /// The address.
+        url: String,
+        /// What the client said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server's certificate was not accepted.
+    #[error("the certificate for {url} is not accepted; this machine's clock says {}", second(clock))]
+    Certificate {
+        /// The address.
+        url: String,
+        /// What the clock said: a certificate is good only in its time.
+        clock: Timestamp,
+        /// What the client said.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The document was not there in time. May pass.
+    #[error("no whole answer from {url} within {:.1} s", limit.as_secs_f64())]
+    TimedOut {
+        /// The address.
+        url: String,
+        /// The time that the attempt had.
+        limit: Duration,
+    },
+    /// The body ended early. May pass.
+    #[error("the answer of {url} broke off after {received} bytes{}", of(*announced))]
+    BrokenOff {
+        /// The address.
+        url: String,
+        /// Bytes that came.
+        received: usize,
+        /// Bytes that `Content-Length` announced.
+        announced: Option<u64>,
+        /// What the client said.
+        #[source]
+        source: io::Error,
+    },
+    /// A status other than 200. 408, 429 and 5xx may pass.
+    #[error("{url} answered with status {status}")]
+    Status {
+        /// The address.
+        url: String,
+        /// The code.
+        status: reqwest::StatusCode,
+        /// `Retry-After`, where it was a number of seconds.
+        retry_after: Option<Duration>,
+    },
+    /// The server announced or sent more than was allowed.
+    #[error("{url} has {}more than the allowed {limit} bytes", announcement(*announced))]
+    TooLarge {
+        /// The address.
+        url: String,
+        /// Bytes allowed.
+        limit: usize,
+        /// Bytes that `Content-Length` announced, where it was that which was refused.
+        announced: Option<u64>,
+    },
+    /// The server sent the client to where it does not go.
+    #[error("refused to follow {from} to {to}: {refusal}")]
+    Redirect {
+        /// The address that answered.
+        from: String,
+        /// The address it named.
+        to: String,
+        /// Why not.
+        refusal: Refusal,
+    },
+    /// The document is not the pinned one.
+    #[error("{url} has digest {found}, expected {expected}")]
+    WrongDigest {
+        /// The address.
+        url: String,
+        /// The pin.
+        expected: Digest,
+        /// What came.
+        found: Digest,
+    },
+    /// Every attempt failed, or the time for all of them is used up.
+    #[error("gave up on {url} after {attempts} attempt{} in {:.1} s", plural(*attempts), elapsed.as_secs_f64())]
+    GaveUp {
+        /// The address.
+        url: String,
+        /// Attempts that were made.
+        attempts: usize,
+        /// Time that was used.
+        elapsed: Duration,
+        /// The last failure.
+        #[source]
+        source: Box<FetchError>,
+    },
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A chain that is too long, or a loop.
+    #[error("more than {} redirects", crate::redirect::MAX)]
+    TooMany,
+    /// No address at all.
+    #[error("it is no address")]
+    Invalid,
+    /// `file:`, `ftp:` and the like.
+    #[error("only http and https are followed")]
+    Scheme,
+    /// From an encrypted to an open connection.
+    #[error("https is not left for http")]
+    Downgrade,
+    /// From elsewhere to this machine or its link, where metadata services are.
+    #[error("an address of this machine or its link is not reached from elsewhere")]
+    Local,
+}
+
+impl FetchError {
+    /// Whether the next attempt may have better luck.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::BrokenOff { .. } => true,
+            Self::Status { status, .. } => status.is_server_error() || matches!(status.as_u16(), 408 | 429),
+            _ => false,
+        }
+    }
+
+    /// How long the server asked to be left alone.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+/// A time without the fraction of its second.
+fn second(clock: &Timestamp) -> Timestamp {
+    clock.round(Unit::Second).unwrap_or(*clock)
+}
+
+fn of(bytes: Option<u64>) -> String {
+    bytes.map(|bytes| format!(" of {bytes}")).unwrap_or_default()
+}
+
+fn announcement(bytes: Option<u64>) -> String {
+    bytes.map(|bytes| format!("{bytes} bytes, ")).unwrap_or_default()
+}
+
+const fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

@@ -1,0 +1,120 @@
+//! A small HTTP server that answers what it is told to, byte for byte, over TCP or TLS. Each connection has a thread.
+
+use std::{
+    error::Error,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use cloud_machine_fetch::{FetchError, Fetched, Limits, Names, Source, fetch};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+/// A connection whose request has been read.
+pub(crate) trait Connection: Read + Write {}
+impl<T: Read + Write> Connection for T {}
+
+/// What the server does with the request of this number, from zero.
+pub(crate) type Answer = dyn Fn(usize, &mut dyn Connection) -> std::io::Result<()> + Send + Sync;
+
+pub(crate) struct Server {
+    pub(crate) address: String,
+    requests: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    pub(crate) fn start(
+        answer: impl Fn(usize, &mut dyn Connection) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("http", None, Arc::new(answer))
+    }
+
+    pub(crate) fn start_tls(
+        config: Arc<ServerConfig>,
+        answer: impl Fn(usize, &mut dyn Connection) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("https", Some(config), Arc::new(answer))
+    }
+
+    /// Answers each request with the text of its number, the last one with all that follow.
+    pub(crate) fn say<T: Into<String>>(answers: impl IntoIterator<Item = T>) -> Self {
+        let answers: Vec<String> = answers.into_iter().map(Into::into).collect();
+        Self::start(move |number, connection| connection.write_all(answers[number.min(answers.len() - 1)].as_bytes()))
+    }
+
+    fn listen(scheme: &str, config: Option<Arc<ServerConfig>>, answer: Arc<Answer>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = format!("{scheme}://{}", listener.local_addr().expect("an address"));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&requests);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (stream, heard, answer) = (stream.expect("a connection"), Arc::clone(&heard), Arc::clone(&answer));
+                let connection: Box<dyn Connection + Send> = match &config {
+                    Some(config) => {
+                        let tls = ServerConnection::new(Arc::clone(config)).expect("a TLS session");
+                        Box::new(StreamOwned::new(tls, stream))
+                    }
+                    None => Box::new(stream),
+                };
+                thread::spawn(move || serve(connection, &heard, &*answer));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// The heads of the requests that came.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().expect("requests").clone()
+    }
+}
+
+fn serve(connection: Box<dyn Connection + Send>, heard: &Mutex<Vec<String>>, answer: &Answer) {
+    let mut reader = BufReader::new(connection);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        // A client that hangs up, or whose handshake failed, is no request.
+        if !matches!(reader.read_line(&mut head), Ok(1..)) {
+            return;
+        }
+    }
+    let number = {
+        let mut heard = heard.lock().expect("requests");
+        heard.push(head);
+        heard.len() - 1
+    };
+    let mut connection = reader.into_inner();
+    // A client that hangs up in the middle is what some tests are about.
+    let _hung_up = answer(number, &mut *connection).and_then(|()| connection.flush());
+}
+
+/// A whole answer with status 200.
+pub(crate) fn good(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+pub(crate) fn redirect(to: &str) -> String {
+    format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n")
+}
+
+/// Small enough for tests, large enough for a machine with other work to do.
+pub(crate) fn limits(attempts: usize) -> Limits {
+    Limits { bytes: 1000, request: Duration::from_secs(20), total: Duration::from_secs(60), attempts }
+}
+
+pub(crate) fn get(url: &str, limits: &Limits) -> Result<Fetched, FetchError> {
+    fetch(&Source { url, sha256: None, ca: None }, limits, &Names::System, &|_, _| {})
+}
+
+/// The error with all that caused it.
+pub(crate) fn chain(error: &FetchError) -> String {
+    let mut texts = vec![error.to_string()];
+    let mut next = error.source();
+    while let Some(cause) = next {
+        texts.push(cause.to_string());
+        next = cause.source();
+    }
+    texts.join(": ")
+}

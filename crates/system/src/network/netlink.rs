@@ -1,0 +1,170 @@
+//! Changes of links, addresses and routes by rtnetlink(7). Must not choose what to change.
+
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::{
+    AddressFamily as Family, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage, CacheInfo},
+    link::{LinkAttribute, LinkFlags, LinkMessage},
+    route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
+};
+use nix::{
+    libc,
+    sys::socket::{
+        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvfrom, sendto, socket,
+    },
+};
+
+use super::{
+    interface::Interface,
+    lease::{Lease, Route, broadcast},
+};
+use crate::SystemError;
+
+const OBJECT: &str = "the rtnetlink socket";
+/// Room for an acknowledgement, which repeats the request.
+const ANSWER: usize = 8192;
+
+/// A socket to the kernel's network configuration.
+#[derive(Debug)]
+pub(crate) struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+impl Netlink {
+    pub(crate) fn open() -> Result<Self, SystemError> {
+        let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
+            .map_err(SystemError::io("open", OBJECT))?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).map_err(SystemError::io("bind", OBJECT))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    pub(crate) fn link_up(&mut self, interface: &Interface) -> Result<(), SystemError> {
+        self.link("bring up", interface, LinkFlags::Up, LinkFlags::Up, Vec::new())
+    }
+
+    /// Takes the link down; its routes go with it.
+    pub(crate) fn link_down(&mut self, interface: &Interface) -> Result<(), SystemError> {
+        self.link("take down", interface, LinkFlags::empty(), LinkFlags::Up, Vec::new())
+    }
+
+    pub(crate) fn set_mtu(&mut self, interface: &Interface, mtu: u32) -> Result<(), SystemError> {
+        let none = LinkFlags::empty();
+        self.link("set the packet size of", interface, none, none, vec![LinkAttribute::Mtu(mtu)])
+    }
+
+    fn link(
+        &mut self,
+        verb: &'static str,
+        interface: &Interface,
+        flags: LinkFlags,
+        mask: LinkFlags,
+        attributes: Vec<LinkAttribute>,
+    ) -> Result<(), SystemError> {
+        let mut message = LinkMessage::default();
+        message.header.index = interface.index;
+        message.header.flags = flags;
+        message.header.change_mask = mask;
+        message.attributes = attributes;
+        let object = format!("the interface {}", interface.name);
+        self.change(RouteNetlinkMessage::SetLink(message), 0).map_err(SystemError::io(verb, object))
+    }
+
+    /// Gives the interface the address for the time of the lease; nobody may use it longer (RFC 2131, 4.4.5).
+    pub(crate) fn add_address(&mut self, interface: &Interface, lease: &Lease) -> Result<(), SystemError> {
+        let message = RouteNetlinkMessage::NewAddress(address(interface, lease));
+        let object = format!("the address {}/{} to {}", lease.address, lease.prefix, interface.name);
+        self.change(message, NLM_F_CREATE | NLM_F_REPLACE).map_err(SystemError::io("add", object))
+    }
+
+    /// Takes the address away; one that is gone already, as its lease was over, is no error.
+    pub(crate) fn remove_address(&mut self, interface: &Interface, lease: &Lease) -> Result<(), SystemError> {
+        let message = RouteNetlinkMessage::DelAddress(address(interface, lease));
+        let object = format!("the address {}/{} of {}", lease.address, lease.prefix, interface.name);
+        match self.change(message, 0) {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
+            changed => changed.map_err(SystemError::io("remove", object)),
+        }
+    }
+
+    pub(crate) fn add_route(&mut self, interface: &Interface, route: &Route) -> Result<(), SystemError> {
+        let mut message = RouteMessage::default();
+        message.header = RouteHeader {
+            address_family: Family::Inet,
+            destination_prefix_length: route.prefix,
+            table: RouteHeader::RT_TABLE_MAIN,
+            protocol: RouteProtocol::Dhcp,
+            scope: if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
+            kind: RouteType::Unicast,
+            ..RouteHeader::default()
+        };
+        message.attributes.push(RouteAttribute::Oif(interface.index));
+        if route.prefix > 0 {
+            message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(route.destination)));
+        }
+        if let Some(gateway) = route.gateway {
+            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        }
+        let object = format!("the route to {}/{} on {}", route.destination, route.prefix, interface.name);
+        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
+            .map_err(SystemError::io("add", object))
+    }
+
+    /// Sends one request and waits for the kernel's word on it, which is there before the sending ends.
+    fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        header.sequence_number = self.sequence;
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        request.finalize();
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        sendto(self.socket.as_raw_fd(), &bytes, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+        self.acknowledgement()
+    }
+
+    fn acknowledgement(&self) -> io::Result<()> {
+        let mut buffer = [0; ANSWER];
+        loop {
+            let (size, sender) = recvfrom::<NetlinkAddr>(self.socket.as_raw_fd(), &mut buffer)?;
+            // Any process may write to the socket; the kernel is number 0.
+            if sender.is_none_or(|sender| sender.pid() != 0) {
+                continue;
+            }
+            let bytes = buffer.get(..size).unwrap_or_default();
+            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map_err(io::Error::other)?;
+            match answer.payload {
+                NetlinkPayload::Error(error) if answer.header.sequence_number == self.sequence => {
+                    return if error.code.is_none() { Ok(()) } else { Err(error.to_io()) };
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn address(interface: &Interface, lease: &Lease) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = Family::Inet;
+    message.header.prefix_len = lease.prefix;
+    message.header.index = interface.index;
+    message.attributes.push(AddressAttribute::Local(IpAddr::V4(lease.address)));
+    message.attributes.push(AddressAttribute::Address(IpAddr::V4(lease.address)));
+    if lease.prefix < 31 {
+        message.attributes.push(AddressAttribute::Broadcast(broadcast(lease.address, lease.prefix)));
+    }
+    let mut time = CacheInfo::default();
+    time.ifa_preferred = lease.seconds;
+    time.ifa_valid = lease.seconds;
+    message.attributes.push(AddressAttribute::CacheInfo(time));
+    message
+}
