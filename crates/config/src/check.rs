@@ -23,9 +23,10 @@ pub(crate) fn shape(
     }
     match (shape, &node.value) {
         (Shape::Scalar(_), Value::Scalar(_)) | (Shape::List(_), Value::List(_)) => Some(node.to_value()),
-        (Shape::Map(keys), Value::Map(entries)) => Some(map(entries, keys, path, errors)),
+        (Shape::Either(..), Value::Scalar(_)) => Some(node.to_value()),
+        (Shape::Map(keys) | Shape::Either(_, keys), Value::Map(entries)) => Some(map(entries, keys, path, errors)),
         (Shape::Disks(keys), Value::Map(entries)) => Some(disks(entries, keys, path, errors)),
-        (Shape::Scalar(allowed) | Shape::List(allowed), _) => {
+        (Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _), _) => {
             errors.push(invalid(node, path, allowed));
             None
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
 use serde::Deserialize;
 
-use crate::cloud_init::CloudInit;
+use crate::{cloud_init::CloudInit, url::CloudInitUrl};
 
 /// A configuration in which every value is allowed and supported.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,10 @@ pub struct Config {
     pub disks_undeclared: Undeclared,
     /// What is kept of the machine's identity.
     pub identity: IdentityConfig,
+    /// Where one more document is, which the machine reads for itself.
+    pub cloud_init_url: Option<CloudInitUrl>,
+    /// Which volumes with the label `CLOUD-INIT` count besides the host's.
+    pub drives: Drives,
     /// Lines of root's `authorized_keys`, each without control characters.
     pub ssh_authorized_keys: Vec<String>,
     /// Every other top-level key, for cloud-init: values and order as they were.
@@ -77,6 +81,17 @@ pub enum Undeclared {
     Refuse,
     /// It is left alone, and the report lists it.
     Ignore,
+}
+
+/// Which volumes with the label `CLOUD-INIT` count besides the one that the host pinned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drives {
+    /// Those that the host names by their digest, on devices that cannot be written.
+    #[default]
+    ReadOnly,
+    /// Also one that a job may have written.
+    Trusted,
 }
 
 /// The network interface.

@@ -13,6 +13,8 @@ pub(crate) enum Shape {
     Scalar(&'static str),
     /// A list of texts, described for people.
     List(&'static str),
+    /// A scalar, described for people, or a map with these keys.
+    Either(&'static str, &'static [Key]),
     /// A map with these keys.
     Map(&'static [Key]),
     /// A map with a disk's name for a key, and these keys below each.
@@ -31,6 +33,13 @@ pub(crate) const BOOLEAN: &str = "true or false";
 const TEXT: &str = "a text that is not empty, on one line";
 const LOWER: &str = "a text of a-z, 0-9 and -";
 
+/// Keys of the document that are ours besides `cloud-machine`. What lies below theirs is a program's own configuration,
+/// which keeps its form.
+pub(crate) const PROGRAMS: &[Key] = &[
+    key("docker", Shape::Map(&[key("engine", Shape::NotYet), key("swarm", Shape::NotYet)])),
+    key("rancher", Shape::Map(&[key("k3s", Shape::NotYet), key("rke2", Shape::NotYet)])),
+];
+
 /// Keys below `cloud-machine`.
 pub(crate) const MACHINE: &[Key] = &[
     key("driver", Shape::Scalar(LOWER)),
@@ -39,7 +48,8 @@ pub(crate) const MACHINE: &[Key] = &[
     key("resources", Shape::Map(RESOURCES)),
     key("disks-undeclared", Shape::Scalar("refuse or ignore")),
     key("identity", Shape::Map(IDENTITY)),
-    key("cloud-init-url", Shape::NotYet),
+    key("cloud-init-url", Shape::Either(URL, URL_KEYS)),
+    key("drives", Shape::Scalar("read-only or trusted")),
 ];
 
 const RESOURCES: &[Key] = &[
@@ -47,7 +57,16 @@ const RESOURCES: &[Key] = &[
     key("cpus", Shape::Scalar("a whole number from 1 to 64")),
     key("disks", Shape::Disks(DISK)),
     key("nic", Shape::Map(NIC)),
-    key("cloud-init-url", Shape::NotYet),
+    key("cloud-init-url", Shape::Either(URL, URL_KEYS)),
+];
+
+/// Allowed values of an address.
+const URL: &str = "an https, http or file address without user and fragment, or a map {url: …, sha256: …, ca: …}";
+
+const URL_KEYS: &[Key] = &[
+    key("url", Shape::Scalar("an https, http or file address without user and fragment")),
+    key("sha256", Shape::Scalar("64 hexadecimal digits")),
+    key("ca", Shape::Scalar("certificates in PEM")),
 ];
 
 const DISK: &[Key] = &[
@@ -76,7 +95,7 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
     let mut segments = path.into_iter();
     while let Some(segment) = segments.next() {
         let (keys, name) = match shape {
-            Shape::Map(keys) => (*keys, segment),
+            Shape::Map(keys) | Shape::Either(_, keys) => (*keys, segment),
             Shape::Disks(keys) => match segments.next() {
                 Some(name) => (*keys, name),
                 None => return Some(shape),

@@ -73,6 +73,12 @@ fn escape(rest: &mut std::str::Chars<'_>) -> Option<char> {
     })
 }
 
+/// Whether `path` is one of `pattern`, in which `*` stands for one key.
+pub fn matches(pattern: &str, path: &str) -> bool {
+    let (wanted, found): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), path.split('.').collect());
+    wanted.len() == found.len() && wanted.iter().zip(&found).all(|(want, part)| *want == "*" || want == part)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

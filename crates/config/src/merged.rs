@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use crate::{
     emit, key_path,
     secret::Secrecy,
-    source::Origin,
+    set::ROOT,
+    source::{LayerKind, Origin},
     tree::{Node, Replaced, Value, child_path, segment},
 };
 
@@ -32,6 +33,28 @@ pub struct Leaf {
     pub secret: bool,
     /// Where `!final` locked it, or a map around it.
     pub locked: Option<Origin>,
+}
+
+/// Keys below [`ROOT`] with which the host makes a machine, before the machine reads a document; `*` for a disk's name.
+pub(crate) const MADE: [&str; 6] = [
+    "driver",
+    "resources.ram",
+    "resources.cpus",
+    "resources.disks.*.allocation",
+    "resources.nic.network",
+    "resources.nic.address",
+];
+
+impl Leaf {
+    /// Whether the value has no effect, since a document that only the machine reads changed what the machine is made
+    /// of by then.
+    #[must_use]
+    pub fn is_late(&self) -> bool {
+        let same = self.hidden.first().is_some_and(|hidden| hidden.path == self.path && hidden.value == self.value);
+        let ours = self.path.strip_prefix(ROOT).and_then(|path| path.strip_prefix('.'));
+        let of_machine = matches!(self.origin.layer, LayerKind::CloudInitUrl | LayerKind::Volume);
+        of_machine && !same && ours.is_some_and(|path| MADE.iter().any(|pattern| key_path::matches(pattern, path)))
+    }
 }
 
 /// A value that another one replaced.
@@ -65,10 +88,15 @@ impl Merged {
         leaves
     }
 
-    /// Path of each leaf and its origin, such as `project cloud-machine.yaml:12:9`.
+    /// Path of each leaf and its origin, such as `project cloud-machine.yaml:12:9`. Of an argument `--set password=x`
+    /// only the key stays: origins travel further than the configuration.
     #[must_use]
     pub fn origins(&self) -> BTreeMap<String, String> {
-        self.leaves().into_iter().map(|leaf| (leaf.path, leaf.origin.to_string())).collect()
+        self.redacted(&|_| String::new())
+            .leaves()
+            .into_iter()
+            .map(|leaf| (leaf.path, leaf.origin.to_string()))
+            .collect()
     }
 
     /// The whole as a YAML document, which parses to the same values again.

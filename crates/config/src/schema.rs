@@ -9,7 +9,10 @@ use serde::{
     de::{Error, Unexpected, Visitor},
 };
 
-use crate::config::Undeclared;
+use crate::{
+    config::{Drives, Undeclared},
+    url::UrlValue,
+};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
@@ -20,6 +23,8 @@ pub(crate) struct Machine {
     pub(crate) resources: Resources,
     pub(crate) disks_undeclared: Undeclared,
     pub(crate) identity: Identity,
+    pub(crate) cloud_init_url: Option<UrlValue>,
+    pub(crate) drives: Drives,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +34,7 @@ pub(crate) struct Resources {
     pub(crate) cpus: Option<Cpus>,
     pub(crate) disks: BTreeMap<DiskName, Disk>,
     pub(crate) nic: Nic,
+    pub(crate) cloud_init_url: Option<UrlValue>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,29 +4,28 @@
 use serde_path_to_error::Segment;
 
 use crate::{
-    check::{self, invalid, not_yet},
+    check::{self, invalid},
     cloud_init::CloudInit,
     config::{Address, Config, IdentityConfig, Network, Nic, Resources},
     disks,
     error::{ConfigError, ConfigErrors},
-    grammar::{MACHINE, Shape, shape_of},
+    grammar::{MACHINE, PROGRAMS, Shape, shape_of},
     merged::Merged,
     place::locate,
     schema::{self, Machine},
     set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, ROOT},
     source::shortened,
     tree::{Entry, Node, Value, child_path, item_path},
+    url::configured,
 };
 
 use cloud_machine_protocol::{ByteSize, SecretPolicy};
 
-/// Keys of the document that are ours besides [`ROOT`].
-const LATER: [&str; 2] = ["docker", "rancher"];
 const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
 
 /// Whether a top-level key is ours, and not cloud-init's.
 pub(crate) fn is_ours(name: &str) -> bool {
-    name == ROOT || LATER.contains(&name)
+    name == ROOT || PROGRAMS.iter().any(|key| key.name == name)
 }
 
 /// Checks merged values and gives them their types.
@@ -40,20 +39,22 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     let root = merged.root();
     let mut errors = top_level(root);
     let machine_node = root.get(ROOT);
-    let machine = machine_node.map_or_else(Machine::default, |node| typed(node, &mut errors));
+    let mut machine = machine_node.map_or_else(Machine::default, |node| typed(node, &mut errors));
     let node = machine_node.unwrap_or(root);
     unsupported(&machine, node, &mut errors);
     required(&machine, node, &mut errors);
+    let urls = [machine.cloud_init_url.take(), machine.resources.cloud_init_url.take()];
+    let url = configured(urls, node, &mut errors);
     let ssh_authorized_keys = authorized_keys(root, &mut errors);
     let declared = disks::configs(&machine.resources.disks);
     if errors.is_empty() {
         disks::check(&declared, node, &mut errors);
     }
     ConfigErrors::check(errors)?;
-    Ok(config(machine, declared, ssh_authorized_keys, root))
+    Ok(Config { cloud_init_url: url, ssh_authorized_keys, ..config(machine, declared, root) })
 }
 
-fn config(machine: Machine, disks: disks::Disks, ssh_authorized_keys: Vec<String>, root: &Node) -> Config {
+fn config(machine: Machine, disks: disks::Disks, root: &Node) -> Config {
     let schema::Resources { ram, cpus, nic, .. } = machine.resources;
     let (schema::Network::User, schema::Address::Dhcp) = (nic.network, nic.address);
     Config {
@@ -68,7 +69,9 @@ fn config(machine: Machine, disks: disks::Disks, ssh_authorized_keys: Vec<String
         },
         disks_undeclared: machine.disks_undeclared,
         identity: IdentityConfig { ssh_host_keys: SecretPolicy::Rotate },
-        ssh_authorized_keys,
+        cloud_init_url: None,
+        drives: machine.drives,
+        ssh_authorized_keys: Vec::new(),
         cloud_init: CloudInit::of(root, |name| !is_ours(name)),
     }
 }
@@ -77,11 +80,11 @@ fn top_level(root: &Node) -> Vec<ConfigError> {
     let judge = |entry: &Entry| {
         let name = entry.key.text();
         let path = child_path("", &name);
-        if LATER.contains(&name.as_str()) && !entry.value.is_null() {
-            return Some(not_yet(entry, &path, &format!("`{name}`")));
+        if is_ours(&name) {
+            return None;
         }
         // Every other key is cloud-init's. These two mistakes would hand a whole configuration to it instead of us.
-        let ours = name != ROOT && strsim::damerau_levenshtein(&name, ROOT) <= 2;
+        let ours = strsim::damerau_levenshtein(&name, ROOT) <= 2;
         let below = MACHINE.iter().any(|key| key.name == name);
         let suggestion = match (ours, below) {
             (true, _) => format!("did you mean `{ROOT}`?"),
@@ -92,7 +95,21 @@ fn top_level(root: &Node) -> Vec<ConfigError> {
             ConfigError::new(&entry.value.source, entry.mark, &path, format!("unknown key `{}`", shortened(&name)));
         Some(error.suggestion(Some(suggestion)))
     };
-    root.entries().iter().filter_map(judge).collect()
+    let mut errors: Vec<ConfigError> = root.entries().iter().filter_map(judge).collect();
+    for key in PROGRAMS {
+        if let Some(node) = root.get(key.name) {
+            check::shape(node, &key.shape, key.name, &mut errors);
+            errors.extend(entries_that_are_no_maps(node, key.name));
+        }
+    }
+    errors
+}
+
+/// A program's configuration is a map, whether anything hands it over yet or not.
+fn entries_that_are_no_maps(node: &Node, path: &str) -> Vec<ConfigError> {
+    let wrong = |entry: &&Entry| !entry.value.is_null() && !matches!(entry.value.value, Value::Map(_));
+    let error = |entry: &Entry| invalid(&entry.value, &child_path(path, &entry.key.text()), "a map");
+    node.entries().iter().filter(wrong).map(error).collect()
 }
 
 /// The typed form of `node`. Each value that does not fit is reported and left out, and then the rest is read.
@@ -114,7 +131,7 @@ fn typed(node: &Node, errors: &mut Vec<ConfigError>) -> Machine {
             })
             .collect();
         let allowed = match shape_of(keys.iter().copied()) {
-            Some(Shape::Scalar(allowed) | Shape::List(allowed)) => *allowed,
+            Some(Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _)) => *allowed,
             _ => "",
         };
         let (found, path) = locate(node, &keys);

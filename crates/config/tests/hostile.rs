@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_config::{Document, LayerKind, MAX_LAYERS, Merged, defaults, merge, parse, validate};
 
-/// Far above what any of these takes, far below what one that is worse than linear would take.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A hang, and not a speed, ends a test: far above what any of these takes on a busy machine, far below what one that
+/// is worse than linear would take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The way of a document, up to the YAML of the result.
 fn loaded(bytes: &[u8]) -> Result<String, String> {
@@ -240,7 +241,6 @@ fn the_fixed_example_of_the_seed_loads_and_says_what_nothing_does_yet() {
             format!("{disk}.mountpoint: `mountpoint` is not supported yet"),
             format!("{volume2}.filesystem: `filesystem` is not supported yet"),
             format!("{volume2}.mountpoint: `mountpoint` is not supported yet"),
-            "cloud-machine.cloud-init-url: `cloud-init-url` is not supported yet".to_owned(),
             format!("{volume2}.readonly: `readonly: true` is not supported yet"),
         ]
     );

@@ -178,7 +178,32 @@ fn each_layer_is_held_against_the_one_before_it() {
 }
 
 #[test]
+fn what_the_machine_is_made_of_comes_too_late_in_a_layer_of_the_guest() {
+    let late = |host: &str, layer, guest: &str| {
+        let merged = tried(host, document(layer, guest)).unwrap();
+        let late = merged.leaves().into_iter().filter(cloud_machine_config::Leaf::is_late);
+        late.map(|leaf| leaf.path).collect::<Vec<_>>()
+    };
+    let guest = "resources: {ram: 8, cpus: 2, nic: {network: user}, disks: {d: {allocation: 2GiB, readonly: true}}}";
+    for layer in [LayerKind::CloudInitUrl, LayerKind::Volume] {
+        let found = late(&disk("allocation: 1GiB"), layer, &ours(guest));
+        // What says the same as the host did changes nothing.
+        let expected = ["resources.disks.d.allocation", "resources.nic.network", "resources.ram"];
+        let mut found: Vec<_> = found.iter().map(|path| path.trim_start_matches("cloud-machine.")).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected);
+    }
+    assert!(late(&disk(""), LayerKind::CommandLine, &ours(guest)).is_empty());
+}
+
+#[test]
+fn drives_of_others_may_be_refused_but_not_trusted() {
+    refused("", &ours("drives: trusted"), "drives");
+    allowed(&ours("drives: trusted"), &ours("drives: read-only"));
+}
+
+#[test]
 fn other_keys_are_free() {
-    allowed("hostname: a", "hostname: b\nruncmd: [x]\nusers: [default]");
     allowed("", &ours("resources: {ram: 8}"));
+    allowed("hostname: a", "hostname: b\nruncmd: [x]\nusers: [default]");
 }

@@ -174,18 +174,33 @@ fn what_nothing_does_yet_is_refused_and_never_ignored() {
         (disk("on-reimage: recreate"), "`on-reimage: recreate` is not supported yet"),
         (disk("overwrite: true"), "`overwrite: true` is not supported yet"),
         (disk("readonly: true"), "`readonly: true` is not supported yet"),
-        ("cloud-machine:\n  cloud-init-url: https://x/y".to_owned(), "`cloud-init-url` is not supported yet"),
-        ("cloud-machine:\n  resources: {cloud-init-url: {url: x}}".to_owned(), "`cloud-init-url` is not supported yet"),
         ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
-        ("a: 1\ndocker: {engine: {}}".to_owned(), "`docker` is not supported yet"),
-        ("a: 1\nrancher: {}".to_owned(), "`rancher` is not supported yet"),
+        ("a: 1\ndocker: {engine: {}}".to_owned(), "`engine` is not supported yet"),
+        ("a: 1\nrancher: {rke2: {}}".to_owned(), "`rke2` is not supported yet"),
     ] {
         let error = only(&text);
         assert_eq!(error.message, message);
         assert!(error.line == 2 && error.column >= 1, "{error}");
     }
     // An empty value states nothing, here as everywhere.
-    config("cloud-machine: {cloud-init-url: , resources: {nic: }}\ndocker:\nrancher:\n");
+    config("cloud-machine: {cloud-init-url: , resources: {nic: }}\ndocker:\nrancher: {}\n");
+}
+
+#[test]
+fn configurations_of_other_programs_are_checked_for_their_shape() {
+    for (text, path, message) in [
+        ("docker: [a]", "docker", "found a list"),
+        ("docker: {engin: {}}", "docker.engin", "unknown key `engin`"),
+        ("rancher: {k8s: {}}", "rancher.k8s", "unknown key `k8s`"),
+        ("rancher: text", "rancher", "invalid value `text`, a text"),
+    ] {
+        let error = only(text);
+        assert_eq!((error.path.as_str(), error.message.as_str()), (path, message), "{error}");
+    }
+    let error = only("docker: {engin: {}}");
+    assert_eq!(error.suggestion.as_deref(), Some("did you mean `engine`?"));
+    let errors = validated("docker: {engine: fast}").unwrap_err();
+    assert!(errors.iter().any(|error| error.allowed.as_deref() == Some("a map")), "{errors:?}");
 }
 
 #[test]
@@ -255,9 +270,12 @@ fn authorized_keys_are_single_lines() {
 
 #[test]
 fn several_errors_are_reported_together_and_across_documents() {
-    let project =
-        parse(LayerKind::Project, "f.yaml", b"cloud-machine: {drivr: x, resources: {cpus: 0, ram: no}}\nrancher: {}")
-            .unwrap();
+    let project = parse(
+        LayerKind::Project,
+        "f.yaml",
+        b"cloud-machine: {drivr: x, resources: {cpus: 0, ram: no}}\nrancher: {k3s: {}}",
+    )
+    .unwrap();
     let argument = set(0, "resources.nic.mac=x").unwrap();
     let errors = validate(&merge(&[defaults(), project, argument]).unwrap()).unwrap_err();
     let mut places: Vec<String> = errors.errors().iter().map(ToString::to_string).collect();
@@ -269,7 +287,7 @@ fn several_errors_are_reported_together_and_across_documents() {
             "f.yaml:1:17: cloud-machine.drivr: unknown key `drivr`",
             "f.yaml:1:45: cloud-machine.resources.cpus: invalid value `0`, a number",
             "f.yaml:1:53: cloud-machine.resources.ram: invalid value `\"no\"`, a text",
-            "f.yaml:2:1: rancher: `rancher` is not supported yet",
+            "f.yaml:2:11: rancher.k3s: `k3s` is not supported yet",
         ]
     );
 }
@@ -304,6 +322,6 @@ rancher: {}
     )
     .unwrap_err();
     let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-    assert_eq!(messages.len(), 8, "{messages:?}");
+    assert_eq!(messages.len(), 6, "{messages:?}");
     assert!(messages.iter().all(|message| message.ends_with("is not supported yet")), "{messages:?}");
 }

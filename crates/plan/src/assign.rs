@@ -34,6 +34,11 @@ pub(crate) fn assign<'plan>(
     if let Some(source) = source {
         claim(&mut purposes, source, Wanted::ImageSource)?;
     }
+    for (index, drive) in request.drives.iter().enumerate() {
+        let wanted = Wanted::Drive(index);
+        let device = only(inventory, &drive.device, &wanted)?;
+        claim(&mut purposes, device, wanted)?;
+    }
     let mut declared = BTreeMap::new();
     for (name, disk) in &config.resources.disks {
         let wanted = Wanted::Disk(name.to_string());
@@ -54,6 +59,7 @@ fn role(purpose: Option<&Wanted>) -> Role {
     match purpose {
         Some(Wanted::Volume) => Role::Volume,
         Some(Wanted::ImageSource) => Role::ImageSource,
+        Some(Wanted::Drive(_)) => Role::Drive,
         Some(Wanted::Disk(name)) => Role::Declared { name: name.clone() },
         None => Role::Undeclared,
     }

@@ -116,6 +116,8 @@ pub enum Wanted {
     Volume,
     /// The device with the packed image.
     ImageSource,
+    /// A volume that the request names, counted from 0.
+    Drive(usize),
     /// A disk of the configuration.
     Disk(String),
 }
@@ -125,6 +127,7 @@ impl fmt::Display for Wanted {
         match self {
             Self::Volume => formatter.write_str("the volume"),
             Self::ImageSource => formatter.write_str("the image source"),
+            Self::Drive(index) => write!(formatter, "drive {index}"),
             Self::Disk(name) => write!(formatter, "the disk `{name}`"),
         }
     }

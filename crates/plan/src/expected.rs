@@ -13,6 +13,10 @@ pub struct Expected {
     pub request: Request,
     /// SHA-256 of the volume.
     pub volume: Digest,
+    /// The document that the machine reads from an address.
+    pub url: Option<ExpectedUrl>,
+    /// Whether the configuration lets volumes count that the request does not name.
+    pub drives_trusted: bool,
     /// Every disk that the host attached.
     pub disks: Vec<ExpectedDisk>,
     /// The root partition, from the host's own manifest of the requested image.
@@ -30,6 +34,16 @@ pub struct Expected {
     pub host_boot: bool,
 }
 
+/// A document behind an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ExpectedUrl {
+    /// The address without its query.
+    pub url: String,
+    /// SHA-256 that the document must have, where the host knows it.
+    pub document: Option<Digest>,
+}
+
 /// A disk that the host attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -40,7 +54,8 @@ pub struct ExpectedDisk {
     pub size: u64,
     /// What it is for. [`Role::Undeclared`] when the configuration says to ignore it.
     pub role: Role,
-    /// What the attempt does with it.
+    /// What the attempt does with it. A document that the machine read for itself may turn [`Treatment::Keep`] into
+    /// [`Treatment::Wipe`].
     pub treatment: Treatment,
 }
 

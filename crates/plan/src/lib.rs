@@ -2,6 +2,7 @@
 //! expected. Pure: it must not touch a device, and nothing read from a disk that a job could write changes a plan.
 
 mod assign;
+mod configured;
 mod error;
 mod expected;
 mod hostkey;
@@ -11,7 +12,7 @@ mod steps;
 mod verify;
 
 pub use error::{Found, PlanError, Wanted};
-pub use expected::{Expected, ExpectedDisk, Treatment};
+pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
 pub use image::{ImageLayout, RootPartition};
 pub use rejection::Rejection;
 pub use steps::{Plan, PlannedStep, is_wiped, plan};

@@ -19,6 +19,32 @@ pub enum Rejection {
         /// Version of the report.
         found: u32,
     },
+    /// The machine read another address than the configured one, or none, or one that nobody configured.
+    #[error("the machine read its document from {} instead of {}", address(found), address(expected))]
+    Url {
+        /// Address of the configuration.
+        expected: Option<String>,
+        /// Address of the report.
+        found: Option<String>,
+    },
+    /// The document behind the address is another one.
+    #[error("the document from {url:?} has digest {found} instead of {expected}")]
+    UrlDocument {
+        /// The address.
+        url: String,
+        /// Digest of the configuration.
+        expected: Digest,
+        /// Digest of the report.
+        found: Digest,
+    },
+    /// The machine read other drives than the attached ones.
+    #[error("the machine read drives {} instead of {}", digests(found), digests(expected))]
+    Drives {
+        /// Digests of the request.
+        expected: Vec<Digest>,
+        /// Digests of the report.
+        found: Vec<Digest>,
+    },
     /// The agent itself says that the attempt failed.
     #[error("the attempt failed{}: {}", step.as_ref().map(|step| format!(" in step {step:?}")).unwrap_or_default(), shown(causes))]
     Failed {
@@ -221,6 +247,15 @@ pub enum Rejection {
 }
 
 /// Texts of the machine are shown escaped: they may end on a terminal.
+fn address(address: &Option<String>) -> String {
+    address.as_ref().map_or_else(|| "no address".to_owned(), |address| format!("{address:?}"))
+}
+
+fn digests(digests: &[Digest]) -> String {
+    let list: Vec<String> = digests.iter().take(8).map(ToString::to_string).collect();
+    if list.is_empty() { "none".to_owned() } else { list.join(", ") }
+}
+
 fn shown(causes: &[String]) -> String {
     if causes.is_empty() {
         return "no cause given".to_owned();

@@ -158,7 +158,7 @@ pub(crate) fn write_identity(hostname: &MachineName) -> PlannedStep {
 
 fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action) -> &'static str {
     match (role, action) {
-        (Role::Volume, _) | (Role::ImageSource, Action::Reimage) => "read",
+        (Role::Volume | Role::Drive, _) | (Role::ImageSource, Action::Reimage) => "read",
         (Role::ImageSource, Action::Boot) | (Role::Undeclared, _) => "ignored",
         (Role::Declared { .. }, _) => {
             let declared = assignment.declared.values().find(|(_, device)| device.name == disk.name);

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, Outcome, Report, ReportResult, Role, StepRecord,
+    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, Outcome, Report, ReportResult, Role, Step, StepRecord,
 };
 
 use crate::{
+    configured::configured,
     expected::{Expected, ExpectedDisk, Treatment},
     hostkey::is_ed25519,
     image::ImageLayout,
@@ -44,11 +45,12 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     let mut passed = |what: &str| checked.push(what.to_owned());
     answers(expected, report)?;
     passed("format version, result, request, nonce, machine and action");
-    volume(expected, report)?;
-    passed("digest of the volume");
+    let config = report.config.as_ref().ok_or(Rejection::VolumeAbsent)?;
+    let more = configured(expected, config)?;
+    passed("digest of the volume, and of every other document that the machine read");
     started_with(expected, report)?;
     passed("digests of the agent and of the kernel command line");
-    let devices = devices(expected, report)?;
+    let devices = devices(expected, report, more)?;
     passed("devices: exactly those that the host attached, each with its role");
     let reimaged = expected.request.action == Action::Reimage;
     if reimaged {
@@ -123,18 +125,22 @@ fn started_with(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn volume(expected: &Expected, report: &Report) -> Result<(), Rejection> {
-    let found = report.config.as_ref().ok_or(Rejection::VolumeAbsent)?.volume;
-    if found != expected.volume {
-        return Err(Rejection::Volume { expected: expected.volume, found });
-    }
-    Ok(())
+/// An attached disk, what the report calls it, and what was done with it.
+struct Attached<'report> {
+    expected: &'report ExpectedDisk,
+    disk: &'report Disk,
+    treatment: Treatment,
 }
 
-/// Each attached disk with what the report calls it.
-type Devices<'report> = Vec<(&'report ExpectedDisk, &'report Disk)>;
+type Devices<'report> = Vec<Attached<'report>>;
 
-fn devices<'report>(expected: &'report Expected, report: &'report Report) -> Result<Devices<'report>, Rejection> {
+/// `more`: whether the machine merged documents of its own, which may make the treatment of a declared disk stricter.
+/// What they made of it is the report's word, and then has to be proved like what the host expects.
+fn devices<'report>(
+    expected: &'report Expected,
+    report: &'report Report,
+    more: bool,
+) -> Result<Devices<'report>, Rejection> {
     let mut names: BTreeMap<&str, &Disk> = BTreeMap::new();
     let mut found: Devices<'_> = Vec::new();
     for record in &report.devices {
@@ -144,15 +150,20 @@ fn devices<'report>(expected: &'report Expected, report: &'report Report) -> Res
             let undeclared = record.role == Role::Undeclared;
             return Err(if undeclared { Rejection::Undeclared { device } } else { Rejection::Unattached { device } });
         };
-        if names.insert(&disk.name, disk).is_some() || found.iter().any(|(other, _)| *other == attached) {
+        if names.insert(&disk.name, disk).is_some() || found.iter().any(|other| other.expected == attached) {
             return Err(Rejection::DeviceTwice { device });
         }
         if record.role != attached.role {
             return Err(Rejection::Role { device });
         }
-        found.push((attached, disk));
+        let declared = matches!(attached.role, Role::Declared { .. });
+        let wiped =
+            report.steps.iter().any(|record| matches!(&record.step, Step::Wipe { device, .. } if *device == disk.name));
+        let stricter = more && declared && wiped && attached.treatment == Treatment::Keep;
+        let treatment = if stricter { Treatment::Wipe } else { attached.treatment };
+        found.push(Attached { expected: attached, disk, treatment });
     }
-    match expected.disks.iter().find(|disk| !found.iter().any(|(other, _)| other == disk)) {
+    match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
         Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
         None => Ok(found),
     }
@@ -168,7 +179,7 @@ fn evidence<'report>(report: &'report Report, device: &str) -> Result<&'report D
 }
 
 fn treated<'report>(devices: &'report Devices<'_>, treatment: Treatment) -> impl Iterator<Item = &'report Disk> {
-    devices.iter().filter(move |(expected, _)| expected.treatment == treatment).map(|(_, disk)| *disk)
+    devices.iter().filter(move |attached| attached.treatment == treatment).map(|attached| attached.disk)
 }
 
 fn system(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
@@ -234,14 +245,15 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let root = expected.root.clone();
     let image = ImageLayout { digest: request.image.digest, size: request.image.size, root };
     let mut wipes: Vec<(&str, &Disk)> = Vec::new();
-    for (disk, device) in devices {
-        if let (Treatment::Wipe, Role::Declared { name }) = (disk.treatment, &disk.role) {
-            wipes.push((name, device));
+    for attached in devices {
+        if let (Treatment::Wipe, Role::Declared { name }) = (attached.treatment, &attached.expected.role) {
+            wipes.push((name, attached.disk));
         }
     }
     wipes.sort_by_key(|(name, _)| *name);
     let mut steps: Vec<PlannedStep> = wipes.into_iter().map(|(name, device)| wipe(name, device)).collect();
-    let source = devices.iter().find(|(disk, _)| disk.role == Role::ImageSource).map(|(_, device)| *device);
+    let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
+    let source = source.map(|attached| attached.disk);
     for system in treated(devices, Treatment::System) {
         if let (Action::Reimage, Some(source)) = (request.action, source) {
             steps.push(reimage(system, source, &image));

@@ -21,10 +21,10 @@ pub use inventory::{Disk, Inventory, Probe, Signature};
 pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME};
 pub use name::{DeviceSelector, DiskName, MachineName, WordError};
 pub use report::{
-    AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, Extent, IdentityItem, IgnoredVolume,
-    MAX_CHANGED_EXTENTS, Report, ReportResult, Role, Timing,
+    AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, DriveEvidence, Extent, IdentityItem,
+    IgnoredVolume, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, Timing, UrlEvidence,
 };
-pub use request::{Action, ImageRequest, Nonce, Request};
+pub use request::{Action, DriveRequest, ImageRequest, Nonce, Request};
 pub use size::ByteSize;
 pub use step::{Outcome, Step, StepId, StepRecord, WipeMethod};
 

@@ -86,8 +86,36 @@ pub struct ConfigEvidence {
     pub volume: Digest,
     /// SHA-256 of the document `user-data`.
     pub document: Digest,
-    /// Key path to origin, as the host recorded it.
+    /// The document behind the configured address, when there is one.
+    pub url: Option<UrlEvidence>,
+    /// Volumes besides the pinned one whose documents were merged, in this order.
+    pub drives: Vec<DriveEvidence>,
+    /// Key path to origin of every value that was applied.
     pub origins: BTreeMap<String, String>,
+}
+
+/// A document that the machine fetched, or that the host put on the volume for a `file:` address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct UrlEvidence {
+    /// The address without its query.
+    pub url: String,
+    /// SHA-256 of the document.
+    pub document: Digest,
+    /// Requests that were made; 0 for a `file:` address.
+    pub requests: u32,
+    /// The address that the network gave the machine, when it was asked.
+    pub address: Option<String>,
+}
+
+/// A volume whose document was merged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DriveEvidence {
+    /// Kernel name of its device.
+    pub device: String,
+    /// SHA-256 of all its bytes.
+    pub digest: Digest,
 }
 
 /// A disk that was found and what it was taken for.
@@ -110,6 +138,8 @@ pub enum Role {
     Volume,
     /// Holds the packed image.
     ImageSource,
+    /// A volume that the request names besides the pinned one.
+    Drive,
     /// A disk of the configuration, by its name there.
     Declared {
         /// Name in the configuration.

@@ -24,8 +24,23 @@ pub struct Request {
     pub action: Action,
     /// The image that the system disk holds, or shall hold.
     pub image: ImageRequest,
+    /// Volumes besides the pinned one whose documents are merged, in this order.
+    pub drives: Vec<DriveRequest>,
+    /// Paths below `cloud-machine` that the machine's driver does not honour: a document that requires one of them is
+    /// refused in the machine, too.
+    pub unhonoured: Vec<String>,
     /// Seconds that the agent may take until its report.
     pub deadline_seconds: u64,
+}
+
+/// A volume labelled `CLOUD-INIT` that the host attached read-only, and vouches that it never was anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DriveRequest {
+    /// Its device.
+    pub device: DeviceSelector,
+    /// SHA-256 of all its bytes.
+    pub digest: Digest,
 }
 
 /// What the agent is asked to do before it starts the machine's own system.

@@ -12,6 +12,8 @@ use super::{note, notes::Note};
 const WIDTH: usize = 116;
 /// Name of the disk that shows every key of a disk.
 const DISK: &str = "system";
+/// Says the same as another key, and only one of the two may be set.
+const TWIN: &str = "resources.cloud-init-url";
 
 const HEAD: &str = "\
 #cloud-init
@@ -51,7 +53,10 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
                 keys(text, &format!("{path}.*"), below, depth + 2);
                 line(text, note.example, depth + 1);
             }
-            Shape::Scalar(_) | Shape::List(_) => line(text, &format!("{}: {}", key.name, note.example), depth),
+            _ if path == TWIN => line(text, &format!("#{}: {}", key.name, note.example), depth),
+            Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) => {
+                line(text, &format!("{}: {}", key.name, note.example), depth)
+            }
             Shape::NotYet => line(text, &format!("#{}: {}", key.name, note.example), depth),
         }
     }
@@ -59,7 +64,7 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
 
 fn remark(note: &Note, shape: &Shape) -> String {
     let mut text = note.summary.to_owned();
-    if let Shape::Scalar(allowed) | Shape::List(allowed) = shape {
+    if let Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _) = shape {
         text += &format!(" Allowed: {allowed}.");
     }
     if !note.unit.is_empty() {

@@ -12,7 +12,10 @@ pub use example::example;
 pub use reference::{Support, reference};
 pub use schema::schema;
 
-use crate::grammar::{self, Key, MACHINE, Shape};
+use crate::{
+    grammar::{self, Key, MACHINE, Shape},
+    key_path,
+};
 use notes::{Form, NOTES, Note};
 
 /// What is known about one key, for a person.
@@ -34,13 +37,9 @@ pub struct About {
 /// is no such key.
 #[must_use]
 pub fn about(path: &str) -> Option<About> {
-    let fits = |pattern: &str| {
-        let (wanted, found): (Vec<&str>, Vec<&str>) = (pattern.split('.').collect(), path.split('.').collect());
-        wanted.len() == found.len() && wanted.iter().zip(&found).all(|(want, part)| *want == "*" || want == part)
-    };
     let mut found = None;
     walk(&mut |entry| {
-        if fits(&entry.path) {
+        if key_path::matches(&entry.path, path) {
             found = Some(About {
                 summary: entry.note.summary,
                 allowed: allowed(entry.shape, entry.note),
@@ -56,7 +55,22 @@ pub fn about(path: &str) -> Option<About> {
 /// Whether the key at `path` below `cloud-machine`, with a disk's real name in it, holds a value and not a map.
 #[must_use]
 pub fn is_value(path: &str) -> bool {
-    matches!(grammar::shape_of(path.split('.')), Some(Shape::Scalar(_) | Shape::List(_) | Shape::NotYet))
+    matches!(
+        grammar::shape_of(path.split('.')),
+        Some(Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) | Shape::NotYet)
+    )
+}
+
+/// Paths below `cloud-machine` of all keys that hold a value, with `*` for a disk's name.
+#[must_use]
+pub fn values() -> Vec<String> {
+    let mut paths = Vec::new();
+    walk(&mut |entry| {
+        if is_value(&entry.path) {
+            paths.push(entry.path);
+        }
+    });
+    paths
 }
 
 /// A key of the grammar with its note.
@@ -77,7 +91,7 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
         let below = path.clone();
         visit(Described { note: note(&path), path, shape: &key.shape });
         match &key.shape {
-            Shape::Map(keys) => walk_keys(&below, keys, visit),
+            Shape::Map(keys) | Shape::Either(_, keys) => walk_keys(&below, keys, visit),
             Shape::Disks(keys) => walk_keys(&format!("{below}.*"), keys, visit),
             Shape::Scalar(_) | Shape::List(_) | Shape::NotYet => {}
         }
@@ -94,7 +108,7 @@ fn note(path: &str) -> &'static Note {
 /// What a key may hold, in words; the grammar's own words where it has some.
 fn allowed(shape: &Shape, note: &Note) -> String {
     match shape {
-        Shape::Scalar(text) | Shape::List(text) => (*text).to_owned(),
+        Shape::Scalar(text) | Shape::List(text) | Shape::Either(text, _) => (*text).to_owned(),
         Shape::Map(_) => "a map".to_owned(),
         Shape::Disks(_) => "a map with a disk's name for each key".to_owned(),
         Shape::NotYet => match note.form {

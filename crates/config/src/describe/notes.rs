@@ -42,6 +42,12 @@ pub(super) enum Form {
     Device,
     /// `auto` or a unicast hardware address.
     Mac,
+    /// An address.
+    Url,
+    /// 64 hexadecimal digits.
+    Sha256,
+    /// Certificates in PEM.
+    Pem,
     /// A list of key paths.
     Paths,
     /// A text or a map; not checked further.
@@ -219,10 +225,37 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.cloud-init-url",
-        summary: "The same as `cloud-init-url`.",
-        form: Form::Free,
+        summary: "The same as `cloud-init-url`; only one of the two may be set.",
+        form: Form::Url,
         default: "none",
         example: "https://config.example/machine.yaml",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.cloud-init-url.url",
+        summary: "The address, when it stands in a map.",
+        form: Form::Url,
+        default: "none; a map must have it",
+        example: "https://config.example/machine.yaml",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.cloud-init-url.sha256",
+        summary: "SHA-256 that the document must have. An http address must have one.",
+        form: Form::Sha256,
+        default: "any document",
+        example: "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.cloud-init-url.ca",
+        summary: "Certificates that are trusted for this https address, instead of the public ones.",
+        form: Form::Pem,
+        default: "the public ones, as they were when the agent was built",
+        example: "\"-----BEGIN CERTIFICATE-----\\n…\"",
         safety: "must stay as it is",
         ..MAP
     },
@@ -247,11 +280,47 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "cloud-init-url",
-        summary: "Address of one more document for the machine: a text, or a map `{url: …, sha256: …}`.",
-        form: Form::Free,
+        summary: "Where one more document for the machine is: an address, or a map `{url: …, sha256: …, ca: …}`. The machine fetches it before it touches a disk; a `file:` address names a file of the host.",
+        form: Form::Url,
         default: "none",
         example: "https://config.example/machine.yaml",
         safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "cloud-init-url.url",
+        summary: "The address, when it stands in a map.",
+        form: Form::Url,
+        default: "none; a map must have it",
+        example: "https://config.example/machine.yaml",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "cloud-init-url.sha256",
+        summary: "SHA-256 that the document must have. An http address must have one.",
+        form: Form::Sha256,
+        default: "any document",
+        example: "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "cloud-init-url.ca",
+        summary: "Certificates that are trusted for this https address, instead of the public ones.",
+        form: Form::Pem,
+        default: "the public ones, as they were when the agent was built",
+        example: "\"-----BEGIN CERTIFICATE-----\\n…\"",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "drives",
+        summary: "Which volumes labelled `CLOUD-INIT` count besides the host's: `read-only` those that are attached with `--drive`, `trusted` also one that a job may have written.",
+        form: Form::Words(&[("read-only", true), ("trusted", true)]),
+        default: "read-only",
+        example: "read-only",
+        safety: "`trusted` may become `read-only`",
         ..MAP
     },
 ];

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::grammar::Shape;
+use crate::{grammar::Shape, merged::MADE};
 
 use super::{Described, allowed, walk};
 
@@ -47,8 +47,10 @@ fn section(page: &mut String, key: &Described<'_>, drivers: &[(&str, Support<'_>
         let name = key.path.rsplit('.').next().unwrap_or_default();
         row("example", format!("`{name}: {}`", note.example));
     }
-    row("from an address or a volume", note.safety.to_owned());
-    if matches!(key.shape, Shape::Scalar(_) | Shape::List(_)) {
+    let late =
+        MADE.contains(&key.path.as_str()).then_some("no effect: the machine is made before it reads the document");
+    row("from an address or a volume", late.unwrap_or(note.safety).to_owned());
+    if matches!(key.shape, Shape::Scalar(_) | Shape::List(_) | Shape::Either(..)) {
         for (driver, support) in drivers {
             row(&format!("driver {driver}"), support(&key.path));
         }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::grammar::{Key, MACHINE, Shape};
+use crate::grammar::{Key, MACHINE, PROGRAMS, Shape};
 
 use super::{
     note,
@@ -30,12 +30,29 @@ pub fn schema() -> String {
                 "type": ["array", "null"],
                 "items": {"type": "string", "pattern": ONE_LINE},
             },
-            "docker": {"description": "Settings of docker's engine.", "type": ["object", "null"]},
-            "rancher": {"description": "Settings of k3s or rke2.", "type": ["object", "null"]},
+            "docker": programs("Settings of docker's engine and swarm.", "docker"),
+            "rancher": programs("Settings of k3s or rke2.", "rancher"),
         },
     });
     // Values of these types are always JSON.
     format!("{root:#}\n")
+}
+
+/// A key of other programs: a map with the keys that are known, none of which anything reads yet.
+fn programs(summary: &str, name: &str) -> Value {
+    let keys = PROGRAMS.iter().find(|key| key.name == name).map(|key| &key.shape);
+    let names = match keys {
+        Some(Shape::Map(keys)) => keys.iter().map(|key| key.name).collect(),
+        _ => Vec::new(),
+    };
+    let properties: Map<String, Value> =
+        names.into_iter().map(|name| (name.to_owned(), json!({"type": "null"}))).collect();
+    json!({
+        "description": format!("{summary} Not supported yet."),
+        "type": ["object", "null"],
+        "properties": properties,
+        "additionalProperties": false,
+    })
 }
 
 /// A text without control characters that is not empty.
@@ -44,6 +61,9 @@ const DISK_NAME: &str = "^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$";
 const SIZE: &str = "^0*[1-9][0-9]* *([kKmMgGtT][iI]?)?[bB]$";
 /// Printable ASCII without blanks and commas; a name also without slashes, and no dot in front.
 const DEVICE: &str = r"^(/dev/[!-+\--\-0-~][!-+\-.0-~]*|(serial|wwn):[!-+\--~]+)$";
+/// Schemes in small letters, no blanks, no user and no fragment.
+const URL: &str = r"^(https?://[^\s@#]+|file:///[^\s#?]*)$";
+const SHA256: &str = "^[0-9a-fA-F]{64}$";
 const MAC: &str = "^(auto|[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5})$";
 
 fn map(prefix: &str, keys: &[Key], summary: &str) -> Value {
@@ -72,6 +92,7 @@ fn value(path: &str, shape: &Shape) -> Value {
             "additionalProperties": map(&format!("{path}.*"), keys, "A disk."),
         }),
         Shape::Scalar(_) | Shape::List(_) => form(note),
+        Shape::Either(_, keys) => json!({"anyOf": [form(note), map(path, keys, note.summary)]}),
         Shape::NotYet => json!({"type": "null"}),
     };
     if let Some(fields) = schema.as_object_mut() {
@@ -102,6 +123,9 @@ fn form(note: &Note) -> Value {
         Form::Map => json!({"type": ["object", "null"]}),
         Form::Free => json!({"type": ["string", "object", "null"]}),
         Form::Text => json!({"type": ["string", "null"], "pattern": ONE_LINE}),
+        Form::Url => json!({"type": ["string", "null"], "format": "uri", "pattern": URL}),
+        Form::Sha256 => json!({"type": ["string", "null"], "pattern": SHA256}),
+        Form::Pem => json!({"type": ["string", "null"], "pattern": "-----BEGIN CERTIFICATE-----"}),
         Form::Lower => json!({"type": ["string", "null"], "pattern": "^[a-z0-9-]+$"}),
         Form::Device => json!({"type": ["string", "null"], "pattern": DEVICE}),
         Form::Mac => json!({"type": ["string", "null"], "pattern": MAC}),

@@ -18,6 +18,10 @@ fn document(path: &str, value: &str) -> String {
         text += "  resources:\n    disks:\n      first: {boot-partition: true}\n      other:\n";
         return text + &format!("        {}: {value}\n", path.rsplit('.').next().unwrap());
     }
+    if let Some((parent, key)) = path.split_once("cloud-init-url.") {
+        let url = if key == "url" { "" } else { "url: https://config.example/, " };
+        return document(&format!("{parent}cloud-init-url"), &format!("{{{url}{key}: {value}}}"));
+    }
     let keys: Vec<&str> = path.split('.').collect();
     for (depth, key) in keys.iter().enumerate() {
         let name = if *key == "*" { "system" } else { key };
@@ -113,7 +117,8 @@ fn the_schema_has_every_key_and_no_other() {
     walk(&mut |entry| {
         let mut place = &schema["properties"]["cloud-machine"];
         for key in entry.path.split('.') {
-            place = if key == "*" { &place["additionalProperties"] } else { &place["properties"][key] };
+            let map = if place["anyOf"].is_array() { &place["anyOf"][1] } else { place };
+            place = if key == "*" { &map["additionalProperties"] } else { &map["properties"][key] };
         }
         assert!(
             place["description"]
@@ -155,6 +160,9 @@ fn values(entry: &Described<'_>) -> Vec<String> {
         Form::Paths => vec!["[resources.ram]".to_owned(), "[resources.cpus]".to_owned()],
         Form::Mac => vec!["\"52:54:00:00:00:01\"".to_owned(), "auto".to_owned()],
         Form::Device => vec!["serial:a".to_owned(), "serial:b".to_owned()],
+        Form::Url => vec!["https://a.example/".to_owned(), "https://b.example/".to_owned()],
+        Form::Sha256 => vec![format!("'{}'", "a1".repeat(32)), format!("'{}'", "b2".repeat(32))],
+        Form::Pem => ["a", "b"].map(|name| format!("'-----BEGIN CERTIFICATE----- {name}'")).to_vec(),
         Form::Text | Form::Lower | Form::Free | Form::Map => vec!["a".to_owned(), "b".to_owned()],
     }
 }

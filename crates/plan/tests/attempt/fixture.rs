@@ -50,6 +50,8 @@ pub(crate) fn request(action: Action) -> Request {
             size: IMAGE,
             source: "serial:image".parse().unwrap(),
         },
+        drives: Vec::new(),
+        unhonoured: Vec::new(),
         deadline_seconds: 600,
     }
 }

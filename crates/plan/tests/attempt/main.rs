@@ -1,6 +1,7 @@
 //! Plans of whole attempts, and reports about them.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod documents;
 mod fixture;
 mod laws;
 mod refusals;

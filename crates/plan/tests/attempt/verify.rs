@@ -15,16 +15,18 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1
 
 const OLD_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK+DftxajXK+FnF+h01p4JQK3PsY7r307z3scVHR6zIv demo";
 
-fn sha256(byte: u8) -> Digest {
+pub(crate) fn sha256(byte: u8) -> Digest {
     Digest::new(Algorithm::Sha256, [byte; 32])
 }
 
-fn expected(action: Action) -> Expected {
+pub(crate) fn expected(action: Action) -> Expected {
     let declared = |name: &str| Role::Declared { name: name.into() };
     let disk = |serial: &str, size, role, treatment| ExpectedDisk { serial: serial.into(), size, role, treatment };
     Expected {
         request: request(action),
         volume: sha256(9),
+        url: None,
+        drives_trusted: false,
         disks: vec![
             disk("system", SYSTEM, declared("system"), Treatment::System),
             disk("scratch", 2 << 20, declared("scratch"), Treatment::Wipe),
@@ -48,7 +50,7 @@ fn expected(action: Action) -> Expected {
     }
 }
 
-fn record(id: &StepId, step: &Step) -> StepRecord {
+pub(crate) fn record(id: &StepId, step: &Step) -> StepRecord {
     StepRecord {
         id: id.clone(),
         step: step.clone(),
@@ -62,7 +64,7 @@ fn record(id: &StepId, step: &Step) -> StepRecord {
 }
 
 /// What an honest agent reports of the plan.
-fn report(action: Action) -> Report {
+pub(crate) fn report(action: Action) -> Report {
     let (request, plan) = (request(action), good(action));
     let item =
         |name: &str, policy: &str, public: String| IdentityItem { name: name.into(), policy: policy.into(), public };
@@ -95,7 +97,13 @@ fn report(action: Action) -> Report {
             kernel_release: "6".into(),
             command_line_digest: sha256(2),
         },
-        config: Some(ConfigEvidence { volume: sha256(9), document: sha256(8), origins: BTreeMap::new() }),
+        config: Some(ConfigEvidence {
+            volume: sha256(9),
+            document: sha256(8),
+            url: None,
+            drives: Vec::new(),
+            origins: BTreeMap::new(),
+        }),
         steps: plan.steps.iter().map(|step| record(&step.id, &step.step)).collect(),
         devices: plan.devices,
         disks: if reimaged { vec![scratch, system] } else { vec![scratch] },

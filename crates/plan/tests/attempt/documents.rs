@@ -1,0 +1,145 @@
+//! Documents that the machine read for itself: which ones are accepted, and what they may make stricter.
+
+use cloud_machine_plan::{Expected, ExpectedUrl, Rejection, plan, verify};
+use cloud_machine_protocol::{
+    Action, ConfigEvidence, DiskEvidence, DriveEvidence, DriveRequest, Report, Role, UrlEvidence,
+};
+
+use crate::{
+    fixture::{DISKS, config, disk, image, inventory, request},
+    verify::{expected, record, report, sha256},
+};
+
+const URL: &str = "https://config.example/machine.yaml";
+
+fn url(byte: u8) -> UrlEvidence {
+    UrlEvidence { url: URL.into(), document: sha256(byte), requests: 1, address: Some("10.0.2.15/24".into()) }
+}
+
+fn drive(byte: u8) -> DriveEvidence {
+    DriveEvidence { device: "vdf".into(), digest: sha256(byte) }
+}
+
+fn evidence(report: &mut Report) -> &mut ConfigEvidence {
+    report.config.as_mut().unwrap()
+}
+
+fn verdict(expect: impl FnOnce(&mut Expected), change: impl FnOnce(&mut Report)) -> Result<(), Rejection> {
+    let (mut expected, mut report) = (expected(Action::Reimage), report(Action::Reimage));
+    expect(&mut expected);
+    change(&mut report);
+    verify(&expected, &report).map(drop)
+}
+
+fn wants_url(expected: &mut Expected) {
+    expected.url = Some(ExpectedUrl { url: URL.into(), document: None });
+}
+
+fn wants_document(expected: &mut Expected) {
+    expected.url = Some(ExpectedUrl { url: URL.into(), document: Some(sha256(5)) });
+}
+
+#[test]
+fn the_address_of_the_configuration_and_no_other() {
+    verdict(wants_url, |report| evidence(report).url = Some(url(5))).unwrap();
+    verdict(wants_document, |report| evidence(report).url = Some(url(5))).unwrap();
+    let rejection = verdict(wants_document, |report| evidence(report).url = Some(url(6))).unwrap_err();
+    assert!(matches!(rejection, Rejection::UrlDocument { .. }), "{rejection}");
+    let rejection = verdict(wants_url, |_| {}).unwrap_err();
+    assert_eq!(rejection.to_string(), format!("the machine read its document from no address instead of {URL:?}"));
+    let rejection = verdict(|_| {}, |report| evidence(report).url = Some(url(5))).unwrap_err();
+    assert!(matches!(rejection, Rejection::Url { expected: None, .. }), "{rejection}");
+    let other = UrlEvidence { url: "https://other.example/".into(), ..url(5) };
+    let rejection = verdict(wants_url, |report| evidence(report).url = Some(other)).unwrap_err();
+    assert!(matches!(rejection, Rejection::Url { expected: Some(_), found: Some(_) }), "{rejection}");
+}
+
+#[test]
+fn the_drives_of_the_request_in_their_order() {
+    let wants = |expected: &mut Expected| {
+        let named = |name: &str, byte| DriveRequest { device: name.parse().unwrap(), digest: sha256(byte) };
+        expected.request.drives = vec![named("serial:a", 1), named("serial:b", 2)];
+    };
+    let trusts = |expected: &mut Expected| {
+        wants(expected);
+        expected.drives_trusted = true;
+    };
+    let read = |bytes: &'static [u8]| {
+        move |report: &mut Report| evidence(report).drives = bytes.iter().map(|byte| drive(*byte)).collect()
+    };
+    verdict(wants, read(&[1, 2])).unwrap();
+    verdict(trusts, read(&[1, 2, 3])).unwrap();
+    for wrong in [&[][..], &[1], &[2, 1], &[1, 2, 3], &[1, 3]] {
+        let rejection = verdict(wants, read(wrong)).unwrap_err();
+        assert!(matches!(rejection, Rejection::Drives { .. }), "{wrong:?}: {rejection}");
+    }
+    assert!(matches!(verdict(trusts, read(&[2, 1])), Err(Rejection::Drives { .. })));
+    assert!(matches!(verdict(|_| {}, read(&[1])), Err(Rejection::Drives { .. })));
+}
+
+/// A document from an address says `on-reimage: wipe` for a disk that the host would have kept.
+fn stricter(report: &mut Report) {
+    let disks = DISKS.replace("{on-reimage: keep}", "{}");
+    let plan = plan(
+        &config(&disks, "refuse"),
+        &inventory(),
+        &request(Action::Reimage),
+        &image(),
+        "vde",
+        &"demo".parse().unwrap(),
+    );
+    let plan = plan.unwrap();
+    evidence(report).url = Some(url(5));
+    report.steps = plan.steps.iter().map(|step| record(&step.id, &step.step)).collect();
+    report.devices = plan.devices;
+    report.disks.push(DiskEvidence {
+        device: "vdc".into(),
+        disk_size: 3 << 20,
+        image_root: None,
+        image_size: 0,
+        zero_bytes: 3 << 20,
+    });
+}
+
+#[test]
+fn a_disk_may_be_wiped_that_the_host_would_have_kept_and_then_the_wipe_is_checked() {
+    verdict(wants_url, stricter).unwrap();
+    let torn = |report: &mut Report| {
+        stricter(report);
+        report.disks.last_mut().unwrap().zero_bytes -= 1;
+    };
+    assert!(matches!(verdict(wants_url, torn), Err(Rejection::NotWiped { .. })));
+    let unproved = |report: &mut Report| {
+        stricter(report);
+        report.disks.pop();
+    };
+    assert!(matches!(verdict(wants_url, unproved), Err(Rejection::EvidenceAbsent { .. })));
+    // Without such a document nothing but the host's own configuration can have said so.
+    let alone = |report: &mut Report| {
+        stricter(report);
+        evidence(report).url = None;
+    };
+    assert!(matches!(verdict(|_| {}, alone), Err(Rejection::StepUnexpected { .. })));
+}
+
+#[test]
+fn a_drive_of_the_request_is_neither_undeclared_nor_anything_else() {
+    let mut inventory = inventory();
+    let mut drive = disk("vdf", "cm-drive0", 1 << 18);
+    drive.read_only = true;
+    inventory.disks.push(drive);
+    let mut request = request(Action::Reimage);
+    let (config, image, name) = (config(DISKS, "refuse"), image(), "demo".parse().unwrap());
+    let error = plan(&config, &inventory, &request, &image, "vde", &name).unwrap_err();
+    assert!(error.to_string().contains("cm-drive0"), "{error}");
+    request.drives = vec![DriveRequest { device: "serial:cm-drive0".parse().unwrap(), digest: sha256(1) }];
+    let planned = plan(&config, &inventory, &request, &image, "vde", &name).unwrap();
+    let record = planned.devices.last().unwrap();
+    assert_eq!((&record.role, record.method.as_str()), (&Role::Drive, "read"));
+    request.drives[0].device = "serial:scratch".parse().unwrap();
+    let error = plan(&config, &inventory, &request, &image, "vde", &name).unwrap_err();
+    assert_eq!(error.to_string(), "the disk vdb is both drive 0 and the disk `scratch`");
+    request.drives[0].device = "serial:absent".parse().unwrap();
+    let error = plan(&config, &inventory, &request, &image, "vde", &name).unwrap_err();
+    assert!(error.to_string().starts_with("no disk matches serial:absent for drive 0"), "{error}");
+}
