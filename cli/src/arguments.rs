@@ -149,6 +149,9 @@ pub(crate) struct Create {
     /// Name of the driver; the same as --set driver=NAME
     #[arg(long)]
     pub(crate) driver: Option<String>,
+    /// Attach a copy of this volume labelled CLOUD-INIT, read-only; the machine merges its user-data last
+    #[arg(long, value_name = "FILE")]
+    pub(crate) drive: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) time: Time,
 }
@@ -327,6 +330,7 @@ pub(crate) enum Config {
   cloud-machine config audit --explain resources.ram
   cloud-machine config audit --output yaml > audited.yaml
   cloud-machine config audit --volume drive.img --url-file machine.yaml
+  cloud-machine config audit --fetch-url
 
 Exit code 3 when the driver does not honour a key named in `require`.")]
     Audit(Audit),
@@ -358,10 +362,13 @@ pub(crate) struct Audit {
 /// The last two layers, which a machine reads for itself, as files of the host.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Last {
-    /// Add the document that a machine would get from its cloud-init-url
+    /// Add this as the document that a machine would get from its cloud-init-url
     #[arg(long, value_name = "FILE")]
     pub(crate) url_file: Option<PathBuf>,
+    /// Fetch the document behind the configured cloud-init-url from here
+    #[arg(long, conflicts_with = "url_file")]
+    pub(crate) fetch_url: bool,
     /// Add the user-data of a volume labelled CLOUD-INIT, as if it were attached to a machine without a pin for it
     #[arg(long, value_name = "FILE")]
-    pub(crate) volume: Option<PathBuf>,
+    pub(crate) volume: Vec<PathBuf>,
 }

@@ -2,6 +2,7 @@
 //! found; what they mean is the library's.
 
 mod files;
+pub(crate) mod guest;
 mod project;
 
 use std::{ffi::OsString, path::Path};
@@ -9,8 +10,6 @@ use std::{ffi::OsString, path::Path};
 use cloud_machine_config::{
     Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge, parse, set, unset, validate,
 };
-use cloud_machine_driver::volume;
-use cloud_machine_protocol::volume::{LABEL, MAX_SIZE, USER_DATA};
 
 use crate::{
     arguments::{Configuration, Last, Step},
@@ -37,7 +36,7 @@ pub(crate) struct Named {
 /// Merges all layers up to the command line and validates the result. `more` are settings that stand for other
 /// options, and come last.
 pub(crate) fn synthesize(configuration: &Configuration, more: &[String]) -> Result<Synthesized, Failure> {
-    checked(&documents(configuration, more, &Last::default())?)
+    checked(&documents(configuration, more, None)?)
 }
 
 /// Merges documents and validates the result.
@@ -53,8 +52,13 @@ pub(crate) fn merged(documents: &[Named]) -> Result<Merged, Failure> {
     merge(&documents).map_err(refused)
 }
 
-/// The documents of all layers, in their order; `last` adds the two that a machine reads for itself.
-pub(crate) fn documents(configuration: &Configuration, more: &[String], last: &Last) -> Result<Vec<Named>, Failure> {
+/// The documents of all layers, in their order; `last` adds the two that a machine reads for itself, as
+/// far as the host can read them.
+pub(crate) fn documents(
+    configuration: &Configuration,
+    more: &[String],
+    last: Option<&Last>,
+) -> Result<Vec<Named>, Failure> {
     let folder = std::env::current_dir().map_err(Failure::during(Kind::Failed, "find the working folder"))?;
     let mut found = Found::default();
     found.add("built-in defaults", Ok(defaults()));
@@ -76,12 +80,27 @@ pub(crate) fn documents(configuration: &Configuration, more: &[String], last: &L
     for (index, argument) in more.iter().enumerate() {
         found.add(&format!("--set {argument}"), set(configuration.steps.len() + index, argument));
     }
+    let mut documents = found.end()?;
+    if let Some(last) = last {
+        documents.extend(of_guest(&documents, last)?);
+    }
+    Ok(documents)
+}
+
+/// The last two layers. An address that the host can read is read when no file stands for it.
+fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
+    let mut found = Found::default();
     if let Some(path) = &last.url_file {
         found.file(LayerKind::CloudInitUrl, path)?;
+    } else if let Some(url) = merged(host).ok().and_then(|merged| validate(&merged).ok()?.cloud_init_url)
+        && let Some(bytes) = guest::url_document(&url, last.fetch_url)?
+    {
+        let name = url.shown();
+        found.add(&name, parse(LayerKind::CloudInitUrl, &name, &bytes));
     }
-    if let Some(path) = &last.volume {
-        let name = format!("{}/{USER_DATA}", path.display());
-        found.add(&name, parse(LayerKind::Volume, &name, &user_data(path)?));
+    for path in &last.volume {
+        let drive = guest::Drive::read(path)?;
+        found.documents.push(Named { name: drive.source.clone(), document: drive.document()? });
     }
     found.end()
 }
@@ -138,18 +157,6 @@ fn variables() -> Result<Vec<(String, String)>, Failure> {
         }
     };
     std::env::vars_os().filter(ours).map(text).collect()
-}
-
-/// The document on a volume that is a file of the host.
-fn user_data(path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = files::read_up_to(path, MAX_SIZE)?;
-    let failed = |error| Failure::during(Kind::Failed, format!("read the volume {}", path.display()))(error);
-    let label = volume::label(&bytes).map_err(failed)?;
-    if !label.eq_ignore_ascii_case(LABEL) {
-        return Err(refusal(&format!("volume {} is labelled {label:?}, not {LABEL}", path.display()))
-            .hint("`cloud-machine volume build` makes one with this label"));
-    }
-    volume::read(&bytes, USER_DATA).map_err(failed)
 }
 
 /// A refusal with all its errors, each pointing into its document.

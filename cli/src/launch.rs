@@ -9,28 +9,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_config::{LayerKind, merge, parse, validate};
+use cloud_machine_config::{CloudInitUrl, Config, Drives, validate};
 use cloud_machine_driver::{
     FileBlocks, escape, identity,
     qemu::{DirectBoot, Drive, Launch, Process, Qemu, decide},
     ssh::{self, SshError},
-    store::{AttemptFolder, ImageFolder, MachineLock, MachineRecord, Store},
+    store::{AttemptFolder, DriveRecord, ImageFolder, MachineLock, MachineRecord, Store},
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ImageLayout, Treatment, is_wiped};
-use cloud_machine_protocol::{DeviceSelector, Digest, FORMAT_VERSION, ImageRequest, Nonce, Request, Role, volume};
+use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, is_wiped};
+use cloud_machine_protocol::{
+    DeviceSelector, Digest, DriveRequest, FORMAT_VERSION, ImageRequest, Nonce, Request, Role, volume,
+};
 
 use crate::{
-    configuration::refused,
+    configuration::{guest, refused},
     failure::{Failure, Kind},
     ui::Ui,
+    verdict,
 };
 
 /// Serial of the volume's device.
 pub(crate) const VOLUME_SERIAL: &str = "cm-volume";
 /// Serial of the device with the packed image.
 pub(crate) const IMAGE_SERIAL: &str = "cm-image";
+/// What serials begin with that no disk of a configuration may have.
+pub(crate) const OWN_SERIALS: &str = "cm-";
 /// How long connecting by SSH may take; the key exchange is slow in software emulation.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 /// Seconds that an agent may take; the host's own deadline is usually shorter.
@@ -95,12 +100,17 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
         drives.push(drive(machine.make_disk(disk)?, &disk.serial, false));
     }
     let request = request(record, &manifest, identity::nonce().map_err(Failure::failed)?)?;
-    let bytes = volume_bytes(record, &request, &manifest)?;
+    let config = config(record)?;
+    let url_document = config.cloud_init_url.as_ref().map(guest::url_file).transpose()?.flatten();
+    let bytes = volume_bytes(record, &request, &manifest, url_document.as_deref())?;
     let pin = volume_image::pin(&bytes);
     let folder = machine.new_attempt(lock)?;
     fs::write(folder.volume(), &bytes).map_err(Failure::during(Kind::Failed, "write the volume"))?;
     drives.push(drive(folder.volume(), VOLUME_SERIAL, true));
     drives.push(drive(image.packed(), IMAGE_SERIAL, true));
+    for (index, one) in record.drives.iter().enumerate() {
+        drives.push(drive(machine.resolve(&one.file)?, &drive_serial(index), true));
+    }
     let verdict = decide(&qemu(&record.driver)?, store, &image).map_err(Failure::failed)?;
     ui.note(&format!("accelerator {}: {}", verdict.accelerator, verdict.reason));
     let given = Given {
@@ -108,6 +118,7 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
         volume_size: bytes.len() as u64,
         image_size: fs_length(&image.packed())?,
         agent: image.boot.agent,
+        url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
         append: format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT),
     };
     let launch = Launch {
@@ -123,7 +134,7 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
         ssh_port: Some(record.ssh_port),
         folder: folder.clone(),
     };
-    let expected = expected(record, request, &given, &ImageLayout::from(&manifest))?;
+    let expected = expected(record, request, &config, given, &ImageLayout::from(&manifest));
     Ok(Prepared { folder, launch, expected })
 }
 
@@ -134,6 +145,16 @@ fn drive(file: PathBuf, serial: &str, read_only: bool) -> Drive {
 fn fs_length(path: &std::path::Path) -> Result<u64, Failure> {
     let length = fs::metadata(path).map(|found| found.len());
     length.map_err(Failure::during(Kind::Failed, format!("read the size of {}", path.display())))
+}
+
+/// Serial of the device with a drive, counted from 0.
+pub(crate) fn drive_serial(index: usize) -> String {
+    format!("{OWN_SERIALS}drive{index}")
+}
+
+/// What the machine will say of its address; the digest where the host knows it.
+fn expected_url(url: &CloudInitUrl, document: Option<&[u8]>) -> ExpectedUrl {
+    ExpectedUrl { url: url.shown(), document: document.map(volume_image::pin).or(url.sha256) }
 }
 
 /// The request of the record as it goes to the agent.
@@ -153,33 +174,44 @@ pub(crate) fn request(record: &MachineRecord, manifest: &Manifest, nonce: Nonce)
             size: manifest.size(),
             source,
         },
+        drives: record.drives.iter().enumerate().map(drive_request).collect(),
+        unhonoured: verdict::unhonoured(&record.driver)?,
         deadline_seconds: AGENT_DEADLINE,
     })
 }
 
-fn volume_bytes(record: &MachineRecord, request: &Request, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
+fn drive_request((index, drive): (usize, &DriveRecord)) -> DriveRequest {
+    DriveRequest { device: DeviceSelector::Serial(drive_serial(index)), digest: drive.digest }
+}
+
+fn volume_bytes(
+    record: &MachineRecord,
+    request: &Request,
+    manifest: &Manifest,
+    url_document: Option<&[u8]>,
+) -> Result<Vec<u8>, Failure> {
     let encode = |what| Failure::during(Kind::Failed, format!("encode the {what}"));
     let request = serde_json::to_vec_pretty(request).map_err(encode("request"))?;
     let identity = serde_json::to_vec_pretty(&record.identity).map_err(encode("identity"))?;
-    let origins = serde_json::to_vec_pretty(&record.origins).map_err(encode("origins"))?;
+    let layers = serde_json::to_vec(&record.layers).map_err(encode("layers"))?;
     let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", record.uuid, record.name);
-    let user_data = format!("#cloud-init\n{}", record.config_yaml);
+    let user_data = format!("#cloud-init\n{}", guest::recorded(record)?.to_yaml());
     let manifest = manifest.to_bytes();
-    let files: [(&str, &[u8]); 6] = [
+    let mut files: Vec<(&str, &[u8])> = vec![
         (volume::USER_DATA, user_data.as_bytes()),
         (volume::META_DATA, meta_data.as_bytes()),
-        (volume::LAYERS, &origins),
+        (volume::LAYERS, &layers),
         (volume::REQUEST, &request),
         (volume::IDENTITY, &identity),
         (volume::MANIFEST, &manifest),
     ];
+    files.extend(url_document.map(|document| (volume::URL_DOCUMENT, document)));
     volume_image::build(&files).map_err(Failure::failed)
 }
 
 /// The configuration of the record as types.
-pub(crate) fn config(record: &MachineRecord) -> Result<cloud_machine_config::Config, Failure> {
-    let document = parse(LayerKind::CommandLine, "record", record.config_yaml.as_bytes()).map_err(refused)?;
-    validate(&merge(&[document]).map_err(refused)?).map_err(refused)
+pub(crate) fn config(record: &MachineRecord) -> Result<Config, Failure> {
+    validate(&guest::recorded(record)?).map_err(refused)
 }
 
 /// What the machine is given besides its declared disks.
@@ -188,16 +220,11 @@ struct Given {
     volume_size: u64,
     image_size: u64,
     agent: Digest,
+    url: Option<ExpectedUrl>,
     append: String,
 }
 
-fn expected(
-    record: &MachineRecord,
-    request: Request,
-    given: &Given,
-    layout: &ImageLayout,
-) -> Result<Expected, Failure> {
-    let config = config(record)?;
+fn expected(record: &MachineRecord, request: Request, config: &Config, given: Given, layout: &ImageLayout) -> Expected {
     let treatment = |disk: &cloud_machine_driver::store::DiskRecord| {
         let declared = config.resources.disks.get(&disk.name);
         match (disk.boot, declared.is_some_and(|declared| is_wiped(request.action, declared))) {
@@ -220,9 +247,13 @@ fn expected(
         |serial: &str, size, role| ExpectedDisk { serial: serial.to_owned(), size, role, treatment: Treatment::Keep };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));
     disks.push(kept(IMAGE_SERIAL, given.image_size, Role::ImageSource));
-    Ok(Expected {
+    let drives = record.drives.iter().enumerate();
+    disks.extend(drives.map(|(index, drive)| kept(&drive_serial(index), drive.size, Role::Drive)));
+    Expected {
         request,
         volume: given.volume,
+        url: given.url,
+        drives_trusted: config.drives == Drives::Trusted,
         disks,
         root: layout.root.clone(),
         identity: record.identity.clone(),
@@ -231,7 +262,7 @@ fn expected(
         // The digest of a text is made as that of a volume.
         command_line: volume_image::pin(given.append.as_bytes()),
         host_boot: true,
-    })
+    }
 }
 
 /// Waits until SSH answers with the pinned host key.

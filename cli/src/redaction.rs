@@ -8,6 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cloud_machine_config::{Leaf, Merged};
+
 use crate::failure::{Failure, Kind};
 
 /// Name of the key in the state folder.
@@ -34,6 +36,16 @@ impl Redaction {
         let digest = blake3::keyed_hash(&self.0, secret).to_hex();
         format!("[redacted {}]", digest.get(..8).unwrap_or_default())
     }
+}
+
+/// The same configuration without any secret; the key in the state folder is only needed, and made, when there is one.
+pub(crate) fn redacted(merged: &Merged, folder: &dyn Fn() -> Result<PathBuf, Failure>) -> Result<Merged, Failure> {
+    let secret = |leaf: &Leaf| leaf.secret || leaf.hidden.iter().any(|hidden| hidden.secret);
+    if !merged.leaves().iter().any(secret) {
+        return Ok(merged.clone());
+    }
+    let redaction = Redaction::open(&folder()?)?;
+    Ok(merged.redacted(&|text| redaction.mark(text.as_bytes())))
 }
 
 fn read(path: &PathBuf) -> Result<Option<[u8; KEY_BYTES]>, Failure> {

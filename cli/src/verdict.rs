@@ -105,6 +105,9 @@ impl<'a> Verdicts<'a> {
         if leaf.value.is_null() {
             return Verdict::Empty;
         }
+        if leaf.is_late() {
+            return Verdict::Ignored { why: "the machine is made before it reads this document".to_owned() };
+        }
         match leaf.path.strip_prefix(OURS) {
             Some(key) => self.on_key(key, Some(&leaf.value)),
             // Some keys of cloud-init are also the driver's business.
@@ -151,6 +154,13 @@ impl<'a> Verdicts<'a> {
         }
         missed
     }
+}
+
+/// Keys that the driver called `name` does not honour, for a machine that will read more documents.
+pub(crate) fn unhonoured(name: &str) -> Result<Vec<String>, Failure> {
+    let description = description(name)?;
+    let keys = cloud_machine_config::describe::values();
+    Ok(keys.into_iter().filter(|key| !description.support(key).honours()).collect())
 }
 
 /// Whether `value` is a device that no driver of virtual machines can promise: it chooses serials, not kernel names.

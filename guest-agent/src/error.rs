@@ -1,10 +1,11 @@
 //! Why the agent stops. Each variant is one doubt that it will not boot over.
 
 use cloud_machine_config::ConfigErrors;
+use cloud_machine_fetch::FetchError;
 use cloud_machine_image::ImageError;
 use cloud_machine_plan::PlanError;
-use cloud_machine_protocol::{Digest, WordError};
-use cloud_machine_system::SystemError;
+use cloud_machine_protocol::{DeviceSelector, Digest, WordError};
+use cloud_machine_system::{SystemError, network::NetworkError};
 
 /// A reason to stop.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,28 @@ pub(crate) enum AgentError {
     Manifest(#[source] ImageError),
     #[error("the configuration is refused:\n{0}")]
     Config(ConfigErrors),
+    #[error("user-data and cloud-machine/layers.json on the volume say different things")]
+    LayersDiffer,
+    #[error("the document from {url} has digest {found} instead of {expected}")]
+    UrlDocument { url: String, expected: Digest, found: Digest },
+    #[error("there is no network to fetch a document over")]
+    Network(#[source] NetworkError),
+    #[error("the document of cloud-init-url was not fetched")]
+    Fetch(#[source] FetchError),
+    #[error("no disk matches {device} for a drive; devices found: {found}")]
+    DriveAbsent { device: DeviceSelector, found: String },
+    #[error("two volumes could be the drive: {first} and {second}")]
+    DriveTwice { first: String, second: String },
+    #[error("{device} is no drive that can be used: {reason}")]
+    DriveUnfit { device: String, reason: String },
+    #[error("cannot read the drive {device}")]
+    Drive {
+        device: String,
+        #[source]
+        source: SystemError,
+    },
+    #[error("`require` names `{key}`: {why}")]
+    Required { key: String, why: String },
     #[error("the identity is for machine {identity}, the request for {request}")]
     OtherMachine { identity: String, request: String },
     #[error("the plan is refused")]

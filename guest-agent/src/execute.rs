@@ -3,13 +3,12 @@
 
 use std::{sync::Mutex, time::Instant};
 
-use cloud_machine_config::Config;
 use cloud_machine_image::{Rewritten, VerifiedImage, rewrite, wipe};
 use cloud_machine_plan::PlannedStep;
 use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Outcome, Step, StepId, StepRecord};
 use cloud_machine_system::{BlockReader, BlockWriter, mounts, partition_node, reread_partitions, root};
 
-use crate::{error::AgentError, host::Host, identity, report::ReportBuilder, volume::Documents};
+use crate::{error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, volume::Documents};
 
 /// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
 const THREADS: usize = 4;
@@ -17,7 +16,7 @@ const THREADS: usize = 4;
 /// Executes the steps of one plan in order.
 pub(crate) struct Executor<'a> {
     documents: &'a Documents,
-    config: &'a Config,
+    layers: &'a Layers,
     verified: Option<VerifiedImage>,
 }
 
@@ -32,8 +31,8 @@ struct Cost {
 }
 
 impl<'a> Executor<'a> {
-    pub(crate) fn new(documents: &'a Documents, config: &'a Config) -> Self {
-        Self { documents, config, verified: None }
+    pub(crate) fn new(documents: &'a Documents, layers: &'a Layers) -> Self {
+        Self { documents, layers, verified: None }
     }
 
     /// Executes `planned` and records what it cost.
@@ -53,7 +52,7 @@ impl<'a> Executor<'a> {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
             }
             Step::WriteIdentity { .. } => {
-                report.identity(identity::write(&self.documents.identity, self.config)?);
+                report.identity(identity::write(&self.documents.identity, self.layers)?);
                 root::flush()?;
                 Cost { changed: true, ..Cost::default() }
             }

@@ -6,7 +6,7 @@ use cloud_machine_protocol::{Identity, IdentityItem};
 use cloud_machine_system::root::{self, RootFile};
 use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
 
-use crate::error::AgentError;
+use crate::{error::AgentError, layers::Layers};
 
 /// The network of the new system (systemd.network(5)); `@MAC@` is replaced.
 const NETWORK: &str = include_str!("../../systemd/10-cloud-machine.network");
@@ -15,10 +15,13 @@ const DATASOURCE: &str = include_str!("../../systemd/99-cloud-machine.cfg");
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
 
 /// Writes all files of `identity` into the mounted root and says what the machine was given.
-pub(crate) fn write(identity: &Identity, config: &Config) -> Result<Vec<IdentityItem>, AgentError> {
+pub(crate) fn write(identity: &Identity, layers: &Layers) -> Result<Vec<IdentityItem>, AgentError> {
+    let authorized_keys = layers.authorized_keys(identity).join("\n");
     let host_key = host_key(identity)?;
     let public = host_key.public_key().to_openssh().map_err(AgentError::HostKey)?;
-    for file in files(identity, &host_key, &public)?.iter().chain(&cloud_init(identity, config)?) {
+    for file in
+        files(identity, &authorized_keys, &host_key, &public)?.iter().chain(&cloud_init(identity, layers.config())?)
+    {
         root::write(file)?;
     }
     let item = |name: &str, policy: &str, public: String| IdentityItem {
@@ -31,7 +34,7 @@ pub(crate) fn write(identity: &Identity, config: &Config) -> Result<Vec<Identity
         item("machine-id", "keep", identity.machine_id.to_string()),
         item("machine-uuid", "keep", identity.machine_uuid.clone()),
         item("mac", "keep", identity.mac.to_string()),
-        item("authorized-keys", "keep", identity.authorized_keys.join("\n")),
+        item("authorized-keys", "keep", authorized_keys),
         item("ssh-host-key-ed25519", "rotate", public),
     ])
 }
@@ -42,7 +45,12 @@ fn host_key(identity: &Identity) -> Result<PrivateKey, AgentError> {
     Ok(key)
 }
 
-fn files(identity: &Identity, host_key: &PrivateKey, public: &str) -> Result<Vec<RootFile>, AgentError> {
+fn files(
+    identity: &Identity,
+    authorized_keys: &str,
+    host_key: &PrivateKey,
+    public: &str,
+) -> Result<Vec<RootFile>, AgentError> {
     let private = host_key.to_openssh(LineEnding::LF).map_err(AgentError::HostKey)?;
     let name = &identity.name;
     let mut files = vec![
@@ -57,9 +65,8 @@ fn files(identity: &Identity, host_key: &PrivateKey, public: &str) -> Result<Vec
             NETWORK.replace("@MAC@", &identity.mac.to_string()),
         ),
     ];
-    if !identity.authorized_keys.is_empty() {
-        let lines = identity.authorized_keys.join("\n");
-        files.push(text("/root/.ssh/authorized_keys", 0o600, format!("{lines}\n")));
+    if !authorized_keys.is_empty() {
+        files.push(text("/root/.ssh/authorized_keys", 0o600, format!("{authorized_keys}\n")));
     }
     Ok(files)
 }

@@ -1,19 +1,24 @@
-//! `cloud-machine-agent`: `/init` of the initramfs. Chooses by process id and argument which of its three parts runs,
+//! `cloud-machine-agent`: `/init` of the initramfs. Chooses by process id and argument which of its parts runs,
 //! and owns nothing else.
 
 mod command_line;
 mod deadline;
+mod drives;
 mod error;
 mod execute;
 mod host;
 mod identity;
+mod layers;
 mod report;
 mod run;
 mod supervisor;
+mod url;
 mod volume;
 mod worker;
 
 use std::{io::Write, process::ExitCode};
+
+use cloud_machine_system::{probe, reader};
 
 const USAGE: &str = "\
 cloud-machine-agent reimages a machine from its initramfs; the host starts it as /init.
@@ -23,21 +28,23 @@ usage: cloud-machine-agent --version
 ";
 
 fn main() -> ExitCode {
-    let argument = std::env::args().nth(1);
+    let mut arguments = std::env::args().skip(1);
+    let (argument, path) = (arguments.next(), arguments.next());
     if std::process::id() == 1 {
         return supervisor::run();
     }
     match argument.as_deref() {
         Some(supervisor::WORKER_ARGUMENT) => worker::run(),
-        Some(cloud_machine_system::probe::CHILD_ARGUMENT) => probe(),
+        Some(probe::CHILD_ARGUMENT) => child(probe::child()),
+        Some(reader::CHILD_ARGUMENT) => child(reader::child(&path.unwrap_or_default())),
         Some("--version") => print(&format!("cloud-machine-agent {}\n", env!("CARGO_PKG_VERSION")), 0),
         Some("--help") => print(USAGE, 0),
         _ => print(USAGE, 2),
     }
 }
 
-fn probe() -> ExitCode {
-    match cloud_machine_system::probe::child() {
+fn child(end: Result<(), String>) -> ExitCode {
+    match end {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             // The parent sees only the status; a person who runs this by hand sees why.

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_config::{LayerKind, merge, parse, validate};
 use cloud_machine_plan::{ImageLayout, plan};
-use cloud_machine_protocol::{ConfigEvidence, volume::USER_DATA};
+use cloud_machine_protocol::ConfigEvidence;
 use cloud_machine_system::{kernel, sha256};
 
 use crate::{
-    command_line, deadline::Deadline, error::AgentError, execute::Executor, host::Host, report::ReportBuilder, volume,
+    command_line, deadline::Deadline, drives, error::AgentError, execute::Executor, host::Host, layers::Layers,
+    report::ReportBuilder, url, volume,
 };
 
 /// Makes the machine what the request and the configuration describe, or says why not. The deadline goes on counting
@@ -27,26 +27,41 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     let deadline = Deadline::start(Duration::from_secs(request.deadline_seconds));
     let documents = found.volume.documents(request)?;
 
-    // parse, merge, validate
-    let document = parse(LayerKind::Volume, USER_DATA, &documents.user_data).map_err(AgentError::Config)?;
-    let merged = merge(&[document.pinned()]).map_err(AgentError::Config)?;
-    let config = validate(&merged).map_err(AgentError::Config)?;
+    // parse, merge and validate: the host's layers, the address that they name, the drives
+    let mut layers = Layers::of_host(&documents.layers, &documents.user_data)?;
+    let url = match layers.config().cloud_init_url.clone() {
+        Some(url) => {
+            let (document, evidence) = url::read(&url, &found.volume, documents.identity.mac, host)?;
+            layers.add([document])?;
+            Some(evidence)
+        }
+        None => None,
+    };
+    let requested = &documents.request.drives;
+    let drives = drives::read(&found.inventory, &found.volume.device, requested, layers.config().drives)?;
+    report.ignored_volumes(drives.ignored);
+    layers.add(drives.documents)?;
+    for remark in layers.without_effect(&documents.request.unhonoured)? {
+        host.event(None, &remark)?;
+    }
     report.config(ConfigEvidence {
         volume: found.volume.digest,
         document: sha256(&documents.user_data),
-        origins: documents.origins.clone(),
+        url,
+        drives: drives.evidence,
+        origins: layers.merged().origins(),
     });
 
     // plan
     let layout = ImageLayout::from(&documents.manifest);
-    let hostname = &documents.identity.name;
-    let plan = plan(&config, &found.inventory, &documents.request, &layout, &found.volume.device, hostname)
+    let (inventory, hostname) = (&found.inventory, &documents.identity.name);
+    let plan = plan(layers.config(), inventory, &documents.request, &layout, &found.volume.device, hostname)
         .map_err(AgentError::Plan)?;
     report.devices(plan.devices);
     report.timing("observe and plan", began.elapsed());
 
     // execute, one step at a time
-    let mut executor = Executor::new(&documents, &config);
+    let mut executor = Executor::new(&documents, &layers);
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
         report.step_begins(&planned.id);

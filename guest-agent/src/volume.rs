@@ -1,10 +1,7 @@
 //! Finding the host's volume among all disks, and reading the documents on it. A label finds candidates; only the
 //! pin makes one of them the host's.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{
@@ -27,13 +24,13 @@ pub(crate) struct Volume {
     files: VolumeFiles,
 }
 
-/// The documents of the volume. `user_data` stays text: parsing it is the configuration's business.
+/// The documents of the volume. `user_data` and `layers` stay text: parsing them is the configuration's business.
 pub(crate) struct Documents {
     pub(crate) request: Request,
     pub(crate) identity: Identity,
     pub(crate) manifest: Manifest,
     pub(crate) user_data: Vec<u8>,
-    pub(crate) origins: BTreeMap<String, String>,
+    pub(crate) layers: Vec<u8>,
 }
 
 /// What a search found.
@@ -84,7 +81,7 @@ fn search(inventory: &Inventory, pin: Digest) -> Result<(Volume, Vec<IgnoredVolu
 }
 
 /// A device counts when its whole range carries the label, or when that could not be told.
-fn is_candidate(disk: &Disk) -> bool {
+pub(crate) fn is_candidate(disk: &Disk) -> bool {
     match &disk.probe {
         Probe::Found(signature) => {
             signature.label.as_ref().is_some_and(|label| label.eq_ignore_ascii_case(volume::LABEL))
@@ -109,7 +106,7 @@ fn content_if_pinned(disk: &Disk, pin: Digest) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-fn names(inventory: &Inventory) -> String {
+pub(crate) fn names(inventory: &Inventory) -> String {
     let disk = |disk: &Disk| {
         let serial = disk.serial.as_deref().unwrap_or("none");
         format!("{} (serial {serial}, {} bytes)", disk.name, disk.size)
@@ -134,9 +131,14 @@ impl Volume {
             identity,
             manifest: Manifest::parse(&self.files.read(volume::MANIFEST)?).map_err(AgentError::Manifest)?,
             user_data: self.files.read(volume::USER_DATA)?,
-            origins: self.json(volume::LAYERS)?,
+            layers: self.files.read(volume::LAYERS)?,
             request,
         })
+    }
+
+    /// The document behind a `file:` address.
+    pub(crate) fn url_document(&self) -> Result<Vec<u8>, AgentError> {
+        Ok(self.files.read(volume::URL_DOCUMENT)?)
     }
 
     fn json<T: DeserializeOwned>(&self, file: &'static str) -> Result<T, AgentError> {

@@ -19,7 +19,7 @@ use crate::{
 /// Exit status of a worker whose failure the host knows, or that has nobody to tell.
 pub(crate) const REPORTED: i32 = 1;
 /// Folder of the kernel modules in the initramfs.
-const MODULES: &str = "/modules";
+pub(crate) const MODULES: &str = "/modules";
 /// How long the host may take to verify and store a report.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
 
@@ -38,7 +38,7 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn work(started: Instant) -> Result<(), AgentError> {
-    kernel::load_modules(MODULES)?;
+    kernel::load_modules(MODULES, "boot")?;
     let mut report = ReportBuilder::new()?;
     report.timing("load modules", started.elapsed());
     let mut host = Host::new(Port::open(PORT_NAME)?, started);

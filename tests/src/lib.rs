@@ -4,6 +4,7 @@
 pub mod artifacts;
 pub mod fixture;
 pub mod hostile;
+pub mod http;
 pub mod program;
 pub mod scenario;
 pub mod vm;

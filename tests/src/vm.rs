@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_config::{LayerKind, defaults, merge, parse};
 use cloud_machine_driver::{
     FileBlocks,
     channel::{AgentChannel, ChannelError},
@@ -16,10 +17,10 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ImageLayout, Treatment};
+use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
 use cloud_machine_protocol::{
-    Action, AgentMessage, DeviceSelector, Digest, Event, FORMAT_VERSION, HostMessage, Identity, ImageRequest, Report,
-    Request, Role, SecretPolicy, volume,
+    Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, FORMAT_VERSION, HostMessage, Identity,
+    ImageRequest, Report, Request, Role, SecretPolicy, volume,
 };
 
 use crate::fixture::{Fixture, IMAGE, dirty};
@@ -31,8 +32,18 @@ const DEADLINE: Duration = Duration::from_secs(240);
 pub struct Boot {
     /// The request as JSON, so that a test can write what no type allows.
     pub request: serde_json::Value,
-    /// The document.
+    /// The document that the host's layers are made of.
     pub user_data: String,
+    /// What the volume says in `user-data`, when it is not what the layers say.
+    pub other_user_data: Option<&'static str>,
+    /// The document behind a `file:` address.
+    pub url_document: Option<Vec<u8>>,
+    /// Volumes besides the host's, and whether their devices are read-only; the request names them.
+    pub drives: Vec<(Vec<u8>, bool)>,
+    /// What the host expects to be read from an address.
+    pub expected_url: Option<ExpectedUrl>,
+    /// Whether the host expects that other volumes count.
+    pub drives_trusted: bool,
     /// Bytes of the manifest.
     pub manifest: Vec<u8>,
     /// Changes the finished volume before its pin is taken.
@@ -119,12 +130,19 @@ impl Boot {
                 size: manifest.size(),
                 source: DeviceSelector::Serial("cm-image".to_owned()),
             },
+            drives: Vec::new(),
+            unhonoured: Vec::new(),
             deadline_seconds: 600,
         };
         Self {
             request: serde_json::to_value(&request).expect("JSON"),
             user_data: "#cloud-init\ncloud-machine:\n  resources:\n    disks:\n      system: {boot-partition: true}\n"
                 .to_owned(),
+            other_user_data: None,
+            url_document: None,
+            drives: Vec::new(),
+            expected_url: None,
+            drives_trusted: false,
             manifest: manifest.to_bytes(),
             before_pin: |_| {},
             after_pin: |_| {},
@@ -165,6 +183,7 @@ impl Boot {
 
     fn boot(&mut self, kill: impl Fn(&Event) -> bool) -> BootEnd {
         self.attempts += 1;
+        self.name_drives();
         let path = self.folder.path().join(format!("attempt-{}", self.attempts));
         fs::create_dir(&path).expect("a folder");
         let folder = AttemptFolder::at(path, self.attempts);
@@ -193,24 +212,47 @@ impl Boot {
         }
     }
 
-    fn drives(&self, folder: &AttemptFolder) -> (Vec<Drive>, Digest) {
+    /// Writes the drives into the request, unless a test did.
+    fn name_drives(&mut self) {
+        let named = |(index, (bytes, _)): (usize, &(Vec<u8>, bool))| DriveRequest {
+            device: DeviceSelector::Serial(format!("cm-drive{index}")),
+            digest: volume_image::pin(bytes),
+        };
+        self.expected.drives = self.drives.iter().enumerate().map(named).collect();
+        if self.request["drives"] == serde_json::json!([]) {
+            self.request["drives"] = serde_json::to_value(&self.expected.drives).expect("JSON");
+        }
+    }
+
+    fn volume(&self) -> Vec<u8> {
         let request = serde_json::to_vec(&self.request).expect("JSON");
         let identity = serde_json::to_vec(&self.identity).expect("JSON");
-        let mut bytes = volume_image::build(&[
-            (volume::USER_DATA, self.user_data.as_bytes()),
+        let document = parse(LayerKind::Project, "case.yaml", self.user_data.as_bytes()).expect("a document");
+        let merged = merge(&[defaults(), document]).expect("layers that merge");
+        let (layers, user_data) = (merged.to_layers(), format!("#cloud-init\n{}", merged.to_yaml()));
+        let mut files: Vec<(&str, &[u8])> = vec![
+            (volume::USER_DATA, self.other_user_data.unwrap_or(&user_data).as_bytes()),
             (volume::META_DATA, b"instance-id: case\n"),
-            (volume::LAYERS, b"{}"),
+            (volume::LAYERS, &layers),
             (volume::REQUEST, &request),
             (volume::IDENTITY, &identity),
             (volume::MANIFEST, &self.manifest),
-        ])
-        .expect("a volume");
+        ];
+        files.extend(self.url_document.as_deref().map(|document| (volume::URL_DOCUMENT, document)));
+        volume_image::build(&files).expect("a volume")
+    }
+
+    fn drives(&self, folder: &AttemptFolder) -> (Vec<Drive>, Digest) {
+        let mut bytes = self.volume();
         (self.before_pin)(&mut bytes);
         let pin = volume_image::pin(&bytes);
         (self.after_pin)(&mut bytes);
         let mut contents = vec![("system".to_owned(), self.system.clone(), false)];
         contents.push(("cm-image".to_owned(), self.packed.clone(), true));
         contents.extend((0..self.volumes).map(|index| (format!("cm-volume{index}"), bytes.clone(), true)));
+        let drives = self.drives.iter().enumerate();
+        contents
+            .extend(drives.map(|(index, (bytes, read_only))| (format!("cm-drive{index}"), bytes.clone(), *read_only)));
         contents.extend(self.more.iter().map(|(serial, bytes)| (serial.clone(), bytes.clone(), false)));
         let drive = |(serial, bytes, read_only): (String, Vec<u8>, bool)| {
             let file = folder.path().join(format!("{serial}.raw"));
@@ -248,6 +290,7 @@ impl Boot {
             let (role, treatment) = match drive.serial.as_str() {
                 "system" => (Role::Declared { name: "system".to_owned() }, Treatment::System),
                 "cm-image" => (Role::ImageSource, Treatment::Keep),
+                serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
                 _ => (Role::Volume, Treatment::Keep),
             };
             ExpectedDisk { serial: drive.serial.clone(), size: size(drive), role, treatment }
@@ -255,6 +298,8 @@ impl Boot {
         Expected {
             request: self.expected.clone(),
             volume: pin,
+            url: self.expected_url.clone(),
+            drives_trusted: self.drives_trusted,
             disks: drives.iter().map(disk).collect(),
             root: self.layout.root.clone(),
             identity: self.identity.clone(),

@@ -47,6 +47,8 @@ fn request(action: Action) -> Request {
             size: layout().size,
             source: DeviceSelector::Serial("cm-image".to_owned()),
         },
+        drives: Vec::new(),
+        unhonoured: Vec::new(),
         deadline_seconds: 600,
     }
 }

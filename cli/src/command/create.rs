@@ -9,7 +9,9 @@ use std::{
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_driver::{
     identity, ssh,
-    store::{DiskRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError},
+    store::{
+        DiskRecord, DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
+    },
 };
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{Action, Assurance, DeviceSelector, DiskName, MachineName};
@@ -19,7 +21,11 @@ use crate::{
     arguments::Create,
     attempt::Attempt,
     command::reimage::{Reimaged, quarantined},
-    configuration::{Synthesized, synthesize},
+    configuration::{
+        Synthesized,
+        guest::{self, Drive},
+        synthesize,
+    },
     failure::{Failure, Kind},
     launch, several,
     ui::Ui,
@@ -34,22 +40,31 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     // Whether the driver is there at all comes before what it honours.
     launch::qemu(&synthesized.config.driver)?;
     verdict::honoured(ui, &synthesized)?;
+    let drives: Vec<Drive> = create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?;
+    guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
+    let described = Described { synthesized, drives };
     several::each(ui, &create.machines.names, |name| {
-        one(ui, store, name, &synthesized, Duration::from_secs(create.time.timeout))
+        one(ui, store, name, &described, Duration::from_secs(create.time.timeout))
     })
+}
+
+/// A machine as it was asked for.
+struct Described {
+    synthesized: Synthesized,
+    drives: Vec<Drive>,
 }
 
 fn one(
     ui: &Ui,
     store: &Store,
     name: &MachineName,
-    synthesized: &Synthesized,
+    described: &Described,
     timeout: Duration,
 ) -> Result<Reimaged, Failure> {
     let lock = store.lock(name)?;
     let mut record = match store.read(name) {
         Ok(record) => {
-            same_configuration(&record, synthesized)?;
+            same_description(&record, described)?;
             if record.state == MachineState::Quarantined {
                 return Err(quarantined(&record));
             }
@@ -60,12 +75,15 @@ fn one(
             record
         }
         Err(StoreError::NoMachine { .. }) => {
-            let record = new_record(store, name, synthesized)?;
+            let record = new_record(store, name, described)?;
             store.create(&lock, &record)?;
             record
         }
         Err(error) => return Err(error.into()),
     };
+    for drive in &described.drives {
+        store.machine(name).store_drive(&lock, &drive.digest, &drive.bytes)?;
+    }
     prepare_login(store, &mut record)?;
     store.write(&lock, &record)?;
     let attempt =
@@ -74,8 +92,11 @@ fn one(
     Ok(Reimaged::new(store, &record, &completed))
 }
 
-fn same_configuration(record: &MachineRecord, synthesized: &Synthesized) -> Result<(), Failure> {
-    if record.config_yaml == synthesized.merged.to_yaml() {
+/// Whether values and drives are those of the record; where they come from does not matter.
+fn same_description(record: &MachineRecord, described: &Described) -> Result<(), Failure> {
+    let values = guest::recorded(record)?.to_yaml() == described.synthesized.merged.to_yaml();
+    let drives = record.drives.iter().map(|drive| drive.digest).eq(described.drives.iter().map(|drive| drive.digest));
+    if values && drives {
         return Ok(());
     }
     let name = &record.name;
@@ -83,7 +104,8 @@ fn same_configuration(record: &MachineRecord, synthesized: &Synthesized) -> Resu
         .hint(format!("`cloud-machine show {name}` shows how; delete it first, or choose another name")))
 }
 
-fn new_record(store: &Store, name: &MachineName, synthesized: &Synthesized) -> Result<MachineRecord, Failure> {
+fn new_record(store: &Store, name: &MachineName, described: &Described) -> Result<MachineRecord, Failure> {
+    let synthesized = &described.synthesized;
     let config = &synthesized.config;
     launch::qemu(&config.driver)?;
     let image: ImageName = config
@@ -107,11 +129,12 @@ fn new_record(store: &Store, name: &MachineName, synthesized: &Synthesized) -> R
         uuid: identity.machine_uuid.clone(),
         driver: config.driver.clone(),
         image: ImageRecord { name: image, digest: manifest.digest(), size: manifest.size() },
-        config_yaml: synthesized.merged.to_yaml(),
-        origins: synthesized.merged.origins(),
+        layers: serde_json::from_slice(&synthesized.merged.to_layers())
+            .map_err(Failure::during(Kind::Failed, "encode the layers"))?,
         ram: verdict::memory(config.resources.ram).bytes(),
         cpus: config.resources.cpus,
         disks: disks(config, &manifest)?,
+        drives: described.drives.iter().map(drive_record).collect(),
         identity,
         ssh_port: ssh::free_port().map_err(Failure::failed)?,
         state: MachineState::Creating,
@@ -122,6 +145,15 @@ fn new_record(store: &Store, name: &MachineName, synthesized: &Synthesized) -> R
         dirty: false,
         created: Timestamp::now(),
     })
+}
+
+fn drive_record(drive: &Drive) -> DriveRecord {
+    DriveRecord {
+        source: drive.source.clone(),
+        file: format!("drives/{}.img", drive.digest.hex()),
+        digest: drive.digest,
+        size: drive.bytes.len() as u64,
+    }
 }
 
 /// The disks in the order in which they are attached: the system disk first, then the others by name.
@@ -143,8 +175,11 @@ fn disk_record(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Resul
                 .hint(format!("write devicepath: serial:{name}, or leave it out")));
         }
     };
-    if serial.len() > 20 || [launch::VOLUME_SERIAL, launch::IMAGE_SERIAL].contains(&serial.as_str()) {
-        return Err(refused(format!("disk {name}: serial {serial:?} is longer than 20 bytes or the driver's own")));
+    if serial.len() > 20 || serial.starts_with(launch::OWN_SERIALS) {
+        return Err(refused(format!(
+            "disk {name}: serial {serial:?} is longer than 20 bytes or begins with {}",
+            launch::OWN_SERIALS
+        )));
     }
     let size = match (disk.allocation, disk.boot_partition) {
         (Some(size), _) => verdict::allocation(size).bytes(),

@@ -219,13 +219,18 @@ fn agent_path(arguments: &Pack) -> Result<PathBuf, Failure> {
 /// The modules that the agent needs, in load order, and the initramfs with them.
 fn build_initramfs(folder: &Path, agent: &[u8]) -> Result<(String, Vec<u8>), Failure> {
     let text = |name: &str| read(&folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let order = initramfs::load_order(&text("modules.dep")?, &text("modules.builtin")?, &initramfs::wanted_modules())
-        .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.display())))?;
-    let mut modules = Vec::new();
-    for path in order {
-        let bytes = read(&folder.join(&path))?;
-        let name = path.rsplit('/').next().unwrap_or(&path).to_owned();
-        modules.push(initramfs::Module { name, bytes });
+    let (dependencies, builtin) = (text("modules.dep")?, text("modules.builtin")?);
+    let (mut wanted, mut modules) = (Vec::new(), Vec::new());
+    for stage in initramfs::Stage::ALL {
+        // The order of all stages so far begins with that of the stages before.
+        wanted.extend(initramfs::wanted_modules(stage));
+        let order = initramfs::load_order(&dependencies, &builtin, &wanted)
+            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.display())))?;
+        for path in order.into_iter().skip(modules.len()) {
+            let bytes = read(&folder.join(&path))?;
+            let name = path.rsplit('/').next().unwrap_or(&path).to_owned();
+            modules.push(initramfs::Module { stage, name, bytes });
+        }
     }
     let release = kernel_release(&modules)
         .ok_or_else(|| Failure::failed(format!("the modules of {} are not of one kernel", folder.display())))?;

@@ -88,6 +88,8 @@ fn inventory(record: &MachineRecord, packed: u64) -> Inventory {
     let label = Signature { label: Some(volume::LABEL.to_owned()), ..Signature::default() };
     disks.push(disk(launch::VOLUME_SERIAL, 1 << 20, true, Probe::Found(label)));
     disks.push(disk(launch::IMAGE_SERIAL, packed, true, Probe::Empty));
+    let drives = record.drives.iter().enumerate();
+    disks.extend(drives.map(|(index, drive)| disk(&launch::drive_serial(index), drive.size, true, Probe::Empty)));
     for (letter, disk) in ('a'..='z').zip(&mut disks) {
         disk.name = format!("vd{letter}");
     }

@@ -6,13 +6,17 @@ use serde::Serialize;
 
 use crate::{
     command::start::is_alive,
+    configuration::guest,
     failure::Failure,
+    redaction,
     ui::{Show, Ui},
 };
 
 #[derive(Serialize)]
 struct Machine {
     record: MachineRecord,
+    /// As YAML, with secrets redacted.
+    configuration: String,
     process: bool,
     folder: String,
 }
@@ -43,12 +47,18 @@ impl Show for Machine {
             let role = if disk.boot { "system" } else { "data" };
             lines.push(("disk", format!("{} {role}, {} bytes, serial {}", disk.name, disk.size, disk.serial)));
         }
+        for drive in &record.drives {
+            lines.push(("drive", format!("{} {}", drive.source, drive.digest)));
+        }
         lines.iter().map(|(name, value)| format!("{name:14}{value}\n")).collect()
     }
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
-    let record = store.read(name)?;
+    let mut record = store.read(name)?;
     let process = is_alive(store, name)?;
-    ui.result(&Machine { record, process, folder: store.machine(name).path().display().to_string() })
+    let merged = guest::recorded(&record)?;
+    let configuration = redaction::redacted(&merged, &|| Ok(store.root().to_owned()))?.to_yaml();
+    record.layers = serde_json::Value::Null;
+    ui.result(&Machine { record, configuration, process, folder: store.machine(name).path().display().to_string() })
 }

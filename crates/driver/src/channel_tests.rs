@@ -49,6 +49,8 @@ fn report(origins: usize) -> AgentMessage {
         config: Some(ConfigEvidence {
             volume: digest,
             document: digest,
+            url: None,
+            drives: vec![],
             origins: (0..origins).map(|index| (format!("key-{index}"), "x".repeat(50))).collect::<BTreeMap<_, _>>(),
         }),
         steps: vec![],

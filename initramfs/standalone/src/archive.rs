@@ -5,11 +5,13 @@ use std::io::Write;
 
 use cpio::newc::{self, Builder, ModeFileType};
 
-use crate::InitramfsError;
+use crate::{InitramfsError, order::Stage};
 
 /// A kernel module as it is in the kernel's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
+    /// When it is loaded.
+    pub stage: Stage,
     /// File name without folders, such as `virtio_blk.ko`.
     pub name: String,
     /// The file.
@@ -19,8 +21,8 @@ pub struct Module {
 const FOLDERS: [&str; 6] = ["dev", "proc", "sys", "run", "newroot", "modules"];
 const MAX_MODULES: usize = 999;
 
-/// Builds the initramfs: `/init` is `agent`, `/modules` has the modules in the order given, and `/modules/order` their
-/// names there, one a line. The same input gives the same bytes.
+/// Builds the initramfs: `/init` is `agent`, `/modules` has the modules in the order given, and one file there for each
+/// stage, such as `/modules/boot`, the names of its modules, one a line. The same input gives the same bytes.
 ///
 /// # Errors
 /// When the agent or a module is empty or too large, a module is compressed or has a strange name, or there are too many.
@@ -37,15 +39,19 @@ pub fn build(agent: &[u8], modules: &[Module]) -> Result<Vec<u8>, InitramfsError
     }
     // The kernel opens it as the standard streams of /init before anything could make it.
     archive.console()?;
-    let mut order = String::new();
+    let mut orders = Stage::ALL.map(|stage| (stage, String::new()));
     for (number, module) in modules.iter().enumerate() {
         check_module(module)?;
         let name = format!("{number:03}-{}", module.name);
         archive.file(&format!("modules/{name}"), 0o644, &module.bytes)?;
-        order.push_str(&name);
-        order.push('\n');
+        for (_, order) in orders.iter_mut().filter(|(stage, _)| *stage == module.stage) {
+            order.push_str(&name);
+            order.push('\n');
+        }
     }
-    archive.file("modules/order", 0o644, order.as_bytes())?;
+    for (stage, order) in orders {
+        archive.file(&format!("modules/{}", stage.name()), 0o644, order.as_bytes())?;
+    }
     archive.file("init", 0o755, agent)?;
     archive.finish()
 }
@@ -123,7 +129,7 @@ mod tests {
     }
 
     fn module(name: &str, bytes: &[u8]) -> Module {
-        Module { name: name.to_owned(), bytes: bytes.to_vec() }
+        Module { stage: Stage::Boot, name: name.to_owned(), bytes: bytes.to_vec() }
     }
 
     fn entries(archive: &[u8]) -> Vec<Entry> {
@@ -151,7 +157,8 @@ mod tests {
 
     #[test]
     fn it_holds_what_the_kernel_and_the_agent_look_for() {
-        let modules = [module("virtio.ko", b"ring"), module("virtio-rng.ko", b"random")];
+        let late = Module { stage: Stage::Network, ..module("virtio_net.ko", b"net") };
+        let modules = [module("virtio.ko", b"ring"), module("virtio-rng.ko", b"random"), late];
         let entries = entries(&build(b"agent", &modules).unwrap());
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(
@@ -166,7 +173,9 @@ mod tests {
                 "dev/console",
                 "modules/000-virtio.ko",
                 "modules/001-virtio-rng.ko",
-                "modules/order",
+                "modules/002-virtio_net.ko",
+                "modules/boot",
+                "modules/network",
                 "init",
             ]
         );
@@ -177,7 +186,8 @@ mod tests {
         assert_eq!((named("dev/console").mode, named("dev/console").rdev), (0o020_600, (5, 1)));
         assert_eq!(named("modules/000-virtio.ko").mode, 0o100_644);
         assert_eq!(named("modules/001-virtio-rng.ko").content, b"random");
-        assert_eq!(named("modules/order").content, b"000-virtio.ko\n001-virtio-rng.ko\n");
+        assert_eq!(named("modules/boot").content, b"000-virtio.ko\n001-virtio-rng.ko\n");
+        assert_eq!(named("modules/network").content, b"002-virtio_net.ko\n");
     }
 
     #[test]
@@ -203,7 +213,7 @@ mod tests {
     #[test]
     fn no_module_at_all_leaves_an_empty_order() {
         let entries = entries(&build(b"agent", &[]).unwrap());
-        assert!(entries.iter().any(|entry| entry.name == "modules/order" && entry.content.is_empty()));
+        assert!(entries.iter().any(|entry| entry.name == "modules/boot" && entry.content.is_empty()));
     }
 
     #[test]

@@ -7,4 +7,4 @@ mod order;
 
 pub use archive::{Module, build};
 pub use error::InitramfsError;
-pub use order::{load_order, wanted_modules};
+pub use order::{Stage, load_order, wanted_modules};

@@ -10,11 +10,44 @@ const BUILTIN: &str = "modules.builtin";
 /// Longest chain of modules that wait for each other. Real ones have fewer than 10; the walk is recursive.
 const MAX_DEPTH: usize = 100;
 
-/// The modules that the agent needs, in the order of `modules.list` beside this crate.
+/// When a module is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// At once.
+    Boot,
+    /// When the network is needed.
+    Network,
+}
+
+impl Stage {
+    /// All, in the order in which they come.
+    pub const ALL: [Self; 2] = [Self::Boot, Self::Network];
+
+    /// Name of its section in `modules.list` and of its list in the archive.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Boot => "boot",
+            Self::Network => "network",
+        }
+    }
+}
+
+/// The modules that the agent needs for a stage besides those of the stages before, in the order of `modules.list`
+/// beside this crate.
 #[must_use]
-pub fn wanted_modules() -> Vec<&'static str> {
-    let lines = include_str!("../modules.list").lines();
-    lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+pub fn wanted_modules(stage: Stage) -> Vec<&'static str> {
+    let mut section = "";
+    let mut wanted = Vec::new();
+    let lines = include_str!("../modules.list").lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            Some(name) => section = name,
+            None if section == stage.name() => wanted.push(line),
+            None => {}
+        }
+    }
+    wanted
 }
 
 /// Paths of the wanted modules and of all they depend on, each once, what is needed before what needs it. The paths are
@@ -150,7 +183,8 @@ kernel/lib/lost.ko: kernel/lib/nowhere.ko
 
     #[test]
     fn the_list_has_names_only() {
-        let wanted = wanted_modules();
+        let wanted = wanted_modules(Stage::Boot);
+        assert_eq!(wanted_modules(Stage::Network), ["virtio_net"]);
         for name in ["virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "crc32c_generic"] {
             assert!(wanted.contains(&name), "{name}");
         }

@@ -187,7 +187,7 @@ fn a_volume_is_read_by_its_label_and_may_not_loosen_what_is_safe() {
     let drive = place.volume("drive.img", "resources: {ram: 2}");
     assert_eq!(place.audit(&["--volume", &drive]).row("cloud-machine.resources.ram")["value"], 2);
     let empty = place.write("empty.img", volume::build(&[("meta-data", b"")]).unwrap());
-    place.refused(&["config", "audit", "--volume", &empty], 1, &["read the volume", "no file \"user-data\""]);
+    place.refused(&["config", "audit", "--volume", &empty], 1, &["read the volume", "no file user-data"]);
     let noise = place.write("noise.img", [0x5a; 4096]);
     place.refused(&["config", "audit", "--volume", &noise], 1, &["read the volume", "filesystem"]);
     place.refused(&["config", "audit", "--volume", "none.img"], 4, &["none.img"]);

@@ -134,7 +134,7 @@ impl Event {
 
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &str) -> Result<(), Failure> {
     let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
-    let named = documents(&arguments.configuration, &more, &arguments.last)?;
+    let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
     let synthesized = checked(&named)?;
     let verdicts = Verdicts::of(&synthesized.config)?;
     let steps = steps(global, &named)?;

@@ -4,7 +4,7 @@ use cloud_machine_config::{Hidden, Leaf, Merged, Origin, Place};
 use cloud_machine_driver::escape;
 use serde::Serialize;
 
-use crate::{arguments::Global, failure::Failure, open_store, redaction::Redaction};
+use crate::{arguments::Global, failure::Failure, open_store, redaction};
 
 /// Longest value in a line for people; the other forms have all of it.
 const LONGEST: usize = 120;
@@ -74,12 +74,7 @@ pub(super) fn shown(value: &serde_json::Value) -> String {
     escape::line(value.to_string().as_bytes(), LONGEST)
 }
 
-/// The same configuration without any secret; the host's key is only needed, and made, when there is one.
+/// The same configuration without any secret.
 pub(super) fn redacted(global: &Global, merged: &Merged) -> Result<Merged, Failure> {
-    let secret = |leaf: &Leaf| leaf.secret || leaf.hidden.iter().any(|hidden| hidden.secret);
-    if !merged.leaves().iter().any(secret) {
-        return Ok(merged.clone());
-    }
-    let redaction = Redaction::open(open_store(global)?.root())?;
-    Ok(merged.redacted(&|text| redaction.mark(text.as_bytes())))
+    redaction::redacted(merged, &|| Ok(open_store(global)?.root().to_owned()))
 }

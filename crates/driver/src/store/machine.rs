@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloud_machine_protocol::MachineName;
+use cloud_machine_protocol::{Digest, MachineName};
 
 use super::{
     AttemptFolder, DiskRecord, MachineLock, MachineRecord, Store, StoreError, attempt, file, lock, read_record, record,
@@ -243,6 +243,18 @@ impl MachineFolder {
             Err(error) => return Err(StoreError::io("make", path)(error)),
         }
         Ok(path)
+    }
+
+    /// Stores a volume as `drives/SHA-256.img` and says its path relative to the folder.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongLock`] or [`StoreError::Io`].
+    pub fn store_drive(&self, lock: &MachineLock, digest: &Digest, bytes: &[u8]) -> Result<String, StoreError> {
+        self.check(lock)?;
+        file::make_folder(&self.path.join("drives"))?;
+        let relative = format!("drives/{}.img", digest.hex());
+        file::replace(&self.path.join(&relative), bytes)?;
+        Ok(relative)
     }
 
     /// Makes the folder of the next attempt and removes the oldest ones. The process of the attempt before must be

@@ -1,4 +1,4 @@
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 
 use cloud_machine_protocol::{Digest, Identity, SecretPolicy};
 
@@ -27,8 +27,8 @@ fn record(machine: &str) -> MachineRecord {
             digest: format!("blake3:{}", "ab".repeat(32)).parse::<Digest>().unwrap(),
             size: 1 << 30,
         },
-        config_yaml: "cloud-machine:\n  driver: qemu\n".to_owned(),
-        origins: BTreeMap::from([("driver".to_owned(), "project cloud-machine.yaml:2:3".to_owned())]),
+        layers: serde_json::json!({"format": 1}),
+        drives: Vec::new(),
         ram: 1 << 30,
         cpus: 2,
         disks: vec![disk("system", 1 << 20)],

@@ -23,7 +23,7 @@ pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource};
 pub use lock::MachineLock;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
-pub use record::{DiskRecord, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, RequestRecord};
+pub use record::{DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, RequestRecord};
 
 /// An opened state folder.
 #[derive(Clone, Debug)]

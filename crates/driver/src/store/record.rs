@@ -1,7 +1,7 @@
 //! What the host knows of a machine, as it is kept in `machine.json`. Owns the shape and what cannot be; must not
 //! read or write files.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Identity, MachineName};
 use jiff::Timestamp;
@@ -26,16 +26,16 @@ pub struct MachineRecord {
     pub driver: String,
     /// The image that the system disk holds, or shall hold.
     pub image: ImageRecord,
-    /// The merged configuration as YAML.
-    pub config_yaml: String,
-    /// Key path to origin of each value in it.
-    pub origins: BTreeMap<String, String>,
+    /// What the host's layers of configuration gave, with all origins, in the configuration's own format.
+    pub layers: serde_json::Value,
     /// Bytes of memory.
     pub ram: u64,
     /// Virtual processors.
     pub cpus: u32,
     /// The machine's disks, in the order in which they are attached.
     pub disks: Vec<DiskRecord>,
+    /// Volumes that are attached read-only besides the host's own, in the order in which the machine merges them.
+    pub drives: Vec<DriveRecord>,
     /// What the machine keeps when it is reimaged.
     pub identity: Identity,
     /// Port on 127.0.0.1 that leads to the machine's port 22.
@@ -82,6 +82,20 @@ pub struct DiskRecord {
     pub file: String,
     /// Whether the image goes here.
     pub boot: bool,
+}
+
+/// A volume labelled `CLOUD-INIT` that belongs to a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct DriveRecord {
+    /// The file that it was copied from, for people.
+    pub source: String,
+    /// Its file, relative to the machine's folder.
+    pub file: String,
+    /// SHA-256 of all its bytes.
+    pub digest: Digest,
+    /// Bytes.
+    pub size: u64,
 }
 
 /// A request and how far it got.
@@ -146,7 +160,8 @@ impl MachineRecord {
         if self.identity.machine_uuid != self.uuid {
             return Some("its identity has another UUID".to_owned());
         }
-        let files = self.disks.iter().map(|disk| &disk.file).chain(&self.last_report);
+        let disks = self.disks.iter().map(|disk| &disk.file);
+        let files = disks.chain(self.drives.iter().map(|drive| &drive.file)).chain(&self.last_report);
         for file in files {
             if !stays_inside(file) {
                 return Some(format!("{file:?} does not stay in the folder of its machine"));

@@ -1,0 +1,70 @@
+//! The document behind the configured address: fetched over a network that is there for nothing else, or taken from the
+//! pinned volume, where the host put a file of its own. Must not read what the document says.
+
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_config::{CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, parse};
+use cloud_machine_fetch::{FetchError, Fetched, Limits, Names, Source, fetch};
+use cloud_machine_protocol::{MacAddress, UrlEvidence};
+use cloud_machine_system::{kernel, network::Network, sha256};
+
+use crate::{error::AgentError, host::Host, report::chain, volume::Volume, worker::MODULES};
+
+/// How long the network may take to give the machine an address.
+const NETWORK_TIME: Duration = Duration::from_secs(30);
+
+/// Reads the document of `url` for the machine with the interface `mac`, and says what was read.
+pub(crate) fn read(
+    url: &CloudInitUrl,
+    volume: &Volume,
+    mac: MacAddress,
+    host: &mut Host,
+) -> Result<(Document, UrlEvidence), AgentError> {
+    let (bytes, evidence) = if url.file().is_some() { on_volume(url, volume)? } else { fetched(url, mac, host)? };
+    let document = parse(LayerKind::CloudInitUrl, &evidence.url, &bytes).map_err(AgentError::Config)?;
+    Ok((document, evidence))
+}
+
+fn on_volume(url: &CloudInitUrl, volume: &Volume) -> Result<(Vec<u8>, UrlEvidence), AgentError> {
+    let bytes = volume.url_document()?;
+    let document = sha256(&bytes);
+    match url.sha256 {
+        Some(expected) if expected != document => {
+            Err(AgentError::UrlDocument { url: url.shown(), expected, found: document })
+        }
+        _ => Ok((bytes, UrlEvidence { url: url.shown(), document, requests: 0, address: None })),
+    }
+}
+
+fn fetched(url: &CloudInitUrl, mac: MacAddress, host: &mut Host) -> Result<(Vec<u8>, UrlEvidence), AgentError> {
+    host.event(None, &format!("bring up the network for {}", url.shown()))?;
+    kernel::load_modules(MODULES, "network")?;
+    let network = Network::up(mac, Instant::now() + NETWORK_TIME).map_err(AgentError::Network)?;
+    let lease = network.lease();
+    let address = format!("{}/{}", lease.address, lease.prefix);
+    let names = Names::Servers(lease.name_servers.iter().copied().map(Into::into).collect());
+    host.event(None, &format!("{} has {address}; fetch {}", network.interface(), url.shown()))?;
+    let fetched = get(url, &names, host);
+    // The machine's own system asks for itself. A failure to fetch tells more than one to tidy up after it.
+    let down = network.down();
+    let Fetched { bytes, digest, attempts } = fetched?;
+    down.map_err(AgentError::Network)?;
+    let requests = u32::try_from(attempts).unwrap_or(u32::MAX);
+    Ok((bytes, UrlEvidence { url: url.shown(), document: digest, requests, address: Some(address) }))
+}
+
+fn get(url: &CloudInitUrl, names: &Names, host: &mut Host) -> Result<Fetched, AgentError> {
+    let source = Source { url: url.url.as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
+    let host = RefCell::new(host);
+    let tell = |error: &FetchError, wait: Duration| {
+        let text = format!("{}; again in {:.1} s", chain(error), wait.as_secs_f64());
+        // A port that fails does not stop the fetch: the report will fail for the same reason.
+        if let Err(error) = host.borrow_mut().event(None, &text) {
+            kernel::log(&error.to_string());
+        }
+    };
+    fetch(&source, &Limits::of(MAX_DOCUMENT), names, &tell).map_err(AgentError::Fetch)
+}
