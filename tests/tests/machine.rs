@@ -11,9 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_driver::volume;
 use cloud_machine_tests::{
     artifacts::Artifacts,
     hostile,
+    http::{Answer, Server},
     program::Program,
     scenario::{self, MACHINE},
 };
@@ -35,6 +37,7 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
     stopped_and_started_it_keeps_its_disk(&program);
     weaker_evidence_is_refused(&program);
     a_corrupt_image_ends_in_quarantine(&program);
+    a_machine_reads_documents_of_its_own(&program);
     let deleted = program.call(["delete", MACHINE, "--yes"], b"");
     assert_eq!(deleted.code, 0, "{}", deleted.errors);
     assert_eq!(program.call(["show", MACHINE], b"").code, 4);
@@ -128,6 +131,56 @@ fn weaker_evidence_is_refused(program: &Program) {
     assert_eq!(refused.code, 5, "{}", refused.errors);
     assert!(refused.errors.contains("nonce"), "{}", refused.errors);
     std::fs::write(&report, text).unwrap();
+}
+
+/// An address and a drive give a machine keys to log in with, at its creation and at each reimage.
+fn a_machine_reads_documents_of_its_own(program: &Program) {
+    let keys = |owner: &str| format!("#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAA {owner}\n");
+    let folder = program.state().parent().unwrap().to_owned();
+    let write = |name: &str, bytes: &[u8]| {
+        std::fs::write(folder.join(name), bytes).unwrap();
+        folder.join(name).to_string_lossy().into_owned()
+    };
+    let volume = |text: &str| volume::build(&[("user-data", text.as_bytes()), ("meta-data", b"")]).unwrap();
+    let document = keys("of-url");
+    let server = Server::start(Answer::Document(document.clone().into_bytes()));
+    let url = format!("{{url: '{}', sha256: '{}'}}", server.url(), volume::pin(document.as_bytes()).hex());
+    let drive = write("own.img", &volume(&keys("of-drive")));
+    let url = format!("cloud-init-url={url}");
+    let create = |drive: &str| {
+        let arguments = ["create", "own", "--image", "debian-12", "--set", &url, "--drive", drive];
+        program.call([arguments.as_slice(), &["--output", "json"]].concat(), b"")
+    };
+    let loosens = write("loose.img", &volume("cloud-machine: {disks-undeclared: ignore}"));
+    let refused = create(&loosens);
+    assert_eq!(refused.code, 3, "{}", refused.errors);
+    assert!(refused.errors.contains("a safety key may only be tightened"), "{}", refused.errors);
+    assert_eq!(program.call(["show", "own"], b"").code, 4, "nothing was made");
+
+    let created = create(&drive);
+    assert_eq!(created.code, 0, "{}", created.errors);
+    let owners = || {
+        let read = program.call(["exec", "own", "--", "cat", "/root/.ssh/authorized_keys"], b"");
+        let owner = |line: &str| line.split(' ').nth(2).map(str::to_owned);
+        read.output.lines().filter_map(owner).filter(|owner| owner.starts_with("of-")).collect::<Vec<_>>()
+    };
+    assert_eq!(owners(), ["of-url", "of-drive"]);
+    assert_eq!(server.requests(), 1);
+    assert!(create(&drive).errors.contains("nothing to do"), "an equal machine is left alone");
+    assert_eq!(create(&write("other.img", &volume("hostname: other"))).code, 3, "another drive is another machine");
+    assert!(program.call(["show", "own"], b"").output.contains("own.img sha256:"));
+    assert_eq!(program.call(["plan", "own"], b"").code, 0);
+
+    // The record has its own copy of the drive.
+    std::fs::remove_file(&drive).unwrap();
+    let reimaged = program.call(["reimage", "own"], b"");
+    assert_eq!(reimaged.code, 0, "{}", reimaged.errors);
+    assert_eq!((owners(), server.requests()), (vec!["of-url".to_owned(), "of-drive".to_owned()], 2));
+    drop(server);
+    let down = program.call(["reimage", "own"], b"");
+    assert_eq!(down.code, 1, "{}", down.errors);
+    assert!(down.errors.contains("the document of cloud-init-url was not fetched"), "{}", down.errors);
+    assert_eq!(program.call(["delete", "own", "--yes"], b"").code, 0);
 }
 
 /// One bit of the packed image is wrong in a block that the machine needs.

@@ -3,6 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use cloud_machine_driver::volume;
+use cloud_machine_tests::http::{Answer, Server};
 use serde_json::Value;
 
 use crate::{Audit, Place, called, namespace};
@@ -201,4 +202,62 @@ fn a_volume_is_read_by_its_label_and_may_not_loosen_what_is_safe() {
     place.refused(&arguments, 3, &["disks-undeclared", "loose.img/user-data:2", "f.yaml:1"]);
     let url = place.document("url.yaml", "image: other");
     place.refused(&["config", "audit", "--config", &file, "--url-file", &url], 3, &["image", "url.yaml:1", "f.yaml:1"]);
+}
+
+#[test]
+fn a_file_address_is_read_by_the_host_and_others_only_when_asked() {
+    let place = Place::new();
+    let file = place.write("url.yaml", "hostname: from-url\n");
+    let url = format!("cloud-init-url=file://{file}");
+    let audit = place.audit(&["--set", &url]);
+    let row = audit.row("hostname");
+    assert_eq!(
+        (&row["value"], &row["origin"]["text"]),
+        (&"from-url".into(), &format!("cloud-init URL file://{file}:1:11").into())
+    );
+    let pinned = format!("cloud-init-url={{url: 'file://{file}', sha256: '{}'}}", "ab".repeat(32));
+    place.refused(&["config", "audit", "--set", &pinned], 3, &["has digest sha256:", "the configuration wants"]);
+    let absent = "cloud-init-url=file:///nonexistent/url.yaml";
+    place.refused(&["config", "audit", "--set", absent], 4, &["/nonexistent/url.yaml"]);
+
+    let document = "hostname: from-server\n";
+    let server = Server::start(Answer::Document(document.into()));
+    let digest = volume::pin(document.as_bytes()).hex();
+    let address = server.url().replace("10.0.2.2", "127.0.0.1");
+    let url = format!("cloud-init-url={{url: '{address}?token=x', sha256: '{digest}'}}");
+    let values = place.audit(&["--set", &url]).0["values"].to_string();
+    assert!(!values.contains("from-server") && server.requests() == 0, "{values}");
+    let audit = place.audit(&["--set", &url, "--fetch-url"]);
+    assert_eq!(audit.row("hostname")["origin"]["text"], format!("cloud-init URL {address}:1:11"));
+    drop(server);
+    place.refused(
+        &["config", "audit", "--set", &url, "--fetch-url"],
+        1,
+        &["fetch the document of cloud-init-url", &address],
+    );
+}
+
+#[test]
+fn what_comes_too_late_is_ignored_and_refused_when_it_is_required() {
+    let place = Place::new();
+    let url = place.document("url.yaml", "resources: {ram: 8, cpus: 2}");
+    let audit = place.audit(&["--url-file", &url]);
+    assert_eq!(audit.row("cloud-machine.resources.ram")["verdict"], "ignored");
+    assert_eq!(audit.row("cloud-machine.resources.cpus")["verdict"], "exact", "it changes nothing");
+    let required = ["config", "audit", "--url-file", &url, "--set", "require=[resources.ram]"];
+    place.refused(&required, 3, &["the machine is made before it reads this document"]);
+}
+
+#[test]
+fn a_drive_is_judged_before_anything_is_made() {
+    let place = Place::new();
+    for (ours, text) in [
+        ("disks-undeclared: ignore", "a safety key may only be tightened"),
+        ("resources: {rum: 2}", "unknown key `rum`"),
+    ] {
+        let drive = place.volume("drive.img", ours);
+        place.refused(&["create", "demo", "--image", "none", "--drive", &drive], 3, &[text, "drive.img/user-data:2:"]);
+        place.refused(&["show", "demo"], 4, &[]);
+    }
+    place.refused(&["create", "demo", "--image", "none", "--drive", "none.img"], 4, &["none.img"]);
 }
