@@ -6,6 +6,7 @@ use std::{
     fs,
     path::PathBuf,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -289,12 +290,20 @@ pub(crate) fn wait_ready(
         let kind = if matches!(error, SshError::Silent { .. }) { Kind::TimedOut } else { Kind::Failed };
         Failure::new(kind, error)
     })?;
-    let output = remote(store, record, &["true"])?.output().map_err(Failure::during(Kind::Failed, "start ssh"))?;
-    if output.status.success() {
-        return Ok(());
+    loop {
+        let output = remote(store, record, &["true"])?.output().map_err(Failure::during(Kind::Failed, "start ssh"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        // A server that is busy for a moment ends the connection before it says who it is.
+        let unheard = String::from_utf8_lossy(&output.stderr).contains("kex_exchange_identification");
+        if !unheard || Instant::now() >= deadline {
+            let said = escape::tail(&output.stderr, 5);
+            let text = format!("the machine does not answer with its pinned host key\n{said}");
+            return Err(Failure::new(Kind::Verification, text));
+        }
+        thread::sleep(Duration::from_secs(1));
     }
-    let said = escape::tail(&output.stderr, 5);
-    Err(Failure::new(Kind::Verification, format!("the machine does not answer with its pinned host key\n{said}")))
 }
 
 /// `ssh` to a machine, as root and with its pinned host key; arguments can be added.

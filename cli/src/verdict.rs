@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloud_machine_config::{Config, Leaf};
+use cloud_machine_config::{Config, Leaf, supported};
 use cloud_machine_driver::{
     machine::{Description, Driver, Support},
     qemu::Qemu,
@@ -79,6 +79,8 @@ pub(crate) struct Missed {
 pub(crate) struct Verdicts<'a> {
     description: Description,
     config: &'a Config,
+    /// Paths of what nothing does yet, whatever the driver.
+    later: Vec<String>,
 }
 
 /// What the driver called `name` says of itself. It need not be installed for that.
@@ -91,8 +93,12 @@ pub(crate) fn description(name: &str) -> Result<Description, Failure> {
 
 impl<'a> Verdicts<'a> {
     /// Of the driver that the configuration names.
-    pub(crate) fn of(config: &'a Config) -> Result<Self, Failure> {
-        Ok(Self { description: description(&config.driver)?, config })
+    pub(crate) fn of(synthesized: &'a Synthesized) -> Result<Self, Failure> {
+        let config = &synthesized.config;
+        let later = supported(&synthesized.merged)
+            .err()
+            .map(|errors| errors.errors().iter().map(|error| error.path.clone()).collect());
+        Ok(Self { description: description(&config.driver)?, config, later: later.unwrap_or_default() })
     }
 
     /// Name of the driver.
@@ -104,6 +110,11 @@ impl<'a> Verdicts<'a> {
     pub(crate) fn on(&self, leaf: &Leaf) -> Verdict {
         if leaf.value.is_null() {
             return Verdict::Empty;
+        }
+        let below =
+            |path: &String| leaf.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        if self.later.iter().any(below) {
+            return Verdict::Unsupported;
         }
         if leaf.is_late() {
             return Verdict::Ignored { why: "the machine is made before it reads this document".to_owned() };
@@ -206,7 +217,7 @@ pub(crate) fn allocation(asked: ByteSize) -> ByteSize {
 
 /// An error for required keys that are not honoured, otherwise one remark for each value without effect.
 pub(crate) fn honoured(ui: &Ui, synthesized: &Synthesized) -> Result<(), Failure> {
-    let verdicts = Verdicts::of(&synthesized.config)?;
+    let verdicts = Verdicts::of(synthesized)?;
     let leaves = synthesized.merged.leaves();
     refuse(verdicts.driver(), &verdicts.missed(&leaves))?;
     for leaf in &leaves {

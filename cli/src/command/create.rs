@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_config::{Config, DiskConfig};
+use cloud_machine_config::{Config, DiskConfig, supported};
 use cloud_machine_driver::{
     identity, ssh,
     store::{
@@ -24,7 +24,7 @@ use crate::{
     configuration::{
         Synthesized,
         guest::{self, Drive},
-        synthesize,
+        refused, synthesize,
     },
     failure::{Failure, Kind},
     launch, several,
@@ -40,6 +40,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     // Whether the driver is there at all comes before what it honours.
     launch::qemu(&synthesized.config.driver)?;
     verdict::honoured(ui, &synthesized)?;
+    // A machine without what nothing does yet would not be the one that was described.
+    supported(&synthesized.merged).map_err(refused)?;
     let drives: Vec<Drive> = create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?;
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
     let described = Described { synthesized, drives };

@@ -3,7 +3,9 @@
 
 use std::{path::Path, time::Duration};
 
-use cloud_machine_config::{CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, Merged, defaults, merge, parse, validate};
+use cloud_machine_config::{
+    CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, Merged, defaults, merge, parse, supported, validate,
+};
 use cloud_machine_driver::{store::MachineRecord, volume::pin};
 use cloud_machine_fetch::{FetchError, Limits, Names, Source};
 use cloud_machine_protocol::{
@@ -89,7 +91,8 @@ pub(crate) fn check(host: &Merged, url: Option<&CloudInitUrl>, drives: &[Drive])
     for drive in drives {
         documents.push(drive.document()?);
     }
-    validate(&merge(&documents).map_err(refused)?).map(drop).map_err(refused)
+    let merged = merge(&documents).map_err(refused)?;
+    validate(&merged).and_then(|_| supported(&merged)).map_err(refused)
 }
 
 /// The layers of the host as they are kept and handed over.

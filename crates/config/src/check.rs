@@ -1,13 +1,15 @@
 //! The shape of the tree below `cloud-machine` against the grammar: unknown keys, parts that nothing supports yet,
 //! maps where a value belongs. Must not type a scalar.
 
+use std::sync::Arc;
+
 use cloud_machine_protocol::DiskName;
 
 use crate::{
     emit,
     error::ConfigError,
     grammar::{BOOLEAN, Key, Shape, names, nearest},
-    source::shortened,
+    source::{Mark, Source, shortened},
     tree::{Entry, Node, Value, child_path},
 };
 
@@ -38,10 +40,12 @@ pub(crate) fn shape(
             errors.push(invalid(node, path, "a map with a disk's name for each key"));
             None
         }
-        (Shape::NotYet, _) => {
-            errors.push(ConfigError::new(&node.source, node.mark, path, "is not supported yet"));
+        (Shape::Program, Value::Map(_)) => Some(node.to_value()),
+        (Shape::Program, _) => {
+            errors.push(invalid(node, path, "a map"));
             None
         }
+        (Shape::Later(inner), _) => self::shape(node, inner, path, errors),
     }
 }
 
@@ -54,14 +58,7 @@ fn map(entries: &[Entry], keys: &[Key], path: &str, errors: &mut Vec<ConfigError
             errors.push(unknown(entry, &below, keys));
             continue;
         };
-        let value = match key.shape {
-            Shape::NotYet if !entry.value.is_null() => {
-                errors.push(not_yet(entry, &below, &format!("`{name}`")));
-                None
-            }
-            _ => shape(&entry.value, &key.shape, &below, errors),
-        };
-        if let Some(value) = value {
+        if let Some(value) = shape(&entry.value, &key.shape, &below, errors) {
             pairs.insert(name.into(), value);
         }
     }
@@ -96,8 +93,8 @@ fn unknown(entry: &Entry, path: &str, keys: &[Key]) -> ConfigError {
 }
 
 /// `what` is part of the language, and nothing does it.
-pub(crate) fn not_yet(entry: &Entry, path: &str, what: &str) -> ConfigError {
-    ConfigError::new(&entry.value.source, entry.mark, path, format!("{what} is not supported yet"))
+pub(crate) fn not_yet(source: &Arc<Source>, mark: Mark, path: &str, what: &str) -> ConfigError {
+    ConfigError::new(source, mark, path, format!("{what} is not supported yet"))
 }
 
 /// A value that is not one of those `allowed`.

@@ -58,8 +58,39 @@ pub struct DiskConfig {
     pub on_reimage: OnReimage,
     /// Whether every boot makes it zero; never set on the system disk.
     pub wipe_on_boot: bool,
-    /// Whether it is never written; not supported yet, so never set.
+    /// Whether it is never written.
     pub readonly: bool,
+    /// Whether content that is not what the configuration describes may be replaced.
+    pub overwrite: bool,
+    /// What is on it.
+    pub filesystem: Option<Filesystem>,
+    /// Where its filesystem is mounted: an absolute path in which no part is empty, `.` or `..`.
+    pub mountpoint: Option<String>,
+}
+
+/// A filesystem on a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Its type.
+    pub kind: FilesystemType,
+    /// Kernel module that it needs.
+    pub kernel_module: Option<String>,
+}
+
+/// Types of filesystems, by the kernel's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum FilesystemType {
+    Ext4,
+    Xfs,
+    Btrfs,
+    Vfat,
+    Swap,
+    Zfs,
+    Iso9660,
+    Squashfs,
+    Erofs,
 }
 
 /// What a reimage does with a disk other than the system disk.
@@ -68,6 +99,8 @@ pub enum OnReimage {
     /// Make it zero.
     #[default]
     Wipe,
+    /// Make it zero, and then what the configuration describes.
+    Recreate,
     /// Leave it as it is; nothing on it is verified.
     Keep,
 }

@@ -13,20 +13,21 @@ use crate::{
     tree::Node,
 };
 
-/// Name of the system disk when nobody declares a disk.
+/// Name of the system disk when nobody declares one.
 const DEFAULT_DISK: &str = "system";
 
 pub(crate) type Disks = BTreeMap<DiskName, DiskConfig>;
 
-/// The declared disks, or the default one when there are none.
+/// The declared disks, and the default one when none of them is the system disk. A declared disk of its name stays as
+/// it is.
 pub(crate) fn configs(declared: &BTreeMap<DiskName, schema::Disk>) -> Disks {
-    if declared.is_empty() {
+    let mut disks: Disks = declared.iter().map(|(name, disk)| (name.clone(), config(name, disk))).collect();
+    // The name is a constant that fits its grammar; a test loads it.
+    if let (Ok(name), false) = (DEFAULT_DISK.parse::<DiskName>(), disks.values().any(|disk| disk.boot_partition)) {
         let system = schema::Disk { boot_partition: true, ..schema::Disk::default() };
-        // The name is a constant that fits its grammar; a test loads it.
-        let name = DEFAULT_DISK.parse::<DiskName>();
-        return name.into_iter().map(|name| (name.clone(), config(&name, &system))).collect();
+        disks.entry(name.clone()).or_insert_with(|| config(&name, &system));
     }
-    declared.iter().map(|(name, disk)| (name.clone(), config(name, disk))).collect()
+    disks
 }
 
 fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
@@ -36,11 +37,14 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
         boot_partition: disk.boot_partition,
         on_reimage: match disk.on_reimage {
             schema::OnReimage::Keep => OnReimage::Keep,
-            // `recreate` is refused elsewhere.
-            schema::OnReimage::Wipe | schema::OnReimage::Recreate => OnReimage::Wipe,
+            schema::OnReimage::Wipe => OnReimage::Wipe,
+            schema::OnReimage::Recreate => OnReimage::Recreate,
         },
         wipe_on_boot: disk.wipe_on_boot != WipeOnBoot::No,
         readonly: disk.readonly,
+        overwrite: disk.overwrite,
+        filesystem: disk.filesystem.as_ref().map(|filesystem| filesystem.0.clone()),
+        mountpoint: disk.mountpoint.as_ref().map(|path| path.0.clone()),
     }
 }
 
@@ -55,6 +59,15 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
         if disk.on_reimage == OnReimage::Keep {
             let error = at(machine, name, "on-reimage", "the system disk cannot be kept: a reimage always rewrites it");
             errors.push(error.allowed("wipe"));
+        }
+    }
+    for (name, disk) in disks.iter().filter(|(_, disk)| disk.readonly) {
+        if disk.wipe_on_boot || disk.overwrite {
+            let key = if disk.wipe_on_boot { "wipe-on-boot" } else { "overwrite" };
+            errors.push(at(machine, name, key, "a read-only disk cannot be written"));
+        }
+        if disk.boot_partition {
+            errors.push(at(machine, name, "readonly", "the system disk cannot be read-only: a reimage rewrites it"));
         }
     }
     let mut owners: BTreeMap<String, &DiskName> = BTreeMap::new();
@@ -75,7 +88,12 @@ fn one_system_disk(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>)
     let mut system = disks.iter().filter(|(_, disk)| disk.boot_partition).map(|(name, _)| name);
     let Some(first) = system.next() else {
         let (found, path) = locate(machine, &["resources", "disks"]);
-        let error = ConfigError::new(&found.source, found.mark, &path, "no disk is the system disk");
+        let error = ConfigError::new(
+            &found.source,
+            found.mark,
+            &path,
+            "no disk is the system disk, and the disk `system` is another one",
+        );
         errors.push(error.allowed("exactly one disk with `boot-partition: true`"));
         return;
     };

@@ -19,8 +19,22 @@ pub(crate) enum Shape {
     Map(&'static [Key]),
     /// A map with a disk's name for a key, and these keys below each.
     Disks(&'static [Key]),
-    /// Part of the language, but nothing does it yet.
-    NotYet,
+    /// A map of another program, which only that program understands.
+    Program,
+    /// Part of the language, of this shape, but nothing does it yet.
+    Later(&'static Shape),
+}
+
+impl Shape {
+    /// What a value of this shape may be, for people; empty where the keys of a map tell.
+    pub(crate) const fn allowed(&self) -> &'static str {
+        match self {
+            Self::Scalar(allowed) | Self::List(allowed) | Self::Either(allowed, _) => allowed,
+            Self::Program => "a map",
+            Self::Later(inner) => inner.allowed(),
+            Self::Map(_) | Self::Disks(_) => "",
+        }
+    }
 }
 
 const fn key(name: &'static str, shape: Shape) -> Key {
@@ -33,11 +47,13 @@ pub(crate) const BOOLEAN: &str = "true or false";
 const TEXT: &str = "a text that is not empty, on one line";
 const LOWER: &str = "a text of a-z, 0-9 and -";
 
+const PROGRAM: Shape = Shape::Later(&Shape::Program);
+
 /// Keys of the document that are ours besides `cloud-machine`. What lies below theirs is a program's own configuration,
 /// which keeps its form.
 pub(crate) const PROGRAMS: &[Key] = &[
-    key("docker", Shape::Map(&[key("engine", Shape::NotYet), key("swarm", Shape::NotYet)])),
-    key("rancher", Shape::Map(&[key("k3s", Shape::NotYet), key("rke2", Shape::NotYet)])),
+    key("docker", Shape::Map(&[key("engine", PROGRAM), key("swarm", PROGRAM)])),
+    key("rancher", Shape::Map(&[key("k3s", PROGRAM), key("rke2", PROGRAM)])),
 ];
 
 /// Keys below `cloud-machine`.
@@ -69,16 +85,25 @@ const URL_KEYS: &[Key] = &[
     key("ca", Shape::Scalar("certificates in PEM")),
 ];
 
+/// Allowed values of a filesystem.
+const FILESYSTEM: &str =
+    "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, kernel-module: …}";
+
+const FILESYSTEM_KEYS: &[Key] = &[
+    key("type", Shape::Scalar("ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs")),
+    key("kernel-module", Shape::Scalar("the name of a kernel module: a-z, A-Z, 0-9, _ and -")),
+];
+
 const DISK: &[Key] = &[
     key("devicepath", Shape::Scalar("/dev/NAME, serial:TEXT or wwn:TEXT")),
     key("allocation", Shape::Scalar("an integer above 0 with a unit, such as 20GB or 20GiB")),
-    key("filesystem", Shape::NotYet),
+    key("filesystem", Shape::Later(&Shape::Either(FILESYSTEM, FILESYSTEM_KEYS))),
     key("overwrite", Shape::Scalar(BOOLEAN)),
     key("wipe-on-boot", Shape::Scalar("true or false, recreate, discard, zero or crypto")),
     key("on-reimage", Shape::Scalar("wipe, keep or recreate")),
     key("boot-partition", Shape::Scalar(BOOLEAN)),
     key("readonly", Shape::Scalar(BOOLEAN)),
-    key("mountpoint", Shape::NotYet),
+    key("mountpoint", Shape::Later(&Shape::Scalar("an absolute path without `.`, `..` and empty parts"))),
 ];
 
 const NIC: &[Key] = &[
@@ -96,6 +121,7 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
     while let Some(segment) = segments.next() {
         let (keys, name) = match shape {
             Shape::Map(keys) | Shape::Either(_, keys) => (*keys, segment),
+            Shape::Later(Shape::Either(_, keys)) => (*keys, segment),
             Shape::Disks(keys) => match segments.next() {
                 Some(name) => (*keys, name),
                 None => return Some(shape),

@@ -32,13 +32,17 @@ mod secret;
 mod set;
 mod settle;
 mod source;
+mod supported;
 mod tags;
 mod tree;
 mod url;
 mod validate;
 
 pub use cloud_init::CloudInit;
-pub use config::{Address, Config, DiskConfig, Drives, IdentityConfig, Network, Nic, OnReimage, Resources, Undeclared};
+pub use config::{
+    Address, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
+    Resources, Undeclared,
+};
 pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use key_path::matches;
@@ -48,5 +52,6 @@ pub use merged::{Hidden, Leaf, Merged};
 pub use parse::{Document, MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_SCALAR, parse};
 pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, set, unset};
 pub use source::{LayerKind, Origin, Place};
+pub use supported::supported;
 pub use url::CloudInitUrl;
 pub use validate::validate;

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress};
+use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, Unexpected, Visitor},
+    de::{
+        Error, MapAccess, Unexpected, Visitor,
+        value::{MapAccessDeserializer, StrDeserializer},
+    },
 };
 
 use crate::{
-    config::{Drives, Undeclared},
+    config::{Drives, Filesystem, FilesystemType, Undeclared},
     url::UrlValue,
 };
 
@@ -47,6 +50,8 @@ pub(crate) struct Disk {
     pub(crate) on_reimage: OnReimage,
     pub(crate) boot_partition: bool,
     pub(crate) readonly: bool,
+    pub(crate) filesystem: Option<FilesystemValue>,
+    pub(crate) mountpoint: Option<Mountpoint>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +65,7 @@ pub(crate) struct Nic {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Identity {
-    pub(crate) ssh_host_keys: SshHostKeys,
+    pub(crate) ssh_host_keys: SecretPolicy,
 }
 
 macro_rules! words {
@@ -77,11 +82,6 @@ words!(OnReimage {
     Keep,
     Recreate
 });
-words!(SshHostKeys {
-    #[default]
-    Rotate,
-    Keep
-});
 words!(Network {
     #[default]
     User
@@ -90,6 +90,72 @@ words!(Address {
     #[default]
     Dhcp
 });
+
+/// A filesystem by its type, or a map.
+#[derive(Debug)]
+pub(crate) struct FilesystemValue(pub(crate) Filesystem);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FilesystemMap {
+    r#type: FilesystemType,
+    kernel_module: Option<ModuleName>,
+}
+
+impl<'de> Deserialize<'de> for FilesystemValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FilesystemVisitor)
+    }
+}
+
+struct FilesystemVisitor;
+
+impl<'de> Visitor<'de> for FilesystemVisitor {
+    type Value = FilesystemValue;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a filesystem or a map with one")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<FilesystemValue, E> {
+        let kind = FilesystemType::deserialize(StrDeserializer::<E>::new(text))?;
+        Ok(FilesystemValue(Filesystem { kind, kernel_module: None }))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FilesystemValue, A::Error> {
+        let FilesystemMap { r#type: kind, kernel_module } =
+            FilesystemMap::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(FilesystemValue(Filesystem { kind, kernel_module: kernel_module.map(|name| name.0) }))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct ModuleName(String);
+
+impl TryFrom<String> for ModuleName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let length = (1..=56).contains(&text.len());
+        if length && text.bytes().all(fits) { Ok(Self(text)) } else { Err("no name of a module") }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Mountpoint(pub(crate) String);
+
+impl TryFrom<String> for Mountpoint {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let fits = text.strip_prefix('/').is_some_and(plain) && !text.contains(char::is_control);
+        if fits { Ok(Self(text)) } else { Err("no absolute path") }
+    }
+}
 
 /// A text of a-z, 0-9 and -.
 #[derive(Debug, Deserialize)]
@@ -217,7 +283,9 @@ pub(crate) enum WipeOnBoot {
     /// The method is left to the agent, which makes the disk zero.
     Auto,
     Zero,
-    NotYet,
+    Recreate,
+    Discard,
+    Crypto,
 }
 
 impl<'de> Deserialize<'de> for WipeOnBoot {
@@ -242,7 +310,9 @@ impl Visitor<'_> for WipeVisitor {
     fn visit_str<E: Error>(self, text: &str) -> Result<WipeOnBoot, E> {
         match text {
             "zero" => Ok(WipeOnBoot::Zero),
-            "recreate" | "discard" | "crypto" => Ok(WipeOnBoot::NotYet),
+            "recreate" => Ok(WipeOnBoot::Recreate),
+            "discard" => Ok(WipeOnBoot::Discard),
+            "crypto" => Ok(WipeOnBoot::Crypto),
             _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     url::configured,
 };
 
-use cloud_machine_protocol::{ByteSize, SecretPolicy};
+use cloud_machine_protocol::ByteSize;
 
 const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
 
@@ -30,18 +30,17 @@ pub(crate) fn is_ours(name: &str) -> bool {
 
 /// Checks merged values and gives them their types.
 ///
-/// When no disk is declared, there is one named `system` with `boot-partition: true`.
+/// When no disk is the system disk, there is one more, named `system`. What nothing does yet is no error here:
+/// [`crate::supported`] finds it.
 ///
 /// # Errors
-/// All that can be found, each with its place: unknown keys, values of another type or range, what is not
-/// supported yet, no or several system disks, two disks with one `devicepath`, what contradicts itself.
+/// All that can be found, each with its place: unknown keys, values of another type or range, no or several system disks, two disks with one `devicepath`, what contradicts itself.
 pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     let root = merged.root();
     let mut errors = top_level(root);
     let machine_node = root.get(ROOT);
     let mut machine = machine_node.map_or_else(Machine::default, |node| typed(node, &mut errors));
     let node = machine_node.unwrap_or(root);
-    unsupported(&machine, node, &mut errors);
     required(&machine, node, &mut errors);
     let urls = [machine.cloud_init_url.take(), machine.resources.cloud_init_url.take()];
     let url = configured(urls, node, &mut errors);
@@ -68,7 +67,7 @@ fn config(machine: Machine, disks: disks::Disks, root: &Node) -> Config {
             nic: Nic { mac: nic.mac.0, network: Network::User, address: Address::Dhcp },
         },
         disks_undeclared: machine.disks_undeclared,
-        identity: IdentityConfig { ssh_host_keys: SecretPolicy::Rotate },
+        identity: IdentityConfig { ssh_host_keys: machine.identity.ssh_host_keys },
         cloud_init_url: None,
         drives: machine.drives,
         ssh_authorized_keys: Vec::new(),
@@ -99,17 +98,9 @@ fn top_level(root: &Node) -> Vec<ConfigError> {
     for key in PROGRAMS {
         if let Some(node) = root.get(key.name) {
             check::shape(node, &key.shape, key.name, &mut errors);
-            errors.extend(entries_that_are_no_maps(node, key.name));
         }
     }
     errors
-}
-
-/// A program's configuration is a map, whether anything hands it over yet or not.
-fn entries_that_are_no_maps(node: &Node, path: &str) -> Vec<ConfigError> {
-    let wrong = |entry: &&Entry| !entry.value.is_null() && !matches!(entry.value.value, Value::Map(_));
-    let error = |entry: &Entry| invalid(&entry.value, &child_path(path, &entry.key.text()), "a map");
-    node.entries().iter().filter(wrong).map(error).collect()
 }
 
 /// The typed form of `node`. Each value that does not fit is reported and left out, and then the rest is read.
@@ -131,8 +122,8 @@ fn typed(node: &Node, errors: &mut Vec<ConfigError>) -> Machine {
             })
             .collect();
         let allowed = match shape_of(keys.iter().copied()) {
-            Some(Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _)) => *allowed,
-            _ => "",
+            Some(shape) => shape.allowed(),
+            None => "",
         };
         let (found, path) = locate(node, &keys);
         errors.push(invalid(found, &path, allowed));
@@ -155,35 +146,6 @@ fn remove(value: &mut serde_yaml::Value, keys: &[&str]) -> bool {
         }
     }
     place.as_mapping_mut().is_some_and(|map| map.remove(*last).is_some())
-}
-
-/// Values that are part of the language and that nothing does yet.
-fn unsupported(machine: &Machine, node: &Node, errors: &mut Vec<ConfigError>) {
-    let mut refuse = |keys: &[&str]| {
-        let (found, path) = locate(node, keys);
-        let text = match (&found.value, keys.last()) {
-            (Value::Scalar(scalar), Some(key)) => {
-                format!("`{key}: {}` is not supported yet", scalar.text())
-            }
-            _ => "is not supported yet".to_owned(),
-        };
-        errors.push(ConfigError::new(&found.source, found.mark, &path, text));
-    };
-    if machine.identity.ssh_host_keys == schema::SshHostKeys::Keep {
-        refuse(&["identity", "ssh-host-keys"]);
-    }
-    for (name, disk) in &machine.resources.disks {
-        for (asked, key) in [
-            (disk.overwrite, "overwrite"),
-            (disk.readonly, "readonly"),
-            (disk.wipe_on_boot == schema::WipeOnBoot::NotYet, "wipe-on-boot"),
-            (disk.on_reimage == schema::OnReimage::Recreate, "on-reimage"),
-        ] {
-            if asked {
-                refuse(&["resources", "disks", name.as_str(), key]);
-            }
-        }
-    }
 }
 
 fn required(machine: &Machine, node: &Node, errors: &mut Vec<ConfigError>) {

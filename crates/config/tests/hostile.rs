@@ -5,7 +5,10 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_config::{Document, LayerKind, MAX_LAYERS, Merged, defaults, merge, parse, validate};
+use cloud_machine_config::{
+    Document, Filesystem, FilesystemType, LayerKind, MAX_LAYERS, Merged, OnReimage, defaults, merge, parse, supported,
+    validate,
+};
 
 /// A hang, and not a speed, ends a test: far above what any of these takes on a busy machine, far below what one that
 /// is worse than linear would take.
@@ -220,7 +223,7 @@ fn the_deepest_document_travels() {
 const SEED_FIXED: &str = include_str!("seed-fixed.yaml");
 
 #[test]
-fn the_fixed_example_of_the_seed_loads_and_says_what_nothing_does_yet() {
+fn the_fixed_example_of_the_seed_loads_and_means_what_it_says() {
     let merged = merge(&[defaults(), parsed(LayerKind::Project, SEED_FIXED)]).unwrap();
     let origins = merged.origins();
     let disk = "cloud-machine.resources.disks.volume1";
@@ -230,7 +233,23 @@ fn the_fixed_example_of_the_seed_loads_and_says_what_nothing_does_yet() {
     // Its empty destructive keys state nothing, and so destroy nothing.
     let leaf = |path: &str| merged.leaves().into_iter().find(|leaf| leaf.path == path).unwrap().value;
     assert!(leaf(&format!("{disk}.overwrite")).is_null() && leaf(&format!("{disk}.wipe-on-boot")).is_null());
-    let errors = validate(&merged).unwrap_err();
+    let config = validate(&merged).unwrap_or_else(|errors| panic!("{errors}"));
+    let disk1 = &config.resources.disks[&"volume1".parse().unwrap()];
+    assert_eq!(disk1.devicepath.to_string(), "/dev/sda");
+    assert_eq!(disk1.allocation.unwrap().0, 20_000_000_000);
+    let zfs = Filesystem { kind: FilesystemType::Zfs, kernel_module: Some("zfs".to_owned()) };
+    assert_eq!((&disk1.filesystem, disk1.mountpoint.as_deref()), (&Some(zfs), Some("/data")));
+    assert!(!disk1.overwrite && !disk1.wipe_on_boot && !disk1.readonly && disk1.on_reimage == OnReimage::Wipe);
+    let disk2 = &config.resources.disks[&"volume2".parse().unwrap()];
+    let iso = Filesystem { kind: FilesystemType::Iso9660, kernel_module: None };
+    assert_eq!((&disk2.filesystem, disk2.mountpoint.as_deref()), (&Some(iso), Some("/media/volume2")));
+    assert!(disk2.readonly && disk2.devicepath.to_string() == "/dev/sr1");
+    // Nobody says that one of them holds the image, so there is one more.
+    let system = &config.resources.disks[&"system".parse().unwrap()];
+    assert!(system.boot_partition && config.resources.disks.len() == 3);
+    assert_eq!((config.resources.ram.0, config.resources.cpus, config.driver.as_str()), (4 << 30, 2, "qemu"));
+    assert_eq!(config.cloud_init_url.unwrap().shown(), "https://config.example/machine.yaml");
+    let errors = supported(&merged).unwrap_err();
     let refusals: Vec<String> =
         errors.errors().iter().map(|error| format!("{}: {}", error.path, error.message)).collect();
     let volume2 = "cloud-machine.resources.disks.volume2";
@@ -239,9 +258,9 @@ fn the_fixed_example_of_the_seed_loads_and_says_what_nothing_does_yet() {
         [
             format!("{disk}.filesystem: `filesystem` is not supported yet"),
             format!("{disk}.mountpoint: `mountpoint` is not supported yet"),
+            format!("{volume2}.readonly: `readonly: true` is not supported yet"),
             format!("{volume2}.filesystem: `filesystem` is not supported yet"),
             format!("{volume2}.mountpoint: `mountpoint` is not supported yet"),
-            format!("{volume2}.readonly: `readonly: true` is not supported yet"),
         ]
     );
 }

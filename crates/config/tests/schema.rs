@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use cloud_machine_config::{
-    Config, ConfigError, LayerKind, OnReimage, Undeclared, defaults, merge, parse, set, validate,
+    Config, ConfigError, ConfigErrors, LayerKind, OnReimage, Undeclared, defaults, merge, parse, set, supported,
+    validate,
 };
 
+/// Values that are allowed and that something does.
 fn validated(text: &str) -> Result<Config, Vec<ConfigError>> {
     let document = parse(LayerKind::Project, "f.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"));
     let merged = merge(&[defaults(), document]).unwrap();
-    validate(&merged).map_err(|errors| errors.errors().to_vec())
+    let errors = |errors: ConfigErrors| errors.errors().to_vec();
+    let config = validate(&merged).map_err(errors)?;
+    supported(&merged).map(|()| config).map_err(errors)
 }
 
 fn config(text: &str) -> Config {
@@ -175,8 +179,8 @@ fn what_nothing_does_yet_is_refused_and_never_ignored() {
         (disk("overwrite: true"), "`overwrite: true` is not supported yet"),
         (disk("readonly: true"), "`readonly: true` is not supported yet"),
         ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
-        ("a: 1\ndocker: {engine: {}}".to_owned(), "`engine` is not supported yet"),
-        ("a: 1\nrancher: {rke2: {}}".to_owned(), "`rke2` is not supported yet"),
+        ("a: 1\ndocker: {engine: {a: 1}}".to_owned(), "`engine` is not supported yet"),
+        ("a: 1\nrancher: {rke2: {a: 1}}".to_owned(), "`rke2` is not supported yet"),
     ] {
         let error = only(&text);
         assert_eq!(error.message, message);
@@ -232,7 +236,9 @@ fn a_word_of_yaml_1_1_where_a_boolean_is_wanted_is_explained() {
 #[test]
 fn disks_must_make_sense_together() {
     for (disks, message) in [
-        ("{a: {}}", "no disk is the system disk"),
+        ("{system: {}}", "no disk is the system disk, and the disk `system` is another one"),
+        ("{a: {readonly: true, wipe-on-boot: true}}", "a read-only disk cannot be written"),
+        ("{a: {boot-partition: true, readonly: true}}", "the system disk cannot be read-only: a reimage rewrites it"),
         ("{a: {boot-partition: true}, b: {boot-partition: true}}", "`b` is a second system disk beside `a`"),
         ("{a: {boot-partition: true, wipe-on-boot: true}}", "the system disk cannot be wiped on boot"),
         (
@@ -273,7 +279,7 @@ fn several_errors_are_reported_together_and_across_documents() {
     let project = parse(
         LayerKind::Project,
         "f.yaml",
-        b"cloud-machine: {drivr: x, resources: {cpus: 0, ram: no}}\nrancher: {k3s: {}}",
+        b"cloud-machine: {drivr: x, resources: {cpus: 0, ram: no}}\nrancher: {k3s: 1}",
     )
     .unwrap();
     let argument = set(0, "resources.nic.mac=x").unwrap();
@@ -287,7 +293,7 @@ fn several_errors_are_reported_together_and_across_documents() {
             "f.yaml:1:17: cloud-machine.drivr: unknown key `drivr`",
             "f.yaml:1:45: cloud-machine.resources.cpus: invalid value `0`, a number",
             "f.yaml:1:53: cloud-machine.resources.ram: invalid value `\"no\"`, a text",
-            "f.yaml:2:11: rancher.k3s: `k3s` is not supported yet",
+            "f.yaml:2:16: rancher.k3s: invalid value `1`, a number",
         ]
     );
 }

@@ -36,7 +36,7 @@ pub struct PlannedStep {
 /// wiped: a reimage rewrites it.
 #[must_use]
 pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
-    let reimaged = action == Action::Reimage && disk.on_reimage == OnReimage::Wipe;
+    let reimaged = action == Action::Reimage && disk.on_reimage != OnReimage::Keep;
     !disk.boot_partition && (reimaged || disk.wipe_on_boot)
 }
 

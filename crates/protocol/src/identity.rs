@@ -32,6 +32,8 @@ pub enum SecretPolicy {
     /// A new one is made; earlier jobs could read the old one.
     #[default]
     Rotate,
+    /// It stays, so every job since could know it.
+    Keep,
 }
 
 /// 128 bits in 32 lower-case hexadecimal digits, not all zero (machine-id(5)).

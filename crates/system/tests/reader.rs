@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     match (arguments.get(1).map(String::as_str), arguments.get(2)) {
         (Some(reader::CHILD_ARGUMENT), Some(path)) => child(path),
         _ if !nix::unistd::geteuid().is_root() => {
-            eprintln!("only root can give up its privileges, as the agent does: run this test as root");
+            println!("only root can give up its privileges, as the agent does: run this test as root");
             ExitCode::FAILURE
         }
         _ => parent(),

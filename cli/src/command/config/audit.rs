@@ -79,7 +79,7 @@ impl Value {
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Result<(), Failure> {
     let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
     let synthesized = checked(&documents(&arguments.configuration, &more, Some(&arguments.last))?)?;
-    let verdicts = Verdicts::of(&synthesized.config)?;
+    let verdicts = Verdicts::of(&synthesized)?;
     let leaves = synthesized.merged.leaves();
     let shown = redacted(global, &synthesized.merged)?;
     // Both have the same leaves in the same order; the driver judges the real value.

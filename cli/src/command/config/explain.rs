@@ -136,7 +136,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &
     let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
     let synthesized = checked(&named)?;
-    let verdicts = Verdicts::of(&synthesized.config)?;
+    let verdicts = Verdicts::of(&synthesized)?;
     let steps = steps(global, &named)?;
     let real = synthesized.merged.leaves();
     let keys: Vec<Story> = paths(key, &steps)?.into_iter().map(|path| story(path, &steps, &real, &verdicts)).collect();

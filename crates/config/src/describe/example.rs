@@ -57,20 +57,20 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
             Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) => {
                 line(text, &format!("{}: {}", key.name, note.example), depth)
             }
-            Shape::NotYet => line(text, &format!("#{}: {}", key.name, note.example), depth),
+            Shape::Program | Shape::Later(_) => line(text, &format!("#{}: {}", key.name, note.example), depth),
         }
     }
 }
 
 fn remark(note: &Note, shape: &Shape) -> String {
     let mut text = note.summary.to_owned();
-    if let Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _) = shape {
-        text += &format!(" Allowed: {allowed}.");
+    if !shape.allowed().is_empty() {
+        text += &format!(" Allowed: {}.", shape.allowed());
     }
     if !note.unit.is_empty() {
         text += &format!(" {}", note.unit);
     }
-    if matches!(shape, Shape::NotYet) {
+    if matches!(shape, Shape::Later(_)) {
         text += " Not supported yet.";
     } else if !note.default.is_empty() {
         text += &format!(" Default: {}.", note.default);

@@ -42,9 +42,9 @@ pub fn about(path: &str) -> Option<About> {
         if key_path::matches(&entry.path, path) {
             found = Some(About {
                 summary: entry.note.summary,
-                allowed: allowed(entry.shape, entry.note),
+                allowed: allowed(entry.shape),
                 default: entry.note.default,
-                supported: !matches!(entry.shape, Shape::NotYet),
+                supported: !matches!(entry.shape, Shape::Later(_)),
                 path: entry.path,
             });
         }
@@ -57,7 +57,7 @@ pub fn about(path: &str) -> Option<About> {
 pub fn is_value(path: &str) -> bool {
     matches!(
         grammar::shape_of(path.split('.')),
-        Some(Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) | Shape::NotYet)
+        Some(Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) | Shape::Later(_))
     )
 }
 
@@ -91,9 +91,11 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
         let below = path.clone();
         visit(Described { note: note(&path), path, shape: &key.shape });
         match &key.shape {
-            Shape::Map(keys) | Shape::Either(_, keys) => walk_keys(&below, keys, visit),
+            Shape::Map(keys) | Shape::Either(_, keys) | Shape::Later(Shape::Either(_, keys)) => {
+                walk_keys(&below, keys, visit);
+            }
             Shape::Disks(keys) => walk_keys(&format!("{below}.*"), keys, visit),
-            Shape::Scalar(_) | Shape::List(_) | Shape::NotYet => {}
+            Shape::Scalar(_) | Shape::List(_) | Shape::Program | Shape::Later(_) => {}
         }
     }
 }
@@ -106,14 +108,10 @@ fn note(path: &str) -> &'static Note {
 }
 
 /// What a key may hold, in words; the grammar's own words where it has some.
-fn allowed(shape: &Shape, note: &Note) -> String {
-    match shape {
-        Shape::Scalar(text) | Shape::List(text) | Shape::Either(text, _) => (*text).to_owned(),
-        Shape::Map(_) => "a map".to_owned(),
-        Shape::Disks(_) => "a map with a disk's name for each key".to_owned(),
-        Shape::NotYet => match note.form {
-            Form::Map => "a map".to_owned(),
-            _ => "nothing yet".to_owned(),
-        },
+fn allowed(shape: &Shape) -> String {
+    match (shape, shape.allowed()) {
+        (Shape::Disks(_), _) => "a map with a disk's name for each key".to_owned(),
+        (_, "") => "a map".to_owned(),
+        (_, text) => text.to_owned(),
     }
 }

@@ -50,8 +50,6 @@ pub(super) enum Form {
     Pem,
     /// A list of key paths.
     Paths,
-    /// A text or a map; not checked further.
-    Free,
 }
 
 const MAP: Note = Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
@@ -60,6 +58,19 @@ const SIZE_UNIT: &str = "An integer and a unit: B; kB, MB, GB and TB count in th
     The machine's disk is rounded up to whole 4096 bytes.";
 const MEMORY_UNIT: &str = "A number without a unit counts GiB, may be fractional and is rounded up to whole MiB; an integer \
     with a unit is taken as it is. The machine's memory is rounded up to whole MiB.";
+
+/// Types of filesystems; nothing makes or mounts one yet.
+const FILESYSTEMS: &[(&str, bool)] = &[
+    ("ext4", false),
+    ("xfs", false),
+    ("btrfs", false),
+    ("vfat", false),
+    ("swap", false),
+    ("zfs", false),
+    ("iso9660", false),
+    ("squashfs", false),
+    ("erofs", false),
+];
 
 /// The notes.
 pub(super) const NOTES: &[Note] = &[
@@ -136,9 +147,25 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.filesystem",
         summary: "The filesystem on it: a name, or a map such as `{type: zfs, kernel-module: zfs}`.",
-        form: Form::Free,
+        form: Form::Words(FILESYSTEMS),
         default: "none",
         example: "ext4",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.filesystem.type",
+        summary: "The filesystem's type, when it stands in a map.",
+        form: Form::Words(FILESYSTEMS),
+        default: "none; a map must have it",
+        example: "zfs",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.filesystem.kernel-module",
+        summary: "Kernel module that the filesystem needs.",
+        form: Form::Text,
+        default: "the kernel finds it by the type",
+        example: "zfs",
         ..MAP
     },
     Note {

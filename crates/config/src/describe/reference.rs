@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::{grammar::Shape, merged::MADE};
 
-use super::{Described, allowed, walk};
+use super::{Described, allowed, is_value, walk};
 
 /// What a driver makes of the key at a path below `cloud-machine`, in words.
 pub type Support<'a> = &'a dyn Fn(&str) -> String;
@@ -37,10 +37,10 @@ fn section(page: &mut String, key: &Described<'_>, drivers: &[(&str, Support<'_>
             rows.push((title.to_owned(), text));
         }
     };
-    match key.shape {
-        Shape::NotYet => row("support", "part of the language, and refused: nothing does it yet".to_owned()),
-        _ => row("allowed", allowed(key.shape, note)),
+    if matches!(key.shape, Shape::Later(_)) {
+        row("support", "part of the language; nothing does it yet, so no machine is made with it".to_owned());
     }
+    row("allowed", allowed(key.shape));
     row("unit", note.unit.to_owned());
     row("default", note.default.to_owned());
     if !note.example.is_empty() && !matches!(key.shape, Shape::Disks(_)) {
@@ -50,7 +50,7 @@ fn section(page: &mut String, key: &Described<'_>, drivers: &[(&str, Support<'_>
     let late =
         MADE.contains(&key.path.as_str()).then_some("no effect: the machine is made before it reads the document");
     row("from an address or a volume", late.unwrap_or(note.safety).to_owned());
-    if matches!(key.shape, Shape::Scalar(_) | Shape::List(_) | Shape::Either(..)) {
+    if is_value(&key.path) && !matches!(key.shape, Shape::Later(_)) {
         for (driver, support) in drivers {
             row(&format!("driver {driver}"), support(&key.path));
         }

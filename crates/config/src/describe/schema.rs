@@ -38,7 +38,7 @@ pub fn schema() -> String {
     format!("{root:#}\n")
 }
 
-/// A key of other programs: a map with the keys that are known, none of which anything reads yet.
+/// A key of other programs: a map with the keys that are known.
 fn programs(summary: &str, name: &str) -> Value {
     let keys = PROGRAMS.iter().find(|key| key.name == name).map(|key| &key.shape);
     let names = match keys {
@@ -46,7 +46,7 @@ fn programs(summary: &str, name: &str) -> Value {
         _ => Vec::new(),
     };
     let properties: Map<String, Value> =
-        names.into_iter().map(|name| (name.to_owned(), json!({"type": "null"}))).collect();
+        names.into_iter().map(|name| (name.to_owned(), json!({"type": ["object", "null"]}))).collect();
     json!({
         "description": format!("{summary} Not supported yet."),
         "type": ["object", "null"],
@@ -93,7 +93,8 @@ fn value(path: &str, shape: &Shape) -> Value {
         }),
         Shape::Scalar(_) | Shape::List(_) => form(note),
         Shape::Either(_, keys) => json!({"anyOf": [form(note), map(path, keys, note.summary)]}),
-        Shape::NotYet => json!({"type": "null"}),
+        Shape::Program => json!({"type": ["object", "null"]}),
+        Shape::Later(inner) => value(path, inner),
     };
     if let Some(fields) = schema.as_object_mut() {
         fields.insert("description".to_owned(), description(note, shape).into());
@@ -108,7 +109,7 @@ fn description(note: &Note, shape: &Shape) -> String {
             text = format!("{text} {title}{more}");
         }
     }
-    if matches!(shape, Shape::NotYet) {
+    if matches!(shape, Shape::Later(_)) {
         text += ". Not supported yet";
     }
     text.trim_end_matches('.').to_owned() + "."
@@ -121,7 +122,6 @@ fn form(note: &Note) -> Value {
     };
     match note.form {
         Form::Map => json!({"type": ["object", "null"]}),
-        Form::Free => json!({"type": ["string", "object", "null"]}),
         Form::Text => json!({"type": ["string", "null"], "pattern": ONE_LINE}),
         Form::Url => json!({"type": ["string", "null"], "format": "uri", "pattern": URL}),
         Form::Sha256 => json!({"type": ["string", "null"], "pattern": SHA256}),

@@ -18,6 +18,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes that a server may say before its banner (RFC 4253, 4.2, allows other lines before it).
 const MAX_BANNER: usize = 8 << 10;
 
+/// What sshd(8) says instead of its banner to more connections than it serves at once (`MaxStartups`). The tries of a
+/// slow boot pile up in QEMU's user network and all reach the server when it starts.
+const BUSY: &[u8] = b"Exceeded MaxStartups";
+
 /// A port on 127.0.0.1 that was free a moment ago. Another process may take it before QEMU does; QEMU then refuses to
 /// start (see `QemuError::is_port_taken`) and another port must be asked for.
 ///
@@ -86,6 +90,7 @@ fn attempt(port: u16, deadline: Instant) -> Result<Option<String>, Heard> {
         stream.set_read_timeout(Some(left()))?;
         match stream.read(&mut chunk) {
             Ok(0) if heard.is_empty() => return Ok(None),
+            Ok(0) if heard.starts_with(BUSY) => return Err(Heard::Error(io::ErrorKind::ConnectionRefused.into())),
             Ok(0) => return Err(Heard::Other(escape::line(&heard, 80))),
             Ok(count) => heard.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -125,8 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn silence_and_closure_are_tried_again_until_the_banner() {
-        let port = server(&[Some(b""), None, Some(b"hello\r\nSSH-2.0-Open\x1bSSH_9.2\r\n")]);
+    fn silence_closure_and_a_busy_server_are_tried_again_until_the_banner() {
+        let port = server(&[
+            Some(b""),
+            None,
+            Some(b"Exceeded MaxStartups\r\n"),
+            Some(b"hello\r\nSSH-2.0-Open\x1bSSH_9.2\r\n"),
+        ]);
         assert_eq!(wait_banner(port, within(20), &|| true).unwrap(), "SSH-2.0-Open\\u{1b}SSH_9.2");
     }
 

@@ -18,8 +18,17 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
         let disk = |(index, (devicepath, keep, wipe_on_boot, second)): (usize, (DeviceSelector, bool, bool, bool))| {
             let on_reimage = if keep { OnReimage::Keep } else { OnReimage::Wipe };
             let boot_partition = index == 0 || (second && keep && wipe_on_boot && index == 4);
-            let config =
-                DiskConfig { devicepath, allocation: None, boot_partition, on_reimage, wipe_on_boot, readonly: false };
+            let config = DiskConfig {
+                devicepath,
+                allocation: None,
+                boot_partition,
+                on_reimage,
+                wipe_on_boot,
+                readonly: false,
+                overwrite: false,
+                filesystem: None,
+                mountpoint: None,
+            };
             (format!("d{index}").parse().unwrap(), config)
         };
         disks.into_iter().enumerate().map(disk).collect()

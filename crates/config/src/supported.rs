@@ -1,0 +1,72 @@
+//! What is part of the language and nothing does yet: found in merged values, so that nobody gets another machine than
+//! the described one. Must not judge whether a value is allowed; that is `validate`.
+
+use crate::{
+    check::not_yet,
+    error::{ConfigError, ConfigErrors},
+    grammar::{Key, MACHINE, PROGRAMS, Shape},
+    key_path,
+    merged::Merged,
+    set::ROOT,
+    tree::{Node, Value, child_path},
+};
+
+/// Values of keys whose other values are supported.
+const VALUES: &[(&str, &[&str])] = &[
+    ("cloud-machine.resources.disks.*.overwrite", &["true"]),
+    ("cloud-machine.resources.disks.*.readonly", &["true"]),
+    ("cloud-machine.resources.disks.*.wipe-on-boot", &["recreate", "discard", "crypto"]),
+    ("cloud-machine.resources.disks.*.on-reimage", &["recreate"]),
+    ("cloud-machine.identity.ssh-host-keys", &["keep"]),
+];
+
+/// Refuses what nothing does yet. A configuration may well be shown and audited with it.
+///
+/// # Errors
+/// Every such key and value, with its place.
+pub fn supported(merged: &Merged) -> Result<(), ConfigErrors> {
+    let root = merged.root();
+    let mut errors = Vec::new();
+    let machine = root.get(ROOT).map(|node| (ROOT, node, MACHINE));
+    if let Some((path, node, keys)) = machine {
+        map(node, keys, path, &mut errors);
+    }
+    map(root, PROGRAMS, "", &mut errors);
+    ConfigErrors::check(errors)
+}
+
+fn map(node: &Node, keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) {
+    for entry in node.entries() {
+        let name = entry.key.text();
+        let Some(key) = keys.iter().find(|key| key.name == name) else { continue };
+        let below = child_path(path, &name);
+        let value = &entry.value;
+        match &key.shape {
+            Shape::Later(_) if states_something(value) => {
+                errors.push(not_yet(&value.source, entry.mark, &below, &format!("`{name}`")));
+            }
+            Shape::Map(keys) => map(value, keys, &below, errors),
+            Shape::Disks(keys) => {
+                for disk in value.entries() {
+                    map(&disk.value, keys, &child_path(&below, &disk.key.text()), errors);
+                }
+            }
+            Shape::Scalar(_) => scalar(value, &name, &below, errors),
+            _ => {}
+        }
+    }
+}
+
+fn scalar(node: &Node, name: &str, path: &str, errors: &mut Vec<ConfigError>) {
+    let Value::Scalar(scalar) = &node.value else { return };
+    let text = scalar.text();
+    let later =
+        |(pattern, values): &(&str, &[&str])| key_path::matches(pattern, path) && values.contains(&text.as_str());
+    if VALUES.iter().any(later) {
+        errors.push(not_yet(&node.source, node.mark, path, &format!("`{name}: {text}`")));
+    }
+}
+
+fn states_something(node: &Node) -> bool {
+    !node.is_null() && !matches!(&node.value, Value::Map(entries) if entries.is_empty())
+}
