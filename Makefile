@@ -13,9 +13,9 @@ cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
 guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/release/cloud-machine-agent
-scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh) .ci/run
+scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh) .ci/run fuzz/run
 
-.PHONY: help setup build image test demo lint clean
+.PHONY: help setup build image test demo bench fuzz lint clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -36,6 +36,14 @@ test: setup build image ## run all tests, virtual machines included
 
 demo: setup build image ## create a machine, let a hostile job loose on it, reimage and verify it
 	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"
+
+bench: setup build ## measure against cloud-init and Ignition, and on hostile documents; exit code 1: a target is missed
+	@setup/install --bench
+	cargo build --locked --release -p cloud-machine-tests --bin bench
+	CLOUD_MACHINE_BENCH_PEERS="$(cache)/peers" "$(target)/release/bench" $(BENCH_OPTIONS)
+
+fuzz: setup ## fuzz each target of fuzz/ for FUZZ_SECONDS (60)
+	@fuzz/run
 
 lint: setup ## check format, clippy, licences, banned crates, sources, advisories (network) and scripts
 	cargo fmt --all --check

@@ -2,6 +2,7 @@
 //! nobody else can try guesses against it. Must not decide what is a secret.
 
 use std::{
+    borrow::Cow,
     fs::{self, File, Permissions},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
@@ -38,14 +39,19 @@ impl Redaction {
     }
 }
 
-/// The same configuration without any secret; the key in the state folder is only needed, and made, when there is one.
-pub(crate) fn redacted(merged: &Merged, folder: &dyn Fn() -> Result<PathBuf, Failure>) -> Result<Merged, Failure> {
+/// The same configuration without any secret, itself if it has none; `leaves` are those of `merged`. The key in the state
+/// folder is only needed, and made, when there is a secret.
+pub(crate) fn redacted<'a>(
+    merged: &'a Merged,
+    leaves: &[Leaf],
+    folder: &dyn Fn() -> Result<PathBuf, Failure>,
+) -> Result<Cow<'a, Merged>, Failure> {
     let secret = |leaf: &Leaf| leaf.secret || leaf.hidden.iter().any(|hidden| hidden.secret);
-    if !merged.leaves().iter().any(secret) {
-        return Ok(merged.clone());
+    if !leaves.iter().any(secret) {
+        return Ok(Cow::Borrowed(merged));
     }
     let redaction = Redaction::open(&folder()?)?;
-    Ok(merged.redacted(&|text| redaction.mark(text.as_bytes())))
+    Ok(Cow::Owned(merged.redacted(&|text| redaction.mark(text.as_bytes()))))
 }
 
 fn read(path: &PathBuf) -> Result<Option<[u8; KEY_BYTES]>, Failure> {

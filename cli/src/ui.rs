@@ -49,8 +49,8 @@ pub(crate) trait Show: Serialize {
     /// The form for people.
     fn table(&self) -> String;
     /// A YAML form of its own; without one the JSON form is written as YAML.
-    fn yaml(&self) -> Option<String> {
-        None
+    fn yaml(&self) -> Result<Option<String>, Failure> {
+        Ok(None)
     }
 }
 
@@ -76,9 +76,9 @@ impl Ui {
     /// Writes the result of the command.
     pub(crate) fn result<T: Show>(&self, result: &T) -> Result<(), Failure> {
         let envelope = Envelope { kind: T::KIND, version: 1, value: result };
-        let text = match self.form {
+        let mut text = match self.form {
             OutputForm::Table => result.table(),
-            OutputForm::Yaml => match result.yaml() {
+            OutputForm::Yaml => match result.yaml()? {
                 Some(text) => text,
                 None => serde_yaml::to_string(&envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?,
             },
@@ -86,7 +86,9 @@ impl Ui {
                 serde_json::to_string_pretty(&envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?
             }
         };
-        self.raw(&format!("{}\n", text.trim_end()))
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        self.raw(&text)
     }
 
     /// Writes text as it is.

@@ -2,8 +2,10 @@
 //! the hostile job. Never shipped; must touch only files and processes that it made.
 
 pub mod artifacts;
+pub mod bench;
 pub mod fixture;
 pub mod hostile;
+pub mod hostile_documents;
 pub mod http;
 pub mod program;
 pub mod scenario;

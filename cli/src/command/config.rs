@@ -1,6 +1,7 @@
 //! `config …`: the merged configuration as a document, value by value, and what there is to write into one.
 
 mod audit;
+mod columns;
 mod comments;
 mod explain;
 mod row;
@@ -30,8 +31,8 @@ impl Show for Document {
         self.yaml.clone()
     }
 
-    fn yaml(&self) -> Option<String> {
-        Some(self.yaml.clone())
+    fn yaml(&self) -> Result<Option<String>, Failure> {
+        Ok(Some(self.yaml.clone()))
     }
 }
 

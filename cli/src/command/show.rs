@@ -58,7 +58,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let mut record = store.read(name)?;
     let process = is_alive(store, name)?;
     let merged = guest::recorded(&record)?;
-    let configuration = redaction::redacted(&merged, &|| Ok(store.root().to_owned()))?.to_yaml();
+    let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     record.layers = serde_json::Value::Null;
     ui.result(&Machine { record, configuration, process, folder: store.machine(name).path().display().to_string() })
 }

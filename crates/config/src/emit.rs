@@ -55,8 +55,7 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry, depth: usize) {
         self.indent(depth);
-        let key = self.scalar(&entry.key, entry.raw.as_deref());
-        self.text.push_str(&key);
+        self.scalar(&entry.key, entry.raw.as_deref());
         self.text.push(':');
         if is_leaf(&entry.value.value) {
             self.leaf(&entry.value);
@@ -78,19 +77,18 @@ impl Writer {
     }
 
     fn leaf(&mut self, node: &Node) {
-        let text = match &node.value {
-            Value::Scalar(scalar) => self.scalar(scalar, node.raw.as_deref()),
-            value => flow(value),
-        };
         self.text.push(' ');
-        self.text.push_str(&text);
+        match &node.value {
+            Value::Scalar(scalar) => self.scalar(scalar, node.raw.as_deref()),
+            value => self.text.push_str(&flow(value)),
+        }
         self.text.push('\n');
     }
 
-    fn scalar(&self, typed: &Scalar, raw: Option<&str>) -> String {
+    fn scalar(&mut self, typed: &Scalar, raw: Option<&str>) {
         match raw.filter(|raw| self.raw && is_plain(raw)) {
-            Some(raw) => raw.to_owned(),
-            None => scalar(typed),
+            Some(raw) => self.text.push_str(raw),
+            None => self.text.push_str(&scalar(typed)),
         }
     }
 

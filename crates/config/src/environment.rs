@@ -55,7 +55,7 @@ pub fn environment(variables: impl IntoIterator<Item = (String, String)>) -> Res
     }
     ConfigErrors::check(errors)?;
     root.imply();
-    Ok(Document { layer: LayerKind::Environment, root, pinned: false })
+    Ok(Document::new(LayerKind::Environment, root))
 }
 
 fn keys(source: &Arc<Source>, path: &str) -> Result<Vec<String>, ConfigErrors> {

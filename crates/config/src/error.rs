@@ -49,7 +49,7 @@ impl ConfigError {
     /// An error at `mark` of `source`.
     pub(crate) fn new(source: &Arc<Source>, mark: Mark, path: &str, message: impl Into<String>) -> Self {
         Self {
-            document: shown(&source.name),
+            document: shown(&source.name).into_owned(),
             layer: source.layer,
             line: mark.line,
             column: mark.column,
@@ -118,7 +118,7 @@ impl Excerpt {
         let skipped = if line.is_ascii() { 0 } else { skip };
         // A tab would be drawn wider than the one column that it counts for.
         let cut: String = rest.chars().skip(skipped).take(EXCERPT).map(|c| if c == '\t' { ' ' } else { c }).collect();
-        let text = shown(&cut);
+        let text = shown(&cut).into_owned();
         let length = text.chars().count();
         let start = (column - skip).min(length);
         Self { width: mark.width.clamp(1, (length - start).max(1)), start, text }

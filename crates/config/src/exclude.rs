@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     error::{ConfigError, ConfigErrors},
     merge::over,
+    parse::MAX_NODES,
     scalar::Scalar,
     set::{keys, wrap},
     source::Source,
@@ -47,21 +48,39 @@ fn over_resets(source: &Arc<Source>, mut root: Node) -> Result<Node, ConfigError
         }
         _ => return Err(wrong(&node, EXCLUDE)),
     };
-    let mut resets: Option<Node> = None;
+    let (mut resets, mut count) = (Vec::new(), 0);
     for (index, item) in items.iter().enumerate() {
         let Value::Scalar(Scalar::Text(path)) = &item.value else {
             return Err(wrong(item, &item_path(EXCLUDE, index)));
         };
         let keys = keys(source, item.mark, path)?;
-        let reset = wrap(source, &keys, Node::reset(source, item.mark));
-        resets = Some(match resets {
-            Some(earlier) => over(earlier, reset, "", &mut Vec::new()),
-            None => reset,
-        });
+        // Each of them becomes a map.
+        count += keys.len();
+        if count > MAX_NODES {
+            let error = ConfigError::new(source, item.mark, EXCLUDE, "the paths have too many keys");
+            return Err(error.allowed(format!("at most {MAX_NODES} keys in all paths together")).into());
+        }
+        resets.push(wrap(source, &keys, Node::reset(source, item.mark)));
     }
     // A reset holds no lock, so nothing can be refused here.
-    Ok(match resets {
+    Ok(match together(resets) {
         Some(resets) => over(resets, root, "", &mut Vec::new()),
         None => root,
     })
+}
+
+/// All of them laid over one another, in their order: in pairs, and pairs of these. One after the other, each of
+/// thousands would be laid over all that came before it.
+fn together(mut nodes: Vec<Node>) -> Option<Node> {
+    while nodes.len() > 1 {
+        let mut rest = nodes.into_iter();
+        nodes = Vec::new();
+        while let Some(earlier) = rest.next() {
+            nodes.push(match rest.next() {
+                Some(later) => over(earlier, later, "", &mut Vec::new()),
+                None => earlier,
+            });
+        }
+    }
+    nodes.pop()
 }

@@ -186,7 +186,8 @@ fn leaves(merged: &Merged) -> Vec<String> {
 }
 
 fn loaded(yaml: &str) -> Node {
-    parse(LayerKind::Project, "again", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{yaml}\n{errors}")).root
+    let again = parse(LayerKind::Project, "again", yaml.as_bytes()).unwrap_or_else(|errors| panic!("{yaml}\n{errors}"));
+    Node::clone(&again.root)
 }
 
 proptest! {

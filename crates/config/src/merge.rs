@@ -1,15 +1,20 @@
 //! One document laid over another: maps by key, scalars and lists whole, an empty value not at all; and what tags say
 //! of it. Must not know any key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crate::{
     emit,
     error::{ConfigError, ConfigErrors},
     merged::Merged,
-    parse::{Document, MAX_DOCUMENT, MAX_NODES},
+    parse::Document,
     safety,
+    set::ROOT,
     settle::{kept, settle},
+    size::fits,
     source::{Form, LayerKind, Mark, Origin, Source},
     tree::{Entry, Erases, Node, Replaced, Value, child_path},
 };
@@ -27,7 +32,7 @@ use crate::{
 /// All that are found: a value that a later document sets although an earlier one locked it; a list to extend that
 /// is no list; a document of the layers [`LayerKind::CloudInitUrl`] and [`LayerKind::Volume`] that is not
 /// [`Document::pinned`] and loosens or redirects a safety key. Each of these names both places. And a result that one
-/// document could not hold ([`MAX_NODES`], [`MAX_DOCUMENT`]).
+/// document could not hold ([`crate::MAX_NODES`], [`crate::MAX_PATH`], [`crate::MAX_DOCUMENT`]).
 pub fn merge(documents: &[Document]) -> Result<Merged, ConfigErrors> {
     let mut ordered: Vec<&Document> = documents.iter().collect();
     ordered.sort_by_key(|document| document.layer);
@@ -36,15 +41,15 @@ pub fn merge(documents: &[Document]) -> Result<Merged, ConfigErrors> {
     let mut errors = Vec::new();
     let mut defaults = empty();
     for document in built_in {
-        defaults = over(defaults, document.root.clone(), "", &mut errors);
+        defaults = over(defaults, Node::clone(&document.root), "", &mut errors);
     }
     let mut merged = empty();
     for document in stated {
-        let later = document.root.clone();
+        let later = Node::clone(&document.root);
         if document.is_restricted() {
-            let before = settle(&defaults, merged.clone());
+            let before = settle(&defaults, ours(&merged));
             merged = over(merged, later, "", &mut errors);
-            safety::compare(&before, &settle(&defaults, merged.clone()), &document.root, &mut errors);
+            safety::compare(&before, &settle(&defaults, ours(&merged)), &document.root, &mut errors);
         } else {
             merged = over(merged, later, "", &mut errors);
         }
@@ -55,28 +60,11 @@ pub fn merge(documents: &[Document]) -> Result<Merged, ConfigErrors> {
     Ok(merged)
 }
 
-/// Whether the result is a document within the budgets, so that it can be loaded again.
-fn fits(merged: &Merged) -> Result<(), ConfigErrors> {
-    fn count(node: &Node) -> usize {
-        1 + match &node.value {
-            Value::Scalar(_) => 0,
-            Value::List(items) => items.iter().map(count).sum(),
-            Value::Map(entries) => entries.iter().map(|entry| 1 + count(&entry.value)).sum(),
-        }
-    }
-    let root = merged.root();
-    let refuse = |message: String, allowed: String| {
-        Err(ConfigError::new(&root.source, root.mark, "", message).allowed(allowed).into())
-    };
-    let (values, bytes) = (count(root), merged.to_yaml().len());
-    if values > MAX_NODES {
-        let message = format!("all documents together have {values} values");
-        return refuse(message, format!("at most {MAX_NODES} keys, values, maps and lists"));
-    }
-    if bytes > MAX_DOCUMENT {
-        return refuse(format!("all documents together have {bytes} bytes"), format!("at most {MAX_DOCUMENT} bytes"));
-    }
-    Ok(())
+/// The part of the document `root` that has safety keys: a copy of all the rest would be for nothing.
+fn ours(root: &Node) -> Node {
+    let entries = root.entry(ROOT).cloned().into_iter().collect();
+    let (erases, implied) = (root.erases, root.implied);
+    Node { erases, implied, ..Node::new(&root.source, root.mark, Value::Map(entries)) }
 }
 
 fn empty() -> Node {
@@ -141,11 +129,14 @@ fn over_map(earlier: Node, mut later: Node, path: &str, errors: &mut Vec<ConfigE
 }
 
 fn merge_entries(earlier: Vec<Entry>, later: Vec<Entry>, path: &str, errors: &mut Vec<ConfigError>) -> Vec<Entry> {
+    if earlier.is_empty() {
+        return later;
+    }
     let mut merged = earlier;
     let places: BTreeMap<String, usize> =
         merged.iter().enumerate().map(|(place, entry)| (entry.key.text(), place)).collect();
     for entry in later {
-        match places.get(&entry.key.text()).and_then(|place| merged.get_mut(*place)) {
+        match places.get(&*entry.key.as_text()).and_then(|place| merged.get_mut(*place)) {
             Some(below) => merge_entry(below, entry, path, errors),
             None => merged.push(entry),
         }
@@ -154,7 +145,7 @@ fn merge_entries(earlier: Vec<Entry>, later: Vec<Entry>, path: &str, errors: &mu
 }
 
 fn merge_entry(below: &mut Entry, later: Entry, path: &str, errors: &mut Vec<ConfigError>) {
-    let path = child_path(path, &later.key.text());
+    let path = child_path(path, &later.key.as_text());
     let states = !later.value.states_nothing();
     let placeholder = Node::reset(&later.value.source, later.mark);
     let earlier = std::mem::replace(&mut below.value, placeholder);
@@ -229,7 +220,7 @@ fn first_statement<'tree>(node: &'tree Node, path: &str) -> Option<(&'tree Node,
     match &node.value {
         _ if node.states_nothing() => None,
         Value::Map(entries) if node.erases == Erases::Nothing => {
-            entries.iter().find_map(|entry| first_statement(&entry.value, &child_path(path, &entry.key.text())))
+            entries.iter().find_map(|entry| first_statement(&entry.value, &child_path(path, &entry.key.as_text())))
         }
         _ => Some((node, path.to_owned())),
     }
@@ -238,8 +229,8 @@ fn first_statement<'tree>(node: &'tree Node, path: &str) -> Option<(&'tree Node,
 /// The first lock below `node` that `later` does not carry as well.
 fn first_lock<'tree>(node: &'tree Node, path: &str, later: Option<&Node>) -> Option<(&'tree Origin, String)> {
     node.entries().iter().find_map(|entry| {
-        let path = child_path(path, &entry.key.text());
-        let same = later.and_then(|later| later.entry(&entry.key.text())).map(|entry| &entry.value);
+        let path = child_path(path, &entry.key.as_text());
+        let same = later.and_then(|later| later.entry(&entry.key.as_text())).map(|entry| &entry.value);
         match &entry.value.locked {
             Some(lock) if same.and_then(|same| same.locked.as_ref()) != Some(lock) => Some((lock, path)),
             _ => first_lock(&entry.value, &path, same),
@@ -262,7 +253,7 @@ fn leaves<'tree>(node: &'tree Node, path: &str, found: &mut BTreeMap<String, &'t
     match &node.value {
         Value::Map(entries) => {
             for entry in entries {
-                leaves(&entry.value, &child_path(path, &entry.key.text()), found);
+                leaves(&entry.value, &child_path(path, &entry.key.as_text()), found);
             }
         }
         _ => {
@@ -273,7 +264,14 @@ fn leaves<'tree>(node: &'tree Node, path: &str, found: &mut BTreeMap<String, &'t
 
 /// Whether two nodes are one value from one place.
 fn is_same(one: &Node, two: &Node) -> bool {
-    one.origin() == two.origin() && emit::flow(&one.value) == emit::flow(&two.value)
+    place(one) == place(two) && emit::flow(&one.value) == emit::flow(&two.value)
+}
+
+/// The origin of a node without a copy of it; first what differs most often.
+fn place(node: &Node) -> (Option<(usize, usize)>, LayerKind, Form, &str) {
+    let source = &*node.source;
+    let mark = (source.form == Form::Text).then_some((node.mark.line, node.mark.column));
+    (mark, source.layer, source.form, &source.name)
 }
 
 /// Adds what is not there yet.
@@ -281,10 +279,37 @@ pub(crate) fn add(hidden: &mut Vec<Replaced>, more: Vec<Replaced>) {
     if more.is_empty() {
         return;
     }
-    let key = |one: &Replaced| (one.path.clone(), one.node.origin(), emit::flow(&one.node.value));
-    let mut seen: BTreeSet<_> = hidden.iter().map(key).collect();
-    hidden.extend(more.into_iter().filter(|one| seen.insert(key(one))));
+    let mut seen: BTreeSet<Identity<'_>> = hidden.iter().map(Identity).collect();
+    let new: Vec<bool> = more.iter().map(|one| seen.insert(Identity(one))).collect();
+    hidden.extend(more.into_iter().zip(new).filter_map(|(one, new)| new.then_some(one)));
 }
+
+/// What makes one hidden value another one than the next: its origin, its path and, only looked at when these are the
+/// same, its value.
+struct Identity<'tree>(&'tree Replaced);
+
+impl Ord for Identity<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let value = |one: &Self| emit::flow(&one.0.node.value);
+        let (one, two) = (self.0, other.0);
+        let place = place(&one.node).cmp(&place(&two.node)).then_with(|| one.path.cmp(&two.path));
+        place.then_with(|| value(self).cmp(&value(other)))
+    }
+}
+
+impl PartialOrd for Identity<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Identity<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Identity<'_> {}
 
 /// Every leaf of `node`, and every value that it or one of its maps hid, with its path below `node`. What is secret
 /// stays so.
@@ -295,7 +320,7 @@ fn collect(mut node: Node, path: &str, secret: bool, found: &mut Vec<Replaced>) 
     match node.value {
         Value::Map(entries) => {
             for entry in entries {
-                collect(entry.value, &child_path(path, &entry.key.text()), secret, found);
+                collect(entry.value, &child_path(path, &entry.key.as_text()), secret, found);
             }
         }
         _ if node.is_null() => {}

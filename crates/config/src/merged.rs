@@ -84,7 +84,7 @@ impl Merged {
     pub fn leaves(&self) -> Vec<Leaf> {
         let mut leaves = Vec::new();
         let around = Around { path: String::new(), secrecy: Secrecy::default(), locked: None };
-        collect(&self.root, &around, Vec::new(), &mut leaves);
+        collect(&self.root, around, Vec::new(), &mut leaves);
         leaves
     }
 
@@ -107,7 +107,6 @@ impl Merged {
 }
 
 /// What the maps around a node say about it.
-#[derive(Clone)]
 struct Around<'tree> {
     path: String,
     secrecy: Secrecy,
@@ -122,18 +121,20 @@ struct Passed<'tree> {
     secrecy: Secrecy,
 }
 
-fn collect<'tree>(node: &'tree Node, around: &Around<'tree>, passed: Vec<Passed<'tree>>, leaves: &mut Vec<Leaf>) {
+fn collect<'tree>(node: &'tree Node, around: Around<'tree>, passed: Vec<Passed<'tree>>, leaves: &mut Vec<Leaf>) {
     let around = Around {
         secrecy: around.secrecy.marked(node.secret),
         locked: node.locked.as_ref().or(around.locked),
-        ..around.clone()
+        path: around.path,
     };
     let own = node.hidden.iter().map(|replaced| Passed::new(replaced, &around));
     let hidden: Vec<Passed<'tree>> = own.chain(passed).collect();
     match &node.value {
         Value::Map(entries) if !entries.is_empty() => {
+            // Most maps hid nothing, and then nobody asks for a place by its name.
+            let named = entries.iter().enumerate().filter(|_| !hidden.is_empty());
             let names: BTreeMap<String, usize> =
-                entries.iter().enumerate().map(|(index, entry)| (segment(&entry.key.text()), index)).collect();
+                named.map(|(index, entry)| (segment(&entry.key.as_text()).into_owned(), index)).collect();
             let mut shares: Vec<Vec<Passed<'tree>>> = entries.iter().map(|_| Vec::new()).collect();
             for one in hidden {
                 let (index, one) = one.descend(&names);
@@ -142,13 +143,13 @@ fn collect<'tree>(node: &'tree Node, around: &Around<'tree>, passed: Vec<Passed<
                 }
             }
             for (entry, share) in entries.iter().zip(shares) {
-                let name = entry.key.text();
+                let name = entry.key.as_text();
                 let below = Around {
                     path: child_path(&around.path, &name),
                     secrecy: around.secrecy.below(&name),
-                    ..around.clone()
+                    locked: around.locked,
                 };
-                collect(&entry.value, &below, share, leaves);
+                collect(&entry.value, below, share, leaves);
             }
         }
         _ if around.path.is_empty() => {}

@@ -25,16 +25,26 @@ pub const MAX_NODES: usize = 10_000;
 pub const MAX_SCALAR: usize = 256 << 10;
 /// Longest key, in bytes: escaped, it must stay below YAML's limit of 1024 characters for a key on one line.
 pub const MAX_KEY: usize = 240;
+/// Longest path of a key, in bytes: thousands of values each have one.
+pub const MAX_PATH: usize = 1024;
+/// Bytes that count for the end of a key in a path.
+pub(crate) const DOT: usize = 1;
+/// Bytes that count for an item of a list in a path, whatever its index.
+pub(crate) const ITEM: usize = 2;
 
 /// A parsed document: a map, in which each key and value knows its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     pub(crate) layer: LayerKind,
-    pub(crate) root: Node,
+    pub(crate) root: Arc<Node>,
     pub(crate) pinned: bool,
 }
 
 impl Document {
+    pub(crate) fn new(layer: LayerKind, root: Node) -> Self {
+        Self { layer, root: Arc::new(root), pinned: false }
+    }
+
     /// The layer that it belongs to.
     #[must_use]
     pub const fn layer(&self) -> LayerKind {
@@ -66,7 +76,7 @@ impl Document {
 ///
 /// # Errors
 /// With line and column: more than one of the budgets ([`MAX_DOCUMENT`], [`MAX_DEPTH`], [`MAX_NODES`],
-/// [`MAX_SCALAR`], [`MAX_KEY`]) allows; text that is not UTF-8 or not printable; broken YAML; several documents;
+/// [`MAX_SCALAR`], [`MAX_KEY`], [`MAX_PATH`]) allows; text that is not UTF-8 or not printable; broken YAML; several documents;
 /// anchors, aliases, merge keys, tags other than ours or in a place where they mean nothing, duplicate keys, keys that
 /// are no scalar; a document that is no map; an `exclude` that is no list of key paths.
 pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, ConfigErrors> {
@@ -83,7 +93,7 @@ pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, Co
             .allowed("a map, such as `cloud-machine: {…}`")
             .into());
     }
-    Ok(Document { layer, root: excluded(&source, root)?, pinned: false })
+    Ok(Document::new(layer, excluded(&source, root)?))
 }
 
 /// The only value in `text`, whose places are those of `source`; `None` when there is none. It will lie `depth`
@@ -100,10 +110,13 @@ pub(crate) fn parse_node(
         match builder.next()? {
             (Event::StreamEnd, _) => return Ok(root),
             (Event::DocumentStart(_), span) if root.is_some() => {
-                return Err(builder.error(span, "", "a second document begins here").allowed("one document").into());
+                return Err(builder
+                    .error(span, &Trail::Root, "a second document begins here")
+                    .allowed("one document")
+                    .into());
             }
             (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {}
-            (event, span) => root = Some(builder.node(event, span, "", inside, depth)?),
+            (event, span) => root = Some(builder.node(event, span, &Trail::Root, inside, depth)?),
         }
     }
 }
@@ -143,6 +156,32 @@ fn readable<'text>(layer: LayerKind, name: &str, text: &'text [u8]) -> Result<&'
     }
 }
 
+/// The keys on the way to a value. Only an error makes a path of them.
+enum Trail<'way> {
+    Root,
+    Key(&'way Trail<'way>, &'way str),
+    Item(&'way Trail<'way>, usize),
+}
+
+impl Trail<'_> {
+    /// Bytes of the keys, with what stands between them.
+    fn len(&self) -> usize {
+        match self {
+            Self::Root => 0,
+            Self::Key(parent, key) => parent.len() + key.len() + DOT,
+            Self::Item(parent, _) => parent.len() + ITEM,
+        }
+    }
+
+    fn to_path(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Key(parent, key) => child_path(&parent.to_path(), key),
+            Self::Item(parent, index) => item_path(&parent.to_path(), *index),
+        }
+    }
+}
+
 struct Builder<'text> {
     parser: Parser<'text, StrInput<'text>>,
     source: &'text Arc<Source>,
@@ -166,21 +205,21 @@ impl<'text> Builder<'text> {
         }
         // The scanner's own bound, met when it looks ahead through brackets before the tree is built.
         if error.info().contains("recursion limit") {
-            return self.too_deep(mark, "").into();
+            return self.too_deep(mark, &Trail::Root).into();
         }
         let (message, suggestion) = hint::explain(&self.source.text, mark, error.info());
         ConfigError::new(self.source, mark, "", message).suggestion(suggestion).into()
     }
 
-    fn error(&self, span: Span, path: &str, message: impl Into<String>) -> ConfigError {
-        ConfigError::new(self.source, mark(span), path, message)
+    fn error(&self, span: Span, path: &Trail<'_>, message: impl Into<String>) -> ConfigError {
+        ConfigError::new(self.source, mark(span), &path.to_path(), message)
     }
 
     fn node(
         &mut self,
         event: Event<'text>,
         span: Span,
-        path: &str,
+        path: &Trail<'_>,
         inside: Inside,
         depth: usize,
     ) -> Result<Node, ConfigErrors> {
@@ -222,7 +261,7 @@ impl<'text> Builder<'text> {
     fn tag(
         &self,
         span: Span,
-        path: &str,
+        path: &Trail<'_>,
         anchor: usize,
         tag: Option<&saphyr_parser::Tag>,
     ) -> Result<Option<Tag>, ConfigErrors> {
@@ -242,19 +281,19 @@ impl<'text> Builder<'text> {
         }
     }
 
-    fn deeper(&self, span: Span, path: &str, depth: usize) -> Result<(), ConfigErrors> {
+    fn deeper(&self, span: Span, path: &Trail<'_>, depth: usize) -> Result<(), ConfigErrors> {
         if depth < MAX_DEPTH {
             return Ok(());
         }
         Err(self.too_deep(mark(span), path).into())
     }
 
-    fn too_deep(&self, mark: Mark, path: &str) -> ConfigError {
+    fn too_deep(&self, mark: Mark, path: &Trail<'_>) -> ConfigError {
         let message = "maps and lists are nested too deep";
-        ConfigError::new(self.source, mark, path, message).allowed(format!("at most {MAX_DEPTH} levels"))
+        ConfigError::new(self.source, mark, &path.to_path(), message).allowed(format!("at most {MAX_DEPTH} levels"))
     }
 
-    fn scalar(&self, text: &str, style: ScalarStyle, span: Span, path: &str) -> Result<Node, ConfigErrors> {
+    fn scalar(&self, text: &str, style: ScalarStyle, span: Span, path: &Trail<'_>) -> Result<Node, ConfigErrors> {
         if text.len() > MAX_SCALAR {
             let error = self.error(span, path, format!("the value has {} bytes", text.len()));
             return Err(error.allowed(format!("at most {MAX_SCALAR} bytes")).into());
@@ -268,20 +307,20 @@ impl<'text> Builder<'text> {
         Ok(Node { raw, ..Node::new(self.source, mark(span), Value::Scalar(scalar)) })
     }
 
-    fn list(&mut self, path: &str, depth: usize) -> Result<Value, ConfigErrors> {
+    fn list(&mut self, path: &Trail<'_>, depth: usize) -> Result<Value, ConfigErrors> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
                 (Event::SequenceEnd, _) => return Ok(Value::List(items)),
                 (event, span) => {
-                    let path = item_path(path, items.len());
+                    let path = Trail::Item(path, items.len());
                     items.push(self.node(event, span, &path, Inside::List, depth)?);
                 }
             }
         }
     }
 
-    fn map(&mut self, path: &str, around: Inside, depth: usize) -> Result<Value, ConfigErrors> {
+    fn map(&mut self, path: &Trail<'_>, around: Inside, depth: usize) -> Result<Value, ConfigErrors> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut seen = BTreeSet::new();
         // Lists are not merged, and so nothing inside them is.
@@ -292,8 +331,13 @@ impl<'text> Builder<'text> {
                 next => next,
             };
             let (key, raw) = self.key(event, span, path, depth)?;
-            let below = child_path(path, &key.text());
-            if !seen.insert(key.text()) {
+            let name = key.as_text();
+            let below = Trail::Key(path, &name);
+            if below.len() > MAX_PATH {
+                let error = self.error(span, path, format!("the path of a key has {} bytes", below.len()));
+                return Err(error.allowed(format!("at most {MAX_PATH} bytes")).into());
+            }
+            if !seen.insert(name.clone().into_owned()) {
                 return Err(self.duplicate(span, &below, &key, &entries).into());
             }
             let (event, value_span) = self.next()?;
@@ -307,7 +351,7 @@ impl<'text> Builder<'text> {
         &mut self,
         event: Event<'text>,
         span: Span,
-        path: &str,
+        path: &Trail<'_>,
         depth: usize,
     ) -> Result<(Scalar, Option<String>), ConfigErrors> {
         let merge = matches!(&event, Event::Scalar(text, ..) if text == "<<");
@@ -316,10 +360,10 @@ impl<'text> Builder<'text> {
         }
         let node = self.node(event, span, path, Inside::Key, depth)?;
         match node.value {
-            Value::Scalar(key) if key == Scalar::Null || key.text().is_empty() => {
+            Value::Scalar(key) if key == Scalar::Null || key.as_text().is_empty() => {
                 Err(self.error(span, path, "a key is empty").allowed("a text").into())
             }
-            Value::Scalar(key) if key.text().len() > MAX_KEY => {
+            Value::Scalar(key) if key.as_text().len() > MAX_KEY => {
                 let error = self.error(span, path, format!("a key has {} bytes", key.text().len()));
                 Err(error.allowed(format!("at most {MAX_KEY} bytes")).into())
             }
@@ -330,8 +374,8 @@ impl<'text> Builder<'text> {
         }
     }
 
-    fn duplicate(&self, span: Span, path: &str, key: &Scalar, entries: &[Entry]) -> ConfigError {
-        let first = entries.iter().find(|entry| entry.key.text() == key.text());
+    fn duplicate(&self, span: Span, path: &Trail<'_>, key: &Scalar, entries: &[Entry]) -> ConfigError {
+        let first = entries.iter().find(|entry| entry.key.as_text() == key.as_text());
         let line = first.map_or(0, |entry| entry.mark.line);
         let message = format!("the key `{}` is there twice, first in line {line}", shortened(&key.text()));
         self.error(span, path, message)

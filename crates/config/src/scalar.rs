@@ -1,6 +1,6 @@
 //! The one table that gives a plain scalar its type, after the core schema of YAML 1.2. Must not know any key.
 
-use std::cmp::Ordering;
+use std::{borrow::Cow, cmp::Ordering};
 
 /// A typed scalar.
 #[derive(Clone, Debug)]
@@ -33,14 +33,19 @@ impl Scalar {
 
     /// The scalar as a person would write it, without quotes.
     pub(crate) fn text(&self) -> String {
+        self.as_text().into_owned()
+    }
+
+    /// [`Scalar::text`] without a copy of what is a text already: nearly every key is.
+    pub(crate) fn as_text(&self) -> Cow<'_, str> {
         match self {
-            Self::Null => "null".to_owned(),
-            Self::Bool(value) => value.to_string(),
-            Self::Integer(value) => value.to_string(),
-            Self::Float(value) if value.is_nan() => ".nan".to_owned(),
-            Self::Float(value) if value.is_infinite() => if *value > 0.0 { ".inf" } else { "-.inf" }.to_owned(),
-            Self::Float(value) => format!("{value:?}"),
-            Self::Text(text) => text.clone(),
+            Self::Null => "null".into(),
+            Self::Bool(value) => if *value { "true" } else { "false" }.into(),
+            Self::Integer(value) => value.to_string().into(),
+            Self::Float(value) if value.is_nan() => ".nan".into(),
+            Self::Float(value) if value.is_infinite() => if *value > 0.0 { ".inf" } else { "-.inf" }.into(),
+            Self::Float(value) => format!("{value:?}").into(),
+            Self::Text(text) => text.into(),
         }
     }
 

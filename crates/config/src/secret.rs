@@ -98,9 +98,9 @@ impl Secrecy {
         match &node.value {
             Value::Scalar(scalar) => self.hides_scalar(scalar),
             Value::List(items) => items.iter().any(|item| self.marked(item.secret).hides(item)),
-            Value::Map(entries) => {
-                entries.iter().any(|entry| self.below(&entry.key.text()).marked(entry.value.secret).hides(&entry.value))
-            }
+            Value::Map(entries) => entries
+                .iter()
+                .any(|entry| self.below(&entry.key.as_text()).marked(entry.value.secret).hides(&entry.value)),
         }
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn value(source: &Arc<Source>, text: &str, keys: &[String]) -> Result
 
 fn document(source: &Arc<Source>, keys: &[String], value: Node) -> Result<Document, ConfigErrors> {
     let root = excluded(source, wrap(source, keys, value))?;
-    Ok(Document { layer: LayerKind::CommandLine, root, pinned: false })
+    Ok(Document::new(LayerKind::CommandLine, root))
 }
 
 /// The document of one argument `--unset a.b`: what was inherited there is forgotten.
@@ -133,11 +133,7 @@ pub fn defaults() -> Document {
     let resources = map(vec![("ram", integer(DEFAULT_RAM)), ("cpus", integer(DEFAULT_CPUS.into()))]);
     let driver = Value::Scalar(Scalar::Text(DEFAULT_DRIVER.to_owned()));
     let machine = map(vec![("driver", driver), ("resources", resources)]);
-    Document {
-        layer: LayerKind::Defaults,
-        root: Node::new(&source, Mark::START, map(vec![(ROOT, machine)])),
-        pinned: false,
-    }
+    Document::new(LayerKind::Defaults, Node::new(&source, Mark::START, map(vec![(ROOT, machine)])))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn resolved(mut node: Node, default: Option<&Node>) -> Option<Node> {
     let implied = std::mem::take(&mut node.implied);
     if let Value::Map(entries) = node.value {
         let entry = |entry: Entry| {
-            let name = entry.key.text();
+            let name = entry.key.as_text();
             let default = below.and_then(|map| map.entry(&name)).map(|entry| &entry.value);
             Some(Entry { value: resolved(entry.value, default)?, ..entry })
         };

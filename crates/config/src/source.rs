@@ -1,6 +1,6 @@
 //! Where a value was written: the document, its layer and the place in it. Must not know what the value means.
 
-use std::{fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -85,7 +85,7 @@ impl fmt::Display for Origin {
 }
 
 /// How a source came to be, which decides how a place in it is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Form {
     BuiltIn,
     Argument(usize),
@@ -165,7 +165,10 @@ pub(crate) fn mark_of(text: &str, offset: usize) -> Mark {
 /// `text` with every character that a terminal could obey, or that hides its neighbours, replaced one for one.
 ///
 /// Replacing one for one keeps columns right under a caret.
-pub(crate) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.into();
+    }
     text.chars().map(shown_character).collect()
 }
 

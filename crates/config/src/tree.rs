@@ -1,7 +1,7 @@
 //! The tree of a document: maps, lists and typed scalars, each with the place where it was written. Must not merge
 //! or judge.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     scalar::Scalar,
@@ -143,7 +143,7 @@ impl Node {
 
     /// The entry of `key`.
     pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
-        self.entries().iter().find(|entry| entry.key.text() == key)
+        self.entries().iter().find(|entry| entry.key.as_text() == key)
     }
 
     /// What kind of value it is, with an article, for messages.
@@ -188,14 +188,19 @@ pub(crate) fn scalar_value(scalar: &Scalar) -> serde_yaml::Value {
 
 /// Path of `key` below `parent`: `parent.key`; a key with other characters than `A-Z a-z 0-9 _ -` is quoted.
 pub(crate) fn child_path(parent: &str, key: &str) -> String {
-    let segment = segment(key);
-    if parent.is_empty() { segment } else { format!("{parent}.{segment}") }
+    let mut path = String::with_capacity(parent.len() + key.len() + 1);
+    path.push_str(parent);
+    if !parent.is_empty() {
+        path.push('.');
+    }
+    path.push_str(&segment(key));
+    path
 }
 
 /// A key as it stands in a path.
-pub(crate) fn segment(key: &str) -> String {
+pub(crate) fn segment(key: &str) -> Cow<'_, str> {
     let plain = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    if plain { key.to_owned() } else { format!("{key:?}") }
+    if plain { key.into() } else { format!("{key:?}").into() }
 }
 
 /// Path of the item with `index`, from 0: `parent[index]`.

@@ -36,7 +36,10 @@ fn what_is_refused() {
     let bomb: String = (1..20).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
     let blocks: String = (0..10_000).map(|depth| format!("{}a:\n", " ".repeat(depth.min(90)))).collect();
     let dashes = "- ".repeat(10_000);
-    let cases: [(&str, Vec<u8>, &str); 22] = [
+    let path: String = (0..5).map(|depth| format!("{}{}:\n", "  ".repeat(depth), "k".repeat(240))).collect();
+    let list = format!("{}: [{}x: 1}}]", "k".repeat(240), format!("{{{}: {{", "k".repeat(240)).repeat(4));
+    let excluded: String = (0..1000).map(|index| format!("a.b.c.d.e.f.g.h.i.j.k{index},")).collect();
+    let cases: [(&str, Vec<u8>, &str); 25] = [
         ("alias bomb", bomb.into_bytes(), "anchors are not supported"),
         ("alias to itself", b"a: &a [*a]".to_vec(), "anchors are not supported"),
         ("10 MB scalar", [b"a: ".to_vec(), vec![b'x'; 10 << 20]].concat(), "the document has 10485763 bytes"),
@@ -46,6 +49,9 @@ fn what_is_refused() {
         ("10,000 dashes", dashes.into_bytes(), "nested too deep"),
         ("10,000 maps", blocks.into_bytes(), "nested too deep"),
         ("a million commas", [b"a: [".to_vec(), b"1,".repeat(500_000), b"]".to_vec()].concat(), "too many values"),
+        ("long path", path.into_bytes(), "the path of a key has 1205 bytes"),
+        ("long path in a list", list.into_bytes(), "the path of a key has 1207 bytes"),
+        ("11,000 keys to exclude", format!("exclude: [{excluded}]").into_bytes(), "the paths have too many keys"),
         ("duplicate key", b"a: 1\na: 2".to_vec(), "the key `a` is there twice, first in line 1"),
         ("duplicate key of two spellings", b"\"\\x61\": 1\na: 2".to_vec(), "the key `a` is there twice"),
         ("NUL", b"a: \0".to_vec(), "U+0000"),
@@ -141,6 +147,29 @@ fn documents_that_are_large_together_are_refused() {
     };
     let errors = merge(&[large("a"), large("b")]).unwrap_err();
     assert!(errors.to_string().contains("all documents together have 16"), "{errors}");
+}
+
+#[test]
+fn a_path_that_is_too_long_for_a_document_is_refused_wherever_it_comes_from() {
+    let path = |keys: usize| vec!["k".repeat(240); keys].join(".");
+    let set = |keys: usize| cloud_machine_config::set(0, &format!("{}=1", path(keys))).unwrap();
+    let errors = merge(&[set(5)]).unwrap_err().to_string();
+    assert!(errors.contains("a key with a path of 1205 bytes") && errors.contains("at most 1024 bytes"), "{errors}");
+    // What is not refused can be loaded again.
+    let merged = merge(&[set(4)]).unwrap();
+    assert_eq!(loaded(merged.to_yaml().as_bytes()).unwrap(), merged.to_yaml());
+}
+
+#[test]
+fn thousands_of_paths_to_exclude_are_read_in_a_bounded_time() {
+    let excluded: String = (0..5000).map(|index| format!("a{index}.b,")).collect();
+    let stated: String = (0..1500).map(|index| format!("a{index}: {{b: 1, c: 2}}\n")).collect();
+    let began = Instant::now();
+    let later = parsed(LayerKind::Project, &format!("exclude: [{excluded}]"));
+    let leaves = merge(&[parsed(LayerKind::User, &stated), later]).unwrap().leaves();
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    assert_eq!(leaves.len(), 1500);
+    assert!(leaves.iter().all(|leaf| leaf.path.ends_with(".c")));
 }
 
 #[test]

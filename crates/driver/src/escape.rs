@@ -7,6 +7,10 @@ use std::fmt::Write as _;
 /// and direction characters become `\n`, `\t`, `\r` or `\u{…}`, bytes that are not UTF-8 become `\xNN`.
 #[must_use]
 pub fn line(bytes: &[u8], longest: usize) -> String {
+    let plain = |byte: &u8| matches!(byte, b' '..=b'~');
+    if bytes.len() <= longest && bytes.iter().all(plain) {
+        return String::from_utf8_lossy(bytes).into_owned();
+    }
     let mut shown = String::new();
     let mut count = 0;
     for chunk in bytes.utf8_chunks() {

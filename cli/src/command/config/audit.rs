@@ -1,6 +1,8 @@
 //! `config audit`: every value with its origin, what it hid, and what the driver makes of it. Must not show a secret.
 
-use comfy_table::{Table, presets::NOTHING};
+use std::borrow::Cow;
+
+use cloud_machine_config::{Hidden, Leaf, Merged, Origin};
 use serde::Serialize;
 
 use crate::{
@@ -12,65 +14,74 @@ use crate::{
 };
 
 use super::{
+    columns::Columns,
     comments,
     row::{HiddenRow, OriginRow, json, redacted, shown},
 };
 
 #[derive(Serialize)]
-struct Audit {
+struct Audit<'a> {
     driver: &'static str,
-    values: Vec<Value>,
+    values: Vec<Value<'a>>,
     missed: Vec<Missed>,
     #[serde(skip)]
     all: bool,
+    /// Without secrets. Its YAML is only made when it is asked for: that takes as long as all the rest.
     #[serde(skip)]
-    yaml: String,
+    shown: &'a Merged,
 }
 
 #[derive(Serialize)]
-struct Value {
-    key: String,
+struct Value<'a> {
+    key: &'a str,
     value: serde_json::Value,
-    origin: OriginRow,
+    #[serde(serialize_with = "OriginRow::serialize_origin")]
+    origin: &'a Origin,
     #[serde(flatten)]
     verdict: Verdict,
-    hidden: Vec<HiddenRow>,
+    #[serde(serialize_with = "HiddenRow::serialize_all")]
+    hidden: &'a [Hidden],
     #[serde(skip_serializing_if = "Option::is_none")]
     locked: Option<OriginRow>,
     secret: bool,
 }
 
-impl Show for Audit {
+impl Show for Audit<'_> {
     const KIND: &'static str = "config-audit";
 
     fn table(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(NOTHING).set_header(["KEY", "VALUE", "ORIGIN", &format!("DRIVER {}", self.driver)]);
+        let mut columns = Columns::new();
+        columns.add(["KEY".into(), "VALUE".into(), "ORIGIN".into(), format!("DRIVER {}", self.driver).into()]);
         for value in &self.values {
-            let lock = value.locked.as_ref().map(|origin| format!(", locked by {}", origin.text));
-            let origin = format!("{}{}", value.origin.text, lock.unwrap_or_default());
-            table.add_row([&value.key, &shown(&value.value), &origin, &value.verdict.to_string()]);
+            let mut origin = value.origin.to_string();
+            if let Some(lock) = &value.locked {
+                origin += &format!(", locked by {}", lock.text);
+            }
+            let verdict = value.verdict.to_string();
+            columns.add([value.key.into(), shown(&value.value).into(), origin.into(), verdict.into()]);
             for hidden in value.hidden.iter().filter(|_| self.all) {
-                table.add_row(["", "", &format!("hides {}", hidden.text(&value.key))]);
+                let text = format!("hides {}", HiddenRow::from(hidden).text(value.key));
+                columns.add(["".into(), "".into(), text.into(), "".into()]);
             }
         }
-        table.to_string()
+        columns.text()
     }
 
-    fn yaml(&self) -> Option<String> {
-        Some(self.yaml.clone())
+    fn yaml(&self) -> Result<Option<String>, Failure> {
+        let remarks = self.values.iter().map(|value| (value.key.to_owned(), value.comment(self.all))).collect();
+        comments::annotated(&self.shown.to_yaml(), &remarks).map(Some)
     }
 }
 
-impl Value {
+impl Value<'_> {
     /// What stands behind the value in the YAML form.
     fn comment(&self, all: bool) -> String {
-        let mut comment = format!("{}; {}", self.origin.text, self.verdict);
+        let mut comment = format!("{}; {}", self.origin, self.verdict);
         if let Some(origin) = &self.locked {
             comment += &format!("; locked by {}", origin.text);
         }
         for hidden in self.hidden.iter().filter(|_| all) {
-            comment += &format!("; hides {}", hidden.text(&self.key));
+            comment += &format!("; hides {}", HiddenRow::from(hidden).text(self.key));
         }
         comment
     }
@@ -81,30 +92,27 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     let synthesized = checked(&documents(&arguments.configuration, &more, Some(&arguments.last))?)?;
     let verdicts = Verdicts::of(&synthesized)?;
     let leaves = synthesized.merged.leaves();
-    let shown = redacted(global, &synthesized.merged)?;
+    let shown = redacted(global, &synthesized.merged, &leaves)?;
+    let shown_leaves: Cow<'_, [Leaf]> = match &shown {
+        Cow::Borrowed(_) => Cow::Borrowed(&leaves),
+        Cow::Owned(redacted) => Cow::Owned(redacted.leaves()),
+    };
     // Both have the same leaves in the same order; the driver judges the real value.
-    let values: Vec<Value> = leaves
+    let values: Vec<Value<'_>> = leaves
         .iter()
-        .zip(shown.leaves())
+        .zip(shown_leaves.iter())
         .map(|(real, leaf)| Value {
             value: json(&leaf.value),
-            origin: OriginRow::from(&leaf.origin),
+            origin: &leaf.origin,
             verdict: verdicts.on(real),
-            hidden: HiddenRow::of(&leaf),
+            hidden: &leaf.hidden,
             locked: leaf.locked.as_ref().map(OriginRow::from),
             secret: real.secret,
-            key: leaf.path,
+            key: &leaf.path,
         })
         .collect();
-    let remarks = values.iter().map(|value| (value.key.clone(), value.comment(arguments.all))).collect();
     let missed = verdicts.missed(&leaves);
-    let audit = Audit {
-        driver: verdicts.driver(),
-        yaml: comments::annotated(&shown.to_yaml(), &remarks)?,
-        values,
-        missed,
-        all: arguments.all,
-    };
+    let audit = Audit { driver: verdicts.driver(), values, missed, all: arguments.all, shown: &shown };
     ui.result(&audit)?;
     verdict::refuse(audit.driver, &audit.missed)
 }

@@ -1,6 +1,6 @@
 //! `config audit --explain KEY`: what each document did to one key, in the order of the layers. Must not show a secret.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use cloud_machine_config::{
     Document, Leaf, Merged, Origin,
@@ -151,7 +151,12 @@ fn steps(global: &Global, named: &[Named]) -> Result<Vec<(String, Vec<Leaf>)>, F
     let mut steps = Vec::new();
     for (index, named) in named.iter().enumerate() {
         let merged: Merged = merge(documents.get(..=index).unwrap_or_default()).map_err(refused)?;
-        steps.push((named.name.clone(), redacted(global, &merged)?.leaves()));
+        let leaves = merged.leaves();
+        let leaves = match redacted(global, &merged, &leaves)? {
+            Cow::Borrowed(_) => leaves,
+            Cow::Owned(redacted) => redacted.leaves(),
+        };
+        steps.push((named.name.clone(), leaves));
     }
     Ok(steps)
 }

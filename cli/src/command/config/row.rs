@@ -1,8 +1,10 @@
 //! A value, its origin and what it hid, ready to be shown in each form. Must not be handed a secret.
 
+use std::borrow::Cow;
+
 use cloud_machine_config::{Hidden, Leaf, Merged, Origin, Place};
 use cloud_machine_driver::escape;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::{arguments::Global, failure::Failure, open_store, redaction};
 
@@ -39,6 +41,13 @@ impl From<&Origin> for OriginRow {
     }
 }
 
+impl OriginRow {
+    /// An origin, for serde.
+    pub(super) fn serialize_origin<S: Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::from(origin).serialize(serializer)
+    }
+}
+
 /// A value that another one replaced.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct HiddenRow {
@@ -47,14 +56,17 @@ pub(super) struct HiddenRow {
     origin: OriginRow,
 }
 
+impl From<&Hidden> for HiddenRow {
+    fn from(hidden: &Hidden) -> Self {
+        let (value, origin) = (json(&hidden.value), OriginRow::from(&hidden.origin));
+        Self { key: hidden.path.clone(), value, origin }
+    }
+}
+
 impl HiddenRow {
-    pub(super) fn of(leaf: &Leaf) -> Vec<Self> {
-        let row = |hidden: &Hidden| Self {
-            key: hidden.path.clone(),
-            value: json(&hidden.value),
-            origin: OriginRow::from(&hidden.origin),
-        };
-        leaf.hidden.iter().map(row).collect()
+    /// All of a value, for serde.
+    pub(super) fn serialize_all<S: Serializer>(hidden: &[Hidden], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(hidden.iter().map(Self::from))
     }
 
     /// On one line, with its key only when it is another one than `key`.
@@ -74,7 +86,7 @@ pub(super) fn shown(value: &serde_json::Value) -> String {
     escape::line(value.to_string().as_bytes(), LONGEST)
 }
 
-/// The same configuration without any secret.
-pub(super) fn redacted(global: &Global, merged: &Merged) -> Result<Merged, Failure> {
-    redaction::redacted(merged, &|| Ok(open_store(global)?.root().to_owned()))
+/// The same configuration without any secret, itself if it has none; `leaves` are those of `merged`.
+pub(super) fn redacted<'a>(global: &Global, merged: &'a Merged, leaves: &[Leaf]) -> Result<Cow<'a, Merged>, Failure> {
+    redaction::redacted(merged, leaves, &|| Ok(open_store(global)?.root().to_owned()))
 }

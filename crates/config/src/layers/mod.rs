@@ -40,7 +40,7 @@ impl Document {
     /// no document could hold, such as a key that is there twice or nesting that is too deep.
     pub fn from_layers(text: &[u8]) -> Result<Self, ConfigErrors> {
         let root = read::read(text)?;
-        Ok(Self { layer: LayerKind::CommandLine, root, pinned: true })
+        Ok(Self::new(LayerKind::CommandLine, root).pinned())
     }
 }
 
