@@ -8,7 +8,8 @@ mod project;
 use std::{ffi::OsString, path::Path};
 
 use cloud_machine_config::{
-    Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge, parse, set, unset, validate,
+    CloudInitUrl, Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge_all, parse, set,
+    unset, validate,
 };
 
 use crate::{
@@ -28,6 +29,7 @@ pub(crate) struct Synthesized {
 }
 
 /// A document with the name that people know it by.
+#[derive(Clone)]
 pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) document: Document,
@@ -36,20 +38,15 @@ pub(crate) struct Named {
 /// Merges all layers up to the command line and validates the result. `more` are settings that stand for other
 /// options, and come last.
 pub(crate) fn synthesize(configuration: &Configuration, more: &[String]) -> Result<Synthesized, Failure> {
-    checked(&documents(configuration, more, None)?)
+    checked(documents(configuration, more, None)?)
 }
 
 /// Merges documents and validates the result.
-pub(crate) fn checked(documents: &[Named]) -> Result<Synthesized, Failure> {
-    let merged = merged(documents)?;
+pub(crate) fn checked(documents: Vec<Named>) -> Result<Synthesized, Failure> {
+    let documents = documents.into_iter().map(|named| named.document).collect();
+    let merged = merge_all(documents).map_err(refused)?;
     let config = validate(&merged).map_err(refused)?;
     Ok(Synthesized { merged, config })
-}
-
-/// Only merges.
-pub(crate) fn merged(documents: &[Named]) -> Result<Merged, Failure> {
-    let documents: Vec<Document> = documents.iter().map(|named| named.document.clone()).collect();
-    merge(&documents).map_err(refused)
 }
 
 /// The documents of all layers, in their order; `last` adds the two that a machine reads for itself, as
@@ -92,7 +89,7 @@ fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
     let mut found = Found::default();
     if let Some(path) = &last.url_file {
         found.file(LayerKind::CloudInitUrl, path)?;
-    } else if let Some(url) = merged(host).ok().and_then(|merged| validate(&merged).ok()?.cloud_init_url)
+    } else if let Some(url) = cloud_init_url(host)
         && let Some(bytes) = guest::url_document(&url, last.fetch_url)?
     {
         let name = url.shown();
@@ -103,6 +100,12 @@ fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
         found.documents.push(Named { name: drive.source.clone(), document: drive.document()? });
     }
     found.end()
+}
+
+/// The address that documents of the host name. What is wrong with them is told when all are merged.
+fn cloud_init_url(host: &[Named]) -> Option<CloudInitUrl> {
+    let documents = host.iter().map(|named| named.document.ours()).collect();
+    validate(&merge_all(documents).ok()?).ok()?.cloud_init_url
 }
 
 /// Documents, and the errors of those that are none, so that all of them are told at once.

@@ -39,7 +39,7 @@ impl Show for Document {
 pub(crate) fn run(ui: &Ui, global: &Global, config: &Config) -> Result<(), Failure> {
     match config {
         Config::Show { configuration, last } => {
-            let synthesized = checked(&documents(configuration, &[], Some(last))?)?;
+            let synthesized = checked(documents(configuration, &[], Some(last))?)?;
             ui.result(&Document { yaml: synthesized.merged.to_yaml() })
         }
         Config::Audit(audit) => match &audit.explain {

@@ -84,7 +84,7 @@ fn one(
         Err(error) => return Err(error.into()),
     };
     for drive in &described.drives {
-        store.machine(name).store_drive(&lock, &drive.digest, &drive.bytes)?;
+        store.machine(name).store_drive(&lock, &drive.digest(), &drive.bytes)?;
     }
     prepare_login(store, &mut record)?;
     store.write(&lock, &record)?;
@@ -97,7 +97,7 @@ fn one(
 /// Whether values and drives are those of the record; where they come from does not matter.
 fn same_description(record: &MachineRecord, described: &Described) -> Result<(), Failure> {
     let values = guest::recorded(record)?.to_yaml() == described.synthesized.merged.to_yaml();
-    let drives = record.drives.iter().map(|drive| drive.digest).eq(described.drives.iter().map(|drive| drive.digest));
+    let drives = record.drives.iter().map(|drive| drive.digest).eq(described.drives.iter().map(Drive::digest));
     if values && drives {
         return Ok(());
     }
@@ -150,10 +150,11 @@ fn new_record(store: &Store, name: &MachineName, described: &Described) -> Resul
 }
 
 fn drive_record(drive: &Drive) -> DriveRecord {
+    let digest = drive.digest();
     DriveRecord {
         source: drive.source.clone(),
-        file: format!("drives/{}.img", drive.digest.hex()),
-        digest: drive.digest,
+        file: format!("drives/{}.img", digest.hex()),
+        digest,
         size: drive.bytes.len() as u64,
     }
 }

@@ -51,21 +51,24 @@ pub(super) fn present(path: PathBuf) -> Result<Option<PathBuf>, Failure> {
 
 /// The bytes of a document. One byte more than a document may have is enough to refuse it.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let limit = MAX_DOCUMENT as u64 + 1;
-    let file = File::open(path).map_err(failed(path))?;
-    file.take(limit).read_to_end(&mut bytes).map_err(failed(path))?;
-    Ok(bytes)
+    bounded(path, MAX_DOCUMENT as u64 + 1)
 }
 
 /// The bytes of a file that has at most `limit` bytes.
 pub(super) fn read_up_to(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed(path))?;
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed(path))?;
+    let bytes = bounded(path, limit + 1)?;
     if bytes.len() as u64 > limit {
         return Err(Failure::failed(format!("{} has more than the {limit} bytes of a volume", path.display())));
     }
+    Ok(bytes)
+}
+
+/// At most the first `limit` bytes of a file. Its size is only a hint, since a device has none.
+fn bounded(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let file = File::open(path).map_err(failed(path))?;
+    let size = file.metadata().map_err(failed(path))?.len().min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default().saturating_add(1));
+    file.take(limit).read_to_end(&mut bytes).map_err(failed(path))?;
     Ok(bytes)
 }
 

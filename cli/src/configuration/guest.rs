@@ -24,8 +24,6 @@ pub(crate) struct Drive {
     pub(crate) source: String,
     /// All its bytes.
     pub(crate) bytes: Vec<u8>,
-    /// Their SHA-256.
-    pub(crate) digest: Digest,
     user_data: Vec<u8>,
 }
 
@@ -35,7 +33,12 @@ impl Drive {
         let bytes = files::read_up_to(path, MAX_SIZE)?;
         let source = path.display().to_string();
         let user_data = user_data(&source, &bytes)?;
-        Ok(Self { digest: pin(&bytes), source, bytes, user_data })
+        Ok(Self { source, bytes, user_data })
+    }
+
+    /// SHA-256 of all bytes.
+    pub(crate) fn digest(&self) -> Digest {
+        pin(&self.bytes)
     }
 
     /// Its document, as one that nobody vouches for.
@@ -60,9 +63,8 @@ fn user_data(source: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 pub(crate) fn url_file(url: &CloudInitUrl) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = url.file() else { return Ok(None) };
     let bytes = files::read(&path)?;
-    let found = pin(&bytes);
-    match url.sha256 {
-        Some(expected) if expected != found => {
+    match url.sha256.map(|expected| (expected, pin(&bytes))) {
+        Some((expected, found)) if expected != found => {
             Err(refusal(&format!("{} has digest {found}, the configuration wants {expected}", url.shown())))
         }
         _ => Ok(Some(bytes)),

@@ -48,7 +48,7 @@ pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};
 pub use key_path::matches;
 pub use layers::MAX_LAYERS;
-pub use merge::merge;
+pub use merge::{merge, merge_all};
 pub use merged::{Hidden, Leaf, Merged};
 pub use parse::{Document, MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCALAR, parse};
 pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, set, unset};

@@ -4,6 +4,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use crate::{
@@ -34,24 +35,29 @@ use crate::{
 /// [`Document::pinned`] and loosens or redirects a safety key. Each of these names both places. And a result that one
 /// document could not hold ([`crate::MAX_NODES`], [`crate::MAX_PATH`], [`crate::MAX_DOCUMENT`]).
 pub fn merge(documents: &[Document]) -> Result<Merged, ConfigErrors> {
-    let mut ordered: Vec<&Document> = documents.iter().collect();
-    ordered.sort_by_key(|document| document.layer);
-    let (built_in, stated): (Vec<&Document>, Vec<&Document>) =
-        ordered.into_iter().partition(|document| document.is_built_in());
+    merge_all(documents.to_vec())
+}
+
+/// [`merge`] of documents that nobody needs any more, which saves a copy of each.
+///
+/// # Errors
+/// Those of [`merge`].
+pub fn merge_all(mut documents: Vec<Document>) -> Result<Merged, ConfigErrors> {
+    documents.sort_by_key(|document| document.layer);
+    let (built_in, stated): (Vec<Document>, Vec<Document>) = documents.into_iter().partition(Document::is_built_in);
     let mut errors = Vec::new();
     let mut defaults = empty();
     for document in built_in {
-        defaults = over(defaults, Node::clone(&document.root), "", &mut errors);
+        defaults = over(defaults, Arc::unwrap_or_clone(document.root), "", &mut errors);
     }
     let mut merged = empty();
     for document in stated {
-        let later = Node::clone(&document.root);
         if document.is_restricted() {
-            let before = settle(&defaults, ours(&merged));
-            merged = over(merged, later, "", &mut errors);
-            safety::compare(&before, &settle(&defaults, ours(&merged)), &document.root, &mut errors);
+            let (before, said) = (settle(&defaults, ours(&merged)), ours(&document.root));
+            merged = over(merged, Arc::unwrap_or_clone(document.root), "", &mut errors);
+            safety::compare(&before, &settle(&defaults, ours(&merged)), &said, &mut errors);
         } else {
-            merged = over(merged, later, "", &mut errors);
+            merged = over(merged, Arc::unwrap_or_clone(document.root), "", &mut errors);
         }
     }
     ConfigErrors::check(errors)?;
@@ -61,7 +67,7 @@ pub fn merge(documents: &[Document]) -> Result<Merged, ConfigErrors> {
 }
 
 /// The part of the document `root` that has safety keys: a copy of all the rest would be for nothing.
-fn ours(root: &Node) -> Node {
+pub(crate) fn ours(root: &Node) -> Node {
     let entries = root.entry(ROOT).cloned().into_iter().collect();
     let (erases, implied) = (root.erases, root.implied);
     Node { erases, implied, ..Node::new(&root.source, root.mark, Value::Map(entries)) }

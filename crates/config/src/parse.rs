@@ -9,6 +9,7 @@ use crate::{
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
     hint,
+    merge::ours,
     scalar::Scalar,
     source::{Form, LayerKind, Mark, Source, mark_of, shortened},
     tags::{self, Inside, Tag},
@@ -41,6 +42,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// Only what stands below `cloud-machine`.
+    #[must_use]
+    pub fn ours(&self) -> Self {
+        Self { root: Arc::new(ours(&self.root)), ..*self }
+    }
+
     pub(crate) fn new(layer: LayerKind, root: Node) -> Self {
         Self { layer, root: Arc::new(root), pinned: false }
     }

@@ -135,7 +135,8 @@ impl Event {
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &str) -> Result<(), Failure> {
     let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
-    let synthesized = checked(&named)?;
+    // Each document is looked at once more, one after the other.
+    let synthesized = checked(named.clone())?;
     let verdicts = Verdicts::of(&synthesized)?;
     let steps = steps(global, &named)?;
     let real = synthesized.merged.leaves();
