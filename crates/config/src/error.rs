@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::source::{LayerKind, Mark, Source, shown};
+use crate::{
+    secret::{Secrecy, is_told_in},
+    source::{LayerKind, Mark, Source, shown},
+};
 
 /// Widest excerpt of a line, in characters; a longer line is cut around the place of the error.
 const EXCERPT: usize = 160;
@@ -81,12 +84,20 @@ impl ConfigError {
         let title = format!("{place}: {}", self.message);
         let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
         // Made only now: ten thousand errors in a long line are counted, and the first of them are shown.
-        let excerpt = (!self.source.text.is_empty()).then(|| Excerpt::of(self.source.line(self.line), self.mark));
+        let line = self.source.line(self.line);
+        let secret = is_told_in(line) || Secrecy::default().along(&self.path).is_named();
+        let excerpt = (!self.source.text.is_empty() && !secret).then(|| Excerpt::of(line, self.mark));
         if let Some(excerpt) = &excerpt {
             let annotation = AnnotationKind::Primary.span(excerpt.bytes());
             group = group.element(Snippet::source(&excerpt.text).line_start(self.line).annotation(annotation));
         }
-        let notes = [("key", Some(&self.path)), ("allowed", self.allowed.as_ref()), ("help", self.suggestion.as_ref())];
+        let withheld = secret.then(|| "not shown, since it may hold a secret".to_owned());
+        let notes = [
+            ("line", withheld.as_ref()),
+            ("key", Some(&self.path)),
+            ("allowed", self.allowed.as_ref()),
+            ("help", self.suggestion.as_ref()),
+        ];
         for (name, text) in notes {
             if let Some(text) = text.filter(|text| !text.is_empty()) {
                 group = group.element(Level::NOTE.with_name(name).message(text.as_str()));
@@ -190,6 +201,16 @@ error: cloud-machine.yaml:2:3: unknown key
   = help: did you mean `ram`?";
         assert_eq!(ConfigErrors::from(error.clone()).to_string(), expected);
         assert_eq!(error.to_string(), "cloud-machine.yaml:2:3: cloud-machine.rum: unknown key");
+    }
+
+    #[test]
+    fn a_line_that_may_hold_a_secret_is_not_shown() {
+        let mark = Mark { line: 1, column: 11, width: 7 };
+        let text = ConfigErrors::from(error("password: hunter2", mark)).to_string();
+        assert!(!text.contains("hunter2") && text.contains("line: not shown, since it may hold a secret"), "{text}");
+        let source = Source::new(LayerKind::Project, "f", "  hunter2", Form::Text);
+        let below = ConfigError::new(&source, mark, "yum.password", "is wrong");
+        assert!(!ConfigErrors::from(below).to_string().contains("hunter2"));
     }
 
     #[test]

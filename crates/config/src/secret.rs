@@ -61,6 +61,12 @@ fn is_secret(name: &str) -> bool {
         || words.windows(2).any(|pair| matches!(pair, [one, two] if PAIRS.contains(&(*one, *two))))
 }
 
+/// Whether a line of text names a secret, or marks one: then the line may hold it.
+pub(crate) fn is_told_in(line: &str) -> bool {
+    let within = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+    line.contains("!secret") || line.split(|character| !within(character)).any(is_secret)
+}
+
 /// What the keys and marks on the way to a value say of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Secrecy {
@@ -82,6 +88,11 @@ impl Secrecy {
     /// For the value at the end of `path`.
     pub(crate) fn along(self, path: &str) -> Self {
         key_path::parse(path).into_iter().flatten().fold(self, |secrecy, key| secrecy.below(&key))
+    }
+
+    /// Whether a key on the way names a secret.
+    pub(crate) const fn is_named(self) -> bool {
+        self.named
     }
 
     /// Whether the scalar itself is secret. By its name alone, a boolean such as that of `lock_passwd` is not.
@@ -128,6 +139,16 @@ mod tests {
             ["ssh_authorized_keys", "rsa_public", "key", "ssh-host-keys", "spin", "tokenizer", "ram", "keyboard"]
         {
             assert!(!is_secret(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn lines_that_may_hold_a_secret() {
+        for line in ["  db_password: x", "{user: a, passwd: b}", "--set a.token=x", "key: !secret x"] {
+            assert!(is_told_in(line), "{line}");
+        }
+        for line in ["", "ram: 4", "compass: words", "# the tokenizer"] {
+            assert!(!is_told_in(line), "{line}");
         }
     }
 

@@ -9,6 +9,7 @@ use crate::{
     grammar, key_path,
     parse::{Document, MAX_DEPTH, MAX_KEY, parse_node},
     scalar::Scalar,
+    secret::is_told_in,
     source::{Form, LayerKind, Mark, Source, shortened},
     tags::Inside,
     tree::{Entry, Node, Value, child_path},
@@ -33,8 +34,7 @@ pub const DEFAULT_CPUS: u32 = 2;
 /// No `=`, an empty or too long key, too many keys, a value that is no scalar or flow collection; each names the
 /// argument.
 pub fn set(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
-    let name = format!("--set {}", shortened(argument));
-    let source = Source::new(LayerKind::CommandLine, &name, argument, Form::Argument(index));
+    let source = Source::new(LayerKind::CommandLine, &name(argument), argument, Form::Argument(index));
     let Some((path, text)) = argument.split_once('=') else {
         let error = ConfigError::new(&source, whole(argument), "", "there is no `=` between key and value");
         return Err(error.allowed("KEY.KEY=VALUE").into());
@@ -44,6 +44,14 @@ pub fn set(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
     let blanks = " ".repeat(path.chars().count() + 1);
     let value = value(&source, &format!("{blanks}{text}"), &keys)?;
     document(&source, &keys, value)
+}
+
+/// The argument as errors and origins name it: they travel further than a secret should.
+fn name(argument: &str) -> String {
+    match argument.split_once('=') {
+        Some((key, _)) if is_told_in(argument) => format!("--set {}=…", shortened(key)),
+        _ => format!("--set {}", shortened(argument)),
+    }
 }
 
 /// The scalar or flow collection in `text`, which will lie below `keys`.
@@ -162,6 +170,13 @@ mod tests {
     fn the_origin_is_the_argument() {
         let merged = merge(&[set(3, "resources.ram=4").unwrap()]).unwrap();
         assert_eq!(merged.origins()["cloud-machine.resources.ram"], "argument --set resources.ram=4");
+    }
+
+    #[test]
+    fn a_secret_is_not_part_of_a_name() {
+        let merged = merge(&[set(0, "yum.password=hunter2").unwrap(), set(1, "a=!secret x").unwrap()]).unwrap();
+        assert_eq!(merged.origins()["yum.password"], "argument --set yum.password=…");
+        assert_eq!(merged.origins()["a"], "argument --set a=…");
     }
 
     #[test]
