@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 /// Most parts of a path, as the reader in the machine has it.
 pub const MAX_DEPTH: usize = 8;
-const MIB: u64 = 1 << 20;
+/// What sizes are a multiple of: small documents make a small volume, which is read whole at every start.
+const GRAIN: u64 = 128 << 10;
 /// "CMCI". Fixed, since the id is part of the pinned bytes.
 const VOLUME_ID: u32 = 0x434d_4349;
 
@@ -63,7 +64,7 @@ pub enum VolumeError {
 }
 
 /// Builds a volume with `files`, each a path with `/` between its parts and the content. The order of `files` does
-/// not matter. The size is a multiple of 1 MiB, at most 64 MiB.
+/// not matter. The size is a multiple of 128 KiB, at most 64 MiB.
 ///
 /// # Errors
 /// Any [`VolumeError`].
@@ -74,7 +75,7 @@ pub fn build(files: &[(&str, &[u8])]) -> Result<Vec<u8>, VolumeError> {
         if let Some(image) = write(&files, size)? {
             return Ok(image);
         }
-        size += MIB;
+        size += GRAIN;
     }
     Err(VolumeError::TooLarge)
 }
@@ -118,10 +119,10 @@ fn is_plain(part: &str) -> bool {
     (1..=255).contains(&part.len()) && part.bytes().all(byte) && !part.starts_with('.') && !part.ends_with('.')
 }
 
-/// A first guess, in whole MiB: contents in whole clusters, and room for the tables.
+/// A first guess: contents in whole clusters, and room for the tables.
 fn estimate(files: &BTreeMap<&str, &[u8]>) -> u64 {
     let content: u64 = files.values().map(|content| (content.len() as u64).next_multiple_of(4096)).sum();
-    (content + content / 128 + 64 * 1024).next_multiple_of(MIB)
+    (content + content / 128 + 64 * 1024).next_multiple_of(GRAIN)
 }
 
 /// `None` when the files do not fit into `size` bytes.
