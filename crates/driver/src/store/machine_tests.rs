@@ -85,8 +85,7 @@ fn the_stored_words_are_kebab_case_and_no_path_is_absolute() {
     let lock = store.lock(&name("demo")).unwrap();
     let folder = store.create(&lock, &record("demo")).unwrap();
     let text = fs::read_to_string(folder.record()).unwrap();
-    for word in
-        ["\"config-yaml\"", "\"ssh-port\": 2222", "\"state\": \"creating\"", "\"created\": \"2026-11-22T12:00:00Z\""]
+    for word in ["\"layers\"", "\"ssh-port\": 2222", "\"state\": \"creating\"", "\"created\": \"2026-11-22T12:00:00Z\""]
     {
         assert!(text.contains(word), "{word} in {text}");
     }

@@ -56,7 +56,8 @@ fn what_is_no_http_is_given_up() {
 
 #[test]
 fn a_server_that_is_down_is_given_up() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // No other test listens on this address, so that none can take the port meanwhile.
+    let closed = TcpListener::bind("127.0.77.1:0").unwrap().local_addr().unwrap();
     let error = get(&format!("http://user:secret@{closed}/x?token=secret"), &limits(2)).unwrap_err();
     let text = chain(&error);
     assert!(text.starts_with(&format!("gave up on http://{closed}/x after 2 attempts in ")), "{text}");
