@@ -127,7 +127,7 @@ fn a_volume_is_built_the_same_each_time_and_never_over_a_file() {
     let inspected = program.call(["volume", "inspect", &first], b"").output;
     assert!(inspected.contains("sha256:") && inspected.contains("user-data (17 bytes)"), "{inspected}");
     let noise = write(&program, "noise", &[0x5a; 4096]);
-    refused(&program, &["volume", "inspect", &noise], 1, &["filesystem of the volume"]);
+    refused(&program, &["volume", "inspect", &noise], 1, &["neither a FAT nor an ISO 9660 filesystem"]);
     refused(&program, &["volume", "build", &noise, "user-data"], 1, &["PATH=FILE"]);
 }
 
