@@ -21,10 +21,6 @@ pub enum Answer {
     Half(Vec<u8>),
     /// With one byte of the document a second.
     Slowly(Vec<u8>),
-    /// With this status line and no document, such as `404 Not Found`.
-    Status(&'static str),
-    /// With a redirect to this address.
-    Redirect(String),
 }
 
 /// A running server.
@@ -95,20 +91,18 @@ fn serve(mut stream: TcpStream, answer: &Answer, ended: &AtomicBool) -> std::io:
             count => request.extend_from_slice(&buffer[..count]),
         }
     }
-    let head = |status: &str, more: &str, length: usize| {
-        format!("HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\nConnection: close\r\n\r\n")
-    };
+    let head = |length: usize| format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
     match answer {
         Answer::Document(document) => {
-            stream.write_all(head("200 OK", "", document.len()).as_bytes())?;
+            stream.write_all(head(document.len()).as_bytes())?;
             stream.write_all(document)
         }
         Answer::Half(document) => {
-            stream.write_all(head("200 OK", "", document.len()).as_bytes())?;
+            stream.write_all(head(document.len()).as_bytes())?;
             stream.write_all(&document[..document.len() / 2])
         }
         Answer::Slowly(document) => {
-            stream.write_all(head("200 OK", "", document.len()).as_bytes())?;
+            stream.write_all(head(document.len()).as_bytes())?;
             for byte in document {
                 if ended.load(Ordering::SeqCst) {
                     return Ok(());
@@ -117,10 +111,6 @@ fn serve(mut stream: TcpStream, answer: &Answer, ended: &AtomicBool) -> std::io:
                 std::thread::sleep(Duration::from_secs(1));
             }
             Ok(())
-        }
-        Answer::Status(status) => stream.write_all(head(status, "", 0).as_bytes()),
-        Answer::Redirect(location) => {
-            stream.write_all(head("302 Found", &format!("Location: {location}\r\n"), 0).as_bytes())
         }
     }
 }
