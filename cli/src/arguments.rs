@@ -1,5 +1,6 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
+mod image;
 mod ordered;
 
 use std::path::PathBuf;
@@ -7,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 
+pub(crate) use image::{Image, Pack};
 pub(crate) use ordered::{Configuration, Step};
 
 const EXIT_CODES: &str = "\
@@ -270,48 +272,6 @@ pub(crate) enum Volume {
         /// The volume
         file: PathBuf,
     },
-}
-
-/// Commands on images.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Image {
-    /// Pack a raw disk image with its kernel, and make the initramfs that reimages with it
-    #[command(after_help = "Example:
-  cloud-machine image pack debian-12 --raw disk.raw --kernel vmlinuz --modules lib/modules/6.1.0-cloud-amd64")]
-    Pack(Pack),
-    /// Print the manifest of an image
-    Inspect {
-        /// Name in the store, or path of a packed file
-        image: String,
-    },
-    /// Read a packed image and compare every block with its digest
-    Verify {
-        /// Name in the store, or path of a packed file
-        image: String,
-    },
-    /// List the images of the store
-    List,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Pack {
-    /// Name that the image gets in the store
-    pub(crate) name: String,
-    /// The raw disk image
-    #[arg(long, value_name = "FILE")]
-    pub(crate) raw: PathBuf,
-    /// The kernel that machines are started with
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kernel: PathBuf,
-    /// Folder of that kernel's modules, with modules.dep
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) modules: PathBuf,
-    /// The static agent [default: cloud-machine-agent beside this program]
-    #[arg(long, value_name = "FILE", env = "CLOUD_MACHINE_AGENT")]
-    pub(crate) agent: Option<PathBuf>,
-    /// Number that only grows from one build of the image to the next
-    #[arg(long, default_value_t = 1)]
-    pub(crate) generation: u64,
 }
 
 /// Commands on the configuration.

@@ -1,0 +1,76 @@
+//! What machines are started with to be reimaged: the agent and the modules of the image's kernel, as an initramfs.
+//! Must not look at the disk image.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use cloud_machine_initramfs as standalone;
+
+use crate::{
+    arguments::Pack,
+    failure::{Failure, Kind},
+};
+
+/// The agent's bytes.
+pub(super) fn agent(arguments: &Pack) -> Result<Vec<u8>, Failure> {
+    read(&agent_path(arguments)?)
+}
+
+/// The agent: `--agent`, or beside this program.
+fn agent_path(arguments: &Pack) -> Result<PathBuf, Failure> {
+    if let Some(path) = &arguments.agent {
+        return Ok(path.clone());
+    }
+    let own = std::env::current_exe().map_err(Failure::during(Kind::Failed, "find this program"))?;
+    let beside = own.with_file_name("cloud-machine-agent");
+    if beside.is_file() {
+        Ok(beside)
+    } else {
+        Err(Failure::new(Kind::NotFound, format!("there is no agent {}", beside.display()))
+            .hint("`make build` builds it; give it with --agent"))
+    }
+}
+
+/// The modules that the agent needs, in load order, and the initramfs with them.
+pub(super) fn initramfs(folder: &Path, agent: &[u8]) -> Result<(String, Vec<u8>), Failure> {
+    let text = |name: &str| read(&folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let (dependencies, builtin) = (text("modules.dep")?, text("modules.builtin")?);
+    let (mut wanted, mut modules) = (Vec::new(), Vec::new());
+    for stage in standalone::Stage::ALL {
+        // The order of all stages so far begins with that of the stages before.
+        wanted.extend(standalone::wanted_modules(stage));
+        let order = standalone::load_order(&dependencies, &builtin, &wanted)
+            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.display())))?;
+        for path in order.into_iter().skip(modules.len()) {
+            let bytes = read(&folder.join(&path))?;
+            let name = path.rsplit('/').next().unwrap_or(&path).to_owned();
+            modules.push(standalone::Module { stage, name, bytes });
+        }
+    }
+    let release = kernel_release(&modules)
+        .ok_or_else(|| Failure::failed(format!("the modules of {} are not of one kernel", folder.display())))?;
+    let bytes = standalone::build(agent, &modules).map_err(Failure::during(Kind::Failed, "build the initramfs"))?;
+    Ok((release, bytes))
+}
+
+/// The release for which all modules were built, from their `vermagic` (linux/vermagic.h).
+fn kernel_release(modules: &[standalone::Module]) -> Option<String> {
+    const KEY: &[u8] = b"\0vermagic=";
+    let release = |module: &standalone::Module| {
+        let at = module.bytes.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+        let value = module.bytes.get(at..)?;
+        let end = value.iter().position(|byte| matches!(byte, b' ' | 0))?;
+        String::from_utf8(value.get(..end)?.to_vec()).ok()
+    };
+    let first = release(modules.first()?)?;
+    modules.iter().all(|module| release(module).as_ref() == Some(&first)).then_some(first)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    fs::read(path).map_err(|error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Failure::during(kind, format!("read {}", path.display()))(error)
+    })
+}

@@ -1,0 +1,57 @@
+//! The facts of one image as a result to show. Must not read the image's data.
+
+use cloud_machine_image::Manifest;
+use serde::Serialize;
+
+use crate::ui::Show;
+
+/// Facts about an image, as its manifest states them.
+#[derive(Serialize)]
+pub(super) struct Inspected {
+    name: String,
+    digest: String,
+    size: u64,
+    data_bytes: u64,
+    packed_bytes: u64,
+    generation: u64,
+    kernel_release: String,
+    partitions: Vec<cloud_machine_image::Partition>,
+    verified: bool,
+}
+
+impl Inspected {
+    pub(super) fn new(manifest: &Manifest, verified: bool) -> Self {
+        Self {
+            name: manifest.name().to_owned(),
+            digest: manifest.digest().to_string(),
+            size: manifest.size(),
+            data_bytes: manifest.data_bytes(),
+            packed_bytes: manifest.packed_bytes(),
+            generation: manifest.generation(),
+            kernel_release: manifest.kernel_release().to_owned(),
+            partitions: manifest.partitions().to_vec(),
+            verified,
+        }
+    }
+}
+
+impl Show for Inspected {
+    const KIND: &'static str = "image";
+
+    fn table(&self) -> String {
+        let mut text = format!(
+            "name         {}\ndigest       {}\nsize         {} bytes, {} of data\npacked       {} bytes\ngeneration   {}\nkernel       {}\n",
+            self.name, self.digest, self.size, self.data_bytes, self.packed_bytes, self.generation, self.kernel_release
+        );
+        for partition in &self.partitions {
+            text.push_str(&format!(
+                "partition    {} {:8} {} bytes at {}\n",
+                partition.number, partition.name, partition.length, partition.offset
+            ));
+        }
+        if self.verified {
+            text.push_str("verified     every block has its digest\n");
+        }
+        text
+    }
+}
