@@ -18,7 +18,7 @@ use cloud_machine_driver::{
     store::{AttemptFolder, DriveRecord, ImageFolder, MachineLock, MachineRecord, Store},
     volume as volume_image,
 };
-use cloud_machine_image::{Manifest, read_manifest};
+use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, is_wiped};
 use cloud_machine_protocol::{
     DeviceSelector, Digest, DriveRequest, FORMAT_VERSION, ImageRequest, Nonce, Request, Role, volume,
@@ -119,6 +119,7 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
         volume_size: bytes.len() as u64,
         image_size: fs_length(&image.packed())?,
         agent: image.boot.agent,
+        table: table(record, &manifest, &image)?,
         url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
         append: format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT),
     };
@@ -137,6 +138,15 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
     };
     let expected = expected(record, request, &config, given, &ImageLayout::from(&manifest));
     Ok(Prepared { folder, launch, expected })
+}
+
+/// Digest of the partition table that the system disk gets, when it is not the image's own.
+fn table(record: &MachineRecord, manifest: &Manifest, image: &ImageFolder) -> Result<Option<Digest>, Failure> {
+    let Some(system) = record.disks.iter().find(|disk| disk.boot) else { return Ok(None) };
+    let packed = open_blocks(&image.packed())?;
+    let table = Table::for_disk(manifest, &packed, system.size, SECTOR_SIZE)
+        .map_err(Failure::during(Kind::Failed, format!("describe the partitions on disk {}", system.name)))?;
+    Ok(table.map(|table| table.digest()))
 }
 
 fn drive(file: PathBuf, serial: &str, read_only: bool) -> Drive {
@@ -175,6 +185,7 @@ pub(crate) fn request(record: &MachineRecord, manifest: &Manifest, nonce: Nonce)
             size: manifest.size(),
             source,
         },
+        tier: None,
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
         unhonoured: verdict::unhonoured(&record.driver)?,
         deadline_seconds: AGENT_DEADLINE,
@@ -221,6 +232,7 @@ struct Given {
     volume_size: u64,
     image_size: u64,
     agent: Digest,
+    table: Option<Digest>,
     url: Option<ExpectedUrl>,
     append: String,
 }
@@ -256,6 +268,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         url: given.url,
         drives_trusted: config.drives == Drives::Trusted,
         disks,
+        table: given.table,
         root: layout.root.clone(),
         identity: record.identity.clone(),
         last_host_key: record.host_key.clone(),

@@ -1,6 +1,7 @@
 //! Why the agent stops. Each variant is one doubt that it will not boot over.
 
 use cloud_machine_config::ConfigErrors;
+use cloud_machine_disk::DiskError;
 use cloud_machine_fetch::FetchError;
 use cloud_machine_image::ImageError;
 use cloud_machine_plan::PlanError;
@@ -72,6 +73,10 @@ pub(crate) enum AgentError {
         #[source]
         source: ImageError,
     },
+    #[error("cannot use the system disk")]
+    Disk(#[from] DiskError),
+    #[error("the host's overlay on {device} does not hold the image: {bytes} bytes differ")]
+    OverlayDiffers { device: String, bytes: u64 },
     #[error("the system disk was not verified in this attempt")]
     NotVerified,
     #[error("cannot make an SSH host key")]

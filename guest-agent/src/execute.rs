@@ -1,12 +1,17 @@
 //! Executing one step: no choice is left here, only the effect and its record. Trust is a value: only a verified
 //! image lets the root of a reimaged disk be mounted.
 
-use std::{sync::Mutex, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Instant,
+};
 
-use cloud_machine_image::{Rewritten, VerifiedImage, rewrite, wipe};
+use cloud_machine_disk::{Access, Disk};
+use cloud_machine_image::{Approach, Options, Rewritten, VerifiedImage, rewrite, wipe};
 use cloud_machine_plan::PlannedStep;
-use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Outcome, Step, StepId, StepRecord};
-use cloud_machine_system::{BlockReader, BlockWriter, mounts, partition_node, reread_partitions, root};
+use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Outcome, Step, StepId, StepRecord, Tier};
+use cloud_machine_system::{BlockReader, mounts, partition_node, reread_partitions, root};
 
 use crate::{error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, volume::Documents};
 
@@ -78,17 +83,46 @@ impl<'a> Executor<'a> {
         report: &mut ReportBuilder,
     ) -> Result<Cost, AgentError> {
         let packed = BlockReader::open(source)?;
-        let target = BlockWriter::open(device)?;
+        let target = Disk::open(&node(device), Access::Write)?;
         let progress = Progress::new(host, id, "compare and rewrite");
+        let options = Options { threads: THREADS, approach: self.approach() };
         let done =
-            rewrite(&self.documents.manifest, &packed, &target, THREADS, &|done, total| progress.tell(done, total))
+            rewrite(&self.documents.manifest, &packed, &target, options, &|done, total| progress.tell(done, total))
                 .map_err(|source| AgentError::Reimage { device: device.to_owned(), source })?;
+        let tier = self.tier(device, &done)?;
+        target.check_size()?;
         // The kernel reads a table again only when nobody holds the disk.
         drop(target);
         reread_partitions(device)?;
-        let cost = record_rewritten(device, &done, report);
+        let cost = record_rewritten(device, tier, &done, report);
         self.verified = Some(done.image);
         Ok(cost)
+    }
+
+    /// How the request wants the disk to be made equal to the image.
+    fn approach(&self) -> Approach<'_> {
+        let seed = self.documents.request.nonce.seed();
+        match self.documents.request.tier {
+            None => Approach::Auto,
+            Some(Tier::Scan) => Approach::Scan,
+            Some(Tier::Stream) => Approach::Stream,
+            Some(Tier::Hinted) => Approach::Hinted { dirty: &self.documents.dirty, seed },
+            // Nothing may differ there; a sample still looks whether that is so.
+            Some(Tier::Overlay) => Approach::Hinted { dirty: &[], seed },
+        }
+    }
+
+    /// What was done, in the words of the request.
+    fn tier(&self, device: &str, done: &Rewritten) -> Result<Tier, AgentError> {
+        if (self.documents.request.tier, done.tier) != (Some(Tier::Overlay), Tier::Hinted) {
+            return Ok(done.tier);
+        }
+        match &done.changed {
+            Some(changed) if changed.bytes > 0 => {
+                Err(AgentError::OverlayDiffers { device: device.to_owned(), bytes: changed.bytes })
+            }
+            _ => Ok(Tier::Overlay),
+        }
     }
 
     fn mount_root(
@@ -108,28 +142,38 @@ impl<'a> Executor<'a> {
     }
 }
 
-fn record_rewritten(device: &str, done: &Rewritten, report: &mut ReportBuilder) -> Cost {
+fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut ReportBuilder) -> Cost {
     report.disk(DiskEvidence {
         device: device.to_owned(),
         disk_size: done.image.disk_size(),
-        image_root: Some(done.image.root()),
+        tier: Some(tier),
+        read_bytes: done.image.read_bytes(),
+        image_root: done.image.root(),
+        table: done.image.table(),
         image_size: done.image.image_size(),
         zero_bytes: done.image.zero_bytes(),
     });
-    report.changed(ChangedExtents {
-        device: device.to_owned(),
-        count: done.changed_count,
-        bytes: done.changed_bytes,
-        digest: done.changed_digest,
-        extents: done.changed.clone(),
-    });
+    if let Some(changed) = &done.changed {
+        report.changed(ChangedExtents {
+            device: device.to_owned(),
+            count: changed.count,
+            bytes: changed.bytes,
+            digest: changed.digest,
+            extents: changed.extents.clone(),
+        });
+    }
     Cost {
-        changed: done.changed_count > 0,
+        changed: done.written_bytes + done.zeroed_bytes > 0,
         compared: done.compared_bytes,
         written: done.written_bytes,
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,
     }
+}
+
+/// The device node of a disk.
+fn node(device: &str) -> PathBuf {
+    Path::new("/dev").join(device)
 }
 
 fn wipe_disk(
@@ -140,14 +184,17 @@ fn wipe_disk(
     host: &mut Host,
     report: &mut ReportBuilder,
 ) -> Result<Cost, AgentError> {
-    let target = BlockWriter::open(device)?;
+    let target = Disk::open(&node(device), Access::Write)?;
     let progress = Progress::new(host, id, "wipe");
     let done = wipe(&target, offset, length, &|done, total| progress.tell(done, total))
         .map_err(|source| AgentError::Wipe { device: device.to_owned(), source })?;
     report.disk(DiskEvidence {
         device: device.to_owned(),
         disk_size: length,
+        tier: None,
+        read_bytes: length,
         image_root: None,
+        table: None,
         image_size: 0,
         zero_bytes: length,
     });

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{
-    Digest, Disk, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, version_of, volume,
+    Digest, Disk, Extent, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, Tier, version_of, volume,
 };
 use cloud_machine_system::{UeventSocket, VolumeFiles, inventory, read_device, sha256};
 use serde::de::DeserializeOwned;
@@ -31,6 +31,8 @@ pub(crate) struct Documents {
     pub(crate) manifest: Manifest,
     pub(crate) user_data: Vec<u8>,
     pub(crate) layers: Vec<u8>,
+    /// What the host's map of the system disk calls dirty.
+    pub(crate) dirty: Vec<Extent>,
 }
 
 /// What a search found.
@@ -132,6 +134,7 @@ impl Volume {
             manifest: Manifest::parse(&self.files.read(volume::MANIFEST)?).map_err(AgentError::Manifest)?,
             user_data: self.files.read(volume::USER_DATA)?,
             layers: self.files.read(volume::LAYERS)?,
+            dirty: if request.tier == Some(Tier::Hinted) { self.json(volume::DIRTY)? } else { Vec::new() },
             request,
         })
     }

@@ -16,7 +16,7 @@ use cloud_machine_driver::{
     store::{AttemptFolder, ImageFolder},
     volume as volume_image,
 };
-use cloud_machine_image::{Manifest, read_manifest};
+use cloud_machine_image::{Manifest, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
 use cloud_machine_protocol::{
     Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, FORMAT_VERSION, HostMessage, Identity,
@@ -130,6 +130,7 @@ impl Boot {
                 size: manifest.size(),
                 source: DeviceSelector::Serial("cm-image".to_owned()),
             },
+            tier: None,
             drives: Vec::new(),
             unhonoured: Vec::new(),
             deadline_seconds: 600,
@@ -284,6 +285,15 @@ impl Boot {
         }
     }
 
+    /// Digest of the partition table that the system disk gets.
+    fn table(&self, drives: &[Drive]) -> Option<Digest> {
+        let system = drives.iter().find(|drive| drive.serial == "system")?;
+        let size = fs::metadata(&system.file).expect("the system disk").len();
+        let packed = FileBlocks::open(&self.image.packed()).expect("the packed image");
+        let manifest = read_manifest(&packed).expect("a manifest");
+        Table::for_disk(&manifest, &packed, size, 512).expect("a table").map(|table| table.digest())
+    }
+
     fn expectation(&self, pin: Digest, drives: &[Drive]) -> Expected {
         let size = |drive: &Drive| fs::metadata(&drive.file).map(|found| found.len()).unwrap_or_default();
         let disk = |drive: &Drive| {
@@ -301,6 +311,7 @@ impl Boot {
             url: self.expected_url.clone(),
             drives_trusted: self.drives_trusted,
             disks: drives.iter().map(disk).collect(),
+            table: self.table(drives),
             root: self.layout.root.clone(),
             identity: self.identity.clone(),
             last_host_key: None,

@@ -47,6 +47,7 @@ fn request(action: Action) -> Request {
             size: layout().size,
             source: DeviceSelector::Serial("cm-image".to_owned()),
         },
+        tier: None,
         drives: Vec::new(),
         unhonoured: Vec::new(),
         deadline_seconds: 600,

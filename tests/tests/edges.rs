@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Floor of each package.
-const FLOORS: [(&str, u32); 12] = [
+const FLOORS: [(&str, u32); 13] = [
     ("cloud-machine-protocol", 0),
     ("cloud-machine-config", 1),
     ("cloud-machine-image", 1),
     ("cloud-machine-initramfs", 1),
     ("cloud-machine-plan", 1),
     ("cloud-machine-volume", 1),
+    ("cloud-machine-disk", 2),
     ("cloud-machine-system", 2),
     ("cloud-machine-driver", 2),
     ("cloud-machine-fetch", 2),
@@ -20,8 +21,11 @@ const FLOORS: [(&str, u32); 12] = [
     ("cloud-machine-tests", 4),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 2] =
-    [("cloud-machine-plan", "cloud-machine-config"), ("cloud-machine-plan", "cloud-machine-image")];
+const SIDEWAYS: [(&str, &str); 3] = [
+    ("cloud-machine-plan", "cloud-machine-config"),
+    ("cloud-machine-plan", "cloud-machine-image"),
+    ("cloud-machine-system", "cloud-machine-disk"),
+];
 /// What the doors must never see: what should be done is decided elsewhere.
 const FORBIDDEN: [(&str, &str); 6] = [
     ("cloud-machine-system", "cloud-machine-plan"),

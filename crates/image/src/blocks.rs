@@ -6,7 +6,9 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{Device, ImageError, Verb};
+use cloud_machine_protocol::Extent;
+
+use crate::{AlignedBuffer, Device, ImageError, SECTOR_SIZE, Verb, extent, layout::UNIT};
 
 /// Called with the bytes that are done and the bytes in total; from several threads, but never two calls at once, and
 /// never with fewer bytes done than before.
@@ -16,6 +18,11 @@ pub type Progress<'a> = &'a (dyn Fn(u64, u64) + Sync);
 pub trait ReadBlocks: Sync {
     /// Bytes.
     fn size(&self) -> u64;
+
+    /// Bytes of a sector: what the addresses of a partition table on it count in.
+    fn sector_size(&self) -> u64 {
+        SECTOR_SIZE
+    }
 
     /// Fills all of `buffer` with the bytes that begin at `offset`.
     ///
@@ -32,10 +39,12 @@ pub trait WriteBlocks: ReadBlocks {
     /// When not all of it could be handed to the device; any part of the range may be written then.
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes the range read as zeros, by the device's own command where that is reliable.
+    /// Makes the range read as zeros, by the cheapest way that the device has. Nobody believes it: the range is read
+    /// back, and written with zeros when it is not zero.
     ///
     /// # Errors
-    /// When not all of the range is zero; any part of it may be.
+    /// [`io::ErrorKind::Unsupported`] when the device has no such way; any other kind when it failed, and then any part
+    /// of the range may be zero.
     fn zero(&self, offset: u64, length: u64) -> io::Result<()>;
 
     /// Returns when everything written or zeroed before is durable.
@@ -66,6 +75,10 @@ impl Target<'_> {
         self.0.size()
     }
 
+    pub(crate) fn sector_size(self) -> u64 {
+        self.0.sector_size()
+    }
+
     pub(crate) fn read(self, buffer: &mut [u8], offset: u64) -> Result<(), ImageError> {
         read(self.0, Device::Target, buffer, offset)
     }
@@ -75,9 +88,24 @@ impl Target<'_> {
         self.0.write_at(buffer, offset).map_err(error)
     }
 
+    /// Makes a range zero by the device's own way, or by writing where it has none.
     pub(crate) fn zero(self, offset: u64, length: u64) -> Result<(), ImageError> {
-        let error = io_error(Verb::Zero, offset, length);
-        self.0.zero(offset, length).map_err(error)
+        match self.0.zero(offset, length) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_zeros(Extent { offset, length }),
+            done => done.map_err(io_error(Verb::Zero, offset, length)),
+        }
+    }
+
+    /// Writes zeros over a range of any length.
+    pub(crate) fn write_zeros(self, range: Extent) -> Result<(), ImageError> {
+        let zeros = AlignedBuffer::new(range.length.min(UNIT) as usize);
+        let mut offset = range.offset;
+        while offset < extent::end(&range) {
+            let length = (extent::end(&range) - offset).min(UNIT);
+            self.write(&zeros[..length as usize], offset)?;
+            offset += length;
+        }
+        Ok(())
     }
 
     pub(crate) fn flush(self) -> Result<(), ImageError> {
@@ -91,20 +119,25 @@ fn io_error(verb: Verb, offset: u64, length: u64) -> impl FnOnce(io::Error) -> I
 
 /// Adds up progress of several threads.
 pub(crate) struct Meter<'a> {
-    done: Mutex<u64>,
-    total: u64,
+    /// Bytes done and bytes in total.
+    state: Mutex<(u64, u64)>,
     progress: Progress<'a>,
 }
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(total: u64, progress: Progress<'a>) -> Self {
         progress(0, total);
-        Self { done: Mutex::new(0), total, progress }
+        Self { state: Mutex::new((0, total)), progress }
     }
 
     pub(crate) fn add(&self, bytes: u64) {
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-        *done += bytes;
-        (self.progress)(*done, self.total);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += bytes;
+        (self.progress)(state.0, state.1);
+    }
+
+    /// More is to be done than was known.
+    pub(crate) fn extend(&self, bytes: u64) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 += bytes;
     }
 }

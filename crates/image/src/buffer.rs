@@ -24,6 +24,14 @@ impl AlignedBuffer {
     }
 }
 
+impl From<&[u8]> for AlignedBuffer {
+    fn from(bytes: &[u8]) -> Self {
+        let mut buffer = Self::new(bytes.len());
+        buffer.copy_from_slice(bytes);
+        buffer
+    }
+}
+
 impl Deref for AlignedBuffer {
     type Target = [u8];
 

@@ -11,17 +11,35 @@ use std::{
 
 use crate::ImageError;
 
+pub(crate) use stages::two_stages;
+
+mod stages;
+
 /// Fewer threads leave a fast disk idle while one hashes: with 4 the scan keeps up with a plain read.
 const MIN_THREADS: usize = 4;
 /// More threads only cost memory: each holds up to three buffers of a frame.
 const MAX_THREADS: usize = 64;
 
+/// Stops all threads at the first error.
 struct Failure {
     stop: AtomicBool,
     first: Mutex<Option<ImageError>>,
 }
 
 impl Failure {
+    fn new() -> Self {
+        Self { stop: AtomicBool::new(false), first: Mutex::new(None) }
+    }
+
+    fn is_reported(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    fn result(self) -> Result<(), ImageError> {
+        let first = self.first.into_inner();
+        first.unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
     fn report(&self, error: ImageError) {
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         first.get_or_insert(error);
@@ -40,10 +58,10 @@ pub(crate) fn each<S>(
     work: impl Fn(&mut S, u64) -> Result<(), ImageError> + Sync,
 ) -> Result<(), ImageError> {
     let next = AtomicU64::new(0);
-    let failure = Failure { stop: AtomicBool::new(false), first: Mutex::new(None) };
+    let failure = Failure::new();
     let worker = || {
         let mut state = make();
-        while !failure.stop.load(Ordering::Relaxed) {
+        while !failure.is_reported() {
             let unit = next.fetch_add(1, Ordering::Relaxed);
             if unit >= count {
                 break;
@@ -53,24 +71,28 @@ pub(crate) fn each<S>(
             }
         }
     };
-    let wanted = threads.clamp(MIN_THREADS, MAX_THREADS) as u64;
+    if count > 0 {
+        run(threads_for(threads, count), &failure, worker);
+    }
+    failure.result()
+}
+
+/// How many threads work on `count` units when `wanted` were asked for.
+fn threads_for(wanted: usize, count: u64) -> u64 {
+    (wanted.clamp(MIN_THREADS, MAX_THREADS) as u64).min(count)
+}
+
+/// Runs `worker` on so many threads, the calling one included, and returns when all have ended.
+fn run(threads: u64, failure: &Failure, worker: impl Fn() + Sync) {
     thread::scope(|scope| {
-        // The calling thread works too, so one thread fewer is started.
-        for _ in 1..wanted.min(count) {
-            if let Err(source) = thread::Builder::new().spawn_scoped(scope, worker) {
+        for _ in 1..threads {
+            if let Err(source) = thread::Builder::new().spawn_scoped(scope, &worker) {
                 failure.report(ImageError::Threads { source });
                 break;
             }
         }
-        if count > 0 {
-            worker();
-        }
+        worker();
     });
-    let first = failure.first.into_inner();
-    match first.unwrap_or_else(PoisonError::into_inner) {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
 }
 
 #[cfg(test)]

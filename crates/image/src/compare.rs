@@ -5,24 +5,27 @@ use std::sync::{Mutex, PoisonError};
 use cloud_machine_protocol::Extent;
 
 use crate::{
-    AlignedBuffer, Device, ImageError, Manifest, Progress, ReadBlocks,
+    AlignedBuffer, Device, ImageError, Manifest, Progress, ReadBlocks, Table,
     blocks::{self, Meter},
     claim, extent,
+    goal::Goal,
     layout::{self, UNIT},
 };
 
-/// All ranges of `target` that are not as a rewrite would leave them, sorted, those that touch joined: the image, and
-/// zeros behind it. `threads` below 4 count as 4.
+/// All ranges of `target` that are not as a rewrite would leave them, sorted, those that touch joined: the image, with
+/// `table` in place of its own where it is given, and zeros behind it. `threads` below 4 count as 4.
 ///
 /// # Errors
 /// When the target cannot hold the image, or a read fails.
 pub fn compare(
     manifest: &Manifest,
+    table: Option<&Table>,
     target: &dyn ReadBlocks,
     threads: usize,
     progress: Progress<'_>,
 ) -> Result<Vec<Extent>, ImageError> {
     check_target(manifest, target.size())?;
+    let goal = Goal { image: Some(manifest), table };
     let disk = Extent { offset: 0, length: target.size() };
     let meter = Meter::new(disk.length, progress);
     let differing = Mutex::new(Vec::new());
@@ -31,8 +34,8 @@ pub fn compare(
         let unit = layout::unit(disk, index);
         let bytes = &mut buffer[..unit.length as usize];
         blocks::read(target, Device::Target, bytes, unit.offset)?;
-        for piece in layout::pieces(Some(manifest), unit) {
-            if piece.look(piece.of(bytes, unit.offset), Some(manifest)).is_none() {
+        for piece in goal.pieces(unit) {
+            if goal.look(&piece, piece.of(bytes, unit.offset)).is_none() {
                 differing.lock().unwrap_or_else(PoisonError::into_inner).push(piece.range);
             }
         }

@@ -101,6 +101,19 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// The image's partitions cannot be described on this disk.
+    #[error("no partition table of the image is possible on the target: {reason}")]
+    TableImpossible {
+        /// Why not.
+        reason: String,
+    },
+    /// The table for a disk could not be put together.
+    #[error("cannot compute the partition table for the target")]
+    TableComputed {
+        /// What the writer said.
+        #[source]
+        source: io::Error,
+    },
     /// None or several partitions could be the root, or the one asked for does not exist.
     #[error("{reason}; partitions: {partitions}")]
     RootUnclear {

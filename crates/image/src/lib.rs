@@ -7,11 +7,13 @@ mod claim;
 mod compare;
 mod error;
 mod extent;
+mod goal;
 mod layout;
 mod manifest;
 mod packed;
 mod partition;
 mod reimage;
+mod table;
 mod tree;
 mod wipe;
 
@@ -23,7 +25,8 @@ pub use extent::digest_of_extents;
 pub use manifest::{MANIFEST_VERSION, Manifest};
 pub use packed::{PackOptions, pack, read_manifest, verify_packed};
 pub use partition::Partition;
-pub use reimage::{Rewritten, VerifiedImage, rewrite};
+pub use reimage::{Approach, Changed, Options, Rewritten, VerifiedImage, rewrite};
+pub use table::Table;
 pub use wipe::{Wiped, wipe};
 
 /// Bytes of a leaf: the smallest range with a digest of its own, and the smallest that is rewritten.

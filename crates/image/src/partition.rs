@@ -3,7 +3,11 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use gpt::{disk::LogicalBlockSize, header::read_header_from_arbitrary_device, partition::file_read_partitions};
+use gpt::{
+    disk::LogicalBlockSize,
+    header::{Header, read_header_from_arbitrary_device},
+    partition::file_read_partitions,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{ALIGNMENT, AlignedBuffer, Device, ImageError, ReadBlocks, SECTOR_SIZE, blocks};
@@ -11,7 +15,8 @@ use crate::{ALIGNMENT, AlignedBuffer, Device, ImageError, ReadBlocks, SECTOR_SIZ
 const ROOT_X86_64: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
 const LINUX_FILESYSTEM: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
 const HEADER_BYTES: u32 = 92;
-const ENTRY_BYTES: u32 = 128;
+/// Bytes of an entry of the table.
+pub(crate) const ENTRY_BYTES: u32 = 128;
 const MAX_ENTRIES: u32 = 128;
 
 /// A partition of an image.
@@ -35,16 +40,24 @@ pub struct Partition {
 /// Reads and checks the partition table of a raw image.
 pub(crate) fn read_table(raw: &dyn ReadBlocks) -> Result<Vec<Partition>, ImageError> {
     check_raw_header(raw)?;
-    let mut cursor = Cursor { raw, position: 0 };
-    let sector = LogicalBlockSize::Lb512;
-    let header =
-        read_header_from_arbitrary_device(&mut cursor, sector).map_err(|source| ImageError::TableHeader { source })?;
-    let entries =
-        file_read_partitions(&mut cursor, &header, sector).map_err(|source| ImageError::TableEntries { source })?;
-    let used = entries.into_iter().filter(|(_, entry)| entry.is_used());
-    let partitions: Vec<Partition> = used.map(|(number, entry)| partition(number, &entry)).collect::<Result<_, _>>()?;
+    let (_, entries) = parse_table(Cursor { raw, position: 0 })?;
+    let partitions: Vec<Partition> =
+        entries.iter().map(|(number, entry)| partition(*number, entry)).collect::<Result<_, _>>()?;
     check(&partitions, raw.size()).map_err(|reason| ImageError::TableInvalid { reason })?;
     Ok(partitions)
+}
+
+/// The header and the used entries, with their numbers, of a table whose fields were checked by [`read_table`] when the
+/// image was packed.
+pub(crate) fn parse_table(
+    mut reader: impl Read + Seek,
+) -> Result<(Header, Vec<(u32, gpt::partition::Partition)>), ImageError> {
+    let sector = LogicalBlockSize::Lb512;
+    let header =
+        read_header_from_arbitrary_device(&mut reader, sector).map_err(|source| ImageError::TableHeader { source })?;
+    let entries =
+        file_read_partitions(&mut reader, &header, sector).map_err(|source| ImageError::TableEntries { source })?;
+    Ok((header, entries.into_iter().filter(|(_, entry)| entry.is_used()).collect()))
 }
 
 fn partition(number: u32, entry: &gpt::partition::Partition) -> Result<Partition, ImageError> {

@@ -5,6 +5,8 @@ use cloud_machine_protocol::Extent;
 use crate::{
     ImageError, Progress, SECTOR_SIZE, WriteBlocks,
     blocks::{Meter, Target},
+    goal::Goal,
+    layout::Units,
     reimage::Sweep,
 };
 
@@ -33,15 +35,16 @@ pub fn wipe(target: &dyn WriteBlocks, offset: u64, length: u64, progress: Progre
     }
     let meter = Meter::new(length, progress);
     let sweep = Sweep {
-        image: None,
+        goal: Goal::ZERO,
+        source: None,
         target: Target(target),
-        range: Extent { offset, length },
+        units: Units::All(Extent { offset, length }),
+        compares: true,
         threads: 0,
         meter: &meter,
         before_write: &|| Ok(()),
     };
-    let mut swept = sweep.fix()?;
-    sweep.read_back(&mut swept)?;
+    let swept = sweep.run()?;
     if swept.observed.seen() != length {
         return Err(ImageError::Unverified { seen: swept.observed.seen(), expected: length });
     }

@@ -19,6 +19,8 @@ pub struct Expected {
     pub drives_trusted: bool,
     /// Every disk that the host attached.
     pub disks: Vec<ExpectedDisk>,
+    /// Digest of the partition table for the system disk; `None` when it has the size of the image.
+    pub table: Option<Digest>,
     /// The root partition, from the host's own manifest of the requested image.
     pub root: RootPartition,
     /// The identity that was handed over.

@@ -1,6 +1,6 @@
 //! Why a report was not accepted. Owns the wording; must not decide.
 
-use cloud_machine_protocol::{Action, Digest, Nonce};
+use cloud_machine_protocol::{Action, Digest, Nonce, Tier};
 
 /// Why a report was not accepted: one variant for each check. A rejected report proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +111,30 @@ pub enum Rejection {
         expected: Digest,
         /// Digest in the report.
         found: Digest,
+    },
+    /// The system disk was made equal to the image in another way than was asked, with less proof.
+    #[error("the system disk {device:?} was made in the way {} instead of {}", tier(found), tier(asked))]
+    Tier {
+        /// Kernel name.
+        device: String,
+        /// What was asked.
+        asked: Option<Tier>,
+        /// What was done.
+        found: Option<Tier>,
+    },
+    /// The partition table of the system disk is not the one for a disk of its size.
+    #[error(
+        "the partition table of {device:?} has digest {} instead of {}",
+        shown_digest(found),
+        shown_digest(expected)
+    )]
+    Table {
+        /// Kernel name.
+        device: String,
+        /// Digest of the host's own.
+        expected: Option<Digest>,
+        /// Digest in the report.
+        found: Option<Digest>,
     },
     /// A device that nobody declared.
     #[error("the machine has the undeclared device {device:?}")]
@@ -261,4 +285,12 @@ fn shown(causes: &[String]) -> String {
         return "no cause given".to_owned();
     }
     causes.iter().map(|cause| cause.escape_debug().to_string()).collect::<Vec<_>>().join(": ")
+}
+
+fn tier(tier: &Option<Tier>) -> &'static str {
+    tier.map_or("none", Tier::as_str)
+}
+
+fn shown_digest(digest: &Option<Digest>) -> String {
+    digest.map_or_else(|| "of the image".to_owned(), |digest| digest.to_string())
 }

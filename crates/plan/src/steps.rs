@@ -2,7 +2,7 @@
 
 use cloud_machine_config::{Config, DiskConfig, OnReimage};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, Inventory, MachineName, Request, Role, Step, StepId, WipeMethod,
+    Action, DeviceRecord, Disk, Inventory, MachineName, Request, Role, Step, StepId, Tier, WipeMethod,
 };
 
 use crate::{
@@ -62,7 +62,7 @@ pub fn plan(
     let system = system_disk(&assignment, image)?;
     let mut steps = wipes(&assignment, request.action)?;
     if let (Action::Reimage, Some(source)) = (request.action, assignment.source) {
-        steps.push(reimage(system, source, image));
+        steps.push(reimage(system, source, image, request.tier));
     }
     steps.push(mount_root(system, image));
     if request.action == Action::Reimage {
@@ -127,13 +127,14 @@ pub(crate) fn wipe(name: &str, device: &Disk) -> PlannedStep {
 }
 
 /// The image over `system`, and zeros over the rest.
-pub(crate) fn reimage(system: &Disk, source: &Disk, image: &ImageLayout) -> PlannedStep {
+pub(crate) fn reimage(system: &Disk, source: &Disk, image: &ImageLayout, tier: Option<Tier>) -> PlannedStep {
     let step = Step::Reimage {
         device: system.name.clone(),
         disk_size: system.size,
         source: source.name.clone(),
         image: image.digest,
         image_size: image.size,
+        tier,
     };
     PlannedStep { id: StepId("reimage-system".to_owned()), step }
 }
@@ -144,7 +145,8 @@ pub(crate) fn mount_root(system: &Disk, image: &ImageLayout) -> PlannedStep {
         device: system.name.clone(),
         partition: image.root.number,
         offset: image.root.offset,
-        length: image.root.length,
+        // A partition that ends inside a larger sector gets all of it.
+        length: image.root.length.next_multiple_of(u64::from(system.sector_size).max(1)),
         filesystem: image.root.filesystem.clone(),
     };
     PlannedStep { id: StepId("mount-root".to_owned()), step }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, Outcome, Report, ReportResult, Role, Step, StepRecord,
+    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, Outcome, Report, ReportResult, Role, Step, StepRecord, Tier,
 };
 
 use crate::{
@@ -54,8 +54,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     passed("devices: exactly those that the host attached, each with its role");
     let reimaged = expected.request.action == Action::Reimage;
     if reimaged {
-        system(expected, report, &devices)?;
-        passed("system disk: every byte read back, as the image or as zero");
+        passed(system(expected, report, &devices)?);
     }
     wiped(report, &devices)?;
     passed("wiped disks: every byte read back as zero");
@@ -182,26 +181,54 @@ fn treated<'report>(devices: &'report Devices<'_>, treatment: Treatment) -> impl
     devices.iter().filter(move |attached| attached.treatment == treatment).map(|attached| attached.disk)
 }
 
-fn system(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
+/// Gives what was checked, for people.
+fn system(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<&'static str, Rejection> {
     let image = &expected.request.image;
+    let mut whole = true;
     for disk in treated(devices, Treatment::System) {
         let evidence = evidence(report, &disk.name)?;
-        if evidence.image_root != Some(image.digest) {
+        let device = || disk.name.clone();
+        let tier = evidence.tier.filter(|tier| may_be(expected.request.tier, *tier));
+        let Some(tier) = tier else {
+            return Err(Rejection::Tier { device: device(), asked: expected.request.tier, found: evidence.tier });
+        };
+        // The host vouches for what its own map or overlay calls unchanged; anything else must have been read.
+        let partly = matches!(tier, Tier::Overlay | Tier::Hinted) && evidence.image_root.is_none();
+        if evidence.image_root != Some(image.digest) && !partly {
             return Err(Rejection::Image { expected: image.digest, found: evidence.image_root });
         }
-        let covered = evidence.image_size.saturating_add(evidence.zero_bytes);
-        if covered != disk.size || evidence.disk_size != disk.size || evidence.image_size != image.size {
-            return Err(Rejection::Coverage { device: disk.name.clone(), covered, size: disk.size });
+        if evidence.table != expected.table {
+            return Err(Rejection::Table { device: device(), expected: expected.table, found: evidence.table });
         }
+        let covered = evidence.image_size.saturating_add(evidence.zero_bytes);
+        let read = !partly && (covered != disk.size || evidence.read_bytes != disk.size);
+        if read || evidence.disk_size != disk.size || evidence.image_size != image.size {
+            let covered = covered.min(evidence.read_bytes);
+            return Err(Rejection::Coverage { device: device(), covered, size: disk.size });
+        }
+        whole &= !partly;
     }
-    Ok(())
+    Ok(if whole {
+        "system disk: every byte read back, as the image or as zero"
+    } else {
+        "system disk: what the host's own map names and a sample read back; the host vouches for the rest"
+    })
+}
+
+/// Whether a machine that was asked for `asked` may have done `found`: never less.
+fn may_be(asked: Option<Tier>, found: Tier) -> bool {
+    match asked {
+        None => matches!(found, Tier::Scan | Tier::Stream),
+        Some(asked) => found == asked || (asked < found && found == Tier::Scan),
+    }
 }
 
 fn wiped(report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
     for disk in treated(devices, Treatment::Wipe) {
         let evidence = evidence(report, &disk.name)?;
         let whole = evidence.zero_bytes == disk.size && evidence.disk_size == disk.size;
-        if !whole || evidence.image_root.is_some() || evidence.image_size != 0 {
+        let whole = whole && evidence.read_bytes == disk.size;
+        if !whole || evidence.image_root.is_some() || evidence.image_size != 0 || evidence.tier.is_some() {
             let (device, zero) = (disk.name.clone(), evidence.zero_bytes);
             return Err(Rejection::NotWiped { device, zero, size: disk.size });
         }
@@ -256,7 +283,7 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let source = source.map(|attached| attached.disk);
     for system in treated(devices, Treatment::System) {
         if let (Action::Reimage, Some(source)) = (request.action, source) {
-            steps.push(reimage(system, source, &image));
+            steps.push(reimage(system, source, &image, request.tier));
         }
         steps.push(mount_root(system, &image));
     }

@@ -12,6 +12,7 @@ mod report;
 mod request;
 mod size;
 mod step;
+mod tier;
 pub mod volume;
 
 pub use assurance::Assurance;
@@ -27,6 +28,7 @@ pub use report::{
 pub use request::{Action, DriveRequest, ImageRequest, Nonce, Request};
 pub use size::ByteSize;
 pub use step::{Outcome, Step, StepId, StepRecord, WipeMethod};
+pub use tier::Tier;
 
 /// Version of every document that crosses from host to guest or back. A reader refuses any other.
 pub const FORMAT_VERSION: u32 = 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Digest, Disk, Nonce, StepId, StepRecord};
+use crate::{Action, Digest, Disk, Nonce, StepId, StepRecord, Tier};
 
 /// Most changed extents that a report lists; a job can dirty every second block, so the full list has no bound.
 pub const MAX_CHANGED_EXTENTS: usize = 4096;
@@ -149,19 +149,25 @@ pub enum Role {
     Undeclared,
 }
 
-/// What a reading of a whole disk gave.
+/// What a reading of a disk gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct DiskEvidence {
     /// Kernel name of the disk.
     pub device: String,
-    /// Bytes of the disk, all of which were read.
+    /// Bytes of the disk.
     pub disk_size: u64,
-    /// BLAKE3 root of the image's range as read; `None` for a disk without image.
+    /// How it was made equal to the image; `None` for a disk without image.
+    pub tier: Option<Tier>,
+    /// Bytes that were read after the last write to them, and were right.
+    pub read_bytes: u64,
+    /// BLAKE3 root of the image's range as read; `None` for a disk without image, and when not all of it was read.
     pub image_root: Option<Digest>,
+    /// Digest of the partition table that was computed for this disk, as read; `None` for the image's own table.
+    pub table: Option<Digest>,
     /// Bytes of the image's range.
     pub image_size: u64,
-    /// Bytes that were read as zero beyond the image.
+    /// Bytes beyond the image that were read as zero, or as the computed table.
     pub zero_bytes: u64,
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceSelector, Digest, WordError, hex};
+use crate::{DeviceSelector, Digest, Tier, WordError, hex};
 
 /// Contents of `cloud-machine/request.json` on the volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Request {
     pub action: Action,
     /// The image that the system disk holds, or shall hold.
     pub image: ImageRequest,
+    /// How a reimage makes the system disk equal to the image. `None`: the agent chooses between [`Tier::Scan`] and
+    /// [`Tier::Stream`]. Of the others it may only do more than is asked.
+    pub tier: Option<Tier>,
     /// Volumes besides the pinned one whose documents are merged, in this order.
     pub drives: Vec<DriveRequest>,
     /// Paths below `cloud-machine` that the machine's driver does not honour: a document that requires one of them is
@@ -77,6 +80,12 @@ impl Nonce {
     #[must_use]
     pub const fn from_random(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// A number made of it, for choices that must not be known before the attempt.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.0.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Digest;
+use crate::{Digest, Tier};
 
 /// Stable name of a step, such as `reimage-system` or `wipe-scratch`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,7 +21,8 @@ impl fmt::Display for StepId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Step {
-    /// Compare a whole disk with an image, rewrite what differs, make the rest zero, boot head last, read back.
+    /// Make a whole disk equal to an image and the rest of it zero, boot head last, everything that was written read
+    /// back.
     Reimage {
         /// Kernel name of the disk.
         device: String,
@@ -33,6 +34,8 @@ pub enum Step {
         image: Digest,
         /// Bytes of the raw image.
         image_size: u64,
+        /// How; `None` for a choice between [`Tier::Scan`] and [`Tier::Stream`] by what the disk holds.
+        tier: Option<Tier>,
     },
     /// Make a whole disk unreadable as what it was.
     Wipe {

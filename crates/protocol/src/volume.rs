@@ -22,5 +22,8 @@ pub const URL_DOCUMENT: &str = "cloud-machine/cloud-init-url";
 pub const REQUEST: &str = "cloud-machine/request.json";
 /// The identity.
 pub const IDENTITY: &str = "cloud-machine/identity/identity.json";
+/// Ranges of the system disk that the host's own map calls dirty, for [`crate::Tier::Hinted`]: a JSON list of
+/// [`crate::Extent`].
+pub const DIRTY: &str = "cloud-machine/dirty.json";
 /// Manifest of the image of the system disk.
 pub const MANIFEST: &str = "cloud-machine/image.manifest";

@@ -4,7 +4,6 @@
 mod block;
 mod disks;
 mod error;
-mod ioctl;
 pub mod kernel;
 pub mod mounts;
 pub mod network;
@@ -18,7 +17,7 @@ mod sandbox;
 mod uevent;
 mod volume;
 
-pub use block::{BlockReader, BlockWriter};
+pub use block::BlockReader;
 pub use disks::inventory;
 pub use error::SystemError;
 pub use partition::{PartitionNode, partition_node, reread_partitions};

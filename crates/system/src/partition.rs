@@ -3,12 +3,10 @@
 
 use std::{fs::File, path::Path};
 
+use cloud_machine_disk::ioctl;
 use gpt::{GptConfig, disk::LogicalBlockSize};
 
-use crate::{SystemError, ioctl};
-
-/// Sector size of the images and of every device that the agent reimages.
-const SECTOR: u64 = 512;
+use crate::SystemError;
 
 /// A partition's device node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +28,15 @@ pub fn reread_partitions(device: &str) -> Result<(), SystemError> {
     let file = File::open(&path).map_err(SystemError::io("open", &path))?;
     ioctl::reread_partition_table(&file).map_err(SystemError::io("read again the partition table of", &path))?;
     let unreadable = |source| SystemError::PartitionTableUnreadable { device: device.to_owned(), source };
-    let disk = GptConfig::new()
-        .writable(false)
-        .logical_block_size(LogicalBlockSize::Lb512)
-        .open_from_device(file)
-        .map_err(unreadable)?;
+    let sector = match ioctl::sector_size(&file).map_err(SystemError::io("read the sector size of", &path))? {
+        4096 => LogicalBlockSize::Lb4096,
+        _ => LogicalBlockSize::Lb512,
+    };
+    let disk =
+        GptConfig::new().writable(false).logical_block_size(sector).open_from_device(file).map_err(unreadable)?;
     for (number, partition) in disk.partitions() {
         let sectors = partition.last_lba.saturating_sub(partition.first_lba).saturating_add(1);
-        let bytes = |sectors: u64| sectors.saturating_mul(SECTOR);
+        let bytes = |sectors: u64| sectors.saturating_mul(sector.as_u64());
         partition_node(device, *number, bytes(partition.first_lba), bytes(sectors))?;
     }
     Ok(())

@@ -1,8 +1,11 @@
 //! Reads one frame of a packed image, decompresses it and compares its leaves with the manifest. Must hand out no byte
 //! that a caller could write before [`FrameReader::check`] has seen it.
 
+use cloud_machine_protocol::Extent;
+
 use crate::{
-    ALIGNMENT, AlignedBuffer, Device, FRAME_SIZE, ImageError, Manifest, ReadBlocks, blocks, layout::Piece,
+    ALIGNMENT, AlignedBuffer, Device, FRAME_SIZE, ImageError, Manifest, ReadBlocks, blocks,
+    goal::{Goal, Piece},
     manifest::max_frame_length,
 };
 
@@ -58,14 +61,22 @@ impl<'a> FrameReader<'a> {
 
     /// As [`FrameReader::read`], but refused unless every one of `pieces`, all in this frame, is what it must be.
     pub(crate) fn check(&mut self, frame: u64, pieces: &[Piece]) -> Result<&[u8], ImageError> {
-        let manifest = self.manifest;
-        let (offset, _) = manifest.frame(frame);
+        let goal = Goal::image(self.manifest);
+        let (offset, _) = self.manifest.frame(frame);
         let raw = self.read(frame)?;
         for piece in pieces {
-            if piece.look(piece.of(raw, frame * FRAME_SIZE), Some(manifest)).is_none() {
+            if goal.look(piece, piece.of(raw, frame * FRAME_SIZE)).is_none() {
                 return Err(ImageError::FrameDigest { frame, offset, leaf: piece.range.offset });
             }
         }
         Ok(raw)
+    }
+
+    /// The bytes of one leaf, compared with the manifest.
+    pub(crate) fn leaf(&mut self, leaf: Extent) -> Result<&[u8], ImageError> {
+        let frame = leaf.offset / FRAME_SIZE;
+        let raw = self.check(frame, &Goal::image(self.manifest).pieces(leaf))?;
+        let start = (leaf.offset - frame * FRAME_SIZE) as usize;
+        Ok(&raw[start..start + leaf.length as usize])
     }
 }

@@ -7,8 +7,8 @@ use cloud_machine_protocol::Extent;
 
 use super::{FrameReader, digest_of_leaves};
 use crate::{
-    FRAME_SIZE, ImageError, LEAF_SIZE, Manifest, Progress, ReadBlocks, blocks::Meter, claim, layout, manifest::Leaf,
-    tree,
+    FRAME_SIZE, ImageError, LEAF_SIZE, Manifest, Progress, ReadBlocks, blocks::Meter, claim, goal::Goal,
+    manifest::Leaf, tree,
 };
 
 /// Decompresses every frame and compares all of it with the manifest.
@@ -27,7 +27,7 @@ pub fn verify_packed(manifest: &Manifest, packed: &dyn ReadBlocks, progress: Pro
     claim::each(0, manifest.frame_count(), reader, |reader, frame| {
         let offset = frame * FRAME_SIZE;
         let range = Extent { offset, length: FRAME_SIZE.min(manifest.size() - offset) };
-        let raw = reader.check(frame, &layout::pieces(Some(manifest), range))?;
+        let raw = reader.check(frame, &Goal::image(manifest).pieces(range))?;
         let value = |(index, bytes): (usize, &[u8])| tree::leaf_value(bytes, offset + index as u64 * LEAF_SIZE);
         let values: Vec<tree::Value> = raw.chunks(LEAF_SIZE as usize).enumerate().map(value).collect();
         let mut leaves = leaves.lock().unwrap_or_else(PoisonError::into_inner);

@@ -7,14 +7,17 @@ use cloud_machine_protocol::Extent;
 
 use super::{Swept, VerifiedBody, VerifiedImage};
 use crate::{
-    ALIGNMENT, AlignedBuffer, FRAME_SIZE, ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE,
+    ALIGNMENT, AlignedBuffer, ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE, Table,
     blocks::Target,
-    layout::{self, Piece, is_zero},
+    extent,
+    goal::{Goal, Piece, Want},
+    layout::is_zero,
     packed::FrameReader,
 };
 
 /// Both ranges, as they were found, and whether they were taken away since.
 pub(super) struct Head<'a> {
+    goal: Goal<'a>,
     manifest: &'a Manifest,
     source: &'a dyn ReadBlocks,
     target: Target<'a>,
@@ -38,11 +41,13 @@ impl<'a> Head<'a> {
     /// Reads both ranges. The disk is larger than one leaf, as every image is.
     pub(super) fn look(
         manifest: &'a Manifest,
+        table: Option<&'a Table>,
         source: &'a dyn ReadBlocks,
         target: Target<'a>,
     ) -> Result<Self, ImageError> {
         let offset = (target.size() - 1) / LEAF_SIZE * LEAF_SIZE;
         let mut head = Self {
+            goal: Goal { image: Some(manifest), table },
             manifest,
             source,
             target,
@@ -77,8 +82,8 @@ impl<'a> Head<'a> {
     }
 
     fn wrong_pieces(&self, range: Extent, bytes: &[u8]) -> Vec<Piece> {
-        let mut pieces = layout::pieces(Some(self.manifest), range);
-        pieces.retain(|piece| piece.look(piece.of(bytes, range.offset), Some(self.manifest)).is_none());
+        let mut pieces = self.goal.pieces(range);
+        pieces.retain(|piece| self.goal.look(piece, piece.of(bytes, range.offset)).is_none());
         pieces
     }
 
@@ -90,7 +95,8 @@ impl<'a> Head<'a> {
             return Ok(());
         }
         let mut interim = AlignedBuffer::new(FIRST.length as usize);
-        interim[..SECTOR_SIZE as usize].copy_from_slice(&protective_mbr(self.target.size()));
+        interim[..SECTOR_SIZE as usize]
+            .copy_from_slice(&protective_mbr(self.target.size() / self.target.sector_size()));
         self.target.write(&interim, FIRST.offset)?;
         invalidated.written += FIRST.length;
         if !self.last_is_zero {
@@ -110,6 +116,7 @@ impl<'a> Head<'a> {
 
     /// Writes both ranges, the first last, reads them back and completes the proof.
     pub(super) fn write(&self, body: VerifiedBody, swept: &mut Swept) -> Result<VerifiedImage, ImageError> {
+        let expected = body.bytes() + self.length();
         if !self.wrong.is_empty() {
             self.invalidate()?;
         }
@@ -120,8 +127,8 @@ impl<'a> Head<'a> {
         }
         for range in [self.last, FIRST] {
             let bytes = self.read(range)?;
-            for piece in layout::pieces(Some(self.manifest), range) {
-                let sighting = piece.look(piece.of(&bytes, range.offset), Some(self.manifest));
+            for piece in self.goal.pieces(range) {
+                let sighting = self.goal.look(&piece, piece.of(&bytes, range.offset));
                 observed.add(&sighting.ok_or_else(|| read_back_error(piece.range))?);
             }
             if invalidated.done {
@@ -132,7 +139,7 @@ impl<'a> Head<'a> {
         swept.changed.extend(&self.wrong);
         swept.written += invalidated.written;
         swept.zeroed += invalidated.zeroed;
-        VerifiedImage::new(self.manifest, self.target.size(), &observed)
+        VerifiedImage::new(self.goal, self.target.size(), expected, &observed)
     }
 
     /// Writes what [`Head::invalidate`] took away. The block with the GPT's header comes when everything else on the
@@ -140,36 +147,36 @@ impl<'a> Head<'a> {
     /// write that is cut off in its middle may leave any of its sectors.
     fn put_back(&self, swept: &mut Swept) -> Result<(), ImageError> {
         let block = ALIGNMENT as usize;
-        let first = self.wrong_pieces(FIRST, &self.read(FIRST)?);
-        let mut reader = FrameReader::new(self.manifest, self.source);
-        let leaf = match &first[..] {
-            [piece] if !piece.wants_zero() => &reader.check(0, &first)?[..FIRST.length as usize],
-            _ => &[0; FIRST.length as usize],
-        };
-        self.target.write(&leaf[block..], ALIGNMENT)?;
+        let first = self.content(FIRST)?;
+        self.target.write(&first[block..], ALIGNMENT)?;
         self.target.flush()?;
-        self.put_back_last(swept)?;
+        // It was seen to be zero when it was taken away.
+        let last = self.content(self.last)?;
+        if !is_zero(&last) {
+            self.target.write(&last, self.last.offset)?;
+            swept.written += self.last.length;
+        }
         self.target.flush()?;
-        self.target.write(&leaf[..block], FIRST.offset)?;
+        self.target.write(&first[..block], FIRST.offset)?;
         self.target.flush()?;
         swept.written += FIRST.length;
         Ok(())
     }
 
-    fn put_back_last(&self, swept: &mut Swept) -> Result<(), ImageError> {
-        let wrong = self.wrong_pieces(self.last, &self.read(self.last)?);
-        let leaves: Vec<Piece> = wrong.iter().filter(|piece| !piece.wants_zero()).copied().collect();
-        let Some(leaf) = leaves.first().map(|piece| piece.range) else {
-            // It was seen to be zero when it was taken away, so no piece that wants zeros is wrong.
-            return Ok(());
-        };
-        let frame = leaf.offset / FRAME_SIZE;
-        let mut reader = FrameReader::new(self.manifest, self.source);
-        let raw = reader.check(frame, &leaves)?;
-        let start = (leaf.offset - frame * FRAME_SIZE) as usize;
-        self.target.write(&raw[start..start + leaf.length as usize], leaf.offset)?;
-        swept.written += leaf.length;
-        Ok(())
+    /// What a range of the head must hold.
+    fn content(&self, range: Extent) -> Result<AlignedBuffer, ImageError> {
+        let mut bytes = AlignedBuffer::new(range.length as usize);
+        let mut frames = FrameReader::new(self.manifest, self.source);
+        for piece in self.goal.pieces(range) {
+            let start = (piece.range.offset - range.offset) as usize;
+            let place = &mut bytes[start..(extent::end(&piece.range) - range.offset) as usize];
+            match piece.want {
+                Want::Leaf(_) => place.copy_from_slice(frames.leaf(piece.range)?),
+                Want::Computed(cell) => place.copy_from_slice(self.goal.computed(cell)),
+                Want::ZeroLeaf(_) | Want::Beyond => {}
+            }
+        }
+        Ok(bytes)
     }
 }
 
@@ -177,13 +184,12 @@ fn read_back_error(range: Extent) -> ImageError {
     ImageError::ReadBack { offset: range.offset, length: range.length }
 }
 
-/// A protective MBR (UEFI 2.10, section 5.2.3) over a disk of `size` bytes, whose boot code asks the BIOS for the next
-/// device.
-fn protective_mbr(size: u64) -> [u8; SECTOR_SIZE as usize] {
+/// A protective MBR (UEFI 2.10, section 5.2.3) over a disk of `sectors`, whose boot code asks the BIOS for the next device.
+fn protective_mbr(sectors: u64) -> [u8; SECTOR_SIZE as usize] {
     let mut sector = [0; SECTOR_SIZE as usize];
     // int 18h; hlt; jmp to the hlt
     sector[..5].copy_from_slice(&[0xcd, 0x18, 0xf4, 0xeb, 0xfd]);
-    let sectors = u32::try_from(size / SECTOR_SIZE - 1).unwrap_or(u32::MAX);
+    let sectors = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
     // From CHS 0/0/2 to the largest CHS, type EE, first sector 1.
     sector[446..458].copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0]);
     sector[458..462].copy_from_slice(&sectors.to_le_bytes());
@@ -197,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_interim_mbr_is_a_protective_one_for_any_size() {
-        for (size, sectors) in [(8 << 20, 16_383), (1 << 40, 0x7fff_ffff), (4 << 40, u32::MAX)] {
+        for (size, sectors) in [(16_384, 16_383), (1 << 31, 0x7fff_ffff), (1 << 33, u32::MAX)] {
             let bytes = protective_mbr(size);
             let mbr = gpt::mbr::ProtectiveMBR::from_bytes(&bytes, gpt::disk::LogicalBlockSize::Lb512).unwrap();
             let partition = mbr.partition(0).unwrap();

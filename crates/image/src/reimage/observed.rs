@@ -5,7 +5,7 @@ use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{
     Manifest,
-    layout::{Sighting, Want},
+    goal::Sighting,
     manifest::Entry,
     tree::{self, Node, Value},
 };
@@ -34,12 +34,10 @@ impl Observed {
 
     pub(crate) fn add(&mut self, sighting: &Sighting) {
         self.seen += sighting.length;
-        match sighting.want {
-            Want::Leaf(entry) | Want::ZeroLeaf(entry) => {
-                self.values[entry] = sighting.value;
-                self.missing[entry] = self.missing[entry].saturating_sub(1);
-            }
-            Want::Beyond => self.beyond += sighting.length,
+        self.beyond += sighting.beyond;
+        if let Some((entry, value)) = sighting.entry {
+            self.values[entry] = value;
+            self.missing[entry] = self.missing[entry].saturating_sub(1);
         }
     }
 

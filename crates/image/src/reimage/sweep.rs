@@ -1,25 +1,32 @@
-//! One pass over a range of a disk: compares every piece, puts right what is wrong, and afterwards reads back all that
-//! it touched. Must not touch the boot head.
+//! One pass over ranges of a disk: compares every piece, puts right what is wrong, and reads back all that it touched,
+//! all at the same time. Must not touch the boot head.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use cloud_machine_protocol::Extent;
 
 use super::observed::Observed;
 use crate::{
-    AlignedBuffer, FRAME_SIZE, ImageError, Manifest, ReadBlocks,
+    AlignedBuffer, FRAME_SIZE, ImageError, ReadBlocks,
     blocks::{Meter, Target},
     claim, extent,
-    layout::{self, Piece, UNIT},
+    goal::{Goal, Piece},
+    layout::{self, Fill, UNIT, Units},
     packed::FrameReader,
 };
 
-/// A range of a disk and what it must hold.
+/// Ranges of a disk and what they must hold.
 pub(crate) struct Sweep<'a> {
-    /// The image and its packed source; `None` when all of the range must be zero.
-    pub(crate) image: Option<(&'a Manifest, &'a dyn ReadBlocks)>,
+    pub(crate) goal: Goal<'a>,
+    /// The packed image, when the goal has one.
+    pub(crate) source: Option<&'a dyn ReadBlocks>,
     pub(crate) target: Target<'a>,
-    pub(crate) range: Extent,
+    pub(crate) units: Units<'a>,
+    /// Whether a range is read before it is written, and left alone when it is right.
+    pub(crate) compares: bool,
     pub(crate) threads: usize,
     pub(crate) meter: &'a Meter<'a>,
     /// Called before every write; returns when writing is safe.
@@ -30,14 +37,24 @@ pub(crate) struct Sweep<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
     pub(crate) observed: Observed,
-    /// Pieces that were wrong before, in no order.
+    /// Pieces that were wrong before, in no order; none when nothing was compared.
     pub(crate) changed: Vec<Extent>,
-    /// Ranges that were written or made zero, each within one unit.
-    touched: Vec<Extent>,
     pub(crate) compared: u64,
     pub(crate) written: u64,
     pub(crate) zeroed: u64,
     pub(crate) read_back: u64,
+}
+
+impl Swept {
+    /// Adds what an earlier pass did; what it saw counts no more.
+    pub(crate) fn after(mut self, earlier: Self) -> Self {
+        self.changed.extend(earlier.changed);
+        self.compared += earlier.compared;
+        self.written += earlier.written;
+        self.zeroed += earlier.zeroed;
+        self.read_back += earlier.read_back;
+        self
+    }
 }
 
 /// What one thread keeps.
@@ -46,112 +63,145 @@ struct Desk<'a> {
     frames: Option<FrameReader<'a>>,
 }
 
+/// A pass that is under way.
+struct Pass<'a> {
+    sweep: &'a Sweep<'a>,
+    swept: Mutex<Swept>,
+    /// Set when the device's own zeroing was found to leave something: zeros are written since.
+    writes_zeros: AtomicBool,
+}
+
 impl<'a> Sweep<'a> {
-    fn manifest(&self) -> Option<&'a Manifest> {
-        self.image.map(|(manifest, _)| manifest)
+    /// Makes all ranges what the goal says. Every byte of them was read and was right after the last write to it, and
+    /// every write was flushed before it was read back.
+    pub(crate) fn run(&'a self) -> Result<Swept, ImageError> {
+        let swept = Swept { observed: Observed::new(self.goal.image), ..Swept::default() };
+        let pass = Pass { sweep: self, swept: Mutex::new(swept), writes_zeros: AtomicBool::new(false) };
+        claim::two_stages(
+            self.threads,
+            self.units.count(),
+            || self.desk(),
+            |desk, index| pass.fix(desk, self.units.get(index)),
+            || self.target.flush(),
+            |desk, range| pass.read_back(&mut desk.buffer, range),
+        )?;
+        Ok(pass.swept.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn desk(&self) -> Desk<'a> {
         Desk {
             buffer: AlignedBuffer::new(UNIT as usize),
-            frames: self.image.map(|(manifest, source)| FrameReader::new(manifest, source)),
+            frames: self.goal.image.zip(self.source).map(|(manifest, source)| FrameReader::new(manifest, source)),
         }
     }
+}
 
-    /// Compares the whole range and puts right what is wrong; nothing is flushed or read back yet.
-    pub(crate) fn fix(&self) -> Result<Swept, ImageError> {
-        let swept = Mutex::new(Swept { observed: Observed::new(self.manifest()), ..Swept::default() });
-        claim::each(
-            self.threads,
-            layout::unit_count(self.range),
-            || self.desk(),
-            |desk, index| {
-                let unit = layout::unit(self.range, index);
-                let wrong = self.compare(unit, &mut desk.buffer, &swept)?;
-                if !wrong.is_empty() {
-                    self.put_right(&wrong, desk, &swept)?;
-                }
-                self.meter.add(unit.length);
-                Ok(())
-            },
-        )?;
-        Ok(swept.into_inner().unwrap_or_else(PoisonError::into_inner))
+impl Pass<'_> {
+    fn swept(&self) -> MutexGuard<'_, Swept> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a range within one unit and gives its wrong pieces.
-    fn compare(&self, range: Extent, buffer: &mut [u8], swept: &Mutex<Swept>) -> Result<Vec<Piece>, ImageError> {
+    /// Puts a unit right and gives the ranges of it that were written.
+    fn fix(&self, desk: &mut Desk<'_>, unit: Extent) -> Result<Vec<Extent>, ImageError> {
+        let wrong = if self.sweep.compares {
+            let wrong = self.wrong_pieces(&mut desk.buffer, unit)?;
+            let mut swept = self.swept();
+            swept.compared += unit.length;
+            swept.changed.extend(extent::merge(wrong.iter().map(|piece| piece.range).collect()));
+            wrong
+        } else {
+            self.sweep.goal.pieces(unit)
+        };
+        if !wrong.is_empty() {
+            self.put_right(&wrong, desk)?;
+        }
+        self.sweep.meter.add(unit.length);
+        Ok(extent::merge(wrong.iter().map(|piece| piece.range).collect()))
+    }
+
+    /// Reads a range within one unit, records what is right and gives what is not.
+    fn wrong_pieces(&self, buffer: &mut [u8], range: Extent) -> Result<Vec<Piece>, ImageError> {
         let bytes = &mut buffer[..range.length as usize];
-        self.target.read(bytes, range.offset)?;
+        self.sweep.target.read(bytes, range.offset)?;
         let mut sightings = Vec::new();
         let mut wrong = Vec::new();
-        for piece in layout::pieces(self.manifest(), range) {
-            match piece.look(piece.of(bytes, range.offset), self.manifest()) {
+        for piece in self.sweep.goal.pieces(range) {
+            match self.sweep.goal.look(&piece, piece.of(bytes, range.offset)) {
                 Some(sighting) => sightings.push(sighting),
                 None => wrong.push(piece),
             }
         }
-        let mut swept = lock(swept);
+        let mut swept = self.swept();
         sightings.iter().for_each(|sighting| swept.observed.add(sighting));
-        swept.compared += range.length;
         Ok(wrong)
     }
 
-    fn put_right(&self, wrong: &[Piece], desk: &mut Desk<'_>, swept: &Mutex<Swept>) -> Result<(), ImageError> {
-        let leaves: Vec<Piece> = wrong.iter().filter(|piece| !piece.wants_zero()).copied().collect();
+    fn put_right(&self, wrong: &[Piece], desk: &mut Desk<'_>) -> Result<(), ImageError> {
+        let target = self.sweep.target;
+        let runs = layout::runs(wrong);
         let frame = wrong.first().map_or(0, |piece| piece.range.offset / FRAME_SIZE);
         // The source is judged before anything is written, so a corrupt one does no harm.
         let data = match &mut desk.frames {
-            Some(frames) if !leaves.is_empty() => frames.check(frame, &leaves)?,
+            Some(frames) if runs.iter().any(|(_, fill)| *fill == Fill::Image) => {
+                let leaves: Vec<Piece> = wrong.iter().filter(|piece| piece.is_leaf()).copied().collect();
+                frames.check(frame, &leaves)?
+            }
             _ => &[],
         };
-        (self.before_write)()?;
+        (self.sweep.before_write)()?;
         let (mut written, mut zeroed) = (0, 0);
-        for (run, zero) in layout::runs(wrong) {
-            if zero {
-                self.target.zero(run.offset, run.length)?;
-                zeroed += run.length;
-            } else {
-                let start = (run.offset - frame * FRAME_SIZE) as usize;
-                self.target.write(&data[start..start + run.length as usize], run.offset)?;
-                written += run.length;
+        for (run, fill) in runs {
+            match fill {
+                Fill::Zero => {
+                    self.zero(run)?;
+                    zeroed += run.length;
+                }
+                Fill::Image => {
+                    let start = (run.offset - frame * FRAME_SIZE) as usize;
+                    target.write(&data[start..start + run.length as usize], run.offset)?;
+                    written += run.length;
+                }
+                Fill::Computed(cell) => {
+                    target.write(&AlignedBuffer::from(self.sweep.goal.computed(cell)), run.offset)?;
+                    written += run.length;
+                }
             }
         }
-        let mut swept = lock(swept);
+        let mut swept = self.swept();
         swept.written += written;
         swept.zeroed += zeroed;
-        let ranges = extent::merge(wrong.iter().map(|piece| piece.range).collect());
-        swept.changed.extend(&ranges);
-        swept.touched.extend(ranges);
         Ok(())
     }
 
-    /// Makes what [`Sweep::fix`] wrote durable, reads it again and judges it as if it had never been seen.
-    pub(crate) fn read_back(&self, swept: &mut Swept) -> Result<(), ImageError> {
-        let touched = std::mem::take(&mut swept.touched);
-        if touched.is_empty() {
-            return Ok(());
+    fn zero(&self, range: Extent) -> Result<(), ImageError> {
+        if self.writes_zeros.load(Ordering::Relaxed) {
+            self.sweep.target.write_zeros(range)
+        } else {
+            self.sweep.target.zero(range.offset, range.length)
         }
-        self.target.flush()?;
-        let shared = Mutex::new(std::mem::take(swept));
-        let compared = lock(&shared).compared;
-        let buffer = || AlignedBuffer::new(UNIT as usize);
-        claim::each(self.threads, touched.len() as u64, buffer, |buffer, index| {
-            let range = touched[index as usize];
-            let wrong = self.compare(range, buffer, &shared)?;
+    }
+
+    /// Reads a durable range again and judges it as if it had never been seen. Where a device's own zeroing left
+    /// something, zeros are written there, and everywhere from then on.
+    fn read_back(&self, buffer: &mut [u8], range: Extent) -> Result<(), ImageError> {
+        let mut wrong = self.wrong_pieces(buffer, range)?;
+        let mut read = range.length;
+        if !wrong.is_empty() && wrong.iter().all(Piece::wants_zero) {
+            self.writes_zeros.store(true, Ordering::Relaxed);
             let ranges = extent::merge(wrong.iter().map(|piece| piece.range).collect());
-            match ranges.first() {
-                Some(&Extent { offset, length }) => Err(ImageError::ReadBack { offset, length }),
-                None => Ok(()),
+            ranges.iter().try_for_each(|range| self.sweep.target.write_zeros(*range))?;
+            self.sweep.target.flush()?;
+            wrong.clear();
+            for range in ranges {
+                wrong.extend(self.wrong_pieces(buffer, range)?);
+                read += range.length;
             }
-        })?;
-        *swept = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
-        // What `compare` counted here was a reading back.
-        swept.read_back += swept.compared - compared;
-        swept.compared = compared;
+        }
+        let wrong = extent::merge(wrong.iter().map(|piece| piece.range).collect());
+        if let Some(&Extent { offset, length }) = wrong.first() {
+            return Err(ImageError::ReadBack { offset, length });
+        }
+        self.swept().read_back += read;
         Ok(())
     }
-}
-
-fn lock(swept: &Mutex<Swept>) -> MutexGuard<'_, Swept> {
-    swept.lock().unwrap_or_else(PoisonError::into_inner)
 }

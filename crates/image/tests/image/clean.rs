@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use cloud_machine_image::{compare, digest_of_extents, rewrite};
-use cloud_machine_protocol::Extent;
+use cloud_machine_image::{Options, compare, digest_of_extents, rewrite};
+use cloud_machine_protocol::{Extent, Tier};
 
 use crate::{
     disk::{Disk, Operation},
@@ -17,7 +17,8 @@ fn a_used_disk_becomes_the_image_and_zeros() {
         let disk = Disk::new(used(&packed, size, 3));
         let done = packed.rewrite(&disk).unwrap();
         assert!(disk.bytes() == packed.expected(size), "{size}");
-        assert_eq!(done.image.root().bytes(), blake3::hash(&packed.raw).as_bytes());
+        assert_eq!(done.image.root().unwrap().bytes(), blake3::hash(&packed.raw).as_bytes());
+        assert_eq!(done.image.table(), packed.table(size).map(|table| table.digest()));
         assert_eq!(done.image.image_size(), 5 * MIB as u64);
         assert_eq!(done.image.disk_size(), size as u64);
         assert_eq!(done.image.zero_bytes(), (size - 5 * MIB) as u64);
@@ -38,10 +39,12 @@ fn a_clean_disk_is_only_read_and_each_byte_once_but_the_head() {
         }
     }
     assert_eq!(read, 6 * MIB as u64 + 2 * LEAF as u64);
-    assert_eq!(done.image.root(), packed.manifest.digest());
+    assert_eq!(done.image.root(), Some(packed.manifest.digest()));
+    assert_eq!((done.tier, done.image.read_bytes()), (Tier::Scan, 6 * MIB as u64));
     assert_eq!((done.written_bytes, done.zeroed_bytes, done.read_back_bytes), (0, 0, 0));
-    assert_eq!((done.changed_count, done.changed_bytes), (0, 0));
-    assert_eq!(done.changed_digest, digest_of_extents(&[]));
+    let changed = done.changed.unwrap();
+    assert_eq!((changed.count, changed.bytes), (0, 0));
+    assert_eq!(changed.digest, digest_of_extents(&[]));
 }
 
 #[test]
@@ -65,14 +68,14 @@ fn changed_extents_are_whole_leaves_merged_and_sorted() {
     let leaf = LEAF as u64;
     let expected = [(0, 1), (20, 2), (23, 1), (95, 1)]
         .map(|(first, leaves)| Extent { offset: first * leaf, length: leaves * leaf });
-    let found = compare(&packed.manifest, &Disk::new(bytes), 4, &|_, _| ()).unwrap();
+    let found = compare(&packed.manifest, packed.table(6 * MIB).as_ref(), &Disk::new(bytes), 4, &|_, _| ()).unwrap();
     assert_eq!(found, expected);
-    let done = packed.rewrite(&disk).unwrap();
-    assert_eq!(done.changed, expected);
-    assert_eq!(done.changed_count, 4);
-    assert_eq!(done.changed_bytes, 5 * leaf);
-    assert_eq!(done.changed_digest, digest_of_extents(&expected));
-    assert_eq!(compare(&packed.manifest, &disk, 4, &|_, _| ()).unwrap(), []);
+    let changed = packed.rewrite(&disk).unwrap().changed.unwrap();
+    assert_eq!(changed.extents, expected);
+    assert_eq!(changed.count, 4);
+    assert_eq!(changed.bytes, 5 * leaf);
+    assert_eq!(changed.digest, digest_of_extents(&expected));
+    assert_eq!(compare(&packed.manifest, packed.table(6 * MIB).as_ref(), &disk, 4, &|_, _| ()).unwrap(), []);
 }
 
 #[test]
@@ -105,10 +108,9 @@ fn the_boot_head_goes_first_and_comes_last_each_behind_a_flush() {
     ];
     assert_eq!(log[..3], begin);
     let end = [
-        Operation::Flush,
         Operation::Write { offset: 4096, length: leaf - 4096 },
         Operation::Flush,
-        // Here comes the last leaf, where it is not zero.
+        Operation::Write { offset: last, length: leaf },
         Operation::Flush,
         Operation::Write { offset: 0, length: 4096 },
         Operation::Flush,
@@ -121,9 +123,13 @@ fn progress_grows_to_the_size_of_the_disk() {
     let packed = packed(image(5 * MIB));
     let disk = Disk::new(used(&packed, 6 * MIB, 3));
     let calls = Mutex::new(Vec::new());
-    rewrite(&packed.manifest, &Source(&packed.file), &disk, 8, &|done, total| {
-        calls.lock().unwrap().push((done, total))
-    })
+    rewrite(
+        &packed.manifest,
+        &Source(&packed.file),
+        &disk,
+        Options { threads: 8, ..Options::default() },
+        &|done, total| calls.lock().unwrap().push((done, total)),
+    )
     .unwrap();
     let calls = calls.into_inner().unwrap();
     assert!(calls.is_sorted());
@@ -156,7 +162,7 @@ fn disks_that_cannot_hold_the_image_are_refused_untouched() {
     ] {
         let disk = Disk::new(noise(size, 1));
         assert_eq!(packed.rewrite(&disk).unwrap_err().to_string(), expected);
-        let compared = compare(&packed.manifest, &disk, 4, &|_, _| ());
+        let compared = compare(&packed.manifest, None, &disk, 4, &|_, _| ());
         assert_eq!(compared.unwrap_err().to_string(), expected);
         assert!(disk.log().is_empty());
     }

@@ -25,6 +25,10 @@ pub(crate) struct Faults {
     pub(crate) cut_after: Option<u64>,
     /// This write or zeroing reports success and does nothing.
     pub(crate) lose: Option<u64>,
+    /// From this write or zeroing on, all report success and do nothing.
+    pub(crate) lose_from: Option<u64>,
+    /// The disk has no way to zero but writing.
+    pub(crate) no_zeroing: bool,
 }
 
 struct State {
@@ -39,13 +43,19 @@ struct State {
 
 pub(crate) struct Disk {
     size: u64,
+    sector_size: u64,
     state: Mutex<State>,
 }
 
 impl Disk {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self::with_sectors(bytes, 512)
+    }
+
+    pub(crate) fn with_sectors(bytes: Vec<u8>, sector_size: u64) -> Self {
         Self {
             size: bytes.len() as u64,
+            sector_size,
             state: Mutex::new(State {
                 durable: bytes.clone(),
                 cache: bytes,
@@ -133,7 +143,7 @@ impl Disk {
             return Err(io::Error::other("no power"));
         }
         state.changes += 1;
-        if state.faults.lose == Some(number) {
+        if state.faults.lose == Some(number) || state.faults.lose_from.is_some_and(|from| number >= from) {
             return Ok(());
         }
         let at = offset as usize;
@@ -146,6 +156,10 @@ impl Disk {
 impl ReadBlocks for Disk {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn sector_size(&self) -> u64 {
+        self.sector_size
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -167,6 +181,9 @@ impl WriteBlocks for Disk {
 
     fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
         assert!((offset | length).is_multiple_of(512));
+        if self.state().faults.no_zeroing {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         self.change(Operation::Zero { offset, length }, offset, vec![0; length as usize])
     }
 

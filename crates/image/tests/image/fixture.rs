@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Cursor};
 
-use cloud_machine_image::{ImageError, Manifest, PackOptions, ReadBlocks, Rewritten, pack, rewrite};
+use cloud_machine_image::{ImageError, Manifest, Options, PackOptions, ReadBlocks, Rewritten, Table, pack, rewrite};
 use gpt::{GptConfig, mbr::ProtectiveMBR, partition::Partition, partition_types};
 use uuid::Uuid;
 
@@ -46,10 +46,13 @@ pub(crate) fn entry(
 
 /// Writes protective MBR and both GPTs into `bytes`.
 pub(crate) fn write_table(bytes: Vec<u8>, entries: Vec<Partition>) -> Vec<u8> {
+    write_table_of(bytes, entries, Uuid::from_u64_pair(7, 7))
+}
+
+fn write_table_of(bytes: Vec<u8>, entries: Vec<Partition>, guid: Uuid) -> Vec<u8> {
     let sectors = u32::try_from(bytes.len() / 512 - 1).unwrap();
     let mut device = Cursor::new(bytes);
-    ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut device).unwrap();
-    let guid = Uuid::from_u64_pair(7, 7);
+    ProtectiveMBR::with_lb_size(sectors).update_conservative(&mut device).unwrap();
     let mut disk = GptConfig::new().writable(true).create_from_device(device, Some(guid)).unwrap();
     let entries: BTreeMap<u32, Partition> = (1..).zip(entries).collect();
     disk.update_partitions(entries).unwrap();
@@ -95,14 +98,27 @@ pub(crate) fn packed(raw: Vec<u8>) -> Packed {
 
 impl Packed {
     pub(crate) fn rewrite(&self, target: &Disk) -> Result<Rewritten, ImageError> {
-        rewrite(&self.manifest, &Source(&self.file), target, 4, &|_, _| ())
+        rewrite(&self.manifest, &Source(&self.file), target, Options::default(), &|_, _| ())
     }
 
-    /// What a disk of `size` bytes must hold after a rewrite.
+    /// What a disk of `size` bytes must hold after a rewrite: the image, then zeros, and the tables for this size.
     pub(crate) fn expected(&self, size: usize) -> Vec<u8> {
         let mut bytes = self.raw.clone();
         bytes.resize(size, 0);
+        if size > self.raw.len() {
+            let tables = self.raw.len() - 33 * 512;
+            bytes[tables..self.raw.len()].fill(0);
+            let mut table = GptConfig::new().writable(true).open_from_device(Cursor::new(self.raw.clone())).unwrap();
+            let guid = *table.guid();
+            let entries: Vec<Partition> = table.take_partitions().into_values().collect();
+            bytes = write_table_of(bytes, entries, guid);
+        }
         bytes
+    }
+
+    /// The computed table for a disk of `size` bytes.
+    pub(crate) fn table(&self, size: usize) -> Option<Table> {
+        Table::for_disk(&self.manifest, &Source(&self.file), size as u64, 512).unwrap()
     }
 }
 

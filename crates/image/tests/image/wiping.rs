@@ -57,18 +57,36 @@ fn a_range_that_is_not_on_the_disk_is_refused() {
 }
 
 #[test]
-fn a_zeroing_that_did_nothing_is_found() {
+fn a_zeroing_that_did_nothing_is_made_good_by_writing() {
     let rehearsal = Disk::new(noise(SIZE, 1));
     wipe(&rehearsal, 0, SIZE as u64, &|_, _| ()).unwrap();
     for lose in 0..rehearsal.changes() {
         let disk = Disk::new(noise(SIZE, 1));
         disk.set(Faults { lose: Some(lose), ..Faults::default() });
-        let error = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
-        assert!(matches!(error, ImageError::ReadBack { .. }), "{error}");
+        wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap();
+        assert!(disk.bytes().iter().all(|byte| *byte == 0), "{lose}");
+        assert!(disk.log().iter().any(|operation| matches!(operation, Operation::Write { .. })));
     }
     for fail in 0..rehearsal.log().len() as u64 {
         let disk = Disk::new(noise(SIZE, 1));
         disk.set(Faults { fail: Some(fail), ..Faults::default() });
         assert!(wipe(&disk, 0, SIZE as u64, &|_, _| ()).is_err(), "operation {fail}");
     }
+}
+
+#[test]
+fn a_device_without_a_way_to_zero_is_written() {
+    let disk = Disk::new(noise(SIZE, 1));
+    disk.set(Faults { no_zeroing: true, ..Faults::default() });
+    let wiped = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap();
+    assert_eq!((wiped.zeroed_bytes, wiped.read_back_bytes), (SIZE as u64, SIZE as u64));
+    assert!(disk.bytes().iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_disk_that_takes_neither_zeroing_nor_zeros_is_found() {
+    let disk = Disk::new(noise(SIZE, 1));
+    disk.set(Faults { lose_from: Some(0), ..Faults::default() });
+    let error = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
+    assert!(matches!(error, ImageError::ReadBack { .. }), "{error}");
 }

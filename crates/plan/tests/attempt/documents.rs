@@ -95,7 +95,10 @@ fn stricter(report: &mut Report) {
     report.disks.push(DiskEvidence {
         device: "vdc".into(),
         disk_size: 3 << 20,
+        tier: None,
+        read_bytes: 3 << 20,
         image_root: None,
+        table: None,
         image_size: 0,
         zero_bytes: 3 << 20,
     });

@@ -50,6 +50,7 @@ pub(crate) fn request(action: Action) -> Request {
             size: IMAGE,
             source: "serial:image".parse().unwrap(),
         },
+        tier: None,
         drives: Vec::new(),
         unhonoured: Vec::new(),
         deadline_seconds: 600,

@@ -22,6 +22,7 @@ fn a_reimage_wipes_then_rewrites_then_hands_over() {
             source: "vdd".into(),
             image: digest(1),
             image_size: IMAGE,
+            tier: None,
         },
         Step::MountRoot {
             device: "vda".into(),

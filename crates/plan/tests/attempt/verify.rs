@@ -6,7 +6,7 @@ use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, verify};
 use cloud_machine_protocol::{
     Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
     Identity, IdentityItem, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult, Role, SecretPolicy, Step,
-    StepId, StepRecord,
+    StepId, StepRecord, Tier,
 };
 
 use crate::fixture::{IMAGE, SYSTEM, digest, disk, good, image, request};
@@ -34,6 +34,7 @@ pub(crate) fn expected(action: Action) -> Expected {
             disk("image", 1 << 19, Role::ImageSource, Treatment::Keep),
             disk("volume", 1 << 18, Role::Volume, Treatment::Keep),
         ],
+        table: None,
         root: image().root,
         identity: Identity {
             name: "demo".parse().unwrap(),
@@ -72,12 +73,23 @@ pub(crate) fn report(action: Action) -> Report {
     let system = DiskEvidence {
         device: "vda".into(),
         disk_size: SYSTEM,
+        tier: Some(Tier::Scan),
+        read_bytes: SYSTEM,
+        table: None,
         image_root: Some(digest(1)),
         image_size: IMAGE,
         zero_bytes: SYSTEM - IMAGE,
     };
-    let scratch =
-        DiskEvidence { device: "vdb".into(), disk_size: 2 << 20, image_root: None, image_size: 0, zero_bytes: 2 << 20 };
+    let scratch = DiskEvidence {
+        device: "vdb".into(),
+        disk_size: 2 << 20,
+        tier: None,
+        read_bytes: 2 << 20,
+        image_root: None,
+        table: None,
+        image_size: 0,
+        zero_bytes: 2 << 20,
+    };
     let identity = vec![
         item("hostname", "keep", "demo".into()),
         item("machine-id", "keep", MachineId::from_random([3; 16]).to_string()),
@@ -189,7 +201,14 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
             r.disks[1].image_size -= 1;
             r.disks[1].zero_bytes += 1;
         }),
+        ("Coverage", |r| r.disks[1].read_bytes -= 1),
+        ("Tier", |r| r.disks[1].tier = Some(Tier::Hinted)),
+        ("Tier", |r| r.disks[1].tier = Some(Tier::Overlay)),
+        ("Tier", |r| r.disks[1].tier = None),
+        ("Table", |r| r.disks[1].table = Some(digest(3))),
         ("NotWiped", |r| r.disks[0].zero_bytes -= 1),
+        ("NotWiped", |r| r.disks[0].read_bytes -= 1),
+        ("NotWiped", |r| r.disks[0].tier = Some(Tier::Scan)),
         ("NotWiped", |r| r.disks[0].disk_size += 1),
         ("NotWiped", |r| r.disks[0].image_root = Some(digest(1))),
         ("NotWiped", |r| r.disks[0].image_size = 1),

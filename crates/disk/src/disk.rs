@@ -1,0 +1,235 @@
+//! One open disk or disk file as blocks. Owns how bytes reach it and come back, and that nobody else writes it.
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::{
+        fd::AsFd,
+        unix::fs::{FileExt, FileTypeExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use cloud_machine_image::{ReadBlocks, SECTOR_SIZE, WriteBlocks};
+use nix::{
+    fcntl::{FallocateFlags, FcntlArg, PosixFadviseAdvice, fallocate, fcntl, posix_fadvise},
+    libc::{self, O_CLOEXEC, O_DIRECT, O_EXCL},
+};
+
+use crate::{DiskError, holders, ioctl};
+
+/// What a disk is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It is only read; others may use it.
+    Read,
+    /// It is read and written, and nothing else may use it.
+    Write,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Device,
+    File,
+}
+
+/// A block device or a regular file of fixed size, read and written past the page cache (`O_DIRECT`): a read-back asks
+/// the device and not the memory. Offsets, lengths and buffers must be multiples of
+/// [`cloud_machine_image::ALIGNMENT`], but at the end of the disk.
+#[derive(Debug)]
+pub struct Disk {
+    file: File,
+    path: PathBuf,
+    kind: Kind,
+    size: u64,
+    sector_size: u64,
+    /// Whether `O_DIRECT` is in effect; a filesystem in memory has no device to ask.
+    direct: bool,
+}
+
+impl Disk {
+    /// Opens the block device or file at `path`.
+    ///
+    /// To be written, a block device must be in no other use that the kernel knows of (`O_EXCL`, open(2)), and a file in
+    /// no loop device, swap area or lock of another process, such as QEMU's.
+    ///
+    /// # Errors
+    /// [`DiskError`]; with `Access::Write`, [`DiskError::Held`] names who uses the disk.
+    pub fn open(path: &Path, access: Access) -> Result<Self, DiskError> {
+        let kind = kind(path)?;
+        if access == Access::Write {
+            let holders = holders(path)?;
+            if !holders.is_empty() {
+                return Err(DiskError::Held { path: path.to_owned(), holders });
+            }
+        }
+        let (file, direct) = open(path, access, kind)?;
+        let read = |verb| io_error(verb, path);
+        let (size, sector_size) = match kind {
+            Kind::Device => (
+                ioctl::size(&file).map_err(read("read the size of"))?,
+                ioctl::sector_size(&file).map_err(read("read the sector size of"))?,
+            ),
+            Kind::File => (file.metadata().map_err(read("read the size of"))?.len(), SECTOR_SIZE),
+        };
+        let disk = Self { file, path: path.to_owned(), kind, size, sector_size, direct };
+        if access == Access::Write {
+            disk.claim()?;
+        }
+        Ok(disk)
+    }
+
+    /// Refuses a device that cannot be written and a file that another process has locked.
+    fn claim(&self) -> Result<(), DiskError> {
+        let io = |verb| io_error(verb, &self.path);
+        match self.kind {
+            Kind::Device if ioctl::is_read_only(&self.file).map_err(io("read the state of"))? => {
+                Err(DiskError::ReadOnly { path: self.path.clone() })
+            }
+            Kind::Device => Ok(()),
+            Kind::File => {
+                // A lock of the open file description over all bytes: QEMU holds such locks on single bytes of its
+                // images (docs/system/qemu-block-drivers, "Disk image file locking").
+                let lock = libc::flock {
+                    l_type: libc::F_WRLCK as libc::c_short,
+                    l_whence: libc::SEEK_SET as libc::c_short,
+                    l_start: 0,
+                    l_len: 0,
+                    l_pid: 0,
+                };
+                match fcntl(self.file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)) {
+                    Ok(_) => Ok(()),
+                    Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
+                        Err(DiskError::Held { path: self.path.clone(), holders: vec![crate::Holder::Lock] })
+                    }
+                    Err(errno) => Err(io("lock")(errno.into())),
+                }
+            }
+        }
+    }
+
+    /// Where the disk is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Checks that the disk still has the size that it had when it was opened.
+    ///
+    /// # Errors
+    /// [`DiskError::Resized`], or [`DiskError::Io`] when its size cannot be read.
+    pub fn check_size(&self) -> Result<(), DiskError> {
+        let found = match self.kind {
+            Kind::Device => ioctl::size(&self.file),
+            Kind::File => self.file.metadata().map(|found| found.len()),
+        };
+        let found = found.map_err(io_error("read the size of", &self.path))?;
+        if found != self.size {
+            return Err(DiskError::Resized { path: self.path.clone(), expected: self.size, found });
+        }
+        Ok(())
+    }
+
+    /// Makes the kernel read the partition table of a block device again; a file has nobody who would.
+    ///
+    /// # Errors
+    /// [`DiskError::Io`].
+    pub fn reread_partition_table(&self) -> Result<(), DiskError> {
+        match self.kind {
+            Kind::Device => ioctl::reread_partition_table(&self.file)
+                .map_err(io_error("read again the partition table of", &self.path)),
+            Kind::File => Ok(()),
+        }
+    }
+}
+
+/// An error of `verb` on `path`.
+pub(crate) fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+    let path = path.to_owned();
+    move |source| DiskError::Io { verb, path, source }
+}
+
+fn kind(path: &Path) -> Result<Kind, DiskError> {
+    let found = match path.metadata() {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(DiskError::Absent { path: path.to_owned() });
+        }
+        Err(error) => return Err(io_error("look at", path)(error)),
+    };
+    let other = |found| Err(DiskError::Kind { path: path.to_owned(), found });
+    if found.is_block_device() {
+        Ok(Kind::Device)
+    } else if found.is_file() {
+        Ok(Kind::File)
+    } else if found.is_dir() {
+        other("folder")
+    } else if found.is_char_device() {
+        other("character device")
+    } else {
+        other("pipe or socket")
+    }
+}
+
+fn open(path: &Path, access: Access, kind: Kind) -> Result<(File, bool), DiskError> {
+    let write = access == Access::Write;
+    let exclusive = if write && kind == Kind::Device { O_EXCL } else { 0 };
+    let with =
+        |flags| OpenOptions::new().read(true).write(write).custom_flags(flags | exclusive | O_CLOEXEC).open(path);
+    let opened = match with(O_DIRECT) {
+        Ok(file) => return Ok((file, true)),
+        // A filesystem that cannot do it says so when the file is opened (open(2)).
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && kind == Kind::File => with(0),
+        Err(error) => Err(error),
+    };
+    opened.map(|file| (file, false)).map_err(|error| match error.raw_os_error() {
+        Some(libc::EBUSY) => DiskError::Held { path: path.to_owned(), holders: Vec::new() },
+        Some(libc::EROFS | libc::EACCES) if write && File::open(path).is_ok() => {
+            DiskError::ReadOnly { path: path.to_owned() }
+        }
+        _ => io_error(if write { "open for writing" } else { "open" }, path)(error),
+    })
+}
+
+impl ReadBlocks for Disk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn sector_size(&self) -> u64 {
+        self.sector_size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+impl WriteBlocks for Disk {
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(buffer, offset)
+    }
+
+    /// A block device zeroes by its own command or by writing, as the kernel sees fit; a file gets a hole, which reads as
+    /// zero and takes no space.
+    fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
+        match self.kind {
+            Kind::Device => ioctl::zero_out(&self.file, offset, length),
+            Kind::File => {
+                let range = |bytes: u64| i64::try_from(bytes).map_err(io::Error::other);
+                let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+                Ok(fallocate(self.file.as_fd(), hole, range(offset)?, range(length)?)?)
+            }
+        }
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        // fsync on the device's own descriptor: sync(2) sends no cache flush to a raw block device.
+        self.file.sync_all()?;
+        if !self.direct {
+            // What is clean now leaves the cache, so that a read-back asks whatever is below the filesystem.
+            posix_fadvise(self.file.as_fd(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! Who uses a disk: mounts, swap, loop devices and what is stacked on it, for the disk and for each of its partitions.
+//! Reads what the kernel says in /proc and /sys; must not end any use.
+
+use std::{
+    collections::BTreeSet,
+    fmt, fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use nix::libc;
+
+use crate::{DiskError, disk::io_error};
+
+/// One use of a disk or of a partition on it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Holder {
+    /// A filesystem is mounted.
+    Mount {
+        /// Device or file.
+        device: String,
+        /// Where.
+        at: String,
+    },
+    /// It is a swap area.
+    Swap {
+        /// Device or file.
+        device: String,
+    },
+    /// A loop device stands on the file.
+    Loop {
+        /// Kernel name.
+        name: String,
+    },
+    /// A device is stacked on it.
+    Stacked {
+        /// Device below.
+        device: String,
+        /// Kernel name of the device above.
+        name: String,
+        /// What it is: `LVM volume vg-root`, `encrypted volume x`, `RAID array md0`.
+        what: String,
+    },
+    /// Another process has locked the file.
+    Lock,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mount { device, at } => write!(formatter, "{device} is mounted at {at}"),
+            Self::Swap { device } => write!(formatter, "{device} is a swap area"),
+            Self::Loop { name } => write!(formatter, "loop device {name} stands on it"),
+            Self::Stacked { device, name, what } => write!(formatter, "{device} is part of {what} ({name})"),
+            Self::Lock => formatter.write_str("another process has locked it, such as a virtual machine"),
+        }
+    }
+}
+
+/// Everything that uses the block device or file at `path`, sorted.
+///
+/// # Errors
+/// [`DiskError::Io`] when the kernel's lists cannot be read: then nothing is known.
+pub fn holders(path: &Path) -> Result<Vec<Holder>, DiskError> {
+    let found = path.metadata().map_err(io_error("look at", path))?;
+    let mut holders = BTreeSet::new();
+    if found.file_type().is_block_device() {
+        let number = found.rdev();
+        let (major, minor) = (libc::major(number), libc::minor(number));
+        let folder = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}"))
+            .map_err(io_error("find in /sys/dev/block", path))?;
+        for device in with_partitions(&folder)? {
+            holders.extend(of_device(&device)?);
+        }
+    } else {
+        holders.extend(loops(&found)?);
+        let path = fs::canonicalize(path).map_err(io_error("look at", path))?;
+        if swaps()?.contains(&path) {
+            holders.insert(Holder::Swap { device: path.display().to_string() });
+        }
+    }
+    Ok(holders.into_iter().collect())
+}
+
+fn read(path: &Path) -> Result<String, DiskError> {
+    fs::read_to_string(path).map_err(io_error("read", path))
+}
+
+/// The entries of a folder; one that is not there has none.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let list = match fs::read_dir(folder) {
+        Ok(list) => list,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(io_error("read", folder)(error)),
+    };
+    list.map(|entry| entry.map(|entry| entry.path()).map_err(io_error("read", folder))).collect()
+}
+
+/// A device and its partitions, as folders of /sys.
+fn with_partitions(folder: &Path) -> Result<Vec<PathBuf>, DiskError> {
+    let mut devices = vec![folder.to_owned()];
+    devices.extend(entries(folder)?.into_iter().filter(|entry| entry.join("partition").exists()));
+    Ok(devices)
+}
+
+fn name(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn of_device(folder: &Path) -> Result<Vec<Holder>, DiskError> {
+    let device = name(folder);
+    let number = read(&folder.join("dev"))?.trim().to_owned();
+    let mut holders = Vec::new();
+    for line in read(Path::new("/proc/self/mountinfo"))?.lines() {
+        // ID, parent, major:minor, root, mount point (proc_pid_mountinfo(5)).
+        let fields: Vec<&str> = line.split(' ').collect();
+        if let [_, _, mounted, _, at, ..] = fields[..]
+            && mounted == number
+        {
+            holders.push(Holder::Mount { device: device.clone(), at: at.to_owned() });
+        }
+    }
+    for swap in swaps()? {
+        let is_it = swap.metadata().is_ok_and(|found| {
+            format!("{}:{}", libc::major(found.rdev()), libc::minor(found.rdev())) == number
+                && found.file_type().is_block_device()
+        });
+        if is_it {
+            holders.push(Holder::Swap { device: device.clone() });
+        }
+    }
+    for above in entries(&folder.join("holders"))? {
+        holders.push(Holder::Stacked { device: device.clone(), name: name(&above), what: what(&above)? });
+    }
+    Ok(holders)
+}
+
+/// What a stacked device is, by the prefix of its device-mapper UUID.
+fn what(folder: &Path) -> Result<String, DiskError> {
+    let own = name(folder);
+    if folder.join("md").exists() {
+        return Ok(format!("RAID array {own}"));
+    }
+    if !folder.join("dm").exists() {
+        return Ok("a device".to_owned());
+    }
+    let (uuid, called) = (read(&folder.join("dm/uuid"))?, read(&folder.join("dm/name"))?);
+    let kind = match uuid.split('-').next() {
+        Some("LVM") => "LVM volume",
+        Some("CRYPT") => "encrypted volume",
+        Some("mpath") => "multipath device",
+        _ => "device-mapper volume",
+    };
+    Ok(format!("{kind} {}", called.trim()))
+}
+
+/// Loop devices on a file, found by its device and inode: a path may have been renamed since.
+fn loops(file: &fs::Metadata) -> Result<Vec<Holder>, DiskError> {
+    let mut holders = Vec::new();
+    for device in entries(Path::new("/sys/block"))? {
+        let backing = device.join("loop/backing_file");
+        let path = match fs::read_to_string(&backing) {
+            Ok(path) => PathBuf::from(path.trim_end_matches('\n')),
+            // No loop device, or one without a file.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
+            Err(error) => return Err(io_error("read", &backing)(error)),
+        };
+        // A file that was deleted since cannot be the one that was found by its name.
+        if path.metadata().is_ok_and(|found| (found.dev(), found.ino()) == (file.dev(), file.ino())) {
+            holders.push(Holder::Loop { name: name(&device) });
+        }
+    }
+    Ok(holders)
+}
+
+/// Devices and files that are swap areas (proc_swaps(5)): the first column, without its header.
+fn swaps() -> Result<Vec<PathBuf>, DiskError> {
+    let list = read(Path::new("/proc/swaps"))?;
+    Ok(list.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(PathBuf::from).collect())
+}

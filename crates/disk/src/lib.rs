@@ -1,0 +1,11 @@
+//! The one door to disks and disk files whose every byte matters: reads past the page cache, writes that nobody else
+//! may make at the same time, and who holds a disk. Must not know what the bytes mean.
+
+mod disk;
+mod error;
+mod holder;
+pub mod ioctl;
+
+pub use disk::{Access, Disk};
+pub use error::DiskError;
+pub use holder::{Holder, holders};

@@ -1,0 +1,289 @@
+//! The partition table of an image, computed for a disk of another size or with other sectors (UEFI 2.10, section 5.3):
+//! protective MBR, both GPTs, nothing left of the image's own. Owns the bytes; must not write them to a disk.
+
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+
+use cloud_machine_protocol::{Algorithm, Digest, Extent};
+use gpt::{
+    disk::LogicalBlockSize,
+    header::{Header, HeaderBuilder},
+    mbr::ProtectiveMBR,
+    partition::Partition,
+};
+
+use crate::{
+    ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE, extent,
+    packed::FrameReader,
+    partition::{self, ENTRY_BYTES},
+};
+
+/// All leaves of a disk that hold a part of a table and are not as they are in the image.
+#[derive(Debug)]
+pub struct Table {
+    cells: Vec<Cell>,
+}
+
+/// A leaf of the disk, or its shorter end.
+#[derive(Debug)]
+struct Cell {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// Sectors and bytes of a disk.
+#[derive(Clone, Copy)]
+struct Geometry {
+    size: u64,
+    sector: LogicalBlockSize,
+}
+
+impl Geometry {
+    fn sector(self) -> u64 {
+        self.sector.as_u64()
+    }
+
+    /// Sectors of the entries of `header`.
+    fn entry_sectors(self, header: &Header) -> u64 {
+        (u64::from(header.num_parts) * u64::from(header.part_size)).div_ceil(self.sector())
+    }
+
+    /// Where the first partition may begin: behind MBR, header and entries.
+    fn head_end(self, header: &Header) -> u64 {
+        (2 + self.entry_sectors(header)) * self.sector()
+    }
+
+    /// Entries and header of the backup, before which the last partition must end.
+    fn tail(self, header: &Header) -> Extent {
+        let length = ((1 + self.entry_sectors(header)) * self.sector()).min(self.size);
+        Extent { offset: self.size - length, length }
+    }
+}
+
+impl Table {
+    /// The table of the image for a disk of `size` bytes with sectors of `sector_size`; `None` when the image's own is
+    /// right, because the disk has its size and sectors.
+    ///
+    /// # Errors
+    /// When the disk's sectors are neither 512 nor 4096 bytes, or the image's partitions cannot be described on it, or
+    /// the image cannot be read.
+    pub fn for_disk(
+        manifest: &Manifest,
+        source: &dyn ReadBlocks,
+        size: u64,
+        sector_size: u64,
+    ) -> Result<Option<Self>, ImageError> {
+        let sector = match sector_size {
+            512 => LogicalBlockSize::Lb512,
+            4096 => LogicalBlockSize::Lb4096,
+            _ => return Err(impossible(format!("sectors of {sector_size} bytes are neither of 512 nor of 4096"))),
+        };
+        if size == manifest.size() && sector_size == SECTOR_SIZE {
+            return Ok(None);
+        }
+        let disk = Geometry { size: size - size % sector_size, sector };
+        let mut image = Leaves { manifest, frames: FrameReader::new(manifest, source) };
+        let first = image.read(0)?;
+        let (header, entries) = partition::parse_table(Cursor::new(&first))?;
+        let old = own_tables(&header);
+        check(manifest, &header, disk, &old)?;
+
+        // What is not a table stays as it is in the image: boot code, gaps, the ends of partitions.
+        let mut sparse = Sparse { size, cells: Vec::new(), position: 0 };
+        let new = [Extent { offset: 0, length: disk.head_end(&header) }, disk.tail(&header)];
+        for range in old.iter().chain(&new) {
+            sparse.touch(&mut image, *range)?;
+        }
+        let computed = |source: io::Error| ImageError::TableComputed { source };
+        for range in &old {
+            sparse.zero(*range).map_err(computed)?;
+        }
+        write_table(&mut sparse, &header, &entries, disk).map_err(computed)?;
+        Ok(Some(Self { cells: sparse.cells }))
+    }
+
+    /// BLAKE3 over all cells in order, each as two little-endian u64, offset and length, and its bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for cell in &self.cells {
+            hasher.update(&cell.offset.to_le_bytes());
+            hasher.update(&(cell.bytes.len() as u64).to_le_bytes());
+            hasher.update(&cell.bytes);
+        }
+        Digest::new(Algorithm::Blake3, *hasher.finalize().as_bytes())
+    }
+
+    /// Index of the cell that begins at `offset`.
+    pub(crate) fn cell_at(&self, offset: u64) -> Option<usize> {
+        self.cells.binary_search_by_key(&offset, |cell| cell.offset).ok()
+    }
+
+    pub(crate) fn cell(&self, index: usize) -> &[u8] {
+        self.cells.get(index).map(|cell| &cell.bytes[..]).unwrap_or_default()
+    }
+}
+
+fn impossible(reason: String) -> ImageError {
+    ImageError::TableImpossible { reason }
+}
+
+/// Where the image has its own tables: both headers and both lists of entries.
+fn own_tables(header: &Header) -> Vec<Extent> {
+    let sectors = (u64::from(header.num_parts) * u64::from(header.part_size)).div_ceil(SECTOR_SIZE);
+    let range = |first: u64, count: u64| Extent { offset: first * SECTOR_SIZE, length: count * SECTOR_SIZE };
+    vec![
+        range(header.current_lba, 1),
+        range(header.part_start, sectors),
+        // A header that names no backup, or one before its own entries, is of no tool; the range is then empty.
+        range(header.backup_lba.saturating_sub(sectors), (sectors + 1).min(header.backup_lba)),
+    ]
+}
+
+fn check(manifest: &Manifest, header: &Header, disk: Geometry, old: &[Extent]) -> Result<(), ImageError> {
+    let sector = disk.sector();
+    if let Some(range) = old.iter().find(|range| extent::end(range) > manifest.size()) {
+        return Err(impossible(format!("the image's table at byte {} lies beyond the image", range.offset)));
+    }
+    let (start, end) = (disk.head_end(header), disk.tail(header).offset);
+    let mut partitions: Vec<&partition::Partition> = manifest.partitions().iter().collect();
+    partitions.sort_unstable_by_key(|partition| partition.offset);
+    let nexts = partitions.iter().skip(1).map(|next| next.offset).chain([end]);
+    for (partition, next) in partitions.iter().zip(nexts) {
+        let (number, first) = (partition.number, partition.offset);
+        let after = (first + partition.length).next_multiple_of(sector);
+        if let Some(range) =
+            old.iter().find(|range| range.offset < first + partition.length && first < extent::end(range))
+        {
+            return Err(impossible(format!("partition {number} overlaps the image's table at byte {}", range.offset)));
+        }
+        if !first.is_multiple_of(sector) || (after > next && next != end) {
+            return Err(impossible(format!("partition {number} is not made of the disk's sectors of {sector} bytes")));
+        }
+        if first < start || after > end {
+            return Err(impossible(format!(
+                "partition {number} from byte {first} to {after} leaves no room for the disk's tables, which need all \
+                 before byte {start} and all from byte {end}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the backup and the primary GPT and the protective MBR; the entries keep their numbers.
+fn write_table(
+    device: &mut Sparse,
+    header: &Header,
+    entries: &[(u32, Partition)],
+    disk: Geometry,
+) -> Result<(), io::Error> {
+    let (sector, sectors) = (disk.sector, disk.size / disk.sector());
+    let invalid = |error: gpt::header::HeaderError| io::Error::new(io::ErrorKind::InvalidData, error);
+    for primary in [false, true] {
+        let mut own = HeaderBuilder::from_header(header)
+            .first_usable((header.first_usable * SECTOR_SIZE).max(disk.head_end(header)).div_ceil(disk.sector()))
+            .last_usable(disk.tail(header).offset / disk.sector() - 1)
+            .backup_lba(sectors - 1)
+            .primary(primary)
+            .build(sector)
+            .map_err(invalid)?;
+        for (number, entry) in entries {
+            // A partition that ends inside a larger sector gets all of it.
+            let after = ((entry.last_lba + 1) * SECTOR_SIZE).div_ceil(disk.sector());
+            let first_lba = entry.first_lba * SECTOR_SIZE / disk.sector();
+            let scaled = Partition { first_lba, last_lba: after - 1, ..entry.clone() };
+            scaled.write_to_device(device, u64::from(*number) - 1, own.part_start, sector, ENTRY_BYTES)?;
+        }
+        let written = if primary { own.write_primary(device, sector) } else { own.write_backup(device, sector) };
+        written.map_err(invalid)?;
+    }
+    let rest = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
+    ProtectiveMBR::with_lb_size(rest).update_conservative(device).map_err(io::Error::other)?;
+    Ok(())
+}
+
+/// Leaves of the packed image, each compared with the manifest.
+struct Leaves<'a> {
+    manifest: &'a Manifest,
+    frames: FrameReader<'a>,
+}
+
+impl Leaves<'_> {
+    /// The leaf at `offset`; the last one of the image may be shorter.
+    fn read(&mut self, offset: u64) -> Result<Vec<u8>, ImageError> {
+        let length = LEAF_SIZE.min(self.manifest.size() - offset);
+        Ok(self.frames.leaf(Extent { offset, length })?.to_vec())
+    }
+}
+
+/// A disk in memory of which only some cells exist; the rest cannot be read or written.
+#[derive(Debug)]
+struct Sparse {
+    size: u64,
+    cells: Vec<Cell>,
+    position: u64,
+}
+
+impl Sparse {
+    /// Makes the cells of `range` exist, with what the image has there and zeros behind it.
+    fn touch(&mut self, image: &mut Leaves<'_>, range: Extent) -> Result<(), ImageError> {
+        for offset in (range.offset / LEAF_SIZE * LEAF_SIZE..extent::end(&range)).step_by(LEAF_SIZE as usize) {
+            let slot = match self.cells.binary_search_by_key(&offset, |cell| cell.offset) {
+                Ok(_) => continue,
+                Err(slot) => slot,
+            };
+            let mut bytes = if offset < image.manifest.size() { image.read(offset)? } else { Vec::new() };
+            bytes.resize(LEAF_SIZE.min(self.size - offset) as usize, 0);
+            self.cells.insert(slot, Cell { offset, bytes });
+        }
+        Ok(())
+    }
+
+    fn zero(&mut self, range: Extent) -> io::Result<()> {
+        self.seek(SeekFrom::Start(range.offset))?;
+        io::copy(&mut io::repeat(0).take(range.length), self).map(drop)
+    }
+
+    /// The bytes from the position to the end of its cell.
+    fn here(&mut self) -> io::Result<&mut [u8]> {
+        let position = self.position;
+        let inside = |cell: &&mut Cell| (cell.offset..cell.offset + cell.bytes.len() as u64).contains(&position);
+        let cell = self.cells.iter_mut().find(inside).ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(&mut cell.bytes[(position - cell.offset) as usize..])
+    }
+}
+
+impl Read for Sparse {
+    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
+        let here = self.here()?;
+        let count = here.len().min(output.len());
+        output[..count].copy_from_slice(&here[..count]);
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Write for Sparse {
+    fn write(&mut self, input: &[u8]) -> io::Result<usize> {
+        let here = self.here()?;
+        let count = here.len().min(input.len());
+        here[..count].copy_from_slice(&input[..count]);
+        self.position += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Sparse {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(offset) => Some(offset),
+            SeekFrom::End(distance) => self.size.checked_add_signed(distance),
+            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}

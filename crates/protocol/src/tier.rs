@@ -1,0 +1,50 @@
+//! How much of a disk was read before it was made equal to an image. Must not say who chose it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The way in which the system disk was made equal to the image, from the least work to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// The host put a fresh overlay over its own verified copy of the image; the machine wrote nothing.
+    Overlay,
+    /// What the host's map calls dirty was compared, and a sample of the rest.
+    Hinted,
+    /// All of the disk was compared and what differed was written.
+    Scan,
+    /// All of the image was written without a comparison.
+    Stream,
+}
+
+impl Tier {
+    /// The word, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Hinted => "hinted",
+            Self::Scan => "scan",
+            Self::Stream => "stream",
+        }
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_is_the_same_in_json_and_in_text() {
+        for tier in [Tier::Overlay, Tier::Hinted, Tier::Scan, Tier::Stream] {
+            assert_eq!(serde_json::to_string(&tier).unwrap(), format!("\"{tier}\""));
+        }
+    }
+}
