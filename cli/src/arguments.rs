@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 
-pub(crate) use image::{Image, Pack};
+pub(crate) use image::{Image, Pack, TierChoice, Write};
 pub(crate) use ordered::{Configuration, Step};
 
 const EXIT_CODES: &str = "\

@@ -10,6 +10,8 @@ use cloud_machine_driver::store::StoreError;
 pub(crate) enum Kind {
     /// It did not work.
     Failed = 1,
+    /// The command line says too little, or too much.
+    Usage = 2,
     /// The configuration is refused.
     Refused = 3,
     /// No such machine, image or file.

@@ -1,8 +1,8 @@
 //! Arguments of `image`: names, help and examples. Must not act or look anything up.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -16,13 +16,63 @@ pub(crate) enum Image {
         /// Name in the store, or path of a packed file
         image: String,
     },
-    /// Read a packed image and compare every block with its digest
+    /// Read a packed image, or a disk that shall hold it, and compare every block with its digest
+    #[command(after_help = "Examples:
+  cloud-machine image verify debian-12
+  cloud-machine image verify debian-12 --disk /dev/sdb
+  cloud-machine image verify ./debian-12.image --disk disk.raw --output json
+
+Without --disk the packed image itself is verified. With it, the disk or disk file is read past the page cache, and
+every range that differs is printed with its partition; nothing is mounted. Exit code 5 when anything differs.")]
     Verify {
         /// Name in the store, or path of a packed file
         image: String,
+        /// Block device or disk file that is compared with the image
+        #[arg(long, value_name = "PATH")]
+        disk: Option<PathBuf>,
+        /// Threads that read and hash; fewer than 4 count as 4
+        #[arg(long, value_name = "NUMBER", default_value = "4", requires = "disk")]
+        threads: NonZeroUsize,
     },
+    /// Write an image to a disk or disk file: only what differs, and read back
+    #[command(after_help = "Examples:
+  cloud-machine image write debian-12 --disk /dev/sdb
+  cloud-machine image write ./debian-12.image --disk disk.raw --tier stream --yes
+
+All of the disk belongs to the image: what lies behind it becomes zero, and the partition table is the one for a disk of
+this size. A write that is cut off leaves nothing that boots; the same command finishes it.")]
+    Write(Write),
     /// List the images of the store
     List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Write {
+    /// Name in the store, or path of a packed file
+    pub(crate) image: String,
+    /// Block device or disk file; everything on it is lost
+    #[arg(long, value_name = "PATH")]
+    pub(crate) disk: PathBuf,
+    /// What is read before it is written
+    #[arg(long, value_enum, default_value_t = TierChoice::Auto)]
+    pub(crate) tier: TierChoice,
+    /// Do not ask whether the disk may be overwritten
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Threads that read, hash and write, with 3 MiB of memory each; fewer than 4 count as 4
+    #[arg(long, value_name = "NUMBER", default_value = "4")]
+    pub(crate) threads: NonZeroUsize,
+}
+
+/// What is read before it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TierChoice {
+    /// Compare, or stream when a probe of 64 blocks finds most of them wrong
+    Auto,
+    /// Compare everything and write what differs
+    Scan,
+    /// Write everything, without comparing first
+    Stream,
 }
 
 #[derive(Debug, Args)]

@@ -1,10 +1,12 @@
-//! `image pack|inspect|verify|list`: golden images and what machines are started with. Owns which command does what;
+//! `image pack|inspect|verify|write|list`: golden images and what machines are started with. Owns which command does what;
 //! must not do it.
 
 mod boot;
+mod compare;
 mod inspect;
 mod list;
 mod pack;
+mod write;
 
 use std::path::{Path, PathBuf};
 
@@ -29,7 +31,17 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             let manifest = launch::manifest(&packed_file(global, image)?)?;
             ui.result(&Inspected::new(&manifest, false))
         }
-        Image::Verify { image } => {
+        Image::Verify { image, disk: Some(disk), threads } => {
+            let path = packed_file(global, image)?;
+            let manifest = launch::manifest(&path)?;
+            compare::run(ui, &manifest, &launch::open_blocks(&path)?, disk, threads.get())
+        }
+        Image::Write(arguments) => {
+            let path = packed_file(global, &arguments.image)?;
+            let manifest = launch::manifest(&path)?;
+            write::run(ui, &manifest, &launch::open_blocks(&path)?, arguments)
+        }
+        Image::Verify { image, disk: None, .. } => {
             let path = packed_file(global, image)?;
             let manifest = launch::manifest(&path)?;
             let progress = ui.progress("verify");
