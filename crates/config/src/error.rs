@@ -40,6 +40,13 @@ pub struct ConfigError {
     mark: Mark,
 }
 
+/// A line of the document, and whether it may hold a secret.
+#[derive(Clone, Copy)]
+struct Line<'text> {
+    text: &'text str,
+    secret: bool,
+}
+
 /// A line of the document, ready to be printed, and the marked range in characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Excerpt {
@@ -79,14 +86,22 @@ impl ConfigError {
         self
     }
 
-    fn render(&self) -> String {
+    fn line(&self) -> Line<'_> {
+        let text = self.source.line(self.line);
+        Line { text, secret: is_told_in(text) }
+    }
+
+    fn is_on_line_of(&self, other: &Self) -> bool {
+        self.line == other.line && Arc::ptr_eq(&self.source, &other.source)
+    }
+
+    fn render(&self, line: Line<'_>) -> String {
         let place = format!("{}:{}:{}", self.document, self.line, self.column);
         let title = format!("{place}: {}", self.message);
         let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
         // Made only now: ten thousand errors in a long line are counted, and the first of them are shown.
-        let line = self.source.line(self.line);
-        let secret = is_told_in(line) || Secrecy::default().along(&self.path).is_named();
-        let excerpt = (!self.source.text.is_empty() && !secret).then(|| Excerpt::of(line, self.mark));
+        let secret = line.secret || Secrecy::default().along(&self.path).is_named();
+        let excerpt = (!self.source.text.is_empty() && !secret).then(|| Excerpt::of(line.text, self.mark));
         if let Some(excerpt) = &excerpt {
             let annotation = AnnotationKind::Primary.span(excerpt.bytes());
             group = group.element(Snippet::source(&excerpt.text).line_start(self.line).annotation(annotation));
@@ -168,7 +183,17 @@ impl From<ConfigError> for ConfigErrors {
 }
 
 fn render(errors: &[ConfigError]) -> String {
-    let mut all: Vec<String> = errors.iter().take(SHOWN).map(ConfigError::render).collect();
+    let mut all: Vec<String> = Vec::new();
+    // Many errors may stand in one line, and that of a whole document is looked through once.
+    let mut last: Option<(&ConfigError, Line<'_>)> = None;
+    for error in errors.iter().take(SHOWN) {
+        let line = match last {
+            Some((other, line)) if error.is_on_line_of(other) => line,
+            _ => error.line(),
+        };
+        all.push(error.render(line));
+        last = Some((error, line));
+    }
     if let Some(more @ 1..) = errors.len().checked_sub(SHOWN) {
         all.push(format!("and {more} more errors"));
     }

@@ -135,9 +135,21 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
 
 /// The known name that `found` was probably meant to be.
 pub(crate) fn nearest(found: &str, keys: &[Key]) -> Option<&'static str> {
-    let near = |key: &Key| (strsim::damerau_levenshtein(&found.replace('_', "-"), key.name), key.name);
+    let found = found.replace('_', "-");
+    let most = |name: &str| (name.len() / 3).clamp(1, 3);
+    // A distance is dear, and a document may have thousands of wrong names.
+    if keys.iter().all(|key| least_distance(&found, key.name) > most(key.name)) {
+        return None;
+    }
+    let near = |key: &Key| (strsim::damerau_levenshtein(&found, key.name), key.name);
     let (distance, name) = keys.iter().map(near).min()?;
-    (distance <= (name.len() / 3).clamp(1, 3)).then_some(name)
+    (distance <= most(name)).then_some(name)
+}
+
+/// What the distance is at least: each character that `name` has not is a change, and so is each that one has more.
+fn least_distance(found: &str, name: &str) -> usize {
+    let foreign = found.chars().filter(|character| !name.contains(*character)).count();
+    foreign.max(found.chars().count().abs_diff(name.len()))
 }
 
 /// All names, for people.
