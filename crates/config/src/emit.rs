@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    scalar::Scalar,
+    scalar::{Scalar, Written},
     tree::{Entry, Node, Value},
     validate::is_ours,
 };
@@ -55,7 +55,7 @@ impl Writer {
 
     fn entry(&mut self, entry: &Entry, depth: usize) {
         self.indent(depth);
-        self.scalar(&entry.key, entry.raw.as_deref());
+        self.scalar(&entry.key, &entry.written);
         self.text.push(':');
         if is_leaf(&entry.value.value) {
             self.leaf(&entry.value);
@@ -79,14 +79,14 @@ impl Writer {
     fn leaf(&mut self, node: &Node) {
         self.text.push(' ');
         match &node.value {
-            Value::Scalar(scalar) => self.scalar(scalar, node.raw.as_deref()),
+            Value::Scalar(scalar) => self.scalar(scalar, &node.written),
             value => self.text.push_str(&flow(value)),
         }
         self.text.push('\n');
     }
 
-    fn scalar(&mut self, typed: &Scalar, raw: Option<&str>) {
-        match raw.filter(|raw| self.raw && is_plain(raw)) {
+    fn scalar(&mut self, typed: &Scalar, written: &Written) {
+        match written.raw(typed).filter(|raw| self.raw && is_plain(raw)) {
             Some(raw) => self.text.push_str(raw),
             None => self.text.push_str(&scalar(typed)),
         }

@@ -20,8 +20,8 @@ fn scalar() -> impl Strategy<Value = Scalar> {
     prop_oneof![
         Just(Scalar::Null),
         any::<bool>().prop_map(Scalar::Bool),
-        any::<i64>().prop_map(|value| Scalar::Integer(value.into())),
-        any::<u64>().prop_map(|value| Scalar::Integer(value.into())),
+        any::<i64>().prop_map(Scalar::Integer),
+        any::<u64>().prop_map(Scalar::from),
         any::<f64>().prop_map(|value| if value.is_nan() { Scalar::plain(".nan") } else { Scalar::Float(value) }),
         prop_oneof![
             "[a-z0-9.:#\\-\\[\\]{}'\" \n\t]{0,12}",
@@ -108,7 +108,7 @@ fn distinct(entries: Vec<Entry>) -> Vec<Entry> {
 fn number(node: &mut Node, line: &mut usize) {
     *line += 1;
     node.mark.line = *line;
-    node.locked = node.locked.is_some().then(|| node.origin());
+    node.locked = node.locked.is_some().then(|| Box::new(node.origin()));
     match &mut node.value {
         Value::List(items) => items.iter_mut().for_each(|item| number(item, line)),
         Value::Map(entries) => entries.iter_mut().for_each(|entry| number(&mut entry.value, line)),

@@ -2,8 +2,9 @@
 //! of it. Must not know any key.
 
 use std::{
-    cmp::Ordering,
-    collections::{BTreeMap, BTreeSet},
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
@@ -17,7 +18,7 @@ use crate::{
     settle::{kept, settle},
     size::fits,
     source::{Form, LayerKind, Mark, Origin, Source},
-    tree::{Entry, Erases, Node, Replaced, Value, child_path},
+    tree::{Entry, Erases, FEW, Node, Replaced, Value, child_path},
 };
 
 /// Merges documents: a later layer wins, and within one layer the later document.
@@ -138,16 +139,29 @@ fn merge_entries(earlier: Vec<Entry>, later: Vec<Entry>, path: &str, errors: &mu
     if earlier.is_empty() {
         return later;
     }
+    let places = places(&earlier, &later);
     let mut merged = earlier;
-    let places: BTreeMap<String, usize> =
-        merged.iter().enumerate().map(|(place, entry)| (entry.key.text(), place)).collect();
-    for entry in later {
-        match places.get(&*entry.key.as_text()).and_then(|place| merged.get_mut(*place)) {
+    for (entry, place) in later.into_iter().zip(places) {
+        match place.and_then(|place| merged.get_mut(place)) {
             Some(below) => merge_entry(below, entry, path, errors),
             None => merged.push(entry),
         }
     }
     merged
+}
+
+/// For each of `later`, the place of the same key in `earlier`.
+fn places(earlier: &[Entry], later: &[Entry]) -> Vec<Option<usize>> {
+    if later.len() <= FEW {
+        let place = |wanted: &Entry| {
+            let wanted = wanted.key.as_text();
+            earlier.iter().position(|entry| entry.key.as_text() == wanted)
+        };
+        return later.iter().map(place).collect();
+    }
+    let places: HashMap<Cow<'_, str>, usize> =
+        earlier.iter().enumerate().map(|(place, entry)| (entry.key.as_text(), place)).collect();
+    later.iter().map(|entry| places.get(&entry.key.as_text()).copied()).collect()
 }
 
 fn merge_entry(below: &mut Entry, later: Entry, path: &str, errors: &mut Vec<ConfigError>) {
@@ -158,7 +172,7 @@ fn merge_entry(below: &mut Entry, later: Entry, path: &str, errors: &mut Vec<Con
     below.value = over(earlier, later.value, &path, errors);
     if states {
         below.key = later.key;
-        below.raw = later.raw;
+        below.written = later.written;
         below.mark = later.mark;
     }
 }
@@ -210,7 +224,7 @@ impl Broken<'_> {
 fn broken_lock<'tree>(earlier: &'tree Node, later: &'tree Node) -> Option<Broken<'tree>> {
     let merges =
         matches!((&earlier.value, &later.value), (Value::Map(_), Value::Map(_))) && later.erases == Erases::Nothing;
-    if let Some(lock) = earlier.locked.as_ref().filter(|lock| later.locked.as_ref() != Some(*lock)) {
+    if let Some(lock) = earlier.locked.as_deref().filter(|lock| later.locked.as_deref() != Some(*lock)) {
         let place = if merges { Some(first_statement(later, "")?) } else { None };
         return Some(Broken { lock, below: String::new(), place });
     }
@@ -237,8 +251,8 @@ fn first_lock<'tree>(node: &'tree Node, path: &str, later: Option<&Node>) -> Opt
     node.entries().iter().find_map(|entry| {
         let path = child_path(path, &entry.key.as_text());
         let same = later.and_then(|later| later.entry(&entry.key.as_text())).map(|entry| &entry.value);
-        match &entry.value.locked {
-            Some(lock) if same.and_then(|same| same.locked.as_ref()) != Some(lock) => Some((lock, path)),
+        match entry.value.locked.as_deref() {
+            Some(lock) if same.and_then(|same| same.locked.as_deref()) != Some(lock) => Some((lock, path)),
             _ => first_lock(&entry.value, &path, same),
         }
     })
@@ -282,10 +296,15 @@ fn place(node: &Node) -> (Option<(usize, usize)>, LayerKind, Form, &str) {
 
 /// Adds what is not there yet.
 pub(crate) fn add(hidden: &mut Vec<Replaced>, more: Vec<Replaced>) {
-    if more.is_empty() {
+    if hidden.len() + more.len() <= FEW {
+        for one in more {
+            if hidden.iter().all(|other| Identity(other) != Identity(&one)) {
+                hidden.push(one);
+            }
+        }
         return;
     }
-    let mut seen: BTreeSet<Identity<'_>> = hidden.iter().map(Identity).collect();
+    let mut seen: HashSet<Identity<'_>> = hidden.iter().map(Identity).collect();
     let new: Vec<bool> = more.iter().map(|one| seen.insert(Identity(one))).collect();
     hidden.extend(more.into_iter().zip(new).filter_map(|(one, new)| new.then_some(one)));
 }
@@ -294,24 +313,15 @@ pub(crate) fn add(hidden: &mut Vec<Replaced>, more: Vec<Replaced>) {
 /// same, its value.
 struct Identity<'tree>(&'tree Replaced);
 
-impl Ord for Identity<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let value = |one: &Self| emit::flow(&one.0.node.value);
-        let (one, two) = (self.0, other.0);
-        let place = place(&one.node).cmp(&place(&two.node)).then_with(|| one.path.cmp(&two.path));
-        place.then_with(|| value(self).cmp(&value(other)))
-    }
-}
-
-impl PartialOrd for Identity<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+impl Hash for Identity<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (place(&self.0.node).0, &self.0.path).hash(state);
     }
 }
 
 impl PartialEq for Identity<'_> {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
+        self.0.path == other.0.path && is_same(&self.0.node, &other.0.node)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The merged configuration: every value with its origin and with what it hid. Must not judge a value.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, iter::repeat_with, sync::Arc};
 
 use crate::{
     emit, key_path,
@@ -13,7 +13,7 @@ use crate::{
 /// All layers in one tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
-    root: Node,
+    root: Arc<Node>,
 }
 
 /// One value of the merged configuration: a scalar, a list, or a map without keys.
@@ -71,11 +71,11 @@ pub struct Hidden {
 }
 
 impl Merged {
-    pub(crate) const fn new(root: Node) -> Self {
-        Self { root }
+    pub(crate) fn new(root: Node) -> Self {
+        Self { root: Arc::new(root) }
     }
 
-    pub(crate) const fn root(&self) -> &Node {
+    pub(crate) const fn root(&self) -> &Arc<Node> {
         &self.root
     }
 
@@ -124,7 +124,7 @@ struct Passed<'tree> {
 fn collect<'tree>(node: &'tree Node, around: Around<'tree>, passed: Vec<Passed<'tree>>, leaves: &mut Vec<Leaf>) {
     let around = Around {
         secrecy: around.secrecy.marked(node.secret),
-        locked: node.locked.as_ref().or(around.locked),
+        locked: node.locked.as_deref().or(around.locked),
         path: around.path,
     };
     let own = node.hidden.iter().map(|replaced| Passed::new(replaced, &around));
@@ -135,14 +135,14 @@ fn collect<'tree>(node: &'tree Node, around: Around<'tree>, passed: Vec<Passed<'
             let named = entries.iter().enumerate().filter(|_| !hidden.is_empty());
             let names: BTreeMap<String, usize> =
                 named.map(|(index, entry)| (segment(&entry.key.as_text()).into_owned(), index)).collect();
-            let mut shares: Vec<Vec<Passed<'tree>>> = entries.iter().map(|_| Vec::new()).collect();
+            let mut shares: Vec<Vec<Passed<'tree>>> = names.iter().map(|_| Vec::new()).collect();
             for one in hidden {
                 let (index, one) = one.descend(&names);
                 if let Some(share) = shares.get_mut(index) {
                     share.push(one);
                 }
             }
-            for (entry, share) in entries.iter().zip(shares) {
+            for (entry, share) in entries.iter().zip(shares.into_iter().chain(repeat_with(Vec::new))) {
                 let name = entry.key.as_text();
                 let below = Around {
                     path: child_path(&around.path, &name),

@@ -1,7 +1,7 @@
 //! Bytes to a document: one YAML parser, read as a stream of events under budgets, so that a hostile document is
 //! refused before it is built. Must not give a meaning to any key.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
@@ -10,10 +10,10 @@ use crate::{
     exclude::excluded,
     hint,
     merge::ours,
-    scalar::Scalar,
+    scalar::{Scalar, Written},
     source::{Form, LayerKind, Mark, Source, mark_of, shortened},
     tags::{self, Inside, Tag},
-    tree::{Entry, Node, Value, child_path, item_path},
+    tree::{Entry, Keys, Node, Value, child_path, item_path},
 };
 
 /// Largest document, in bytes.
@@ -148,6 +148,10 @@ fn readable<'text>(layer: LayerKind, name: &str, text: &'text [u8]) -> Result<&'
                 .into());
         }
     };
+    // Nearly every document is of these alone, which is seen faster than what each character is.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t' | b'\n' | b'\r')) {
+        return Ok(text);
+    }
     // YAML 1.2.2, 5.1: the printable subset. An ESC or NUL in a document serves nobody but an attacker.
     let printable = |c: char| {
         matches!(c, '\t' | '\n' | '\r' | '\u{85}') || !(c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}'))
@@ -310,8 +314,8 @@ impl<'text> Builder<'text> {
         }
         let plain = style == ScalarStyle::Plain;
         let scalar = if plain { Scalar::plain(text) } else { Scalar::Text(text.to_owned()) };
-        let raw = (plain && !text.is_empty()).then(|| text.to_owned());
-        Ok(Node { raw, ..Node::new(self.source, mark(span), Value::Scalar(scalar)) })
+        let written = if plain { Written::plain(text, &scalar) } else { Written::Quoted };
+        Ok(Node { written, ..Node::new(self.source, mark(span), Value::Scalar(scalar)) })
     }
 
     fn list(&mut self, path: &Trail<'_>, depth: usize) -> Result<Value, ConfigErrors> {
@@ -329,7 +333,7 @@ impl<'text> Builder<'text> {
 
     fn map(&mut self, path: &Trail<'_>, around: Inside, depth: usize) -> Result<Value, ConfigErrors> {
         let mut entries: Vec<Entry> = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut seen = Keys::default();
         // Lists are not merged, and so nothing inside them is.
         let inside = if around == Inside::List { Inside::List } else { Inside::Map };
         loop {
@@ -337,30 +341,30 @@ impl<'text> Builder<'text> {
                 (Event::MappingEnd, _) => return Ok(Value::Map(entries)),
                 next => next,
             };
-            let (key, raw) = self.key(event, span, path, depth)?;
+            let (key, written) = self.key(event, span, path, depth)?;
             let name = key.as_text();
             let below = Trail::Key(path, &name);
             if below.len() > MAX_PATH {
                 let error = self.error(span, path, format!("the path of a key has {} bytes", below.len()));
                 return Err(error.allowed(format!("at most {MAX_PATH} bytes")).into());
             }
-            if !seen.insert(name.clone().into_owned()) {
+            if !seen.insert(&name, &entries) {
                 return Err(self.duplicate(span, &below, &key, &entries).into());
             }
             let (event, value_span) = self.next()?;
             let value = self.node(event, value_span, &below, inside, depth)?;
-            entries.push(Entry { key, raw, mark: mark(span), value });
+            entries.push(Entry { key, written, mark: mark(span), value });
         }
     }
 
-    /// A key, and how it was written when it has no quotes.
+    /// A key, and how it was written.
     fn key(
         &mut self,
         event: Event<'text>,
         span: Span,
         path: &Trail<'_>,
         depth: usize,
-    ) -> Result<(Scalar, Option<String>), ConfigErrors> {
+    ) -> Result<(Scalar, Written), ConfigErrors> {
         let merge = matches!(&event, Event::Scalar(text, ..) if text == "<<");
         if merge {
             return Err(self.error(span, path, "merge keys `<<` are not supported").into());
@@ -374,7 +378,7 @@ impl<'text> Builder<'text> {
                 let error = self.error(span, path, format!("a key has {} bytes", key.text().len()));
                 Err(error.allowed(format!("at most {MAX_KEY} bytes")).into())
             }
-            Value::Scalar(key) => Ok((key, node.raw)),
+            Value::Scalar(key) => Ok((key, node.written)),
             Value::List(_) | Value::Map(_) => {
                 Err(self.error(span, path, "a key is a map or a list").allowed("a text").into())
             }

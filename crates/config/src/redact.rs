@@ -2,7 +2,7 @@
 
 use crate::{
     Merged, emit,
-    scalar::Scalar,
+    scalar::{Scalar, Written},
     secret::Secrecy,
     source::{Form, Source},
     tree::{Node, Value},
@@ -27,7 +27,7 @@ fn redacted(node: &Node, around: Secrecy, replace: &dyn Fn(&str) -> String) -> N
     }
     result.value = match &node.value {
         Value::Scalar(scalar) if secrecy.hides_scalar(scalar) => {
-            result.raw = None;
+            result.written = Written::Quoted;
             Value::Scalar(Scalar::Text(replace(&emit::flow(&node.value))))
         }
         Value::Scalar(scalar) => Value::Scalar(scalar.clone()),

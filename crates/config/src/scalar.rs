@@ -10,11 +10,45 @@ pub(crate) enum Scalar {
     /// `true` or `false`; `yes`, `no`, `on` and `off` are text.
     Bool(bool),
     /// Decimal or `0x`, from `i64::MIN` to `u64::MAX`; anything beyond is text.
-    Integer(i128),
+    Integer(i64),
+    /// An integer above `i64::MAX`. A type for both would make every value of a document larger.
+    Large(u64),
     /// A finite float, `.inf` or `.nan`; what overflows is text.
     Float(f64),
     /// Everything else, and whatever is quoted.
     Text(String),
+}
+
+/// How a scalar was written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// In quotes, or by no document.
+    #[default]
+    Quoted,
+    /// Without quotes, as the text that it is: most scalars need no second copy of it.
+    Plain,
+    /// Without quotes, as this text: `0x1F` is the number 31.
+    As(String),
+}
+
+impl Written {
+    /// How `scalar` was written, which is the type of `raw` without quotes.
+    pub(crate) fn plain(raw: &str, scalar: &Scalar) -> Self {
+        match scalar {
+            _ if raw.is_empty() => Self::Quoted,
+            Scalar::Text(_) => Self::Plain,
+            _ => Self::As(raw.to_owned()),
+        }
+    }
+
+    /// The text without quotes of `scalar`, which was written so; `None` when it has quotes.
+    pub(crate) fn raw<'text>(&'text self, scalar: &'text Scalar) -> Option<&'text str> {
+        match (self, scalar) {
+            (Self::As(raw), _) => Some(raw),
+            (Self::Plain, Scalar::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 impl Scalar {
@@ -42,6 +76,7 @@ impl Scalar {
             Self::Null => "null".into(),
             Self::Bool(value) => if *value { "true" } else { "false" }.into(),
             Self::Integer(value) => value.to_string().into(),
+            Self::Large(value) => value.to_string().into(),
             Self::Float(value) if value.is_nan() => ".nan".into(),
             Self::Float(value) if value.is_infinite() => if *value > 0.0 { ".inf" } else { "-.inf" }.into(),
             Self::Float(value) => format!("{value:?}").into(),
@@ -54,33 +89,37 @@ impl Scalar {
             Self::Null => 0,
             Self::Bool(_) => 1,
             Self::Integer(_) => 2,
-            Self::Float(_) => 3,
-            Self::Text(_) => 4,
+            Self::Large(_) => 3,
+            Self::Float(_) => 4,
+            Self::Text(_) => 5,
         }
+    }
+}
+
+impl From<u64> for Scalar {
+    fn from(value: u64) -> Self {
+        i64::try_from(value).map_or(Self::Large(value), Self::Integer)
     }
 }
 
 /// An integer without leading zeros, a hexadecimal one, or a float; `None` for anything else.
 fn number(raw: &str) -> Option<Scalar> {
+    // Most texts do not even begin like one.
+    if !raw.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '+' | '-' | '.')) {
+        return None;
+    }
     if let Some(digits) = raw.strip_prefix("0x") {
         let whole = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-        return if whole {
-            u64::from_str_radix(digits, 16).ok().map(|value| Scalar::Integer(value.into()))
-        } else {
-            None
-        };
+        return if whole { u64::from_str_radix(digits, 16).ok().map(Scalar::from) } else { None };
     }
     let unsigned = raw.strip_prefix(['+', '-']).unwrap_or(raw);
     if !unsigned.is_empty() && unsigned.bytes().all(|byte| byte.is_ascii_digit()) {
         // `0777` is a file mode for one reader, 777 for another and 511 for a third: it stays what was written.
         let plain = unsigned == "0" || !unsigned.starts_with('0');
-        let value: i128 = if plain {
-            raw.parse().ok()?
-        } else {
+        if !plain {
             return None;
-        };
-        let stored = (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value);
-        return stored.then_some(Scalar::Integer(value));
+        }
+        return raw.parse::<i64>().map(Scalar::Integer).or_else(|_| raw.parse::<u64>().map(Scalar::from)).ok();
     }
     let value: f64 = if is_float(unsigned) {
         raw.parse().ok()?
@@ -108,6 +147,7 @@ impl Ord for Scalar {
         match (self, other) {
             (Self::Bool(one), Self::Bool(two)) => one.cmp(two),
             (Self::Integer(one), Self::Integer(two)) => one.cmp(two),
+            (Self::Large(one), Self::Large(two)) => one.cmp(two),
             (Self::Float(one), Self::Float(two)) => one.total_cmp(two),
             (Self::Text(one), Self::Text(two)) => one.cmp(two),
             _ => self.rank().cmp(&other.rank()),
@@ -146,8 +186,8 @@ mod tests {
             ("-12", Scalar::Integer(-12)),
             ("+12", Scalar::Integer(12)),
             ("0x1F", Scalar::Integer(31)),
-            ("18446744073709551615", Scalar::Integer(u64::MAX.into())),
-            ("-9223372036854775808", Scalar::Integer(i64::MIN.into())),
+            ("18446744073709551615", Scalar::Large(u64::MAX)),
+            ("-9223372036854775808", Scalar::Integer(i64::MIN)),
             ("1.5", Scalar::Float(1.5)),
             (".5", Scalar::Float(0.5)),
             ("1.", Scalar::Float(1.0)),

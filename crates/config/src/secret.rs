@@ -55,10 +55,12 @@ const PAIRS: &[(&str, &str)] = &[
 
 /// Whether what is below a key of this name is secret.
 fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    let words: Vec<&str> = name.split(['-', '_', '.', ' ']).collect();
-    words.iter().any(|word| WORDS.contains(word))
-        || words.windows(2).any(|pair| matches!(pair, [one, two] if PAIRS.contains(&(*one, *two))))
+    let mut before = "";
+    name.split(['-', '_', '.', ' ']).any(|word| {
+        let is = |found: &str, known: &str| found.eq_ignore_ascii_case(known);
+        let first = std::mem::replace(&mut before, word);
+        WORDS.iter().any(|known| is(word, known)) || PAIRS.iter().any(|(one, two)| is(first, one) && is(word, two))
+    })
 }
 
 /// Whether a line of text names a secret, or marks one: then the line may hold it.

@@ -137,7 +137,7 @@ pub fn defaults() -> Document {
         let entry = |(key, value): (&str, Value)| Entry::new(key, Mark::START, Node::new(&source, Mark::START, value));
         Value::Map(entries.into_iter().map(entry).collect())
     };
-    let integer = |value: u64| Value::Scalar(Scalar::Integer(value.into()));
+    let integer = |value: u64| Value::Scalar(value.into());
     let resources = map(vec![("ram", integer(DEFAULT_RAM)), ("cpus", integer(DEFAULT_CPUS.into()))]);
     let driver = Value::Scalar(Scalar::Text(DEFAULT_DRIVER.to_owned()));
     let machine = map(vec![("driver", driver), ("resources", resources)]);

@@ -4,7 +4,7 @@ use crate::{
     error::{ConfigError, ConfigErrors},
     merged::Merged,
     parse::{DOT, ITEM, MAX_DOCUMENT, MAX_NODES, MAX_PATH},
-    scalar::Scalar,
+    scalar::{Scalar, Written},
     tree::{Node, Value},
 };
 
@@ -47,7 +47,7 @@ struct Size {
 impl Size {
     fn add(&mut self, node: &Node, path: usize, depth: usize) {
         match &node.value {
-            Value::Scalar(scalar) => self.add_scalar(scalar, node.raw.as_deref(), depth),
+            Value::Scalar(scalar) => self.add_scalar(scalar, &node.written, depth),
             Value::List(items) => {
                 self.add_one(0, depth);
                 items.iter().for_each(|item| self.add(item, path + ITEM, depth + 1));
@@ -55,7 +55,7 @@ impl Size {
             Value::Map(entries) => {
                 self.add_one(0, depth);
                 for entry in entries {
-                    self.add_scalar(&entry.key, entry.raw.as_deref(), depth);
+                    self.add_scalar(&entry.key, &entry.written, depth);
                     let path = path + entry.key.as_text().len() + DOT;
                     self.path = self.path.max(path);
                     self.add(&entry.value, path, depth + 1);
@@ -64,9 +64,9 @@ impl Size {
         }
     }
 
-    fn add_scalar(&mut self, scalar: &Scalar, raw: Option<&str>, depth: usize) {
+    fn add_scalar(&mut self, scalar: &Scalar, written: &Written, depth: usize) {
         // An escape has at most four characters for a byte: `\x1B`.
-        self.add_one(4 * scalar.as_text().len().max(raw.map_or(0, str::len)), depth);
+        self.add_one(4 * scalar.as_text().len().max(written.raw(scalar).map_or(0, str::len)), depth);
     }
 
     /// One value of `bytes`, with its indentation, quotes, brackets, dash, colon and line break.

@@ -68,7 +68,7 @@ pub struct Origin {
     /// The layer.
     pub layer: LayerKind,
     /// Name of the document, as it was handed in.
-    pub source: String,
+    pub source: Arc<str>,
     /// Place in the document.
     pub place: Place,
 }
@@ -97,7 +97,7 @@ pub(crate) enum Form {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) layer: LayerKind,
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) text: String,
     pub(crate) form: Form,
 }
@@ -116,7 +116,7 @@ impl Mark {
 
 impl Source {
     pub(crate) fn new(layer: LayerKind, name: &str, text: &str, form: Form) -> Arc<Self> {
-        Arc::new(Self { layer, name: name.to_owned(), text: text.to_owned(), form })
+        Arc::new(Self { layer, name: name.into(), text: text.to_owned(), form })
     }
 
     /// The place of `mark`, in the terms of this source.
@@ -127,7 +127,7 @@ impl Source {
             Form::Variable => Place::Variable,
             Form::Text => Place::Text { line: mark.line, column: mark.column },
         };
-        Origin { layer: self.layer, source: self.name.clone(), place }
+        Origin { layer: self.layer, source: Arc::clone(&self.name), place }
     }
 
     /// The line with this number, from 1, without its line break; empty beyond the end.

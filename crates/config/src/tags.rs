@@ -79,7 +79,7 @@ impl Tag {
             (Self::Append, Value::List(_)) => node.extends = Some(0),
             (Self::Prepend, Value::List(items)) => node.extends = Some(items.len()),
             (Self::Append | Self::Prepend, _) => return refuse("extends a list, and this is none", "write `[item]`"),
-            (Self::Final, _) => node.locked = Some(node.origin()),
+            (Self::Final, _) => node.locked = Some(Box::new(node.origin())),
             (Self::Secret, _) => node.secret = true,
         }
         Ok(())

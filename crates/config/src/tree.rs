@@ -1,10 +1,10 @@
 //! The tree of a document: maps, lists and typed scalars, each with the place where it was written. Must not merge
 //! or judge.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 use crate::{
-    scalar::Scalar,
+    scalar::{Scalar, Written},
     source::{Mark, Origin, Source},
 };
 
@@ -14,8 +14,8 @@ pub(crate) struct Node {
     pub(crate) source: Arc<Source>,
     pub(crate) mark: Mark,
     pub(crate) value: Value,
-    /// A scalar as it was written, when it was written without quotes.
-    pub(crate) raw: Option<String>,
+    /// Of a scalar, how it was written.
+    pub(crate) written: Written,
     /// Values of earlier layers that this one replaced, the latest first.
     pub(crate) hidden: Vec<Replaced>,
     /// What of earlier layers this value ends.
@@ -25,7 +25,7 @@ pub(crate) struct Node {
     /// On a list that extends an inherited one: how many of its items come before the inherited ones.
     pub(crate) extends: Option<usize>,
     /// Where `!final` was written.
-    pub(crate) locked: Option<Origin>,
+    pub(crate) locked: Option<Box<Origin>>,
     /// Whether it was marked `!secret`, here or in an earlier layer.
     pub(crate) secret: bool,
 }
@@ -60,16 +60,35 @@ pub(crate) enum Value {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) key: Scalar,
-    /// The key as it was written, when it was written without quotes.
-    pub(crate) raw: Option<String>,
+    pub(crate) written: Written,
     pub(crate) mark: Mark,
     pub(crate) value: Node,
+}
+
+/// Entries that are looked at one by one to find a key: an index of so few would take longer to make.
+pub(crate) const FEW: usize = 8;
+
+/// Whether a map that is being read has a key already.
+#[derive(Default)]
+pub(crate) struct Keys(BTreeSet<String>);
+
+impl Keys {
+    /// Notes the key `name`, which comes after `entries`; `false` when it is one of theirs.
+    pub(crate) fn insert(&mut self, name: &str, entries: &[Entry]) -> bool {
+        if entries.len() < FEW {
+            return entries.iter().all(|entry| entry.key.as_text() != name);
+        }
+        if self.0.is_empty() {
+            self.0.extend(entries.iter().map(|entry| entry.key.text()));
+        }
+        self.0.insert(name.to_owned())
+    }
 }
 
 impl Entry {
     /// A key that no document wrote.
     pub(crate) fn new(key: &str, mark: Mark, value: Node) -> Self {
-        Self { key: Scalar::Text(key.to_owned()), raw: None, mark, value }
+        Self { key: Scalar::Text(key.to_owned()), written: Written::Quoted, mark, value }
     }
 }
 
@@ -79,7 +98,7 @@ impl Node {
             source: Arc::clone(source),
             mark,
             value,
-            raw: None,
+            written: Written::Quoted,
             hidden: Vec::new(),
             erases: Erases::Nothing,
             implied: false,
@@ -151,7 +170,7 @@ impl Node {
         match &self.value {
             Value::Scalar(Scalar::Null) => "an empty value",
             Value::Scalar(Scalar::Bool(_)) => "a boolean",
-            Value::Scalar(Scalar::Integer(_) | Scalar::Float(_)) => "a number",
+            Value::Scalar(Scalar::Integer(_) | Scalar::Large(_) | Scalar::Float(_)) => "a number",
             Value::Scalar(Scalar::Text(_)) => "a text",
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
@@ -178,11 +197,8 @@ pub(crate) fn scalar_value(scalar: &Scalar) -> serde_yaml::Value {
         Scalar::Bool(value) => (*value).into(),
         Scalar::Float(value) => (*value).into(),
         Scalar::Text(text) => text.as_str().into(),
-        // The table only stores what one of these two holds.
-        Scalar::Integer(value) => match u64::try_from(*value) {
-            Ok(unsigned) => unsigned.into(),
-            Err(_) => i64::try_from(*value).map_or_else(|_| value.to_string().into(), Into::into),
-        },
+        Scalar::Integer(value) => (*value).into(),
+        Scalar::Large(value) => (*value).into(),
     }
 }
 
@@ -222,7 +238,7 @@ mod tests {
 
     #[test]
     fn integers_keep_their_value_for_serde() {
-        assert_eq!(scalar_value(&Scalar::Integer(u64::MAX.into())), serde_yaml::Value::from(u64::MAX));
-        assert_eq!(scalar_value(&Scalar::Integer(i64::MIN.into())), serde_yaml::Value::from(i64::MIN));
+        assert_eq!(scalar_value(&Scalar::Large(u64::MAX)), serde_yaml::Value::from(u64::MAX));
+        assert_eq!(scalar_value(&Scalar::Integer(i64::MIN)), serde_yaml::Value::from(i64::MIN));
     }
 }

@@ -36,7 +36,7 @@ impl From<&Origin> for OriginRow {
             Place::Argument(index) => Some(index),
             _ => None,
         };
-        let (layer, source) = (origin.layer.to_string(), origin.source.clone());
+        let (layer, source) = (origin.layer.to_string(), origin.source.as_ref().to_owned());
         Self { text: origin.to_string(), layer, source, line, column, argument }
     }
 }

@@ -128,7 +128,7 @@ impl From<&Origin> for WrittenOrigin {
         use crate::source::Place;
         let mut written = Self {
             layer: origin.layer,
-            source: origin.source.clone(),
+            source: origin.source.as_ref().to_owned(),
             line: None,
             column: None,
             argument: None,

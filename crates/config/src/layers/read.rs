@@ -11,7 +11,7 @@ use crate::{
     error::{ConfigError, ConfigErrors},
     key_path,
     parse::{MAX_DEPTH, MAX_KEY, MAX_SCALAR},
-    scalar::Scalar,
+    scalar::{Scalar, Written as How},
     source::{Form, Mark, Source, shortened},
     tree::{Entry, Erases, Node, Replaced, Value, child_path},
 };
@@ -75,11 +75,11 @@ impl Reader {
             variable: written.variable,
         };
         let (source, mark) = self.place(origin, path)?;
-        let mut raw = None;
+        let mut how = How::Quoted;
         let value = match (written.plain, written.text, written.list, written.map) {
             (Some(plain), None, None, None) => {
                 let scalar = Scalar::plain(checked(&plain, path)?);
-                raw = Some(plain);
+                how = How::plain(&plain, &scalar);
                 Value::Scalar(scalar)
             }
             (None, Some(text), None, None) => Value::Scalar(Scalar::Text(checked(&text, path)?.to_owned())),
@@ -95,7 +95,7 @@ impl Reader {
         let locked = match written.locked {
             Some(origin) => {
                 let (source, mark) = self.place(origin, path)?;
-                Some(source.origin(mark))
+                Some(Box::new(source.origin(mark)))
             }
             None => None,
         };
@@ -104,16 +104,20 @@ impl Reader {
             return wrong(path, "a value that replaces and is no map");
         }
         let secret = written.secret;
-        Ok(Node { raw, hidden, locked, erases, secret, ..Node::new(&source, mark, value) })
+        Ok(Node { written: how, hidden, locked, erases, secret, ..Node::new(&source, mark, value) })
     }
 
     fn entries(&mut self, entries: Vec<WrittenEntry>, path: &str, depth: usize) -> Result<Vec<Entry>, Wrong> {
         let mut seen = BTreeSet::new();
         let mut result = Vec::with_capacity(entries.len().min(MAX_VALUES));
         for WrittenEntry { key, line, column, value } in entries {
-            let (key, raw) = match key {
-                WrittenKey::Plain(raw) => (Scalar::plain(&raw), Some(raw)),
-                WrittenKey::Text(text) => (Scalar::Text(text), None),
+            let (key, written) = match key {
+                WrittenKey::Plain(raw) => {
+                    let key = Scalar::plain(&raw);
+                    let written = How::plain(&raw, &key);
+                    (key, written)
+                }
+                WrittenKey::Text(text) => (Scalar::Text(text), How::Quoted),
             };
             let name = key.text();
             let below = child_path(path, &name);
@@ -126,7 +130,7 @@ impl Reader {
             }
             let mark = Mark { line: line.max(1), column: column.max(1), width: 1 };
             let value = self.value(value, &below, depth + 1)?;
-            result.push(Entry { key, raw, mark, value });
+            result.push(Entry { key, written, mark, value });
         }
         Ok(result)
     }

@@ -2,7 +2,7 @@
 
 use super::{FORMAT, Layers, Written, WrittenEntry, WrittenKey, WrittenOrigin};
 use crate::{
-    scalar::Scalar,
+    scalar::{Scalar, Written as How},
     tree::{Entry, Erases, Node, Replaced, Value},
 };
 
@@ -29,12 +29,12 @@ fn value(node: &Node) -> Written {
         argument,
         variable,
         hidden: node.hidden.iter().map(hidden).collect(),
-        locked: node.locked.as_ref().map(WrittenOrigin::from),
+        locked: node.locked.as_deref().map(WrittenOrigin::from),
         secret: node.secret,
         replaces: node.erases == Erases::Everything,
     };
     match &node.value {
-        Value::Scalar(scalar) => match key(scalar, node.raw.as_deref()) {
+        Value::Scalar(scalar) => match key(scalar, &node.written) {
             WrittenKey::Plain(plain) => written.plain = Some(plain),
             WrittenKey::Text(text) => written.text = Some(text),
         },
@@ -46,7 +46,7 @@ fn value(node: &Node) -> Written {
 
 fn entry(entry: &Entry) -> WrittenEntry {
     WrittenEntry {
-        key: key(&entry.key, entry.raw.as_deref()),
+        key: key(&entry.key, &entry.written),
         line: entry.mark.line,
         column: entry.mark.column,
         value: value(&entry.value),
@@ -57,8 +57,8 @@ fn hidden(replaced: &Replaced) -> Written {
     Written { path: Some(replaced.path.clone()), ..value(&replaced.node) }
 }
 
-fn key(scalar: &Scalar, raw: Option<&str>) -> WrittenKey {
-    match (scalar, raw) {
+fn key(scalar: &Scalar, written: &How) -> WrittenKey {
+    match (scalar, written.raw(scalar)) {
         (_, Some(raw)) => WrittenKey::Plain(raw.to_owned()),
         (Scalar::Text(text), None) => WrittenKey::Text(text.clone()),
         (typed, None) => WrittenKey::Plain(typed.text()),
