@@ -1,48 +1,65 @@
 //! The top-level keys that are not ours, as text that cloud-init reads with the meaning that their author gave them.
 //! Must not give them a meaning itself.
 
+use std::{borrow::Cow, sync::Arc};
+
 use crate::{
     emit,
     tree::{Entry, Node},
+    validate::is_ours,
 };
 
 /// Every top-level key that is not ours, in the order of the documents.
 ///
 /// cloud-init reads YAML 1.1, where an unquoted `yes`, `0777` or `1_000` is a boolean or a number. So a scalar that
 /// was written without quotes is handed over as it was written, and one in quotes stays a text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CloudInit {
-    keys: Vec<(String, String)>,
+    /// The whole configuration: it becomes text only for whoever asks for that.
+    root: Arc<Node>,
+    left_out: Vec<String>,
 }
 
 impl CloudInit {
-    /// The entries of `root` that `theirs` accepts by name.
-    pub(crate) fn of(root: &Node, theirs: impl Fn(&str) -> bool) -> Self {
-        let text = |entry: &Entry| (entry.key.text(), emit::foreign_entry(entry));
-        Self { keys: root.entries().iter().filter(|entry| theirs(&entry.key.text())).map(text).collect() }
+    pub(crate) fn new(root: &Arc<Node>) -> Self {
+        Self { root: Arc::clone(root), left_out: Vec::new() }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Cow<'_, str>, &Entry)> {
+        let named = self.root.entries().iter().map(|entry| (entry.key.as_text(), entry));
+        named.filter(|(name, _)| !is_ours(name) && !self.left_out.iter().any(|left_out| left_out == name))
     }
 
     /// Names of the keys, in their order.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().map(|(name, _)| name.as_str())
+    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.entries().map(|(name, _)| name)
     }
 
     /// The same without the keys of these names.
     #[must_use]
     pub fn without(&self, names: &[&str]) -> Self {
-        let stays = |(name, _): &&(String, String)| !names.contains(&name.as_str());
-        Self { keys: self.keys.iter().filter(stays).cloned().collect() }
+        let left_out = self.left_out.iter().cloned().chain(names.iter().map(|name| (*name).to_owned())).collect();
+        Self { left_out, ..self.clone() }
     }
 
     /// Whether there is no key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.entries().next().is_none()
     }
 
     /// The keys as a YAML document without a first comment line; nothing at all when there is no key.
     #[must_use]
     pub fn to_yaml(&self) -> String {
-        self.keys.iter().map(|(_, text)| text.as_str()).collect()
+        self.entries().map(|(_, entry)| emit::foreign_entry(entry)).collect()
     }
 }
+
+/// What cloud-init is handed counts, not where it was written.
+impl PartialEq for CloudInit {
+    fn eq(&self, other: &Self) -> bool {
+        self.keys().eq(other.keys()) && self.to_yaml() == other.to_yaml()
+    }
+}
+
+impl Eq for CloudInit {}

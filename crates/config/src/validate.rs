@@ -1,6 +1,8 @@
 //! Merged values to a checked configuration, with every error that can be found in one go. Must not read anything
 //! but the merged values.
 
+use std::sync::Arc;
+
 use serde_path_to_error::Segment;
 
 use crate::{
@@ -53,7 +55,7 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     Ok(Config { cloud_init_url: url, ssh_authorized_keys, ..config(machine, declared, root) })
 }
 
-fn config(machine: Machine, disks: disks::Disks, root: &Node) -> Config {
+fn config(machine: Machine, disks: disks::Disks, root: &Arc<Node>) -> Config {
     let schema::Resources { ram, cpus, nic, .. } = machine.resources;
     let (schema::Network::User, schema::Address::Dhcp) = (nic.network, nic.address);
     Config {
@@ -71,7 +73,7 @@ fn config(machine: Machine, disks: disks::Disks, root: &Node) -> Config {
         cloud_init_url: None,
         drives: machine.drives,
         ssh_authorized_keys: Vec::new(),
-        cloud_init: CloudInit::of(root, |name| !is_ours(name)),
+        cloud_init: CloudInit::new(root),
     }
 }
 
