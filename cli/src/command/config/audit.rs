@@ -16,7 +16,7 @@ use crate::{
 use super::{
     columns::Columns,
     comments,
-    row::{HiddenRow, OriginRow, json, redacted, shown},
+    row::{HiddenRow, OriginRow, hides, redacted, serialize_json, shown_json},
 };
 
 #[derive(Serialize)]
@@ -34,15 +34,16 @@ struct Audit<'a> {
 #[derive(Serialize)]
 struct Value<'a> {
     key: &'a str,
-    value: serde_json::Value,
+    #[serde(serialize_with = "serialize_json")]
+    value: &'a serde_yaml::Value,
     #[serde(serialize_with = "OriginRow::serialize_origin")]
     origin: &'a Origin,
     #[serde(flatten)]
     verdict: Verdict,
     #[serde(serialize_with = "HiddenRow::serialize_all")]
     hidden: &'a [Hidden],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    locked: Option<OriginRow>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "OriginRow::serialize_lock")]
+    locked: Option<&'a Origin>,
     secret: bool,
 }
 
@@ -51,17 +52,18 @@ impl Show for Audit<'_> {
 
     fn table(&self) -> String {
         let mut columns = Columns::new();
-        columns.add(["KEY".into(), "VALUE".into(), "ORIGIN".into(), format!("DRIVER {}", self.driver).into()]);
+        columns.add([&"KEY", &"VALUE", &"ORIGIN", &format_args!("DRIVER {}", self.driver)]);
         for value in &self.values {
-            let mut origin = value.origin.to_string();
-            if let Some(lock) = &value.locked {
-                origin += &format!(", locked by {}", lock.text);
+            let text = shown_json(value.value);
+            match value.locked {
+                None => columns.add([&value.key, &text, value.origin, &value.verdict]),
+                Some(lock) => {
+                    let origin = format_args!("{}, locked by {lock}", value.origin);
+                    columns.add([&value.key, &text, &origin, &value.verdict]);
+                }
             }
-            let verdict = value.verdict.to_string();
-            columns.add([value.key.into(), shown(&value.value).into(), origin.into(), verdict.into()]);
             for hidden in value.hidden.iter().filter(|_| self.all) {
-                let text = format!("hides {}", HiddenRow::from(hidden).text(value.key));
-                columns.add(["".into(), "".into(), text.into(), "".into()]);
+                columns.add([&"", &"", &format_args!("hides {}", hides(hidden, value.key)), &""]);
             }
         }
         columns.text()
@@ -77,11 +79,11 @@ impl Value<'_> {
     /// What stands behind the value in the YAML form.
     fn comment(&self, all: bool) -> String {
         let mut comment = format!("{}; {}", self.origin, self.verdict);
-        if let Some(origin) = &self.locked {
-            comment += &format!("; locked by {}", origin.text);
+        if let Some(origin) = self.locked {
+            comment += &format!("; locked by {}", origin);
         }
         for hidden in self.hidden.iter().filter(|_| all) {
-            comment += &format!("; hides {}", HiddenRow::from(hidden).text(self.key));
+            comment += &format!("; hides {}", hides(hidden, self.key));
         }
         comment
     }
@@ -102,11 +104,11 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
         .iter()
         .zip(shown_leaves.iter())
         .map(|(real, leaf)| Value {
-            value: json(&leaf.value),
+            value: &leaf.value,
             origin: &leaf.origin,
             verdict: verdicts.on(real),
             hidden: &leaf.hidden,
-            locked: leaf.locked.as_ref().map(OriginRow::from),
+            locked: leaf.locked.as_ref(),
             secret: real.secret,
             key: &leaf.path,
         })

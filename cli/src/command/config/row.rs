@@ -46,6 +46,11 @@ impl OriginRow {
     pub(super) fn serialize_origin<S: Serializer>(origin: &Origin, serializer: S) -> Result<S::Ok, S::Error> {
         Self::from(origin).serialize(serializer)
     }
+
+    /// The origin of a lock, for serde.
+    pub(super) fn serialize_lock<S: Serializer>(lock: &Option<&Origin>, serializer: S) -> Result<S::Ok, S::Error> {
+        lock.map(Self::from).serialize(serializer)
+    }
 }
 
 /// A value that another one replaced.
@@ -68,12 +73,12 @@ impl HiddenRow {
     pub(super) fn serialize_all<S: Serializer>(hidden: &[Hidden], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(hidden.iter().map(Self::from))
     }
+}
 
-    /// On one line, with its key only when it is another one than `key`.
-    pub(super) fn text(&self, key: &str) -> String {
-        let name = if self.key == key { String::new() } else { format!("{}: ", self.key) };
-        format!("{name}{} ({})", shown(&self.value), self.origin.text)
-    }
+/// A value that another one replaced, on one line, with its key only when it is another one than `key`.
+pub(super) fn hides(hidden: &Hidden, key: &str) -> String {
+    let name = if hidden.path == key { String::new() } else { format!("{}: ", hidden.path) };
+    format!("{name}{} ({})", shown_json(&hidden.value), hidden.origin)
 }
 
 /// A value as JSON. A key that JSON does not know makes a text of the whole.
@@ -81,9 +86,22 @@ pub(super) fn json(value: &serde_yaml::Value) -> serde_json::Value {
     serde_json::to_value(value).unwrap_or_else(|_| serde_yaml::to_string(value).unwrap_or_default().into())
 }
 
+/// [`json`], for serde.
+pub(super) fn serialize_json<S: Serializer>(value: &serde_yaml::Value, serializer: S) -> Result<S::Ok, S::Error> {
+    json(value).serialize(serializer)
+}
+
 /// A value on one line that is safe to print.
 pub(super) fn shown(value: &serde_json::Value) -> String {
     escape::line(value.to_string().as_bytes(), LONGEST)
+}
+
+/// [`shown`] of [`json`]. A scalar, as nearly all values are, is written at once.
+pub(super) fn shown_json(value: &serde_yaml::Value) -> String {
+    match value {
+        serde_yaml::Value::Sequence(_) | serde_yaml::Value::Mapping(_) => shown(&json(value)),
+        scalar => escape::line(serde_json::to_string(scalar).unwrap_or_default().as_bytes(), LONGEST),
+    }
 }
 
 /// The same configuration without any secret, itself if it has none; `leaves` are those of `merged`.
