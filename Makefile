@@ -37,9 +37,10 @@ test: setup build image ## run all tests, virtual machines included
 demo: setup build image ## create a machine, let a hostile job loose on it, reimage and verify it
 	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"
 
-bench: setup build ## measure against cloud-init and Ignition, and on hostile documents; exit code 1: a target is missed
+bench: setup build image ## measure against real programs: documents, and images onto disks; exit code 1: a target is missed
 	@setup/install --bench
-	cargo build --locked --release -p cloud-machine-tests --bin bench
+	cargo build --locked --release -p cloud-machine-tests --bin bench --bin bench-disks
+	CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" "$(target)/release/bench-disks" $(BENCH_OPTIONS)
 	CLOUD_MACHINE_BENCH_PEERS="$(cache)/peers" "$(target)/release/bench" $(BENCH_OPTIONS)
 
 fuzz: setup ## fuzz each target of fuzz/ for FUZZ_SECONDS (60)

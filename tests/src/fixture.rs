@@ -67,6 +67,12 @@ impl Fixture {
         fs::read(self.folder.path().join("disk.raw")).expect("the small image")
     }
 
+    /// The program, whose store has the image.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
     /// The image in the store.
     ///
     /// # Panics

@@ -56,6 +56,10 @@ pub(crate) struct Write {
     /// What is read before it is written
     #[arg(long, value_enum, default_value_t = TierChoice::Auto)]
     pub(crate) tier: TierChoice,
+    /// Compare only these ranges and a sample of the rest: a JSON list of {"offset": BYTES, "length": BYTES} from the
+    /// host's own dirty map of the disk, never from whoever used it
+    #[arg(long, value_name = "FILE", conflicts_with = "tier")]
+    pub(crate) dirty: Option<PathBuf>,
     /// Do not ask whether the disk may be overwritten
     #[arg(long)]
     pub(crate) yes: bool,

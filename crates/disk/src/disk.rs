@@ -233,3 +233,68 @@ impl WriteBlocks for Disk {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_image::AlignedBuffer;
+
+    use super::*;
+
+    fn file(bytes: &[u8]) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    fn refused(path: &Path, access: Access) -> String {
+        Disk::open(path, access).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_what_is_zeroed_is_zero() {
+        let file = file(&[7; 32_768]);
+        let disk = Disk::open(file.path(), Access::Write).unwrap();
+        assert_eq!((disk.size(), disk.sector_size()), (32_768, 512));
+        disk.write_at(&AlignedBuffer::from(&[9; 4096][..]), 8192).unwrap();
+        disk.zero(4096, 4096).unwrap();
+        disk.flush().unwrap();
+        let mut found = AlignedBuffer::new(32_768);
+        disk.read_at(&mut found, 0).unwrap();
+        let expected = [[7; 4096], [0; 4096], [9; 4096]].concat();
+        assert!(found[..12_288] == expected && found[12_288..].iter().all(|byte| *byte == 7));
+        disk.check_size().unwrap();
+    }
+
+    #[test]
+    fn a_disk_that_shrinks_is_an_error_and_never_short_bytes() {
+        let file = file(&[7; 32_768]);
+        let disk = Disk::open(file.path(), Access::Write).unwrap();
+        file.as_file().set_len(8192).unwrap();
+        let error = disk.read_at(&mut AlignedBuffer::new(8192), 4096).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        let error = disk.check_size().unwrap_err().to_string();
+        assert!(error.ends_with("has 8192 bytes now, it had 32768 when it was opened"), "{error}");
+    }
+
+    #[test]
+    fn only_disks_and_files_are_opened_and_each_refusal_says_why() {
+        let folder = tempfile::tempdir().unwrap();
+        let absent = folder.path().join("absent");
+        for access in [Access::Read, Access::Write] {
+            assert!(matches!(Disk::open(&absent, access), Err(DiskError::Absent { .. })));
+            assert!(refused(folder.path(), access).ends_with("is a folder, neither a block device nor a file"));
+            assert!(refused(Path::new("/dev/null"), access).contains("is a character device"));
+        }
+    }
+
+    #[test]
+    fn one_writer_at_a_time_and_readers_always() {
+        let file = file(&[0; 8192]);
+        let first = Disk::open(file.path(), Access::Write).unwrap();
+        let error = refused(file.path(), Access::Write);
+        assert!(error.ends_with("is in use: another process has locked it, such as a virtual machine"), "{error}");
+        Disk::open(file.path(), Access::Read).unwrap();
+        drop(first);
+        Disk::open(file.path(), Access::Write).unwrap();
+    }
+}

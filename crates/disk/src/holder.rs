@@ -178,3 +178,62 @@ fn swaps() -> Result<Vec<PathBuf>, DiskError> {
     let list = read(Path::new("/proc/swaps"))?;
     Ok(list.lines().skip(1).filter_map(|line| line.split_whitespace().next()).map(PathBuf::from).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes files below a folder that looks like one of /sys.
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_is_stacked_on_a_disk_or_its_partitions_is_named() {
+        let sys = folder(&[
+            ("vdz/dev", "999:0\n"),
+            ("vdz/holders/md0/md/level", "raid1\n"),
+            ("vdz/vdz1/dev", "999:1\n"),
+            ("vdz/vdz1/partition", "1\n"),
+            ("vdz/vdz1/holders/dm-0/dm/uuid", "LVM-abc\n"),
+            ("vdz/vdz1/holders/dm-0/dm/name", "vg-root\n"),
+            ("vdz/vdz2/dev", "999:2\n"),
+            ("vdz/vdz2/partition", "2\n"),
+            ("vdz/vdz2/holders/dm-1/dm/uuid", "CRYPT-LUKS2-x\n"),
+            ("vdz/vdz2/holders/dm-1/dm/name", "secret\n"),
+            ("vdz/vdz2/holders/bcache0/size", "1\n"),
+            ("vdz/queue/logical_block_size", "512\n"),
+        ]);
+        let devices = with_partitions(&sys.path().join("vdz")).unwrap();
+        let mut found: Vec<String> =
+            devices.iter().flat_map(|device| of_device(device).unwrap()).map(|holder| holder.to_string()).collect();
+        found.sort();
+        let expected = [
+            "vdz is part of RAID array md0 (md0)",
+            "vdz1 is part of LVM volume vg-root (dm-0)",
+            "vdz2 is part of a device (bcache0)",
+            "vdz2 is part of encrypted volume secret (dm-1)",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_is_an_error_and_not_nobody() {
+        let sys = folder(&[("vdz/size", "1\n")]);
+        let error = of_device(&sys.path().join("vdz")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read "), "{error}");
+    }
+
+    #[test]
+    fn a_free_file_has_no_holder_and_an_absent_one_is_an_error() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(holders(file.path()).unwrap(), []);
+        assert!(matches!(holders(Path::new("/nonexistent")), Err(DiskError::Io { .. })));
+    }
+}

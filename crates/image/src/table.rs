@@ -12,7 +12,9 @@ use gpt::{
 };
 
 use crate::{
-    ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE, extent,
+    ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE,
+    compare::check_target,
+    extent,
     packed::FrameReader,
     partition::{self, ENTRY_BYTES},
 };
@@ -80,6 +82,7 @@ impl Table {
         if size == manifest.size() && sector_size == SECTOR_SIZE {
             return Ok(None);
         }
+        check_target(manifest, size)?;
         let disk = Geometry { size: size - size % sector_size, sector };
         let mut image = Leaves { manifest, frames: FrameReader::new(manifest, source) };
         let first = image.read(0)?;

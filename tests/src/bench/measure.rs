@@ -39,6 +39,17 @@ pub struct Ratio {
     pub pairs: usize,
 }
 
+/// What one run of a process took.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// From its start until it has ended, in milliseconds.
+    pub milliseconds: f64,
+    /// User and system time of it and its children, in milliseconds.
+    pub processor_milliseconds: f64,
+    /// Peak of the resident pages of the largest of them, in MiB.
+    pub mebibytes: f64,
+}
+
 impl Subject {
     /// `program`, to be called in `folder` with an empty environment but for `PATH`, and to end with exit code 0.
     #[must_use]
@@ -97,13 +108,24 @@ impl Subject {
     /// # Errors
     /// As [`Subject::run`], and when the memory cannot be told.
     pub fn peak(&self, scratch: &Path) -> Result<f64, String> {
+        self.cost(scratch).map(|cost| cost.mebibytes)
+    }
+
+    /// Runs it once and says what that took. The time has that of starting GNU time in it, some milliseconds.
+    ///
+    /// # Errors
+    /// As [`Subject::peak`].
+    pub fn cost(&self, scratch: &Path) -> Result<Cost, String> {
         let mut command = Command::new(TIME);
-        let file = scratch.join("peak");
-        command.args(["--quiet", "--format=%M", "--output"]).arg(&file).arg(&self.program).args(&self.arguments);
-        self.called(command)?;
+        let file = scratch.join("cost");
+        command.args(["--quiet", "--format=%U %S %M", "--output"]).arg(&file).arg(&self.program).args(&self.arguments);
+        let milliseconds = self.called(command)?;
         let text = fs::read_to_string(&file).map_err(|error| format!("read {}: {error}", file.display()))?;
-        let kibibytes: f64 = text.trim().parse().map_err(|_| format!("{TIME} printed {text:?}, not a number"))?;
-        Ok(kibibytes / 1024.0)
+        let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [user, system, kibibytes] = numbers[..] else {
+            return Err(format!("{TIME} printed {text:?}, not three numbers"));
+        };
+        Ok(Cost { milliseconds, processor_milliseconds: (user + system) * 1000.0, mebibytes: kibibytes / 1024.0 })
     }
 
     fn called(&self, mut command: Command) -> Result<f64, String> {
@@ -170,20 +192,25 @@ pub fn alone(subject: &Subject, runs: usize) -> Result<f64, String> {
     Ok(median(&sorted(times.into_iter())))
 }
 
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+/// The values in order.
+#[must_use]
+pub fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
 }
 
-fn median(sorted: &[f64]) -> f64 {
+/// The middle of sorted values, at least one.
+#[must_use]
+pub fn median(sorted: &[f64]) -> f64 {
     let middle = sorted.len() / 2;
     if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) }
 }
 
 /// The order statistics between which the median of the population lies with a probability of 95 %: that many of `n`
 /// values are below it as heads in `n` throws of a coin.
-fn interval(sorted: &[f64]) -> (f64, f64) {
+#[must_use]
+pub fn interval(sorted: &[f64]) -> (f64, f64) {
     let count = sorted.len() as f64;
     let rank = (count / 2.0 - 1.96 * count.sqrt() / 2.0).floor().max(0.0) as usize;
     (sorted[rank], sorted[sorted.len() - 1 - rank])

@@ -2,13 +2,16 @@
 //! before anything is lost; must not judge bytes itself.
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
+    path::Path,
     time::Instant,
 };
 
 use cloud_machine_disk::{Access, Disk, DiskError};
+use cloud_machine_driver::identity;
 use cloud_machine_image::{Approach, Manifest, Options, ReadBlocks, Rewritten, rewrite};
-use cloud_machine_protocol::Tier;
+use cloud_machine_protocol::{Extent, Tier};
 use serde::Serialize;
 
 use crate::{
@@ -30,6 +33,8 @@ struct Written {
     written_bytes: u64,
     zeroed_bytes: u64,
     read_back_bytes: u64,
+    /// Of the disk, after the last write to them.
+    verified_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<Changed>,
     milliseconds: u64,
@@ -55,6 +60,7 @@ impl Written {
             written_bytes: done.written_bytes,
             zeroed_bytes: done.zeroed_bytes,
             read_back_bytes: done.read_back_bytes,
+            verified_bytes: done.image.read_bytes(),
             changed: done.changed.as_ref().map(|changed| Changed {
                 ranges: changed.count,
                 bytes: changed.bytes,
@@ -74,7 +80,7 @@ impl Show for Written {
             |changed| format!("{} bytes in {} ranges had differed", changed.bytes, changed.ranges),
         );
         format!(
-            "image        {} {}\ndisk         {}, {} bytes\ntier         {}\ntable        {}\nchanged      {changed}\nwritten      {} bytes, {} more made zero\nverified     every byte, {} of them read back\ntook         {}.{:03} s\n",
+            "image        {} {}\ndisk         {}, {} bytes\ntier         {}\ntable        {}\nchanged      {changed}\nwritten      {} bytes, {} more made zero\nverified     {}, {} of them read back\ntook         {}.{:03} s\n",
             self.image,
             self.digest,
             self.disk,
@@ -83,6 +89,11 @@ impl Show for Written {
             self.partition_table,
             self.written_bytes,
             self.zeroed_bytes,
+            if self.verified_bytes == self.disk_size {
+                "every byte".to_owned()
+            } else {
+                format!("{} bytes, the rest is as the dirty map has it", self.verified_bytes)
+            },
             self.read_back_bytes,
             self.milliseconds / 1000,
             self.milliseconds % 1000
@@ -92,13 +103,14 @@ impl Show for Written {
 
 /// Writes the image and proves that every byte of the disk is right.
 pub(super) fn run(ui: &Ui, manifest: &Manifest, source: &dyn ReadBlocks, arguments: &Arguments) -> Result<(), Failure> {
+    let dirty = arguments.dirty.as_deref().map(dirty_ranges).transpose()?;
     let disk = super::compare::open_disk(&arguments.disk, Access::Write)?;
     if !arguments.yes {
         ask(&disk)?;
     }
     let began = Instant::now();
     let progress = ui.progress(&format!("write {}", manifest.name()));
-    let options = Options { threads: arguments.threads.get(), approach: approach(arguments.tier) };
+    let options = Options { threads: arguments.threads.get(), approach: approach(arguments.tier, dirty.as_deref())? };
     let during = || format!("write image {} to {}", manifest.name(), arguments.disk.display());
     let done = rewrite(manifest, source, &disk, options, &|done, total| progress.set(done, total))
         .map_err(Failure::during(Kind::Failed, during()))
@@ -113,12 +125,25 @@ pub(super) fn run(ui: &Ui, manifest: &Manifest, source: &dyn ReadBlocks, argumen
     ui.result(&Written::new(manifest, &disk, &done, milliseconds))
 }
 
-fn approach(tier: TierChoice) -> Approach<'static> {
-    match tier {
-        TierChoice::Auto => Approach::Auto,
-        TierChoice::Scan => Approach::Scan,
-        TierChoice::Stream => Approach::Stream,
-    }
+fn approach(tier: TierChoice, dirty: Option<&[Extent]>) -> Result<Approach<'_>, Failure> {
+    Ok(match (dirty, tier) {
+        (Some(dirty), _) => Approach::Hinted { dirty, seed: identity::nonce().map_err(Failure::failed)?.seed() },
+        (None, TierChoice::Auto) => Approach::Auto,
+        (None, TierChoice::Scan) => Approach::Scan,
+        (None, TierChoice::Stream) => Approach::Stream,
+    })
+}
+
+fn dirty_ranges(path: &Path) -> Result<Vec<Extent>, Failure> {
+    let during = |verb: &str| format!("{verb} the dirty map {}", path.display());
+    let bytes = fs::read(path).map_err(|error| {
+        let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Failure::during(kind, during("read"))(error)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Failure::during(Kind::Refused, during("understand"))(error)
+            .hint("it is a JSON list such as [{\"offset\": 65536, \"length\": 131072}]")
+    })
 }
 
 fn last_cause(error: &DiskError) -> String {

@@ -1,0 +1,289 @@
+//! `make bench`: writing an image to a disk, against real programs that write images, on a loop device and on a file in
+//! memory. Exit code 0 when every target is met, 1 when one is missed, 2 when something could not be measured.
+
+use std::{
+    env,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use cloud_machine_disk::{Access, Disk};
+use cloud_machine_image::{AlignedBuffer, ReadBlocks};
+use cloud_machine_tests::{
+    artifacts::Artifacts,
+    bench::{
+        disks::{Before, Ratio, Row, Stage, Timed, measure, ratio},
+        measure::Subject,
+    },
+    loop_device::{LoopDevice, run},
+    program::Program,
+};
+use comfy_table::{Table, presets::ASCII_MARKDOWN};
+use serde::Serialize;
+
+/// Rounds, each with every row once.
+const ROUNDS: usize = 7;
+/// Argument by which this program knows that it is the plain read that a scan is held against.
+const READ: &str = "--read";
+const THREADS: u64 = 4;
+const UNIT: u64 = 1 << 20;
+/// Peak memory of ours.
+const MEMORY_MIB: f64 = 32.0;
+
+const FULL: &str = "ours: full, verified";
+const CLEAN: &str = "ours: clean disk";
+const READING: &str = "plain O_DIRECT read";
+const HINTED: &str = "ours: 1 % dirty, hinted";
+const ALL: &str = "ours: 100 % dirty";
+const BMAPTOOL: &str = "bmaptool copy, zst";
+const NBDCOPY: &str = "nbdcopy, raw";
+const QEMU_IMG: &str = "qemu-img convert -m 8 -W, raw";
+
+#[derive(Serialize)]
+struct Measured {
+    stage: &'static str,
+    rows: Vec<Timed>,
+    ratios: Vec<Ratio>,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let ended = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => all().map(|measured| show(&measured)),
+        ["--json"] => all().and_then(|measured| print(&measured)),
+        [READ, disk] => read(Path::new(disk)),
+        _ => Err("usage: bench-disks [--json]".to_owned()),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Reads all of a disk past the cache, with the threads and units of ours, and does nothing with it.
+fn read(path: &Path) -> Result<bool, String> {
+    let disk = Disk::open(path, Access::Read).map_err(|error| error.to_string())?;
+    let next = std::sync::atomic::AtomicU64::new(0);
+    let worker = || -> std::io::Result<()> {
+        let mut buffer = AlignedBuffer::new(UNIT as usize);
+        loop {
+            let offset = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) * UNIT;
+            if offset >= disk.size() {
+                return Ok(());
+            }
+            let length = UNIT.min(disk.size() - offset) as usize;
+            disk.read_at(&mut buffer[..length], offset)?;
+        }
+    };
+    let ended = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(worker)).collect();
+        threads.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
+    });
+    for thread in ended {
+        thread.map_err(|_| "a reading thread ended".to_owned())?.map_err(|error| error.to_string())?;
+    }
+    println!("read");
+    Ok(true)
+}
+
+fn all() -> Result<Vec<Measured>, String> {
+    let artifacts = Artifacts::from_environment()?;
+    let program = Program::new(&artifacts);
+    program.pack(&artifacts, "bench")?;
+    let packed = program.state().join("images/bench/image.zst");
+    let folder = |parent: &Path| {
+        let made = tempfile::Builder::new().prefix("cloud-machine-bench-").tempdir_in(parent);
+        made.map_err(|error| format!("make a folder in {}: {error}", parent.display()))
+    };
+    let scratch = folder(&env::temp_dir())?;
+    let sources = Sources::new(&artifacts.image.join("disk.raw"), &packed, &artifacts.program, scratch.path())?;
+    let size = fs::metadata(&sources.raw).map_err(|error| error.to_string())?.len();
+
+    let file = scratch.path().join("disk");
+    allocate(&file, size)?;
+    let device = LoopDevice::new(&file, 512);
+    let stage = Stage::new(&sources.raw, &file, device.path())?;
+    let mut measured = vec![one("loop device", &stage, &sources, scratch.path())?];
+    drop(device);
+
+    let memory = folder(Path::new("/dev/shm"))?;
+    let file = memory.path().join("disk");
+    allocate(&file, size)?;
+    let stage = Stage::new(&sources.raw, &file, &file)?;
+    measured.push(one("file in memory", &stage, &sources, scratch.path())?);
+    Ok(measured)
+}
+
+/// Makes a file whose bytes all exist: filling holes would be measured as well.
+fn allocate(path: &Path, size: u64) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("make {}: {error}", path.display());
+    let file = File::create(path).map_err(failed)?;
+    let chunk = vec![0xa5; UNIT as usize];
+    for offset in (0..size).step_by(UNIT as usize) {
+        let length = UNIT.min(size - offset) as usize;
+        std::os::unix::fs::FileExt::write_all_at(&file, &chunk[..length], offset).map_err(failed)?;
+    }
+    file.sync_all().map_err(failed)
+}
+
+/// The image in every form that a program reads.
+struct Sources {
+    ours: PathBuf,
+    program: PathBuf,
+    raw: PathBuf,
+    zst: PathBuf,
+    bmap: PathBuf,
+}
+
+impl Sources {
+    fn new(raw: &Path, packed: &Path, program: &Path, scratch: &Path) -> Result<Self, String> {
+        let (zst, bmap) = (scratch.join("disk.raw.zst"), scratch.join("disk.bmap"));
+        run(Command::new("zstd").args(["-q", "-3", "-T0", "-o"]).arg(&zst).arg(raw));
+        run(Command::new("bmaptool").arg("create").arg("-o").arg(&bmap).arg(raw));
+        // Whatever has to be read comes from the page cache for everyone.
+        for file in [raw, packed, &zst] {
+            fs::read(file).map_err(|error| format!("read {}: {error}", file.display()))?;
+        }
+        Ok(Self { ours: packed.to_owned(), program: program.to_owned(), raw: raw.to_owned(), zst, bmap })
+    }
+
+    fn rows(&self, stage: &Stage, scratch: &Path) -> Result<Vec<Row>, String> {
+        let disk = stage.disk.to_string_lossy().into_owned();
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let (raw, zst, bmap) = (text(&self.raw), text(&self.zst), text(&self.bmap));
+        let ours = |more: &[&str]| {
+            let subject = Subject::new(&self.program, scratch).arguments(["image", "write"]);
+            subject.arguments([text(&self.ours)]).arguments(["--yes", "--quiet", "--disk", &disk]).arguments(more)
+        };
+        let row = |name: &str, before, subject| Row { name: name.to_owned(), before, subject, writes: true };
+        let shell = |script: String| Subject::new("/bin/sh", scratch).arguments(["-euc".to_owned(), script]);
+        let own = env::current_exe().map_err(|error| error.to_string())?;
+        let map = scratch.join("dirty.json");
+        let leaves: Vec<String> =
+            stage.dirty(10, false).iter().map(|at| format!("{{\"offset\": {at}, \"length\": 65536}}")).collect();
+        fs::write(&map, format!("[{}]", leaves.join(", "))).map_err(|error| error.to_string())?;
+
+        let mut rows = vec![
+            row(FULL, Before::Old, ours(&["--tier", "stream"])),
+            row(NBDCOPY, Before::Old, Subject::new("nbdcopy", scratch).arguments(["--flush", &raw, &disk])),
+            row(
+                QEMU_IMG,
+                Before::Old,
+                Subject::new("qemu-img", scratch)
+                    .arguments(["convert", "-n", "-m", "8", "-W", "-t", "none", "-f", "raw", "-O", "raw", &raw, &disk]),
+            ),
+            row(
+                "dd bs=4M oflag=direct, raw",
+                Before::Old,
+                shell(format!("dd if={raw} of={disk} bs=4M oflag=direct conv=fsync,notrunc status=none")),
+            ),
+            row(
+                "zstd -dc | dd oflag=direct",
+                Before::Old,
+                shell(format!(
+                    "zstd -dc {zst} | dd of={disk} bs=4M iflag=fullblock oflag=direct conv=fsync,notrunc status=none"
+                )),
+            ),
+            row(
+                BMAPTOOL,
+                Before::Old,
+                Subject::new("bmaptool", scratch).arguments(["copy", "--bmap", &bmap, &zst, &disk]),
+            ),
+            row(
+                "bmaptool copy, raw",
+                Before::Old,
+                Subject::new("bmaptool", scratch).arguments(["copy", "--bmap", &bmap, &raw, &disk]),
+            ),
+            Row {
+                name: READING.to_owned(),
+                before: Before::Clean,
+                subject: Subject::new(own, scratch).arguments([READ, &disk]).prints("read"),
+                writes: false,
+            },
+            row(CLEAN, Before::Clean, ours(&[])),
+            row(HINTED, Before::Dirty { permille: 10, run: false }, ours(&["--dirty", &text(&map)])),
+            row(ALL, Before::Dirty { permille: 1000, run: false }, ours(&[])),
+        ];
+        for (percent, run) in [(1, false), (3, false), (10, false), (1, true), (3, true), (10, true)] {
+            let before = Before::Dirty { permille: percent * 10, run };
+            rows.push(row(&dirty_name(percent, run), before, ours(&[])));
+        }
+        Ok(rows)
+    }
+}
+
+fn dirty_name(percent: usize, run: bool) -> String {
+    format!("ours: {percent} % dirty, {}", if run { "in one run" } else { "scattered" })
+}
+
+fn one(name: &'static str, stage: &Stage, sources: &Sources, scratch: &Path) -> Result<Measured, String> {
+    eprintln!("bench: {name}");
+    let rows = measure(stage, &sources.rows(stage, scratch)?, ROUNDS, scratch)?;
+    let faster = |one: &'static str, two: &'static str| {
+        let time = |name| rows.iter().find(|row| row.name == name).map(|row| row.milliseconds);
+        if time(one) <= time(two) { one } else { two }
+    };
+    let three = dirty_name(3, false);
+    let ratios = [
+        (FULL, faster(NBDCOPY, QEMU_IMG), Some(1.0)),
+        (FULL, BMAPTOOL, Some(0.20)),
+        (CLEAN, READING, Some(1.2)),
+        (CLEAN, FULL, Some(0.65)),
+        (&three, CLEAN, Some(1.2)),
+        (ALL, FULL, Some(1.15)),
+        (HINTED, FULL, Some(0.08)),
+    ];
+    let ratios: Result<Vec<Ratio>, String> =
+        ratios.into_iter().map(|(one, two, target)| ratio(&rows, one, two, target)).collect();
+    Ok(Measured { stage: name, ratios: ratios?, rows })
+}
+
+fn is_met(ratio: &Ratio) -> bool {
+    ratio.target.is_none_or(|target| ratio.ratio <= target)
+}
+
+fn is_good(row: &Timed) -> bool {
+    !row.name.starts_with("ours") || (row.exact == Some(true) && row.mebibytes <= MEMORY_MIB)
+}
+
+fn all_good(measured: &[Measured]) -> bool {
+    measured.iter().all(|stage| stage.ratios.iter().all(is_met) && stage.rows.iter().all(is_good))
+}
+
+fn print(measured: &[Measured]) -> Result<bool, String> {
+    println!("{}", serde_json::to_string_pretty(measured).map_err(|error| error.to_string())?);
+    Ok(all_good(measured))
+}
+
+fn show(measured: &[Measured]) -> bool {
+    let word = |met: bool| if met { "yes" } else { "NO" };
+    for stage in measured {
+        println!("### On a {}\n", stage.stage);
+        let mut table = table(["what", "ms", "processor, ms", "MiB", "exact"]);
+        for row in &stage.rows {
+            let exact = row.exact.map_or("-", word);
+            let (time, cpu) = (format!("{:.0}", row.milliseconds), format!("{:.0}", row.processor_milliseconds));
+            table.add_row([row.name.as_str(), &time, &cpu, &format!("{:.1}", row.mebibytes), exact]);
+        }
+        println!("{table}\n");
+        let mut table = self::table(["ratio", "median (95 % interval)", "target", "met"]);
+        for row in &stage.ratios {
+            let median = format!("{:.3} ({:.3} to {:.3})", row.ratio, row.interval.0, row.interval.1);
+            let target = row.target.map_or_else(|| "none".to_owned(), |target| format!("at most {target}"));
+            table.add_row([row.name.as_str(), &median, &target, word(is_met(row))]);
+        }
+        println!("{table}\n");
+    }
+    all_good(measured)
+}
+
+fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(header);
+    table
+}
