@@ -21,7 +21,7 @@ pub struct Wiped {
     pub changed: bool,
 }
 
-/// Reads `length` bytes at `offset`, makes zero what is not, and reads that back. When it returns `Wiped`, every byte of
+/// Flushes the disk, reads `length` bytes at `offset`, makes zero what is not, and reads that back. When it returns `Wiped`, every byte of
 /// the range was read as zero after the last write to it.
 ///
 /// # Errors
@@ -34,6 +34,8 @@ pub fn wipe(target: &dyn WriteBlocks, offset: u64, length: u64, progress: Progre
         return Err(ImageError::RangeInvalid { offset, length, size });
     }
     let meter = Meter::new(length, progress);
+    // Zeros of an earlier run that was ended may be seen and not be durable yet: from here on, what is seen is.
+    Target(target).flush()?;
     let sweep = Sweep {
         goal: Goal::ZERO,
         source: None,

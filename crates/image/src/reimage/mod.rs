@@ -72,7 +72,7 @@ pub struct Changed {
 /// Makes `target` equal to the image: rewrites what differs from the packed image `source`, makes everything behind the
 /// image zero, gives the disk a partition table of its own size and sectors, and reads back all that it touched.
 ///
-/// A disk that is right already is only read. After any error or power cut the disk has no valid partition table,
+/// A disk that is right already is flushed once and only read. After any error or power cut the disk has no valid partition table,
 /// unless nothing of it was written; running again continues.
 ///
 /// # Errors
@@ -89,6 +89,8 @@ pub fn rewrite(
     check_target(manifest, target.size())?;
     check_source(manifest, source)?;
     let table = Table::for_disk(manifest, source, target.size(), target.sector_size())?;
+    // What an earlier run wrote before it was ended may be seen and not be durable yet: from here on, what is seen is.
+    target.flush()?;
     let goal = Goal { image: Some(manifest), table: table.as_ref() };
     let head = Head::look(manifest, table.as_ref(), source, target)?;
     let body = head.body();

@@ -27,12 +27,14 @@ fn a_used_disk_becomes_the_image_and_zeros() {
 }
 
 #[test]
-fn a_clean_disk_is_only_read_and_each_byte_once_but_the_head() {
+fn a_clean_disk_is_flushed_and_only_read_and_each_byte_once_but_the_head() {
     let packed = packed(image(5 * MIB));
     let disk = Disk::new(packed.expected(6 * MIB));
     let done = packed.rewrite(&disk).unwrap();
     let mut read = 0;
-    for operation in disk.log() {
+    let log = disk.log();
+    assert_eq!(log[0], Operation::Flush);
+    for operation in log.into_iter().skip(1) {
         match operation {
             Operation::Read { length, .. } => read += length,
             other => panic!("{other:?} on a clean disk"),
@@ -102,11 +104,12 @@ fn the_boot_head_goes_first_and_comes_last_each_behind_a_flush() {
         disk.log().into_iter().filter(|operation| !matches!(operation, Operation::Read { .. })).collect();
     let (leaf, last) = (LEAF as u64, 6 * MIB as u64 - LEAF as u64);
     let begin = [
+        Operation::Flush,
         Operation::Write { offset: 0, length: leaf },
         Operation::Zero { offset: last, length: leaf },
         Operation::Flush,
     ];
-    assert_eq!(log[..3], begin);
+    assert_eq!(log[..4], begin);
     let end = [
         Operation::Write { offset: 4096, length: leaf - 4096 },
         Operation::Flush,

@@ -111,7 +111,8 @@ fn every_operation_may_fail() {
 fn errors_name_verb_range_and_device() {
     let packed = packed(image(5 * MIB));
     let disk = Disk::new(used(&packed, SIZE, 3));
-    disk.set(Faults { fail: Some(0), ..Faults::default() });
+    // The first is a flush.
+    disk.set(Faults { fail: Some(1), ..Faults::default() });
     let error = packed.rewrite(&disk).unwrap_err();
     assert_eq!(error.to_string(), "cannot read 65536 bytes at byte 0 of the target");
 }

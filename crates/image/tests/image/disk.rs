@@ -1,4 +1,5 @@
 //! A disk in memory with a volatile cache. Owns the faults: it fails, stops, lies and forgets where a test says so.
+//! Must not know what is written to it.
 
 use std::{
     io,
@@ -6,6 +7,8 @@ use std::{
 };
 
 use cloud_machine_image::{ReadBlocks, WriteBlocks};
+
+use crate::epoch::{Epoch, Random, Survival, torn};
 
 /// One operation as the disk saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,28 +19,75 @@ pub(crate) enum Operation {
     Flush,
 }
 
-/// What goes wrong. Operations are counted from 0.
+/// The kinds of operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Read,
+    Write,
+    Zero,
+    Flush,
+}
+
+impl Operation {
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::Read { .. } => Kind::Read,
+            Self::Write { .. } => Kind::Write,
+            Self::Zero { .. } => Kind::Zero,
+            Self::Flush => Kind::Flush,
+        }
+    }
+}
+
+/// A flush that says yes and did not do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// What was written since the flush before is gone at once: reads see what was there before.
+    Vanish,
+    /// It stays in the cache, where reads find it until the power goes.
+    Volatile,
+}
+
+/// What goes wrong. Everything is counted from 0.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
-    /// This operation of any kind fails, once.
+    /// This operation of any kind fails, once. Of a write or zeroing that fails, any part may be done.
     pub(crate) fail: Option<u64>,
-    /// The power goes after that many writes and zeroings: everything later fails.
+    /// From this operation of the kind on, counted within the kind, every one of them fails; without a kind, all do.
+    pub(crate) broken_from: Option<(Option<Kind>, u64)>,
+    /// The power goes after that many writes and zeroings, at the next one or at the flush that comes before it:
+    /// everything later fails.
     pub(crate) cut_after: Option<u64>,
     /// This write or zeroing reports success and does nothing.
     pub(crate) lose: Option<u64>,
+    /// And so does this one.
+    pub(crate) lose_too: Option<u64>,
     /// From this write or zeroing on, all report success and do nothing.
     pub(crate) lose_from: Option<u64>,
+    /// This flush lies.
+    pub(crate) lie: Option<(u64, Lie)>,
     /// The disk has no way to zero but writing.
     pub(crate) no_zeroing: bool,
+}
+
+impl Faults {
+    /// Whether this write or zeroing is lost.
+    fn loses(&self, number: u64) -> bool {
+        [self.lose, self.lose_too].contains(&Some(number)) || self.lose_from.is_some_and(|from| number >= from)
+    }
 }
 
 struct State {
     durable: Vec<u8>,
     cache: Vec<u8>,
-    pending: Vec<(usize, Vec<u8>)>,
+    /// What was written since the last flush.
+    epoch: Epoch,
     log: Vec<Operation>,
     faults: Faults,
     changes: u64,
+    flushes: u64,
+    /// Changes that came before a flush that was done.
+    flushed: u64,
     dark: bool,
 }
 
@@ -59,10 +109,12 @@ impl Disk {
             state: Mutex::new(State {
                 durable: bytes.clone(),
                 cache: bytes,
-                pending: Vec::new(),
+                epoch: Epoch::default(),
                 log: Vec::new(),
                 faults: Faults::default(),
                 changes: 0,
+                flushes: 0,
+                flushed: 0,
                 dark: false,
             }),
         }
@@ -78,25 +130,22 @@ impl Disk {
         state.faults = faults;
         state.log.clear();
         state.changes = 0;
+        state.flushes = 0;
+        state.flushed = 0;
     }
 
-    /// Power comes back: of what was not flushed, each sector is there or not, as `seed` has it.
+    /// Power goes and comes back: of what was not flushed, each write is there, torn or absent, in any order, as `seed`
+    /// has it.
     pub(crate) fn power_cycle(&self, seed: u64) {
+        self.lose_power(Survival::Reordered(seed));
+    }
+
+    /// Power goes and comes back, and of what was not flushed survives what `survival` says. Nothing goes wrong
+    /// afterwards.
+    pub(crate) fn lose_power(&self, survival: Survival) {
         let mut state = self.state();
-        let mut random = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
-        for (offset, bytes) in std::mem::take(&mut state.pending) {
-            // Each write is torn with its own probability, so that none, all and some of its sectors survive.
-            let mut share = [0];
-            random.fill(&mut share);
-            for (index, sector) in bytes.chunks(512).enumerate() {
-                let mut dice = [0];
-                random.fill(&mut dice);
-                if dice[0] < share[0] {
-                    let at = offset + index * 512;
-                    state.durable[at..at + sector.len()].copy_from_slice(sector);
-                }
-            }
-        }
+        let epoch = std::mem::take(&mut state.epoch);
+        epoch.land(&mut state.durable, survival);
         state.cache = state.durable.clone();
         state.dark = false;
         state.faults = Faults::default();
@@ -122,6 +171,16 @@ impl Disk {
         self.state().changes
     }
 
+    /// Flushes that were done since [`Disk::set`].
+    pub(crate) fn flushes(&self) -> u64 {
+        self.state().flushes
+    }
+
+    /// Whether anything that was written since [`Disk::set`] was flushed.
+    pub(crate) fn is_durably_changed(&self) -> bool {
+        self.state().flushed > 0
+    }
+
     fn begin(&self, operation: Operation) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.state();
         if state.dark {
@@ -129,7 +188,8 @@ impl Disk {
         }
         let number = state.log.len() as u64;
         state.log.push(operation);
-        if state.faults.fail == Some(number) {
+        if state.faults.fail == Some(number) || state.is_broken(operation.kind()) {
+            state.fail_halfway(operation, number);
             return Err(io::Error::other("injected"));
         }
         Ok(state)
@@ -137,19 +197,48 @@ impl Disk {
 
     fn change(&self, operation: Operation, offset: u64, bytes: Vec<u8>) -> io::Result<()> {
         let mut state = self.begin(operation)?;
+        state.cut_off()?;
         let number = state.changes;
-        if state.faults.cut_after == Some(number) {
-            state.dark = true;
-            return Err(io::Error::other("no power"));
-        }
         state.changes += 1;
-        if state.faults.lose == Some(number) || state.faults.lose_from.is_some_and(|from| number >= from) {
+        if state.faults.loses(number) {
             return Ok(());
         }
-        let at = offset as usize;
-        state.cache[at..at + bytes.len()].copy_from_slice(&bytes);
-        state.pending.push((at, bytes));
+        state.write(offset as usize, bytes);
         Ok(())
+    }
+}
+
+impl State {
+    /// Whether an operation of this kind, already in the log, fails for good.
+    fn is_broken(&self, kind: Kind) -> bool {
+        let Some((broken, from)) = self.faults.broken_from else { return false };
+        let is = |one: Kind| broken.is_none_or(|broken| one == broken);
+        // The log has this operation already.
+        is(kind) && self.log.iter().filter(|one| is(one.kind())).count() as u64 > from
+    }
+
+    /// Of a write that fails some sectors may be written.
+    fn fail_halfway(&mut self, operation: Operation, number: u64) {
+        let (Operation::Write { offset, length } | Operation::Zero { offset, length }) = operation else { return };
+        let mut random = Random::new(number);
+        for run in torn(&mut random, length as usize) {
+            // What the sectors hold after a failed write nobody knows; zeros are as wrong as anything else.
+            self.write(offset as usize + run.start, vec![0; run.len()]);
+        }
+    }
+
+    /// The power goes here, if it is time.
+    fn cut_off(&mut self) -> io::Result<()> {
+        if self.faults.cut_after == Some(self.changes) {
+            self.dark = true;
+            return Err(io::Error::other("no power"));
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, at: usize, bytes: Vec<u8>) {
+        self.cache[at..at + bytes.len()].copy_from_slice(&bytes);
+        self.epoch.push(at, bytes);
     }
 }
 
@@ -189,8 +278,15 @@ impl WriteBlocks for Disk {
 
     fn flush(&self) -> io::Result<()> {
         let mut state = self.begin(Operation::Flush)?;
-        for (at, bytes) in std::mem::take(&mut state.pending) {
-            state.durable[at..at + bytes.len()].copy_from_slice(&bytes);
+        state.cut_off()?;
+        let number = state.flushes;
+        state.flushes += 1;
+        state.flushed = state.changes;
+        let epoch = std::mem::take(&mut state.epoch);
+        match state.faults.lie {
+            Some((lie, Lie::Vanish)) if lie == number => state.cache = state.durable.clone(),
+            Some((lie, Lie::Volatile)) if lie == number => {}
+            _ => epoch.land(&mut state.durable, Survival::All),
         }
         Ok(())
     }

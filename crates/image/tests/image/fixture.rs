@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, io::Cursor};
 
-use cloud_machine_image::{ImageError, Manifest, Options, PackOptions, ReadBlocks, Rewritten, Table, pack, rewrite};
+use cloud_machine_image::{
+    Approach, ImageError, Manifest, Options, PackOptions, ReadBlocks, Rewritten, Table, WriteBlocks, pack, rewrite,
+};
 use gpt::{GptConfig, mbr::ProtectiveMBR, partition::Partition, partition_types};
 use uuid::Uuid;
 
@@ -97,8 +99,13 @@ pub(crate) fn packed(raw: Vec<u8>) -> Packed {
 }
 
 impl Packed {
-    pub(crate) fn rewrite(&self, target: &Disk) -> Result<Rewritten, ImageError> {
-        rewrite(&self.manifest, &Source(&self.file), target, Options::default(), &|_, _| ())
+    pub(crate) fn rewrite(&self, target: &dyn WriteBlocks) -> Result<Rewritten, ImageError> {
+        self.rewrite_by(target, Approach::default())
+    }
+
+    pub(crate) fn rewrite_by(&self, target: &dyn WriteBlocks, approach: Approach<'_>) -> Result<Rewritten, ImageError> {
+        let options = Options { approach, ..Options::default() };
+        rewrite(&self.manifest, &Source(&self.file), target, options, &|_, _| ())
     }
 
     /// What a disk of `size` bytes must hold after a rewrite: the image, then zeros, and the tables for this size.

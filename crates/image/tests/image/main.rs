@@ -1,17 +1,22 @@
 //! Tests of packing, rewriting, comparing and wiping as a user of the crate sees them, on a disk in memory that fails,
 //! lies and loses power on request.
 
-// clippy.toml allows these in test functions; here the functions that tests share are meant too.
-#![allow(clippy::unwrap_used, clippy::panic)]
+// clippy.toml allows the first two in test functions; here the functions that tests share are meant too. Printed is how
+// much was tried.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod clean;
 mod cut;
 mod disk;
+mod epoch;
+mod every;
 mod fixture;
 mod geometry;
 mod lies;
+mod mutants;
 mod packed;
 mod properties;
+mod survey;
 mod table;
 mod tiers;
 mod wiping;

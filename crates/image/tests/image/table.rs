@@ -121,14 +121,22 @@ fn partitions_that_cross_each_other_or_the_end_are_refused() {
 }
 
 /// CRC-32 as GPT uses it (ISO HDLC).
-fn crc32(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(!0, |mut sum: u32, byte| {
-        sum ^= u32::from(*byte);
-        for _ in 0..8 {
-            sum = if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    const OF_BYTE: [u32; 256] = {
+        let mut table = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            let (mut sum, mut bit) = (byte as u32, 0);
+            while bit < 8 {
+                sum = if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 };
+                bit += 1;
+            }
+            table[byte] = sum;
+            byte += 1;
         }
-        sum
-    })
+        table
+    };
+    !bytes.iter().fold(!0, |sum: u32, byte| sum >> 8 ^ OF_BYTE[(sum as u8 ^ byte) as usize])
 }
 
 fn repair_checksums(raw: &mut [u8]) {

@@ -3,7 +3,8 @@
 use cloud_machine_image::{ImageError, wipe};
 
 use crate::{
-    disk::{Disk, Faults, Operation},
+    disk::{Disk, Faults, Kind, Operation},
+    epoch::Survival,
     fixture::{LEAF, MIB, noise},
 };
 
@@ -26,12 +27,14 @@ fn a_dirty_disk_becomes_zero_and_only_what_was_dirty_is_zeroed() {
 }
 
 #[test]
-fn a_zero_disk_is_only_read() {
+fn a_zero_disk_is_flushed_and_only_read() {
     let disk = Disk::new(vec![0; SIZE]);
     let wiped = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap();
     assert!(!wiped.changed);
     assert_eq!((wiped.zeroed_bytes, wiped.read_back_bytes), (0, 0));
-    assert!(disk.log().iter().all(|operation| matches!(operation, Operation::Read { .. })));
+    let log = disk.log();
+    assert_eq!(log[0], Operation::Flush);
+    assert!(log[1..].iter().all(|operation| matches!(operation, Operation::Read { .. })));
 }
 
 #[test]
@@ -89,4 +92,16 @@ fn a_disk_that_takes_neither_zeroing_nor_zeros_is_found() {
     disk.set(Faults { lose_from: Some(0), ..Faults::default() });
     let error = wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
     assert!(matches!(error, ImageError::ReadBack { .. }), "{error}");
+}
+
+/// The process ends before what it zeroed is durable; the next one sees zeros and must not be the last that does.
+#[test]
+fn zeros_of_a_run_that_was_ended_are_made_durable_by_the_next() {
+    let disk = Disk::new(noise(SIZE, 1));
+    disk.set(Faults { broken_from: Some((Some(Kind::Flush), 1)), ..Faults::default() });
+    wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
+    disk.set(Faults::default());
+    assert!(!wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap().changed);
+    disk.lose_power(Survival::Nothing);
+    assert!(disk.bytes().iter().all(|byte| *byte == 0), "what was proved to be zero is not");
 }
