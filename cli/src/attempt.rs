@@ -87,15 +87,10 @@ impl Attempt<'_> {
     /// Stores the intent before any effect.
     fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<(), Failure> {
         let now = Timestamp::now();
+        let id = identity::request_id(now).map_err(Failure::failed)?;
+        let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now };
         let pending = record.request.take().filter(|request| request.action == action && is_pending(record.state));
-        let request = match pending {
-            Some(request) => RequestRecord { attempts: request.attempts.saturating_add(1), ..request },
-            None => {
-                let id = identity::request_id(now).map_err(Failure::failed)?;
-                RequestRecord { id, action, attempts: 1, failures: 0, started: now }
-            }
-        };
-        record.request = Some(request);
+        record.request = Some(next_request(pending, new, record.last_report.as_deref()));
         record.state = MachineState::Requested;
         Ok(self.store.write(self.lock, record)?)
     }
@@ -275,6 +270,19 @@ impl Attempt<'_> {
     }
 }
 
+/// What is served next: the request that is under way, or `new`.
+///
+/// One report of a request is accepted. When that was done and the system then did not answer, another reimage is a
+/// request of its own; its failures count on, or a machine whose system never answers would be reimaged for ever.
+fn next_request(pending: Option<RequestRecord>, new: RequestRecord, last_report: Option<&str>) -> RequestRecord {
+    let Some(pending) = pending else { return new };
+    let is_accepted = last_report == Some(format!("reports/{}.json", pending.id).as_str());
+    if is_accepted {
+        return RequestRecord { failures: pending.failures, ..new };
+    }
+    RequestRecord { attempts: pending.attempts.saturating_add(1), ..pending }
+}
+
 fn is_pending(state: MachineState) -> bool {
     matches!(state, MachineState::Requested | MachineState::Writing | MachineState::Failed | MachineState::Quarantined)
 }
@@ -313,5 +321,26 @@ fn with_console(failure: Failure, folder: &AttemptFolder) -> Failure {
         Ok(tail) if !tail.trim().is_empty() => failure.hint(format!("the console ends with\n{tail}")),
         Ok(_) => failure.hint("the console is empty"),
         Err(error) => failure.hint(format!("the console cannot be read: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_continued_until_a_report_of_it_was_accepted() {
+        let request = |id: &str, attempts, failures| RequestRecord {
+            id: id.to_owned(),
+            action: Action::Reimage,
+            attempts,
+            failures,
+            started: Timestamp::UNIX_EPOCH,
+        };
+        let next = |pending, last| next_request(pending, request("NEW", 1, 0), last);
+        assert_eq!(next(None, None), request("NEW", 1, 0));
+        assert_eq!(next(Some(request("OLD", 1, 1)), None), request("OLD", 2, 1));
+        assert_eq!(next(Some(request("OLD", 2, 2)), Some("reports/OTHER.json")), request("OLD", 3, 2));
+        assert_eq!(next(Some(request("OLD", 2, 2)), Some("reports/OLD.json")), request("NEW", 1, 2));
     }
 }
