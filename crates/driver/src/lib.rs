@@ -1,13 +1,15 @@
-//! The one door to machines and host files: state folder, volume, agent's channel, QEMU and SSH. Must not plan,
-//! judge a report or print.
+//! The one door to machines and host files: state folder, disk images, signatures, volume, agent's channel, QEMU and SSH. Must not
+//! plan, judge a report or print.
 
 mod blocks;
 pub mod channel;
 mod error;
 pub mod escape;
 pub mod identity;
+pub mod input;
 pub mod machine;
 pub mod qemu;
+pub mod signature;
 mod socket;
 pub mod ssh;
 pub mod store;
