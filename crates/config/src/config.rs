@@ -14,6 +14,8 @@ pub struct Config {
     pub driver: String,
     /// Name, path or address of the packed image.
     pub image: Option<String>,
+    /// Public keys of minisign, one of which must have signed the image; none when no signature is asked for.
+    pub image_keys: Vec<String>,
     /// Paths below `cloud-machine` that a driver must honour exactly or better.
     pub require: Vec<String>,
     /// What the machine is made of.

@@ -60,6 +60,7 @@ pub(crate) const PROGRAMS: &[Key] = &[
 pub(crate) const MACHINE: &[Key] = &[
     key("driver", Shape::Scalar(LOWER)),
     key("image", Shape::Scalar(TEXT)),
+    key("image-keys", Shape::List("a list of public keys of minisign, 56 characters each, such as [RWQ…]")),
     key("require", Shape::List("a list of key paths, such as [resources.ram]")),
     key("resources", Shape::Map(RESOURCES)),
     key("disks-undeclared", Shape::Scalar("refuse or ignore")),

@@ -41,6 +41,7 @@ const fn row(keys: &'static [&'static str], rule: Rule, default: &'static str) -
 /// of the identity.
 const TABLE: &[Row] = &[
     row(&["image"], Rule::Fixed, ""),
+    row(&["image-keys"], Rule::Fixed, "[]"),
     row(&["require"], Rule::Grows, "[]"),
     row(&["disks-undeclared"], Rule::Rises(&["ignore", "refuse"]), "refuse"),
     row(&["identity", "ssh-host-keys"], Rule::Rises(&["keep", "rotate"]), "rotate"),

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) struct Machine {
     pub(crate) driver: Option<Lower>,
     pub(crate) image: Option<Text>,
+    pub(crate) image_keys: Vec<ImageKey>,
     pub(crate) require: Vec<String>,
     pub(crate) resources: Resources,
     pub(crate) disks_undeclared: Undeclared,
@@ -185,6 +186,21 @@ impl TryFrom<String> for Text {
         } else {
             Ok(Self(text))
         }
+    }
+}
+
+/// A public key as minisign writes it: base64 of `Ed`, 8 bytes of id and 32 bytes of key.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct ImageKey(pub(crate) String);
+
+impl TryFrom<String> for ImageKey {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+        let begins = text.starts_with("RW") && matches!(text.as_bytes().get(2), Some(b'Q'..=b'T'));
+        if begins && text.len() == 56 && text.bytes().all(base64) { Ok(Self(text)) } else { Err("no public key") }
     }
 }
 

@@ -61,6 +61,7 @@ fn config(machine: Machine, disks: disks::Disks, root: &Arc<Node>) -> Config {
     Config {
         driver: machine.driver.map_or_else(|| DEFAULT_DRIVER.to_owned(), |driver| driver.0),
         image: machine.image.map(|image| image.0),
+        image_keys: machine.image_keys.into_iter().map(|key| key.0).collect(),
         require: machine.require,
         resources: Resources {
             ram: ram.map_or(ByteSize(DEFAULT_RAM * ByteSize::GIB), |ram| ram.0),

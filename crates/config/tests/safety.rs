@@ -53,6 +53,20 @@ fn the_image_stays() {
 }
 
 #[test]
+fn the_keys_of_images_stay() {
+    let key = |letter: &str| format!("RWQ{}", letter.repeat(53));
+    let (one, two) = (key("A"), key("B"));
+    let host = ours(&format!("image-keys: [{one}]"));
+    for guest in [format!("[{two}]"), format!("[{one}, {two}]"), format!("!append [{two}]"), "[]".to_owned()] {
+        refused(&host, &ours(&format!("image-keys: {guest}")), "image-keys");
+        refused("", &ours(&format!("image-keys: [{two}]")), "image-keys");
+    }
+    refused(&host, "exclude: [image-keys]", "image-keys");
+    allowed(&host, &ours(&format!("image-keys: [{one}]")));
+    allowed(&host, &ours("image-keys: "));
+}
+
+#[test]
 fn requirements_only_grow() {
     let host = ours("require: [resources.ram]");
     refused(&host, &ours("require: [resources.cpus]"), "require");

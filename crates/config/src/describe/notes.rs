@@ -50,6 +50,8 @@ pub(super) enum Form {
     Pem,
     /// A list of key paths.
     Paths,
+    /// A list of public keys of minisign.
+    Keys,
 }
 
 const MAP: Note = Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
@@ -88,6 +90,15 @@ pub(super) const NOTES: &[Note] = &[
         form: Form::Text,
         default: "none; a machine cannot be created without one",
         example: "debian-12",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "image-keys",
+        summary: "Public keys of minisign, one of which must have signed the image; two while one takes the place of the other.",
+        form: Form::Keys,
+        default: "no signature is asked for",
+        example: "[RWQE+8mldKDxaDYv75VjfYzuyijEmhy7cjP0tLBFJ5D9GqEkd4OHLij3]",
         safety: "must stay as it is",
         ..MAP
     },

@@ -64,6 +64,8 @@ const DEVICE: &str = r"^(/dev/[!-+\--\-0-~][!-+\-.0-~]*|(serial|wwn):[!-+\--~]+)
 /// Schemes in small letters, no blanks, no user and no fragment.
 const URL: &str = r"^(https?://[^\s@#]+|file:///[^\s#?]*)$";
 const SHA256: &str = "^[0-9a-fA-F]{64}$";
+/// 42 bytes in base64, of which the first two are `Ed`.
+const IMAGE_KEY: &str = "^RW[QRST][A-Za-z0-9+/]{53}$";
 const MAC: &str = "^(auto|[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5})$";
 
 fn map(prefix: &str, keys: &[Key], summary: &str) -> Value {
@@ -138,6 +140,7 @@ fn form(note: &Note) -> Value {
             "pattern": SIZE,
         }),
         Form::Paths => json!({"type": ["array", "null"], "items": {"type": "string", "minLength": 1}}),
+        Form::Keys => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": IMAGE_KEY}}),
         Form::Words(words) => {
             let mut values = supported(words);
             values.push(Value::Null);

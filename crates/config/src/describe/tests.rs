@@ -169,6 +169,7 @@ fn values(entry: &Described<'_>) -> Vec<String> {
         Form::Count(least, most) => vec![least.to_string(), most.to_string()],
         Form::Memory | Form::Size => vec!["1GiB".to_owned(), "2GiB".to_owned()],
         Form::Paths => vec!["[resources.ram]".to_owned(), "[resources.cpus]".to_owned()],
+        Form::Keys => ["A", "B"].map(|letter| format!("[RWQ{}]", letter.repeat(53))).to_vec(),
         Form::Mac => vec!["\"52:54:00:00:00:01\"".to_owned(), "auto".to_owned()],
         Form::Device => vec!["serial:a".to_owned(), "serial:b".to_owned()],
         Form::Url => vec!["https://a.example/".to_owned(), "https://b.example/".to_owned()],

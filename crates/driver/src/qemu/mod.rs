@@ -82,6 +82,7 @@ impl machine::Driver for Qemu {
             &[
                 ("driver", Exact),
                 ("image", Exact),
+                ("image-keys", Exact),
                 ("require", Exact),
                 ("resources.ram", Rounded { to: "a whole MiB, upwards" }),
                 ("resources.cpus", Exact),
