@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 
-pub(crate) use image::{Image, Pack, TierChoice, Write};
+pub(crate) use image::{Exceptions, Image, InputFormat, Pack, TierChoice, Write};
 pub(crate) use ordered::{Configuration, Step};
 
 const EXIT_CODES: &str = "\
@@ -155,6 +155,8 @@ pub(crate) struct Create {
     #[arg(long, value_name = "FILE")]
     pub(crate) drive: Vec<PathBuf>,
     #[command(flatten)]
+    pub(crate) exceptions: Exceptions,
+    #[command(flatten)]
     pub(crate) time: Time,
 }
 
@@ -238,6 +240,8 @@ pub(crate) struct Reimage {
     /// Let a quarantined machine try again
     #[arg(long)]
     pub(crate) release: bool,
+    #[command(flatten)]
+    pub(crate) exceptions: Exceptions,
     #[command(flatten)]
     pub(crate) time: Time,
 }

@@ -94,12 +94,19 @@ impl From<StoreError> for Failure {
         let kind = match &error {
             StoreError::Locked { .. } | StoreError::ImageLocked { .. } => Kind::Locked,
             StoreError::NoMachine { .. } | StoreError::NoImage { .. } => Kind::NotFound,
+            StoreError::GenerationLow { .. } | StoreError::GenerationTaken { .. } => Kind::Refused,
             _ => Kind::Failed,
         };
         let hint = match &error {
             StoreError::Locked { .. } | StoreError::ImageLocked { .. } => Some("wait for it to end, then try again"),
             StoreError::NoMachine { .. } => Some("see `cloud-machine list`; `cloud-machine create` makes one"),
             StoreError::NoImage { .. } => Some("see `cloud-machine image list`; `cloud-machine image pack` makes one"),
+            StoreError::GenerationLow { .. } => {
+                Some("give a --generation that grows from build to build; --allow-downgrade takes the older image")
+            }
+            StoreError::GenerationTaken { .. } => {
+                Some("give this build a higher --generation; --replace puts it in the place of the other one")
+            }
             _ => None,
         };
         let failure = Self::new(kind, error);

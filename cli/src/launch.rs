@@ -25,6 +25,7 @@ use cloud_machine_protocol::{
 };
 
 use crate::{
+    admission,
     configuration::{guest, refused},
     failure::{Failure, Kind},
     ui::Ui,
@@ -100,7 +101,8 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
     for disk in &record.disks {
         drives.push(drive(machine.make_disk(disk)?, &disk.serial, false));
     }
-    let request = request(record, &manifest, identity::nonce().map_err(Failure::failed)?)?;
+    let minimum = admission::minimum_generation(store, record, &manifest)?;
+    let request = request(record, &manifest, minimum, identity::nonce().map_err(Failure::failed)?)?;
     let config = config(record)?;
     let url_document = config.cloud_init_url.as_ref().map(guest::url_file).transpose()?.flatten();
     let bytes = volume_bytes(record, &request, &manifest, url_document.as_deref())?;
@@ -168,8 +170,13 @@ fn expected_url(url: &CloudInitUrl, document: Option<&[u8]>) -> ExpectedUrl {
     ExpectedUrl { url: url.shown(), document: document.map(volume_image::pin).or(url.sha256) }
 }
 
-/// The request of the record as it goes to the agent.
-pub(crate) fn request(record: &MachineRecord, manifest: &Manifest, nonce: Nonce) -> Result<Request, Failure> {
+/// The request of the record as it goes to the agent, with the lowest generation that it allows.
+pub(crate) fn request(
+    record: &MachineRecord,
+    manifest: &Manifest,
+    minimum_generation: u64,
+    nonce: Nonce,
+) -> Result<Request, Failure> {
     let stored = record.request.as_ref().ok_or_else(|| Failure::failed("the machine has no request"))?;
     let source = DeviceSelector::Serial(IMAGE_SERIAL.to_owned());
     Ok(Request {
@@ -184,6 +191,8 @@ pub(crate) fn request(record: &MachineRecord, manifest: &Manifest, nonce: Nonce)
             digest: manifest.digest(),
             size: manifest.size(),
             source,
+            minimum_generation,
+            exceptions: record.image.exceptions.clone(),
         },
         tier: None,
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
@@ -269,6 +278,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         drives_trusted: config.drives == Drives::Trusted,
         disks,
         table: given.table,
+        generation: layout.generation,
         root: layout.root.clone(),
         identity: record.identity.clone(),
         last_host_key: record.host_key.clone(),

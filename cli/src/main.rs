@@ -1,6 +1,7 @@
 //! `cloud-machine`: what an operator or an orchestrator calls. Parses arguments, calls one command, turns its end
 //! into an exit code.
 
+mod admission;
 mod arguments;
 mod attempt;
 mod command;
@@ -10,6 +11,7 @@ mod failure;
 mod launch;
 mod redaction;
 mod several;
+mod signature;
 mod ui;
 mod verdict;
 

@@ -30,6 +30,9 @@ enum Remarks {
     Ndjson,
 }
 
+/// Bytes after which progress towards an unknown total is told again.
+const UNKNOWN: u64 = 64 << 20;
+
 /// A line of `--events ndjson`.
 #[derive(Serialize)]
 struct EventLine<'a> {
@@ -167,15 +170,20 @@ pub(crate) enum Progress {
 }
 
 impl Progress {
+    /// Shows `done` of `total` bytes; a total of 0 is one that nobody knows.
     pub(crate) fn set(&self, done: u64, total: u64) {
         match self {
             Self::None => {}
             Self::Bar(bar) => {
-                bar.set_length(total);
+                if total == 0 {
+                    bar.unset_length()
+                } else {
+                    bar.set_length(total)
+                }
                 bar.set_position(done);
             }
             Self::Events { what, percent } => {
-                let now = done.saturating_mul(100).checked_div(total).unwrap_or(100);
+                let now = done.saturating_mul(100).checked_div(total).unwrap_or(done / UNKNOWN);
                 if percent.fetch_max(now, Ordering::Relaxed) < now {
                     event(what, Some((done, total)));
                 }

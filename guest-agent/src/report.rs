@@ -4,7 +4,8 @@ use std::{fs, time::Duration};
 
 use cloud_machine_protocol::{
     AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
-    IdentityItem, IgnoredVolume, Nonce, Report, ReportResult, Request, StepId, StepRecord, Timing,
+    IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, StepId, StepRecord,
+    Timing,
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
@@ -45,6 +46,12 @@ impl ReportBuilder {
         self.report.nonce = Some(request.nonce);
         self.report.machine_uuid = Some(request.machine_uuid.clone());
         self.report.action = Some(request.action);
+    }
+
+    /// The image that is asked for, of which the manifest states `generation`.
+    pub(crate) fn image(&mut self, asked: &ImageRequest, generation: u64) {
+        let (minimum_generation, exceptions) = (asked.minimum_generation, asked.exceptions.clone());
+        self.report.image = Some(ImageEvidence { generation, minimum_generation, exceptions });
     }
 
     pub(crate) fn config(&mut self, config: ConfigEvidence) {
@@ -127,6 +134,7 @@ fn empty() -> Report {
         boot_id: String::new(),
         result: ReportResult::Failed { step: None, causes: vec!["the agent did not finish".to_owned()] },
         agent: unknown_agent(),
+        image: None,
         config: None,
         steps: Vec::new(),
         devices: Vec::new(),

@@ -54,6 +54,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
 
     // plan
     let layout = ImageLayout::from(&documents.manifest);
+    report.image(&documents.request.image, layout.generation);
     let (inventory, hostname) = (&found.inventory, &documents.identity.name);
     let plan = plan(layers.config(), inventory, &documents.request, &layout, &found.volume.device, hostname)
         .map_err(AgentError::Plan)?;

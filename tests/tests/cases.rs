@@ -29,6 +29,7 @@ fn layout() -> ImageLayout {
     ImageLayout {
         digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap(),
         size: 1024 * MIB,
+        generation: 1,
         root: RootPartition { number: 2, offset: 97 * MIB, length: 925 * MIB, filesystem: "ext4".to_owned() },
     }
 }
@@ -46,6 +47,8 @@ fn request(action: Action) -> Request {
             digest: layout().digest,
             size: layout().size,
             source: DeviceSelector::Serial("cm-image".to_owned()),
+            minimum_generation: 1,
+            exceptions: Vec::new(),
         },
         tier: None,
         drives: Vec::new(),

@@ -3,13 +3,19 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use cloud_machine_protocol::ByteSize;
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Image {
-    /// Pack a raw disk image with its kernel, and make the initramfs that reimages with it
-    #[command(after_help = "Example:
-  cloud-machine image pack debian-12 --raw disk.raw --kernel vmlinuz --modules lib/modules/6.1.0-cloud-amd64")]
+    /// Pack a disk image with its kernel, and make the initramfs that reimages with it
+    #[command(after_help = "Examples:
+  cloud-machine image pack debian-12 --input disk.raw --kernel vmlinuz --modules lib/modules/6.1.0-cloud-amd64
+  cloud-machine image pack debian-12 --input disk.qcow2 --kernel vmlinuz --modules modules
+  curl https://images.example/disk.raw.xz |
+      cloud-machine image pack debian-12 --input - --kernel vmlinuz --modules modules
+
+The same disk gives the same packed image, whatever its form was.")]
     Pack(Pack),
     /// Print the manifest of an image
     Inspect {
@@ -19,6 +25,7 @@ pub(crate) enum Image {
     /// Read a packed image, or a disk that shall hold it, and compare every block with its digest
     #[command(after_help = "Examples:
   cloud-machine image verify debian-12
+  cloud-machine image verify debian-12 --key images.pub
   cloud-machine image verify debian-12 --disk /dev/sdb
   cloud-machine image verify ./debian-12.image --disk disk.raw --output json
 
@@ -33,6 +40,22 @@ every range that differs is printed with its partition; nothing is mounted. Exit
         /// Threads that read and hash; fewer than 4 count as 4
         #[arg(long, value_name = "NUMBER", default_value = "4", requires = "disk")]
         threads: NonZeroUsize,
+        /// Also check that this key of minisign signed it, in base64 or in a file; may be given more than once
+        #[arg(long, value_name = "KEY|FILE")]
+        key: Vec<String>,
+    },
+    /// Sign a packed image, in the format of minisign
+    #[command(after_help = "Examples:
+  minisign -G -W -p images.pub -s images.key    # makes a pair of keys, once
+  cloud-machine image sign debian-12 --sign-key images.key
+
+The signature lies beside the packed file, as FILE.minisig; `minisign -Vm FILE -p images.pub` accepts it, and what
+`minisign -Sm FILE` makes is accepted here.")]
+    Sign {
+        /// Name in the store, or path of a packed file
+        image: String,
+        #[command(flatten)]
+        key: SignKey,
     },
     /// Write an image to a disk or disk file: only what differs, and read back
     #[command(after_help = "Examples:
@@ -44,6 +67,23 @@ this size. A write that is cut off leaves nothing that boots; the same command f
     Write(Write),
     /// List the images of the store
     List,
+}
+
+/// Form of a disk image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// By the first bytes.
+    Auto,
+    /// The bytes of the disk; holes of the file are not read.
+    Raw,
+    /// QEMU's format, converted by `qemu-img`; one file, without encryption and snapshots.
+    Qcow2,
+    /// Raw, compressed by zstd.
+    Zstd,
+    /// Raw, compressed by gzip.
+    Gzip,
+    /// Raw, compressed by xz.
+    Xz,
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +100,9 @@ pub(crate) struct Write {
     /// host's own dirty map of the disk, never from whoever used it
     #[arg(long, value_name = "FILE", conflicts_with = "tier")]
     pub(crate) dirty: Option<PathBuf>,
+    /// Write only what this key of minisign signed, in base64 or in a file; may be given more than once
+    #[arg(long, value_name = "KEY|FILE")]
+    pub(crate) key: Vec<String>,
     /// Do not ask whether the disk may be overwritten
     #[arg(long)]
     pub(crate) yes: bool,
@@ -83,9 +126,15 @@ pub(crate) enum TierChoice {
 pub(crate) struct Pack {
     /// Name that the image gets in the store
     pub(crate) name: String,
-    /// The raw disk image
-    #[arg(long, value_name = "FILE")]
-    pub(crate) raw: PathBuf,
+    /// The disk image: raw, qcow2, or raw compressed by zstd, gzip or xz; `-` reads standard input
+    #[arg(long, visible_alias = "raw", value_name = "FILE")]
+    pub(crate) input: PathBuf,
+    /// Form of the disk image
+    #[arg(long, value_enum, default_value_t = InputFormat::Auto)]
+    pub(crate) format: InputFormat,
+    /// Refuse a disk of more bytes; a few compressed bytes can stand for many
+    #[arg(long, value_name = "SIZE", default_value = "16TiB")]
+    pub(crate) max_size: ByteSize,
     /// The kernel that machines are started with
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: PathBuf,
@@ -98,4 +147,33 @@ pub(crate) struct Pack {
     /// Number that only grows from one build of the image to the next
     #[arg(long, default_value_t = 1)]
     pub(crate) generation: u64,
+    /// Put other content under a generation that is here already; for images that nobody uses yet
+    #[arg(long)]
+    pub(crate) replace: bool,
+    /// Take an image of a lower generation than the highest that was here; machines still want --allow-downgrade for it
+    #[arg(long)]
+    pub(crate) allow_downgrade: bool,
+    /// Sign the packed image with this secret key of minisign; a password is taken from CLOUD_MACHINE_SIGN_PASSWORD or
+    /// asked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: Option<PathBuf>,
+}
+
+/// Who signs.
+#[derive(Debug, Args)]
+pub(crate) struct SignKey {
+    /// File with a secret key of minisign; its password is taken from CLOUD_MACHINE_SIGN_PASSWORD or asked for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sign_key: PathBuf,
+}
+
+/// Rules of the host on images that an operator sets aside; they are recorded with the machine and reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct Exceptions {
+    /// Take an image of a lower generation than the highest that this host ever had
+    #[arg(long)]
+    pub(crate) allow_downgrade: bool,
+    /// Take an image that no key of image-keys has signed
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
 }

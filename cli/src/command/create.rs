@@ -9,16 +9,15 @@ use std::{
 use cloud_machine_config::{Config, DiskConfig, supported};
 use cloud_machine_driver::{
     identity, ssh,
-    store::{
-        DiskRecord, DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
-    },
+    store::{DiskRecord, DriveRecord, ImageName, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError},
 };
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{Action, Assurance, DeviceSelector, DiskName, MachineName};
 use jiff::Timestamp;
 
 use crate::{
-    arguments::Create,
+    admission::{self, Admitted},
+    arguments::{Create, Exceptions},
     attempt::Attempt,
     command::reimage::{Reimaged, quarantined},
     configuration::{
@@ -44,7 +43,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     supported(&synthesized.merged).map_err(refused)?;
     let drives: Vec<Drive> = create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?;
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
-    let described = Described { synthesized, drives };
+    let described = Described { synthesized, drives, exceptions: create.exceptions };
     several::each(ui, &create.machines.names, |name| {
         one(ui, store, name, &described, Duration::from_secs(create.time.timeout))
     })
@@ -54,6 +53,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
 struct Described {
     synthesized: Synthesized,
     drives: Vec<Drive>,
+    exceptions: Exceptions,
 }
 
 fn one(
@@ -77,7 +77,7 @@ fn one(
             record
         }
         Err(StoreError::NoMachine { .. }) => {
-            let record = new_record(store, name, described)?;
+            let record = new_record(ui, store, name, described)?;
             store.create(&lock, &record)?;
             record
         }
@@ -106,7 +106,7 @@ fn same_description(record: &MachineRecord, described: &Described) -> Result<(),
         .hint(format!("`cloud-machine show {name}` shows how; delete it first, or choose another name")))
 }
 
-fn new_record(store: &Store, name: &MachineName, described: &Described) -> Result<MachineRecord, Failure> {
+fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described) -> Result<MachineRecord, Failure> {
     let synthesized = &described.synthesized;
     let config = &synthesized.config;
     launch::qemu(&config.driver)?;
@@ -116,8 +116,8 @@ fn new_record(store: &Store, name: &MachineName, described: &Described) -> Resul
         .ok_or_else(|| Failure::new(Kind::Refused, "the configuration names no image").hint("give --image NAME"))?
         .parse()
         .map_err(Failure::failed)?;
-    let folder = store.image(&image)?;
-    let manifest = launch::manifest(&folder.packed())?;
+    let Admitted { record: image, manifest } =
+        admission::admit(ui, store, &image, &config.image_keys, described.exceptions)?;
     let identity = identity::new(
         name.clone(),
         config.resources.nic.mac,
@@ -130,7 +130,7 @@ fn new_record(store: &Store, name: &MachineName, described: &Described) -> Resul
         name: name.clone(),
         uuid: identity.machine_uuid.clone(),
         driver: config.driver.clone(),
-        image: ImageRecord { name: image, digest: manifest.digest(), size: manifest.size() },
+        image,
         layers: serde_json::from_slice(&synthesized.merged.to_layers())
             .map_err(Failure::during(Kind::Failed, "encode the layers"))?,
         ram: verdict::memory(config.resources.ram).bytes(),

@@ -15,9 +15,10 @@ use crate::{
 };
 
 /// Programs that the host needs: name, what it is for, the Debian package.
-const PROGRAMS: [(&str, &str, &str); 3] = [
+const PROGRAMS: [(&str, &str, &str); 4] = [
     ("qemu-system-x86_64", "runs machines", "qemu-system-x86"),
     ("ssh", "logs in to machines", "openssh-client"),
+    ("qemu-img", "packs qcow2 images (only for that)", "qemu-utils"),
     ("mmdebstrap", "builds golden images (only for that)", "mmdebstrap"),
 ];
 

@@ -8,6 +8,7 @@ use cloud_machine_protocol::{
 use serde::Serialize;
 
 use crate::{
+    admission,
     failure::{Failure, Kind},
     launch,
     ui::{Show, Ui},
@@ -60,7 +61,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
         started: record.created,
     });
     // No agent will see this request, so its nonce binds nothing.
-    let request = launch::request(&record, &manifest, Nonce::from_random([0; 32]))?;
+    let minimum = admission::minimum_generation(store, &record, &manifest)?;
+    let request = launch::request(&record, &manifest, minimum, Nonce::from_random([0; 32]))?;
     let packed = std::fs::metadata(image.packed()).map_err(Failure::failed)?.len();
     let inventory = inventory(&record, packed);
     let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(launch::VOLUME_SERIAL));

@@ -5,12 +5,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::store::{MachineRecord, MachineState, Store};
+use cloud_machine_driver::store::{ImageRecord, MachineRecord, MachineState, Store};
 use cloud_machine_protocol::{Action, Assurance, ChangedExtents, IgnoredVolume, MachineName, StepRecord};
 use serde::Serialize;
 
 use crate::{
-    arguments::Reimage,
+    admission,
+    arguments::{Exceptions, Reimage},
     attempt::{Attempt, Completed, Phase},
     failure::{Failure, Kind},
     launch,
@@ -23,6 +24,7 @@ use crate::{
 pub(crate) struct Reimaged {
     pub(crate) state: MachineState,
     pub(crate) ssh_port: u16,
+    pub(crate) image: ImageRecord,
     pub(crate) assurance: Option<Assurance>,
     pub(crate) does_not_cover: Option<String>,
     pub(crate) request: Option<String>,
@@ -44,6 +46,7 @@ impl Reimaged {
         Self {
             state: record.state,
             ssh_port: record.ssh_port,
+            image: record.image.clone(),
             assurance: record.assurance,
             does_not_cover: record.assurance.map(|level| level.does_not_cover().to_owned()),
             request: record.request.as_ref().map(|request| request.id.clone()),
@@ -75,7 +78,7 @@ impl Line for Reimaged {
             (Some(level), Some(gap)) => format!("{level} (does not cover: {gap})"),
             _ => String::new(),
         };
-        vec![self.state.to_string(), assurance]
+        vec![self.state.to_string(), assurance, format!("signature: {}", self.image.signature)]
     }
 }
 
@@ -87,13 +90,18 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, reimage: &Reimage) -> Result<
     let lock = store.lock(name)?;
     let mut record = store.read(name)?;
     release(&mut record, reimage.release)?;
+    let keys = launch::config(&record)?.image_keys;
     if let Some(image) = &reimage.image {
         let image = image.parse().map_err(Failure::failed)?;
-        let manifest = launch::manifest(&store.image(&image)?.packed())?;
-        fits(&record, manifest.size())?;
-        record.image.name = image;
-        record.image.digest = manifest.digest();
-        record.image.size = manifest.size();
+        let admitted = admission::admit(ui, store, &image, &keys, reimage.exceptions)?;
+        fits(&record, admitted.manifest.size())?;
+        record.image = admitted.record;
+    } else if reimage.exceptions != Exceptions::default() {
+        // The image that the machine has, judged again; that it is still this one is checked with every attempt.
+        let admitted = admission::admit(ui, store, &record.image.name, &keys, reimage.exceptions)?;
+        if admitted.record.digest == record.image.digest {
+            record.image = admitted.record;
+        }
     }
     let deadline = Instant::now() + Duration::from_secs(reimage.time.timeout);
     let attempt = Attempt { store, lock: &lock, ui, deadline, required: reimage.require_assurance };

@@ -32,6 +32,8 @@ impl Show for Machine {
             ("process", if self.process { "runs" } else { "none" }.to_owned()),
             ("driver", record.driver.clone()),
             ("image", format!("{} {}", record.image.name, record.image.digest)),
+            ("generation", record.image.generation.to_string()),
+            ("signature", record.image.signature.to_string()),
             ("machine-uuid", record.uuid.clone()),
             ("machine-id", record.identity.machine_id.to_string()),
             ("mac", record.identity.mac.to_string()),
@@ -42,6 +44,9 @@ impl Show for Machine {
         ];
         if let Some(level) = record.assurance {
             lines.push(("assurance", format!("{level} (does not cover: {})", level.does_not_cover())));
+        }
+        for exception in &record.image.exceptions {
+            lines.push(("exception", format!("{exception}, allowed by an operator")));
         }
         for disk in &record.disks {
             let role = if disk.boot { "system" } else { "data" };

@@ -46,6 +46,7 @@ fn report(origins: usize) -> AgentMessage {
             kernel_release: "6.1".to_owned(),
             command_line_digest: digest,
         },
+        image: None,
         config: Some(ConfigEvidence {
             volume: digest,
             document: digest,

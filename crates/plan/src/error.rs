@@ -23,6 +23,14 @@ pub enum PlanError {
         /// Bytes in the manifest.
         manifest: u64,
     },
+    /// The image is older than the host allows.
+    #[error("the manifest is of generation {manifest} of the image, the request allows none below {minimum}")]
+    GenerationLow {
+        /// Lowest generation in the request.
+        minimum: u64,
+        /// Generation in the manifest.
+        manifest: u64,
+    },
     /// The root partition is empty or does not lie in the image.
     #[error("the root partition at byte {offset} with {length} bytes does not lie in the image of {size} bytes")]
     RootOutsideImage {

@@ -21,6 +21,8 @@ pub struct Expected {
     pub disks: Vec<ExpectedDisk>,
     /// Digest of the partition table for the system disk; `None` when it has the size of the image.
     pub table: Option<Digest>,
+    /// Generation of the requested image, from the host's own manifest.
+    pub generation: u64,
     /// The root partition, from the host's own manifest of the requested image.
     pub root: RootPartition,
     /// The identity that was handed over.

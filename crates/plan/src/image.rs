@@ -4,13 +4,15 @@ use cloud_machine_image::Manifest;
 use cloud_machine_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
-/// Digest, size and root partition of an image, as its manifest states them.
+/// Digest, size, generation and root partition of an image, as its manifest states them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageLayout {
     /// BLAKE3 digest of the raw image.
     pub digest: Digest,
     /// Bytes of the raw image.
     pub size: u64,
+    /// Number that grows with every build of the image.
+    pub generation: u64,
     /// Where the root filesystem lies.
     pub root: RootPartition,
 }
@@ -43,6 +45,7 @@ impl From<&Manifest> for ImageLayout {
         Self {
             digest: manifest.digest(),
             size: manifest.size(),
+            generation: manifest.generation(),
             root: RootPartition {
                 number: root.number,
                 offset: root.offset,

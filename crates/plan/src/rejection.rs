@@ -1,6 +1,6 @@
 //! Why a report was not accepted. Owns the wording; must not decide.
 
-use cloud_machine_protocol::{Action, Digest, Nonce, Tier};
+use cloud_machine_protocol::{Action, Digest, ImageEvidence, Nonce, Tier};
 
 /// Why a report was not accepted: one variant for each check. A rejected report proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,6 +84,26 @@ pub enum Rejection {
         expected: Action,
         /// Action of the report.
         found: Option<Action>,
+    },
+    /// Nothing is said of the image that was asked for.
+    #[error("the report says nothing about the generation of the image")]
+    GenerationAbsent,
+    /// The agent saw another generation of the image, or another rule about it, than the host gave it.
+    #[error("the agent saw generation {} of the image and {}, instead of generation {} and {}",
+        found.generation, rules(found), expected.generation, rules(expected))]
+    Generation {
+        /// What the host gave.
+        expected: ImageEvidence,
+        /// What the report says.
+        found: ImageEvidence,
+    },
+    /// The image is older than the request allows.
+    #[error("the image is of generation {found}, the request allows none below {minimum}")]
+    GenerationLow {
+        /// Lowest generation in the request.
+        minimum: u64,
+        /// Generation of the image.
+        found: u64,
     },
     /// The report names no volume.
     #[error("the report says nothing about the configuration that was applied")]
@@ -273,6 +293,12 @@ pub enum Rejection {
 /// Texts of the machine are shown escaped: they may end on a terminal.
 fn address(address: &Option<String>) -> String {
     address.as_ref().map_or_else(|| "no address".to_owned(), |address| format!("{address:?}"))
+}
+
+fn rules(image: &ImageEvidence) -> String {
+    let exceptions: Vec<String> = image.exceptions.iter().map(ToString::to_string).collect();
+    let exceptions = if exceptions.is_empty() { "none".to_owned() } else { exceptions.join(", ") };
+    format!("a minimum of {} (exceptions: {exceptions})", image.minimum_generation)
 }
 
 fn digests(digests: &[Digest]) -> String {

@@ -47,7 +47,7 @@ pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
 /// trusted, whether it is empty, contradictory or unreadable, and a disk that is kept is not looked at.
 ///
 /// # Errors
-/// A manifest of another image; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
+/// A manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
 /// written and is read-only or too small.
 pub fn plan(
     config: &Config,
@@ -82,6 +82,10 @@ fn check_image(request: &Request, image: &ImageLayout) -> Result<(), PlanError> 
     }
     if request.image.size != image.size {
         return Err(PlanError::ImageSize { requested: request.image.size, manifest: image.size });
+    }
+    if image.generation < request.image.minimum_generation {
+        let (minimum, manifest) = (request.image.minimum_generation, image.generation);
+        return Err(PlanError::GenerationLow { minimum, manifest });
     }
     if !image.holds_root() {
         let (offset, length) = (image.root.offset, image.root.length);

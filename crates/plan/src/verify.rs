@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, Outcome, Report, ReportResult, Role, Step, StepRecord, Tier,
+    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, Outcome, Report, ReportResult, Role, Step,
+    StepRecord, Tier,
 };
 
 use crate::{
@@ -45,6 +46,8 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     let mut passed = |what: &str| checked.push(what.to_owned());
     answers(expected, report)?;
     passed("format version, result, request, nonce, machine and action");
+    generation(expected, report)?;
+    passed("generation of the image: not below the minimum of the request");
     let config = report.config.as_ref().ok_or(Rejection::VolumeAbsent)?;
     let more = configured(expected, config)?;
     passed("digest of the volume, and of every other document that the machine read");
@@ -109,6 +112,24 @@ fn answers(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     }
     if report.action != Some(request.action) {
         return Err(Rejection::Action { expected: request.action, found: report.action });
+    }
+    Ok(())
+}
+
+/// The manifest that the agent saw is the host's own, and not older than the host allows.
+fn generation(expected: &Expected, report: &Report) -> Result<(), Rejection> {
+    let image = &expected.request.image;
+    let given = ImageEvidence {
+        generation: expected.generation,
+        minimum_generation: image.minimum_generation,
+        exceptions: image.exceptions.clone(),
+    };
+    let found = report.image.as_ref().ok_or(Rejection::GenerationAbsent)?;
+    if *found != given {
+        return Err(Rejection::Generation { expected: given, found: found.clone() });
+    }
+    if found.generation < image.minimum_generation {
+        return Err(Rejection::GenerationLow { minimum: image.minimum_generation, found: found.generation });
     }
     Ok(())
 }
@@ -270,7 +291,8 @@ fn done(record: &StepRecord, planned: &PlannedStep) -> Result<(), Rejection> {
 fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let request = &expected.request;
     let root = expected.root.clone();
-    let image = ImageLayout { digest: request.image.digest, size: request.image.size, root };
+    let generation = expected.generation;
+    let image = ImageLayout { digest: request.image.digest, size: request.image.size, generation, root };
     let mut wipes: Vec<(&str, &Disk)> = Vec::new();
     for attached in devices {
         if let (Treatment::Wipe, Role::Declared { name }) = (attached.treatment, &attached.expected.role) {

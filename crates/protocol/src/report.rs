@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Digest, Disk, Nonce, StepId, StepRecord, Tier};
+use crate::{Action, Digest, Disk, Exception, Nonce, StepId, StepRecord, Tier};
 
 /// Most changed extents that a report lists; a job can dirty every second block, so the full list has no bound.
 pub const MAX_CHANGED_EXTENTS: usize = 4096;
@@ -29,6 +29,8 @@ pub struct Report {
     pub result: ReportResult,
     /// The program that reports.
     pub agent: AgentEvidence,
+    /// The image that was asked for; `None` when the agent failed before it could read its manifest.
+    pub image: Option<ImageEvidence>,
     /// The configuration that was applied.
     pub config: Option<ConfigEvidence>,
     /// Every step that was started, in order.
@@ -76,6 +78,18 @@ pub struct AgentEvidence {
     pub kernel_release: String,
     /// SHA-256 of the kernel command line, without its final newline.
     pub command_line_digest: Digest,
+}
+
+/// The image as the agent saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ImageEvidence {
+    /// Generation in the manifest.
+    pub generation: u64,
+    /// Lowest generation that the request allows.
+    pub minimum_generation: u64,
+    /// Rules of the host that the request sets aside.
+    pub exceptions: Vec<Exception>,
 }
 
 /// The configuration as the agent saw it.

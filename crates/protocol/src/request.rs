@@ -68,6 +68,29 @@ pub struct ImageRequest {
     pub size: u64,
     /// Device that holds the packed image.
     pub source: DeviceSelector,
+    /// Lowest generation that the image's manifest may have.
+    pub minimum_generation: u64,
+    /// Rules of the host that an operator set aside for this image on this machine.
+    pub exceptions: Vec<Exception>,
+}
+
+/// A rule of the host on images that an operator set aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exception {
+    /// The image may be of a lower generation than the highest that the host ever had.
+    Downgrade,
+    /// The image needs no signature of a configured key.
+    Unsigned,
+}
+
+impl fmt::Display for Exception {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Downgrade => "downgrade",
+            Self::Unsigned => "unsigned",
+        })
+    }
 }
 
 /// 32 random bytes that bind a report to one attempt; in text 64 hexadecimal digits.

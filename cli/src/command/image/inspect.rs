@@ -1,5 +1,6 @@
 //! The facts of one image as a result to show. Must not read the image's data.
 
+use cloud_machine_driver::store::SignatureRecord;
 use cloud_machine_image::Manifest;
 use serde::Serialize;
 
@@ -16,11 +17,12 @@ pub(super) struct Inspected {
     generation: u64,
     kernel_release: String,
     partitions: Vec<cloud_machine_image::Partition>,
+    signature: String,
     verified: bool,
 }
 
 impl Inspected {
-    pub(super) fn new(manifest: &Manifest, verified: bool) -> Self {
+    pub(super) fn new(manifest: &Manifest, signature: &SignatureRecord, verified: bool) -> Self {
         Self {
             name: manifest.name().to_owned(),
             digest: manifest.digest().to_string(),
@@ -30,6 +32,7 @@ impl Inspected {
             generation: manifest.generation(),
             kernel_release: manifest.kernel_release().to_owned(),
             partitions: manifest.partitions().to_vec(),
+            signature: signature.to_string(),
             verified,
         }
     }
@@ -40,8 +43,15 @@ impl Show for Inspected {
 
     fn table(&self) -> String {
         let mut text = format!(
-            "name         {}\ndigest       {}\nsize         {} bytes, {} of data\npacked       {} bytes\ngeneration   {}\nkernel       {}\n",
-            self.name, self.digest, self.size, self.data_bytes, self.packed_bytes, self.generation, self.kernel_release
+            "name         {}\ndigest       {}\nsize         {} bytes, {} of data\npacked       {} bytes\ngeneration   {}\nkernel       {}\nsignature    {}\n",
+            self.name,
+            self.digest,
+            self.size,
+            self.data_bytes,
+            self.packed_bytes,
+            self.generation,
+            self.kernel_release,
+            self.signature
         );
         for partition in &self.partitions {
             text.push_str(&format!(

@@ -1,49 +1,89 @@
 //! `image pack`: from a disk image to an installed image of the store. Must not decide what machines do with it.
 
-use std::io::{BufWriter, Write};
+use std::{
+    fs::File,
+    io::{BufWriter, Seek},
+    path::Path,
+};
 
 use cloud_machine_driver::{
-    store::{Content, ImageName, ImageSource, Store},
+    input::RawImage,
+    signature::SecretKey,
+    store::{Content, ImageName, ImageSource, InstalledImage, Replacement, SignatureRecord, Store},
     volume::pin,
 };
-use cloud_machine_image::{Manifest, PackOptions, pack};
+use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
 
 use crate::{
     arguments::Pack,
-    command::image::boot,
+    command::image::{boot, input},
     failure::{Failure, Kind},
-    launch,
+    signature,
     ui::Ui,
 };
 
-pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<Manifest, Failure> {
+pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Manifest, SignatureRecord), Failure> {
     let name: ImageName = arguments.name.parse().map_err(Failure::failed)?;
+    let allowed = Replacement { downgrade: arguments.allow_downgrade, replace: arguments.replace };
+    // Before minutes of work; once more with the digest when it is known.
+    store.check_generation(&name, arguments.generation, None, allowed)?;
+    let key = arguments.sign_key.as_deref().map(signature::secret_key).transpose()?;
     let agent = boot::agent(arguments)?;
     let (release, initramfs) = boot::initramfs(&arguments.modules, &agent)?;
-    let raw = launch::open_blocks(&arguments.raw)?;
+    let raw = input::open(ui, store, arguments)?;
     let options = PackOptions {
         name: name.to_string(),
         generation: arguments.generation,
         kernel_release: release.clone(),
         root_partition: None,
     };
-    let packed = tempfile::NamedTempFile::new_in(store.root()).map_err(Failure::during(Kind::Failed, "make a file"))?;
-    let progress = ui.progress(&format!("pack {name}"));
-    let mut sink = BufWriter::new(packed.as_file());
-    let manifest = pack(&raw, &mut sink, &options, &|done, total| progress.set(done, total))
-        .map_err(Failure::during(Kind::Failed, format!("pack {}", arguments.raw.display())))?;
-    sink.flush().map_err(Failure::during(Kind::Failed, "write the packed image"))?;
-    drop(sink);
-    drop(progress);
+    let (manifest, packed) = pack_file(ui, store, &raw, &options, &arguments.input)?;
+    let signature = key.as_ref().map(|key| sign(ui, &packed, key, &manifest, &arguments.input)).transpose()?;
     store.install_image(
         &name,
         &ImageSource {
-            packed: Content::File(packed.path()),
+            packed: Content::Open(&packed),
             kernel: Content::File(&arguments.kernel),
             initramfs: Content::Bytes(&initramfs),
             kernel_release: &release,
             agent: pin(&agent),
+            image: InstalledImage { generation: manifest.generation(), digest: manifest.digest() },
+            signature: signature.as_ref().map(|text| Content::Bytes(text.as_bytes())),
         },
+        allowed,
     )?;
-    Ok(manifest)
+    let record = key.map(|key| SignatureRecord::Verified { key: key.id().to_string() });
+    Ok((manifest, record.unwrap_or_default()))
+}
+
+/// The signature of a packed file that has just been written.
+fn sign(ui: &Ui, packed: &File, key: &SecretKey, manifest: &Manifest, shown: &Path) -> Result<String, Failure> {
+    let mut packed = packed;
+    packed.rewind().map_err(Failure::during(Kind::Failed, "read the packed image"))?;
+    let progress = ui.progress(&format!("sign {}", manifest.name()));
+    key.sign(packed, shown, manifest, &|done, total| progress.set(done, total)).map_err(signature::failure)
+}
+
+/// Packs to a file without a name, of which nothing stays when the program ends.
+fn pack_file(
+    ui: &Ui,
+    store: &Store,
+    raw: &RawImage,
+    options: &PackOptions,
+    shown: &Path,
+) -> Result<(Manifest, File), Failure> {
+    let packed = tempfile::tempfile_in(store.root())
+        .map_err(Failure::during(Kind::Failed, format!("make a file in {}", store.root().display())))?;
+    let progress = ui.progress(&format!("pack {}", options.name));
+    let mut sink = BufWriter::new(&packed);
+    let manifest = pack(raw, &mut sink, options, &|done, total| progress.set(done, total));
+    // A file that shrinks gives a read error, one that is written a wrong image; both are told as what they are.
+    raw.unchanged().map_err(input::failure)?;
+    let manifest = manifest.map_err(|error| {
+        let full = matches!(&error, ImageError::Sink { .. });
+        let failure = Failure::during(Kind::Failed, format!("pack {}", shown.display()))(error);
+        if full { failure.hint(input::FULL) } else { failure }
+    })?;
+    drop(sink);
+    Ok((manifest, packed))
 }

@@ -1,7 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::store::{Content, ImageSource};
+use crate::store::{Content, ImageSource, InstalledImage, Replacement};
 
 /// A host whose QEMU is a shell script that counts its runs in the file `runs`.
 struct Setting {
@@ -21,8 +21,10 @@ fn setting(script: &str) -> Setting {
         initramfs: Content::Bytes(b"initramfs"),
         kernel_release: "6.1",
         agent: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
+        image: InstalledImage { generation: 1, digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap() },
+        signature: None,
     };
-    let image = store.install_image(&"x".parse().unwrap(), &source).unwrap();
+    let image = store.install_image(&"x".parse().unwrap(), &source, Replacement::default()).unwrap();
     let device = folder.path().join("kvm");
     let boot_id = folder.path().join("boot_id");
     fs::write(&device, "").unwrap();

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use cloud_machine_protocol::{MachineName, WordError};
+use cloud_machine_protocol::{Digest, MachineName, WordError};
 
 use super::name::ImageName;
 
@@ -44,6 +44,26 @@ pub enum StoreError {
     NoImage {
         /// The image.
         name: ImageName,
+    },
+    /// An older image than one that was here.
+    #[error("image {name} of generation {generation} is older than generation {highest}, the highest that was here")]
+    GenerationLow {
+        /// The image.
+        name: ImageName,
+        /// Its generation.
+        generation: u64,
+        /// The highest that was ever installed.
+        highest: u64,
+    },
+    /// Another image with the same generation.
+    #[error("image {name} of generation {generation} is here already with other content: {digest}")]
+    GenerationTaken {
+        /// The image.
+        name: ImageName,
+        /// Its generation.
+        generation: u64,
+        /// Digest of what was installed as that.
+        digest: Digest,
     },
     /// The machine's folder is there already.
     #[error("machine {name} already exists")]

@@ -4,7 +4,7 @@
 use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
-    io::{self, Read, Write},
+    io::{self, Read, Seek, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -62,6 +62,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 pub enum Content<'a> {
     /// A file of the host.
     File(&'a Path),
+    /// An open file, all of it; it may have no name.
+    Open(&'a File),
     /// Bytes in memory.
     Bytes(&'a [u8]),
 }
@@ -70,6 +72,11 @@ pub enum Content<'a> {
 pub(crate) fn copy(content: Content<'_>, target: &Path) -> Result<Digest, StoreError> {
     let (mut source, origin): (Box<dyn Read + '_>, &Path) = match content {
         Content::File(path) => (Box::new(File::open(path).map_err(StoreError::io("open", path))?), path),
+        Content::Open(file) => {
+            let mut file = file;
+            file.rewind().map_err(StoreError::io("read what becomes", target))?;
+            (Box::new(file), target)
+        }
         Content::Bytes(bytes) => (Box::new(bytes), target),
     };
     let mut file = OpenOptions::new()

@@ -3,14 +3,17 @@
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    io,
+    path::{Path, PathBuf},
 };
 
 use cloud_machine_protocol::Digest;
 use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Content, ImageName, RECORD_VERSION, Store, StoreError, file, lock, read_record, write_record};
+use super::{
+    Content, ImageName, RECORD_VERSION, Replacement, Store, StoreError, file, lock, read_record, write_record,
+};
 
 /// `boot.json`: what an image is started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +29,19 @@ pub struct BootRecord {
     pub initramfs: Digest,
     /// SHA-256 of the agent in the initramfs.
     pub agent: Digest,
+    /// Which image it is; `None` in records of before that was recorded.
+    #[serde(default)]
+    pub image: Option<InstalledImage>,
+}
+
+/// Which image is installed, from its manifest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct InstalledImage {
+    /// Its generation.
+    pub generation: u64,
+    /// BLAKE3 digest of the raw image.
+    pub digest: Digest,
 }
 
 /// What is installed as an image.
@@ -41,6 +57,10 @@ pub struct ImageSource<'a> {
     pub kernel_release: &'a str,
     /// SHA-256 of the agent in the initramfs.
     pub agent: Digest,
+    /// Which image it is.
+    pub image: InstalledImage,
+    /// A signature of the packed image, in minisign's format.
+    pub signature: Option<Content<'a>>,
 }
 
 /// An installed image.
@@ -101,31 +121,43 @@ impl Store {
     /// Copies an image into the store under `name`, replacing an older one in one step.
     ///
     /// # Errors
-    /// [`StoreError::ImageLocked`] when the same image is being installed; [`StoreError::Io`].
-    pub fn install_image(&self, name: &ImageName, source: &ImageSource<'_>) -> Result<ImageFolder, StoreError> {
+    /// [`StoreError::ImageLocked`] when the same image is being installed; [`StoreError::GenerationLow`] or
+    /// [`StoreError::GenerationTaken`] unless that is `allowed`; [`StoreError::Io`].
+    pub fn install_image(
+        &self,
+        name: &ImageName,
+        source: &ImageSource<'_>,
+        allowed: Replacement,
+    ) -> Result<ImageFolder, StoreError> {
         let _lock = self.lock_image(name)?;
+        let InstalledImage { generation, digest } = source.image;
+        self.check_generation(name, generation, Some(digest), allowed)?;
         let path = self.images().join(name.as_str());
         let new = file::prepare_folder(&path)?;
-        file::copy(source.packed, &new.join("image.zst"))?;
-        let boot = BootRecord {
-            version: RECORD_VERSION,
-            kernel_release: source.kernel_release.to_owned(),
-            kernel: file::copy(source.kernel, &new.join("kernel"))?,
-            initramfs: file::copy(source.initramfs, &new.join("initramfs"))?,
-            agent: source.agent,
+        let installed = fill(&new, source).and_then(|boot| {
+            self.put_in_place(&new, &path)?;
+            Ok(ImageFolder { name: name.clone(), boot, path: path.clone() })
+        });
+        // Whether it is half made or the one that was replaced, it is not to stay; the first error tells more.
+        let removed = match fs::remove_dir_all(&new) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", &new)(error)),
+            _ => file::flush_folder(&self.images()),
         };
-        write_record(&new.join("boot.json"), "the record of an image", &boot)?;
-        if path.try_exists().map_err(StoreError::io("look for", &path))? {
+        let installed = installed?;
+        self.record_generation(name, generation, digest)?;
+        removed.map(|()| installed)
+    }
+
+    /// Gives the folder `new` the name `path`. An older one at that place has the name `new` then.
+    fn put_in_place(&self, new: &Path, path: &Path) -> Result<(), StoreError> {
+        if path.try_exists().map_err(StoreError::io("look for", path))? {
             // An exchange, so that the name leads to one whole image at every moment.
-            rustix::fs::renameat_with(CWD, &new, CWD, &path, RenameFlags::EXCHANGE)
-                .map_err(|error| StoreError::io("exchange", &path)(error.into()))?;
-            file::flush_folder(&self.images())?;
-            fs::remove_dir_all(&new).map_err(StoreError::io("remove", &new))?;
+            rustix::fs::renameat_with(CWD, new, CWD, path, RenameFlags::EXCHANGE)
+                .map_err(|error| StoreError::io("exchange", path)(error.into()))?;
         } else {
-            fs::rename(&new, &path).map_err(StoreError::io("put in place", &path))?;
+            fs::rename(new, path).map_err(StoreError::io("put in place", path))?;
         }
-        file::flush_folder(&self.images())?;
-        Ok(ImageFolder { name: name.clone(), boot, path })
+        file::flush_folder(&self.images())
     }
 
     /// Reads the record of an image.
@@ -169,9 +201,13 @@ impl Store {
     /// Removes an image; one that does not exist is no error. Whether a machine still needs it is for the caller.
     ///
     /// # Errors
-    /// [`StoreError::ImageLocked`] or [`StoreError::Io`].
+    /// [`StoreError::ImageLocked`], those of [`Store::highest_generation`], or [`StoreError::Io`].
     pub fn delete_image(&self, name: &ImageName) -> Result<(), StoreError> {
         let _lock = self.lock_image(name)?;
+        // What was here is not forgotten with it.
+        if let Some(highest) = self.highest_generation(name)? {
+            self.record_generation(name, highest.generation, highest.digest)?;
+        }
         file::remove_folder(&self.images().join(name.as_str()))
     }
 
@@ -181,10 +217,26 @@ impl Store {
     }
 }
 
+/// Writes all files of an image to an empty folder.
+fn fill(folder: &Path, source: &ImageSource<'_>) -> Result<BootRecord, StoreError> {
+    file::copy(source.packed, &folder.join("image.zst"))?;
+    if let Some(signature) = source.signature {
+        file::copy(signature, &folder.join("image.zst.minisig"))?;
+    }
+    let boot = BootRecord {
+        version: RECORD_VERSION,
+        kernel_release: source.kernel_release.to_owned(),
+        kernel: file::copy(source.kernel, &folder.join("kernel"))?,
+        initramfs: file::copy(source.initramfs, &folder.join("initramfs"))?,
+        agent: source.agent,
+        image: Some(source.image),
+    };
+    write_record(&folder.join("boot.json"), "the record of an image", &boot)?;
+    Ok(boot)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn source<'a>(packed: &'a Path, kernel: &'a [u8]) -> ImageSource<'a> {
@@ -194,6 +246,8 @@ mod tests {
             initramfs: Content::Bytes(b"initramfs"),
             kernel_release: "6.1.0-test",
             agent: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
+            image: InstalledImage { generation: 1, digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap() },
+            signature: None,
         }
     }
 
@@ -206,8 +260,8 @@ mod tests {
         let name: ImageName = "debian-12".parse().unwrap();
         assert_eq!(store.image(&name).unwrap_err().to_string(), "no image debian-12");
 
-        store.install_image(&name, &source(&packed, b"old")).unwrap();
-        let image = store.install_image(&name, &source(&packed, b"new")).unwrap();
+        store.install_image(&name, &source(&packed, b"old"), Replacement::default()).unwrap();
+        let image = store.install_image(&name, &source(&packed, b"new"), Replacement::default()).unwrap();
         assert_eq!(store.image(&name).unwrap(), image);
         assert_eq!(fs::read(image.kernel()).unwrap(), b"new");
         assert_eq!(fs::read(image.packed()).unwrap(), b"packed");
@@ -232,10 +286,12 @@ mod tests {
         let packed = folder.path().join("packed");
         fs::write(&packed, b"packed").unwrap();
         let name: ImageName = "x".parse().unwrap();
-        let image = store.install_image(&name, &source(&packed, b"old")).unwrap();
-        let error = store.install_image(&name, &source(Path::new("/nonexistent"), b"new")).unwrap_err();
+        let image = store.install_image(&name, &source(&packed, b"old"), Replacement::default()).unwrap();
+        let error =
+            store.install_image(&name, &source(Path::new("/nonexistent"), b"new"), Replacement::default()).unwrap_err();
         assert_eq!(error.to_string(), "open /nonexistent");
         assert_eq!(store.image(&name).unwrap(), image);
         image.verify_boot_files().unwrap();
+        assert_eq!(fs::read_dir(store.images()).unwrap().count(), 1, "nothing half made stays");
     }
 }

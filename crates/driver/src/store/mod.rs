@@ -4,6 +4,7 @@
 mod attempt;
 mod error;
 pub(crate) mod file;
+mod generation;
 mod image;
 mod lock;
 mod machine;
@@ -19,11 +20,14 @@ use std::{
 pub use attempt::AttemptFolder;
 pub use error::StoreError;
 pub use file::{Content, digest};
-pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource};
+pub use generation::{GenerationRecord, Replacement};
+pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
 pub use lock::MachineLock;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
-pub use record::{DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, RequestRecord};
+pub use record::{
+    DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, RequestRecord, SignatureRecord,
+};
 
 /// An opened state folder.
 #[derive(Clone, Debug)]
@@ -52,10 +56,9 @@ impl Store {
             return Err(StoreError::Foreign { path: root, owner });
         }
         let store = Self { root };
-        for folder in
-            [store.machines(), store.images(), store.root.join("locks/machines"), store.root.join("locks/images")]
-        {
-            file::make_folder(&folder)?;
+        let locks = ["locks/machines", "locks/images"].map(|locks| store.root.join(locks));
+        for folder in [store.machines(), store.images(), store.generations()].iter().chain(&locks) {
+            file::make_folder(folder)?;
         }
         Ok(store)
     }
@@ -74,6 +77,10 @@ impl Store {
 
     fn machines(&self) -> PathBuf {
         self.root.join("machines")
+    }
+
+    fn generations(&self) -> PathBuf {
+        self.root.join("generations")
     }
 
     fn images(&self) -> PathBuf {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Identity, MachineName};
+use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Exception, Identity, MachineName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,50 @@ pub struct ImageRecord {
     pub digest: Digest,
     /// Bytes of the raw image.
     pub size: u64,
+    /// Generation of the image.
+    #[serde(default)]
+    pub generation: u64,
+    /// Rules of the host that an operator set aside for it on this machine.
+    #[serde(default)]
+    pub exceptions: Vec<Exception>,
+    /// What was found of its signature when it was admitted.
+    #[serde(default)]
+    pub signature: SignatureRecord,
+}
+
+/// What is known of an image's signature.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum SignatureRecord {
+    /// There was none, and none was asked for.
+    #[default]
+    None,
+    /// There was one, and nobody asked for it.
+    NotChecked {
+        /// Id of the key that is said to have made it.
+        key: String,
+    },
+    /// A key that counts signed the image.
+    Verified {
+        /// Id of the key.
+        key: String,
+    },
+    /// There was none that counts, and an operator set that rule aside.
+    Allowed {
+        /// Why it does not count.
+        reason: String,
+    },
+}
+
+impl fmt::Display for SignatureRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => formatter.write_str("none"),
+            Self::NotChecked { key } => write!(formatter, "not checked (key {key})"),
+            Self::Verified { key } => write!(formatter, "key {key}"),
+            Self::Allowed { reason } => write!(formatter, "not verified, allowed by an operator: {reason}"),
+        }
+    }
 }
 
 /// One disk of a machine.

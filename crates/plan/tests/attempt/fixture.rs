@@ -49,6 +49,8 @@ pub(crate) fn request(action: Action) -> Request {
             digest: digest(1),
             size: IMAGE,
             source: "serial:image".parse().unwrap(),
+            minimum_generation: 3,
+            exceptions: Vec::new(),
         },
         tier: None,
         drives: Vec::new(),
@@ -59,7 +61,7 @@ pub(crate) fn request(action: Action) -> Request {
 
 pub(crate) fn image() -> ImageLayout {
     let root = RootPartition { number: 2, offset: 1 << 19, length: 1 << 18, filesystem: "ext4".into() };
-    ImageLayout { digest: digest(1), size: IMAGE, root }
+    ImageLayout { digest: digest(1), size: IMAGE, generation: 4, root }
 }
 
 pub(crate) fn planned(config: &Config, inventory: &Inventory, action: Action) -> Result<Plan, PlanError> {

@@ -172,6 +172,10 @@ fn another_image_or_a_root_outside_of_it_is_refused() {
             "the request names an image of 1048576 bytes, the manifest is of an image of 5 bytes".into(),
         ),
         (
+            ImageLayout { generation: 2, ..image() },
+            "the manifest is of generation 2 of the image, the request allows none below 3".into(),
+        ),
+        (
             ImageLayout { root: root(IMAGE, 1), ..image() },
             "the root partition at byte 1048576 with 1 bytes does not lie in the image of 1048576 bytes".into(),
         ),

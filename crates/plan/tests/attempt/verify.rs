@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, verify};
 use cloud_machine_protocol::{
-    Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
-    Identity, IdentityItem, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult, Role, SecretPolicy, Step,
-    StepId, StepRecord, Tier,
+    Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, Exception,
+    FORMAT_VERSION, Identity, IdentityItem, ImageEvidence, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult,
+    Role, SecretPolicy, Step, StepId, StepRecord, Tier,
 };
 
 use crate::fixture::{IMAGE, SYSTEM, digest, disk, good, image, request};
@@ -35,6 +35,7 @@ pub(crate) fn expected(action: Action) -> Expected {
             disk("volume", 1 << 18, Role::Volume, Treatment::Keep),
         ],
         table: None,
+        generation: image().generation,
         root: image().root,
         identity: Identity {
             name: "demo".parse().unwrap(),
@@ -109,6 +110,7 @@ pub(crate) fn report(action: Action) -> Report {
             kernel_release: "6".into(),
             command_line_digest: sha256(2),
         },
+        image: Some(ImageEvidence { generation: 4, minimum_generation: 3, exceptions: Vec::new() }),
         config: Some(ConfigEvidence {
             volume: sha256(9),
             document: sha256(8),
@@ -140,9 +142,26 @@ fn rejected(action: Action, change: impl FnOnce(&mut Report)) -> (String, Reject
 fn a_good_reimage_is_host_rooted_only_when_the_host_booted_it() {
     let verdict = verify(&expected(Action::Reimage), &report(Action::Reimage)).unwrap();
     assert_eq!(verdict.assurance, Assurance::HostRooted);
-    assert_eq!(verdict.checked.len(), 8);
+    assert_eq!(verdict.checked.len(), 9);
     let elsewhere = Expected { host_boot: false, ..expected(Action::Reimage) };
     assert_eq!(verify(&elsewhere, &report(Action::Reimage)).unwrap().assurance, Assurance::Unproven);
+}
+
+/// Even when host and agent agree on it.
+#[test]
+fn an_image_below_the_minimum_of_the_request_is_refused() {
+    for action in [Action::Reimage, Action::Boot] {
+        let (mut expected, mut report) = (expected(action), report(action));
+        expected.generation = 2;
+        report.image = Some(ImageEvidence { generation: 2, minimum_generation: 3, exceptions: Vec::new() });
+        let rejection = verify(&expected, &report).unwrap_err();
+        assert_eq!(rejection.to_string(), "the image is of generation 2, the request allows none below 3");
+        expected.request.image.minimum_generation = 2;
+        expected.request.image.exceptions = vec![Exception::Downgrade];
+        report.image =
+            Some(ImageEvidence { generation: 2, minimum_generation: 2, exceptions: vec![Exception::Downgrade] });
+        verify(&expected, &report).unwrap();
+    }
 }
 
 #[test]
@@ -176,6 +195,10 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
         ("MachineUuid", |r| r.machine_uuid = None),
         ("Action", |r| r.action = Some(Action::Boot)),
         ("Action", |r| r.action = None),
+        ("GenerationAbsent", |r| r.image = None),
+        ("Generation", |r| r.image.as_mut().unwrap().generation = 5),
+        ("Generation", |r| r.image.as_mut().unwrap().minimum_generation = 2),
+        ("Generation", |r| r.image.as_mut().unwrap().exceptions.push(Exception::Downgrade)),
         ("VolumeAbsent", |r| r.config = None),
         ("Volume", |r| r.config.as_mut().unwrap().volume = sha256(1)),
         ("Agent", |r| r.agent.digest = sha256(3)),
