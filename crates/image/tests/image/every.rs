@@ -66,12 +66,10 @@ fn the_power_goes_again_while_the_second_run_continues() {
         let changes = survey.rehearse().changes();
         for first in 0..=changes {
             for second in 0..=changes {
-                for turn in 0..2 {
-                    let seed = (first * 100 + second) * 4 + 2 * turn;
-                    let earlier = if turn == 0 { Survival::All } else { Survival::Reordered(seed) };
-                    none(&survey.cuts(&[(first, earlier), (second, Survival::Reordered(seed + 1))]));
-                    cases += 1;
-                }
+                let seed = (first * 100 + second) * 2;
+                let earlier = if (first + second) % 2 == 0 { Survival::All } else { Survival::Reordered(seed) };
+                none(&survey.cuts(&[(first, earlier), (second, Survival::Reordered(seed + 1))]));
+                cases += 1;
             }
         }
     }
