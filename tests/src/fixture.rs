@@ -32,15 +32,20 @@ static SHARED: Mutex<Weak<Fixture>> = Mutex::new(Weak::new());
 /// # Panics
 /// When an artifact is missing or the small image cannot be made.
 pub fn fixture() -> (Arc<Fixture>, MutexGuard<'static, ()>) {
-    let fixture = {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let made = Arc::new(Fixture::new().expect("the small image"));
-            *shared = Arc::downgrade(&made);
-            made
-        })
-    };
-    (fixture, TURN.lock().unwrap_or_else(PoisonError::into_inner))
+    (without_turn(), TURN.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// The fixture for a test that counts its machines itself.
+///
+/// # Panics
+/// When an artifact is missing or the small image cannot be made.
+pub fn without_turn() -> Arc<Fixture> {
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let made = Arc::new(Fixture::new().expect("the small image"));
+        *shared = Arc::downgrade(&made);
+        made
+    })
 }
 
 impl Fixture {

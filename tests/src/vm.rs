@@ -25,6 +25,9 @@ use cloud_machine_protocol::{
 
 use crate::fixture::{Fixture, IMAGE, dirty};
 
+/// The device of the system disk, which is attached first; the one on the PCI bus is only its shell.
+const SYSTEM_DEVICE: &str = "/machine/peripheral/drive0/virtio-backend";
+
 /// How long one boot may take in software emulation on a busy host.
 const DEADLINE: Duration = Duration::from_secs(240);
 
@@ -60,6 +63,10 @@ pub struct Boot {
     pub packed: Vec<u8>,
     /// A faulty block node for a drive, by its serial; `FILE` stands for its file.
     pub fault: Option<(&'static str, String)>,
+    /// Bytes that may be written to the system disk in a second; no limit when 0.
+    pub write_limit: u64,
+    /// Processors of the machine.
+    pub cpus: u32,
     identity: Identity,
     expected: Request,
     layout: ImageLayout,
@@ -72,8 +79,12 @@ pub struct Boot {
 pub struct BootEnd {
     /// The report, if one came.
     pub report: Option<Report>,
+    /// Whether the agent said hello.
+    pub greeted: bool,
     /// Progress that came before it.
     pub events: Vec<Event>,
+    /// How long it took from the start of the process to the report, or to the end without one.
+    pub took: Duration,
     /// Whether the process ended by itself after it was refused or had failed.
     pub powered_off: bool,
     /// The system disk afterwards.
@@ -154,6 +165,8 @@ impl Boot {
             system: dirty(&fixture.raw()),
             packed,
             fault: None,
+            write_limit: 0,
+            cpus: 2,
             identity,
             expected: request,
             layout: ImageLayout::from(&manifest),
@@ -175,16 +188,33 @@ impl Boot {
     /// Boots and answers a good report with `Stop`, so that the machine powers off.
     #[must_use]
     pub fn run(&mut self) -> BootEnd {
-        self.boot(|_| false)
+        self.boot(|_| false, None)
+    }
+
+    /// Boots and kills the process when it has run that long, unless the report came before.
+    #[must_use]
+    pub fn run_for(&mut self, time: Duration) -> BootEnd {
+        self.boot(|_| false, Some(time))
+    }
+
+    /// Makes the next boot another attempt at the request, as the host does: with a nonce of its own.
+    ///
+    /// # Panics
+    /// When there is no randomness.
+    pub fn next_attempt(&mut self) {
+        self.expected.attempt += 1;
+        self.expected.nonce = identity::nonce().expect("a nonce");
+        self.request["attempt"] = self.expected.attempt.into();
+        self.request["nonce"] = serde_json::to_value(self.expected.nonce).expect("JSON");
     }
 
     /// Boots and kills the process as soon as `kill` says so of an event.
     #[must_use]
     pub fn run_until(&mut self, kill: impl Fn(&Event) -> bool) -> BootEnd {
-        self.boot(kill)
+        self.boot(kill, None)
     }
 
-    fn boot(&mut self, kill: impl Fn(&Event) -> bool) -> BootEnd {
+    fn boot(&mut self, kill: impl Fn(&Event) -> bool, time: Option<Duration>) -> BootEnd {
         self.attempts += 1;
         self.name_drives();
         let path = self.folder.path().join(format!("attempt-{}", self.attempts));
@@ -193,10 +223,14 @@ impl Boot {
         let (drives, pin) = self.drives(&folder);
         let launch = self.launch(&folder, drives.clone(), pin);
         let deadline = Instant::now() + DEADLINE;
+        let began = Instant::now();
         let process = Guard(Qemu::default().launch(&launch).expect("QEMU starts"));
+        self.limit_writes(&process.0, deadline);
         let mut channel = AgentChannel::connect(&folder.agent_socket(), deadline).expect("the agent's port");
         process.0.resume(deadline).expect("QEMU resumes");
-        let (report, events) = converse(&mut channel, &process.0, deadline, kill);
+        let stop = time.map_or(deadline, |time| began + time);
+        let (greeted, report, events) = converse(&mut channel, &process.0, stop, kill);
+        let took = began.elapsed();
         if report.is_some() {
             let stop = HostMessage::Stop { reason: "the test is over".to_owned() };
             // A failed agent may be gone already.
@@ -207,12 +241,26 @@ impl Boot {
         self.system = fs::read(&drives[0].file).expect("the system disk");
         BootEnd {
             report,
+            greeted,
             events,
+            took,
             powered_off,
             system: self.system.clone(),
             console: qemu::console_tail(&folder, 200).expect("the console"),
             expected: self.expectation(pin, &drives),
         }
+    }
+
+    fn limit_writes(&self, process: &Process, deadline: Instant) {
+        if self.write_limit == 0 {
+            return;
+        }
+        let none = ["bps", "bps_rd", "iops", "iops_rd", "iops_wr"].map(|limit| (limit.to_owned(), 0.into()));
+        let mut limits: serde_json::Map<String, serde_json::Value> = none.into_iter().collect();
+        limits.insert("id".to_owned(), SYSTEM_DEVICE.into());
+        limits.insert("bps_wr".to_owned(), self.write_limit.into());
+        let mut monitor = process.monitor(deadline).expect("the monitor");
+        monitor.execute("block_set_io_throttle", &limits.into(), deadline).expect("a limit");
     }
 
     /// Writes the drives into the request, unless a test did.
@@ -272,7 +320,7 @@ impl Boot {
             name: self.identity.name.clone(),
             uuid: self.identity.machine_uuid.clone(),
             memory_mib: 512,
-            cpus: 2,
+            cpus: self.cpus,
             accelerator: qemu::Accelerator::Tcg,
             cpu_model: qemu::TCG_CPU.to_owned(),
             boot: Some(DirectBoot {
@@ -329,26 +377,34 @@ fn append(pin: Digest) -> String {
     format!("console=ttyS0 loglevel=6 panic=-1 {}={pin}", volume::PIN_ARGUMENT)
 }
 
+/// Reads until the report or the end; what is still alive at `stop` is killed.
 fn converse(
     channel: &mut AgentChannel,
     process: &Process,
-    deadline: Instant,
+    stop: Instant,
     kill: impl Fn(&Event) -> bool,
-) -> (Option<Report>, Vec<Event>) {
-    let mut events = Vec::new();
+) -> (bool, Option<Report>, Vec<Event>) {
+    let (mut greeted, mut events) = (false, Vec::new());
     loop {
-        match channel.next(deadline) {
-            Ok(AgentMessage::Hello(hello)) => assert_eq!(hello.version, FORMAT_VERSION),
+        match channel.next(stop) {
+            Ok(AgentMessage::Hello(hello)) => {
+                assert_eq!(hello.version, FORMAT_VERSION);
+                greeted = true;
+            }
             Ok(AgentMessage::Event(event)) => {
                 let now = kill(&event);
                 events.push(event);
                 if now {
                     kill_now(process);
-                    return (None, events);
+                    return (greeted, None, events);
                 }
             }
-            Ok(AgentMessage::Report(report)) => return (Some(*report), events),
-            Err(ChannelError::Closed) => return (None, events),
+            Ok(AgentMessage::Report(report)) => return (greeted, Some(*report), events),
+            Err(ChannelError::Closed) => return (greeted, None, events),
+            Err(ChannelError::TimedOut) => {
+                kill_now(process);
+                return (greeted, None, events);
+            }
             Err(error) => panic!("the agent's port: {error}"),
         }
     }
