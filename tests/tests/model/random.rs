@@ -18,7 +18,7 @@ impl Random {
 
     /// Any of the numbers below `bound`, which is not 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
-        ((self.next() >> 32) * bound as u64 >> 32) as usize
+        (((self.next() >> 32) * bound as u64) >> 32) as usize
     }
 
     pub(crate) fn one_in(&mut self, bound: usize) -> bool {
