@@ -49,6 +49,7 @@ pub(crate) fn admit(
         exceptions.push(Exception::Unsigned);
     }
     let record = ImageRecord {
+        url: None,
         name: name.clone(),
         digest: manifest.digest(),
         size: manifest.size(),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 
-pub(crate) use image::{Exceptions, Image, InputFormat, Pack, TierChoice, Write};
+pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
 pub(crate) use ordered::{Configuration, Step};
 
 const EXIT_CODES: &str = "\
@@ -100,7 +100,8 @@ pub(crate) enum Command {
     /// Reimage machines in place and verify it
     #[command(after_help = "Examples:
   cloud-machine reimage demo --require-assurance host-rooted
-  cloud-machine reimage ci-1 ci-2 --output json")]
+  cloud-machine reimage ci-1 ci-2 --output json
+  cloud-machine reimage demo --image-url https://images.example/debian-12.image")]
     Reimage(Reimage),
     /// Verify the last reimage of machines again, from the stored evidence and over SSH
     Verify(Verify),
@@ -148,6 +149,8 @@ pub(crate) struct Create {
     /// Name of the image; the same as --set image=NAME
     #[arg(long)]
     pub(crate) image: Option<String>,
+    #[command(flatten)]
+    pub(crate) address: ImageAddress,
     /// Name of the driver; the same as --set driver=NAME
     #[arg(long)]
     pub(crate) driver: Option<String>,
@@ -158,6 +161,18 @@ pub(crate) struct Create {
     pub(crate) exceptions: Exceptions,
     #[command(flatten)]
     pub(crate) time: Time,
+}
+
+/// Where a machine fetches its image.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImageAddress {
+    /// Let the machine fetch what it needs of the image from this http or https address, whose server must serve
+    /// ranges; manifest, kernel and initramfs are still those of the store
+    #[arg(long, value_name = "URL")]
+    pub(crate) image_url: Option<String>,
+    /// CA certificates in PEM that the https server is held against, in place of the public ones
+    #[arg(long, value_name = "FILE", requires = "image_url")]
+    pub(crate) image_ca: Option<PathBuf>,
 }
 
 /// A bound on the whole operation.
@@ -231,9 +246,11 @@ pub(crate) struct Exec {
 pub(crate) struct Reimage {
     #[command(flatten)]
     pub(crate) machines: Several,
-    /// Take another image
+    /// Take another image; from the store, unless --image-url says otherwise
     #[arg(long)]
     pub(crate) image: Option<String>,
+    #[command(flatten)]
+    pub(crate) address: ImageAddress,
     /// Fail with exit code 5 below this assurance
     #[arg(long, value_name = "ASSURANCE", default_value = "host-rooted")]
     pub(crate) require_assurance: Assurance,

@@ -21,7 +21,7 @@ use cloud_machine_driver::{
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, is_wiped};
 use cloud_machine_protocol::{
-    DeviceSelector, Digest, DriveRequest, FORMAT_VERSION, ImageRequest, Nonce, Request, Role, volume,
+    DeviceSelector, Digest, DriveRequest, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role, volume,
 };
 
 use crate::{
@@ -110,7 +110,9 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
     let folder = machine.new_attempt(lock)?;
     fs::write(folder.volume(), &bytes).map_err(Failure::during(Kind::Failed, "write the volume"))?;
     drives.push(drive(folder.volume(), VOLUME_SERIAL, true));
-    drives.push(drive(image.packed(), IMAGE_SERIAL, true));
+    if record.image.url.is_none() {
+        drives.push(drive(image.packed(), IMAGE_SERIAL, true));
+    }
     for (index, one) in record.drives.iter().enumerate() {
         drives.push(drive(machine.resolve(&one.file)?, &drive_serial(index), true));
     }
@@ -178,7 +180,10 @@ pub(crate) fn request(
     nonce: Nonce,
 ) -> Result<Request, Failure> {
     let stored = record.request.as_ref().ok_or_else(|| Failure::failed("the machine has no request"))?;
-    let source = DeviceSelector::Serial(IMAGE_SERIAL.to_owned());
+    let source = match &record.image.url {
+        Some(url) => ImageSource::Url(url.clone()),
+        None => ImageSource::Device(DeviceSelector::Serial(IMAGE_SERIAL.to_owned())),
+    };
     Ok(Request {
         version: FORMAT_VERSION,
         id: stored.id.clone(),
@@ -268,7 +273,9 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
     let kept =
         |serial: &str, size, role| ExpectedDisk { serial: serial.to_owned(), size, role, treatment: Treatment::Keep };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));
-    disks.push(kept(IMAGE_SERIAL, given.image_size, Role::ImageSource));
+    if record.image.url.is_none() {
+        disks.push(kept(IMAGE_SERIAL, given.image_size, Role::ImageSource));
+    }
     let drives = record.drives.iter().enumerate();
     disks.extend(drives.map(|(index, drive)| kept(&drive_serial(index), drive.size, Role::Drive)));
     Expected {

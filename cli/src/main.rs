@@ -12,6 +12,7 @@ mod launch;
 mod redaction;
 mod several;
 mod signature;
+mod source;
 mod ui;
 mod verdict;
 

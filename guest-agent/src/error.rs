@@ -39,7 +39,13 @@ pub(crate) enum AgentError {
     LayersDiffer,
     #[error("the document from {url} has digest {found} instead of {expected}")]
     UrlDocument { url: String, expected: Digest, found: Digest },
-    #[error("there is no network to fetch a document over")]
+    #[error("the image at {url} cannot be opened")]
+    ImageAddress {
+        url: String,
+        #[source]
+        source: FetchError,
+    },
+    #[error("there is no network to fetch anything over")]
     Network(#[source] NetworkError),
     #[error("the document of cloud-init-url was not fetched")]
     Fetch(#[source] FetchError),

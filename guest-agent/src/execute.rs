@@ -8,12 +8,15 @@ use std::{
 };
 
 use cloud_machine_disk::{Access, Disk};
-use cloud_machine_image::{Approach, Options, Rewritten, VerifiedImage, rewrite, wipe};
+use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite, wipe};
 use cloud_machine_plan::PlannedStep;
 use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Outcome, Step, StepId, StepRecord, Tier};
-use cloud_machine_system::{BlockReader, mounts, partition_node, reread_partitions, root};
+use cloud_machine_system::{mounts, partition_node, reread_partitions, root};
 
-use crate::{error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, volume::Documents};
+use crate::{
+    error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, source::with_packed,
+    volume::Documents,
+};
 
 /// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
 const THREADS: usize = 4;
@@ -82,12 +85,29 @@ impl<'a> Executor<'a> {
         host: &mut Host,
         report: &mut ReportBuilder,
     ) -> Result<Cost, AgentError> {
-        let packed = BlockReader::open(source)?;
+        let request = &self.documents.request;
+        let (mac, requested) = (self.documents.identity.mac, &request.image.source);
+        let (cost, image) = with_packed(requested, source, mac, host, report, |packed, host, report| {
+            self.rewrite(device, packed, id, host, report)
+        })?;
+        self.verified = Some(image);
+        Ok(cost)
+    }
+
+    /// Makes `device` equal to the image, whose frames come from `packed`.
+    fn rewrite(
+        &self,
+        device: &str,
+        packed: &dyn ReadBlocks,
+        id: &StepId,
+        host: &mut Host,
+        report: &mut ReportBuilder,
+    ) -> Result<(Cost, VerifiedImage), AgentError> {
         let target = Disk::open(&node(device), Access::Write)?;
         let progress = Progress::new(host, id, "compare and rewrite");
         let options = Options { threads: THREADS, approach: self.approach() };
         let done =
-            rewrite(&self.documents.manifest, &packed, &target, options, &|done, total| progress.tell(done, total))
+            rewrite(&self.documents.manifest, packed, &target, options, &|done, total| progress.tell(done, total))
                 .map_err(|source| AgentError::Reimage { device: device.to_owned(), source })?;
         let tier = self.tier(device, &done)?;
         target.check_size()?;
@@ -95,8 +115,7 @@ impl<'a> Executor<'a> {
         drop(target);
         reread_partitions(device)?;
         let cost = record_rewritten(device, tier, &done, report);
-        self.verified = Some(done.image);
-        Ok(cost)
+        Ok((cost, done.image))
     }
 
     /// How the request wants the disk to be made equal to the image.

@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use cloud_machine_protocol::{
     AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
-    IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, StepId, StepRecord,
-    Timing,
+    IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, SourceEvidence,
+    StepId, StepRecord, Timing,
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
@@ -86,6 +86,10 @@ impl ReportBuilder {
         self.step.clone()
     }
 
+    pub(crate) fn image_source(&mut self, evidence: SourceEvidence) {
+        self.report.image_source = Some(evidence);
+    }
+
     pub(crate) fn disk(&mut self, evidence: DiskEvidence) {
         self.report.disks.push(evidence);
     }
@@ -140,6 +144,7 @@ fn empty() -> Report {
         devices: Vec::new(),
         disks: Vec::new(),
         changed: Vec::new(),
+        image_source: None,
         ignored_volumes: Vec::new(),
         identity: Vec::new(),
         not_covered: NOT_COVERED.map(str::to_owned).to_vec(),

@@ -1,20 +1,14 @@
 //! The document behind the configured address: fetched over a network that is there for nothing else, or taken from the
 //! pinned volume, where the host put a file of its own. Must not read what the document says.
 
-use std::{
-    cell::RefCell,
-    time::{Duration, Instant},
-};
+use std::{cell::RefCell, time::Duration};
 
 use cloud_machine_config::{CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, parse};
 use cloud_machine_fetch::{FetchError, Fetched, Limits, Names, Source, fetch};
 use cloud_machine_protocol::{MacAddress, UrlEvidence};
-use cloud_machine_system::{kernel, network::Network, sha256};
+use cloud_machine_system::{kernel, sha256};
 
-use crate::{error::AgentError, host::Host, report::chain, volume::Volume, worker::MODULES};
-
-/// How long the network may take to give the machine an address.
-const NETWORK_TIME: Duration = Duration::from_secs(30);
+use crate::{error::AgentError, host::Host, online::Online, report::chain, volume::Volume};
 
 /// Reads the document of `url` for the machine with the interface `mac`, and says what was read.
 pub(crate) fn read(
@@ -40,18 +34,13 @@ fn on_volume(url: &CloudInitUrl, volume: &Volume) -> Result<(Vec<u8>, UrlEvidenc
 }
 
 fn fetched(url: &CloudInitUrl, mac: MacAddress, host: &mut Host) -> Result<(Vec<u8>, UrlEvidence), AgentError> {
-    host.event(None, &format!("bring up the network for {}", url.shown()))?;
-    kernel::load_modules(MODULES, "network")?;
-    let network = Network::up(mac, Instant::now() + NETWORK_TIME).map_err(AgentError::Network)?;
-    let lease = network.lease();
-    let address = format!("{}/{}", lease.address, lease.prefix);
-    let names = Names::Servers(lease.name_servers.iter().copied().map(Into::into).collect());
-    host.event(None, &format!("{} has {address}; fetch {}", network.interface(), url.shown()))?;
-    let fetched = get(url, &names, host);
-    // The machine's own system asks for itself. A failure to fetch tells more than one to tidy up after it.
-    let down = network.down();
+    let online = Online::up(mac, &url.shown(), host)?;
+    let address = online.address.clone();
+    let fetched = get(url, &online.names, host);
+    // A failure to fetch tells more than one to tidy up after it.
+    let down = online.down();
     let Fetched { bytes, digest, attempts } = fetched?;
-    down.map_err(AgentError::Network)?;
+    down?;
     let requests = u32::try_from(attempts).unwrap_or(u32::MAX);
     Ok((bytes, UrlEvidence { url: url.shown(), document: digest, requests, address: Some(address) }))
 }

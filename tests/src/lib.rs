@@ -7,6 +7,7 @@ pub mod fixture;
 pub mod hostile;
 pub mod hostile_documents;
 pub mod http;
+pub mod image_server;
 pub mod loop_device;
 pub mod program;
 pub mod scenario;

@@ -20,7 +20,7 @@ use cloud_machine_image::{Manifest, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
 use cloud_machine_protocol::{
     Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, FORMAT_VERSION, HostMessage, Identity,
-    ImageRequest, Report, Request, Role, SecretPolicy, volume,
+    ImageRequest, ImageSource, Report, Request, Role, SecretPolicy, volume,
 };
 
 use crate::fixture::{Fixture, IMAGE, dirty};
@@ -139,7 +139,7 @@ impl Boot {
                 name: IMAGE.to_owned(),
                 digest: manifest.digest(),
                 size: manifest.size(),
-                source: DeviceSelector::Serial("cm-image".to_owned()),
+                source: ImageSource::Device(DeviceSelector::Serial("cm-image".to_owned())),
                 minimum_generation: manifest.generation(),
                 exceptions: Vec::new(),
             },

@@ -9,7 +9,7 @@ use std::{
 use cloud_machine_config::{LayerKind, merge, parse, supported, validate};
 use cloud_machine_plan::{ImageLayout, RootPartition, plan};
 use cloud_machine_protocol::{
-    Action, DeviceSelector, FORMAT_VERSION, ImageRequest, Inventory, Nonce, Request, Step, StepId,
+    Action, DeviceSelector, FORMAT_VERSION, ImageRequest, ImageSource, Inventory, Nonce, Request, Step, StepId,
 };
 use serde::Serialize;
 
@@ -46,7 +46,7 @@ fn request(action: Action) -> Request {
             name: "debian-12".to_owned(),
             digest: layout().digest,
             size: layout().size,
-            source: DeviceSelector::Serial("cm-image".to_owned()),
+            source: ImageSource::Device(DeviceSelector::Serial("cm-image".to_owned())),
             minimum_generation: 1,
             exceptions: Vec::new(),
         },

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use cloud_machine_protocol::ByteSize;
+use cloud_machine_protocol::{ByteSize, Digest};
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -18,22 +18,23 @@ pub(crate) enum Image {
 The same disk gives the same packed image, whatever its form was.")]
     Pack(Pack),
     /// Print the manifest of an image
-    Inspect {
-        /// Name in the store, or path of a packed file
-        image: String,
-    },
+    #[command(after_help = "Examples:
+  cloud-machine image inspect debian-12
+  cloud-machine image inspect https://images.example/debian-12.image")]
+    Inspect(ImageSource),
     /// Read a packed image, or a disk that shall hold it, and compare every block with its digest
     #[command(after_help = "Examples:
   cloud-machine image verify debian-12
   cloud-machine image verify debian-12 --key images.pub
   cloud-machine image verify debian-12 --disk /dev/sdb
   cloud-machine image verify ./debian-12.image --disk disk.raw --output json
+  cloud-machine image verify https://images.example/debian-12.image --ca ca.pem
 
 Without --disk the packed image itself is verified. With it, the disk or disk file is read past the page cache, and
 every range that differs is printed with its partition; nothing is mounted. Exit code 5 when anything differs.")]
     Verify {
-        /// Name in the store, or path of a packed file
-        image: String,
+        #[command(flatten)]
+        source: ImageSource,
         /// Block device or disk file that is compared with the image
         #[arg(long, value_name = "PATH")]
         disk: Option<PathBuf>,
@@ -61,6 +62,11 @@ The signature lies beside the packed file, as FILE.minisig; `minisign -Vm FILE -
     #[command(after_help = "Examples:
   cloud-machine image write debian-12 --disk /dev/sdb
   cloud-machine image write ./debian-12.image --disk disk.raw --tier stream --yes
+  cloud-machine image write https://images.example/debian-12.image --disk /dev/sdb
+  cloud-machine image write http://10.0.0.1/debian-12.image --digest blake3:5f0c… --disk /dev/sdb
+
+From an address only what differs is fetched, if its server serves ranges. Over http anybody on the way could put another
+image in its place: --digest says which one is meant.
 
 All of the disk belongs to the image: what lies behind it becomes zero, and the partition table is the one for a disk of
 this size. A write that is cut off leaves nothing that boots; the same command finishes it.")]
@@ -86,10 +92,23 @@ pub(crate) enum InputFormat {
     Xz,
 }
 
+/// Where a packed image is read from.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ImageSource {
+    /// Name in the store, path of a packed file, or its http or https address; the server must serve ranges
+    pub(crate) image: String,
+    /// CA certificates in PEM that an https server is held against, in place of the public ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Digest that the image must have, as `image inspect` and b3sum print it
+    #[arg(long, value_name = "blake3:HEX")]
+    pub(crate) digest: Option<Digest>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Write {
-    /// Name in the store, or path of a packed file
-    pub(crate) image: String,
+    #[command(flatten)]
+    pub(crate) source: ImageSource,
     /// Block device or disk file; everything on it is lost
     #[arg(long, value_name = "PATH")]
     pub(crate) disk: PathBuf,

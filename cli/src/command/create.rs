@@ -9,10 +9,12 @@ use std::{
 use cloud_machine_config::{Config, DiskConfig, supported};
 use cloud_machine_driver::{
     identity, ssh,
-    store::{DiskRecord, DriveRecord, ImageName, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError},
+    store::{
+        DiskRecord, DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
+    },
 };
 use cloud_machine_image::Manifest;
-use cloud_machine_protocol::{Action, Assurance, DeviceSelector, DiskName, MachineName};
+use cloud_machine_protocol::{Action, Assurance, DeviceSelector, DiskName, ImageUrl, MachineName};
 use jiff::Timestamp;
 
 use crate::{
@@ -26,7 +28,7 @@ use crate::{
         refused, synthesize,
     },
     failure::{Failure, Kind},
-    launch, several,
+    launch, several, source,
     ui::Ui,
     verdict,
 };
@@ -43,7 +45,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     supported(&synthesized.merged).map_err(refused)?;
     let drives: Vec<Drive> = create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?;
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
-    let described = Described { synthesized, drives, exceptions: create.exceptions };
+    let described =
+        Described { synthesized, drives, exceptions: create.exceptions, url: source::address(&create.address)? };
     several::each(ui, &create.machines.names, |name| {
         one(ui, store, name, &described, Duration::from_secs(create.time.timeout))
     })
@@ -54,6 +57,7 @@ struct Described {
     synthesized: Synthesized,
     drives: Vec<Drive>,
     exceptions: Exceptions,
+    url: Option<ImageUrl>,
 }
 
 fn one(
@@ -94,11 +98,11 @@ fn one(
     Ok(Reimaged::new(store, &record, &completed))
 }
 
-/// Whether values and drives are those of the record; where they come from does not matter.
+/// Whether values, drives and the image's address are those of the record; where they come from does not matter.
 fn same_description(record: &MachineRecord, described: &Described) -> Result<(), Failure> {
     let values = guest::recorded(record)?.to_yaml() == described.synthesized.merged.to_yaml();
     let drives = record.drives.iter().map(|drive| drive.digest).eq(described.drives.iter().map(Drive::digest));
-    if values && drives {
+    if values && drives && record.image.url == described.url {
         return Ok(());
     }
     let name = &record.name;
@@ -130,7 +134,7 @@ fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described)
         name: name.clone(),
         uuid: identity.machine_uuid.clone(),
         driver: config.driver.clone(),
-        image,
+        image: ImageRecord { url: described.url.clone(), ..image },
         layers: serde_json::from_slice(&synthesized.merged.to_layers())
             .map_err(Failure::during(Kind::Failed, "encode the layers"))?,
         ram: verdict::memory(config.resources.ram).bytes(),

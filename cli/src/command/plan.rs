@@ -37,8 +37,9 @@ impl Show for Planned {
 
 fn describe(step: &Step) -> String {
     match step {
-        Step::Reimage { device, disk_size, image, image_size, .. } => {
-            format!("make /dev/{device} ({disk_size} bytes) equal to {image} ({image_size} bytes), the rest zero")
+        Step::Reimage { device, disk_size, image, image_size, source, .. } => {
+            let from = if source.contains("://") { format!(" from {source}") } else { String::new() };
+            format!("make /dev/{device} ({disk_size} bytes) equal to {image} ({image_size} bytes){from}, the rest zero")
         }
         Step::Wipe { device, offset, length, method } => {
             format!("wipe /dev/{device} by {method:?}, {length} bytes from {offset}")
@@ -89,7 +90,9 @@ fn inventory(record: &MachineRecord, packed: u64) -> Inventory {
         record.disks.iter().map(|found| disk(&found.serial, found.size, false, Probe::Empty)).collect();
     let label = Signature { label: Some(volume::LABEL.to_owned()), ..Signature::default() };
     disks.push(disk(launch::VOLUME_SERIAL, 1 << 20, true, Probe::Found(label)));
-    disks.push(disk(launch::IMAGE_SERIAL, packed, true, Probe::Empty));
+    if record.image.url.is_none() {
+        disks.push(disk(launch::IMAGE_SERIAL, packed, true, Probe::Empty));
+    }
     let drives = record.drives.iter().enumerate();
     disks.extend(drives.map(|(index, drive)| disk(&launch::drive_serial(index), drive.size, true, Probe::Empty)));
     for (letter, disk) in ('a'..='z').zip(&mut disks) {

@@ -16,6 +16,7 @@ use crate::{
     failure::{Failure, Kind},
     launch,
     several::{self, Line},
+    source,
     ui::Ui,
 };
 
@@ -95,13 +96,16 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, reimage: &Reimage) -> Result<
         let image = image.parse().map_err(Failure::failed)?;
         let admitted = admission::admit(ui, store, &image, &keys, reimage.exceptions)?;
         fits(&record, admitted.manifest.size())?;
-        record.image = admitted.record;
+        record.image = ImageRecord { url: None, ..admitted.record };
     } else if reimage.exceptions != Exceptions::default() {
         // The image that the machine has, judged again; that it is still this one is checked with every attempt.
         let admitted = admission::admit(ui, store, &record.image.name, &keys, reimage.exceptions)?;
         if admitted.record.digest == record.image.digest {
-            record.image = admitted.record;
+            record.image = ImageRecord { url: record.image.url.take(), ..admitted.record };
         }
+    }
+    if let Some(url) = source::address(&reimage.address)? {
+        record.image.url = Some(url);
     }
     let deadline = Instant::now() + Duration::from_secs(reimage.time.timeout);
     let attempt = Attempt { store, lock: &lock, ui, deadline, required: reimage.require_assurance };

@@ -42,6 +42,9 @@ impl Show for Machine {
             ("used since", if record.dirty { "yes" } else { "no" }.to_owned()),
             ("folder", self.folder.clone()),
         ];
+        if let Some(url) = &record.image.url {
+            lines.push(("fetched from", url.shown()));
+        }
         if let Some(level) = record.assurance {
             lines.push(("assurance", format!("{level} (does not cover: {})", level.does_not_cover())));
         }
@@ -65,5 +68,9 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let merged = guest::recorded(&record)?;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     record.layers = serde_json::Value::Null;
+    // Its query may give access.
+    if let Some(url) = &mut record.image.url {
+        url.url = url.shown();
+    }
     ui.result(&Machine { record, configuration, process, folder: store.machine(name).path().display().to_string() })
 }

@@ -58,6 +58,7 @@ fn report(origins: usize) -> AgentMessage {
         devices: vec![],
         disks: vec![],
         changed: vec![],
+        image_source: None,
         ignored_volumes: vec![],
         identity: vec![],
         not_covered: vec![],

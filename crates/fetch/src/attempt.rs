@@ -20,18 +20,24 @@ use crate::{FetchError, Names, names::Resolver, redirect, shown::shown_url};
 
 /// How the client names itself.
 const USER_AGENT: &str = concat!("cloud-machine/", env!("CARGO_PKG_VERSION"));
+/// How long a connection is kept for the next request: shorter than servers and address translators keep theirs.
+const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
-/// A client that does nothing by itself: no redirects, no proxy of the environment, no connection kept for later.
+/// A client that does nothing by itself: no redirects, no proxy of the environment. `kept` connections to a server
+/// stay open for later requests. A request without a time of its own may have as long as `patience` for its answer to
+/// begin, and again for each reading of the body.
 ///
 /// # Errors
 /// [`FetchError::Client`] when it cannot be made.
-pub(crate) fn client(tls: ClientConfig, names: &Names) -> Result<Client, FetchError> {
+pub(crate) fn client(tls: ClientConfig, names: &Names, kept: usize, patience: Duration) -> Result<Client, FetchError> {
     Client::builder()
         .user_agent(USER_AGENT)
         .redirect(Policy::none())
         .referer(false)
         .no_proxy()
-        .pool_max_idle_per_host(0)
+        .pool_max_idle_per_host(kept)
+        .pool_idle_timeout(IDLE_CONNECTION)
+        .timeout(patience)
         .tls_backend_preconfigured(tls)
         .dns_resolver(Arc::new(Resolver::new(names)))
         .build()
@@ -60,21 +66,26 @@ pub(crate) fn run(client: &Client, origin: &Url, limit: usize, deadline: Instant
 /// timeout would begin anew with each read.
 fn send(client: &Client, url: &Url, deadline: Instant, time: Duration) -> Result<Response, FetchError> {
     let left = deadline.saturating_duration_since(Instant::now());
-    client.get(url.clone()).timeout(left).send().map_err(|error| {
-        // The client's own words may hold the query.
-        let (url, error) = (shown_url(url), error.without_url());
-        if error.is_timeout() {
-            FetchError::TimedOut { url, limit: time }
-        } else if is_certificate(&error) {
-            FetchError::Certificate { url, clock: Timestamp::now(), source: error }
-        } else {
-            FetchError::Unreachable { url, source: error }
-        }
-    })
+    let failed = |error: reqwest::Error| match error.is_timeout() {
+        true => FetchError::TimedOut { url: shown_url(url), limit: time },
+        false => unanswered(url, error),
+    };
+    client.get(url.clone()).timeout(left).send().map_err(failed)
+}
+
+/// Why there is no answer, when it is not the time.
+pub(crate) fn unanswered(url: &Url, error: reqwest::Error) -> FetchError {
+    // The client's own words may hold the query.
+    let (url, error) = (shown_url(url), error.without_url());
+    if is_certificate(&error) {
+        FetchError::Certificate { url, clock: Timestamp::now(), source: error }
+    } else {
+        FetchError::Unreachable { url, source: error }
+    }
 }
 
 /// Where the answer sends the client; `None` when it is no redirect or does not say where.
-fn location(response: &Response) -> Option<String> {
+pub(crate) fn location(response: &Response) -> Option<String> {
     let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     redirects.then(|| text(response, &LOCATION)).flatten()
 }
@@ -82,8 +93,7 @@ fn location(response: &Response) -> Option<String> {
 fn body(response: Response, url: &Url, limit: usize, time: Duration) -> Result<Vec<u8>, FetchError> {
     let (url, status, announced) = (shown_url(url), response.status(), response.content_length());
     if status != StatusCode::OK {
-        let seconds = text(&response, &RETRY_AFTER).and_then(|seconds| seconds.parse().ok());
-        return Err(FetchError::Status { url, status, retry_after: seconds.map(Duration::from_secs) });
+        return Err(FetchError::Status { url, status, retry_after: retry_after(&response) });
     }
     let most = u64::try_from(limit).unwrap_or(u64::MAX);
     if announced.is_some_and(|bytes| bytes > most) {
@@ -98,12 +108,18 @@ fn body(response: Response, url: &Url, limit: usize, time: Duration) -> Result<V
     }
 }
 
-fn text(response: &Response, name: &HeaderName) -> Option<String> {
+/// How long the server asks to be left alone.
+pub(crate) fn retry_after(response: &Response) -> Option<Duration> {
+    text(response, &RETRY_AFTER)?.parse().ok().map(Duration::from_secs)
+}
+
+/// A header as text, when it is there and is text.
+pub(crate) fn text(response: &Response, name: &HeaderName) -> Option<String> {
     response.headers().get(name)?.to_str().ok().map(|text| text.trim().to_owned())
 }
 
 /// Whether reading the body failed by its time.
-fn is_timeout(error: &io::Error) -> bool {
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
     error.kind() == io::ErrorKind::TimedOut || inner.is_some_and(reqwest::Error::is_timeout)
 }

@@ -1,11 +1,11 @@
-//! What can go wrong with a document from the network. Must not name what an address may hide: user, password, query.
+//! What can go wrong with a document or a file from the network. Must not name what an address may hide: user, password, query.
 
 use std::{error::Error, io, time::Duration};
 
 use cloud_machine_protocol::Digest;
 use jiff::{Timestamp, Unit};
 
-/// Why there is no document. Every `url` is as [`crate::shown`] writes it.
+/// Why there is no document, or no part of a file. Every `url` is as [`crate::shown`] writes it.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The address is none, or not one of HTTP or HTTPS.
@@ -100,6 +100,76 @@ pub enum FetchError {
         /// Why not.
         refusal: Refusal,
     },
+    /// The server answers a range with the whole file.
+    #[error("{url} does not serve ranges: it answered with the whole file")]
+    NoRanges {
+        /// The address.
+        url: String,
+    },
+    /// A page for people in place of a range: a login, a portal, or a server's own way to say that nothing is there.
+    #[error("{url} answered with a web page instead of a part of the file")]
+    Page {
+        /// The address.
+        url: String,
+    },
+    /// The server has a range, but does not say how large the whole is.
+    #[error("{url} does not say how large the file is: it answered with {found}")]
+    NoSize {
+        /// The address.
+        url: String,
+        /// `Content-Range`.
+        found: String,
+    },
+    /// The range that came is another one than was asked for.
+    #[error("{url} was asked for {asked} and answered with {found}")]
+    WrongRange {
+        /// The address.
+        url: String,
+        /// `Range`.
+        asked: String,
+        /// `Content-Range`, or what stands in its place.
+        found: String,
+    },
+    /// The server says that it has no such bytes (416).
+    #[error("{url} has no {asked}{}", whole(*size))]
+    NoSuchRange {
+        /// The address.
+        url: String,
+        /// `Range`.
+        asked: String,
+        /// Bytes of the whole, where the server said so.
+        size: Option<u64>,
+    },
+    /// The server announced or sent more bytes than the range has.
+    #[error("{url} was asked for {asked} and sent more{}", announced.map(|bytes| format!(": {bytes} bytes")).unwrap_or_default())]
+    TooMany {
+        /// The address.
+        url: String,
+        /// `Range`.
+        asked: String,
+        /// Bytes that `Content-Length` announced, where it was that which was refused.
+        announced: Option<u64>,
+    },
+    /// The file is another one than when it was opened.
+    #[error("{url} changed while it was read: {what} was {before} and is {now}")]
+    FileChanged {
+        /// The address.
+        url: String,
+        /// What differs: `its size`, `its version`.
+        what: &'static str,
+        /// When it was opened.
+        before: String,
+        /// Now.
+        now: String,
+    },
+    /// The server said nothing for too long. May pass.
+    #[error("{url} sent nothing for {:.1} s", patience.as_secs_f64())]
+    Stalled {
+        /// The address.
+        url: String,
+        /// How long it may be silent.
+        patience: Duration,
+    },
     /// The document is not the pinned one.
     #[error("{url} has digest {found}, expected {expected}")]
     WrongDigest {
@@ -149,7 +219,7 @@ impl FetchError {
     /// Whether the next attempt may have better luck.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::BrokenOff { .. } => true,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::BrokenOff { .. } | Self::Stalled { .. } => true,
             Self::Status { status, .. } => status.is_server_error() || matches!(status.as_u16(), 408 | 429),
             _ => false,
         }
@@ -175,6 +245,10 @@ fn of(bytes: Option<u64>) -> String {
 
 fn announcement(bytes: Option<u64>) -> String {
     bytes.map(|bytes| format!("{bytes} bytes, ")).unwrap_or_default()
+}
+
+fn whole(size: Option<u64>) -> String {
+    size.map(|bytes| format!(": the file has {bytes} bytes")).unwrap_or_default()
 }
 
 const fn plural(count: usize) -> &'static str {

@@ -1,9 +1,10 @@
-//! One small document over HTTP or HTTPS, bounded in size and time, with retries, a pin and one's own roots of trust.
-//! Must not know what the document is for, and reads nothing of the machine but its clock and its network.
+//! One small document, or parts of a large file, over HTTP or HTTPS, bounded in size and time, with retries and one's
+//! own roots of trust. Must not know what they are for, and reads nothing of the machine but its clock and its network.
 
 mod attempt;
 mod error;
 mod names;
+mod ranges;
 mod redirect;
 mod retry;
 mod shown;
@@ -18,6 +19,7 @@ use cloud_machine_protocol::{Algorithm, Digest};
 use sha2::{Digest as _, Sha256};
 
 pub use error::{FetchError, Refusal};
+pub use ranges::{RangeLimits, Ranges, Told};
 pub use shown::shown;
 
 /// What to get, and why to believe it.
@@ -72,6 +74,15 @@ pub struct Fetched {
     pub attempts: usize,
 }
 
+/// Whether `url` is an address, and `ca`, if any, certificates, without asking anybody.
+///
+/// # Errors
+/// [`FetchError::InvalidUrl`] or [`FetchError::InvalidCa`].
+pub fn check(url: &str, ca: Option<&str>) -> Result<(), FetchError> {
+    redirect::parse(url)?;
+    trust::roots(url, ca).map(|_| ())
+}
+
 /// Gets one document with GET (RFC 9110); only status 200 counts. What may pass by itself is tried again after a wait
 /// that doubles from half a second to eight, of which `retry` hears before each. A `Retry-After` in seconds takes its
 /// place. No proxy, no cookie, no compression; not to be called inside an asynchronous runtime.
@@ -89,9 +100,10 @@ pub fn fetch(
 ) -> Result<Fetched, FetchError> {
     let start = Instant::now();
     let url = redirect::parse(source.url)?;
-    let client = attempt::client(trust::roots(source)?, names)?;
-    let (bytes, attempts) =
-        retry::run(source.url, limits, start, retry, |deadline| attempt::run(&client, &url, limits.bytes, deadline))?;
+    let client = attempt::client(trust::roots(source.url, source.ca)?, names, 0, limits.request)?;
+    let (bytes, attempts) = retry::run(source.url, limits.into(), start, retry, |deadline| {
+        attempt::run(&client, &url, limits.bytes, deadline)
+    })?;
     let digest = Digest::new(Algorithm::Sha256, Sha256::digest(&bytes).into());
     match source.sha256 {
         Some(expected) if expected != digest => {

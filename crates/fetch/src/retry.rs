@@ -9,7 +9,27 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::{FetchError, Limits, shown};
 
-/// The first wait; the following ones double.
+/// When attempts are made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    /// The first wait; the following ones double.
+    pub(crate) first_wait: Duration,
+    /// One attempt.
+    pub(crate) request: Duration,
+    /// All attempts and the waits between them.
+    pub(crate) total: Duration,
+    /// Attempts; zero counts as one.
+    pub(crate) attempts: usize,
+}
+
+impl From<&Limits> for Schedule {
+    fn from(limits: &Limits) -> Self {
+        let Limits { request, total, attempts, .. } = *limits;
+        Self { first_wait: SHORTEST, request, total, attempts }
+    }
+}
+
+/// The first wait for a document.
 const SHORTEST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(8);
 /// A day: more than anybody waits, and no clock runs over.
@@ -22,13 +42,13 @@ const FOREVER: Duration = Duration::from_secs(86_400);
 /// What the attempt failed with; [`FetchError::GaveUp`] around it when it might have passed.
 pub(crate) fn run<T>(
     url: &str,
-    limits: &Limits,
+    schedule: Schedule,
     start: Instant,
     retry: &dyn Fn(&FetchError, Duration),
     mut attempt: impl FnMut(Instant) -> Result<T, FetchError>,
 ) -> Result<(T, usize), FetchError> {
-    let (request, end) = (limits.request.min(FOREVER), start + limits.total.min(FOREVER));
-    let mut waits = waits(limits);
+    let (request, end) = (schedule.request.min(FOREVER), start + schedule.total.min(FOREVER));
+    let mut waits = waits(schedule);
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -52,12 +72,12 @@ pub(crate) fn run<T>(
 }
 
 /// One wait less than attempts. Jitter, because many machines may ask one server at the same time.
-fn waits(limits: &Limits) -> impl Iterator<Item = Duration> {
+fn waits(schedule: Schedule) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
-        .with_min_delay(SHORTEST)
+        .with_min_delay(schedule.first_wait)
         .with_max_delay(LONGEST)
         .with_factor(2.0)
-        .with_max_times(limits.attempts.saturating_sub(1))
+        .with_max_times(schedule.attempts.saturating_sub(1))
         .with_jitter()
         .build()
         .map(|wait| wait.min(LONGEST))
@@ -79,19 +99,19 @@ mod tests {
         }
     }
 
-    fn limits(attempts: usize, total: Duration) -> Limits {
-        Limits { bytes: 0, request: Duration::from_secs(7), total, attempts }
+    fn schedule(attempts: usize, total: Duration) -> Schedule {
+        Schedule::from(&Limits { bytes: 0, request: Duration::from_secs(7), total, attempts })
     }
 
     #[test]
     fn waits_double_within_their_bounds() {
-        let waits: Vec<Duration> = waits(&limits(9, Duration::MAX)).collect();
+        let waits: Vec<Duration> = waits(schedule(9, Duration::MAX)).collect();
         assert_eq!(waits.len(), 8);
         for (wait, doubled) in waits.iter().zip([1, 2, 4, 8, 16, 16, 16, 16]) {
             let low = SHORTEST * doubled;
             assert!(*wait >= low.min(LONGEST) && *wait <= (2 * low).min(LONGEST), "{waits:?}");
         }
-        assert_eq!(super::waits(&limits(0, Duration::MAX)).count(), 0);
+        assert_eq!(super::waits(schedule(0, Duration::MAX)).count(), 0);
     }
 
     #[test]
@@ -99,7 +119,7 @@ mod tests {
         let start = Instant::now();
         let total = Duration::from_secs(3);
         let deadlines = RefCell::new(Vec::new());
-        let given = run("http://a.test/", &limits(2, total), start, &|_, _| {}, |deadline| {
+        let given = run("http://a.test/", schedule(2, total), start, &|_, _| {}, |deadline| {
             deadlines.borrow_mut().push(deadline);
             Err::<(), _>(busy(None))
         });
@@ -110,7 +130,7 @@ mod tests {
     #[test]
     fn a_request_has_its_own_time_within_the_whole() {
         let start = Instant::now();
-        let found = run("http://a.test/", &limits(1, Duration::from_secs(60)), start, &|_, _| {}, Ok).unwrap();
+        let found = run("http://a.test/", schedule(1, Duration::from_secs(60)), start, &|_, _| {}, Ok).unwrap();
         let given = found.0 - start;
         assert!(given >= Duration::from_secs(7) && given < Duration::from_secs(30), "{given:?}");
     }
@@ -120,7 +140,7 @@ mod tests {
         let heard = RefCell::new(Vec::new());
         let mut left = 1;
         let retry = |error: &FetchError, wait| heard.borrow_mut().push((error.to_string(), wait));
-        let found = run("http://a.test/", &limits(3, Duration::from_secs(60)), Instant::now(), &retry, |_| {
+        let found = run("http://a.test/", schedule(3, Duration::from_secs(60)), Instant::now(), &retry, |_| {
             left -= 1;
             if left == 0 { Err(busy(Some(0))) } else { Ok("good") }
         });
@@ -133,8 +153,8 @@ mod tests {
     fn a_wait_beyond_the_end_is_not_begun() {
         let begun = Instant::now();
         let retry = |_: &FetchError, wait| panic!("waits {wait:?}");
-        let limits = limits(3, Duration::from_secs(60));
-        let error = run::<()>("http://u:p@a.test/?q", &limits, begun, &retry, |_| Err(busy(Some(3600)))).unwrap_err();
+        let schedule = schedule(3, Duration::from_secs(60));
+        let error = run::<()>("http://u:p@a.test/?q", schedule, begun, &retry, |_| Err(busy(Some(3600)))).unwrap_err();
         assert!(error.to_string().starts_with("gave up on http://a.test/ after 1 attempt in 0."), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(30));
     }

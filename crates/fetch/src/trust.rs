@@ -9,15 +9,15 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 
-use crate::{FetchError, Source, shown};
+use crate::{FetchError, shown};
 
-/// The TLS configuration of a client for `source`.
+/// The TLS configuration of a client for `url`; `ca` in place of the public roots.
 ///
 /// # Errors
-/// [`FetchError::InvalidCa`] when the source's certificates are no PEM, none at all or no certificates.
-pub(crate) fn roots(source: &Source<'_>) -> Result<ClientConfig, FetchError> {
-    let roots = match source.ca {
-        Some(pem) => given(pem).map_err(|error| FetchError::InvalidCa { url: shown(source.url), source: error })?,
+/// [`FetchError::InvalidCa`] when the certificates are no PEM, none at all or no certificates.
+pub(crate) fn roots(url: &str, ca: Option<&str>) -> Result<ClientConfig, FetchError> {
+    let roots = match ca {
+        Some(pem) => given(pem).map_err(|error| FetchError::InvalidCa { url: shown(url), source: error })?,
         None => RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() },
     };
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -39,8 +39,7 @@ mod tests {
     use super::*;
 
     fn fault(pem: &str) -> String {
-        let source = Source { url: "https://a.test/?secret", sha256: None, ca: Some(pem) };
-        let error = roots(&source).unwrap_err();
+        let error = roots("https://a.test/?secret", Some(pem)).unwrap_err();
         assert_eq!(error.to_string(), "cannot use the CA certificates for https://a.test/");
         error.source().unwrap().to_string()
     }
@@ -59,8 +58,7 @@ mod tests {
 
     #[test]
     fn the_public_roots_are_there() {
-        let source = Source { url: "https://a.test/", sha256: None, ca: None };
-        assert!(roots(&source).is_ok());
+        assert!(roots("https://a.test/", None).is_ok());
         assert!(webpki_roots::TLS_SERVER_ROOTS.len() > 50);
     }
 }

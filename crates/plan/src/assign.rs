@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_machine_config::{Config, DiskConfig, Undeclared};
-use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Request, Role};
+use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, ImageSource, Inventory, Request, Role};
 
 use crate::error::{Found, PlanError, Wanted};
 
 /// Each disk of the configuration with its device, and the role of each device by kernel name.
 pub(crate) struct Assignment<'plan> {
     pub(crate) declared: BTreeMap<&'plan DiskName, (&'plan DiskConfig, &'plan Disk)>,
-    /// `None` only when the action does not need it.
+    /// `None` only when the action does not need it, or when the image is behind an address.
     pub(crate) source: Option<&'plan Disk>,
     pub(crate) roles: BTreeMap<&'plan str, Role>,
 }
@@ -73,9 +73,11 @@ fn distinct(inventory: &Inventory) -> Result<(), PlanError> {
     }
 }
 
-/// The device with the packed image. A boot reads no image, so the host need not attach it then.
+/// The device with the packed image. A boot reads no image, so the host need not attach it then; one behind an address
+/// needs none.
 fn source<'plan>(inventory: &'plan Inventory, request: &Request) -> Result<Option<&'plan Disk>, PlanError> {
-    match (only(inventory, &request.image.source, &Wanted::ImageSource), request.action) {
+    let ImageSource::Device(device) = &request.image.source else { return Ok(None) };
+    match (only(inventory, device, &Wanted::ImageSource), request.action) {
         (Err(PlanError::Absent { .. }), Action::Boot) => Ok(None),
         (found, _) => found.map(Some),
     }

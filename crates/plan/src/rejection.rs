@@ -27,6 +27,14 @@ pub enum Rejection {
         /// Address of the report.
         found: Option<String>,
     },
+    /// The machine read its image from another address than the requested one, or none, or one that nobody requested.
+    #[error("the machine read its image from {} instead of {}", address(found), address(expected))]
+    ImageAddress {
+        /// Address of the request.
+        expected: Option<String>,
+        /// Address of the report.
+        found: Option<String>,
+    },
     /// The document behind the address is another one.
     #[error("the document from {url:?} has digest {found} instead of {expected}")]
     UrlDocument {

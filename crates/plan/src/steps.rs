@@ -2,7 +2,7 @@
 
 use cloud_machine_config::{Config, DiskConfig, OnReimage};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, Inventory, MachineName, Request, Role, Step, StepId, Tier, WipeMethod,
+    Action, DeviceRecord, Disk, ImageSource, Inventory, MachineName, Request, Role, Step, StepId, Tier, WipeMethod,
 };
 
 use crate::{
@@ -61,7 +61,7 @@ pub fn plan(
     let assignment = assign(config, inventory, request, volume)?;
     let system = system_disk(&assignment, image)?;
     let mut steps = wipes(&assignment, request.action)?;
-    if let (Action::Reimage, Some(source)) = (request.action, assignment.source) {
+    if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
         steps.push(reimage(system, source, image, request.tier));
     }
     steps.push(mount_root(system, image));
@@ -130,12 +130,20 @@ pub(crate) fn wipe(name: &str, device: &Disk) -> PlannedStep {
     PlannedStep { id: StepId(format!("wipe-{name}")), step }
 }
 
+/// What the step of a reimage names as its source; `device` is that of the image, where one is attached.
+pub(crate) fn source(request: &Request, device: Option<&Disk>) -> Option<String> {
+    match &request.image.source {
+        ImageSource::Device(_) => device.map(|device| device.name.clone()),
+        ImageSource::Url(url) => Some(url.shown()),
+    }
+}
+
 /// The image over `system`, and zeros over the rest.
-pub(crate) fn reimage(system: &Disk, source: &Disk, image: &ImageLayout, tier: Option<Tier>) -> PlannedStep {
+pub(crate) fn reimage(system: &Disk, source: String, image: &ImageLayout, tier: Option<Tier>) -> PlannedStep {
     let step = Step::Reimage {
         device: system.name.clone(),
         disk_size: system.size,
-        source: source.name.clone(),
+        source,
         image: image.digest,
         image_size: image.size,
         tier,

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, Outcome, Report, ReportResult, Role, Step,
-    StepRecord, Tier,
+    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
+    Role, Step, StepRecord, Tier,
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     hostkey::is_ed25519,
     image::ImageLayout,
     rejection::Rejection,
-    steps::{PlannedStep, mount_root, reimage, wipe, write_identity},
+    steps::{self, PlannedStep, mount_root, reimage, wipe, write_identity},
 };
 
 /// Name of the identity item with the SSH host key.
@@ -63,6 +63,9 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     passed("wiped disks: every byte read back as zero");
     steps(expected, report, &devices)?;
     passed("steps: those of the plan, in order, none failed");
+    if image_address(expected, report)? {
+        passed("image: read from the requested address, and only there");
+    }
     if reimaged {
         identity(expected, report)?;
         passed("identity: host name, machine-id and a new SSH host key");
@@ -75,13 +78,14 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
 /// Without a system disk to look at, every check of it would pass.
 fn complete(expected: &Expected) -> Result<(), Rejection> {
     let count = |is: fn(&ExpectedDisk) -> bool| expected.disks.iter().filter(|disk| is(disk)).count();
+    let sources = usize::from(matches!(expected.request.image.source, ImageSource::Device(_)));
     let undeclared =
         |disk: &ExpectedDisk| disk.treatment != Treatment::Keep && !matches!(disk.role, Role::Declared { .. });
     let reason = if count(|disk| disk.treatment == Treatment::System) != 1 {
         "there must be one system disk"
     } else if count(|disk| disk.role == Role::Volume) != 1 {
         "there must be one volume"
-    } else if expected.request.action == Action::Reimage && count(|disk| disk.role == Role::ImageSource) != 1 {
+    } else if expected.request.action == Action::Reimage && count(|disk| disk.role == Role::ImageSource) != sources {
         "a reimage must have one image source"
     } else if count(undeclared) != 0 {
         "a disk is written that is not declared"
@@ -257,6 +261,18 @@ fn wiped(report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Whether the image was read from an address. It does not matter for what the disk holds, which has its digests; it
+/// matters for what the network saw.
+fn image_address(expected: &Expected, report: &Report) -> Result<bool, Rejection> {
+    let request = &expected.request;
+    let wanted = match (&request.image.source, request.action) {
+        (ImageSource::Url(url), Action::Reimage) => Some(url.shown()),
+        _ => None,
+    };
+    let found = report.image_source.as_ref().map(|source| source.url.clone());
+    if wanted == found { Ok(wanted.is_some()) } else { Err(Rejection::ImageAddress { expected: wanted, found }) }
+}
+
 fn steps(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
     let planned = planned(expected, devices);
     for (index, step) in planned.iter().enumerate() {
@@ -302,9 +318,9 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     wipes.sort_by_key(|(name, _)| *name);
     let mut steps: Vec<PlannedStep> = wipes.into_iter().map(|(name, device)| wipe(name, device)).collect();
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
-    let source = source.map(|attached| attached.disk);
+    let source = steps::source(request, source.map(|attached| attached.disk));
     for system in treated(devices, Treatment::System) {
-        if let (Action::Reimage, Some(source)) = (request.action, source) {
+        if let (Action::Reimage, Some(source)) = (request.action, source.clone()) {
             steps.push(reimage(system, source, &image, request.tier));
         }
         steps.push(mount_root(system, &image));

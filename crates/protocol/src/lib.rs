@@ -23,9 +23,9 @@ pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, 
 pub use name::{DeviceSelector, DiskName, MachineName, WordError};
 pub use report::{
     AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, DriveEvidence, Extent, IdentityItem,
-    IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, Timing, UrlEvidence,
+    IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, SourceEvidence, Timing, UrlEvidence,
 };
-pub use request::{Action, DriveRequest, Exception, ImageRequest, Nonce, Request};
+pub use request::{Action, DriveRequest, Exception, ImageRequest, ImageSource, ImageUrl, Nonce, Request};
 pub use size::ByteSize;
 pub use step::{Outcome, Step, StepId, StepRecord, WipeMethod};
 pub use tier::Tier;

@@ -37,6 +37,9 @@ pub struct Report {
     pub steps: Vec<StepRecord>,
     /// Every disk that was found.
     pub devices: Vec<DeviceRecord>,
+    /// The address that the packed image was read from; `None` when it was on a device, or not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_source: Option<SourceEvidence>,
     /// For each disk that was compared or wiped: what a reading of all its bytes gave.
     pub disks: Vec<DiskEvidence>,
     /// For each disk: what had differed from the image.
@@ -120,6 +123,22 @@ pub struct UrlEvidence {
     pub requests: u32,
     /// The address that the network gave the machine, when it was asked.
     pub address: Option<String>,
+}
+
+/// What reading a packed image from an address took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SourceEvidence {
+    /// The address without what gives access.
+    pub url: String,
+    /// Bytes of the packed image there.
+    pub packed_bytes: u64,
+    /// Bytes of it that were received, those of answers that broke included.
+    pub received_bytes: u64,
+    /// Requests that were made.
+    pub requests: u64,
+    /// The address that the network gave the machine.
+    pub address: String,
 }
 
 /// A volume whose document was merged.

@@ -66,8 +66,8 @@ pub struct ImageRequest {
     pub digest: Digest,
     /// Bytes of the raw image.
     pub size: u64,
-    /// Device that holds the packed image.
-    pub source: DeviceSelector,
+    /// Where the agent reads the packed image from.
+    pub source: ImageSource,
     /// Lowest generation that the image's manifest may have.
     pub minimum_generation: u64,
     /// Rules of the host that an operator set aside for this image on this machine.
@@ -90,6 +90,39 @@ impl fmt::Display for Exception {
             Self::Downgrade => "downgrade",
             Self::Unsigned => "unsigned",
         })
+    }
+}
+
+/// What holds a packed image. Its bytes are only believed once they have the digests of the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImageSource {
+    /// A device that the host attached.
+    Device(DeviceSelector),
+    /// A server that serves ranges (RFC 9110, section 14).
+    Url(ImageUrl),
+}
+
+/// Address of a packed image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ImageUrl {
+    /// `http:` or `https:`.
+    pub url: String,
+    /// CA certificates in PEM that an HTTPS server is held against, in place of the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+}
+
+impl ImageUrl {
+    /// The address without what gives access: user, password, query and fragment.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let plain = self.url.split(['?', '#']).next().unwrap_or_default();
+        let Some((scheme, rest)) = plain.split_once("://") else { return plain.to_owned() };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}{path}")
     }
 }
 
@@ -143,5 +176,34 @@ impl TryFrom<String> for Nonce {
 impl From<Nonce> for String {
     fn from(nonce: Nonce) -> Self {
         nonce.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_shown_without_what_gives_access() {
+        for (url, shown) in [
+            ("https://images.example/debian-12.image", "https://images.example/debian-12.image"),
+            ("https://u:p@images.example:8443/a@b/c?token=x@y#z", "https://images.example:8443/a@b/c"),
+            ("http://u:p@[fe80::1]", "http://[fe80::1]"),
+            ("http://h?token=/x", "http://h"),
+        ] {
+            assert_eq!(ImageUrl { url: url.to_owned(), ca: None }.shown(), shown);
+        }
+    }
+
+    #[test]
+    fn both_sources_in_json() {
+        let device = ImageSource::Device(DeviceSelector::Serial("cm-image".to_owned()));
+        let url = ImageSource::Url(ImageUrl { url: "https://images.example/x".to_owned(), ca: None });
+        for (source, json) in
+            [(device, r#"{"device":"serial:cm-image"}"#), (url, r#"{"url":{"url":"https://images.example/x"}}"#)]
+        {
+            assert_eq!(serde_json::to_string(&source).unwrap(), json);
+            assert_eq!(serde_json::from_str::<ImageSource>(json).unwrap(), source);
+        }
     }
 }

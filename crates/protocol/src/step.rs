@@ -28,7 +28,7 @@ pub enum Step {
         device: String,
         /// Bytes of the disk; all of them belong to the image or become zero.
         disk_size: u64,
-        /// Kernel name of the device with the packed image.
+        /// Kernel name of the device with the packed image, or its address without what gives access.
         source: String,
         /// BLAKE3 digest of the raw image.
         image: Digest,

@@ -10,16 +10,15 @@ mod pack;
 mod sign;
 mod write;
 
-use std::path::{Path, PathBuf};
-
-use cloud_machine_driver::store::{ImageName, SignatureRecord};
-use cloud_machine_image::{Manifest, verify_packed};
+use cloud_machine_driver::store::SignatureRecord;
+use cloud_machine_image::verify_packed;
 use inspect::Inspected;
 
 use crate::{
     arguments::{Global, Image},
     failure::{Failure, Kind},
-    launch, signature,
+    signature,
+    source::{self, Packed},
     ui::Ui,
 };
 
@@ -29,34 +28,31 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             let (manifest, signature) = pack::pack_image(ui, &crate::open_store(global)?, arguments)?;
             ui.result(&Inspected::new(&manifest, &signature, false))
         }
-        Image::Inspect { image } => {
-            let path = packed_file(global, image)?;
-            let manifest = launch::manifest(&path)?;
-            ui.result(&Inspected::new(&manifest, &signature::unchecked(&path)?, false))
+        Image::Inspect(source) => {
+            let packed = source::open(global, source)?;
+            ui.result(&Inspected::new(&packed.manifest, &signed(ui, &packed, &[])?, false))
         }
         Image::Sign { image, key } => {
-            let (manifest, signature) = sign::sign(ui, &packed_file(global, image)?, &key.sign_key)?;
+            let (manifest, signature) = sign::sign(ui, &source::packed_file(global, image)?, &key.sign_key)?;
             ui.result(&Inspected::new(&manifest, &signature, false))
         }
-        Image::Verify { image, disk: Some(disk), threads, key } => {
-            let path = packed_file(global, image)?;
-            let manifest = launch::manifest(&path)?;
-            signed(ui, &path, image, &manifest, key)?;
-            compare::run(ui, &manifest, &launch::open_blocks(&path)?, disk, threads.get())
+        Image::Verify { source, disk: Some(disk), threads, key } => {
+            let packed = source::open(global, source)?;
+            signed(ui, &packed, key)?;
+            compare::run(ui, &packed.manifest, &*packed.blocks, disk, threads.get())
         }
         Image::Write(arguments) => {
-            let path = packed_file(global, &arguments.image)?;
-            let manifest = launch::manifest(&path)?;
-            signed(ui, &path, &arguments.image, &manifest, &arguments.key)?;
-            write::run(ui, &manifest, &launch::open_blocks(&path)?, arguments)
+            let packed = source::open_to_write(global, &arguments.source)?;
+            signed(ui, &packed, &arguments.key)?;
+            write::run(ui, &packed.manifest, &*packed.blocks, arguments)
         }
-        Image::Verify { image, disk: None, key, .. } => {
-            let path = packed_file(global, image)?;
-            let manifest = launch::manifest(&path)?;
-            let signature = signed(ui, &path, image, &manifest, key)?;
+        Image::Verify { source, disk: None, key, .. } => {
+            let packed = source::open(global, source)?;
+            let signature = signed(ui, &packed, key)?;
+            let Packed { shown, blocks, manifest, .. } = packed;
             let progress = ui.progress("verify");
-            verify_packed(&manifest, &launch::open_blocks(&path)?, &|done, total| progress.set(done, total))
-                .map_err(Failure::during(Kind::Verification, format!("verify {}", path.display())))?;
+            verify_packed(&manifest, &*blocks, &|done, total| progress.set(done, total))
+                .map_err(|error| source::unreadable(error, format!("verify {shown}")))?;
             drop(progress);
             ui.result(&Inspected::new(&manifest, &signature, true))
         }
@@ -65,17 +61,17 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
 }
 
 /// What is known of the signature; checked when there are keys to hold it against.
-fn signed(ui: &Ui, path: &Path, name: &str, manifest: &Manifest, keys: &[String]) -> Result<SignatureRecord, Failure> {
+fn signed(ui: &Ui, packed: &Packed, keys: &[String]) -> Result<SignatureRecord, Failure> {
     let keys = signature::keys(keys)?;
-    if keys.is_empty() { signature::unchecked(path) } else { signature::check(ui, path, name, manifest, &keys) }
-}
-
-/// A name of the store, or a path when it has a slash or names a file.
-fn packed_file(global: &Global, image: &str) -> Result<PathBuf, Failure> {
-    let path = Path::new(image);
-    if image.contains('/') || path.is_file() {
-        return Ok(path.to_owned());
+    match (&packed.path, keys.is_empty()) {
+        (Some(path), true) => signature::unchecked(path),
+        (Some(path), false) => signature::check(ui, path, &packed.shown, &packed.manifest, &keys),
+        // Nobody looked whether there is one.
+        (None, true) => Ok(SignatureRecord::None),
+        (None, false) => {
+            let text = "a signature is about the whole file, and from an address only parts of it are fetched";
+            Err(Failure::new(Kind::Usage, text)
+                .hint("download the image and its .minisig, or give the digest of an image that you have verified"))
+        }
     }
-    let name: ImageName = image.parse().map_err(Failure::failed)?;
-    Ok(crate::open_store(global)?.image(&name)?.packed())
 }

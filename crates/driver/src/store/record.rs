@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Exception, Identity, MachineName};
+use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Exception, Identity, ImageUrl, MachineName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +75,9 @@ pub struct ImageRecord {
     /// What was found of its signature when it was admitted.
     #[serde(default)]
     pub signature: SignatureRecord,
+    /// Where the machine fetches its frames, when it does not read them from the store's packed file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<ImageUrl>,
 }
 
 /// What is known of an image's signature.

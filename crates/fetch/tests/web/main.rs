@@ -3,6 +3,9 @@
 
 mod documents;
 mod failures;
+mod file;
+mod range_failures;
+mod ranges;
 mod redirects;
 mod server;
 mod tls;

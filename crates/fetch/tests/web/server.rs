@@ -4,6 +4,7 @@ use std::{
     error::Error,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
+    ops::Range,
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -16,17 +17,49 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 pub(crate) trait Connection: Read + Write {}
 impl<T: Read + Write> Connection for T {}
 
-/// What the server does with the request of this number, from zero.
-pub(crate) type Answer = dyn Fn(usize, &mut dyn Connection) -> std::io::Result<()> + Send + Sync;
+/// What the server does with a request; whether the connection goes on to the next.
+type Answer = dyn Fn(&Asked, &mut dyn Connection) -> std::io::Result<bool> + Send + Sync;
+
+/// A request.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    /// From zero.
+    pub(crate) number: usize,
+    /// Number of the connection that it came over, from zero.
+    pub(crate) connection: usize,
+    pub(crate) head: String,
+}
+
+impl Asked {
+    /// The value of a header, whose name is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The bytes of the one range that it asks for.
+    pub(crate) fn range(&self) -> Range<usize> {
+        let value = self.header("range").and_then(|value| value.strip_prefix("bytes=")).expect("a range");
+        let (first, last) = value.split_once('-').expect("a range");
+        first.parse().expect("a number")..last.parse::<usize>().expect("a number") + 1
+    }
+}
 
 pub(crate) struct Server {
     pub(crate) address: String,
-    requests: Arc<Mutex<Vec<String>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Server {
     pub(crate) fn start(
         answer: impl Fn(usize, &mut dyn Connection) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen("http", None, Arc::new(move |asked, connection| answer(asked.number, connection).map(|()| false)))
+    }
+
+    /// Goes on to the next request of a connection where `answer` says so.
+    pub(crate) fn start_kept(
+        answer: impl Fn(&Asked, &mut dyn Connection) -> std::io::Result<bool> + Send + Sync + 'static,
     ) -> Self {
         Self::listen("http", None, Arc::new(answer))
     }
@@ -35,6 +68,8 @@ impl Server {
         config: Arc<ServerConfig>,
         answer: impl Fn(usize, &mut dyn Connection) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        let answer =
+            move |asked: &Asked, connection: &mut dyn Connection| answer(asked.number, connection).map(|()| false);
         Self::listen("https", Some(config), Arc::new(answer))
     }
 
@@ -47,10 +82,10 @@ impl Server {
     fn listen(scheme: &str, config: Option<Arc<ServerConfig>>, answer: Arc<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = format!("{scheme}://{}", listener.local_addr().expect("an address"));
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&requests);
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&asked);
         thread::spawn(move || {
-            for stream in listener.incoming() {
+            for (number, stream) in listener.incoming().enumerate() {
                 let (stream, heard, answer) = (stream.expect("a connection"), Arc::clone(&heard), Arc::clone(&answer));
                 let connection: Box<dyn Connection + Send> = match &config {
                     Some(config) => {
@@ -59,35 +94,46 @@ impl Server {
                     }
                     None => Box::new(stream),
                 };
-                thread::spawn(move || serve(connection, &heard, &*answer));
+                thread::spawn(move || serve(connection, number, &heard, &*answer));
             }
         });
-        Self { address, requests }
+        Self { address, asked }
     }
 
     /// The heads of the requests that came.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.requests.lock().expect("requests").clone()
+        self.asked().into_iter().map(|asked| asked.head).collect()
+    }
+
+    /// The requests that came.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().expect("requests").clone()
     }
 }
 
-fn serve(connection: Box<dyn Connection + Send>, heard: &Mutex<Vec<String>>, answer: &Answer) {
+fn serve(connection: Box<dyn Connection + Send>, number: usize, heard: &Mutex<Vec<Asked>>, answer: &Answer) {
     let mut reader = BufReader::new(connection);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        // A client that hangs up, or whose handshake failed, is no request.
-        if !matches!(reader.read_line(&mut head), Ok(1..)) {
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            // A client that hangs up, or whose handshake failed, is no request.
+            if !matches!(reader.read_line(&mut head), Ok(1..)) {
+                return;
+            }
+        }
+        let asked = {
+            let mut heard = heard.lock().expect("requests");
+            let asked = Asked { number: heard.len(), connection: number, head };
+            heard.push(asked.clone());
+            asked
+        };
+        let connection = reader.get_mut();
+        // A client that hangs up in the middle is what some tests are about.
+        let goes_on = answer(&asked, connection).and_then(|goes_on| connection.flush().map(|()| goes_on));
+        if !goes_on.unwrap_or(false) {
             return;
         }
     }
-    let number = {
-        let mut heard = heard.lock().expect("requests");
-        heard.push(head);
-        heard.len() - 1
-    };
-    let mut connection = reader.into_inner();
-    // A client that hangs up in the middle is what some tests are about.
-    let _hung_up = answer(number, &mut *connection).and_then(|()| connection.flush());
 }
 
 /// A whole answer with status 200.

@@ -12,13 +12,13 @@ use rustls::{
 
 use crate::server::{Server, chain, good, limits, redirect};
 
-struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    pub(crate) pem: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -27,7 +27,7 @@ impl Authority {
     }
 
     /// A server's configuration with a certificate for `name`, changed by `change`.
-    fn certify(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Arc<ServerConfig> {
+    pub(crate) fn certify(&self, name: &str, change: impl Fn(&mut CertificateParams)) -> Arc<ServerConfig> {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();

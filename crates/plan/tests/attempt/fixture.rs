@@ -3,7 +3,7 @@
 use cloud_machine_config::{Config, LayerKind, defaults, merge, parse, validate};
 use cloud_machine_plan::{ImageLayout, Plan, PlanError, RootPartition, plan};
 use cloud_machine_protocol::{
-    Action, Algorithm, Digest, Disk, FORMAT_VERSION, ImageRequest, Inventory, Nonce, Probe, Request,
+    Action, Algorithm, Digest, Disk, FORMAT_VERSION, ImageRequest, ImageSource, Inventory, Nonce, Probe, Request,
 };
 
 pub(crate) const DISKS: &str =
@@ -48,7 +48,7 @@ pub(crate) fn request(action: Action) -> Request {
             name: "debian-12".into(),
             digest: digest(1),
             size: IMAGE,
-            source: "serial:image".parse().unwrap(),
+            source: ImageSource::Device("serial:image".parse().unwrap()),
             minimum_generation: 3,
             exceptions: Vec::new(),
         },

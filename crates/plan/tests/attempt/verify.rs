@@ -122,6 +122,7 @@ pub(crate) fn report(action: Action) -> Report {
         devices: plan.devices,
         disks: if reimaged { vec![scratch, system] } else { vec![scratch] },
         changed: Vec::new(),
+        image_source: None,
         ignored_volumes: Vec::new(),
         identity: if reimaged { identity } else { Vec::new() },
         not_covered: Vec::new(),

@@ -1,0 +1,188 @@
+//! Where a packed image is read from: the store, a file, or an address whose server serves ranges. Owns which of them a
+//! text means, and whether it may be believed; must not do anything with the image.
+
+use std::{
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use cloud_machine_driver::store::ImageName;
+use cloud_machine_fetch::{FetchError, Names, RangeLimits, Ranges, shown};
+use cloud_machine_image::{ImageError, Manifest, ReadBlocks, read_manifest};
+use cloud_machine_protocol::{Algorithm, Digest, ImageUrl};
+
+use crate::{
+    arguments::{Global, ImageAddress, ImageSource},
+    failure::{Failure, Kind},
+    launch,
+};
+
+/// An open image.
+pub(crate) struct Packed {
+    /// What was given, an address without what gives access.
+    pub(crate) shown: String,
+    /// Its file, when it is one of this host.
+    pub(crate) path: Option<PathBuf>,
+    /// The packed file.
+    pub(crate) blocks: Box<dyn ReadBlocks>,
+    /// Its own manifest; of the digest that was asked for, if one was.
+    pub(crate) manifest: Manifest,
+}
+
+/// Opens an image to look at it.
+pub(crate) fn open(global: &Global, source: &ImageSource) -> Result<Packed, Failure> {
+    check_digest(source.digest)?;
+    let (path, shown, blocks): (_, _, Box<dyn ReadBlocks>) = if is_address(&source.image) {
+        (None, shown(&source.image), Box::new(open_address(&source.image, source.ca.as_deref())?))
+    } else if source.ca.is_some() {
+        return Err(Failure::new(Kind::Usage, "--ca is for an image behind an https address"));
+    } else {
+        let path = packed_file(global, &source.image)?;
+        let blocks = Box::new(launch::open_blocks(&path)?);
+        (Some(path), source.image.clone(), blocks)
+    };
+    let manifest = read_manifest(&*blocks).map_err(|error| unreadable(error, format!("read the image {shown}")))?;
+    match source.digest {
+        Some(expected) if expected != manifest.digest() => {
+            let text = format!("the image {shown} has digest {}, expected {expected}", manifest.digest());
+            Err(Failure::new(Kind::Verification, text))
+        }
+        _ => Ok(Packed { shown, path, blocks, manifest }),
+    }
+}
+
+/// Opens an image that will be written to a disk. Every frame is compared with the manifest before it is written; over
+/// http anybody on the way could change both, unless the digest is known from elsewhere.
+pub(crate) fn open_to_write(global: &Global, source: &ImageSource) -> Result<Packed, Failure> {
+    if scheme(&source.image).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) && source.digest.is_none() {
+        let text = format!("{} is not encrypted, and nothing else says which image is meant", shown(&source.image));
+        return Err(
+            Failure::new(Kind::Usage, text).hint("give the image's digest with --digest blake3:…, or an https address")
+        );
+    }
+    open(global, source)
+}
+
+/// The address of `--image-url`, checked as far as that is possible without asking its server: only the machine does.
+pub(crate) fn address(given: &ImageAddress) -> Result<Option<ImageUrl>, Failure> {
+    let Some(url) = &given.image_url else { return Ok(None) };
+    let ca = given.image_ca.as_deref().map(read_ca).transpose()?;
+    let usage = |error| Failure::during(Kind::Usage, "read --image-url")(error);
+    cloud_machine_fetch::check(url, ca.as_deref()).map_err(usage)?;
+    Ok(Some(ImageUrl { url: url.clone(), ca }))
+}
+
+/// A failure of the image engine on this source: that it cannot be read is told apart from that it is wrong.
+pub(crate) fn unreadable(error: ImageError, operation: String) -> Failure {
+    let unread = matches!(error, ImageError::Io { .. });
+    let (kind, hint) = match (unread, fetch_error(&error)) {
+        (true, found) => (Kind::Failed, found.and_then(hint)),
+        (false, _) => (Kind::Verification, None),
+    };
+    let failure = Failure::during(kind, operation)(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn check_digest(digest: Option<Digest>) -> Result<(), Failure> {
+    match digest {
+        Some(digest) if digest.algorithm() != Algorithm::Blake3 => {
+            Err(Failure::new(Kind::Usage, format!("{digest} is no digest of an image"))
+                .hint("an image has the blake3 digest that `image inspect` and b3sum print"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What stands before `://`.
+fn scheme(image: &str) -> Option<&str> {
+    image.split_once("://").map(|(scheme, _)| scheme)
+}
+
+/// A path never has `://` at that place, unless somebody wants it to be mistaken.
+fn is_address(image: &str) -> bool {
+    let letters = |scheme: &str| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    scheme(image).is_some_and(letters)
+}
+
+fn open_address(url: &str, ca: Option<&Path>) -> Result<Ranges<'static>, Failure> {
+    let ca = ca.map(read_ca).transpose()?;
+    Ranges::open(url, ca.as_deref(), RangeLimits::default(), &Names::System, &|error, wait| {
+        tracing::warn!("{}; again in {:.1} s", causes(error), wait.as_secs_f64());
+    })
+    .map_err(|error| {
+        let missing = matches!(&error, FetchError::Status { status, .. } if matches!(status.as_u16(), 404 | 410));
+        let kind = if missing { Kind::NotFound } else { Kind::Failed };
+        let hint = hint(&error);
+        let failure = Failure::during(kind, format!("open the image {}", shown(url)))(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })
+}
+
+/// Certificates in PEM for the requests of an address.
+fn read_ca(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| {
+        let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Failure::during(kind, format!("read {}", path.display()))(error)
+    })
+}
+
+fn causes(error: &FetchError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// The error of the network below one of the image engine. An I/O error names the source of what it carries, but not
+/// what it carries.
+fn fetch_error(error: &ImageError) -> Option<&FetchError> {
+    let ImageError::Io { source, .. } = error else { return None };
+    source.get_ref()?.downcast_ref()
+}
+
+fn hint(error: &FetchError) -> Option<&'static str> {
+    match error {
+        FetchError::GaveUp { source, .. } => hint(source),
+        FetchError::NoRanges { .. } => {
+            Some("put the image on a server that serves ranges, as nginx, Apache and object stores do; or copy it here")
+        }
+        FetchError::FileChanged { .. } => Some("give every build of an image an address of its own"),
+        FetchError::Certificate { .. } => Some("--ca FILE names an authority of your own"),
+        _ => None,
+    }
+}
+
+/// A name of the store, or a path when it has a slash or names a file.
+pub(crate) fn packed_file(global: &Global, image: &str) -> Result<PathBuf, Failure> {
+    let path = Path::new(image);
+    if image.contains('/') || path.is_file() {
+        return Ok(path.to_owned());
+    }
+    let name: ImageName = image.parse().map_err(Failure::failed)?;
+    Ok(crate::open_store(global)?.image(&name)?.packed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_paths() {
+        for address in ["http://a.test/x", "HTTPS://a.test/x", "ftp://a.test/x"] {
+            assert!(is_address(address), "{address}");
+        }
+        for path in ["debian-12", "./http://x", "/srv/https://x", "://x", "http:/x", "a b://x"] {
+            assert!(!is_address(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the packed image is read from: a device of the host, or an address, over a network that is up for as long as the
+//! reading takes. Must not judge the bytes.
+
+use cloud_machine_fetch::{RangeLimits, Ranges};
+use cloud_machine_image::ReadBlocks;
+use cloud_machine_protocol::{ImageSource, ImageUrl, MacAddress, SourceEvidence};
+use cloud_machine_system::{BlockReader, kernel};
+
+use crate::{
+    error::AgentError,
+    host::Host,
+    online::Online,
+    report::{ReportBuilder, chain},
+};
+
+/// Calls `read` with the packed image that the request names; `device` is that of the plan. What an address took goes
+/// into the report, a failure of `read` included.
+pub(crate) fn with_packed<T>(
+    requested: &ImageSource,
+    device: &str,
+    mac: MacAddress,
+    host: &mut Host,
+    report: &mut ReportBuilder,
+    read: impl FnOnce(&dyn ReadBlocks, &mut Host, &mut ReportBuilder) -> Result<T, AgentError>,
+) -> Result<T, AgentError> {
+    let url = match requested {
+        ImageSource::Device(_) => return read(&BlockReader::open(device)?, host, report),
+        ImageSource::Url(url) => url,
+    };
+    let online = Online::up(mac, &url.shown(), host)?;
+    let done = over_network(url, &online, host, report, read);
+    // A failure to read tells more than one to tidy up after it.
+    let down = online.down();
+    let done = done?;
+    down.map(|()| done)
+}
+
+fn over_network<T>(
+    url: &ImageUrl,
+    online: &Online,
+    host: &mut Host,
+    report: &mut ReportBuilder,
+    read: impl FnOnce(&dyn ReadBlocks, &mut Host, &mut ReportBuilder) -> Result<T, AgentError>,
+) -> Result<T, AgentError> {
+    // Several threads read, and the host's port belongs to the progress of the step.
+    let told = |error: &cloud_machine_fetch::FetchError, wait: std::time::Duration| {
+        kernel::log(&format!("{}; again in {:.1} s", chain(error), wait.as_secs_f64()));
+    };
+    let ranges = Ranges::open(&url.url, url.ca.as_deref(), RangeLimits::default(), &online.names, &told)
+        .map_err(|source| AgentError::ImageAddress { url: url.shown(), source })?;
+    let done = read(&ranges, host, report);
+    report.image_source(SourceEvidence {
+        url: url.shown(),
+        packed_bytes: ranges.size(),
+        received_bytes: ranges.received(),
+        requests: ranges.requests(),
+        address: online.address.clone(),
+    });
+    done
+}
