@@ -2,6 +2,7 @@
 
 mod image;
 mod ordered;
+mod short_cut;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use cloud_machine_protocol::{Assurance, MachineName};
 
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
 pub(crate) use ordered::{Configuration, Step};
+pub(crate) use short_cut::ShortCut;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -73,6 +75,7 @@ pub(crate) enum Command {
     /// Create machines and start them from their image
     #[command(after_help = "Examples:
   cloud-machine create demo --image debian-12
+  cloud-machine create demo --image debian-12 --strategy overlay
   cloud-machine create ci-1 ci-2 --config cloud-machine.yaml --set resources.ram=2")]
     Create(Create),
     /// Start machines; a reimage that was cut off is finished first
@@ -100,6 +103,8 @@ pub(crate) enum Command {
     /// Reimage machines in place and verify it
     #[command(after_help = "Examples:
   cloud-machine reimage demo --require-assurance host-rooted
+  cloud-machine reimage demo --strategy overlay     # makes the golden disk once
+  cloud-machine reimage demo --strategy rewrite     # every byte of the disk is read back
   cloud-machine reimage ci-1 ci-2 --output json
   cloud-machine reimage demo --image-url https://images.example/debian-12.image")]
     Reimage(Reimage),
@@ -159,6 +164,8 @@ pub(crate) struct Create {
     pub(crate) drive: Vec<PathBuf>,
     #[command(flatten)]
     pub(crate) exceptions: Exceptions,
+    #[command(flatten)]
+    pub(crate) short_cut: ShortCut,
     #[command(flatten)]
     pub(crate) time: Time,
 }
@@ -259,6 +266,8 @@ pub(crate) struct Reimage {
     pub(crate) release: bool,
     #[command(flatten)]
     pub(crate) exceptions: Exceptions,
+    #[command(flatten)]
+    pub(crate) short_cut: ShortCut,
     #[command(flatten)]
     pub(crate) time: Time,
 }

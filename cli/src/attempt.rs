@@ -8,10 +8,12 @@ use cloud_machine_driver::{
     escape, identity,
     qemu::{Process, QemuError, console_tail},
     ssh,
-    store::{AttemptFolder, MachineLock, MachineRecord, MachineState, RequestRecord, Store},
+    store::{
+        AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Strategy,
+    },
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
-use cloud_machine_protocol::{Action, AgentMessage, Assurance, HostMessage, Report};
+use cloud_machine_protocol::{Action, AgentMessage, Assurance, Digest, HostMessage, Report, Tier};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -19,6 +21,7 @@ use crate::{
     evidence::{self, Evidence},
     failure::{Failure, Kind},
     launch::{self, Prepared},
+    strategy::{Ground, Wish},
     ui::{Progress, Ui},
 };
 
@@ -36,6 +39,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) ui: &'a Ui,
     pub(crate) deadline: Instant,
     pub(crate) required: Assurance,
+    /// How a reimage may be made short.
+    pub(crate) wish: Wish,
 }
 
 /// How long a phase took on the host's clock.
@@ -74,34 +79,46 @@ impl Attempt<'_> {
     /// Serves `action`: a request that is under way is continued, otherwise a new one is stored.
     pub(crate) fn run(&self, record: &mut MachineRecord, action: Action) -> Result<Completed, Failure> {
         let mut clock = Clock::start();
-        self.intend(record, action)?;
+        let since = self.intend(record, action)?;
         end_process(self.store, record)?;
         clock.phase("end the old process");
-        let attempted = self.attempt(record, action, &mut clock);
+        let attempted = self.attempt(record, action, since, &mut clock);
         match attempted {
             Ok((report, verdict)) => Ok(Completed { report, verdict, phases: clock.phases }),
             Err(failure) => Err(self.failed(record, failure)),
         }
     }
 
-    /// Stores the intent before any effect.
-    fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<(), Failure> {
+    /// Stores the intent before any effect. Gives the image since which the system disk's map counts: from here on it
+    /// counts no more, until another attempt is accepted.
+    fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<Option<Digest>, Failure> {
         let now = Timestamp::now();
         let id = identity::request_id(now).map_err(Failure::failed)?;
         let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now };
         let pending = record.request.take().filter(|request| request.action == action && is_pending(record.state));
         record.request = Some(next_request(pending, new, record.last_report.as_deref()));
         record.state = MachineState::Requested;
-        Ok(self.store.write(self.lock, record)?)
+        let since = if action == Action::Reimage { record.system.mapped_since.take() } else { None };
+        self.store.write(self.lock, record)?;
+        Ok(since)
     }
 
     fn attempt(
         &self,
         record: &mut MachineRecord,
         action: Action,
+        since: Option<Digest>,
         clock: &mut Clock,
     ) -> Result<(Report, Verdict), Failure> {
-        let mut prepared = launch::prepare(self.store, self.lock, record, self.ui)?;
+        let (image, manifest) = launch::image(self.store, record)?;
+        let ground = Ground { store: self.store, lock: self.lock, ui: self.ui, image: &image, manifest: &manifest };
+        let system = match action {
+            Action::Reimage => ground.reimage(record, self.wish, since)?,
+            Action::Boot => ground.boot(record)?,
+        };
+        let strategy = system.strategy;
+        clock.phase("make the system disk");
+        let mut prepared = launch::prepare(&ground, record, system)?;
         record.state = MachineState::Writing;
         self.store.write(self.lock, record)?;
         clock.phase("prepare");
@@ -114,7 +131,7 @@ impl Attempt<'_> {
             },
             Err(failure) => return Err(with_console(failure, &prepared.folder)),
         };
-        self.accept(record, &prepared, &report, &verdict)?;
+        self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase("verify and store");
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
@@ -204,6 +221,7 @@ impl Attempt<'_> {
     fn accept(
         &self,
         record: &mut MachineRecord,
+        strategy: Option<Strategy>,
         prepared: &Prepared,
         report: &Report,
         verdict: &Verdict,
@@ -215,6 +233,10 @@ impl Attempt<'_> {
             record.last_report = Some(path);
             record.assurance = Some(verdict.assurance);
             record.dirty = false;
+            record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
+            let mapped = record.system.form == DiskForm::Mapped;
+            record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
+            self.remark(prepared.expected.request.tier, verdict.tier);
             record.host_key = Some(evidence::host_key(report)?);
         }
         self.store.write(self.lock, record)?;
@@ -223,6 +245,13 @@ impl Attempt<'_> {
             ssh::write_known_hosts(&known_hosts, record.ssh_port, host_key).map_err(Failure::failed)?;
         }
         Ok(())
+    }
+
+    /// A machine that found the host's own map wrong is a reason to look at the host.
+    fn remark(&self, asked: Option<Tier>, done: Option<Tier>) {
+        if (asked, done) == (Some(Tier::Hinted), Some(Tier::Scan)) {
+            self.ui.note("the dirty map was wrong: a block that it calls unchanged had differed, so all of the disk was compared");
+        }
     }
 
     /// Waits until the machine's own system answers with the pinned host key.

@@ -15,20 +15,21 @@ use cloud_machine_driver::{
     FileBlocks, escape, identity,
     qemu::{DirectBoot, Drive, Launch, Process, Qemu, decide},
     ssh::{self, SshError},
-    store::{AttemptFolder, DriveRecord, ImageFolder, MachineLock, MachineRecord, Store},
+    store::{AttemptFolder, DriveRecord, ImageFolder, MachineRecord, Store},
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, is_wiped};
 use cloud_machine_protocol::{
-    DeviceSelector, Digest, DriveRequest, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role, volume,
+    DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
+    Tier, volume,
 };
 
 use crate::{
     admission,
     configuration::{guest, refused},
     failure::{Failure, Kind},
-    ui::Ui,
+    strategy::{self, Ground},
     verdict,
 };
 
@@ -94,18 +95,26 @@ pub(crate) fn manifest(path: &std::path::Path) -> Result<Manifest, Failure> {
 }
 
 /// Makes nonce, volume and launch of the next attempt. The old process must be gone.
-pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord, ui: &Ui) -> Result<Prepared, Failure> {
-    let (image, manifest) = image(store, record)?;
+pub(crate) fn prepare(
+    ground: &Ground<'_>,
+    record: &MachineRecord,
+    system: strategy::Prepared,
+) -> Result<Prepared, Failure> {
+    let Ground { store, lock, ui, image, manifest } = *ground;
     let machine = store.machine(&record.name);
     let mut drives = Vec::new();
     for disk in &record.disks {
-        drives.push(drive(machine.make_disk(disk)?, &disk.serial, false));
+        drives.push(if disk.boot {
+            system.drive.clone()
+        } else {
+            drive(machine.make_disk(disk)?, &disk.serial, false)
+        });
     }
-    let minimum = admission::minimum_generation(store, record, &manifest)?;
-    let request = request(record, &manifest, minimum, identity::nonce().map_err(Failure::failed)?)?;
+    let minimum = admission::minimum_generation(store, record, manifest)?;
+    let request = request(record, manifest, minimum, system.tier, identity::nonce().map_err(Failure::failed)?)?;
     let config = config(record)?;
     let url_document = config.cloud_init_url.as_ref().map(guest::url_file).transpose()?.flatten();
-    let bytes = volume_bytes(record, &request, &manifest, url_document.as_deref())?;
+    let bytes = volume_bytes(record, &request, manifest, system.dirty.as_deref(), url_document.as_deref())?;
     let pin = volume_image::pin(&bytes);
     let folder = machine.new_attempt(lock)?;
     fs::write(folder.volume(), &bytes).map_err(Failure::during(Kind::Failed, "write the volume"))?;
@@ -116,14 +125,14 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
     for (index, one) in record.drives.iter().enumerate() {
         drives.push(drive(machine.resolve(&one.file)?, &drive_serial(index), true));
     }
-    let verdict = decide(&qemu(&record.driver)?, store, &image).map_err(Failure::failed)?;
+    let verdict = decide(&qemu(&record.driver)?, store, image).map_err(Failure::failed)?;
     ui.note(&format!("accelerator {}: {}", verdict.accelerator, verdict.reason));
     let given = Given {
         volume: pin,
         volume_size: bytes.len() as u64,
         image_size: fs_length(&image.packed())?,
         agent: image.boot.agent,
-        table: table(record, &manifest, &image)?,
+        table: table(record, manifest, image)?,
         url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
         append: format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT),
     };
@@ -140,7 +149,7 @@ pub(crate) fn prepare(store: &Store, lock: &MachineLock, record: &MachineRecord,
         ssh_port: Some(record.ssh_port),
         folder: folder.clone(),
     };
-    let expected = expected(record, request, &config, given, &ImageLayout::from(&manifest));
+    let expected = expected(record, request, &config, given, &ImageLayout::from(manifest));
     Ok(Prepared { folder, launch, expected })
 }
 
@@ -177,6 +186,7 @@ pub(crate) fn request(
     record: &MachineRecord,
     manifest: &Manifest,
     minimum_generation: u64,
+    tier: Option<Tier>,
     nonce: Nonce,
 ) -> Result<Request, Failure> {
     let stored = record.request.as_ref().ok_or_else(|| Failure::failed("the machine has no request"))?;
@@ -199,7 +209,7 @@ pub(crate) fn request(
             minimum_generation,
             exceptions: record.image.exceptions.clone(),
         },
-        tier: None,
+        tier,
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
         unhonoured: verdict::unhonoured(&record.driver)?,
         deadline_seconds: AGENT_DEADLINE,
@@ -214,6 +224,7 @@ fn volume_bytes(
     record: &MachineRecord,
     request: &Request,
     manifest: &Manifest,
+    dirty: Option<&[Extent]>,
     url_document: Option<&[u8]>,
 ) -> Result<Vec<u8>, Failure> {
     let encode = |what| Failure::during(Kind::Failed, format!("encode the {what}"));
@@ -231,6 +242,8 @@ fn volume_bytes(
         (volume::IDENTITY, &identity),
         (volume::MANIFEST, &manifest),
     ];
+    let dirty = dirty.map(serde_json::to_vec).transpose().map_err(encode("dirty map"))?;
+    files.extend(dirty.as_deref().map(|dirty| (volume::DIRTY, dirty)));
     files.extend(url_document.map(|document| (volume::URL_DOCUMENT, document)));
     volume_image::build(&files).map_err(Failure::failed)
 }

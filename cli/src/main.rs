@@ -13,6 +13,7 @@ mod redaction;
 mod several;
 mod signature;
 mod source;
+mod strategy;
 mod ui;
 mod verdict;
 

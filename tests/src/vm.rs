@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,15 +13,15 @@ use cloud_machine_driver::{
     FileBlocks,
     channel::{AgentChannel, ChannelError},
     identity,
-    qemu::{self, DirectBoot, Drive, Launch, Process, Qemu},
+    qemu::{self, DirectBoot, Drive, Launch, Process, Qemu, disk},
     store::{AttemptFolder, ImageFolder},
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
 use cloud_machine_protocol::{
-    Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, FORMAT_VERSION, HostMessage, Identity,
-    ImageRequest, ImageSource, Report, Request, Role, SecretPolicy, volume,
+    Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage, Identity,
+    ImageRequest, ImageSource, Report, Request, Role, SecretPolicy, Tier, volume,
 };
 
 use crate::fixture::{Fixture, IMAGE, dirty};
@@ -61,6 +62,10 @@ pub struct Boot {
     pub system: Vec<u8>,
     /// Bytes of the packed image.
     pub packed: Vec<u8>,
+    /// What lies between the machine and the file with [`Self::system`].
+    pub form: Form,
+    /// Ranges of the system disk that the request calls dirty.
+    pub dirty: Option<Vec<Extent>>,
     /// A faulty block node for a drive, by its serial; `FILE` stands for its file.
     pub fault: Option<(&'static str, String)>,
     /// Bytes that may be written to the system disk in a second; no limit when 0.
@@ -73,6 +78,17 @@ pub struct Boot {
     image: ImageFolder,
     folder: tempfile::TempDir,
     attempts: u32,
+}
+
+/// What a system disk is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// The file itself.
+    Raw,
+    /// The file, and a fresh dirty map beside it.
+    Mapped,
+    /// A fresh overlay above the file.
+    Overlay,
 }
 
 /// How a boot ended.
@@ -89,6 +105,8 @@ pub struct BootEnd {
     pub powered_off: bool,
     /// The system disk afterwards.
     pub system: Vec<u8>,
+    /// The file of the system disk; the map of [`Form::Mapped`] is beside it.
+    pub file: PathBuf,
     /// The console.
     pub console: String,
     /// What the host expected.
@@ -106,6 +124,12 @@ impl BootEnd {
             Some(cloud_machine_protocol::ReportResult::Failed { causes, .. }) => causes.join(": "),
             other => panic!("the attempt did not fail: {other:?}\n{}", self.console),
         }
+    }
+
+    /// The dirty map.
+    #[must_use]
+    pub fn map(&self) -> PathBuf {
+        self.file.with_extension("map.qcow2")
     }
 
     /// Whether the disk has a GPT header where firmware looks for one.
@@ -164,6 +188,8 @@ impl Boot {
             more: Vec::new(),
             system: dirty(&fixture.raw()),
             packed,
+            form: Form::Raw,
+            dirty: None,
             fault: None,
             write_limit: 0,
             cpus: 2,
@@ -183,6 +209,12 @@ impl Boot {
     #[must_use]
     pub fn parsed_manifest(&self) -> Manifest {
         Manifest::parse(&self.manifest).expect("a manifest")
+    }
+
+    /// Asks for `tier`, and expects it.
+    pub fn ask(&mut self, tier: Option<Tier>) {
+        self.request["tier"] = serde_json::to_value(tier).expect("JSON");
+        self.expected.tier = tier;
     }
 
     /// Boots and answers a good report with `Stop`, so that the machine powers off.
@@ -246,6 +278,7 @@ impl Boot {
             took,
             powered_off,
             system: self.system.clone(),
+            file: drives[0].file.clone(),
             console: qemu::console_tail(&folder, 200).expect("the console"),
             expected: self.expectation(pin, &drives),
         }
@@ -289,6 +322,8 @@ impl Boot {
             (volume::IDENTITY, &identity),
             (volume::MANIFEST, &self.manifest),
         ];
+        let dirty = self.dirty.as_ref().map(|dirty| serde_json::to_vec(dirty).expect("JSON"));
+        files.extend(dirty.as_deref().map(|dirty| (volume::DIRTY, dirty)));
         files.extend(self.url_document.as_deref().map(|document| (volume::URL_DOCUMENT, document)));
         volume_image::build(&files).expect("a volume")
     }
@@ -310,9 +345,28 @@ impl Boot {
             fs::write(&file, bytes).expect("a drive");
             let fault = self.fault.as_ref().filter(|(faulty, _)| *faulty == serial);
             let node = fault.map(|(_, node)| node.replace("FILE", &file.to_string_lossy()));
+            let node = node.or_else(|| if serial == "system" { self.system_node(&file) } else { None });
             Drive { file, serial, read_only, node }
         };
         (contents.into_iter().map(drive).collect(), pin)
+    }
+
+    /// The block node of the system disk, with its other file made anew.
+    fn system_node(&self, file: &Path) -> Option<String> {
+        let size = self.system.len() as u64;
+        match self.form {
+            Form::Raw => None,
+            Form::Mapped => {
+                let map = file.with_extension("map.qcow2");
+                disk::new_map(&map, size).expect("a map");
+                Some(disk::mapped_node(&map, file).expect("a node"))
+            }
+            Form::Overlay => {
+                let overlay = file.with_extension("overlay.qcow2");
+                disk::new_overlay(&overlay, file, size).expect("an overlay");
+                Some(disk::overlay_node(&overlay, file).expect("a node"))
+            }
+        }
     }
 
     fn launch(&self, folder: &AttemptFolder, drives: Vec<Drive>, pin: Digest) -> Launch {

@@ -35,6 +35,10 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
     a_machine_that_is_late_is_off(&program);
     killed_in_the_middle_and_started_again(&program);
     stopped_and_started_it_keeps_its_disk(&program);
+    the_hosts_map_takes_back_what_was_done_since(&program);
+    a_map_of_a_killed_process_is_not_believed(&program);
+    a_fresh_overlay_is_a_reimage(&program);
+    a_golden_disk_that_differs_is_refused(&program);
     weaker_evidence_is_refused(&program);
     a_corrupt_image_ends_in_quarantine(&program);
     a_machine_reads_documents_of_its_own(&program);
@@ -114,6 +118,88 @@ fn stopped_and_started_it_keeps_its_disk(program: &Program) {
     assert_eq!(started.code, 0, "{}", started.errors);
     let read = program.call(["exec", MACHINE, "--", "cat", "/root/mark"], b"");
     assert_eq!((read.code, read.output.as_str()), (0, "mark\n"), "{}", read.errors);
+}
+
+/// Leaves a mark, and something in the boot head.
+fn leave_a_mark(program: &Program) {
+    let script = "echo mark > /root/mark; printf CM-EVIL | dd of=/dev/vda bs=1 conv=notrunc status=none; sync";
+    let marked = program.call(["exec", MACHINE, "--", "sh", "-c", script], b"");
+    assert_eq!(marked.code, 0, "{}", marked.errors);
+}
+
+/// Reimages and says strategy, tier and what the program told; the mark must be gone and the evidence good.
+fn reimage(program: &Program, arguments: &[&str]) -> (String, String, String) {
+    let called = program.call([&["reimage", MACHINE, "--output", "json"], arguments].concat(), b"");
+    assert_eq!(called.code, 0, "{}", called.errors);
+    let result: serde_json::Value = serde_json::from_str(&called.output).unwrap();
+    let result = &result["value"]["machines"][0]["result"];
+    let text = |key: &str| result[key].as_str().unwrap_or_else(|| panic!("no {key}: {result}")).to_owned();
+    assert_eq!(text("assurance"), "host-rooted");
+    let (strategy, tier) = (text("strategy"), text("tier"));
+    assert_eq!(text("does_not_cover").contains("a sample"), matches!(tier.as_str(), "overlay" | "hinted"), "{result}");
+    let read = program.call(["exec", MACHINE, "--", "test", "-e", "/root/mark"], b"");
+    assert_eq!(read.code, 1, "the mark has to be gone: {}", read.errors);
+    let verified = program.json(["verify", MACHINE]).unwrap();
+    assert_eq!(verified["machines"][0]["result"]["tier"].as_str(), Some(tier.as_str()));
+    (strategy, tier, called.errors)
+}
+
+fn done(strategy: &str, tier: &str) -> (String, String) {
+    (strategy.to_owned(), tier.to_owned())
+}
+
+/// The map goes on through a stop and a start, so it names what either process wrote.
+fn the_hosts_map_takes_back_what_was_done_since(program: &Program) {
+    let planned = program.call(["plan", MACHINE], b"").output;
+    assert!(planned.contains("hinted: ") && planned.contains("the map's ranges"), "{planned}");
+    let (strategy, tier, said) = reimage(program, &["--strategy", "hinted"]);
+    assert_eq!((strategy, tier), done("hinted", "hinted"), "{said}");
+    assert!(said.contains("the map names "), "{said}");
+}
+
+fn a_map_of_a_killed_process_is_not_believed(program: &Program) {
+    leave_a_mark(program);
+    kill_machine(program);
+    let (strategy, tier, said) = reimage(program, &["--strategy", "hinted"]);
+    assert_eq!((strategy, tier), done("rewrite", "scan"), "{said}");
+    assert!(said.contains("not hinted: the machine's process did not close the map, so it was killed"), "{said}");
+}
+
+fn a_fresh_overlay_is_a_reimage(program: &Program) {
+    leave_a_mark(program);
+    let (strategy, tier, said) = reimage(program, &["--strategy", "overlay"]);
+    assert_eq!((strategy, tier), done("overlay", "overlay"), "{said}");
+    assert!(said.contains("made, written and read back now"), "{said}");
+    assert!(!machine_folder(program).join("disks/system.raw").exists(), "the raw file is given back");
+    let shown = program.call(["show", MACHINE], b"").output;
+    assert!(shown.contains("overlay on the golden disk of blake3:") && shown.contains("tier overlay"), "{shown}");
+
+    leave_a_mark(program);
+    for command in
+        [["stop", MACHINE].as_slice(), &["start", MACHINE], &["exec", MACHINE, "--", "test", "-e", "/root/mark"]]
+    {
+        let called = program.call(command, b"");
+        assert_eq!(called.code, 0, "{command:?}: {}", called.errors);
+    }
+    // By itself the program takes what is cheapest now.
+    let (strategy, tier, said) = reimage(program, &[]);
+    assert_eq!((strategy, tier), done("overlay", "overlay"), "{said}");
+    assert!(said.contains("its file is as it was"), "{said}");
+}
+
+/// Nothing stands on a golden disk that is not the image; a machine can do without.
+fn a_golden_disk_that_differs_is_refused(program: &Program) {
+    let golden = std::fs::read_dir(program.state().join("golden")).unwrap().next().unwrap().unwrap().path();
+    let file = OpenOptions::new().write(true).open(golden.join("disk.raw")).unwrap();
+    file.write_all_at(b"evil", 600 << 20).unwrap();
+    let refused = program.call(["reimage", MACHINE, "--strategy", "overlay"], b"");
+    assert_eq!(refused.code, 5, "{}", refused.errors);
+    assert!(refused.errors.contains("differs from its image in 1 ranges"), "{}", refused.errors);
+    assert!(refused.errors.contains(&format!("machines that stand on it: {MACHINE}; ")), "{}", refused.errors);
+    let (strategy, tier, said) = reimage(program, &[]);
+    assert_eq!((strategy, tier), done("rewrite", "stream"), "{said}");
+    assert!(said.contains("not overlay: the golden disk "), "{said}");
+    std::fs::remove_dir_all(golden).unwrap();
 }
 
 fn weaker_evidence_is_refused(program: &Program) {

@@ -10,7 +10,8 @@ use cloud_machine_config::{Config, DiskConfig, supported};
 use cloud_machine_driver::{
     identity, ssh,
     store::{
-        DiskRecord, DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
+        DiskRecord, DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store,
+        StoreError, SystemDisk,
     },
 };
 use cloud_machine_image::Manifest;
@@ -29,6 +30,7 @@ use crate::{
     },
     failure::{Failure, Kind},
     launch, several, source,
+    strategy::Wish,
     ui::Ui,
     verdict,
 };
@@ -47,8 +49,9 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
     let described =
         Described { synthesized, drives, exceptions: create.exceptions, url: source::address(&create.address)? };
+    let wish = create.short_cut.wish()?;
     several::each(ui, &create.machines.names, |name| {
-        one(ui, store, name, &described, Duration::from_secs(create.time.timeout))
+        one(ui, store, name, &described, wish, Duration::from_secs(create.time.timeout))
     })
 }
 
@@ -65,6 +68,7 @@ fn one(
     store: &Store,
     name: &MachineName,
     described: &Described,
+    wish: Wish,
     timeout: Duration,
 ) -> Result<Reimaged, Failure> {
     let lock = store.lock(name)?;
@@ -93,7 +97,7 @@ fn one(
     prepare_login(store, &mut record)?;
     store.write(&lock, &record)?;
     let attempt =
-        Attempt { store, lock: &lock, ui, deadline: Instant::now() + timeout, required: Assurance::HostRooted };
+        Attempt { store, lock: &lock, ui, deadline: Instant::now() + timeout, required: Assurance::HostRooted, wish };
     let completed = attempt.run(&mut record, Action::Reimage)?;
     Ok(Reimaged::new(store, &record, &completed))
 }
@@ -140,6 +144,7 @@ fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described)
         ram: verdict::memory(config.resources.ram).bytes(),
         cpus: config.resources.cpus,
         disks: disks(config, &manifest)?,
+        system: SystemDisk::default(),
         drives: described.drives.iter().map(drive_record).collect(),
         identity,
         ssh_port: ssh::free_port().map_err(Failure::failed)?,

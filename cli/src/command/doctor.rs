@@ -15,10 +15,11 @@ use crate::{
 };
 
 /// Programs that the host needs: name, what it is for, the Debian package.
-const PROGRAMS: [(&str, &str, &str); 4] = [
+const PROGRAMS: [(&str, &str, &str); 5] = [
     ("qemu-system-x86_64", "runs machines", "qemu-system-x86"),
+    ("qemu-img", "makes overlays and dirty maps, packs qcow2 images", "qemu-utils"),
+    ("qemu-nbd", "reads dirty maps", "qemu-utils"),
     ("ssh", "logs in to machines", "openssh-client"),
-    ("qemu-img", "packs qcow2 images (only for that)", "qemu-utils"),
     ("mmdebstrap", "builds golden images (only for that)", "mmdebstrap"),
 ];
 

@@ -1,21 +1,24 @@
 //! `plan`: what a reimage would do, step by step, without doing it.
 
-use cloud_machine_driver::store::{MachineRecord, RequestRecord, Store};
+use cloud_machine_driver::store::{MachineRecord, RequestRecord, Store, Strategy};
 use cloud_machine_plan::{ImageLayout, plan};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, Inventory, MachineName, Nonce, Probe, Signature, Step, volume,
+    Action, DeviceRecord, Disk, Inventory, MachineName, Nonce, Probe, Signature, Step, Tier, volume,
 };
 use serde::Serialize;
 
 use crate::{
     admission,
     failure::{Failure, Kind},
-    launch,
+    launch, strategy,
     ui::{Show, Ui},
 };
 
 #[derive(Serialize)]
 struct Planned {
+    /// What `reimage` would choose by itself, and why.
+    strategy: Strategy,
+    strategy_reason: String,
     steps: Vec<PlannedLine>,
     devices: Vec<DeviceRecord>,
 }
@@ -31,15 +34,23 @@ impl Show for Planned {
 
     fn table(&self) -> String {
         let steps = self.steps.iter().map(|line| format!("{:20}{}\n", line.id, describe(&line.step)));
-        steps.collect()
+        let strategy = format!("{:20}{}: {}\n", "strategy", self.strategy, self.strategy_reason);
+        [strategy].into_iter().chain(steps).collect()
     }
 }
 
 fn describe(step: &Step) -> String {
     match step {
-        Step::Reimage { device, disk_size, image, image_size, source, .. } => {
+        Step::Reimage { device, disk_size, image, image_size, source, tier, .. } => {
+            let read = match tier {
+                Some(Tier::Overlay) => "; a fresh overlay: boot head and a sample are read",
+                Some(Tier::Hinted) => "; the map's ranges, boot head and a sample are read",
+                Some(Tier::Scan | Tier::Stream) | None => "",
+            };
             let from = if source.contains("://") { format!(" from {source}") } else { String::new() };
-            format!("make /dev/{device} ({disk_size} bytes) equal to {image} ({image_size} bytes){from}, the rest zero")
+            format!(
+                "make /dev/{device} ({disk_size} bytes) equal to {image} ({image_size} bytes){from}, the rest zero{read}"
+            )
         }
         Step::Wipe { device, offset, length, method } => {
             format!("wipe /dev/{device} by {method:?}, {length} bytes from {offset}")
@@ -63,7 +74,13 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     });
     // No agent will see this request, so its nonce binds nothing.
     let minimum = admission::minimum_generation(store, &record, &manifest)?;
-    let request = launch::request(&record, &manifest, minimum, Nonce::from_random([0; 32]))?;
+    let (strategy, strategy_reason) = strategy::outlook(store, &record)?;
+    let tier = match strategy {
+        Strategy::Overlay => Some(Tier::Overlay),
+        Strategy::Hinted => Some(Tier::Hinted),
+        Strategy::Rewrite => None,
+    };
+    let request = launch::request(&record, &manifest, minimum, tier, Nonce::from_random([0; 32]))?;
     let packed = std::fs::metadata(image.packed()).map_err(Failure::failed)?.len();
     let inventory = inventory(&record, packed);
     let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(launch::VOLUME_SERIAL));
@@ -72,7 +89,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let planned = plan(&launch::config(&record)?, &inventory, &request, &layout, &volume, name)
         .map_err(|error| Failure::new(Kind::Refused, error))?;
     let line = |step: cloud_machine_plan::PlannedStep| PlannedLine { id: step.id.to_string(), step: step.step };
-    ui.result(&Planned { steps: planned.steps.into_iter().map(line).collect(), devices: planned.devices })
+    let steps = planned.steps.into_iter().map(line).collect();
+    ui.result(&Planned { strategy, strategy_reason, steps, devices: planned.devices })
 }
 
 /// The disks as the driver attaches them; virtio names them in that order.

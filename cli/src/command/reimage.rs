@@ -5,8 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::store::{ImageRecord, MachineRecord, MachineState, Store};
-use cloud_machine_protocol::{Action, Assurance, ChangedExtents, IgnoredVolume, MachineName, StepRecord};
+use cloud_machine_driver::store::{ImageRecord, MachineRecord, MachineState, Store, Strategy};
+use cloud_machine_plan::gaps;
+use cloud_machine_protocol::{Action, Assurance, ChangedExtents, IgnoredVolume, MachineName, StepRecord, Tier};
 use serde::Serialize;
 
 use crate::{
@@ -17,6 +18,7 @@ use crate::{
     launch,
     several::{self, Line},
     source,
+    strategy::Wish,
     ui::Ui,
 };
 
@@ -28,6 +30,8 @@ pub(crate) struct Reimaged {
     pub(crate) image: ImageRecord,
     pub(crate) assurance: Option<Assurance>,
     pub(crate) does_not_cover: Option<String>,
+    pub(crate) strategy: Option<Strategy>,
+    pub(crate) tier: Option<Tier>,
     pub(crate) request: Option<String>,
     pub(crate) report: Option<String>,
     pub(crate) checked: Vec<String>,
@@ -40,6 +44,7 @@ pub(crate) struct Reimaged {
 impl Reimaged {
     /// Of a machine on which nothing was done.
     pub(crate) fn unchanged(store: &Store, record: &MachineRecord) -> Self {
+        let last = record.system.last;
         let report = record
             .last_report
             .as_ref()
@@ -49,7 +54,9 @@ impl Reimaged {
             ssh_port: record.ssh_port,
             image: record.image.clone(),
             assurance: record.assurance,
-            does_not_cover: record.assurance.map(|level| level.does_not_cover().to_owned()),
+            does_not_cover: record.assurance.map(|level| gaps(level, last.map(|last| last.tier))),
+            strategy: last.map(|last| last.strategy),
+            tier: last.map(|last| last.tier),
             request: record.request.as_ref().map(|request| request.id.clone()),
             report,
             checked: Vec::new(),
@@ -79,15 +86,20 @@ impl Line for Reimaged {
             (Some(level), Some(gap)) => format!("{level} (does not cover: {gap})"),
             _ => String::new(),
         };
-        vec![self.state.to_string(), assurance, format!("signature: {}", self.image.signature)]
+        let way = match (self.strategy, self.tier) {
+            (Some(strategy), Some(tier)) => format!("strategy {strategy}, tier {tier}"),
+            _ => String::new(),
+        };
+        vec![self.state.to_string(), way, assurance, format!("signature: {}", self.image.signature)]
     }
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode, Failure> {
-    several::each(ui, &reimage.machines.names, |name| one(ui, store, name, reimage))
+    let wish = reimage.short_cut.wish()?;
+    several::each(ui, &reimage.machines.names, |name| one(ui, store, name, reimage, wish))
 }
 
-fn one(ui: &Ui, store: &Store, name: &MachineName, reimage: &Reimage) -> Result<Reimaged, Failure> {
+fn one(ui: &Ui, store: &Store, name: &MachineName, reimage: &Reimage, wish: Wish) -> Result<Reimaged, Failure> {
     let lock = store.lock(name)?;
     let mut record = store.read(name)?;
     release(&mut record, reimage.release)?;
@@ -108,7 +120,7 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, reimage: &Reimage) -> Result<
         record.image.url = Some(url);
     }
     let deadline = Instant::now() + Duration::from_secs(reimage.time.timeout);
-    let attempt = Attempt { store, lock: &lock, ui, deadline, required: reimage.require_assurance };
+    let attempt = Attempt { store, lock: &lock, ui, deadline, required: reimage.require_assurance, wish };
     let completed = attempt.run(&mut record, Action::Reimage)?;
     Ok(Reimaged::new(store, &record, &completed))
 }

@@ -1,6 +1,7 @@
 //! `show`: the whole record of one machine.
 
 use cloud_machine_driver::store::{MachineRecord, Store};
+use cloud_machine_plan::gaps;
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
@@ -46,11 +47,16 @@ impl Show for Machine {
             lines.push(("fetched from", url.shown()));
         }
         if let Some(level) = record.assurance {
-            lines.push(("assurance", format!("{level} (does not cover: {})", level.does_not_cover())));
+            let gaps = gaps(level, record.system.last.map(|last| last.tier));
+            lines.push(("assurance", format!("{level} (does not cover: {gaps})")));
         }
         for exception in &record.image.exceptions {
             lines.push(("exception", format!("{exception}, allowed by an operator")));
         }
+        if let Some(last) = record.system.last {
+            lines.push(("last reimage", format!("strategy {}, tier {}", last.strategy, last.tier)));
+        }
+        lines.push(("system disk", record.system.form.to_string()));
         for disk in &record.disks {
             let role = if disk.boot { "system" } else { "data" };
             lines.push(("disk", format!("{} {role}, {} bytes, serial {}", disk.name, disk.size, disk.serial)));

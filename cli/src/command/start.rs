@@ -17,6 +17,7 @@ use crate::{
     command::reimage::{Reimaged, quarantined},
     failure::Failure,
     several,
+    strategy::Wish,
     ui::Ui,
 };
 
@@ -39,8 +40,14 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, timeout: Duration) -> Result<
     if action == Action::Reimage {
         ui.note(&format!("the reimage of machine {name} was not finished; it is finished now"));
     }
-    let attempt =
-        Attempt { store, lock: &lock, ui, deadline: Instant::now() + timeout, required: Assurance::HostRooted };
+    let attempt = Attempt {
+        store,
+        lock: &lock,
+        ui,
+        deadline: Instant::now() + timeout,
+        required: Assurance::HostRooted,
+        wish: Wish::default(),
+    };
     let completed = attempt.run(&mut record, action)?;
     Ok(Reimaged::new(store, &record, &completed))
 }

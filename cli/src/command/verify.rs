@@ -7,7 +7,7 @@ use cloud_machine_driver::{
     store::{MachineRecord, MachineState, Store},
 };
 use cloud_machine_plan::verify;
-use cloud_machine_protocol::{Assurance, MachineName};
+use cloud_machine_protocol::{Assurance, MachineName, Tier};
 use serde::Serialize;
 
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
 struct Verified {
     assurance: Assurance,
     does_not_cover: String,
+    tier: Option<Tier>,
     used_since: bool,
     identity_checked: bool,
     checked: Vec<String>,
@@ -50,14 +51,15 @@ fn one(store: &Store, name: &MachineName, arguments: &Verify) -> Result<Verified
     let verdict = verify(&evidence.expected, &evidence.report).map_err(|rejection| evidence::rejected(&rejection))?;
     evidence::require(verdict.assurance, arguments.require_assurance)?;
     let ask = !arguments.stored_only && record.state == MachineState::Running;
-    let mut checked = verdict.checked;
+    let mut checked = verdict.checked.clone();
     if ask {
         checked.extend(ask_identity(store, &record)?);
     }
     let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
     Ok(Verified {
         assurance: verdict.assurance,
-        does_not_cover: verdict.assurance.does_not_cover().to_owned(),
+        does_not_cover: verdict.does_not_cover(),
+        tier: verdict.tier,
         used_since: record.dirty,
         identity_checked: ask,
         checked,

@@ -5,6 +5,7 @@ mod blocks;
 pub mod channel;
 mod error;
 pub mod escape;
+pub mod golden;
 pub mod identity;
 pub mod input;
 pub mod machine;

@@ -16,4 +16,4 @@ pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
 pub use image::{ImageLayout, RootPartition};
 pub use rejection::Rejection;
 pub use steps::{Plan, PlannedStep, is_wiped, plan};
-pub use verify::{Verdict, verify};
+pub use verify::{Verdict, gaps, verify};

@@ -150,6 +150,14 @@ pub enum Rejection {
         /// What was done.
         found: Option<Tier>,
     },
+    /// A fresh overlay had to be like the image, and was not.
+    #[error("the system disk {device:?} is a fresh overlay and {bytes} bytes of it had differed from the image")]
+    OverlayDiffered {
+        /// Kernel name.
+        device: String,
+        /// Bytes.
+        bytes: u64,
+    },
     /// The partition table of the system disk is not the one for a disk of its size.
     #[error(
         "the partition table of {device:?} has digest {} instead of {}",

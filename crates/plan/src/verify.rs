@@ -25,8 +25,26 @@ const HOST_KEY: &str = "ssh-host-key-ed25519";
 pub struct Verdict {
     /// How far it can be trusted.
     pub assurance: Assurance,
+    /// How the system disk was made equal to the image; `None` for a boot.
+    pub tier: Option<Tier>,
     /// What was checked, for people.
     pub checked: Vec<String>,
+}
+
+impl Verdict {
+    /// What the assurance does not cover, and what of the system disk was not read.
+    #[must_use]
+    pub fn does_not_cover(&self) -> String {
+        gaps(self.assurance, self.tier)
+    }
+}
+
+/// What an assurance does not cover when the system disk was made equal to the image by `tier`.
+#[must_use]
+pub fn gaps(assurance: Assurance, tier: Option<Tier>) -> String {
+    let unread = tier.and_then(Tier::does_not_cover);
+    let gaps: Vec<&str> = [assurance.does_not_cover()].into_iter().chain(unread).collect();
+    gaps.join("; ")
 }
 
 /// Checks `report` against `expected`.
@@ -56,8 +74,11 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     let devices = devices(expected, report, more)?;
     passed("devices: exactly those that the host attached, each with its role");
     let reimaged = expected.request.action == Action::Reimage;
+    let mut tier = None;
     if reimaged {
-        passed(system(expected, report, &devices)?);
+        let (found, what) = system(expected, report, &devices)?;
+        tier = found;
+        passed(what);
     }
     wiped(report, &devices)?;
     passed("wiped disks: every byte read back as zero");
@@ -72,7 +93,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     }
     let rooted = reimaged && expected.host_boot;
     let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
-    Ok(Verdict { assurance, checked })
+    Ok(Verdict { assurance, tier, checked })
 }
 
 /// Without a system disk to look at, every check of it would pass.
@@ -206,10 +227,14 @@ fn treated<'report>(devices: &'report Devices<'_>, treatment: Treatment) -> impl
     devices.iter().filter(move |attached| attached.treatment == treatment).map(|attached| attached.disk)
 }
 
-/// Gives what was checked, for people.
-fn system(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<&'static str, Rejection> {
+/// Gives how it was done, and what was checked, for people.
+fn system(
+    expected: &Expected,
+    report: &Report,
+    devices: &Devices<'_>,
+) -> Result<(Option<Tier>, &'static str), Rejection> {
     let image = &expected.request.image;
-    let mut whole = true;
+    let (mut whole, mut done) = (true, None);
     for disk in treated(devices, Treatment::System) {
         let evidence = evidence(report, &disk.name)?;
         let device = || disk.name.clone();
@@ -222,22 +247,32 @@ fn system(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result
         if evidence.image_root != Some(image.digest) && !partly {
             return Err(Rejection::Image { expected: image.digest, found: evidence.image_root });
         }
+        let differed = report.changed.iter().filter(|changed| changed.device == disk.name).map(|changed| changed.bytes);
+        let bytes = differed.max().unwrap_or(0);
+        if tier == Tier::Overlay && bytes > 0 {
+            return Err(Rejection::OverlayDiffered { device: device(), bytes });
+        }
         if evidence.table != expected.table {
             return Err(Rejection::Table { device: device(), expected: expected.table, found: evidence.table });
         }
         let covered = evidence.image_size.saturating_add(evidence.zero_bytes);
-        let read = !partly && (covered != disk.size || evidence.read_bytes != disk.size);
-        if read || evidence.disk_size != disk.size || evidence.image_size != image.size {
+        let whole_disk = covered == disk.size && evidence.read_bytes == disk.size;
+        let unread = if partly { evidence.read_bytes == 0 } else { !whole_disk };
+        if unread || evidence.disk_size != disk.size || evidence.image_size != image.size {
             let covered = covered.min(evidence.read_bytes);
             return Err(Rejection::Coverage { device: device(), covered, size: disk.size });
         }
         whole &= !partly;
+        done = Some(tier);
     }
-    Ok(if whole {
-        "system disk: every byte read back, as the image or as zero"
-    } else {
-        "system disk: what the host's own map names and a sample read back; the host vouches for the rest"
-    })
+    let what = match done {
+        _ if whole => "system disk: every byte read back, as the image or as zero",
+        Some(Tier::Overlay) => {
+            "system disk: a fresh overlay; boot head and a sample read, as the image; the host vouches for the rest"
+        }
+        _ => "system disk: what the host's own map names and a sample read back; the host vouches for the rest",
+    };
+    Ok((done, what))
 }
 
 /// Whether a machine that was asked for `asked` may have done `found`: never less.

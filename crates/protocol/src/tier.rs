@@ -29,6 +29,21 @@ impl Tier {
             Self::Stream => "stream",
         }
     }
+
+    /// What of the system disk the host answers for in place of a reading, printed beside the assurance; `None` when
+    /// every byte was read.
+    #[must_use]
+    pub const fn does_not_cover(self) -> Option<&'static str> {
+        match self {
+            Self::Overlay => Some(
+                "what of the host's golden disk lies outside the boot head and a sample of 1 %: the host compared all of it, but not now",
+            ),
+            Self::Hinted => Some(
+                "what the host's own map calls unchanged, outside the boot head and a sample of 1 %: nothing read it now",
+            ),
+            Self::Scan | Self::Stream => None,
+        }
+    }
 }
 
 impl fmt::Display for Tier {

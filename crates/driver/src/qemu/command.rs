@@ -57,7 +57,8 @@ pub struct Drive {
     /// Whether the machine may only read it.
     pub read_only: bool,
     /// A whole block node as JSON in the place of the raw image, as `query-named-block-nodes` would describe it but
-    /// without its `node-name`. For tests that inject faults; `file` and `read_only` are ignored then.
+    /// without its `node-name`: of [`super::disk`], or of a test that injects faults. `file` and `read_only` are ignored
+    /// then.
     pub node: Option<String>,
 }
 

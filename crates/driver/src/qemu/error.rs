@@ -50,6 +50,14 @@ pub enum QemuError {
         /// The last 4 KiB of its stderr, safe to show.
         said: String,
     },
+    /// A program of QEMU's disk tools printed something else than it is known to print.
+    #[error("{program} printed what it should not: {said}")]
+    Output {
+        /// The program.
+        program: &'static str,
+        /// What it printed, or what is wrong with it, safe to show.
+        said: String,
+    },
     /// QEMU neither started the machine nor ended.
     #[error("{program} did not start the machine within {} s: {said}", limit.as_secs())]
     Undecided {

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod command;
+pub mod disk;
 mod error;
 mod pidfd;
 mod process;

@@ -11,8 +11,8 @@ use std::{
 use cloud_machine_protocol::{Digest, MachineName};
 
 use super::{
-    AttemptFolder, DiskRecord, MachineLock, MachineRecord, Store, StoreError, attempt, file, lock, read_record, record,
-    write_record,
+    AttemptFolder, DiskForm, DiskRecord, MachineLock, MachineRecord, Store, StoreError, attempt, file, lock,
+    read_record, record, write_record,
 };
 
 /// Attempts whose folders are kept, the running one included: enough to see why a reimage failed three times.
@@ -212,6 +212,46 @@ impl MachineFolder {
         } else {
             Err(StoreError::Escapes { path: relative.to_owned() })
         }
+    }
+
+    /// The overlay of a system disk on a golden disk, whether it is there or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Escapes`].
+    pub fn overlay(&self, disk: &DiskRecord) -> Result<PathBuf, StoreError> {
+        Ok(self.resolve(&disk.file)?.with_extension("overlay.qcow2"))
+    }
+
+    /// The dirty map of a system disk, whether it is there or not.
+    ///
+    /// # Errors
+    /// [`StoreError::Escapes`].
+    pub fn map(&self, disk: &DiskRecord) -> Result<PathBuf, StoreError> {
+        Ok(self.resolve(&disk.file)?.with_extension("map.qcow2"))
+    }
+
+    /// Removes the files of a system disk that `form` does not use; the process of the machine must be gone. Those that
+    /// are not there are no error.
+    ///
+    /// # Errors
+    /// [`StoreError::Escapes`], [`StoreError::WrongLock`] or [`StoreError::Io`].
+    pub fn remove_other_forms(&self, lock: &MachineLock, disk: &DiskRecord, form: &DiskForm) -> Result<(), StoreError> {
+        self.check(lock)?;
+        let (raw, map, overlay) = (self.resolve(&disk.file)?, self.map(disk)?, self.overlay(disk)?);
+        let others = match form {
+            DiskForm::Raw => vec![map, overlay],
+            DiskForm::Mapped => vec![overlay],
+            DiskForm::Overlay { .. } => vec![raw, map],
+        };
+        for path in others {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes the file of a disk, sparse and full of zeros. A file of the right size is left as it is.

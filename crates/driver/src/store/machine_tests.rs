@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use cloud_machine_protocol::{Digest, Identity, SecretPolicy};
 
 use super::*;
-use crate::store::{ImageRecord, MachineState, RECORD_VERSION};
+use crate::store::{ImageRecord, MachineState, RECORD_VERSION, SystemDisk};
 
 fn opened() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -33,6 +33,7 @@ fn record(machine: &str) -> MachineRecord {
         },
         layers: serde_json::json!({"format": 1}),
         drives: Vec::new(),
+        system: SystemDisk::default(),
         ram: 1 << 30,
         cpus: 2,
         disks: vec![disk("system", 1 << 20)],
@@ -212,4 +213,37 @@ fn reports_and_attempts_lie_in_the_machines_folder() {
     for id in ["", "../x", "a/b", "a b", &"a".repeat(65)] {
         assert!(folder.store_report(&lock, id, b"{}").is_err(), "{id:?}");
     }
+}
+
+#[test]
+fn a_record_from_before_there_were_forms_is_of_a_raw_disk() {
+    let mut json = serde_json::to_value(record("demo")).unwrap();
+    json.as_object_mut().unwrap().remove("system");
+    let read: MachineRecord = serde_json::from_value(json).unwrap();
+    assert_eq!(read.system, SystemDisk { form: DiskForm::Raw, mapped_since: None, last: None });
+}
+
+#[test]
+fn only_the_files_of_a_form_stay() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    let folder = store.create(&lock, &record("demo")).unwrap();
+    let disk = disk("system", 4096);
+    let files = [folder.make_disk(&disk).unwrap(), folder.map(&disk).unwrap(), folder.overlay(&disk).unwrap()];
+    let golden = record("demo").image.digest;
+    for (form, left) in [
+        (DiskForm::Raw, [true, false, false]),
+        (DiskForm::Mapped, [true, true, false]),
+        (DiskForm::Overlay { golden }, [false, false, true]),
+    ] {
+        files.iter().for_each(|file| fs::write(file, "x").unwrap());
+        for _ in 0..2 {
+            folder.remove_other_forms(&lock, &disk, &form).unwrap();
+            assert_eq!(files.each_ref().map(|file| file.exists()), left, "{form}");
+        }
+    }
+    let other = store.lock(&name("other")).unwrap();
+    assert!(matches!(folder.remove_other_forms(&other, &disk, &DiskForm::Raw), Err(StoreError::WrongLock { .. })));
+    let escaping = DiskRecord { file: "../x.raw".to_owned(), ..disk };
+    assert!(matches!(folder.map(&escaping), Err(StoreError::Escapes { .. })));
 }

@@ -5,11 +5,13 @@ mod attempt;
 mod error;
 pub(crate) mod file;
 mod generation;
+mod golden;
 mod image;
 mod lock;
 mod machine;
 mod name;
 mod record;
+mod system;
 
 use std::{
     fs,
@@ -21,6 +23,7 @@ pub use attempt::AttemptFolder;
 pub use error::StoreError;
 pub use file::{Content, digest};
 pub use generation::{GenerationRecord, Replacement};
+pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
 pub use lock::MachineLock;
 pub use machine::{MachineFolder, MachineRow};
@@ -28,6 +31,7 @@ pub use name::ImageName;
 pub use record::{
     DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, RequestRecord, SignatureRecord,
 };
+pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 
 /// An opened state folder.
 #[derive(Clone, Debug)]

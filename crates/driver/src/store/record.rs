@@ -7,7 +7,7 @@ use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Exception, Ide
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::name::ImageName;
+use super::{name::ImageName, system::SystemDisk};
 
 /// Version of every record of the store; a reader refuses any other.
 pub const RECORD_VERSION: u32 = 1;
@@ -34,6 +34,9 @@ pub struct MachineRecord {
     pub cpus: u32,
     /// The machine's disks, in the order in which they are attached.
     pub disks: Vec<DiskRecord>,
+    /// What the system disk is made of. A record without it is of a machine with a plain raw file.
+    #[serde(default)]
+    pub system: SystemDisk,
     /// Volumes that are attached read-only besides the host's own, in the order in which the machine merges them.
     pub drives: Vec<DriveRecord>,
     /// What the machine keeps when it is reimaged.

@@ -5,4 +5,5 @@ mod documents;
 mod fixture;
 mod laws;
 mod refusals;
+mod tiers;
 mod verify;

@@ -1,0 +1,62 @@
+//! Arguments about short cuts of the host: names, help, and which of them exclude each other. Must not look anything up.
+
+use clap::{Args, ValueEnum};
+use cloud_machine_driver::store::Strategy;
+use cloud_machine_protocol::Tier;
+
+use super::TierChoice;
+use crate::{
+    failure::{Failure, Kind},
+    strategy::Wish,
+};
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ShortCut {
+    /// How the system disk becomes the image again
+    #[arg(long, value_enum, default_value_t = Wished::Auto)]
+    pub(crate) strategy: Wished,
+    /// What the machine reads before it writes, with strategy rewrite
+    #[arg(long, value_enum, default_value_t = TierChoice::Auto)]
+    pub(crate) tier: TierChoice,
+    /// Compare all of the golden disk now, also when its file has not changed; with strategy overlay
+    #[arg(long)]
+    pub(crate) verify_golden: bool,
+}
+
+/// How the system disk becomes the image again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Wished {
+    /// The first of the others that is possible now; a golden disk is used and not made
+    Auto,
+    /// A fresh overlay on the host's golden disk, made once; the machine reads boot head and a sample
+    Overlay,
+    /// The machine reads what the host's map of writes names, boot head and a sample; without a good map as rewrite
+    Hinted,
+    /// The machine reads everything and puts right what differs
+    Rewrite,
+}
+
+impl ShortCut {
+    /// What is asked for.
+    pub(crate) fn wish(self) -> Result<Wish, Failure> {
+        let usage = |text: &str| Err(Failure::new(Kind::Usage, text));
+        let strategy = match self.strategy {
+            Wished::Auto => None,
+            Wished::Overlay => Some(Strategy::Overlay),
+            Wished::Hinted => Some(Strategy::Hinted),
+            Wished::Rewrite => Some(Strategy::Rewrite),
+        };
+        let tier = match self.tier {
+            TierChoice::Auto => None,
+            TierChoice::Scan => Some(Tier::Scan),
+            TierChoice::Stream => Some(Tier::Stream),
+        };
+        if tier.is_some() && strategy != Some(Strategy::Rewrite) {
+            return usage("--tier is for --strategy rewrite");
+        }
+        if self.verify_golden && !matches!(strategy, None | Some(Strategy::Overlay)) {
+            return usage("--verify-golden is for --strategy overlay");
+        }
+        Ok(Wish { strategy, tier, verify_golden: self.verify_golden })
+    }
+}

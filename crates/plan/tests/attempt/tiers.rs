@@ -1,0 +1,96 @@
+//! How much of the system disk was read, against what was asked: never less, and never said to be more.
+
+use cloud_machine_plan::{Expected, Rejection, Verdict, verify};
+use cloud_machine_protocol::{Action, ChangedExtents, Report, Step, Tier};
+
+use crate::{
+    fixture::digest,
+    verify::{expected, report},
+};
+
+/// An attempt that was asked for `asked`, and the report of one that did `done`.
+fn attempt(asked: Option<Tier>, done: Tier) -> (Expected, Report) {
+    let (mut expected, mut report) = (expected(Action::Reimage), report(Action::Reimage));
+    expected.request.tier = asked;
+    let evidence = &mut report.disks[1];
+    evidence.tier = Some(done);
+    if matches!(done, Tier::Overlay | Tier::Hinted) {
+        // Boot head and sample.
+        (evidence.image_root, evidence.read_bytes, evidence.zero_bytes) = (None, 131_072, 0);
+    }
+    for record in &mut report.steps {
+        if let Step::Reimage { tier, .. } = &mut record.step {
+            *tier = asked;
+        }
+    }
+    report.changed.clear();
+    (expected, report)
+}
+
+fn judged(asked: Option<Tier>, done: Tier) -> Result<Verdict, Rejection> {
+    let (expected, report) = attempt(asked, done);
+    verify(&expected, &report)
+}
+
+#[test]
+fn a_machine_may_do_more_than_it_was_asked_and_never_less() {
+    let all = [Tier::Overlay, Tier::Hinted, Tier::Scan, Tier::Stream];
+    let accepted =
+        |asked: Option<Tier>| -> Vec<Tier> { all.into_iter().filter(|done| judged(asked, *done).is_ok()).collect() };
+    assert_eq!(accepted(None), [Tier::Scan, Tier::Stream]);
+    assert_eq!(accepted(Some(Tier::Overlay)), [Tier::Overlay, Tier::Scan]);
+    assert_eq!(accepted(Some(Tier::Hinted)), [Tier::Hinted, Tier::Scan]);
+    assert_eq!(accepted(Some(Tier::Scan)), [Tier::Scan]);
+    assert_eq!(accepted(Some(Tier::Stream)), [Tier::Stream]);
+    assert!(matches!(judged(None, Tier::Hinted), Err(Rejection::Tier { .. })));
+}
+
+#[test]
+fn what_was_not_read_is_not_said_to_be_covered() {
+    let whole = judged(None, Tier::Scan).unwrap();
+    assert_eq!((whole.tier, whole.does_not_cover().as_str()), (Some(Tier::Scan), whole.assurance.does_not_cover()));
+    assert!(whole.checked.iter().any(|line| line.contains("every byte read back")));
+    for (tier, word) in [(Tier::Overlay, "the host's golden disk"), (Tier::Hinted, "the host's own map")] {
+        let verdict = judged(Some(tier), tier).unwrap();
+        assert_eq!(verdict.tier, Some(tier));
+        let gap = verdict.does_not_cover();
+        assert!(gap.starts_with(verdict.assurance.does_not_cover()) && gap.contains(word), "{gap}");
+        assert!(!verdict.checked.iter().any(|line| line.contains("every byte of")), "{:?}", verdict.checked);
+        assert!(!verdict.checked.iter().any(|line| line.contains("system disk: every byte")), "{:?}", verdict.checked);
+    }
+}
+
+#[test]
+fn an_overlay_that_had_differed_is_refused_whatever_the_agent_made_of_it() {
+    let (expected, mut report) = attempt(Some(Tier::Overlay), Tier::Overlay);
+    let changed = |bytes| ChangedExtents {
+        device: report.disks[1].device.clone(),
+        count: u64::from(bytes > 0),
+        bytes,
+        digest: digest(4),
+        extents: Vec::new(),
+    };
+    let (none, some) = (changed(0), changed(65_536));
+    report.changed = vec![none.clone()];
+    assert!(verify(&expected, &report).is_ok());
+    report.changed = vec![none, some.clone()];
+    let rejection = verify(&expected, &report).unwrap_err();
+    assert!(rejection.to_string().ends_with("is a fresh overlay and 65536 bytes of it had differed from the image"));
+
+    // A map is there to name what differs.
+    let (expected, mut report) = attempt(Some(Tier::Hinted), Tier::Hinted);
+    report.changed = vec![some];
+    assert!(verify(&expected, &report).is_ok());
+}
+
+#[test]
+fn a_reading_of_nothing_and_another_image_are_refused() {
+    for tier in [Tier::Overlay, Tier::Hinted] {
+        let (expected, mut report) = attempt(Some(tier), tier);
+        report.disks[1].read_bytes = 0;
+        assert!(matches!(verify(&expected, &report), Err(Rejection::Coverage { .. })));
+        report.disks[1].read_bytes = 1;
+        report.disks[1].image_root = Some(digest(9));
+        assert!(matches!(verify(&expected, &report), Err(Rejection::Image { .. })));
+    }
+}
