@@ -150,6 +150,10 @@ impl<'a> Head<'a> {
         let first = self.content(FIRST)?;
         self.target.write(&first[block..], ALIGNMENT)?;
         self.target.flush()?;
+        // From the next write on the disk may be bootable, so what it boots must be there.
+        if self.read(FIRST)?[block..] != first[block..] {
+            return Err(read_back_error(FIRST));
+        }
         // It was seen to be zero when it was taken away.
         let last = self.content(self.last)?;
         if !is_zero(&last) {
