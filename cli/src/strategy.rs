@@ -85,7 +85,8 @@ impl Ground<'_> {
         self.in_place(record, &disk, Strategy::Rewrite, wish, None, &reasons)
     }
 
-    /// A fresh overlay on the golden disk. The inner error is why that is not the cheapest; it is never one of a wish.
+    /// A fresh overlay on the golden disk. The inner error says why `auto` takes something else; who asked for an overlay
+    /// never gets it.
     fn overlay(
         &self,
         record: &mut MachineRecord,

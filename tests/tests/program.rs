@@ -33,6 +33,11 @@ fn wrong_usage_is_2_and_help_is_0() {
     refused(&program, &["reimage"], 2, &["required"]);
     refused(&program, &["create", "UPPER"], 2, &["invalid machine name"]);
     refused(&program, &["create", "a/../b"], 2, &["invalid machine name"]);
+    refused(&program, &["reimage", "x", "--strategy", "magic"], 2, &["auto, overlay, hinted, rewrite"]);
+    refused(&program, &["reimage", "x", "--tier", "scan"], 2, &["--tier is for --strategy rewrite"]);
+    refused(&program, &["create", "x", "--strategy", "overlay", "--tier", "stream"], 2, &["--tier is for"]);
+    let verify_golden = ["reimage", "x", "--strategy", "hinted", "--verify-golden"];
+    refused(&program, &verify_golden, 2, &["--verify-golden is for --strategy overlay"]);
     refused(&program, &["verify", "x", "--require-assurance", "certain"], 2, &["unproven, host-rooted"]);
     for arguments in [vec!["--help"], vec!["create", "--help"], vec!["image", "pack", "--help"]] {
         let called = program.call(&arguments, b"");

@@ -36,6 +36,7 @@ use crate::{
 };
 
 pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, Failure> {
+    let wish = create.short_cut.wish()?;
     let mut more = Vec::new();
     more.extend(create.image.iter().map(|image| format!("image={image}")));
     more.extend(create.driver.iter().map(|driver| format!("driver={driver}")));
