@@ -47,7 +47,10 @@ pub(crate) fn check(
             .hint(format!("`cloud-machine image sign {name} --sign-key FILE` signs it with a key of yours")));
     };
     let progress = ui.progress(&format!("check the signature of {name}"));
-    let key = signature.check(manifest, keys, &|done, total| progress.set(done, total)).map_err(failure)?;
+    let key = signature.check(manifest, keys, &|done, total| progress.set(done, total)).map_err(|error| {
+        let kind = kind(&error);
+        Failure::during(kind, format!("check the signature of image {name}"))(error)
+    })?;
     Ok(SignatureRecord::Verified { key: key.to_string() })
 }
 
@@ -73,13 +76,16 @@ pub(crate) fn secret_key(path: &Path) -> Result<SecretKey, Failure> {
 
 /// An error with its exit code: 3 when nothing is wrong with the signature but who made it, 5 when it is wrong.
 pub(crate) fn failure(error: SignatureError) -> Failure {
-    let kind = match &error {
+    Failure::new(kind(&error), error)
+}
+
+fn kind(error: &SignatureError) -> Kind {
+    match error {
         SignatureError::Foreign { .. } | SignatureError::Legacy { .. } => Kind::Refused,
         SignatureError::Wrong { .. } | SignatureError::OtherImage { .. } | SignatureError::Malformed { .. } => {
             Kind::Verification
         }
         SignatureError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
         _ => Kind::Failed,
-    };
-    Failure::new(kind, error)
+    }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use cloud_machine_image::{Manifest, Progress};
+use ct_codecs::{Base64, Decoder as _};
 
 use crate::store::file::flush_folder;
 
@@ -17,6 +18,9 @@ use crate::store::file::flush_folder;
 const MAX_TEXT: u64 = 16 << 10;
 /// What the second line of an encrypted secret key begins with: base64 of `Ed`, `Sc` and `B2`.
 const ENCRYPTED: &str = "RWRTY0Iy";
+/// Bytes of a secret key: three algorithms, salt and limits of the password, id, key, checksum.
+const SECRET_KEY: usize = 3 * 2 + 32 + 2 * 8 + 8 + 64 + CHECKSUM;
+const CHECKSUM: usize = 32;
 
 /// Why there is no good signature, or none could be made.
 #[derive(Debug, thiserror::Error)]
@@ -61,28 +65,22 @@ pub enum SignatureError {
         path: PathBuf,
     },
     /// A signature of a key that does not count.
-    #[error("{} is signed by key {found}, not by {}", path.display(), accepted(accepted_keys))]
+    #[error("it is signed by key {found}, not by {}", accepted(accepted_keys))]
     Foreign {
-        /// The packed image.
-        path: PathBuf,
         /// Who signed.
         found: KeyId,
         /// Who should have.
         accepted_keys: Vec<KeyId>,
     },
     /// The file or the trusted comment is not what was signed.
-    #[error("the signature of {} by key {key} is wrong: the file or the comment was changed", path.display())]
+    #[error("the signature by key {key} is wrong: the file or the comment was changed")]
     Wrong {
-        /// The packed image.
-        path: PathBuf,
         /// Who would have signed.
         key: KeyId,
     },
     /// The trusted comment is about another image.
-    #[error("the signature of {} is about {field} {stated:?}, the image has {found:?}", path.display())]
+    #[error("the signature is about {field} {stated:?}, the image has {found:?}")]
     OtherImage {
-        /// The packed image.
-        path: PathBuf,
         /// `image`, `generation` or `digest`.
         field: &'static str,
         /// What was signed.
@@ -226,12 +224,12 @@ impl Signature {
         let Self { packed, key, .. } = self;
         let Some(known) = keys.iter().find(|known| known.id == *key) else {
             let accepted_keys = keys.iter().map(PublicKey::id).collect();
-            return Err(SignatureError::Foreign { path: packed.clone(), found: *key, accepted_keys });
+            return Err(SignatureError::Foreign { found: *key, accepted_keys });
         };
         if self.legacy {
             return Err(SignatureError::Legacy { path: Self::path(packed) });
         }
-        let wrong = |_| SignatureError::Wrong { path: packed.clone(), key: *key };
+        let wrong = |_| SignatureError::Wrong { key: *key };
         let mut verifier = known.key.verify_stream(&self.signature).map_err(wrong)?;
         let mut file = File::open(packed).map_err(failed("open", packed))?;
         let total = file.metadata().map_err(failed("read the size of", packed))?.len();
@@ -244,7 +242,7 @@ impl Signature {
             progress(done, total);
         }
         verifier.finalize().map_err(wrong)?;
-        same_image(packed, self.signature.trusted_comment(), manifest)?;
+        same_image(self.signature.trusted_comment(), manifest)?;
         Ok(*key)
     }
 }
@@ -264,13 +262,12 @@ fn fields(manifest: &Manifest) -> [(&'static str, String); 3] {
 }
 
 /// Whatever a comment says of an image must be said of this one; comments of minisign's own say nothing of it.
-fn same_image(packed: &Path, comment: &str, manifest: &Manifest) -> Result<(), SignatureError> {
+fn same_image(comment: &str, manifest: &Manifest) -> Result<(), SignatureError> {
     for (field, found) in fields(manifest) {
         for word in comment.split_whitespace() {
             match word.strip_prefix(field).and_then(|rest| rest.strip_prefix(':')) {
                 Some(stated) if stated != found => {
-                    let (path, stated) = (packed.to_owned(), stated.to_owned());
-                    return Err(SignatureError::OtherImage { path, field, stated, found });
+                    return Err(SignatureError::OtherImage { field, stated: stated.to_owned(), found });
                 }
                 _ => {}
             }
@@ -303,6 +300,16 @@ impl SecretKeyFile {
         self.text.lines().nth(1).is_some_and(|line| line.starts_with(ENCRYPTED))
     }
 
+    /// `minisign -G -W` of version 0.11 writes zeros for the checksum, which the crate takes for damage. A damaged key is
+    /// noticed all the same: what it signs is checked with its own public half.
+    fn without_checksum(&self) -> Option<minisign::Result<minisign::SecretKey>> {
+        const UNENCRYPTED: [u8; 2] = [0; 2];
+        let bytes = Base64::decode_to_vec(self.text.lines().nth(1)?.trim(), None).ok()?;
+        let (algorithm, checksum) = (bytes.get(2..4)?, bytes.get(SECRET_KEY - CHECKSUM..)?);
+        let zeros = checksum.len() == CHECKSUM && checksum.iter().all(|byte| *byte == 0);
+        (algorithm == UNENCRYPTED && zeros).then(|| minisign::SecretKey::from_bytes(&bytes))
+    }
+
     /// The key. The password is used only when the key is encrypted; decrypting takes up to 1 GiB of memory then.
     ///
     /// # Errors
@@ -312,7 +319,7 @@ impl SecretKeyFile {
         let key = if self.is_encrypted() {
             text.into_secret_key(Some(password.to_owned()))
         } else {
-            text.into_unencrypted_secret_key()
+            self.without_checksum().unwrap_or_else(|| text.into_unencrypted_secret_key())
         };
         key.map(SecretKey).map_err(|source| SignatureError::SecretKey { path: self.path.clone(), source })
     }
@@ -338,8 +345,9 @@ impl SecretKey {
     ) -> Result<String, SignatureError> {
         let counted = Counted { input: packed, done: 0, progress };
         let comment = trusted_comment(manifest);
-        let signed = minisign::sign(None, &self.0, counted, Some(&comment), Some("signature from cloud-machine"));
-        signed
+        let untrusted = Some("signature from cloud-machine");
+        minisign::PublicKey::from_secret_key(&self.0)
+            .and_then(|public| minisign::sign(Some(&public), &self.0, counted, Some(&comment), untrusted))
             .map(|signed| signed.into_string())
             .map_err(|source| SignatureError::Sign { path: name.to_owned(), source })
     }

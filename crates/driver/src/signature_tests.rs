@@ -100,10 +100,10 @@ fn no_signature_a_foreign_one_and_a_wrong_one_are_three_things() {
     let signed = Signed::new();
     signed.sign("two");
     let (one, two) = (signed.key("one").id(), signed.key("two").id());
-    assert_eq!(signed.refused(&["one"]), format!("image.zst is signed by key {two}, not by {one}"));
+    assert_eq!(signed.refused(&["one"]), format!("it is signed by key {two}, not by {one}"));
 
     let whole = fs::read(signed.path("image.zst")).unwrap();
-    let wrong = format!("the signature of image.zst by key {two} is wrong: the file or the comment was changed");
+    let wrong = format!("the signature by key {two} is wrong: the file or the comment was changed");
     for at in [0, whole.len() / 2, whole.len() - 1] {
         let mut changed = whole.clone();
         changed[at] ^= 1;
@@ -130,7 +130,7 @@ fn a_signature_about_another_image_is_refused_although_it_is_good() {
         ("digest:x".to_owned(), format!("is about digest \"x\", the image has \"{digest}\"")),
     ] {
         run(signed.folder.path(), &format!("minisign -Sm image.zst -s one.key -t '{comment}'"));
-        assert_eq!(signed.refused(&["one"]), format!("the signature of image.zst {expected}"));
+        assert_eq!(signed.refused(&["one"]), format!("the signature {expected}"));
     }
 }
 
@@ -144,14 +144,7 @@ fn what_is_no_signature_or_key_is_told_as_what_it_is() {
     }
     run(signed.folder.path(), "minisign -l -Sm image.zst -s one.key");
     assert!(signed.refused(&["one"]).starts_with("image.zst.minisig is a legacy signature"));
-    for text in [
-        "",
-        "RWQ",
-        "not a key",
-        &"RW".repeat(28),
-        "RWQ\nRWQ",
-        "RUQE+8mldKDxaDYv75VjfYzuyijEmhy7cjP0tLBFJ5D9GqEkd4OHLij3x",
-    ] {
+    for text in ["", "RWQ", "not a key", "RWQ\nRWQ", "RUQE+8mldKDxaDYv75VjfYzuyijEmhy7cjP0tLBFJ5D9GqEkd4OHLij3x"] {
         let error = PublicKey::parse(text).unwrap_err();
         assert!(
             error.to_string().ends_with("is no public key of minisign: 56 characters that begin with RW"),
@@ -173,6 +166,16 @@ fn an_encrypted_key_wants_its_password() {
     assert_eq!(locked.open("sesame").unwrap().id(), signed.key("locked").id());
     let open = SecretKeyFile::read(&signed.path("one.key")).unwrap();
     assert!(!open.is_encrypted());
-    fs::write(signed.path("none.key"), "x\ny\n").unwrap();
-    assert!(SecretKeyFile::read(&signed.path("none.key")).unwrap().open("").is_err());
+    let text = fs::read_to_string(signed.path("one.key")).unwrap();
+    // A key whose public half is not its own, and two that are none.
+    let (head, tail) = text.split_at(text.find("\nRWQ").unwrap() + 150);
+    let damaged = format!("{head}{}{}", if tail.starts_with('A') { 'B' } else { 'A' }, &tail[1..]);
+    fs::write(signed.path("none.key"), damaged).unwrap();
+    let key = SecretKeyFile::read(&signed.path("none.key")).unwrap().open("").unwrap();
+    let file = File::open(signed.path("image.zst")).unwrap();
+    assert!(key.sign(file, Path::new("image.zst"), &signed.manifest, &|_, _| ()).is_err());
+    for text in ["x\ny\n", &text[..text.len() - 20]] {
+        fs::write(signed.path("none.key"), text).unwrap();
+        assert!(SecretKeyFile::read(&signed.path("none.key")).unwrap().open("").is_err(), "{text}");
+    }
 }
