@@ -1,0 +1,154 @@
+//! What `image pack` reads, and what it refuses; nothing stays of a refused image.
+
+use std::{fs, io::Write, os::unix::process::ExitStatusExt, process::Stdio};
+
+use crate::{BARE, PACK, Place};
+
+#[test]
+fn every_form_of_a_disk_gives_the_same_packed_file_which_standard_tools_read() {
+    let place = Place::new();
+    place.shell(
+        "cp --sparse=always disk.raw sparse.raw; cp --sparse=never disk.raw full.raw
+        zstd -q disk.raw; gzip -k disk.raw; xz -0 -k disk.raw; qemu-img convert -O qcow2 disk.raw disk.qcow2",
+    );
+    place.shell(&format!("{PACK} disk.raw"));
+    let packed = fs::read(place.packed("demo")).unwrap();
+    for input in [
+        "sparse.raw",
+        "full.raw",
+        "disk.raw.zst",
+        "disk.raw.gz",
+        "disk.raw.xz",
+        "disk.qcow2",
+        "disk.raw --format raw",
+        "disk.raw.gz --format gzip",
+        "- < disk.raw",
+        "- < disk.qcow2",
+        "- < disk.raw.xz",
+        "/dev/stdin < disk.raw.zst",
+    ] {
+        let piped = input.replace("- < ", "").replace("/dev/stdin < ", "");
+        let script = if input == piped { format!("{PACK} {input}") } else { format!("cat {piped} | {PACK} {}", &input[..input.find(" <").unwrap()]) };
+        place.shell(&script);
+        assert!(fs::read(place.packed("demo")).unwrap() == packed, "{input}");
+    }
+    let image = place.packed("demo").display().to_string();
+    place.shell(&format!("zstd -dc {image} | cmp - disk.raw"));
+    let digest = place.shell(&format!("zstd -dc {image} | b3sum --no-names"));
+    let inspected = place.shell("cloud-machine image inspect demo --output json");
+    assert!(inspected.contains(&format!("\"digest\": \"blake3:{}\"", digest.trim())), "{digest}{inspected}");
+}
+
+#[test]
+fn each_wrong_input_has_its_message_and_nothing_stays_of_it() {
+    let place = Place::new();
+    place.shell(
+        "gzip -k disk.raw; head -c 500000 disk.raw.gz > cut.gz; (cat disk.raw.gz; echo garbage) > behind.gz
+        zstd -q disk.raw; head -c 500000 disk.raw.zst > cut.zst; (cat disk.raw.zst; echo garbage) > behind.zst
+        xz -0 -k disk.raw; head -c 500000 disk.raw.xz > cut.xz; (cat disk.raw.xz; echo garbage) > behind.xz
+        : > empty; mkdir folder; truncate -s 4194305 odd.raw; truncate -s 4194816 sectors.raw; truncate -s 4M zeros.raw
+        qemu-img convert -O qcow2 disk.raw whole.qcow2; head -c 1000000 whole.qcow2 > cut.qcow2
+        qemu-img create -q -f qcow2 -b whole.qcow2 -F qcow2 backed.qcow2
+        truncate -s 64M bomb; gzip bomb",
+    );
+    for (input, code, texts) in [
+        ("absent.raw", 4, ["open absent.raw", "No such file"]),
+        ("folder", 1, ["folder is a folder, not a disk image", ""]),
+        ("empty", 1, ["empty is empty", ""]),
+        ("- < /dev/null", 1, ["standard input is empty", ""]),
+        ("odd.raw", 1, ["raw image of 4194305 bytes is no multiple of 4096 bytes", "truncate -s %4096"]),
+        ("sectors.raw", 1, ["raw image of 4194816 bytes is no multiple of 4096 bytes", "truncate -s %4096"]),
+        ("zeros.raw", 1, ["pack zeros.raw", "raw image has no GPT"]),
+        ("cut.gz", 1, ["decompress cut.gz as gzip, after ", "hint: the image is damaged, cut off"]),
+        ("cut.zst", 1, ["decompress cut.zst as zstd, after ", "hint: "]),
+        ("cut.xz", 1, ["decompress cut.xz as xz, after ", "hint: "]),
+        ("behind.gz", 1, ["decompress behind.gz as gzip, after 4194304 bytes", "hint: "]),
+        ("behind.zst", 1, ["decompress behind.zst as zstd, after 4194304 bytes", "hint: "]),
+        ("behind.xz", 1, ["decompress behind.xz as xz, after 4194304 bytes", "hint: "]),
+        ("backed.qcow2", 1, ["backed.qcow2 cannot be converted: it has a backing file", "qemu-img"]),
+        ("cut.qcow2", 1, ["qemu-img check -f qcow2", "ended with exit status: 2"]),
+        ("bomb.gz --max-size 16MiB", 1, ["bomb.gz is a disk of more than 16777216 bytes", "--max-size"]),
+        ("disk.raw --max-size 1MiB", 1, ["disk.raw is a disk of more than 1048576 bytes", "--max-size"]),
+        ("disk.raw --format xz", 1, ["decompress disk.raw as xz, after 0 bytes", "format not recognized"]),
+        ("disk.raw --format tar", 2, ["invalid value 'tar'", "auto, raw, qcow2"]),
+        ("disk.raw --max-size 5", 2, ["invalid size \"5\"", ""]),
+    ] {
+        place.refused(&format!("{PACK} {input}"), code, &texts);
+        let state = place.state();
+        assert!(state == BARE || (state.is_empty() && code == 2), "{input}: {state:?}");
+    }
+    place.refused(
+        &format!("mkdir bin; ln -s $(command -v cloud-machine) bin; PATH=$PWD/bin; {PACK} whole.qcow2"),
+        1,
+        &["run qemu-img", "No such file", "hint: `apt-get install qemu-utils` brings it"],
+    );
+    assert_eq!(place.state(), BARE);
+}
+
+#[test]
+fn a_terminal_is_no_disk_image() {
+    let place = Place::new();
+    // script(1) gives the program a terminal, and passes on its exit code.
+    let called = place.call(&format!("script -qec '{PACK} -' /dev/null"));
+    assert_eq!(called.code, 1, "{}", called.output);
+    assert!(called.output.contains("standard input is a terminal, not a disk image"), "{}", called.output);
+    assert!(called.output.contains("hint: give a file with --input, or a pipe"), "{}", called.output);
+}
+
+/// Runs a script with the state folder on a filesystem of 2 MiB in a mount namespace of its own.
+fn on_a_small_filesystem(place: &Place, script: &str) -> cloud_machine_tests::program::Called {
+    place.call(&format!(
+        "mkdir -p small; exec unshare --mount sh -ec 'mount -t tmpfs -o size=2m,mode=700 tmpfs small
+        export CLOUD_MACHINE_STATE=$PWD/small; {script}'"
+    ))
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_stays() {
+    let place = Place::new();
+    place.shell("head -c 4M /dev/urandom > noise.raw; zstd -q noise.raw; cp disk.raw large.raw");
+    // A pipe is spooled: 4 MiB of data do not fit. A file is not; its packed image of 1 MiB fits, but not twice.
+    for (input, text) in [
+        ("cat noise.raw | ", "write the raw image of standard input to a temporary file"),
+        ("cat noise.raw.zst | ", "write the raw image of standard input to a temporary file"),
+    ] {
+        let called = on_a_small_filesystem(&place, &format!("{input} {PACK} - && exit 99; ls -A small small/images"));
+        assert!(called.errors.contains(text) && called.errors.contains("No space left on device"), "{}", called.errors);
+        assert!(called.errors.contains("hint: nothing is left of it"), "{}", called.errors);
+        let listed: Vec<&str> = called.output.split_whitespace().collect();
+        assert_eq!(listed, ["small:", "generations", "images", "locks", "machines", "small/images:"]);
+    }
+    let called = on_a_small_filesystem(&place, &format!("{PACK} disk.raw && exit 99; ls -A small/images; df --output=used small"));
+    assert!(called.errors.contains("No space left on device"), "{}", called.errors);
+    let used: u64 = called.output.split_whitespace().last().unwrap().parse().unwrap();
+    assert!(used < 64, "{used} KiB stay\n{}", called.output);
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_told() {
+    let place = Place::new();
+    let script = format!("cloud-machine image list > /dev/null; mount -o remount,ro small; {PACK} disk.raw");
+    let called = on_a_small_filesystem(&place, &script);
+    assert_eq!(called.code, 1, "{}", called.errors);
+    assert!(called.errors.contains("Read-only file system"), "{}", called.errors);
+}
+
+#[test]
+fn an_interrupted_pack_leaves_nothing() {
+    let place = Place::new();
+    let mut program = place.program.command();
+    program.args(PACK.split(' ').skip(1)).arg("-").stdin(Stdio::piped());
+    let mut program = program.spawn().unwrap();
+    let mut pipe = program.stdin.take().unwrap();
+    pipe.write_all(&fs::read(place.folder.join("disk.raw")).unwrap()).unwrap();
+    // The pipe stays open, so the program waits for more, with a temporary file, when the signal comes.
+    let open = format!("find /proc/{}/fd -lname '*state/*deleted*'", program.id());
+    while place.shell(&open).is_empty() {
+        assert!(program.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    place.shell(&format!("kill -INT {}", program.id()));
+    assert_eq!(program.wait().unwrap().signal(), Some(2));
+    assert_eq!(place.state(), BARE);
+    drop(pipe);
+}
