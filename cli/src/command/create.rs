@@ -50,7 +50,6 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
     let described =
         Described { synthesized, drives, exceptions: create.exceptions, url: source::address(&create.address)? };
-    let wish = create.short_cut.wish()?;
     several::each(ui, &create.machines.names, |name| {
         one(ui, store, name, &described, wish, Duration::from_secs(create.time.timeout))
     })

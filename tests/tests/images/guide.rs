@@ -17,7 +17,8 @@ fn plain(text: &str) -> String {
                 word.push(character);
                 continue;
             }
-            let id = word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
+            let id =
+                word.len() == 16 && word.bytes().all(|byte| byte.is_ascii_digit() || (b'A'..=b'F').contains(&byte));
             plain.push_str(if id { "ID" } else { &word });
             plain.push(character);
             word.clear();

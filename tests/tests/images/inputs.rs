@@ -28,7 +28,11 @@ fn every_form_of_a_disk_gives_the_same_packed_file_which_standard_tools_read() {
         "/dev/stdin < disk.raw.zst",
     ] {
         let piped = input.replace("- < ", "").replace("/dev/stdin < ", "");
-        let script = if input == piped { format!("{PACK} {input}") } else { format!("cat {piped} | {PACK} {}", &input[..input.find(" <").unwrap()]) };
+        let script = if input == piped {
+            format!("{PACK} {input}")
+        } else {
+            format!("cat {piped} | {PACK} {}", &input[..input.find(" <").unwrap()])
+        };
         place.shell(&script);
         assert!(fs::read(place.packed("demo")).unwrap() == packed, "{input}");
     }
@@ -118,7 +122,10 @@ fn a_full_disk_is_told_and_nothing_stays() {
         let listed: Vec<&str> = called.output.split_whitespace().collect();
         assert_eq!(listed, ["small:", "generations", "images", "locks", "machines", "small/images:"]);
     }
-    let called = on_a_small_filesystem(&place, &format!("{PACK} disk.raw && exit 99; ls -A small/images; df --output=used small"));
+    let called = on_a_small_filesystem(
+        &place,
+        &format!("{PACK} disk.raw && exit 99; ls -A small/images; df --output=used small"),
+    );
     assert!(called.errors.contains("No space left on device"), "{}", called.errors);
     let used: u64 = called.output.split_whitespace().last().unwrap().parse().unwrap();
     assert!(used < 64, "{used} KiB stay\n{}", called.output);

@@ -44,7 +44,11 @@ fn a_signature_is_made_with_the_image_or_later_and_both_programs_accept_it() {
     assert!(verified.contains(&format!("signature    key {one}\n")), "{verified}");
     place.shell(&format!("{PACK} disk.raw"));
     assert!(place.shell("cloud-machine image inspect demo").contains("signature    none\n"));
-    place.refused("cloud-machine image verify demo --key one.pub", 3, &["image demo is not signed; it must be, by key"]);
+    place.refused(
+        "cloud-machine image verify demo --key one.pub",
+        3,
+        &["image demo is not signed; it must be, by key"],
+    );
     place.shell("cloud-machine image sign demo --sign-key two.key");
     place.shell(&format!("minisign -Vm {image} -p two.pub"));
     place.shell(&format!("minisign -Sm {image} -s one.key"));
@@ -77,7 +81,11 @@ fn a_machine_is_refused_an_image_without_a_signature_that_counts() {
     nothing(&place);
 
     place.shell("cloud-machine image sign demo --sign-key two.key");
-    place.refused(&create(&place, &["one"]), 3, &["check the signature of image demo", &format!("it is signed by key {two}, not by {one}"), allow]);
+    place.refused(
+        &create(&place, &["one"]),
+        3,
+        &["check the signature of image demo", &format!("it is signed by key {two}, not by {one}"), allow],
+    );
     nothing(&place);
 
     let packed = fs::read(place.packed("demo")).unwrap();
@@ -113,7 +121,8 @@ fn an_operator_may_set_the_rule_aside_and_that_is_recorded() {
     let shown = place.shell("cloud-machine show machine --output json");
     assert!(!shown.contains("\"unsigned\""), "what was not needed is not recorded\n{shown}");
     place.shell("cloud-machine delete machine --yes");
-    place.call("cloud-machine create machine --image demo --timeout 1 --set resources.disks.system.boot-partition=true");
+    place
+        .call("cloud-machine create machine --image demo --timeout 1 --set resources.disks.system.boot-partition=true");
     let shown = place.shell("cloud-machine show machine");
     assert!(shown.contains(&format!("signature     not checked (key {})\n", id(&place, "two"))), "{shown}");
 }
