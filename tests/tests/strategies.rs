@@ -125,11 +125,13 @@ fn a_map_that_is_wrong_makes_the_machine_look_at_everything() {
     let last = boot.system.len() - LEAF as usize;
     boot.system[LEAF as usize..last].iter_mut().step_by(LEAF as usize).for_each(|byte| *byte ^= 1);
     boot.dirty = Some(vec![Extent { offset: 2 << 20, length: LEAF }]);
+    let wrong = boot.system.clone();
     // Killed in the middle, its map is none.
     let killed = boot.run_until(|event| event.done.is_some());
     assert!(killed.report.is_none());
     assert_eq!(dirty(&killed), DirtyMap::Inconsistent);
 
+    boot.system = wrong;
     let end = boot.run();
     let (report, verdict) = accepted(&end);
     assert_eq!(verdict.tier, Some(Tier::Scan));
