@@ -21,7 +21,7 @@ use cloud_machine_image::{Manifest, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
 use cloud_machine_protocol::{
     Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage, Identity,
-    ImageRequest, ImageSource, Report, Request, Role, SecretPolicy, Tier, volume,
+    ImageRequest, ImageSource, ImageUrl, Report, Request, Role, SecretPolicy, Tier, volume,
 };
 
 use crate::fixture::{Fixture, IMAGE, dirty};
@@ -60,7 +60,7 @@ pub struct Boot {
     pub more: Vec<(String, Vec<u8>)>,
     /// Bytes of the system disk.
     pub system: Vec<u8>,
-    /// Bytes of the packed image.
+    /// Bytes of the packed image; no device has them once [`Boot::fetch_image`] was called.
     pub packed: Vec<u8>,
     /// What lies between the machine and the file with [`Self::system`].
     pub form: Form,
@@ -202,6 +202,16 @@ impl Boot {
         }
     }
 
+    /// Lets the machine fetch its image from an address.
+    ///
+    /// # Panics
+    /// When the request is no longer one.
+    pub fn fetch_image(&mut self, url: String) {
+        let source = ImageSource::Url(ImageUrl { url, ca: None });
+        self.request["image"]["source"] = serde_json::to_value(&source).expect("JSON");
+        self.expected.image.source = source;
+    }
+
     /// The manifest as it is now.
     ///
     /// # Panics
@@ -334,7 +344,9 @@ impl Boot {
         let pin = volume_image::pin(&bytes);
         (self.after_pin)(&mut bytes);
         let mut contents = vec![("system".to_owned(), self.system.clone(), false)];
-        contents.push(("cm-image".to_owned(), self.packed.clone(), true));
+        if matches!(self.expected.image.source, ImageSource::Device(_)) {
+            contents.push(("cm-image".to_owned(), self.packed.clone(), true));
+        }
         contents.extend((0..self.volumes).map(|index| (format!("cm-volume{index}"), bytes.clone(), true)));
         let drives = self.drives.iter().enumerate();
         contents

@@ -3,6 +3,7 @@
 
 mod documents;
 mod fixture;
+mod image_source;
 mod laws;
 mod refusals;
 mod tiers;
