@@ -16,6 +16,7 @@ use cloud_machine_tests::{
         disks::{Before, Ratio, Row, Stage, Timed, measure, ratio},
         measure::Subject,
     },
+    image_server::{Behaviour, ImageServer},
     loop_device::{LoopDevice, run},
     program::Program,
 };
@@ -23,7 +24,7 @@ use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
 /// Rounds, each with every row once.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 /// Argument by which this program knows that it is the plain read that a scan is held against.
 const READ: &str = "--read";
 const THREADS: u64 = 4;
@@ -94,14 +95,18 @@ fn read(path: &Path) -> Result<bool, String> {
 fn all() -> Result<Vec<Measured>, String> {
     let artifacts = Artifacts::from_environment()?;
     let program = Program::new(&artifacts);
-    program.pack(&artifacts, "bench")?;
+    let manifest = program.pack(&artifacts, "bench")?;
     let packed = program.state().join("images/bench/image.zst");
+    let bytes = fs::read(&packed).map_err(|error| format!("read {}: {error}", packed.display()))?;
+    let server = ImageServer::start(bytes, Behaviour::Good);
+    let address = [server.url(), manifest["digest"].as_str().unwrap_or_default().to_owned()];
     let folder = |parent: &Path| {
         let made = tempfile::Builder::new().prefix("cloud-machine-bench-").tempdir_in(parent);
         made.map_err(|error| format!("make a folder in {}: {error}", parent.display()))
     };
     let scratch = folder(&env::temp_dir())?;
-    let sources = Sources::new(&artifacts.image.join("disk.raw"), &packed, &artifacts.program, scratch.path())?;
+    let raw = artifacts.image.join("disk.raw");
+    let sources = Sources::new(&raw, &packed, address, &artifacts.program, scratch.path())?;
     let size = fs::metadata(&sources.raw).map_err(|error| error.to_string())?.len();
 
     let file = scratch.path().join("disk");
@@ -134,6 +139,8 @@ fn allocate(path: &Path, size: u64) -> Result<(), String> {
 /// The image in every form that a program reads.
 struct Sources {
     ours: PathBuf,
+    /// Where a server has ours, and its digest.
+    address: [String; 2],
     program: PathBuf,
     raw: PathBuf,
     zst: PathBuf,
@@ -141,7 +148,7 @@ struct Sources {
 }
 
 impl Sources {
-    fn new(raw: &Path, packed: &Path, program: &Path, scratch: &Path) -> Result<Self, String> {
+    fn new(raw: &Path, packed: &Path, address: [String; 2], program: &Path, scratch: &Path) -> Result<Self, String> {
         let (zst, bmap) = (scratch.join("disk.raw.zst"), scratch.join("disk.bmap"));
         run(Command::new("zstd").args(["-q", "-3", "-T0", "-o"]).arg(&zst).arg(raw));
         run(Command::new("bmaptool").arg("create").arg("-o").arg(&bmap).arg(raw));
@@ -149,17 +156,20 @@ impl Sources {
         for file in [raw, packed, &zst] {
             fs::read(file).map_err(|error| format!("read {}: {error}", file.display()))?;
         }
-        Ok(Self { ours: packed.to_owned(), program: program.to_owned(), raw: raw.to_owned(), zst, bmap })
+        Ok(Self { ours: packed.to_owned(), address, program: program.to_owned(), raw: raw.to_owned(), zst, bmap })
     }
 
     fn rows(&self, stage: &Stage, scratch: &Path) -> Result<Vec<Row>, String> {
         let disk = stage.disk.to_string_lossy().into_owned();
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let (raw, zst, bmap) = (text(&self.raw), text(&self.zst), text(&self.bmap));
-        let ours = |more: &[&str]| {
-            let subject = Subject::new(&self.program, scratch).arguments(["image", "write"]);
-            subject.arguments([text(&self.ours)]).arguments(["--yes", "--quiet", "--disk", &disk]).arguments(more)
+        let write = |image: &str, more: &[&str]| {
+            let subject = Subject::new(&self.program, scratch).arguments(["image", "write", image]);
+            subject.arguments(["--yes", "--quiet", "--disk", &disk]).arguments(more)
         };
+        let packed = text(&self.ours);
+        let ours = |more: &[&str]| write(&packed, more);
+        let [url, digest] = &self.address;
         let row = |name: &str, before, subject| Row { name: name.to_owned(), before, subject, writes: true };
         let shell = |script: String| Subject::new("/bin/sh", scratch).arguments(["-euc".to_owned(), script]);
         let own = env::current_exe().map_err(|error| error.to_string())?;
@@ -207,6 +217,12 @@ impl Sources {
             },
             row(CLEAN, Before::Clean, ours(&[])),
             row(HINTED, Before::Dirty { permille: 10, run: false }, ours(&["--dirty", &text(&map)])),
+            row("ours: full, verified, over HTTP", Before::Old, write(url, &["--tier", "stream", "--digest", digest])),
+            row(
+                "ours: 3 % dirty, over HTTP",
+                Before::Dirty { permille: 30, run: false },
+                write(url, &["--digest", digest]),
+            ),
             row(ALL, Before::Dirty { permille: 1000, run: false }, ours(&[])),
         ];
         for (percent, run) in [(1, false), (3, false), (10, false), (1, true), (3, true), (10, true)] {
