@@ -148,6 +148,13 @@ fn an_image_with_another_digest_than_the_requested_one() {
 }
 
 #[test]
+fn an_image_of_a_lower_generation_than_the_request_allows() {
+    refused_untouched("the manifest is of generation 1 of the image, the request allows none below 2", |boot| {
+        boot.request["image"]["minimum-generation"] = 2.into();
+    });
+}
+
+#[test]
 fn an_undeclared_disk() {
     refused_untouched("the plan is refused", |boot| boot.more.push(("stranger".to_owned(), vec![0; 1 << 20])));
 }
