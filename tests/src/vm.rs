@@ -407,7 +407,13 @@ impl Boot {
         let size = fs::metadata(&system.file).expect("the system disk").len();
         let packed = FileBlocks::open(&self.image.packed()).expect("the packed image");
         let manifest = read_manifest(&packed).expect("a manifest");
-        Table::for_disk(&manifest, &packed, size, 512).expect("a table").map(|table| table.digest())
+        // A disk that is too small has none; the agent is what must refuse it.
+        let table = if size < manifest.size() {
+            None
+        } else {
+            Table::for_disk(&manifest, &packed, size, 512).expect("a table")
+        };
+        table.map(|table| table.digest())
     }
 
     fn expectation(&self, pin: Digest, drives: &[Drive]) -> Expected {
