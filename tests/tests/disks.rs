@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -235,14 +235,16 @@ fn a_disk_file_of_a_running_virtual_machine_is_refused() {
         .spawn()
         .unwrap();
     let machine = Running(machine);
-    // It takes its locks when it opens the file; until then a write of nothing but a comparison would succeed.
-    let locked = || fs::read_to_string("/proc/locks").unwrap().contains("OFDLCK");
-    for _ in 0..200 {
+    // It takes its locks when it opens the file; proc_locks(5) names a file by its inode.
+    let inode = format!(":{} ", fs::metadata(scene.file()).unwrap().ino());
+    let locked = || fs::read_to_string("/proc/locks").unwrap().contains(&inode);
+    for _ in 0..600 {
         if locked() {
             break;
         }
         thread::sleep(Duration::from_millis(50));
     }
+    assert!(locked(), "the machine did not open its disk");
     refused(fixture.program(), &WRITE, &scene.file(), 8, &["is in use: another process has locked it"]);
     drop(machine);
     succeed(fixture.program(), &WRITE, &scene.file());
