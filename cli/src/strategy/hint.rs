@@ -29,12 +29,6 @@ impl Ground<'_> {
         let shown = |error: &dyn std::error::Error| causes(error);
         let raw = folder.resolve(&disk.file).map_err(|error| shown(&error))?;
         let map = folder.map(disk).map_err(|error| shown(&error))?;
-        if !map.exists() {
-            return Err("the map is gone".to_owned());
-        }
-        if disk::is_newer_than_map(&raw, &map).map_err(|error| shown(&error))? {
-            return Err("the disk was written after its map was closed, by something else than the machine".to_owned());
-        }
         let dirty = match disk::read_map(&map, &raw, disk.size).map_err(|error| shown(&error))? {
             DirtyMap::Extents(dirty) => dirty,
             DirtyMap::TooMany => return Err(format!("the map names more than {MAX_EXTENTS} extents")),
@@ -43,6 +37,9 @@ impl Ground<'_> {
             }
             DirtyMap::Absent => return Err("the map is gone".to_owned()),
         };
+        if disk::is_newer_than_map(&raw, &map).map_err(|error| shown(&error))? {
+            return Err("the disk was written after its map was closed, by something else than the machine".to_owned());
+        }
         let bytes: u64 = dirty.iter().map(|extent| extent.length).sum();
         if wish.strategy.is_none() && bytes > disk.size / 100 * MOST {
             return Err(format!("the map names {bytes} of {} bytes: looking at everything costs as little", disk.size));
