@@ -60,14 +60,23 @@ impl Failure {
 
     /// The error and its causes, outermost first.
     pub(crate) fn causes(&self) -> Vec<String> {
-        let mut texts = vec![self.error.to_string()];
-        let mut source = self.error.source();
-        while let Some(cause) = source {
-            texts.push(cause.to_string());
-            source = cause.source();
-        }
-        texts
+        chain(self.error.as_ref())
     }
+}
+
+/// An error and its causes on one line, outermost first.
+pub(crate) fn causes(error: &dyn Error) -> String {
+    chain(error).join(": ")
+}
+
+fn chain(error: &dyn Error) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        texts.push(cause.to_string());
+        source = cause.source();
+    }
+    texts
 }
 
 /// An operation that failed for a reason of its own.

@@ -2,7 +2,6 @@
 //! text means, and whether it may be believed; must not do anything with the image.
 
 use std::{
-    error::Error,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -14,7 +13,7 @@ use cloud_machine_protocol::{Algorithm, Digest, ImageUrl};
 
 use crate::{
     arguments::{Global, ImageAddress, ImageSource},
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, causes},
     launch,
 };
 
@@ -131,16 +130,6 @@ fn read_ca(path: &Path) -> Result<String, Failure> {
         let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
         Failure::during(kind, format!("read {}", path.display()))(error)
     })
-}
-
-fn causes(error: &FetchError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// The error of the network below one of the image engine. An I/O error names the source of what it carries, but not

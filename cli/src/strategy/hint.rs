@@ -7,7 +7,7 @@ use cloud_machine_driver::{
 use cloud_machine_protocol::{Digest, Extent};
 
 use super::{Ground, Wish, system_disk};
-use crate::failure::Failure;
+use crate::failure::{Failure, causes};
 
 /// Share of a disk, in percent, above which a map saves less than looking at everything proves: the break-even of
 /// comparing and streaming that was measured is 20 to 50 %.
@@ -26,20 +26,12 @@ impl Ground<'_> {
     ) -> Result<Vec<Extent>, String> {
         promising(record, since, self.manifest.digest())?;
         let folder = self.store.machine(&record.name);
-        let shown = |error: &dyn std::error::Error| causes(error);
-        let raw = folder.resolve(&disk.file).map_err(|error| shown(&error))?;
-        let map = folder.map(disk).map_err(|error| shown(&error))?;
-        let dirty = match disk::read_map(&map, &raw, disk.size).map_err(|error| shown(&error))? {
-            DirtyMap::Extents(dirty) => dirty,
-            DirtyMap::TooMany => return Err(format!("the map names more than {MAX_EXTENTS} extents")),
-            DirtyMap::Inconsistent => {
-                return Err("the machine's process did not close the map, so it was killed".to_owned());
-            }
-            DirtyMap::Absent => return Err("the map is gone".to_owned()),
-        };
-        if disk::is_newer_than_map(&raw, &map).map_err(|error| shown(&error))? {
-            return Err("the disk was written after its map was closed, by something else than the machine".to_owned());
-        }
+        let raw = folder.resolve(&disk.file).map_err(|error| causes(&error))?;
+        let map = folder.map(disk).map_err(|error| causes(&error))?;
+        // Compared before any tool opens the map, so that no tool can make it look newer.
+        let there = map.try_exists().map_err(|error| causes(&error))?;
+        let is_newer = there && disk::is_newer_than_map(&raw, &map).map_err(|error| causes(&error))?;
+        let dirty = believed(disk::read_map(&map, &raw, disk.size).map_err(|error| causes(&error))?, is_newer)?;
         let bytes: u64 = dirty.iter().map(|extent| extent.length).sum();
         if wish.strategy.is_none() && bytes > disk.size / 100 * MOST {
             return Err(format!("the map names {bytes} of {} bytes: looking at everything costs as little", disk.size));
@@ -70,6 +62,20 @@ impl Ground<'_> {
     }
 }
 
+/// What a map names, or why it does not count. A process that was killed left both a map that it had not closed and a
+/// disk that is newer than it; the first is the reason.
+fn believed(map: DirtyMap, disk_is_newer: bool) -> Result<Vec<Extent>, String> {
+    match map {
+        DirtyMap::Absent => Err("the map is gone".to_owned()),
+        DirtyMap::Inconsistent => Err("the machine's process did not close the map, so it was killed".to_owned()),
+        _ if disk_is_newer => {
+            Err("the disk was written after its map was closed, by something else than the machine".to_owned())
+        }
+        DirtyMap::TooMany => Err(format!("the map names more than {MAX_EXTENTS} extents")),
+        DirtyMap::Extents(dirty) => Ok(dirty),
+    }
+}
+
 /// Whether the record lets a map count at all.
 fn promising(record: &MachineRecord, since: Option<Digest>, image: Digest) -> Result<(), String> {
     if record.system.form != DiskForm::Mapped {
@@ -97,12 +103,24 @@ pub(crate) fn outlook(store: &Store, record: &MachineRecord) -> Result<(Strategy
     })
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_counts_only_when_it_was_closed_and_nothing_was_written_since() {
+        let dirty = vec![Extent { offset: 65_536, length: 1 }];
+        assert_eq!(believed(DirtyMap::Extents(dirty.clone()), false), Ok(dirty.clone()));
+        let cases = [
+            (DirtyMap::Extents(dirty), true, "written after its map was closed"),
+            (DirtyMap::Inconsistent, true, "so it was killed"),
+            (DirtyMap::Inconsistent, false, "so it was killed"),
+            (DirtyMap::Absent, true, "the map is gone"),
+            (DirtyMap::TooMany, false, "names more than"),
+        ];
+        for (map, newer, expected) in cases {
+            let why = believed(map, newer).unwrap_err();
+            assert!(why.contains(expected), "{why}");
+        }
     }
-    text
 }

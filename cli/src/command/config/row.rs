@@ -100,7 +100,10 @@ pub(super) fn shown(value: &serde_json::Value) -> String {
 pub(super) fn shown_json(value: &serde_yaml::Value) -> String {
     match value {
         serde_yaml::Value::Sequence(_) | serde_yaml::Value::Mapping(_) => shown(&json(value)),
-        scalar => escape::line(serde_json::to_string(scalar).unwrap_or_default().as_bytes(), LONGEST),
+        scalar => match serde_json::to_string(scalar) {
+            Ok(text) => escape::line(text.as_bytes(), LONGEST),
+            Err(_) => shown(&json(scalar)),
+        },
     }
 }
 
