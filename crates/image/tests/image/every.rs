@@ -7,15 +7,18 @@ use crate::{
     disk::{Faults, Kind, Lie, Operation},
     epoch::Survival,
     fixture::{LEAF, Packed, image, packed},
-    survey::{Fault, Start, Survey},
+    survey::{Fault, NAMED, Start, Survey},
 };
 
 pub(crate) const IMAGE: usize = 6 * LEAF;
 /// A disk with a tail behind the image.
 pub(crate) const LARGER: usize = 9 * LEAF;
 
+/// A disk that is mostly not named by the map.
+const MAPPED: usize = 13 * LEAF;
+
 /// Every start on a disk as large as the image and on a larger one; by itself the engine streams over a disk where all is
-/// wrong and compares one where a part is, so the other way round is tried too.
+/// wrong and compares one where a part is, so the other way round is tried too; and a map that the host kept.
 fn surveys(packed: &Packed) -> Vec<Survey<'_>> {
     let mut surveys = Vec::new();
     for start in Start::ALL {
@@ -25,6 +28,7 @@ fn surveys(packed: &Packed) -> Vec<Survey<'_>> {
     }
     surveys.push(Survey::new(packed, Start::Tenant, LARGER, Approach::Scan));
     surveys.push(Survey::new(packed, Start::Partly, LARGER, Approach::Stream));
+    surveys.push(Survey::new(packed, Start::Named, MAPPED, Approach::Hinted { dirty: &[NAMED], seed: 1 }));
     surveys
 }
 
