@@ -6,6 +6,7 @@ mod arguments;
 mod attempt;
 mod command;
 mod configuration;
+mod confirm;
 mod evidence;
 mod failure;
 mod launch;

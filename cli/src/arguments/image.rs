@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
+use cloud_machine_driver::store::ImageName;
 use cloud_machine_protocol::{ByteSize, Digest};
 
 /// Commands on images.
@@ -73,6 +74,20 @@ this size. A write that is cut off leaves nothing that boots; the same command f
     Write(Write),
     /// List the images of the store
     List,
+    /// Delete an image that no machine uses, and its golden disks
+    #[command(after_help = "Examples:
+  cloud-machine image delete debian-11
+  cloud-machine image delete debian-11 --yes
+
+A golden disk on which a machine stands, or whose content another image of the store has, is kept. The highest
+generation that was here is remembered: an older image of this name is refused later, too.")]
+    Delete {
+        /// Name of the image
+        name: ImageName,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 /// Form of a disk image.

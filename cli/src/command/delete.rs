@@ -1,9 +1,6 @@
 //! `delete`: the machine, its disks and its key. A machine that is not there is no error of a repeated deletion.
 
-use std::{
-    io::{self, BufRead, IsTerminal},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use cloud_machine_driver::store::{Store, StoreError};
 use cloud_machine_protocol::MachineName;
@@ -12,6 +9,7 @@ use serde::Serialize;
 use crate::{
     arguments::Delete,
     attempt::end_process,
+    confirm,
     failure::Failure,
     several::{self, Line},
     ui::Ui,
@@ -37,14 +35,14 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, yes: bool) -> Result<Deleted,
     let folder = store.machine(name);
     match store.read(name) {
         Ok(record) => {
-            confirm(ui, name, yes)?;
+            confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
             end_process(store, &record)?;
         }
         Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
         Err(error) => {
             // A broken record must not make a machine immortal; its process is known by its folder alone.
             ui.note(&format!("the record of {name} cannot be read ({error}); its folder is deleted"));
-            confirm(ui, name, yes)?;
+            confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
             if let Some(attempt) = folder.last_attempt()?
                 && let Some(process) = cloud_machine_driver::qemu::Process::attach(&attempt).map_err(Failure::failed)?
             {
@@ -54,17 +52,4 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, yes: bool) -> Result<Deleted,
     }
     store.delete(&lock)?;
     Ok(Deleted { deleted: true })
-}
-
-fn confirm(ui: &Ui, name: &MachineName, yes: bool) -> Result<(), Failure> {
-    if yes {
-        return Ok(());
-    }
-    if !io::stdin().is_terminal() {
-        return Err(Failure::failed(format!("machine {name} is not deleted without being asked")).hint("give --yes"));
-    }
-    ui.note(&format!("delete machine {name} with its disks? Type its name:"));
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(Failure::failed)?;
-    if answer.trim() == name.as_str() { Ok(()) } else { Err(Failure::failed(format!("machine {name} is kept"))) }
 }

@@ -9,8 +9,7 @@ use cloud_machine_protocol::{Digest, Extent};
 use super::{Ground, Wish, system_disk};
 use crate::failure::{Failure, causes};
 
-/// Share of a disk, in percent, above which a map saves less than looking at everything proves: the break-even of
-/// comparing and streaming that was measured is 20 to 50 %.
+/// Share of a disk, in percent, above which a map saves less than looking at everything proves.
 const MOST: u64 = 30;
 
 impl Ground<'_> {

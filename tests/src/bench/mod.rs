@@ -5,4 +5,5 @@ pub mod disks;
 pub mod documents;
 pub mod measure;
 pub mod namespace;
+pub mod overlay;
 pub mod peers;

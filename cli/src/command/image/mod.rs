@@ -1,8 +1,9 @@
-//! `image pack|inspect|verify|write|sign|list`: golden images and what machines are started with. Owns which command does
+//! `image pack|inspect|verify|write|sign|list|delete`: golden images and what machines are started with. Owns which command does
 //! what; must not do it.
 
 mod boot;
 mod compare;
+mod delete;
 mod input;
 mod inspect;
 mod list;
@@ -57,6 +58,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             ui.result(&Inspected::new(&manifest, &signature, true))
         }
         Image::List => list::list(ui, &crate::open_store(global)?),
+        Image::Delete { name, yes } => delete::delete(ui, &crate::open_store(global)?, name, *yes),
     }
 }
 

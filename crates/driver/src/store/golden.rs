@@ -130,6 +130,38 @@ impl Store {
         GoldenFolder { path: self.root.join("golden").join(&name), name }
     }
 
+    /// The golden disks of an image, of all sizes.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn golden_disks(&self, image: &Digest) -> Result<Vec<GoldenFolder>, StoreError> {
+        let folder = self.root.join("golden");
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.map_err(StoreError::io("list", &folder))?,
+        };
+        let mut disks = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(StoreError::io("list", &folder))?.file_name();
+            let size = name.to_str().and_then(|name| name.strip_prefix(image.hex().as_str())?.strip_prefix('-'));
+            if let Some(size) = size.and_then(|size| size.parse().ok()) {
+                disks.push(self.golden(image, size));
+            }
+        }
+        disks.sort_by(|one, two| one.name.cmp(&two.name));
+        Ok(disks)
+    }
+
+    /// Removes a golden disk, when nobody works on it any more; one that is not there is no error. Whether a machine
+    /// stands on it is for the caller.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn delete_golden(&self, golden: &GoldenFolder) -> Result<(), StoreError> {
+        let _lock = self.lock_golden(golden)?;
+        file::remove_folder(&golden.path)
+    }
+
     /// Waits until nobody else makes or compares a golden disk, and keeps others waiting until the file is dropped.
     ///
     /// # Errors
@@ -180,6 +212,14 @@ mod tests {
         assert!(golden.exists().unwrap());
         assert_ne!(golden.path(), store.golden(&digest("ab"), 4096).path());
         assert_ne!(golden.path(), store.golden(&digest("cd"), 8192).path());
+
+        let other = store.golden(&digest("ab"), 4096);
+        fs::create_dir_all(other.path()).unwrap();
+        assert_eq!(store.golden_disks(&digest("ab")).unwrap(), [other.clone(), golden.clone()]);
+        assert!(store.golden_disks(&digest("cd")).unwrap().is_empty());
+        store.delete_golden(&other).unwrap();
+        store.delete_golden(&other).unwrap();
+        assert_eq!(store.golden_disks(&digest("ab")).unwrap(), [golden.clone()]);
 
         // Its own name is no part of how a file looks; everything that a writer leaves is.
         let stamp = || Stamp::of(&golden.disk()).unwrap();
