@@ -18,7 +18,8 @@ fn key(place: &Place, name: &str) -> String {
 
 fn id(place: &Place, name: &str) -> String {
     let text = fs::read_to_string(place.folder.join(format!("{name}.pub"))).unwrap();
-    text.lines().next().unwrap().rsplit(' ').next().unwrap().to_owned()
+    // minisign leaves zeros at the front of an id away.
+    format!("{:0>16}", text.lines().next().unwrap().rsplit(' ').next().unwrap())
 }
 
 /// `create` under a policy; the machine gets no time to start.
