@@ -32,7 +32,7 @@ enable_units() {
 mask_units() {
     # Upkeep of long-lived machines.
     mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
-        e2scrub_all.timer e2scrub_reap.service fstrim.timer \
+        e2scrub_all.timer e2scrub_reap.service xfs_scrub_all.timer fstrim.timer \
         systemd-hwdb-update.service systemd-update-done.service systemd-pstore.service
     # Records that no later boot reads: the disk is rewritten before it.
     mask systemd-random-seed.service systemd-update-utmp.service systemd-update-utmp-runlevel.service
