@@ -13,6 +13,7 @@ pub(crate) enum Image {
     #[command(after_help = "Examples:
   cloud-machine image pack debian-12 --input disk.raw --kernel vmlinuz --modules lib/modules/6.1.0-cloud-amd64
   cloud-machine image pack debian-12 --input disk.qcow2 --kernel vmlinuz --modules modules
+  cloud-machine image pack debian-12 --input disk.raw --kernel vmlinuz --modules modules --programs programs
   curl https://images.example/disk.raw.xz |
       cloud-machine image pack debian-12 --input - --kernel vmlinuz --modules modules
 
@@ -175,6 +176,10 @@ pub(crate) struct Pack {
     /// Folder of that kernel's modules, with modules.dep
     #[arg(long, value_name = "FOLDER")]
     pub(crate) modules: PathBuf,
+    /// Folder, laid out as a root folder, with the programs that make filesystems and all they need; it goes into the
+    /// initramfs. `images/build` makes one
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) programs: Option<PathBuf>,
     /// The static agent [default: cloud-machine-agent beside this program]
     #[arg(long, value_name = "FILE", env = "CLOUD_MACHINE_AGENT")]
     pub(crate) agent: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use cpio::newc::{self, Builder, ModeFileType};
 
-use crate::{InitramfsError, order::Stage};
+use crate::{InitramfsError, Programs, order::Stage, programs::ProgramEntry};
 
 /// A kernel module as it is in the kernel's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,11 +22,13 @@ const FOLDERS: [&str; 6] = ["dev", "proc", "sys", "run", "newroot", "modules"];
 const MAX_MODULES: usize = 999;
 
 /// Builds the initramfs: `/init` is `agent`, `/modules` has the modules in the order given, and one file there for each
-/// stage, such as `/modules/boot`, the names of its modules, one a line. The same input gives the same bytes.
+/// stage, such as `/modules/boot`, the names of its modules, one a line. Each of the `programs` has its own path. The
+/// same input gives the same bytes.
 ///
 /// # Errors
-/// When the agent or a module is empty or too large, a module is compressed or has a strange name, or there are too many.
-pub fn build(agent: &[u8], modules: &[Module]) -> Result<Vec<u8>, InitramfsError> {
+/// When the agent or a module is empty or too large, a module is compressed or has a strange name, there are too many,
+/// or a link of the programs leads out of them.
+pub fn build(agent: &[u8], modules: &[Module], programs: &Programs) -> Result<Vec<u8>, InitramfsError> {
     if agent.is_empty() {
         return Err(InitramfsError::AgentEmpty);
     }
@@ -51,6 +53,14 @@ pub fn build(agent: &[u8], modules: &[Module]) -> Result<Vec<u8>, InitramfsError
     }
     for (stage, order) in orders {
         archive.file(&format!("modules/{}", stage.name()), 0o644, order.as_bytes())?;
+    }
+    for (path, entry) in programs.entries()? {
+        match entry {
+            ProgramEntry::Folder => archive.folder(path)?,
+            ProgramEntry::File { executable: true, bytes } => archive.file(path, 0o755, bytes)?,
+            ProgramEntry::File { executable: false, bytes } => archive.file(path, 0o644, bytes)?,
+            ProgramEntry::Link { target } => archive.link(path, target)?,
+        }
     }
     archive.file("init", 0o755, agent)?;
     archive.finish()
@@ -95,6 +105,11 @@ impl Archive {
         self.add(name, entry, content)
     }
 
+    fn link(&mut self, name: &str, target: &str) -> Result<(), InitramfsError> {
+        let entry = self.entry(name, ModeFileType::Symlink, 0o777);
+        self.add(name, entry, target.as_bytes())
+    }
+
     fn entry(&mut self, name: &str, kind: ModeFileType, mode: u32) -> Builder {
         self.entries += 1;
         Builder::new(name).ino(self.entries).mode(mode).set_mode_file_type(kind)
@@ -132,6 +147,23 @@ mod tests {
         Module { stage: Stage::Boot, name: name.to_owned(), bytes: bytes.to_vec() }
     }
 
+    fn programs() -> Programs {
+        let mut programs = Programs::default();
+        let file = |executable, bytes: &[u8]| ProgramEntry::File { executable, bytes: bytes.to_vec() };
+        for (path, entry) in [
+            ("usr", ProgramEntry::Folder),
+            ("usr/sbin", ProgramEntry::Folder),
+            ("usr/sbin/mkfs", file(true, b"program")),
+            ("usr-a", ProgramEntry::Folder),
+            ("sbin", ProgramEntry::Link { target: "usr/sbin".to_owned() }),
+            ("etc", ProgramEntry::Folder),
+            ("etc/mke2fs.conf", file(false, b"settings\n")),
+        ] {
+            programs.add(path, entry).unwrap();
+        }
+        programs
+    }
+
     fn entries(archive: &[u8]) -> Vec<Entry> {
         let mut rest = archive;
         let mut entries = Vec::new();
@@ -159,7 +191,7 @@ mod tests {
     fn it_holds_what_the_kernel_and_the_agent_look_for() {
         let late = Module { stage: Stage::Network, ..module("virtio_net.ko", b"net") };
         let modules = [module("virtio.ko", b"ring"), module("virtio-rng.ko", b"random"), late];
-        let entries = entries(&build(b"agent", &modules).unwrap());
+        let entries = entries(&build(b"agent", &modules, &Programs::default()).unwrap());
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(
             names,
@@ -191,8 +223,41 @@ mod tests {
     }
 
     #[test]
+    fn programs_are_at_their_own_paths_in_one_order() {
+        let with = entries(&build(b"agent", &[], &programs()).unwrap());
+        let without = entries(&build(b"agent", &[], &Programs::default()).unwrap()).len();
+        let programs: Vec<_> = with
+            .iter()
+            .skip(without - 1)
+            .map(|entry| (entry.name.as_str(), entry.mode, entry.content.as_slice()))
+            .collect();
+        let nothing: &[u8] = b"";
+        assert_eq!(
+            programs,
+            [
+                ("etc", 0o040_755, nothing),
+                ("etc/mke2fs.conf", 0o100_644, b"settings\n"),
+                ("sbin", 0o120_777, b"usr/sbin"),
+                ("usr", 0o040_755, nothing),
+                ("usr-a", 0o040_755, nothing),
+                ("usr/sbin", 0o040_755, nothing),
+                ("usr/sbin/mkfs", 0o100_755, b"program"),
+                ("init", 0o100_755, b"agent"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_link_out_of_the_programs_stops_the_build() {
+        let mut programs = programs();
+        programs.add("etc/passwd", ProgramEntry::Link { target: "../../etc/passwd".to_owned() }).unwrap();
+        let error = build(b"agent", &[], &programs).unwrap_err();
+        assert!(matches!(error, InitramfsError::ProgramLink { .. }), "{error}");
+    }
+
+    #[test]
     fn folders_come_before_what_is_in_them() {
-        let entries = entries(&build(b"agent", &[module("a.ko", b"a")]).unwrap());
+        let entries = entries(&build(b"agent", &[module("a.ko", b"a")], &programs()).unwrap());
         for (index, entry) in entries.iter().enumerate() {
             if let Some((folder, _)) = entry.name.rsplit_once('/') {
                 assert!(entries[..index].iter().any(|earlier| earlier.name == folder), "{}", entry.name);
@@ -204,20 +269,21 @@ mod tests {
     fn the_same_input_gives_the_same_bytes_of_a_whole_number_of_words() {
         for length in 1..9 {
             let modules = [module("a.ko", &vec![1; length])];
-            let archive = build(&vec![7; length], &modules).unwrap();
-            assert_eq!(archive, build(&vec![7; length], &modules).unwrap());
+            let archive = build(&vec![7; length], &modules, &programs()).unwrap();
+            assert_eq!(archive, build(&vec![7; length], &modules, &programs()).unwrap());
             assert_eq!(archive.len() % 4, 0);
         }
     }
 
     #[test]
     fn no_module_at_all_leaves_an_empty_order() {
-        let entries = entries(&build(b"agent", &[]).unwrap());
+        let entries = entries(&build(b"agent", &[], &Programs::default()).unwrap());
         assert!(entries.iter().any(|entry| entry.name == "modules/boot" && entry.content.is_empty()));
     }
 
     #[test]
     fn bad_input_is_refused() {
+        let none = Programs::default();
         let cases = [
             ("a.ko.xz", "module \"a.ko.xz\" is compressed"),
             ("a.ko.zst", "module \"a.ko.zst\" is compressed"),
@@ -227,13 +293,13 @@ mod tests {
             ("a", "invalid file name of a module \"a\""),
         ];
         for (name, expected) in cases {
-            let error = build(b"agent", &[module(name, b"x")]).unwrap_err().to_string();
+            let error = build(b"agent", &[module(name, b"x")], &none).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
-        assert_eq!(build(b"", &[]).unwrap_err().to_string(), "agent is empty");
-        assert_eq!(build(b"x", &[module("a.ko", b"")]).unwrap_err().to_string(), "module \"a.ko\" is empty");
+        assert_eq!(build(b"", &[], &none).unwrap_err().to_string(), "agent is empty");
+        assert_eq!(build(b"x", &[module("a.ko", b"")], &none).unwrap_err().to_string(), "module \"a.ko\" is empty");
         let many = vec![module("a.ko", b"x"); 1000];
-        assert!(matches!(build(b"x", &many), Err(InitramfsError::TooManyModules { count: 1000 })));
-        assert!(build(b"x", &many[1..]).is_ok());
+        assert!(matches!(build(b"x", &many, &none), Err(InitramfsError::TooManyModules { count: 1000 })));
+        assert!(build(b"x", &many[1..], &none).is_ok());
     }
 }

@@ -80,6 +80,47 @@ pub enum InitramfsError {
         /// Its bytes.
         size: usize,
     },
+    /// A path of the programs that is none.
+    #[error("invalid path {path:?} of the programs: {reason}")]
+    ProgramPath {
+        /// The path, shortened.
+        path: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A path of the programs that something else has.
+    #[error("\"/{}\" of the programs is a path of the initramfs itself, or there twice", path.escape_debug())]
+    ProgramPathTaken {
+        /// The path.
+        path: String,
+    },
+    /// A path of the programs below something that is no folder, or not there yet.
+    #[error("\"/{}\" of the programs comes before its folder", path.escape_debug())]
+    ProgramFolderAbsent {
+        /// The path.
+        path: String,
+    },
+    /// A symbolic link of the programs that leads out of them, to nothing, or in a circle.
+    #[error(
+        "symbolic link \"/{}\" to {target:?} does not lead to a file or folder of the programs",
+        path.escape_debug()
+    )]
+    ProgramLink {
+        /// Where the link is.
+        path: String,
+        /// What it holds.
+        target: String,
+    },
+    /// Programs that are too large together.
+    #[error(
+        "with \"/{}\" the programs have more than {} MiB, the most that goes into an initramfs",
+        path.escape_debug(),
+        crate::MAX_PROGRAMS >> 20
+    )]
+    ProgramsTooLarge {
+        /// The file with which they are.
+        path: String,
+    },
     /// The archive could not be written.
     #[error("cannot add {name:?} to the initramfs")]
     Archive {

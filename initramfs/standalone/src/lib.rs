@@ -1,10 +1,13 @@
-//! Builds the standalone initramfs: the agent as `/init`, and the kernel modules it needs in the order to load them.
+//! Builds the standalone initramfs: the agent as `/init`, the kernel modules it needs in the order to load them, and the
+//! programs that it runs.
 //! Decides every byte of the archive; must not read a file or a clock itself.
 
 mod archive;
 mod error;
 mod order;
+mod programs;
 
 pub use archive::{Module, build};
 pub use error::InitramfsError;
 pub use order::{Stage, load_order, wanted_modules};
+pub use programs::{MAX_PROGRAMS, ProgramEntry, Programs};

@@ -1,4 +1,4 @@
-//! What machines are started with to be reimaged: the agent and the modules of the image's kernel, as an initramfs.
+//! What machines are started with to be reimaged: the agent, the modules of the image's kernel and programs, as an initramfs.
 //! Must not look at the disk image.
 
 use std::{
@@ -33,8 +33,12 @@ fn agent_path(arguments: &Pack) -> Result<PathBuf, Failure> {
     }
 }
 
-/// The modules that the agent needs, in load order, and the initramfs with them.
-pub(super) fn initramfs(folder: &Path, agent: &[u8]) -> Result<(String, Vec<u8>), Failure> {
+/// The release of the modules that the agent needs, and the initramfs with them in load order and with the programs.
+pub(super) fn initramfs(
+    folder: &Path,
+    agent: &[u8],
+    programs: &standalone::Programs,
+) -> Result<(String, Vec<u8>), Failure> {
     let text = |name: &str| read(&folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let (dependencies, builtin) = (text("modules.dep")?, text("modules.builtin")?);
     let (mut wanted, mut modules) = (Vec::new(), Vec::new());
@@ -51,7 +55,8 @@ pub(super) fn initramfs(folder: &Path, agent: &[u8]) -> Result<(String, Vec<u8>)
     }
     let release = kernel_release(&modules)
         .ok_or_else(|| Failure::failed(format!("the modules of {} are not of one kernel", folder.display())))?;
-    let bytes = standalone::build(agent, &modules).map_err(Failure::during(Kind::Failed, "build the initramfs"))?;
+    let bytes =
+        standalone::build(agent, &modules, programs).map_err(Failure::during(Kind::Failed, "build the initramfs"))?;
     Ok((release, bytes))
 }
 

@@ -8,6 +8,7 @@ mod input;
 mod inspect;
 mod list;
 mod pack;
+mod programs;
 mod sign;
 mod write;
 

@@ -16,7 +16,7 @@ use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
 
 use crate::{
     arguments::Pack,
-    command::image::{boot, input},
+    command::image::{boot, input, programs},
     failure::{Failure, Kind},
     signature,
     ui::Ui,
@@ -29,7 +29,8 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
     store.check_generation(&name, arguments.generation, None, allowed)?;
     let key = arguments.sign_key.as_deref().map(signature::secret_key).transpose()?;
     let agent = boot::agent(arguments)?;
-    let (release, initramfs) = boot::initramfs(&arguments.modules, &agent)?;
+    let programs = arguments.programs.as_deref().map(programs::read).transpose()?.unwrap_or_default();
+    let (release, initramfs) = boot::initramfs(&arguments.modules, &agent, &programs)?;
     let raw = input::open(ui, store, arguments)?;
     let options = PackOptions {
         name: name.to_string(),
