@@ -66,7 +66,8 @@ pub struct DiskConfig {
     pub overwrite: bool,
     /// What is on it.
     pub filesystem: Option<Filesystem>,
-    /// Where its filesystem is mounted: an absolute path in which no part is empty, `.` or `..`.
+    /// Where its filesystem is mounted: an absolute path in which no part is empty, `.` or `..`; `/mnt/` and the disk's
+    /// name unless the document says otherwise. `None` without a filesystem, and for swap.
     pub mountpoint: Option<String>,
 }
 
@@ -75,6 +76,8 @@ pub struct DiskConfig {
 pub struct Filesystem {
     /// Its type.
     pub kind: FilesystemType,
+    /// Its label; any will do when there is none.
+    pub label: Option<String>,
     /// Kernel module that it needs.
     pub kernel_module: Option<String>,
 }
@@ -93,6 +96,36 @@ pub enum FilesystemType {
     Iso9660,
     Squashfs,
     Erofs,
+}
+
+impl FilesystemType {
+    /// The kernel's and libblkid's word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+            Self::Vfat => "vfat",
+            Self::Swap => "swap",
+            Self::Zfs => "zfs_member",
+            Self::Iso9660 => "iso9660",
+            Self::Squashfs => "squashfs",
+            Self::Erofs => "erofs",
+        }
+    }
+
+    /// Bytes that its label has room for.
+    #[must_use]
+    pub fn label_room(self) -> usize {
+        match self {
+            Self::Vfat => 11,
+            Self::Xfs => 12,
+            Self::Ext4 | Self::Swap | Self::Erofs => 16,
+            Self::Iso9660 | Self::Btrfs | Self::Zfs => 32,
+            Self::Squashfs => 0,
+        }
+    }
 }
 
 /// What a reimage does with a disk other than the system disk.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, btree_map};
 use cloud_machine_protocol::{DeviceSelector, DiskName};
 
 use crate::{
-    config::{DiskConfig, OnReimage},
+    config::{DiskConfig, Filesystem, FilesystemType, OnReimage},
     error::ConfigError,
     place::locate,
     schema::{self, WipeOnBoot},
@@ -15,6 +15,15 @@ use crate::{
 
 /// Name of the system disk when nobody declares one.
 const DEFAULT_DISK: &str = "system";
+/// Folder of the mountpoints that nobody names.
+const MOUNTPOINTS: &str = "/mnt";
+/// Folders that hold the system itself: another filesystem over one of them would be another system.
+const SYSTEM_FOLDERS: [&str; 10] =
+    ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
+/// Folders of the kernel and of the running system: nothing is mounted below them either.
+const KERNEL_FOLDERS: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
+/// Labels by which a system finds its configuration; a filesystem that jobs write must never have one.
+const CONFIGURATION_LABELS: [&str; 3] = ["CLOUD-INIT", "CIDATA", "CONFIG-2"];
 
 pub(crate) type Disks = BTreeMap<DiskName, DiskConfig>;
 
@@ -31,6 +40,9 @@ pub(crate) fn configs(declared: &BTreeMap<DiskName, schema::Disk>) -> Disks {
 }
 
 fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
+    let filesystem = disk.filesystem.as_ref().map(|filesystem| filesystem.0.clone());
+    let mounted = filesystem.as_ref().is_some_and(|filesystem| filesystem.kind != FilesystemType::Swap);
+    let default = mounted.then(|| format!("{MOUNTPOINTS}/{name}"));
     DiskConfig {
         devicepath: disk.devicepath.clone().unwrap_or_else(|| DeviceSelector::Serial(name.to_string())),
         allocation: disk.allocation.as_ref().map(|allocation| allocation.0),
@@ -43,8 +55,8 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
         wipe_on_boot: disk.wipe_on_boot != WipeOnBoot::No,
         readonly: disk.readonly,
         overwrite: disk.overwrite,
-        filesystem: disk.filesystem.as_ref().map(|filesystem| filesystem.0.clone()),
-        mountpoint: disk.mountpoint.as_ref().map(|path| path.0.clone()),
+        filesystem,
+        mountpoint: disk.mountpoint.as_ref().map(|path| path.0.clone()).or(default),
     }
 }
 
@@ -70,6 +82,7 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
             errors.push(at(machine, name, "readonly", "the system disk cannot be read-only: a reimage rewrites it"));
         }
     }
+    filesystems(disks, machine, errors);
     let mut owners: BTreeMap<String, &DiskName> = BTreeMap::new();
     for (name, disk) in disks {
         match owners.entry(disk.devicepath.to_string()) {
@@ -82,6 +95,43 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
             }
         }
     }
+}
+
+fn filesystems(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
+    let mut mounted: BTreeMap<&str, &DiskName> = BTreeMap::new();
+    for (name, disk) in disks {
+        if let Some(filesystem) = &disk.filesystem {
+            errors.extend(label(filesystem).map(|message| at(machine, name, "filesystem", &message)));
+        }
+        let Some(mountpoint) = &disk.mountpoint else { continue };
+        let wrong = match &disk.filesystem {
+            None => Some("a disk without `filesystem` has nothing to mount".to_owned()),
+            Some(filesystem) if filesystem.kind == FilesystemType::Swap => {
+                Some("swap is switched on and not mounted".to_owned())
+            }
+            Some(_) if is_reserved(mountpoint) => {
+                Some(format!("`{mountpoint}` belongs to the system itself: mount the disk below /mnt or /srv"))
+            }
+            Some(_) => mounted
+                .insert(mountpoint, name)
+                .map(|other| format!("disks `{other}` and `{name}` have one mountpoint, `{mountpoint}`")),
+        };
+        errors.extend(wrong.map(|message| at(machine, name, "mountpoint", &message)));
+    }
+}
+
+fn label(filesystem: &Filesystem) -> Option<String> {
+    let (label, room) = (filesystem.label.as_ref()?, filesystem.kind.label_room());
+    if CONFIGURATION_LABELS.iter().any(|reserved| label.eq_ignore_ascii_case(reserved)) {
+        return Some(format!("the label `{label}` is one by which a system finds its configuration"));
+    }
+    let word = filesystem.kind.word();
+    (label.len() > room).then(|| format!("the label `{label}` has {} bytes, {word} has room for {room}", label.len()))
+}
+
+fn is_reserved(mountpoint: &str) -> bool {
+    let below = |folder: &&str| mountpoint.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
+    SYSTEM_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.iter().any(below)
 }
 
 fn one_system_disk(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {

@@ -88,23 +88,24 @@ const URL_KEYS: &[Key] = &[
 
 /// Allowed values of a filesystem.
 const FILESYSTEM: &str =
-    "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, kernel-module: …}";
+    "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, label: …, kernel-module: …}";
 
 const FILESYSTEM_KEYS: &[Key] = &[
     key("type", Shape::Scalar("ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs")),
-    key("kernel-module", Shape::Scalar("the name of a kernel module: a-z, A-Z, 0-9, _ and -")),
+    key("label", Shape::Scalar("1 to 32 of a-z, A-Z, 0-9, `.`, `_` and -, as many as the type has room for")),
+    key("kernel-module", Shape::Later(&Shape::Scalar("the name of a kernel module: a-z, A-Z, 0-9, _ and -"))),
 ];
 
 const DISK: &[Key] = &[
     key("devicepath", Shape::Scalar("/dev/NAME, serial:TEXT or wwn:TEXT")),
     key("allocation", Shape::Scalar("an integer above 0 with a unit, such as 20GB or 20GiB")),
-    key("filesystem", Shape::Later(&Shape::Either(FILESYSTEM, FILESYSTEM_KEYS))),
+    key("filesystem", Shape::Either(FILESYSTEM, FILESYSTEM_KEYS)),
     key("overwrite", Shape::Scalar(BOOLEAN)),
     key("wipe-on-boot", Shape::Scalar("true or false, recreate, discard, zero or crypto")),
     key("on-reimage", Shape::Scalar("wipe, keep or recreate")),
     key("boot-partition", Shape::Scalar(BOOLEAN)),
     key("readonly", Shape::Scalar(BOOLEAN)),
-    key("mountpoint", Shape::Later(&Shape::Scalar("an absolute path without `.`, `..` and empty parts"))),
+    key("mountpoint", Shape::Scalar("an absolute path without `.`, `..` and empty parts")),
 ];
 
 const NIC: &[Key] = &[
@@ -122,7 +123,6 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
     while let Some(segment) = segments.next() {
         let (keys, name) = match shape {
             Shape::Map(keys) | Shape::Either(_, keys) => (*keys, segment),
-            Shape::Later(Shape::Either(_, keys)) => (*keys, segment),
             Shape::Disks(keys) => match segments.next() {
                 Some(name) => (*keys, name),
                 None => return Some(shape),

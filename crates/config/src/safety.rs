@@ -37,7 +37,8 @@ const fn row(keys: &'static [&'static str], rule: Rule, default: &'static str) -
 /// The safety keys.
 ///
 /// Disks cannot be added: a disk that nobody declared stops the machine or is left alone, and a declaration would turn
-/// it into one that is wiped or kept. They cannot be taken away, for the reverse reason. The hardware address is part
+/// it into one that is wiped or kept. They cannot be taken away, for the reverse reason. What is made on one and where
+/// it is mounted is what the host verifies. The hardware address is part
 /// of the identity.
 const TABLE: &[Row] = &[
     row(&["image"], Rule::Fixed, ""),
@@ -55,6 +56,8 @@ const TABLE: &[Row] = &[
     row(&["resources", "disks", "*", "overwrite"], Rule::Rises(&["true", "false"]), "false"),
     row(&["resources", "disks", "*", "wipe-on-boot"], Rule::Leaves("false"), "false"),
     row(&["resources", "disks", "*", "on-reimage"], Rule::Rises(&["keep", "recreate", "wipe"]), "wipe"),
+    row(&["resources", "disks", "*", "filesystem"], Rule::Fixed, ""),
+    row(&["resources", "disks", "*", "mountpoint"], Rule::Fixed, ""),
     row(&["resources", "disks", "*", "readonly"], Rule::Rises(&["false", "true"]), "false"),
 ];
 

@@ -100,6 +100,7 @@ pub(crate) struct FilesystemValue(pub(crate) Filesystem);
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FilesystemMap {
     r#type: FilesystemType,
+    label: Option<FilesystemLabel>,
     kernel_module: Option<ModuleName>,
 }
 
@@ -120,13 +121,29 @@ impl<'de> Visitor<'de> for FilesystemVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<FilesystemValue, E> {
         let kind = FilesystemType::deserialize(StrDeserializer::<E>::new(text))?;
-        Ok(FilesystemValue(Filesystem { kind, kernel_module: None }))
+        Ok(FilesystemValue(Filesystem { kind, label: None, kernel_module: None }))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FilesystemValue, A::Error> {
-        let FilesystemMap { r#type: kind, kernel_module } =
+        let FilesystemMap { r#type: kind, label, kernel_module } =
             FilesystemMap::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(FilesystemValue(Filesystem { kind, kernel_module: kernel_module.map(|name| name.0) }))
+        let (label, kernel_module) = (label.map(|label| label.0), kernel_module.map(|name| name.0));
+        Ok(FilesystemValue(Filesystem { kind, label, kernel_module }))
+    }
+}
+
+/// A label that every program takes for a label: nothing in it is an option, a path or a list.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct FilesystemLabel(String);
+
+impl TryFrom<String> for FilesystemLabel {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+        let length = (1..=32).contains(&text.len());
+        if length && text.bytes().all(fits) && !text.starts_with('-') { Ok(Self(text)) } else { Err("no label") }
     }
 }
 

@@ -13,12 +13,15 @@ use crate::{
 
 /// Values of keys whose other values are supported.
 const VALUES: &[(&str, &[&str])] = &[
-    ("cloud-machine.resources.disks.*.overwrite", &["true"]),
+    ("cloud-machine.resources.disks.*.filesystem", &["zfs", "iso9660", "squashfs", "erofs"]),
+    ("cloud-machine.resources.disks.*.filesystem.type", &["zfs", "iso9660", "squashfs", "erofs"]),
     ("cloud-machine.resources.disks.*.readonly", &["true"]),
     ("cloud-machine.resources.disks.*.wipe-on-boot", &["recreate", "discard", "crypto"]),
     ("cloud-machine.resources.disks.*.on-reimage", &["recreate"]),
     ("cloud-machine.identity.ssh-host-keys", &["keep"]),
 ];
+/// Keys of a disk that the system disk cannot have yet: its filesystem is what the image has.
+pub(crate) const NOT_OF_SYSTEM_DISK: &[&str] = &["filesystem", "mountpoint"];
 
 /// Refuses what nothing does yet. A configuration may well be shown and audited with it.
 ///
@@ -48,13 +51,35 @@ fn map(node: &Node, keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) {
             Shape::Map(keys) => map(value, keys, &below, errors),
             Shape::Disks(keys) => {
                 for disk in value.entries() {
-                    map(&disk.value, keys, &child_path(&below, &disk.key.text()), errors);
+                    let path = child_path(&below, &disk.key.text());
+                    if disk.value.get("boot-partition").is_some_and(is_true) {
+                        system_disk(&disk.value, &path, errors);
+                    }
+                    map(&disk.value, keys, &path, errors);
                 }
+            }
+            Shape::Either(_, keys) => {
+                scalar(value, &name, &below, errors);
+                map(value, keys, &below, errors);
             }
             Shape::Scalar(_) => scalar(value, &name, &below, errors),
             _ => {}
         }
     }
+}
+
+fn system_disk(disk: &Node, path: &str, errors: &mut Vec<ConfigError>) {
+    for entry in disk.entries() {
+        let name = entry.key.text();
+        if NOT_OF_SYSTEM_DISK.contains(&name.as_str()) && states_something(&entry.value) {
+            let what = format!("`{name}` of the system disk");
+            errors.push(not_yet(&entry.value.source, entry.mark, &child_path(path, &name), &what));
+        }
+    }
+}
+
+fn is_true(node: &Node) -> bool {
+    matches!(&node.value, Value::Scalar(scalar) if scalar.text() == "true")
 }
 
 fn scalar(node: &Node, name: &str, path: &str, errors: &mut Vec<ConfigError>) {

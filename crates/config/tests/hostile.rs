@@ -266,11 +266,11 @@ fn the_fixed_example_of_the_seed_loads_and_means_what_it_says() {
     let disk1 = &config.resources.disks[&"volume1".parse().unwrap()];
     assert_eq!(disk1.devicepath.to_string(), "/dev/sda");
     assert_eq!(disk1.allocation.unwrap().0, 20_000_000_000);
-    let zfs = Filesystem { kind: FilesystemType::Zfs, kernel_module: Some("zfs".to_owned()) };
+    let zfs = Filesystem { kind: FilesystemType::Zfs, label: None, kernel_module: Some("zfs".to_owned()) };
     assert_eq!((&disk1.filesystem, disk1.mountpoint.as_deref()), (&Some(zfs), Some("/data")));
     assert!(!disk1.overwrite && !disk1.wipe_on_boot && !disk1.readonly && disk1.on_reimage == OnReimage::Wipe);
     let disk2 = &config.resources.disks[&"volume2".parse().unwrap()];
-    let iso = Filesystem { kind: FilesystemType::Iso9660, kernel_module: None };
+    let iso = Filesystem { kind: FilesystemType::Iso9660, label: None, kernel_module: None };
     assert_eq!((&disk2.filesystem, disk2.mountpoint.as_deref()), (&Some(iso), Some("/media/volume2")));
     assert!(disk2.readonly && disk2.devicepath.to_string() == "/dev/sr1");
     // Nobody says that one of them holds the image, so there is one more.
@@ -285,11 +285,10 @@ fn the_fixed_example_of_the_seed_loads_and_means_what_it_says() {
     assert_eq!(
         refusals,
         [
-            format!("{disk}.filesystem: `filesystem` is not supported yet"),
-            format!("{disk}.mountpoint: `mountpoint` is not supported yet"),
+            format!("{disk}.filesystem.type: `type: zfs` is not supported yet"),
+            format!("{disk}.filesystem.kernel-module: `kernel-module` is not supported yet"),
             format!("{volume2}.readonly: `readonly: true` is not supported yet"),
-            format!("{volume2}.filesystem: `filesystem` is not supported yet"),
-            format!("{volume2}.mountpoint: `mountpoint` is not supported yet"),
+            format!("{volume2}.filesystem: `filesystem: iso9660` is not supported yet"),
         ]
     );
 }

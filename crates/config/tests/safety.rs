@@ -117,7 +117,10 @@ fn disks_are_neither_added_nor_taken_away() {
     refused("", &disk("boot-partition: true"), "resources.disks");
     refused(&disk("boot-partition: true"), "exclude: [resources.disks.d]", "resources.disks");
     refused(&disk(""), &ours("resources: {disks: !override {e: {}}}"), "resources.disks");
-    allowed(&disk("boot-partition: true"), &disk("mountpoint: /data"));
+    allowed(&disk("boot-partition: true"), &disk("allocation: 2GiB"));
+    refused(&disk("boot-partition: true"), &disk("mountpoint: /data"), "resources.disks.d.mountpoint");
+    let host = "cloud-machine: {resources: {disks: {d: {filesystem: {type: ext4, label: a}}}}}";
+    refused(host, &disk("filesystem: {label: b}"), "resources.disks.d.filesystem");
 }
 
 #[test]

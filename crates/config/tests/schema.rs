@@ -174,14 +174,17 @@ fn what_nothing_does_yet_is_refused_and_never_ignored() {
     let disk =
         |text: &str| format!("cloud-machine:\n  resources: {{disks: {{s: {{boot-partition: true}}, d: {{{text}}}}}}}");
     for (text, message) in [
-        (disk("filesystem: zfs"), "`filesystem` is not supported yet"),
-        (disk("filesystem: {type: zfs, kernel-module: zfs}"), "`filesystem` is not supported yet"),
-        (disk("mountpoint: /data"), "`mountpoint` is not supported yet"),
+        (disk("filesystem: zfs"), "`filesystem: zfs` is not supported yet"),
+        (disk("filesystem: {type: erofs}"), "`type: erofs` is not supported yet"),
+        (disk("filesystem: {type: ext4, kernel-module: ext4}"), "`kernel-module` is not supported yet"),
+        (
+            disk("boot-partition: true, filesystem: ext4").replace("s: {boot-partition: true}, ", ""),
+            "`filesystem` of the system disk is not supported yet",
+        ),
         (disk("wipe-on-boot: recreate"), "`wipe-on-boot: recreate` is not supported yet"),
         (disk("wipe-on-boot: discard"), "`wipe-on-boot: discard` is not supported yet"),
         (disk("wipe-on-boot: crypto"), "`wipe-on-boot: crypto` is not supported yet"),
         (disk("on-reimage: recreate"), "`on-reimage: recreate` is not supported yet"),
-        (disk("overwrite: true"), "`overwrite: true` is not supported yet"),
         (disk("readonly: true"), "`readonly: true` is not supported yet"),
         ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
         ("a: 1\ndocker: {engine: {a: 1}}".to_owned(), "`engine` is not supported yet"),
@@ -333,6 +336,56 @@ rancher: {}
     )
     .unwrap_err();
     let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-    assert_eq!(messages.len(), 6, "{messages:?}");
+    assert_eq!(messages.len(), 7, "{messages:?}");
     assert!(messages.iter().all(|message| message.ends_with("is not supported yet")), "{messages:?}");
+}
+
+#[test]
+fn filesystems_are_checked_together_with_where_they_are_mounted() {
+    let disks = |text: &str| format!("cloud-machine:\n  resources: {{disks: {{s: {{boot-partition: true}}, {text}}}}}");
+    for (text, path, message) in [
+        ("d: {mountpoint: /data}", "d.mountpoint", "a disk without `filesystem` has nothing to mount"),
+        ("d: {filesystem: swap, mountpoint: /data}", "d.mountpoint", "swap is switched on and not mounted"),
+        ("d: {filesystem: ext4, mountpoint: /etc}", "d.mountpoint", "`/etc` belongs to the system itself"),
+        ("d: {filesystem: ext4, mountpoint: /run/x}", "d.mountpoint", "`/run/x` belongs to the system itself"),
+        (
+            "d: {filesystem: ext4, mountpoint: /mnt/e}, e: {filesystem: xfs}",
+            "e",
+            "disks `d` and `e` have one mountpoint, `/mnt/e`",
+        ),
+        (
+            "d: {filesystem: {type: vfat, label: twelve-bytes}}",
+            "d.filesystem",
+            "the label `twelve-bytes` has 12 bytes, vfat has room for 11",
+        ),
+        ("d: {filesystem: {type: vfat, label: cidata}}", "d.filesystem", "the label `cidata` is one by which"),
+        ("d: {filesystem: {type: ext4, label: Cloud-Init}}", "d.filesystem", "the label `Cloud-Init` is one by which"),
+        ("d: {filesystem: {type: ext4, label: -O}}", "d.filesystem.label", "invalid value `-O`"),
+        ("d: {filesystem: {type: ext4, label: a b}}", "d.filesystem.label", "invalid value `a b`"),
+        ("d: {filesystem: {label: a}}", "d.filesystem", "found a map"),
+        ("d: {filesystem: ntfs}", "d.filesystem", "invalid value `ntfs`"),
+    ] {
+        let error = only(&disks(text));
+        assert_eq!(error.path, format!("cloud-machine.resources.disks.{path}"), "{text}");
+        assert!(error.message.starts_with(message), "{text}: {}", error.message);
+    }
+    let config = config(&disks(
+        "d: {filesystem: {type: ext4, label: data}}, e: {filesystem: swap}, f: {filesystem: xfs, mountpoint: /srv/f}, g: {}",
+    ));
+    let mounted: Vec<_> = config
+        .resources
+        .disks
+        .values()
+        .map(|disk| (disk.filesystem.as_ref().map(|filesystem| filesystem.kind.word()), disk.mountpoint.as_deref()))
+        .collect();
+    assert_eq!(
+        mounted,
+        [
+            (Some("ext4"), Some("/mnt/d")),
+            (Some("swap"), None),
+            (Some("xfs"), Some("/srv/f")),
+            (None, None),
+            (None, None)
+        ]
+    );
 }

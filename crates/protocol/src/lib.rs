@@ -27,7 +27,7 @@ pub use report::{
 };
 pub use request::{Action, DriveRequest, Exception, ImageRequest, ImageSource, ImageUrl, Nonce, Request};
 pub use size::ByteSize;
-pub use step::{Outcome, Step, StepId, StepRecord, WipeMethod};
+pub use step::{Mount, Outcome, Step, StepId, StepRecord, WipeMethod};
 pub use tier::Tier;
 
 /// Version of every document that crosses from host to guest or back. A reader refuses any other.

@@ -61,11 +61,37 @@ pub enum Step {
         /// Filesystem type; never guessed.
         filesystem: String,
     },
+    /// Make an empty filesystem on a whole disk.
+    MakeFilesystem {
+        /// Kernel name of the disk.
+        device: String,
+        /// Its type.
+        filesystem: String,
+        /// Its label; `None` for none.
+        label: Option<String>,
+    },
+    /// Write units by which the booted system mounts filesystems and switches swap on.
+    WriteMounts {
+        /// What is mounted where.
+        mounts: Vec<Mount>,
+    },
     /// Write the identity into the mounted root.
     WriteIdentity {
         /// Host name that is written.
         hostname: String,
     },
+}
+
+/// A filesystem and where the booted system mounts it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Mount {
+    /// Kernel name of the disk. The same kernel goes on running, so the name still means it.
+    pub device: String,
+    /// Its type.
+    pub filesystem: String,
+    /// Absolute path; `None` for swap.
+    pub mountpoint: Option<String>,
 }
 
 /// How a disk is wiped.

@@ -4,6 +4,7 @@
 use crate::{
     grammar::{Key, MACHINE, Shape},
     set::ROOT,
+    supported::NOT_OF_SYSTEM_DISK,
 };
 
 use super::{note, notes::Note};
@@ -53,7 +54,9 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
                 keys(text, &format!("{path}.*"), below, depth + 2);
                 line(text, note.example, depth + 1);
             }
-            _ if path == TWIN => line(text, &format!("#{}: {}", key.name, note.example), depth),
+            _ if path == TWIN || NOT_OF_SYSTEM_DISK.contains(&key.name) => {
+                line(text, &format!("#{}: {}", key.name, note.example), depth)
+            }
             Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) => {
                 line(text, &format!("{}: {}", key.name, note.example), depth)
             }

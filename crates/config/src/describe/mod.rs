@@ -91,7 +91,7 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
         let below = path.clone();
         visit(Described { note: note(&path), path, shape: &key.shape });
         match &key.shape {
-            Shape::Map(keys) | Shape::Either(_, keys) | Shape::Later(Shape::Either(_, keys)) => {
+            Shape::Map(keys) | Shape::Either(_, keys) => {
                 walk_keys(&below, keys, visit);
             }
             Shape::Disks(keys) => walk_keys(&format!("{below}.*"), keys, visit),

@@ -61,13 +61,13 @@ const SIZE_UNIT: &str = "An integer and a unit: B; kB, MB, GB and TB count in th
 const MEMORY_UNIT: &str = "A number without a unit counts GiB, may be fractional and is rounded up to whole MiB; an integer \
     with a unit is taken as it is. The machine's memory is rounded up to whole MiB.";
 
-/// Types of filesystems; nothing makes or mounts one yet.
+/// Types of filesystems.
 const FILESYSTEMS: &[(&str, bool)] = &[
-    ("ext4", false),
-    ("xfs", false),
-    ("btrfs", false),
-    ("vfat", false),
-    ("swap", false),
+    ("ext4", true),
+    ("xfs", true),
+    ("btrfs", true),
+    ("vfat", true),
+    ("swap", true),
     ("zfs", false),
     ("iso9660", false),
     ("squashfs", false),
@@ -133,7 +133,7 @@ pub(super) const NOTES: &[Note] = &[
         path: "resources.disks",
         summary: "Every disk of the machine by name. Exactly one has `boot-partition: true`.",
         default: "one disk named `system` with `boot-partition: true`",
-        example: "scratch: {allocation: 10GiB, wipe-on-boot: true}",
+        example: "scratch: {allocation: 10GiB, wipe-on-boot: true, filesystem: ext4, mountpoint: /data}",
         safety: "no disk may be added or taken away",
         ..MAP
     },
@@ -157,10 +157,11 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.filesystem",
-        summary: "The filesystem on it: a name, or a map such as `{type: zfs, kernel-module: zfs}`.",
+        summary: "The filesystem on it: a name, or a map such as `{type: ext4, label: data}`. It is made when the disk is empty or was wiped; one that is there already with this type and label is used.",
         form: Form::Words(FILESYSTEMS),
-        default: "none",
+        default: "none; the disk stays as it is",
         example: "ext4",
+        safety: "must stay as it is",
         ..MAP
     },
     Note {
@@ -168,7 +169,17 @@ pub(super) const NOTES: &[Note] = &[
         summary: "The filesystem's type, when it stands in a map.",
         form: Form::Words(FILESYSTEMS),
         default: "none; a map must have it",
-        example: "zfs",
+        example: "ext4",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.filesystem.label",
+        summary: "The filesystem's label. Labels by which systems find their configuration are refused.",
+        form: Form::Text,
+        default: "none is written, and any is taken",
+        example: "data",
+        safety: "must stay as it is",
         ..MAP
     },
     Note {
@@ -177,12 +188,13 @@ pub(super) const NOTES: &[Note] = &[
         form: Form::Text,
         default: "the kernel finds it by the type",
         example: "zfs",
+        safety: "must stay as it is",
         ..MAP
     },
     Note {
         path: "resources.disks.*.overwrite",
-        summary: "Whether content that is not what the configuration describes may be replaced.",
-        form: Form::Flag { yes: false, words: &[] },
+        summary: "Whether content that is not the described filesystem may be replaced; otherwise the machine does not come up.",
+        form: Form::Flag { yes: true, words: &[] },
         default: "false",
         example: "false",
         safety: "`true` may become `false`",
@@ -229,10 +241,11 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.mountpoint",
-        summary: "Folder in which its filesystem is mounted.",
+        summary: "Folder in which the booted system mounts its filesystem.",
         form: Form::Text,
-        default: "none",
+        default: "`/mnt/` and the disk's name; swap has none",
         example: "/data",
+        safety: "must stay as it is",
         ..MAP
     },
     Note { path: "resources.nic", summary: "The network interface.", ..MAP },

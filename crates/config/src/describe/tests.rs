@@ -15,19 +15,21 @@ fn load(text: &str) -> Result<Config, ConfigErrors> {
 
 /// Whether nothing does the key yet, or the one around it.
 fn is_later(entry: &Described<'_>) -> bool {
-    matches!(entry.shape, Shape::Later(_)) || entry.path.contains(".filesystem.")
+    matches!(entry.shape, Shape::Later(_))
 }
 
 /// A document that sets the key at `path` below `cloud-machine` to `value`, on a machine that has a system disk besides.
 fn document(path: &str, value: &str) -> String {
     let mut text = String::from("cloud-machine:\n");
     if let Some((parent, key)) = path.split_once("filesystem.") {
-        let kind = if key == "type" { "" } else { "type: zfs, " };
+        let kind = if key == "type" { "" } else { "type: ext4, " };
         return document(&format!("{parent}filesystem"), &format!("{{{kind}{key}: {value}}}"));
     }
     if path.starts_with("resources.disks.") && !path.ends_with("boot-partition") {
         text += "  resources:\n    disks:\n      first: {boot-partition: true}\n      other:\n";
-        return text + &format!("        {}: {value}\n", path.rsplit('.').next().unwrap());
+        // Something has to be there to be mounted.
+        let filesystem = if path.ends_with("mountpoint") { "        filesystem: ext4\n" } else { "" };
+        return text + filesystem + &format!("        {}: {value}\n", path.rsplit('.').next().unwrap());
     }
     if let Some((parent, key)) = path.split_once("cloud-init-url.") {
         let url = if key == "url" { "" } else { "url: https://config.example/, " };
@@ -148,7 +150,7 @@ fn the_schema_has_every_key_and_no_other() {
 fn about_a_key_takes_a_disks_real_name() {
     let found = about("resources.disks.scratch.on-reimage").unwrap();
     assert_eq!((found.path.as_str(), found.default, found.supported), ("resources.disks.*.on-reimage", "wipe", true));
-    assert!(!about("resources.disks.x.mountpoint").unwrap().supported);
+    assert!(!about("resources.disks.x.filesystem.kernel-module").unwrap().supported);
     assert!(about("resources.rum").is_none() && about("").is_none() && about("resources.disks.x").is_none());
 }
 

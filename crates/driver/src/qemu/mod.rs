@@ -94,6 +94,10 @@ impl machine::Driver for Qemu {
                 ("resources.disks.*.wipe-on-boot", Exact),
                 ("resources.disks.*.readonly", Exact),
                 ("resources.disks.*.overwrite", Exact),
+                ("resources.disks.*.filesystem", Exact),
+                ("resources.disks.*.filesystem.type", Exact),
+                ("resources.disks.*.filesystem.label", Exact),
+                ("resources.disks.*.mountpoint", Exact),
                 ("resources.nic.mac", Exact),
                 ("resources.nic.network", Ignored { why: "there is one network, QEMU's user network" }),
                 ("resources.nic.address", Ignored { why: "QEMU's user network gives every machine the same address" }),
@@ -152,6 +156,6 @@ mod tests {
         assert_eq!(description.support("resources.disks.system.devicepath"), Support::Exact);
         assert!(matches!(description.support("resources.nic.network"), Support::Ignored { .. }));
         assert!(matches!(description.support("resources.ram"), Support::Rounded { .. }));
-        assert_eq!(description.support("resources.disks.system.filesystem"), Support::Unsupported);
+        assert_eq!(description.support("resources.disks.x.filesystem.kernel-module"), Support::Unsupported);
     }
 }
