@@ -19,7 +19,7 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, is_wiped};
+use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, is_wiped};
 use cloud_machine_protocol::{
     DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
     Tier, volume,
@@ -281,10 +281,16 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
             size: disk.size,
             role: Role::Declared { name: disk.name.to_string() },
             treatment: treatment(disk),
+            filesystem: config.resources.disks.get(&disk.name).and_then(WantedFilesystem::of),
         })
         .collect();
-    let kept =
-        |serial: &str, size, role| ExpectedDisk { serial: serial.to_owned(), size, role, treatment: Treatment::Keep };
+    let kept = |serial: &str, size, role| ExpectedDisk {
+        serial: serial.to_owned(),
+        size,
+        role,
+        treatment: Treatment::Keep,
+        filesystem: None,
+    };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));
     if record.image.url.is_none() {
         disks.push(kept(IMAGE_SERIAL, given.image_size, Role::ImageSource));

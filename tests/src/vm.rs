@@ -425,7 +425,7 @@ impl Boot {
                 serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
                 _ => (Role::Volume, Treatment::Keep),
             };
-            ExpectedDisk { serial: drive.serial.clone(), size: size(drive), role, treatment }
+            ExpectedDisk { serial: drive.serial.clone(), size: size(drive), role, treatment, filesystem: None }
         };
         Expected {
             request: self.expected.clone(),

@@ -1,9 +1,9 @@
 //! `plan`: what a reimage would do, step by step, without doing it.
 
 use cloud_machine_driver::store::{MachineRecord, RequestRecord, Store, Strategy};
-use cloud_machine_plan::{ImageLayout, plan};
+use cloud_machine_plan::{ImageLayout, is_wiped, plan};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, Inventory, MachineName, Nonce, Probe, Signature, Step, Tier, volume,
+    Action, DeviceRecord, Disk, Inventory, MachineName, Mount, Nonce, Probe, Signature, Step, Tier, volume,
 };
 use serde::Serialize;
 
@@ -58,6 +58,17 @@ fn describe(step: &Step) -> String {
         Step::MountRoot { device, partition, filesystem, .. } => {
             format!("mount partition {partition} of /dev/{device} as {filesystem}")
         }
+        Step::MakeFilesystem { device, filesystem, label } => {
+            let label = label.as_ref().map(|label| format!(" labelled {label}")).unwrap_or_default();
+            format!("make {filesystem}{label} on /dev/{device}")
+        }
+        Step::WriteMounts { mounts } => {
+            let mount = |mount: &Mount| match &mount.mountpoint {
+                Some(path) => format!("/dev/{} on {path}", mount.device),
+                None => format!("/dev/{} as swap", mount.device),
+            };
+            format!("have the system mount {}", mounts.iter().map(mount).collect::<Vec<_>>().join(", "))
+        }
         Step::WriteIdentity { hostname } => format!("write the identity of {hostname}"),
     }
 }
@@ -86,7 +97,13 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(launch::VOLUME_SERIAL));
     let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
     let layout = ImageLayout::from(&manifest);
-    let planned = plan(&launch::config(&record)?, &inventory, &request, &layout, &volume, name)
+    let config = launch::config(&record)?;
+    for (disk, kept) in &config.resources.disks {
+        if kept.filesystem.is_some() && !is_wiped(request.action, kept) {
+            ui.note(&format!("what `{disk}` holds is not known here: the plan takes it for empty"));
+        }
+    }
+    let planned = plan(&config, &inventory, &request, &layout, &volume, name)
         .map_err(|error| Failure::new(Kind::Refused, error))?;
     let line = |step: cloud_machine_plan::PlannedStep| PlannedLine { id: step.id.to_string(), step: step.step };
     let steps = planned.steps.into_iter().map(line).collect();

@@ -105,6 +105,20 @@ pub enum PlanError {
         /// Kernel name.
         device: String,
     },
+    /// A disk that shall hold a filesystem holds something else.
+    #[error("{wanted} on {device} shall hold {filesystem} and holds {found}{way_out}")]
+    Content {
+        /// Which disk.
+        wanted: Wanted,
+        /// Kernel name.
+        device: String,
+        /// What it shall hold.
+        filesystem: String,
+        /// What it holds.
+        found: String,
+        /// What would let it be replaced; empty when nothing would.
+        way_out: &'static str,
+    },
     /// The image does not fit.
     #[error("the system disk {device} has {size} bytes, the image needs {image} bytes")]
     TooSmall {

@@ -3,7 +3,7 @@
 use cloud_machine_protocol::{Digest, Identity, Request, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::image::RootPartition;
+use crate::{filesystem::WantedFilesystem, image::RootPartition};
 
 /// One attempt as the host set it up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,9 @@ pub struct ExpectedDisk {
     /// What the attempt does with it. A document that the machine read for itself may turn [`Treatment::Keep`] into
     /// [`Treatment::Wipe`].
     pub treatment: Treatment,
+    /// The filesystem that it shall hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<WantedFilesystem>,
 }
 
 /// What an attempt does with a disk.

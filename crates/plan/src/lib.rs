@@ -1,19 +1,24 @@
 //! Configuration, inventory and request to ordered steps, and the report of their execution against what was
-//! expected. Pure: it must not touch a device, and nothing read from a disk that a job could write changes a plan.
+//! expected. Pure: it must not touch a device. Nothing read from a disk that a job could write changes a plan, but for a disk that is
+//! kept and shall hold a filesystem: its signatures decide whether it is used, made or refused.
 
 mod assign;
 mod configured;
 mod error;
 mod expected;
+mod filesystem;
 mod hostkey;
 mod image;
 mod rejection;
 mod steps;
+mod units;
 mod verify;
 
 pub use error::{Found, PlanError, Wanted};
 pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
+pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, decide};
 pub use image::{ImageLayout, RootPartition};
 pub use rejection::Rejection;
 pub use steps::{Plan, PlannedStep, is_wiped, plan};
+pub use units::{UnitFile, units};
 pub use verify::{Verdict, gaps, verify};

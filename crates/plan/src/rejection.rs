@@ -254,6 +254,12 @@ pub enum Rejection {
         /// Id of the step.
         id: String,
     },
+    /// A machine came up with a disk that had to be refused.
+    #[error("the disk {device} holds something else than the filesystem that it shall hold, and was not refused")]
+    Content {
+        /// Kernel name.
+        device: String,
+    },
     /// A step was not the planned one.
     #[error("the step {id:?} was not done as planned")]
     StepDiffers {

@@ -2,12 +2,14 @@
 
 use cloud_machine_config::{Config, DiskConfig, OnReimage};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, ImageSource, Inventory, MachineName, Request, Role, Step, StepId, Tier, WipeMethod,
+    Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Request, Role, Step, StepId,
+    Tier, WipeMethod,
 };
 
 use crate::{
     assign::{Assignment, assign},
     error::{PlanError, Wanted},
+    filesystem::{Decision, Refusal, WantedFilesystem, decide, described},
     image::ImageLayout,
 };
 
@@ -17,14 +19,14 @@ pub struct Plan {
     /// The steps.
     pub steps: Vec<PlannedStep>,
     /// Every disk of the inventory, in its order, with role and method: `reimage`, `wipe zero`, `kept`, `read`,
-    /// `ignored` or `booted`.
+    /// `ignored`, `booted`, or what [`WantedFilesystem::method`] says.
     pub devices: Vec<DeviceRecord>,
 }
 
 /// A step and its stable name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// `wipe-<disk>`, `reimage-system`, `mount-root` or `write-identity`.
+    /// `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`, `make-<disk>` or `write-mounts`.
     pub id: StepId,
     /// The step.
     pub step: Step,
@@ -44,10 +46,11 @@ pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
 /// the machine.
 ///
 /// What a probe says of a disk is no obstacle and changes nothing: the content of a disk that is rewritten or wiped is never
-/// trusted, whether it is empty, contradictory or unreadable, and a disk that is kept is not looked at.
+/// trusted, whether it is empty, contradictory or unreadable, and a disk that is kept is not looked at. Only a kept disk that
+/// shall hold a filesystem is: [`decide`] has the table.
 ///
 /// # Errors
-/// A manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
+/// A kept disk with other content than the described filesystem, unless it may be replaced; a manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
 /// written and is read-only or too small.
 pub fn plan(
     config: &Config,
@@ -60,7 +63,9 @@ pub fn plan(
     check_image(request, image)?;
     let assignment = assign(config, inventory, request, volume)?;
     let system = system_disk(&assignment, image)?;
-    let mut steps = wipes(&assignment, request.action)?;
+    let fates = fates(&assignment, request.action)?;
+    let mut steps: Vec<PlannedStep> =
+        fates.iter().filter(|fate| fate.wiped).map(|fate| wipe(fate.name.as_str(), fate.device)).collect();
     if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
         steps.push(reimage(system, source, image, request.tier));
     }
@@ -68,9 +73,12 @@ pub fn plan(
     if request.action == Action::Reimage {
         steps.push(write_identity(hostname));
     }
+    steps.extend(fates.iter().filter_map(Fate::make));
+    steps.extend(write_mounts(fates.iter().filter_map(Fate::mount).collect()));
     let record = |disk: &Disk| {
         let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
-        let method = method(&role, disk, &assignment, request.action).to_owned();
+        let fate = fates.iter().find(|fate| fate.device.name == disk.name);
+        let method = method(&role, disk, &assignment, request.action, fate);
         DeviceRecord { disk: disk.clone(), role, method }
     };
     Ok(Plan { steps, devices: inventory.disks.iter().map(record).collect() })
@@ -114,14 +122,85 @@ fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
     Ok(())
 }
 
-fn wipes(assignment: &Assignment<'_>, action: Action) -> Result<Vec<PlannedStep>, PlanError> {
-    let wiped = assignment.declared.iter().filter(|(_, (disk, _))| is_wiped(action, disk));
-    wiped
-        .map(|(name, (_, device))| {
-            writable(name.as_str(), device)?;
-            Ok(wipe(name.as_str(), device))
-        })
-        .collect()
+/// What becomes of a declared disk other than the system disk.
+struct Fate<'plan> {
+    name: &'plan DiskName,
+    device: &'plan Disk,
+    /// Whether it is made zero.
+    wiped: bool,
+    filesystem: Option<(WantedFilesystem, Decision)>,
+}
+
+impl Fate<'_> {
+    fn make(&self) -> Option<PlannedStep> {
+        let (wanted, decision) = self.filesystem.as_ref()?;
+        make(self.name.as_str(), self.device, wanted, *decision)
+    }
+
+    fn mount(&self) -> Option<Mount> {
+        self.filesystem.as_ref().map(|(wanted, _)| wanted.mount(&self.device.name))
+    }
+
+    fn method(&self) -> String {
+        match &self.filesystem {
+            Some((wanted, decision)) => wanted.method(*decision, self.wiped),
+            None if self.wiped => "wipe zero".to_owned(),
+            None => "kept".to_owned(),
+        }
+    }
+}
+
+fn fates<'plan>(assignment: &Assignment<'plan>, action: Action) -> Result<Vec<Fate<'plan>>, PlanError> {
+    let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
+    others.map(|(name, (disk, device))| fate(name, disk, device, action)).collect()
+}
+
+fn fate<'plan>(
+    name: &'plan DiskName,
+    disk: &DiskConfig,
+    device: &'plan Disk,
+    action: Action,
+) -> Result<Fate<'plan>, PlanError> {
+    let mut wiped = is_wiped(action, disk);
+    let filesystem = WantedFilesystem::of(disk).map(|wanted| {
+        let decision = decide(wanted.content(&device.probe), wiped, wanted.overwrite);
+        (wanted, decision)
+    });
+    if let Some((wanted, decision)) = &filesystem {
+        if let Decision::Refuse(refusal) = decision {
+            return Err(PlanError::Content {
+                wanted: Wanted::Disk(name.to_string()),
+                device: device.name.clone(),
+                filesystem: wanted.to_string(),
+                found: described(&device.probe),
+                way_out: match refusal {
+                    Refusal::Other | Refusal::Ambivalent => "; `overwrite: true` would let it be replaced",
+                    Refusal::Unreadable => "",
+                },
+            });
+        }
+        wiped |= *decision == Decision::Replace;
+    }
+    if wiped || matches!(filesystem, Some((_, Decision::Create))) {
+        writable(name.as_str(), device)?;
+    }
+    Ok(Fate { name, device, wiped, filesystem })
+}
+
+/// The filesystem on a disk, when it has to be made.
+pub(crate) fn make(name: &str, device: &Disk, wanted: &WantedFilesystem, decision: Decision) -> Option<PlannedStep> {
+    if !matches!(decision, Decision::Create | Decision::Replace) {
+        return None;
+    }
+    let (filesystem, label) = (wanted.kind.clone(), wanted.label.clone());
+    let step = Step::MakeFilesystem { device: device.name.clone(), filesystem, label };
+    Some(PlannedStep { id: StepId(format!("make-{name}")), step })
+}
+
+/// The units of all mounts, when there are any.
+pub(crate) fn write_mounts(mounts: Vec<Mount>) -> Option<PlannedStep> {
+    let id = StepId("write-mounts".to_owned());
+    (!mounts.is_empty()).then_some(PlannedStep { id, step: Step::WriteMounts { mounts } })
 }
 
 /// Zeros over the whole of `device`.
@@ -170,8 +249,8 @@ pub(crate) fn write_identity(hostname: &MachineName) -> PlannedStep {
     PlannedStep { id: StepId("write-identity".to_owned()), step }
 }
 
-fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action) -> &'static str {
-    match (role, action) {
+fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action, fate: Option<&Fate<'_>>) -> String {
+    let word = match (role, action) {
         (Role::Volume | Role::Drive, _) | (Role::ImageSource, Action::Reimage) => "read",
         (Role::ImageSource, Action::Boot) | (Role::Undeclared, _) => "ignored",
         (Role::Declared { .. }, _) => {
@@ -179,9 +258,9 @@ fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action)
             match (declared, action) {
                 (Some((config, _)), Action::Reimage) if config.boot_partition => "reimage",
                 (Some((config, _)), Action::Boot) if config.boot_partition => "booted",
-                (Some((config, _)), _) if is_wiped(action, config) => "wipe zero",
-                _ => "kept",
+                _ => return fate.map_or_else(|| "kept".to_owned(), Fate::method),
             }
         }
-    }
+    };
+    word.to_owned()
 }

@@ -11,10 +11,11 @@ use cloud_machine_protocol::{
 use crate::{
     configured::configured,
     expected::{Expected, ExpectedDisk, Treatment},
+    filesystem::{Decision, WantedFilesystem, decide},
     hostkey::is_ed25519,
     image::ImageLayout,
     rejection::Rejection,
-    steps::{self, PlannedStep, mount_root, reimage, wipe, write_identity},
+    steps::{self, PlannedStep, make, mount_root, reimage, wipe, write_identity, write_mounts},
 };
 
 /// Name of the identity item with the SSH host key.
@@ -84,6 +85,9 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     passed("wiped disks: every byte read back as zero");
     steps(expected, report, &devices)?;
     passed("steps: those of the plan, in order, none failed");
+    if devices.iter().any(|attached| attached.decision.is_some()) {
+        passed("filesystems of data disks: made, or used where the machine found the described one; not read back");
+    }
     if image_address(expected, report)? {
         passed("image: read from the requested address, and only there");
     }
@@ -175,6 +179,8 @@ struct Attached<'report> {
     expected: &'report ExpectedDisk,
     disk: &'report Disk,
     treatment: Treatment,
+    /// What became of it for the sake of its filesystem, from what the report says was found on it.
+    decision: Option<Decision>,
 }
 
 type Devices<'report> = Vec<Attached<'report>>;
@@ -205,8 +211,16 @@ fn devices<'report>(
         let wiped =
             report.steps.iter().any(|record| matches!(&record.step, Step::Wipe { device, .. } if *device == disk.name));
         let stricter = more && declared && wiped && attached.treatment == Treatment::Keep;
-        let treatment = if stricter { Treatment::Wipe } else { attached.treatment };
-        found.push(Attached { expected: attached, disk, treatment });
+        let mut treatment = if stricter { Treatment::Wipe } else { attached.treatment };
+        let wiped = treatment == Treatment::Wipe;
+        let decision =
+            attached.filesystem.as_ref().map(|wanted| decide(wanted.content(&disk.probe), wiped, wanted.overwrite));
+        match decision {
+            Some(Decision::Refuse(_)) => return Err(Rejection::Content { device }),
+            Some(Decision::Replace) => treatment = Treatment::Wipe,
+            _ => {}
+        }
+        found.push(Attached { expected: attached, disk, treatment, decision });
     }
     match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
         Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
@@ -363,7 +377,23 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     if request.action == Action::Reimage {
         steps.push(write_identity(&expected.identity.name));
     }
+    let mut others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
+    // In the order of the configuration, as they were planned.
+    others.sort_by_key(|(name, ..)| *name);
+    let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| {
+        make(name, attached.disk, wanted, attached.decision?)
+    };
+    steps.extend(others.iter().filter_map(made));
+    steps.extend(write_mounts(others.iter().map(|(_, attached, wanted)| wanted.mount(&attached.disk.name)).collect()));
     steps
+}
+
+/// A declared disk with its name and the filesystem that it shall hold.
+fn filesystem<'a>(attached: &'a Attached<'_>) -> Option<(&'a String, &'a Attached<'a>, &'a WantedFilesystem)> {
+    match (&attached.expected.role, &attached.expected.filesystem) {
+        (Role::Declared { name }, Some(wanted)) => Some((name, attached, wanted)),
+        _ => None,
+    }
 }
 
 fn identity(expected: &Expected, report: &Report) -> Result<(), Rejection> {

@@ -2,20 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_config::{Config, DiskConfig, OnReimage, Undeclared};
-use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Step};
+use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared};
+use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step};
 use proptest::prelude::*;
 
 use crate::fixture::{DISKS, config, disk, inventory, planned};
+
+type Declared = (DeviceSelector, bool, bool, bool, Option<Filesystem>);
 
 fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     let selector = prop_oneof![
         (0u8..8).prop_map(|n| DeviceSelector::Serial(format!("s{n}"))),
         (0u8..8).prop_map(|n| DeviceSelector::Path(format!("vd{n}"))),
     ];
-    let one = (selector, any::<bool>(), any::<bool>(), any::<bool>());
+    let filesystem = prop_oneof![
+        Just(None),
+        Just(Some(Filesystem { kind: FilesystemType::Ext4, label: None, kernel_module: None })),
+    ];
+    let one = (selector, any::<bool>(), any::<bool>(), any::<bool>(), filesystem);
     prop::collection::vec(one, 0..5).prop_map(|disks| {
-        let disk = |(index, (devicepath, keep, wipe_on_boot, second)): (usize, (DeviceSelector, bool, bool, bool))| {
+        let disk = |(index, (devicepath, keep, wipe_on_boot, second, filesystem)): (usize, Declared)| {
             let on_reimage = if keep { OnReimage::Keep } else { OnReimage::Wipe };
             let boot_partition = index == 0 || (second && keep && wipe_on_boot && index == 4);
             let config = DiskConfig {
@@ -25,8 +31,8 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
                 on_reimage,
                 wipe_on_boot,
                 readonly: false,
-                overwrite: false,
-                filesystem: None,
+                overwrite: second,
+                filesystem,
                 mountpoint: None,
             };
             (format!("d{index}").parse().unwrap(), config)
@@ -79,7 +85,8 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
         Step::Wipe { device, offset, length, .. } | Step::MountRoot { device, offset, length, .. } => {
             Some((device, *offset, *length))
         }
-        Step::WriteIdentity { .. } => None,
+        Step::MakeFilesystem { device, .. } => Some((device, 0, 0)),
+        Step::WriteIdentity { .. } | Step::WriteMounts { .. } => None,
     }
 }
 
@@ -104,9 +111,11 @@ proptest! {
 
     #[test]
     fn the_steps_depend_neither_on_the_order_of_the_disks_nor_on_what_lies_on_them(
-        (config, inventory, action) in prop_oneof![machine(), fitting()],
+        (mut config, inventory, action) in prop_oneof![machine(), fitting()],
         probes in prop::collection::vec(0u8..3, 9),
     ) {
+        // What a kept disk shall hold is another law.
+        config.resources.disks.values_mut().for_each(|disk| disk.filesystem = None);
         let mut other = inventory.clone();
         other.disks.reverse();
         for (disk, probe) in other.disks.iter_mut().zip(probes) {
@@ -121,6 +130,50 @@ proptest! {
         prop_assert_eq!(one.as_ref().ok().map(|plan| &plan.steps), two.as_ref().ok().map(|plan| &plan.steps));
         // Execution changes what lies on the disks and nothing else: planning again gives the same plan.
         prop_assert_eq!(planned(&config, &inventory, action), one);
+    }
+
+    /// Whatever is found: nothing is wiped, and nothing is made where something is, unless the configuration says so; and
+    /// a plan after its own execution writes nothing to a kept disk.
+    #[test]
+    fn a_disk_is_only_written_when_something_says_so(
+        (config, mut inventory, action) in fitting(),
+        probes in prop::collection::vec(0u8..4, 9),
+    ) {
+        for (disk, probe) in inventory.disks.iter_mut().zip(probes) {
+            disk.probe = match probe {
+                0 => Probe::Empty,
+                1 => Probe::Ambivalent,
+                2 => Probe::Unreadable { reason: "hostile".into() },
+                _ => Probe::Found(Signature { filesystem: Some("ext4".into()), ..Signature::default() }),
+            };
+        }
+        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        for record in &plan.devices {
+            let Role::Declared { name } = &record.role else { continue };
+            let declared = &config.resources.disks[&name.parse().unwrap()];
+            let device = record.disk.name.as_str();
+            let wiped = plan.steps.iter().any(|step| matches!(&step.step, Step::Wipe { device: one, .. } if one == device));
+            let made =
+                plan.steps.iter().any(|step| matches!(&step.step, Step::MakeFilesystem { device: one, .. } if one == device));
+            let says_so = declared.wipe_on_boot || declared.overwrite
+                || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
+            prop_assert!(!wiped || says_so, "{:?}", record);
+            prop_assert!(!made || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
+            prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && record.method != "reuse ext4"));
+            if made {
+                inventory.disks.iter_mut().filter(|disk| disk.name == device).for_each(|disk| {
+                    disk.probe = Probe::Found(Signature { filesystem: Some("ext4".into()), ..Signature::default() });
+                });
+            }
+        }
+        let mut kept = config;
+        kept.resources.disks.values_mut().for_each(|disk| {
+            disk.wipe_on_boot = false;
+            disk.on_reimage = OnReimage::Keep;
+        });
+        let again = planned(&kept, &inventory, action).unwrap();
+        let writes = |step: &Step| matches!(step, Step::MakeFilesystem { .. } | Step::Wipe { .. });
+        prop_assert!(!again.steps.iter().any(|step| writes(&step.step)), "{:?}", again.steps);
     }
 
     #[test]

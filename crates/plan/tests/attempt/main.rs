@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod documents;
+mod filesystems;
 mod fixture;
 mod image_source;
 mod laws;

@@ -21,7 +21,13 @@ pub(crate) fn sha256(byte: u8) -> Digest {
 
 pub(crate) fn expected(action: Action) -> Expected {
     let declared = |name: &str| Role::Declared { name: name.into() };
-    let disk = |serial: &str, size, role, treatment| ExpectedDisk { serial: serial.into(), size, role, treatment };
+    let disk = |serial: &str, size, role, treatment| ExpectedDisk {
+        serial: serial.into(),
+        size,
+        role,
+        treatment,
+        filesystem: None,
+    };
     Expected {
         request: request(action),
         volume: sha256(9),
@@ -326,7 +332,7 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
 fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     let mut expected = expected(Action::Reimage);
     let (serial, role, treatment) = ("stranger".into(), Role::Undeclared, Treatment::Keep);
-    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment });
+    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment, filesystem: None });
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
     assert!(verify(&expected, &report).is_ok());

@@ -1,0 +1,235 @@
+//! What becomes of a disk that shall hold a filesystem: one table of what is found on it and what is allowed. Must not
+//! look at a device, and must not guess between contradicting signatures.
+
+use std::fmt;
+
+use cloud_machine_config::{DiskConfig, FilesystemType};
+use cloud_machine_protocol::{Mount, Probe, Signature};
+use serde::{Deserialize, Serialize};
+
+/// The filesystem that a disk shall hold, and what may be done for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct WantedFilesystem {
+    /// Its type, in the words of libblkid.
+    pub kind: String,
+    /// Its label; any will do when there is none.
+    pub label: Option<String>,
+    /// Where it is mounted; `None` for swap.
+    pub mountpoint: Option<String>,
+    /// Whether other content may be replaced.
+    pub overwrite: bool,
+}
+
+/// What is found on a disk, seen from the filesystem that it shall hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// No signature that is known.
+    Empty,
+    /// The wanted filesystem: its type, and its label where one is wanted.
+    Wanted,
+    /// Something else.
+    Other,
+    /// Signatures that contradict each other.
+    Ambivalent,
+    /// It could not be read.
+    Unreadable,
+}
+
+/// What becomes of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The filesystem that is there is used; nothing is written.
+    Reuse,
+    /// The filesystem is made, on a disk that has been wiped or on which nothing is known.
+    Create,
+    /// The disk is wiped, then the filesystem is made.
+    Replace,
+    /// The machine does not come up.
+    Refuse(Refusal),
+}
+
+/// Why a disk is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Its content is something else and must not be replaced.
+    Other,
+    /// Its signatures contradict each other and must not be replaced.
+    Ambivalent,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// The table. `wiped`: the disk is made zero before, so that it does not matter what is on it.
+#[must_use]
+pub fn decide(content: Content, wiped: bool, overwrite: bool) -> Decision {
+    match (content, wiped, overwrite) {
+        (_, true, _) | (Content::Empty, false, _) => Decision::Create,
+        (Content::Wanted, false, _) => Decision::Reuse,
+        (Content::Other | Content::Ambivalent, false, true) => Decision::Replace,
+        (Content::Other, false, false) => Decision::Refuse(Refusal::Other),
+        (Content::Ambivalent, false, false) => Decision::Refuse(Refusal::Ambivalent),
+        // Whoever cannot read a disk cannot know that it was wiped either.
+        (Content::Unreadable, false, _) => Decision::Refuse(Refusal::Unreadable),
+    }
+}
+
+impl WantedFilesystem {
+    /// What the configuration says of a disk; `None` when it says nothing.
+    #[must_use]
+    pub fn of(disk: &DiskConfig) -> Option<Self> {
+        let filesystem = disk.filesystem.as_ref().filter(|_| !disk.boot_partition)?;
+        Some(Self {
+            kind: filesystem.kind.word().to_owned(),
+            label: filesystem.label.clone(),
+            mountpoint: disk.mountpoint.clone(),
+            overwrite: disk.overwrite,
+        })
+    }
+
+    /// What a probe of the whole disk is for this filesystem.
+    #[must_use]
+    pub fn content(&self, probe: &Probe) -> Content {
+        match probe {
+            Probe::Empty => Content::Empty,
+            Probe::Found(signature) if self.is(signature) => Content::Wanted,
+            Probe::Found(_) => Content::Other,
+            Probe::Ambivalent => Content::Ambivalent,
+            Probe::Unreadable { .. } => Content::Unreadable,
+        }
+    }
+
+    fn is(&self, found: &Signature) -> bool {
+        let labelled = self.label.as_ref().is_none_or(|label| self.same_label(label, found.label.as_deref()));
+        found.filesystem.as_ref() == Some(&self.kind) && found.partition_table.is_none() && labelled
+    }
+
+    /// FAT keeps labels in capitals, whatever was written.
+    fn same_label(&self, label: &str, found: Option<&str>) -> bool {
+        let found = found.unwrap_or_default();
+        if self.kind == FilesystemType::Vfat.word() { found.eq_ignore_ascii_case(label) } else { found == label }
+    }
+
+    /// How the booted system gets it from `device`.
+    #[must_use]
+    pub fn mount(&self, device: &str) -> Mount {
+        Mount { device: device.to_owned(), filesystem: self.kind.clone(), mountpoint: self.mountpoint.clone() }
+    }
+
+    /// What was decided, as the report's method of the device.
+    #[must_use]
+    pub fn method(&self, decision: Decision, wiped: bool) -> String {
+        let kind = &self.kind;
+        match decision {
+            Decision::Reuse => format!("reuse {kind}"),
+            Decision::Create if !wiped => format!("create {kind}"),
+            Decision::Create | Decision::Replace => format!("wipe zero, create {kind}"),
+            Decision::Refuse(_) => "refused".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for WantedFilesystem {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.label {
+            Some(label) => write!(formatter, "{} labelled {label:?}", self.kind),
+            None => formatter.write_str(&self.kind),
+        }
+    }
+}
+
+/// What a probe found, for people.
+pub(crate) fn described(probe: &Probe) -> String {
+    match probe {
+        Probe::Empty => "nothing".to_owned(),
+        Probe::Ambivalent => "signatures that contradict each other".to_owned(),
+        Probe::Unreadable { reason } => format!("what cannot be read ({})", reason.escape_default()),
+        Probe::Found(signature) => {
+            let label = signature.label.as_ref().map(|label| format!(" labelled {label:?}"));
+            let table = signature.partition_table.as_ref().map(|table| format!("a partition table ({table})"));
+            match (&signature.filesystem, table) {
+                (Some(kind), None) => kind.clone() + &label.unwrap_or_default(),
+                (Some(kind), Some(table)) => format!("{kind}{} and {table}", label.unwrap_or_default()),
+                (None, table) => table.unwrap_or_else(|| "a signature without a type".to_owned()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONTENTS: [Content; 5] =
+        [Content::Empty, Content::Wanted, Content::Other, Content::Ambivalent, Content::Unreadable];
+
+    fn wanted(kind: &str, label: Option<&str>) -> WantedFilesystem {
+        WantedFilesystem {
+            kind: kind.to_owned(),
+            label: label.map(str::to_owned),
+            mountpoint: Some("/data".to_owned()),
+            overwrite: false,
+        }
+    }
+
+    fn found(kind: Option<&str>, label: Option<&str>, table: Option<&str>) -> Probe {
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        Probe::Found(Signature { filesystem: text(kind), label: text(label), partition_table: text(table) })
+    }
+
+    /// All cells: nothing is destroyed unless something says so, and nothing is used that is not what was described.
+    #[test]
+    fn every_cell_of_the_table_keeps_the_promises() {
+        for content in CONTENTS {
+            for wiped in [false, true] {
+                for overwrite in [false, true] {
+                    let decision = decide(content, wiped, overwrite);
+                    let cell = format!("{content:?}, wiped {wiped}, overwrite {overwrite}: {decision:?}");
+                    let destroys = decision == Decision::Replace || (decision == Decision::Create && wiped);
+                    assert!(!destroys || wiped || overwrite, "{cell}");
+                    let holds_something = !matches!(content, Content::Empty);
+                    assert!(decision != Decision::Create || wiped || !holds_something, "{cell}");
+                    assert!(decision != Decision::Reuse || content == Content::Wanted, "{cell}");
+                    let refused = matches!(decision, Decision::Refuse(_));
+                    assert!(!(refused && wiped), "{cell}");
+                    // Applied to its own result, it changes nothing.
+                    if !refused && !wiped {
+                        assert_eq!(decide(Content::Wanted, false, overwrite), Decision::Reuse, "{cell}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_told_by_type_label_and_table() {
+        let ext4 = wanted("ext4", Some("data"));
+        for (probe, content) in [
+            (Probe::Empty, Content::Empty),
+            (Probe::Ambivalent, Content::Ambivalent),
+            (Probe::Unreadable { reason: String::new() }, Content::Unreadable),
+            (found(Some("ext4"), Some("data"), None), Content::Wanted),
+            (found(Some("ext4"), Some("Data"), None), Content::Other),
+            (found(Some("ext4"), None, None), Content::Other),
+            (found(Some("ext4"), Some("data"), Some("dos")), Content::Other),
+            (found(Some("xfs"), Some("data"), None), Content::Other),
+            (found(None, None, Some("gpt")), Content::Other),
+        ] {
+            assert_eq!(ext4.content(&probe), content, "{probe:?}");
+        }
+        assert_eq!(wanted("ext4", None).content(&found(Some("ext4"), Some("x"), None)), Content::Wanted);
+        assert_eq!(wanted("vfat", Some("data")).content(&found(Some("vfat"), Some("DATA"), None)), Content::Wanted);
+    }
+
+    #[test]
+    fn what_was_found_is_told_without_control_characters() {
+        for (probe, text) in [
+            (found(Some("xfs"), Some("a\x1b[31m"), None), "xfs labelled \"a\\u{1b}[31m\""),
+            (found(None, None, Some("gpt")), "a partition table (gpt)"),
+            (found(Some("ext4"), None, Some("dos")), "ext4 and a partition table (dos)"),
+            (Probe::Ambivalent, "signatures that contradict each other"),
+        ] {
+            assert_eq!(described(&probe), text);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Mounts as native units of systemd, so that `systemctl` and `findmnt` show what a person expects. Makes text only;
+//! whoever writes it must have decided what is mounted.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use cloud_machine_protocol::Mount;
+
+/// Folder of units that last until the machine is switched off (systemd.unit(5)).
+const FOLDER: &str = "/run/systemd/system";
+
+/// A file for the booted system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnitFile {
+    /// Absolute path.
+    pub path: String,
+    /// Content.
+    pub content: String,
+}
+
+/// The units of `mounts`, and what makes the system wait for them: a mount that fails stops the boot, as one of fstab
+/// does, since a machine without its disk is not the one that was described.
+#[must_use]
+pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
+    let mut files = Vec::new();
+    let mut targets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for mount in mounts {
+        let device = format!("/dev/{}", mount.device);
+        let (name, section, target) = match &mount.mountpoint {
+            Some(path) => {
+                let section = format!("[Mount]\nWhat={device}\nWhere={}\nType={}\n", doubled(path), mount.filesystem);
+                (format!("{}.mount", escaped(path)), section, "local-fs.target")
+            }
+            None => (format!("{}.swap", escaped(&device)), format!("[Swap]\nWhat={device}\n"), "swap.target"),
+        };
+        let check = match mount.mountpoint {
+            Some(_) => {
+                let check = format!("systemd-fsck@{}.service", escaped(&device));
+                format!("Requires={check}\nAfter={check}\n")
+            }
+            None => String::new(),
+        };
+        let unit = format!("[Unit]\nDescription={device} of cloud-machine\nBefore={target}\n{check}\n{section}");
+        files.push(UnitFile { path: format!("{FOLDER}/{name}"), content: unit });
+        targets.entry(target).or_default().push(name);
+    }
+    for (target, names) in targets {
+        let mut content = "[Unit]\n".to_owned();
+        for name in names {
+            // Writing into a String cannot fail.
+            let _ = writeln!(content, "Requires={name}");
+        }
+        files.push(UnitFile { path: format!("{FOLDER}/{target}.d/50-cloud-machine.conf"), content });
+    }
+    files
+}
+
+/// A path as the name of a unit (systemd.unit(5), "String Escaping for Inclusion in Unit Names"). Not for `/`.
+fn escaped(path: &str) -> String {
+    let mut name = String::new();
+    for (index, byte) in path.trim_matches('/').bytes().enumerate() {
+        match byte {
+            b'/' => name.push('-'),
+            b'.' if index == 0 => name.push_str("\\x2e"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b':' | b'_' | b'.' => name.push(char::from(byte)),
+            // Writing into a String cannot fail.
+            _ => _ = write!(name, "\\x{byte:02x}"),
+        }
+    }
+    name
+}
+
+/// A value in which systemd finds no specifiers (systemd.unit(5), "Specifiers").
+fn doubled(text: &str) -> String {
+    text.replace('%', "%%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(device: &str, filesystem: &str, mountpoint: Option<&str>) -> Mount {
+        Mount {
+            device: device.to_owned(),
+            filesystem: filesystem.to_owned(),
+            mountpoint: mountpoint.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_mount_and_a_swap_become_units_that_their_targets_require() {
+        let files = units(&[mount("vdb", "ext4", Some("/mnt/my-data")), mount("vdc", "swap", None)]);
+        let paths: Vec<&str> = files.iter().map(|file| file.path.trim_start_matches(FOLDER)).collect();
+        assert_eq!(
+            paths,
+            [
+                "/mnt-my\\x2ddata.mount",
+                "/dev-vdc.swap",
+                "/local-fs.target.d/50-cloud-machine.conf",
+                "/swap.target.d/50-cloud-machine.conf"
+            ]
+        );
+        assert_eq!(
+            files[0].content,
+            "[Unit]\nDescription=/dev/vdb of cloud-machine\nBefore=local-fs.target\n\
+             Requires=systemd-fsck@dev-vdb.service\nAfter=systemd-fsck@dev-vdb.service\n\n\
+             [Mount]\nWhat=/dev/vdb\nWhere=/mnt/my-data\nType=ext4\n"
+        );
+        assert_eq!(files[2].content, "[Unit]\nRequires=mnt-my\\x2ddata.mount\n");
+        assert!(units(&[]).is_empty());
+    }
+
+    /// As `systemd-escape --path` of systemd 252 prints them.
+    #[test]
+    fn names_are_those_of_systemd_escape() {
+        for (path, name) in [
+            ("/mnt/a", "mnt-a"),
+            ("/srv/a b", "srv-a\\x20b"),
+            ("/.hidden/x", "\\x2ehidden-x"),
+            ("/mnt/ä%n", "mnt-\\xc3\\xa4\\x25n"),
+            ("/a.b_c:d/e-f", "a.b_c:d-e\\x2df"),
+            ("/mnt/\\x", "mnt-\\x5cx"),
+        ] {
+            assert_eq!(escaped(path), name);
+        }
+        assert_eq!(doubled("/mnt/100%"), "/mnt/100%%");
+    }
+}
