@@ -9,9 +9,12 @@ use std::{
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite, wipe};
-use cloud_machine_plan::PlannedStep;
-use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Outcome, Step, StepId, StepRecord, Tier};
-use cloud_machine_system::{mounts, partition_node, reread_partitions, root};
+use cloud_machine_plan::{PlannedStep, units};
+use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Mount, Outcome, Step, StepId, StepRecord, Tier};
+use cloud_machine_system::{
+    make_filesystem, mounts, partition_node, reread_partitions,
+    root::{self, RootFile},
+};
 
 use crate::{
     error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, source::with_packed,
@@ -58,6 +61,14 @@ impl<'a> Executor<'a> {
             }
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
+            }
+            Step::MakeFilesystem { device, filesystem, label } => {
+                make_filesystem(device, filesystem, label.as_deref())?;
+                Cost { changed: true, ..Cost::default() }
+            }
+            Step::WriteMounts { mounts } => {
+                write_mounts(mounts)?;
+                Cost { changed: true, ..Cost::default() }
             }
             Step::WriteIdentity { .. } => {
                 report.identity(identity::write(&self.documents.identity, self.layers)?);
@@ -189,6 +200,14 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,
     }
+}
+
+/// Units by which the new system mounts.
+fn write_mounts(mounts: &[Mount]) -> Result<(), AgentError> {
+    for unit in units(mounts) {
+        root::write_run(&RootFile { path: unit.path, content: unit.content.into_bytes(), mode: 0o644 })?;
+    }
+    Ok(())
 }
 
 /// The device node of a disk.

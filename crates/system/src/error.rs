@@ -28,6 +28,32 @@ pub enum SystemError {
         /// What it should have held.
         expected: &'static str,
     },
+    /// A program is not in the initramfs.
+    #[error("there is no {program} in the initramfs: `image pack --programs` brings programs")]
+    ProgramAbsent {
+        /// Its path.
+        program: String,
+    },
+    /// A program did not do its work.
+    #[error("{program} {} ended with {status}: {said}", arguments.join(" "))]
+    ProgramFailed {
+        /// Its path.
+        program: String,
+        /// What it was told.
+        arguments: Vec<String>,
+        /// Its exit status or signal.
+        status: ExitStatus,
+        /// The end of what it said, escaped, in one line.
+        said: String,
+    },
+    /// A program was ended, since it took too long.
+    #[error("{program} did not end within {seconds} s")]
+    ProgramSlow {
+        /// Its path.
+        program: String,
+        /// The time it had.
+        seconds: u64,
+    },
     /// A device is larger than what may be read into memory.
     #[error("/dev/{device} has {size} bytes, more than the {limit} of a volume")]
     TooLarge {

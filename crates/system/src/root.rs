@@ -36,6 +36,17 @@ pub fn write(file: &RootFile) -> Result<(), SystemError> {
     write_below(Path::new(mounts::NEW_ROOT), file)
 }
 
+/// As [`write`], for a file below `/run`, which the new system takes over as it is.
+///
+/// # Errors
+/// As [`write`].
+pub fn write_run(file: &RootFile) -> Result<(), SystemError> {
+    if !file.path.starts_with("/run/") {
+        return Err(SystemError::unexpected("path of a file for the running system", &file.path, "one below /run"));
+    }
+    write_below(Path::new("/"), file)
+}
+
 fn write_below(root: &Path, file: &RootFile) -> Result<(), SystemError> {
     let path = resolve(root, file)?;
     let object = path.display().to_string();
