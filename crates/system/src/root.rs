@@ -4,17 +4,23 @@ use std::{
     convert::Infallible,
     ffi::CString,
     fs::{self, File, OpenOptions, Permissions},
-    io::Write,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    io::{ErrorKind, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
-use nix::unistd::{chdir, chroot, execv};
+use nix::{
+    sys::statfs::{FsType, TMPFS_MAGIC, statfs},
+    unistd::{chdir, chroot, execv},
+};
 
 use crate::{SystemError, mounts};
 
 /// Programs that may be the new system's first process, tried in order (kernel's init/main.c has the same list).
 const INIT: [&str; 2] = ["/sbin/init", "/bin/init"];
+
+/// What an initramfs is (Documentation/filesystems/ramfs-rootfs-initramfs.rst): tmpfs, or ramfs (linux/magic.h).
+const INITRAMFS: [FsType; 2] = [TMPFS_MAGIC, FsType(0x8584_58f6)];
 
 /// A file for the new root.
 #[derive(Clone, PartialEq, Eq)]
@@ -130,11 +136,7 @@ pub fn switch() -> Result<Infallible, SystemError> {
     for target in ["/dev", "/proc", "/sys", "/run"] {
         mounts::move_into_root(target)?;
     }
-    // What is left behind stays in memory for good: give it back before the root hides it.
-    for path in ["/modules", "/init"] {
-        let removed = if Path::new(path).is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-        removed.map_err(SystemError::io("remove", path))?;
-    }
+    give_back_memory()?;
     chdir(mounts::NEW_ROOT).map_err(SystemError::io("enter", mounts::NEW_ROOT))?;
     sys_mount::Mount::builder()
         .fstype("none")
@@ -154,8 +156,47 @@ pub fn switch() -> Result<Infallible, SystemError> {
     Err(failure)
 }
 
+/// Removes all of the initramfs: agent, modules, programs. What is left behind stays in memory for good.
+fn give_back_memory() -> Result<(), SystemError> {
+    let root = Path::new("/");
+    // The root of anything but an initramfs is not ours to empty.
+    let kind = statfs(root).map_err(SystemError::io("examine", "/"))?.filesystem_type();
+    if !INITRAMFS.contains(&kind) {
+        return Err(SystemError::unexpected("/", &format!("filesystem type {:#x}", kind.0), "an initramfs"));
+    }
+    let device = fs::symlink_metadata(root).map_err(SystemError::io("examine", "/"))?.dev();
+    empty(root, device)
+}
+
+/// Removes what is in `folder` and on `device`. A link goes without what it leads to, and what is mounted in the folder
+/// stays, with the folders above it.
+fn empty(folder: &Path, device: u64) -> Result<(), SystemError> {
+    let object = |path: &Path| path.display().to_string();
+    for entry in fs::read_dir(folder).map_err(SystemError::io("list", object(folder)))? {
+        let path = entry.map_err(SystemError::io("list", object(folder)))?.path();
+        let found = fs::symlink_metadata(&path).map_err(SystemError::io("examine", object(&path)))?;
+        if found.dev() != device {
+            continue;
+        }
+        let removed = if found.is_dir() {
+            empty(&path, device)?;
+            fs::remove_dir(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        match removed {
+            // Something is mounted in there.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            other => other.map_err(SystemError::io("remove", object(&path)))?,
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     fn file(path: &str) -> RootFile {
@@ -187,5 +228,53 @@ mod tests {
         std::os::unix::fs::symlink("/tmp", root.path().join("etc")).unwrap();
         assert!(matches!(write_below(root.path(), &file("/etc/hostname")), Err(SystemError::Unexpected { .. })));
         assert!(matches!(write_below(root.path(), &file("/../hostname")), Err(SystemError::Unexpected { .. })));
+    }
+
+    #[test]
+    fn a_folder_is_emptied_and_what_its_links_lead_to_stays() {
+        let (root, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(other.path().join("file"), "stays").unwrap();
+        fs::create_dir_all(root.path().join("usr/lib/deep")).unwrap();
+        fs::write(root.path().join("usr/lib/deep/library"), "goes").unwrap();
+        fs::write(root.path().join("init"), "goes").unwrap();
+        for link in ["lib", "usr/lib/deep/out"] {
+            std::os::unix::fs::symlink(other.path(), root.path().join(link)).unwrap();
+        }
+        std::os::unix::fs::symlink("/nonexistent", root.path().join("nowhere")).unwrap();
+        let device = fs::symlink_metadata(root.path()).unwrap().dev();
+        empty(root.path(), device + 1).unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 4, "nothing of another filesystem goes");
+        empty(root.path(), device).unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        assert_eq!(fs::read(other.path().join("file")).unwrap(), b"stays");
+    }
+
+    /// Name by which the next test runs itself, and the variable that tells it that it may.
+    const INSIDE: (&str, &str) = ("root::tests::what_is_mounted_stays", "CLOUD_MACHINE_TEST_ROOT");
+
+    /// A mount needs a namespace, which only a process without threads can enter: the test starts itself in one.
+    #[test]
+    fn what_is_mounted_stays() {
+        let Some(root) = std::env::var_os(INSIDE.1).map(PathBuf::from) else {
+            let root = tempfile::tempdir().unwrap();
+            fs::create_dir_all(root.path().join("usr/mounted")).unwrap();
+            fs::write(root.path().join("usr/file"), "goes").unwrap();
+            let script = "mount -t tmpfs tmpfs \"$0/usr/mounted\"; touch \"$0/usr/mounted/file\"; exec \"$@\"";
+            let output = Command::new("unshare")
+                .args(["--map-root-user", "--mount", "sh", "-ec", script])
+                .arg(root.path())
+                .arg(std::env::current_exe().unwrap())
+                .args(["--exact", INSIDE.0, "--nocapture"])
+                .env(INSIDE.1, root.path())
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "the test did not run inside");
+            assert!(root.path().join("usr/mounted").is_dir() && !root.path().join("usr/file").exists());
+            return;
+        };
+        empty(&root, fs::symlink_metadata(&root).unwrap().dev()).unwrap();
+        assert!(root.join("usr/mounted/file").is_file(), "what is mounted stays");
+        assert!(!root.join("usr/file").exists());
     }
 }
