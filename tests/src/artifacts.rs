@@ -10,7 +10,7 @@ pub struct Artifacts {
     pub program: PathBuf,
     /// The static agent.
     pub agent: PathBuf,
-    /// Folder with `disk.raw`, `kernel`, `kernel-release` and `modules/`.
+    /// Folder with `disk.raw`, `kernel`, `kernel-release`, `modules/` and, from newer builds, `programs/`.
     pub image: PathBuf,
 }
 

@@ -2,7 +2,7 @@
 //! also after a failed test.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
@@ -119,13 +119,13 @@ impl Program {
         Ok(document.get("value").cloned().unwrap_or_default())
     }
 
-    /// Packs the golden image as `name`.
+    /// Packs the golden image as `name`, with its programs if it has any.
     ///
     /// # Errors
     /// A text with what the program said.
     pub fn pack(&self, artifacts: &Artifacts, name: &str) -> Result<Value, String> {
         let file = |name: &str| artifacts.image.join(name).into_os_string();
-        self.json([
+        let mut arguments: Vec<OsString> = vec![
             "image".into(),
             "pack".into(),
             name.into(),
@@ -135,7 +135,11 @@ impl Program {
             file("kernel"),
             "--modules".into(),
             file("modules"),
-        ])
+        ];
+        if artifacts.image.join("programs").is_dir() {
+            arguments.extend(["--programs".into(), file("programs")]);
+        }
+        self.json(arguments)
     }
 }
 

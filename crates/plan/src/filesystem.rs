@@ -132,7 +132,7 @@ impl WantedFilesystem {
 impl fmt::Display for WantedFilesystem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.label {
-            Some(label) => write!(formatter, "{} labelled {label:?}", self.kind),
+            Some(label) => write!(formatter, "{} labelled `{label}`", self.kind),
             None => formatter.write_str(&self.kind),
         }
     }
@@ -145,7 +145,7 @@ pub(crate) fn described(probe: &Probe) -> String {
         Probe::Ambivalent => "signatures that contradict each other".to_owned(),
         Probe::Unreadable { reason } => format!("what cannot be read ({})", reason.escape_default()),
         Probe::Found(signature) => {
-            let label = signature.label.as_ref().map(|label| format!(" labelled {label:?}"));
+            let label = signature.label.as_ref().map(|label| format!(" labelled `{}`", label.escape_debug()));
             let table = signature.partition_table.as_ref().map(|table| format!("a partition table ({table})"));
             match (&signature.filesystem, table) {
                 (Some(kind), None) => kind.clone() + &label.unwrap_or_default(),
@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn what_was_found_is_told_without_control_characters() {
         for (probe, text) in [
-            (found(Some("xfs"), Some("a\x1b[31m"), None), "xfs labelled \"a\\u{1b}[31m\""),
+            (found(Some("xfs"), Some("a\x1b[31m"), None), "xfs labelled `a\\u{1b}[31m`"),
             (found(None, None, Some("gpt")), "a partition table (gpt)"),
             (found(Some("ext4"), None, Some("dos")), "ext4 and a partition table (dos)"),
             (Probe::Ambivalent, "signatures that contradict each other"),

@@ -23,7 +23,7 @@ struct Maker {
 const MAKERS: [Maker; 5] = [
     Maker { kind: "ext4", program: "/usr/sbin/mkfs.ext4", options: &["-q", "-F", "-E", "nodiscard"], label: "-L" },
     Maker { kind: "xfs", program: "/usr/sbin/mkfs.xfs", options: &["-q", "-f", "-K"], label: "-L" },
-    Maker { kind: "btrfs", program: "/usr/bin/mkfs.btrfs", options: &["-q", "-f", "-K"], label: "-L" },
+    Maker { kind: "btrfs", program: "/usr/sbin/mkfs.btrfs", options: &["-q", "-f", "-K"], label: "-L" },
     // On a whole disk only when it is told twice.
     Maker { kind: "vfat", program: "/usr/sbin/mkfs.vfat", options: &["-I"], label: "-n" },
     Maker { kind: "swap", program: "/usr/sbin/mkswap", options: &["-q"], label: "-L" },

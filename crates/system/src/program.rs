@@ -69,7 +69,8 @@ impl Program {
             .stderr(said.try_clone().map_err(io("keep the output of"))?);
         let mut child = match command.spawn() {
             Ok(child) => child,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Absent is the program; when it is there, its loader or a library of it is what is missing.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.path.exists() => {
                 return Err(SystemError::ProgramAbsent { program: name });
             }
             Err(error) => return Err(io("start")(error)),

@@ -233,7 +233,7 @@ fn what_nothing_does_yet_is_audited_and_never_created() {
     let place = Place::new();
     let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/config/tests/seed-fixed.yaml");
     let audit = place.audit(&["--config", seed]);
-    for key in ["filesystem.type", "filesystem.kernel-module", "mountpoint", "devicepath"] {
+    for key in ["filesystem.type", "filesystem.kernel-module", "devicepath"] {
         assert_eq!(
             audit.row(&format!("cloud-machine.resources.disks.volume1.{key}"))["verdict"],
             "unsupported",
@@ -242,8 +242,9 @@ fn what_nothing_does_yet_is_audited_and_never_created() {
     }
     assert_eq!(audit.row("cloud-machine.resources.disks.volume2.readonly")["verdict"], "unsupported");
     assert_eq!(audit.row("cloud-machine.resources.disks.volume1.allocation")["verdict"], "rounded");
+    assert_eq!(audit.row("cloud-machine.resources.disks.volume1.mountpoint")["verdict"], "exact");
     let arguments = ["create", "demo", "--image", "none", "--config", seed];
-    place.refused(&arguments, 3, &["`filesystem` is not supported yet", "seed-fixed.yaml:10:17"]);
+    place.refused(&arguments, 3, &["`type: zfs` is not supported yet", "seed-fixed.yaml:11:27"]);
     let required = ["config", "audit", "--config", seed, "--set", "require=[resources.disks.volume1.filesystem]"];
     place.refused(&required, 3, &["resources.disks.volume1.filesystem.type (unsupported)"]);
 }

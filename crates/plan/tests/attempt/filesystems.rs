@@ -47,7 +47,7 @@ fn what_is_found_decides_and_the_host_decides_the_same() {
                 let plan = match (planned(&config, &inventory, action), method) {
                     (Ok(plan), Some(_)) => plan,
                     (Err(PlanError::Content { device, filesystem, .. }), None) => {
-                        assert_eq!((device.as_str(), filesystem.as_str()), ("vdc", "ext4 labelled \"cache\""));
+                        assert_eq!((device.as_str(), filesystem.as_str()), ("vdc", "ext4 labelled `cache`"));
                         continue;
                     }
                     (other, _) => panic!("{case}: {other:?}"),
@@ -123,7 +123,7 @@ fn a_refusal_says_what_is_there_and_what_would_let_it_be_replaced() {
     let error = planned(&config(&disks(""), "refuse"), &inventory, Action::Boot).unwrap_err().to_string();
     assert_eq!(
         error,
-        "the disk `cache` on vdc shall hold ext4 labelled \"cache\" and holds xfs labelled \"old\\u{1b}[2J\"; \
+        "the disk `cache` on vdc shall hold ext4 labelled `cache` and holds xfs labelled `old\\u{1b}[2J`; \
          `overwrite: true` would let it be replaced"
     );
     inventory.disks[2].read_only = true;
