@@ -5,6 +5,7 @@ mod deleting;
 mod generations;
 mod guide;
 mod inputs;
+mod programs;
 mod signatures;
 
 use std::{
@@ -32,7 +33,7 @@ impl Place {
         let folder = program.command().get_current_dir().unwrap().to_owned();
         // Nothing above this folder is the test's business.
         fs::create_dir(folder.join(".git")).unwrap();
-        for (name, link) in [("kernel", "vmlinuz"), ("modules", "modules")] {
+        for (name, link) in [("kernel", "vmlinuz"), ("modules", "modules"), ("programs", "programs")] {
             std::os::unix::fs::symlink(artifacts.image.join(name), folder.join(link)).unwrap();
         }
         std::os::unix::fs::symlink(&artifacts.program, folder.join("cloud-machine")).unwrap();
