@@ -9,11 +9,13 @@ use std::{
 };
 
 use nix::libc;
+use serde::Serialize;
 
 use crate::{DiskError, disk::io_error};
 
 /// One use of a disk or of a partition on it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Holder {
     /// A filesystem is mounted.
     Mount {
