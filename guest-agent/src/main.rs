@@ -8,6 +8,7 @@ mod error;
 mod execute;
 mod host;
 mod identity;
+mod inventory;
 mod layers;
 mod online;
 mod report;
@@ -20,25 +21,34 @@ mod worker;
 
 use std::{io::Write, process::ExitCode};
 
-use cloud_machine_system::{probe, reader};
+use cloud_machine_system::{probe, reader, survey};
 
 const USAGE: &str = "\
-cloud-machine-agent reimages a machine from its initramfs; the host starts it as /init.
+cloud-machine-agent reimages a machine from its initramfs; the host starts it as /init. By hand it lists disks.
 
-usage: cloud-machine-agent --version
+usage: cloud-machine-agent inventory [--output table|json] [--loop]
+       cloud-machine-agent inventory --help
+       cloud-machine-agent --version
        cloud-machine-agent --help
 ";
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let (argument, path) = (arguments.next(), arguments.next());
+    let argument = arguments.next();
+    // Before the question who we are: in a container the first process is not the machine's, and a kernel that starts
+    // /init with this word lists the disks and stops.
+    if argument.as_deref() == Some(inventory::ARGUMENT) {
+        return inventory::run(arguments);
+    }
+    let mut rest = || arguments.next().unwrap_or_default();
     if std::process::id() == 1 {
         return supervisor::run();
     }
     match argument.as_deref() {
         Some(supervisor::WORKER_ARGUMENT) => worker::run(),
         Some(probe::CHILD_ARGUMENT) => child(probe::child()),
-        Some(reader::CHILD_ARGUMENT) => child(reader::child(&path.unwrap_or_default())),
+        Some(reader::CHILD_ARGUMENT) => child(reader::child(&rest())),
+        Some(survey::DETAILS_ARGUMENT) => child(survey::child(&rest(), &rest())),
         Some("--version") => print(&format!("cloud-machine-agent {}\n", env!("CARGO_PKG_VERSION")), 0),
         Some("--help") => print(USAGE, 0),
         _ => print(USAGE, 2),

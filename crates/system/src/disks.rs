@@ -9,7 +9,7 @@ use crate::{SystemError, probe};
 
 const SYSFS: &str = "/sys/class/block";
 /// sysfs counts sizes in these units whatever the device's sector size (Documentation/ABI/stable/sysfs-block).
-const SYSFS_SECTOR: u64 = 512;
+pub(crate) const SYSFS_SECTOR: u64 = 512;
 
 /// Lists and probes all whole disks, sorted by name.
 ///
@@ -55,7 +55,7 @@ fn disk(name: &str) -> Result<Option<Disk>, SystemError> {
 
 /// The text of an attribute without surrounding white space, its control characters escaped; `None` where the
 /// kernel offers no such attribute.
-fn attribute(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {
+pub(crate) fn attribute(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {
     let path = folder.join(name);
     match fs::read(&path) {
         Ok(bytes) => {
@@ -67,7 +67,7 @@ fn attribute(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {
     }
 }
 
-fn first_attribute(folder: &Path, names: &[&str]) -> Result<Option<String>, SystemError> {
+pub(crate) fn first_attribute(folder: &Path, names: &[&str]) -> Result<Option<String>, SystemError> {
     for name in names {
         if let Some(text) = attribute(folder, name)?
             && !text.is_empty()
@@ -78,7 +78,7 @@ fn first_attribute(folder: &Path, names: &[&str]) -> Result<Option<String>, Syst
     Ok(None)
 }
 
-fn number(folder: &Path, name: &str) -> Result<u64, SystemError> {
+pub(crate) fn number(folder: &Path, name: &str) -> Result<u64, SystemError> {
     let object = folder.join(name).display().to_string();
     match attribute(folder, name)? {
         Some(text) => text.parse().map_err(|_| SystemError::unexpected(object, &text, "a number")),

@@ -16,6 +16,7 @@ pub mod program;
 pub mod reader;
 pub mod root;
 mod sandbox;
+pub mod survey;
 mod uevent;
 mod volume;
 

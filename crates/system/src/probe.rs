@@ -90,7 +90,7 @@ fn safe_probe() -> Result<Probe, libblkid_rs::BlkidErr> {
 
 /// One value by its name. A value that is no UTF-8 text makes this tag, and only this tag, absent: it can equal no
 /// name that is looked for.
-fn value(probe: &BlkidProbe, name: &str) -> Option<String> {
+pub(crate) fn value(probe: &BlkidProbe, name: &str) -> Option<String> {
     match probe.has_value(name) {
         Ok(true) => probe.lookup_value(name).ok().map(|text| text.trim_end_matches('\0').to_owned()),
         Ok(false) | Err(_) => None,

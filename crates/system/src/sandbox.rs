@@ -7,14 +7,14 @@ use nix::{
         prctl,
         resource::{Resource, setrlimit},
     },
-    unistd::{Gid, Uid, setgid, setgroups, setuid},
+    unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid},
 };
 
 const NOBODY: u32 = 65534;
 /// Memory of a child: a volume of the largest size, a file of the largest size, and the program.
 const MEMORY: u64 = 256 << 20;
 
-/// Bounds memory, processor time, processes and descriptors, then becomes nobody for good.
+/// Bounds memory, processor time, processes and descriptors, then root becomes nobody for good.
 pub(crate) fn confine() -> nix::Result<()> {
     for (resource, limit) in [
         (Resource::RLIMIT_AS, MEMORY),
@@ -27,9 +27,12 @@ pub(crate) fn confine() -> nix::Result<()> {
     ] {
         setrlimit(resource, limit, limit)?;
     }
-    setgroups(&[])?;
-    setgid(Gid::from_raw(NOBODY))?;
-    setuid(Uid::from_raw(NOBODY))?;
+    // Somebody else than root cannot become nobody, and has fewer privileges to give up.
+    if geteuid().is_root() {
+        setgroups(&[])?;
+        setgid(Gid::from_raw(NOBODY))?;
+        setuid(Uid::from_raw(NOBODY))?;
+    }
     prctl::set_no_new_privs()
 }
 
