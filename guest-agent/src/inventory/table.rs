@@ -138,7 +138,8 @@ fn size(bytes: u64) -> String {
         }
         (unit, name) = (unit << 10, next);
     }
-    match (bytes / unit, bytes % unit / unit.div_ceil(10)) {
+    // Ten times less than the largest unit still fits.
+    match (bytes / unit, bytes % unit * 10 / unit) {
         (whole, 0) => format!("{whole} {name}"),
         (whole, tenth) => format!("{whole}.{tenth} {name}"),
     }

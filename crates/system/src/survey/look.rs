@@ -256,15 +256,17 @@ fn signatures(probe: &mut BlkidProbe) -> Vec<String> {
 
 fn table(probe: &mut BlkidProbe) -> Result<TableFound, String> {
     let failed = |error: libblkid_rs::BlkidErr| format!("cannot read the partition table: {error}");
+    let sector_size = i64::from(probe.get_sector_size());
     let mut list = probe.get_partitions().map_err(failed)?;
     let own = list.get_table().map_err(failed)?;
     let format = own.get_type().map_err(failed)?;
     // A table without an identity has none to tell; the library does not say why it has none.
     let id = own.get_id().ok().filter(|id| !id.is_empty());
-    // The primary GPT is in sector 1, whose offset the library counts in sectors of 512 bytes on every disk.
-    let copy = match (format.as_str(), own.get_offset().map_err(failed)?.as_ref()) {
-        ("gpt", 512) => Some(TableCopy::Primary),
-        ("gpt", _) => Some(TableCopy::Backup),
+    // The primary GPT is in the sector after the first, whatever the size of a sector.
+    let offset = own.get_offset().map_err(failed)?;
+    let copy = match format.as_str() {
+        "gpt" if *offset.as_ref() == sector_size => Some(TableCopy::Primary),
+        "gpt" => Some(TableCopy::Backup),
         _ => None,
     };
     let count = list.number_of_partitions().map_err(failed)?;

@@ -78,7 +78,8 @@ fn labelled(label: &str, uuid: &str, usage: &str) -> Content {
 
 #[test]
 fn everything_that_sysfs_says_of_a_disk_is_told() {
-    let page = "\0\u{80}\0\u{8}  SN 77  ";
+    // Type and page (80h on a real disk, which is no text by itself), two bytes of length, text.
+    let page = "\0\x7f\0\x08  SN 77  ";
     let more = [("device/model", "Fast \x1b[2J\n"), ("device/vpd_pg80", page), ("device/wwid", "naa.5000\n")];
     let survey = survey_with(&with_disk("sda", "16\n", &more), false, &nothing);
     let disk = only(&survey);
