@@ -360,8 +360,8 @@ fn filesystems_are_checked_together_with_where_they_are_mounted() {
         ),
         ("d: {filesystem: {type: vfat, label: cidata}}", "d.filesystem", "the label `cidata` is one by which"),
         ("d: {filesystem: {type: ext4, label: Cloud-Init}}", "d.filesystem", "the label `Cloud-Init` is one by which"),
-        ("d: {filesystem: {type: ext4, label: -O}}", "d.filesystem.label", "invalid value `-O`"),
-        ("d: {filesystem: {type: ext4, label: a b}}", "d.filesystem.label", "invalid value `a b`"),
+        ("d: {filesystem: {type: ext4, label: -O}}", "d.filesystem.label", "invalid value `\"-O\"`"),
+        ("d: {filesystem: {type: ext4, label: a b}}", "d.filesystem.label", "invalid value `\"a b\"`"),
         ("d: {filesystem: {label: a}}", "d.filesystem", "found a map"),
         ("d: {filesystem: ntfs}", "d.filesystem", "invalid value `ntfs`"),
     ] {
