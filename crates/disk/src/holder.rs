@@ -114,20 +114,12 @@ fn of_device(folder: &Path) -> Result<Vec<Holder>, DiskError> {
     let number = read(&folder.join("dev"))?.trim().to_owned();
     let mut holders = Vec::new();
     for line in read(Path::new("/proc/self/mountinfo"))?.lines() {
-        // ID, parent, major:minor, root, mount point (proc_pid_mountinfo(5)).
-        let fields: Vec<&str> = line.split(' ').collect();
-        if let [_, _, mounted, _, at, ..] = fields[..]
-            && mounted == number
-        {
+        if let Some(at) = mounted_at(line, &number, |source| is_device(Path::new(source), &number)) {
             holders.push(Holder::Mount { device: device.clone(), at: at.to_owned() });
         }
     }
     for swap in swaps()? {
-        let is_it = swap.metadata().is_ok_and(|found| {
-            format!("{}:{}", libc::major(found.rdev()), libc::minor(found.rdev())) == number
-                && found.file_type().is_block_device()
-        });
-        if is_it {
+        if is_device(&swap, &number) {
             holders.push(Holder::Swap { device: device.clone() });
         }
     }
@@ -135,6 +127,24 @@ fn of_device(folder: &Path) -> Result<Vec<Holder>, DiskError> {
         holders.push(Holder::Stacked { device: device.clone(), name: name(&above), what: what(&above)? });
     }
     Ok(holders)
+}
+
+/// Where a line of mountinfo says that the device `number` is mounted: ID, parent, major:minor, root, mount point, more, a
+/// hyphen, type, source (proc_pid_mountinfo(5)). btrfs has a number of its own there, and only its source tells.
+fn mounted_at<'a>(line: &'a str, number: &str, is_device: impl Fn(&str) -> bool) -> Option<&'a str> {
+    let (before, after) = line.split_once(" - ")?;
+    let [_, _, mounted, _, at, ..] = before.split(' ').collect::<Vec<_>>()[..] else { return None };
+    let source = after.split(' ').nth(1).unwrap_or_default();
+    let is_it = mounted == number || (mounted.starts_with("0:") && source.starts_with("/dev/") && is_device(source));
+    is_it.then_some(at)
+}
+
+/// Whether a path leads to the block device `number`, major:minor.
+fn is_device(path: &Path, number: &str) -> bool {
+    path.metadata().is_ok_and(|found| {
+        found.file_type().is_block_device()
+            && format!("{}:{}", libc::major(found.rdev()), libc::minor(found.rdev())) == number
+    })
 }
 
 /// What a stacked device is, by the prefix of its device-mapper UUID.
@@ -194,6 +204,21 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         folder
+    }
+
+    #[test]
+    fn a_mount_is_known_by_its_number_and_one_of_btrfs_by_its_source() {
+        let own = |source: &str| source == "/dev/vdb";
+        for (line, at) in [
+            ("36 35 254:16 / /mnt/a rw,noatime master:1 - ext4 /dev/root rw", Some("/mnt/a")),
+            ("36 35 0:41 / /mnt/b rw - btrfs /dev/vdb rw", Some("/mnt/b")),
+            ("36 35 0:41 / /mnt/b rw - btrfs /dev/vdc rw", None),
+            ("36 35 0:22 / /proc rw - proc proc rw", None),
+            ("36 35 254:32 / /mnt/c rw - ext4 /dev/vdb rw", None),
+            ("36 35 254:16 /", None),
+        ] {
+            assert_eq!(mounted_at(line, "254:16", own), at, "{line}");
+        }
     }
 
     #[test]
