@@ -29,24 +29,37 @@ const MAKERS: [Maker; 5] = [
     Maker { kind: "swap", program: "/usr/sbin/mkswap", options: &["-q"], label: "-L" },
 ];
 
+/// The call that makes an empty filesystem on `device`: an absolute path, then the arguments.
+///
+/// # Errors
+/// [`SystemError::Unexpected`] for a type that nothing makes.
+pub fn maker(kind: &str, label: Option<&str>, device: &str) -> Result<Vec<String>, SystemError> {
+    let maker = MAKERS.iter().find(|maker| maker.kind == kind);
+    let maker = maker.ok_or_else(|| SystemError::unexpected("type of a filesystem", kind, "one that can be made"))?;
+    let mut words = vec![maker.program];
+    words.extend(maker.options);
+    let label = label.map(|label| written(kind, label));
+    words.extend(label.iter().flat_map(|label| [maker.label, label.as_str()]));
+    words.extend(["--", device]);
+    Ok(words.into_iter().map(str::to_owned).collect())
+}
+
+/// FAT keeps labels in capitals, and a program that warns of it has nothing to say here.
+fn written(kind: &str, label: &str) -> String {
+    if kind == "vfat" { label.to_ascii_uppercase() } else { label.to_owned() }
+}
+
 /// Makes an empty filesystem of type `kind` on `/dev/<name>`, makes it durable and probes for it.
 ///
 /// # Errors
 /// A type that nothing makes, a program that is absent, fails or hangs, a disk that cannot be flushed, and
 /// [`SystemError::Unexpected`] when the disk does not hold the filesystem afterwards.
 pub fn make_filesystem(name: &str, kind: &str, label: Option<&str>) -> Result<(), SystemError> {
-    let maker = MAKERS.iter().find(|maker| maker.kind == kind);
-    let maker = maker.ok_or_else(|| SystemError::unexpected("type of a filesystem", kind, "one that can be made"))?;
     let device = format!("/dev/{name}");
-    let program = Program::new(maker.program).arguments(maker.options);
-    // FAT keeps labels in capitals; a program that warns of it has nothing to say here.
-    let label = label.map(|label| if kind == "vfat" { label.to_ascii_uppercase() } else { label.to_owned() });
-    let program = match &label {
-        Some(label) => program.arguments([maker.label, label.as_str()]),
-        None => program,
-    };
-    program.arguments(["--", device.as_str()]).run(LIMIT)?;
+    let mut words = maker(kind, label, &device)?.into_iter();
+    Program::new(words.next().unwrap_or_default()).arguments(words).run(LIMIT)?;
     File::open(&device).and_then(|disk| disk.sync_all()).map_err(SystemError::io("flush", &device))?;
+    let label = label.map(|label| written(kind, label));
     let found = probe(name);
     match &found {
         Probe::Found(found)

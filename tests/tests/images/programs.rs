@@ -1,6 +1,8 @@
 //! Programs for the initramfs: what `image pack --programs` takes and refuses, and that the golden image's own programs
 //! run from the archive alone.
 
+use cloud_machine_system::maker;
+
 use crate::{BARE, PACK, Place};
 
 /// A folder of programs as a distribution lays it out.
@@ -87,20 +89,24 @@ fn the_golden_images_programs_make_filesystems_from_the_initramfs_alone() {
     let place = Place::new();
     place.shell(&format!("{PACK} disk.raw --programs programs; mkdir root"));
     place.shell(&format!("cd root; cpio -id --quiet --no-absolute-filenames < ../{INITRAMFS}"));
-    for (program, kind) in [
-        ("mkfs.ext4 -q -F", "ext4"),
-        ("mkfs.xfs -q -f", "xfs"),
-        ("mkfs.btrfs -q -f", "btrfs"),
-        ("mkfs.vfat", "vfat"),
-        ("mkswap", "swap"),
-    ] {
-        // btrfs looks for mounts in /proc, as there is one in the initramfs.
-        let script = format!(
-            "rm -f root/disk; truncate -s 512M root/disk
-            unshare --mount sh -ec 'mount -t proc proc root/proc
-            exec env -i PATH=/usr/sbin LC_ALL=C chroot root /usr/sbin/{program} /disk'
-            blkid -p -s TYPE -o value root/disk"
-        );
-        assert_eq!(place.shell(&script).lines().last(), Some(kind), "{program}");
+    // The agent's own calls, with a label and without.
+    for kind in ["ext4", "xfs", "btrfs", "vfat", "swap"] {
+        for label in [None, Some("data")] {
+            let call = maker(kind, label, "/disk").unwrap().join(" ");
+            // btrfs looks for mounts in /proc, as there is one in the initramfs.
+            let script = format!(
+                "rm -f root/disk; truncate -s 512M root/disk
+                unshare --mount sh -ec 'mount -t proc proc root/proc
+                exec env -i PATH=/usr/sbin LC_ALL=C chroot root {call}'
+                blkid -p -s TYPE -o value root/disk; blkid -p -s LABEL -o value root/disk"
+            );
+            let expected = match (kind, label) {
+                ("vfat", Some(_)) => "vfat\nDATA\n".to_owned(),
+                (_, Some(label)) => format!("{kind}\n{label}\n"),
+                (_, None) => format!("{kind}\n"),
+            };
+            let said = place.shell(&script);
+            assert!(said.ends_with(&expected), "{call}: {said}");
+        }
     }
 }
