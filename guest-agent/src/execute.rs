@@ -12,7 +12,7 @@ use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImag
 use cloud_machine_plan::{PlannedStep, units};
 use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Mount, Outcome, Step, StepId, StepRecord, Tier};
 use cloud_machine_system::{
-    make_filesystem, mounts, partition_node, reread_partitions,
+    check_maker, make_filesystem, mounts, partition_node, reread_partitions,
     root::{self, RootFile},
 };
 
@@ -200,6 +200,16 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,
     }
+}
+
+/// Refuses steps for which a program is missing, before the first of them is taken.
+pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
+    for planned in steps {
+        if let Step::MakeFilesystem { filesystem, .. } = &planned.step {
+            check_maker(filesystem)?;
+        }
+    }
+    Ok(())
 }
 
 /// Units by which the new system mounts.

@@ -8,8 +8,15 @@ use cloud_machine_protocol::ConfigEvidence;
 use cloud_machine_system::{kernel, sha256};
 
 use crate::{
-    command_line, deadline::Deadline, drives, error::AgentError, execute::Executor, host::Host, layers::Layers,
-    report::ReportBuilder, url, volume,
+    command_line,
+    deadline::Deadline,
+    drives,
+    error::AgentError,
+    execute::{Executor, check},
+    host::Host,
+    layers::Layers,
+    report::ReportBuilder,
+    url, volume,
 };
 
 /// Makes the machine what the request and the configuration describe, or says why not. The deadline goes on counting
@@ -61,7 +68,8 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     report.devices(plan.devices);
     report.timing("observe and plan", began.elapsed());
 
-    // execute, one step at a time
+    // execute, one step at a time, once all of them can be
+    check(&plan.steps)?;
     let mut executor = Executor::new(&documents, &layers);
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;

@@ -1,7 +1,7 @@
 //! Making filesystems on whole disks, by the programs of the initramfs. Must not decide whether one may be made: what is
 //! on the disk is lost.
 
-use std::{fs::File, time::Duration};
+use std::{fs::File, path::Path, time::Duration};
 
 use cloud_machine_protocol::Probe;
 
@@ -44,6 +44,17 @@ pub fn maker(kind: &str, label: Option<&str>, device: &str) -> Result<Vec<String
     Ok(words.into_iter().map(str::to_owned).collect())
 }
 
+/// Checks that the program for filesystems of type `kind` is there, so that nothing is begun that cannot be finished.
+///
+/// # Errors
+/// [`SystemError::ProgramAbsent`], or [`SystemError::Unexpected`] for a type that nothing makes.
+pub fn check_maker(kind: &str) -> Result<(), SystemError> {
+    match maker(kind, None, "")?.into_iter().next() {
+        Some(program) if !Path::new(&program).exists() => Err(SystemError::ProgramAbsent { program }),
+        _ => Ok(()),
+    }
+}
+
 /// FAT keeps labels in capitals, and a program that warns of it has nothing to say here.
 fn written(kind: &str, label: &str) -> String {
     if kind == "vfat" { label.to_ascii_uppercase() } else { label.to_owned() }
@@ -68,5 +79,24 @@ pub fn make_filesystem(name: &str, kind: &str, label: Option<&str>) -> Result<()
             Ok(())
         }
         _ => Err(SystemError::unexpected(device, &format!("{found:?}"), "the filesystem that was made")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_has_the_label_behind_its_option_and_the_device_last() {
+        let words = maker("vfat", Some("share"), "/dev/vdb").unwrap();
+        assert_eq!(words, ["/usr/sbin/mkfs.vfat", "-I", "-n", "SHARE", "--", "/dev/vdb"]);
+        let words = maker("swap", None, "/dev/vdb").unwrap();
+        assert_eq!(words, ["/usr/sbin/mkswap", "-q", "--", "/dev/vdb"]);
+    }
+
+    #[test]
+    fn a_type_that_nothing_makes_is_refused_before_anything_is_begun() {
+        let error = check_maker("zfs_member").unwrap_err().to_string();
+        assert_eq!(error, "type of a filesystem holds \"zfs_member\", expected one that can be made");
     }
 }

@@ -23,7 +23,7 @@ mod volume;
 pub use block::BlockReader;
 pub use disks::inventory;
 pub use error::SystemError;
-pub use filesystem::{make_filesystem, maker};
+pub use filesystem::{check_maker, make_filesystem, maker};
 pub use partition::{PartitionNode, partition_node, reread_partitions};
 pub use uevent::UeventSocket;
 pub use volume::{VolumeFiles, read_device, sha256};
