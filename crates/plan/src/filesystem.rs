@@ -174,7 +174,7 @@ mod tests {
 
     fn found(kind: Option<&str>, label: Option<&str>, table: Option<&str>) -> Probe {
         let text = |text: Option<&str>| text.map(str::to_owned);
-        Probe::Found(Signature { filesystem: text(kind), label: text(label), partition_table: text(table) })
+        Probe::Found(Signature { filesystem: text(kind), label: text(label), uuid: None, partition_table: text(table) })
     }
 
     /// All cells: nothing is destroyed unless something says so, and nothing is used that is not what was described.

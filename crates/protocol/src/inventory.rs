@@ -68,6 +68,9 @@ pub struct Signature {
     pub filesystem: Option<String>,
     /// Label (`LABEL`).
     pub label: Option<String>,
+    /// Identifier (`UUID`); a pool's GUID in decimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
     /// Partition table type (`PTTYPE`).
     pub partition_table: Option<String>,
 }

@@ -74,7 +74,11 @@ fn safe_probe() -> Result<Probe, libblkid_rs::BlkidErr> {
     let mut probe = BlkidProbe::new()?;
     probe.set_device(0, 0, 0)?;
     probe.enable_superblocks(true)?;
-    probe.set_superblock_flags(BlkidSublksFlags::new(vec![BlkidSublks::Label, BlkidSublks::Type]))?;
+    probe.set_superblock_flags(BlkidSublksFlags::new(vec![
+        BlkidSublks::Label,
+        BlkidSublks::Uuid,
+        BlkidSublks::Type,
+    ]))?;
     // Without this chain a filesystem and a partition table that collide are not seen as such.
     probe.enable_partitions(true)?;
     Ok(match probe.do_safeprobe()? {
@@ -83,6 +87,7 @@ fn safe_probe() -> Result<Probe, libblkid_rs::BlkidErr> {
         BlkidSafeprobeRet::Success => Probe::Found(Signature {
             filesystem: value(&probe, "TYPE"),
             label: value(&probe, "LABEL"),
+            uuid: value(&probe, "UUID"),
             partition_table: value(&probe, "PTTYPE"),
         }),
     })

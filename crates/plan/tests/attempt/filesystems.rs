@@ -18,7 +18,7 @@ fn disks(cache: &str) -> String {
 }
 
 fn holds(kind: &str, label: &str) -> Probe {
-    Probe::Found(Signature { filesystem: Some(kind.to_owned()), label: Some(label.to_owned()), partition_table: None })
+    Probe::Found(Signature { filesystem: Some(kind.to_owned()), label: Some(label.to_owned()), ..Signature::default() })
 }
 
 /// Everything that can be found on the kept disk, and what is planned for it without and with `overwrite`; `None` is a
