@@ -9,17 +9,21 @@ use std::{
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite, wipe};
-use cloud_machine_plan::{PlannedStep, units};
+use cloud_machine_plan::{PlannedStep, ZFS_MODULE, units};
 use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Mount, Outcome, Step, StepId, StepRecord, Tier};
 use cloud_machine_system::{
-    check_maker, make_filesystem, mounts, partition_node, reread_partitions,
+    check_maker, kernel, make_filesystem, mounts, partition_node, pool, reread_partitions,
     root::{self, RootFile},
+    set_read_only,
 };
 
 use crate::{
     error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, source::with_packed,
-    volume::Documents,
+    volume::Documents, worker::MODULES,
 };
+
+/// libblkid's word for a disk of a pool.
+const ZFS: &str = "zfs_member";
 
 /// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
 const THREADS: usize = 4;
@@ -62,9 +66,24 @@ impl<'a> Executor<'a> {
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
             }
-            Step::MakeFilesystem { device, filesystem, label } => {
-                make_filesystem(device, filesystem, label.as_deref())?;
+            Step::LoadModule { module } => {
+                kernel::load_module(MODULES, module)?;
+                if module == ZFS_MODULE {
+                    pool::prepare(self.documents.identity.machine_id.hostid())?;
+                }
                 Cost { changed: true, ..Cost::default() }
+            }
+            Step::SetReadOnly { device } => Cost { changed: set_read_only(device)?, ..Cost::default() },
+            Step::MakeFilesystem { device, filesystem, label, properties } => {
+                match label {
+                    Some(label) if filesystem == ZFS => pool::make_pool(device, label, properties)?,
+                    _ => make_filesystem(device, filesystem, label.as_deref())?,
+                }
+                Cost { changed: true, ..Cost::default() }
+            }
+            Step::ImportPool { device, pool, guid, datasets, read_only } => {
+                let changed = pool::import_pool(device, pool, guid.as_deref(), datasets, *read_only)?;
+                Cost { changed, ..Cost::default() }
             }
             Step::WriteMounts { mounts } => {
                 write_mounts(mounts)?;
@@ -205,8 +224,10 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
 /// Refuses steps for which a program is missing, before the first of them is taken.
 pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
     for planned in steps {
-        if let Step::MakeFilesystem { filesystem, .. } = &planned.step {
-            check_maker(filesystem)?;
+        match &planned.step {
+            Step::MakeFilesystem { filesystem, .. } if filesystem != ZFS => check_maker(filesystem)?,
+            Step::MakeFilesystem { .. } | Step::ImportPool { .. } => pool::check_programs()?,
+            _ => {}
         }
     }
     Ok(())
@@ -275,7 +296,7 @@ impl<'a> Progress<'a> {
         if percent > state.1 {
             state.1 = percent;
             if let Err(error) = state.0.progress(Some(self.id), self.message, Some((done, total))) {
-                cloud_machine_system::kernel::log(&error.to_string());
+                kernel::log(&error.to_string());
             }
         }
     }

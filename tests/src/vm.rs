@@ -20,8 +20,8 @@ use cloud_machine_driver::{
 use cloud_machine_image::{Manifest, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
 use cloud_machine_protocol::{
-    Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage, Identity,
-    ImageRequest, ImageSource, ImageUrl, Report, Request, Role, SecretPolicy, Tier, volume,
+    Action, AgentMessage, Bus, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage,
+    Identity, ImageRequest, ImageSource, ImageUrl, Report, Request, Role, SecretPolicy, Tier, volume,
 };
 
 use crate::fixture::{Fixture, IMAGE, dirty};
@@ -358,7 +358,7 @@ impl Boot {
             let fault = self.fault.as_ref().filter(|(faulty, _)| *faulty == serial);
             let node = fault.map(|(_, node)| node.replace("FILE", &file.to_string_lossy()));
             let node = node.or_else(|| if serial == "system" { self.system_node(&file) } else { None });
-            Drive { file, serial, read_only, node }
+            Drive { bus: Bus::Virtio, file, serial, read_only, node }
         };
         (contents.into_iter().map(drive).collect(), pin)
     }
@@ -425,7 +425,14 @@ impl Boot {
                 serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
                 _ => (Role::Volume, Treatment::Keep),
             };
-            ExpectedDisk { serial: drive.serial.clone(), size: size(drive), role, treatment, filesystem: None }
+            ExpectedDisk {
+                serial: drive.serial.clone(),
+                size: size(drive),
+                role,
+                treatment,
+                read_only: false,
+                filesystem: None,
+            }
         };
         Expected {
             request: self.expected.clone(),

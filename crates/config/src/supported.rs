@@ -13,9 +13,6 @@ use crate::{
 
 /// Values of keys whose other values are supported.
 const VALUES: &[(&str, &[&str])] = &[
-    ("cloud-machine.resources.disks.*.filesystem", &["zfs", "iso9660", "squashfs", "erofs"]),
-    ("cloud-machine.resources.disks.*.filesystem.type", &["zfs", "iso9660", "squashfs", "erofs"]),
-    ("cloud-machine.resources.disks.*.readonly", &["true"]),
     ("cloud-machine.resources.disks.*.wipe-on-boot", &["recreate", "discard", "crypto"]),
     ("cloud-machine.resources.disks.*.on-reimage", &["recreate"]),
     ("cloud-machine.identity.ssh-host-keys", &["keep"]),

@@ -61,6 +61,9 @@ pub struct ExpectedDisk {
     /// What the attempt does with it. A document that the machine read for itself may turn [`Treatment::Keep`] into
     /// [`Treatment::Wipe`].
     pub treatment: Treatment,
+    /// Whether it is never written.
+    #[serde(default)]
+    pub read_only: bool,
     /// The filesystem that it shall hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<WantedFilesystem>,

@@ -1,15 +1,17 @@
 //! The ordered steps of one attempt. The same configuration, inventory and request always give the same plan.
 
+use std::collections::BTreeSet;
+
 use cloud_machine_config::{Config, DiskConfig, OnReimage};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Request, Role, Step, StepId,
-    Tier, WipeMethod,
+    Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Probe, Request, Role, Step,
+    StepId, Tier, WipeMethod,
 };
 
 use crate::{
     assign::{Assignment, assign},
     error::{PlanError, Wanted},
-    filesystem::{Decision, Refusal, WantedFilesystem, decide, described},
+    filesystem::{Decision, Refusal, WantedFilesystem, described},
     image::ImageLayout,
 };
 
@@ -26,7 +28,8 @@ pub struct Plan {
 /// A step and its stable name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`, `make-<disk>` or `write-mounts`.
+    /// `load-<module>`, `read-only-<disk>`, `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`,
+    /// `make-<disk>`, `import-<disk>` or `write-mounts`.
     pub id: StepId,
     /// The step.
     pub step: Step,
@@ -39,7 +42,7 @@ pub struct PlannedStep {
 #[must_use]
 pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
     let reimaged = action == Action::Reimage && disk.on_reimage != OnReimage::Keep;
-    !disk.boot_partition && (reimaged || disk.wipe_on_boot)
+    !disk.boot_partition && !disk.readonly && (reimaged || disk.wipe_on_boot)
 }
 
 /// Plans one attempt. `volume` is the kernel name of the disk that the volume was read from, `hostname` the name of
@@ -64,8 +67,9 @@ pub fn plan(
     let assignment = assign(config, inventory, request, volume)?;
     let system = system_disk(&assignment, image)?;
     let fates = fates(&assignment, request.action)?;
-    let mut steps: Vec<PlannedStep> =
-        fates.iter().filter(|fate| fate.wiped).map(|fate| wipe(fate.name.as_str(), fate.device)).collect();
+    let mut steps = load_modules(fates.iter().filter_map(Fate::kernel_module));
+    steps.extend(fates.iter().filter(|fate| fate.read_only).map(|fate| set_read_only(fate.name.as_str(), fate.device)));
+    steps.extend(fates.iter().filter(|fate| fate.wiped).map(|fate| wipe(fate.name.as_str(), fate.device)));
     if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
         steps.push(reimage(system, source, image, request.tier));
     }
@@ -73,8 +77,8 @@ pub fn plan(
     if request.action == Action::Reimage {
         steps.push(write_identity(hostname));
     }
-    steps.extend(fates.iter().filter_map(Fate::make));
-    steps.extend(write_mounts(fates.iter().filter_map(Fate::mount).collect()));
+    steps.extend(fates.iter().flat_map(Fate::make));
+    steps.extend(write_mounts(fates.iter().flat_map(Fate::mounts).collect()));
     let record = |disk: &Disk| {
         let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
         let fate = fates.iter().find(|fate| fate.device.name == disk.name);
@@ -128,17 +132,26 @@ struct Fate<'plan> {
     device: &'plan Disk,
     /// Whether it is made zero.
     wiped: bool,
+    /// Whether it is never written.
+    read_only: bool,
     filesystem: Option<(WantedFilesystem, Decision)>,
 }
 
 impl Fate<'_> {
-    fn make(&self) -> Option<PlannedStep> {
-        let (wanted, decision) = self.filesystem.as_ref()?;
-        make(self.name.as_str(), self.device, wanted, *decision)
+    fn kernel_module(&self) -> Option<&str> {
+        self.filesystem.as_ref()?.0.kernel_module.as_deref()
     }
 
-    fn mount(&self) -> Option<Mount> {
-        self.filesystem.as_ref().map(|(wanted, _)| wanted.mount(&self.device.name))
+    fn make(&self) -> Vec<PlannedStep> {
+        match &self.filesystem {
+            Some((wanted, decision)) => make(self.name.as_str(), self.device, wanted, *decision),
+            None => Vec::new(),
+        }
+    }
+
+    fn mounts(&self) -> Vec<Mount> {
+        let mounts = |(wanted, _): &(WantedFilesystem, Decision)| wanted.mounts(&self.device.name);
+        self.filesystem.as_ref().map(mounts).unwrap_or_default()
     }
 
     fn method(&self) -> String {
@@ -162,8 +175,8 @@ fn fate<'plan>(
     action: Action,
 ) -> Result<Fate<'plan>, PlanError> {
     let mut wiped = is_wiped(action, disk);
-    let filesystem = WantedFilesystem::of(disk).map(|wanted| {
-        let decision = decide(wanted.content(&device.probe), wiped, wanted.overwrite);
+    let filesystem = WantedFilesystem::of(name, disk).map(|wanted| {
+        let decision = wanted.decision(&device.probe, wiped);
         (wanted, decision)
     });
     if let Some((wanted, decision)) = &filesystem {
@@ -175,6 +188,7 @@ fn fate<'plan>(
                 found: described(&device.probe),
                 way_out: match refusal {
                     Refusal::Other | Refusal::Ambivalent => "; `overwrite: true` would let it be replaced",
+                    Refusal::ReadOnly => "; it is read-only, so nothing can be made on it",
                     Refusal::Unreadable => "",
                 },
             });
@@ -184,17 +198,56 @@ fn fate<'plan>(
     if wiped || matches!(filesystem, Some((_, Decision::Create))) {
         writable(name.as_str(), device)?;
     }
-    Ok(Fate { name, device, wiped, filesystem })
+    Ok(Fate { name, device, wiped, read_only: disk.readonly, filesystem })
 }
 
-/// The filesystem on a disk, when it has to be made.
-pub(crate) fn make(name: &str, device: &Disk, wanted: &WantedFilesystem, decision: Decision) -> Option<PlannedStep> {
-    if !matches!(decision, Decision::Create | Decision::Replace) {
-        return None;
-    }
-    let (filesystem, label) = (wanted.kind.clone(), wanted.label.clone());
-    let step = Step::MakeFilesystem { device: device.name.clone(), filesystem, label };
-    Some(PlannedStep { id: StepId(format!("make-{name}")), step })
+/// The filesystem on a disk: made, when it has to be, and imported, when it is a pool.
+pub(crate) fn make(name: &str, device: &Disk, wanted: &WantedFilesystem, decision: Decision) -> Vec<PlannedStep> {
+    let planned = |verb: &str, step| PlannedStep { id: StepId(format!("{verb}-{name}")), step };
+    let made = matches!(decision, Decision::Create | Decision::Replace);
+    let make = made.then(|| {
+        planned(
+            "make",
+            Step::MakeFilesystem {
+                device: device.name.clone(),
+                filesystem: wanted.kind.clone(),
+                label: wanted.label.clone(),
+                properties: wanted.properties.clone(),
+            },
+        )
+    });
+    let import = wanted.pool().map(|pool| {
+        let found = match &device.probe {
+            Probe::Found(signature) if !made => signature.uuid.clone(),
+            _ => None,
+        };
+        planned(
+            "import",
+            Step::ImportPool {
+                device: device.name.clone(),
+                pool: pool.to_owned(),
+                guid: found,
+                datasets: wanted.datasets.clone(),
+                read_only: wanted.read_only,
+            },
+        )
+    });
+    make.into_iter().chain(import).collect()
+}
+
+/// Each of `modules`, once and in the order of their names.
+pub(crate) fn load_modules<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<PlannedStep> {
+    let modules: BTreeSet<&str> = modules.collect();
+    let load = |module: &str| PlannedStep {
+        id: StepId(format!("load-{module}")),
+        step: Step::LoadModule { module: module.to_owned() },
+    };
+    modules.into_iter().map(load).collect()
+}
+
+/// A disk to which the kernel refuses writes.
+pub(crate) fn set_read_only(name: &str, device: &Disk) -> PlannedStep {
+    PlannedStep { id: StepId(format!("read-only-{name}")), step: Step::SetReadOnly { device: device.name.clone() } }
 }
 
 /// The units of all mounts, when there are any.

@@ -11,11 +11,13 @@ use cloud_machine_protocol::{
 use crate::{
     configured::configured,
     expected::{Expected, ExpectedDisk, Treatment},
-    filesystem::{Decision, WantedFilesystem, decide},
+    filesystem::{Decision, WantedFilesystem},
     hostkey::is_ed25519,
     image::ImageLayout,
     rejection::Rejection,
-    steps::{self, PlannedStep, make, mount_root, reimage, wipe, write_identity, write_mounts},
+    steps::{
+        self, PlannedStep, load_modules, make, mount_root, reimage, set_read_only, wipe, write_identity, write_mounts,
+    },
 };
 
 /// Name of the identity item with the SSH host key.
@@ -213,8 +215,7 @@ fn devices<'report>(
         let stricter = more && declared && wiped && attached.treatment == Treatment::Keep;
         let mut treatment = if stricter { Treatment::Wipe } else { attached.treatment };
         let wiped = treatment == Treatment::Wipe;
-        let decision =
-            attached.filesystem.as_ref().map(|wanted| decide(wanted.content(&disk.probe), wiped, wanted.overwrite));
+        let decision = attached.filesystem.as_ref().map(|wanted| wanted.decision(&disk.probe, wiped));
         match decision {
             Some(Decision::Refuse(_)) => return Err(Rejection::Content { device }),
             Some(Decision::Replace) => treatment = Treatment::Wipe,
@@ -365,7 +366,12 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
         }
     }
     wipes.sort_by_key(|(name, _)| *name);
-    let mut steps: Vec<PlannedStep> = wipes.into_iter().map(|(name, device)| wipe(name, device)).collect();
+    let modules = devices.iter().filter_map(|attached| attached.expected.filesystem.as_ref()?.kernel_module.as_deref());
+    let mut steps = load_modules(modules);
+    let mut read_only: Vec<(&String, &Disk)> = devices.iter().filter_map(never_written).collect();
+    read_only.sort_by_key(|(name, _)| *name);
+    steps.extend(read_only.into_iter().map(|(name, device)| set_read_only(name, device)));
+    steps.extend(wipes.into_iter().map(|(name, device)| wipe(name, device)));
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let source = steps::source(request, source.map(|attached| attached.disk));
     for system in treated(devices, Treatment::System) {
@@ -380,12 +386,22 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let mut others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
     // In the order of the configuration, as they were planned.
     others.sort_by_key(|(name, ..)| *name);
-    let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| {
-        make(name, attached.disk, wanted, attached.decision?)
+    let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| match attached.decision {
+        Some(decision) => make(name, attached.disk, wanted, decision),
+        None => Vec::new(),
     };
-    steps.extend(others.iter().filter_map(made));
-    steps.extend(write_mounts(others.iter().map(|(_, attached, wanted)| wanted.mount(&attached.disk.name)).collect()));
+    steps.extend(others.iter().flat_map(made));
+    let mounts = others.iter().flat_map(|(_, attached, wanted)| wanted.mounts(&attached.disk.name));
+    steps.extend(write_mounts(mounts.collect()));
     steps
+}
+
+/// A declared disk that is never written, with its name.
+fn never_written<'a>(attached: &'a Attached<'_>) -> Option<(&'a String, &'a Disk)> {
+    match &attached.expected.role {
+        Role::Declared { name } if attached.expected.read_only => Some((name, attached.disk)),
+        _ => None,
+    }
 }
 
 /// A declared disk with its name and the filesystem that it shall hold.
@@ -397,9 +413,11 @@ fn filesystem<'a>(attached: &'a Attached<'_>) -> Option<(&'a String, &'a Attache
 }
 
 fn identity(expected: &Expected, report: &Report) -> Result<(), Rejection> {
-    for (name, value) in
-        [("hostname", expected.identity.name.to_string()), ("machine-id", expected.identity.machine_id.to_string())]
-    {
+    for (name, value) in [
+        ("hostname", expected.identity.name.to_string()),
+        ("machine-id", expected.identity.machine_id.to_string()),
+        ("hostid", format!("{:08x}", expected.identity.machine_id.hostid())),
+    ] {
         let (_, found) = item(report, name)?;
         if found != value {
             let (name, found) = (name.to_owned(), found.to_owned());

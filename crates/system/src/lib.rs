@@ -2,6 +2,7 @@
 //! Every function does one thing when told to; none decides what should be done.
 
 mod block;
+pub mod buses;
 mod disks;
 mod error;
 mod filesystem;
@@ -9,6 +10,7 @@ pub mod kernel;
 pub mod mounts;
 pub mod network;
 mod partition;
+pub mod pool;
 pub mod port;
 pub mod power;
 pub mod probe;
@@ -20,7 +22,7 @@ pub mod survey;
 mod uevent;
 mod volume;
 
-pub use block::BlockReader;
+pub use block::{BlockReader, set_read_only};
 pub use disks::inventory;
 pub use error::SystemError;
 pub use filesystem::{check_maker, make_filesystem, maker};

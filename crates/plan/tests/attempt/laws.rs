@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared};
-use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step};
+use cloud_machine_protocol::{
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step,
+};
 use proptest::prelude::*;
 
 use crate::fixture::{DISKS, config, disk, inventory, planned};
 
-type Declared = (DeviceSelector, bool, bool, bool, Option<Filesystem>);
+type Declared = (DeviceSelector, bool, bool, bool, Option<Filesystem>, bool);
 
 fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     let selector = prop_oneof![
@@ -17,20 +19,23 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     ];
     let filesystem = prop_oneof![
         Just(None),
-        Just(Some(Filesystem { kind: FilesystemType::Ext4, label: None, kernel_module: None })),
+        Just(Some(Filesystem::of(FilesystemType::Ext4))),
+        Just(Some(Filesystem::of(FilesystemType::Zfs))),
     ];
-    let one = (selector, any::<bool>(), any::<bool>(), any::<bool>(), filesystem);
+    let one = (selector, any::<bool>(), any::<bool>(), any::<bool>(), filesystem, prop::bool::weighted(0.2));
     prop::collection::vec(one, 0..5).prop_map(|disks| {
-        let disk = |(index, (devicepath, keep, wipe_on_boot, second, filesystem)): (usize, Declared)| {
+        let disk = |(index, (devicepath, keep, wipe_on_boot, second, filesystem, readonly)): (usize, Declared)| {
             let on_reimage = if keep { OnReimage::Keep } else { OnReimage::Wipe };
             let boot_partition = index == 0 || (second && keep && wipe_on_boot && index == 4);
             let config = DiskConfig {
                 devicepath,
+                bus: Bus::Virtio,
                 allocation: None,
+                source: None,
                 boot_partition,
                 on_reimage,
                 wipe_on_boot,
-                readonly: false,
+                readonly: readonly && !boot_partition,
                 overwrite: second,
                 filesystem,
                 mountpoint: None,
@@ -86,7 +91,11 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
             Some((device, *offset, *length))
         }
         Step::MakeFilesystem { device, .. } => Some((device, 0, 0)),
-        Step::WriteIdentity { .. } | Step::WriteMounts { .. } => None,
+        Step::WriteIdentity { .. }
+        | Step::WriteMounts { .. }
+        | Step::LoadModule { .. }
+        | Step::SetReadOnly { .. }
+        | Step::ImportPool { .. } => None,
     }
 }
 
@@ -101,6 +110,13 @@ proptest! {
             prop_assert!(matches!(record.role, Role::Declared { .. }), "{:?}", record);
             prop_assert!(!record.disk.read_only && record.method != "kept");
             prop_assert!(offset.checked_add(length).is_some_and(|end| end <= record.disk.size));
+        }
+        for (name, _) in config.resources.disks.iter().filter(|(_, disk)| disk.readonly) {
+            let is = |record: &&DeviceRecord| record.role == Role::Declared { name: name.to_string() };
+            let device = &plan.devices.iter().find(is).unwrap().disk.name;
+            prop_assert!(plan.steps.iter().filter_map(|step| range(&step.step)).all(|(written, ..)| written != device));
+            let refused = Step::SetReadOnly { device: device.clone() };
+            prop_assert!(plan.steps.iter().any(|step| step.step == refused));
         }
         let listed: Vec<&Disk> = plan.devices.iter().map(|record| &record.disk).collect();
         prop_assert_eq!(listed, inventory.disks.iter().collect::<Vec<_>>());
@@ -159,10 +175,12 @@ proptest! {
                 || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
             prop_assert!(!wiped || says_so, "{:?}", record);
             prop_assert!(!made || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
-            prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && record.method != "reuse ext4"));
+            prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && !record.method.starts_with("reuse ")));
             if made {
                 inventory.disks.iter_mut().filter(|disk| disk.name == device).for_each(|disk| {
-                    disk.probe = Probe::Found(Signature { filesystem: Some("ext4".into()), ..Signature::default() });
+                    let kind = declared.filesystem.as_ref().map(|filesystem| filesystem.kind.word().to_owned());
+                    let label = declared.pool(&name.parse().unwrap()).map(str::to_owned);
+                    disk.probe = Probe::Found(Signature { filesystem: kind, label, ..Signature::default() });
                 });
             }
         }
@@ -184,7 +202,11 @@ proptest! {
         if config.resources.disks.is_empty() {
             return Ok(());
         }
-        config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| disk.boot_partition = index == 0);
+        config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| {
+            disk.boot_partition = index == 0;
+            // What is never written must hold what was described already.
+            disk.readonly = false;
+        });
         for disk in inventory.disks.iter_mut().take(disks) {
             disk.read_only = false;
             disk.size = disk.size.max(1 << 20);

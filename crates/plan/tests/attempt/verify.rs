@@ -26,6 +26,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         size,
         role,
         treatment,
+        read_only: false,
         filesystem: None,
     };
     Expected {
@@ -101,6 +102,7 @@ pub(crate) fn report(action: Action) -> Report {
         item("hostname", "keep", "demo".into()),
         item("machine-id", "keep", MachineId::from_random([3; 16]).to_string()),
         item("ssh-host-key-ed25519", "rotate", KEY.into()),
+        item("hostid", "keep", "03030303".into()),
     ];
     Report {
         version: FORMAT_VERSION,
@@ -332,7 +334,7 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
 fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     let mut expected = expected(Action::Reimage);
     let (serial, role, treatment) = ("stranger".into(), Role::Undeclared, Treatment::Keep);
-    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment, filesystem: None });
+    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment, read_only: false, filesystem: None });
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
     assert!(verify(&expected, &report).is_ok());
