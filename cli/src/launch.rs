@@ -19,7 +19,7 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, is_wiped};
+use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, Wiping};
 use cloud_machine_protocol::{
     DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
     Tier, volume,
@@ -265,13 +265,13 @@ struct Given {
 }
 
 fn expected(record: &MachineRecord, request: Request, config: &Config, given: Given, layout: &ImageLayout) -> Expected {
-    let treatment = |disk: &cloud_machine_driver::store::DiskRecord| {
-        let declared = config.resources.disks.get(&disk.name);
-        match (disk.boot, declared.is_some_and(|declared| is_wiped(request.action, declared))) {
-            (true, _) => Treatment::System,
-            (false, true) => Treatment::Wipe,
-            (false, false) => Treatment::Keep,
-        }
+    let wiping = |disk: &cloud_machine_driver::store::DiskRecord| {
+        config.resources.disks.get(&disk.name).and_then(|declared| Wiping::of(request.action, declared))
+    };
+    let treatment = |disk: &cloud_machine_driver::store::DiskRecord| match (disk.boot, wiping(disk)) {
+        (true, _) => Treatment::System,
+        (false, Some(_)) => Treatment::Wipe,
+        (false, None) => Treatment::Keep,
     };
     let mut disks: Vec<ExpectedDisk> = record
         .disks
@@ -281,6 +281,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
             size: disk.size,
             role: Role::Declared { name: disk.name.to_string() },
             treatment: treatment(disk),
+            wiping: wiping(disk).unwrap_or_default(),
             filesystem: config.resources.disks.get(&disk.name).and_then(WantedFilesystem::of),
         })
         .collect();
@@ -289,6 +290,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         size,
         role,
         treatment: Treatment::Keep,
+        wiping: Wiping::default(),
         filesystem: None,
     };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));

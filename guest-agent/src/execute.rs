@@ -8,12 +8,15 @@ use std::{
 };
 
 use cloud_machine_disk::{Access, Disk};
-use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite, wipe};
+use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
 use cloud_machine_plan::{PlannedStep, units};
-use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Mount, Outcome, Step, StepId, StepRecord, Tier};
+use cloud_machine_protocol::{
+    Action, ChangedExtents, DiskEvidence, Extent, Mount, Outcome, Step, StepId, StepRecord, Tier, WipeMethod,
+};
 use cloud_machine_system::{
     check_maker, make_filesystem, mounts, partition_node, reread_partitions,
     root::{self, RootFile},
+    wipe_disk,
 };
 
 use crate::{
@@ -56,8 +59,9 @@ impl<'a> Executor<'a> {
         let began = Instant::now();
         let cost = match &planned.step {
             Step::Reimage { device, source, .. } => self.reimage(device, source, &planned.id, host, report)?,
-            Step::Wipe { device, offset, length, .. } => {
-                wipe_disk(device, *offset, *length, &planned.id, host, report)?
+            Step::Wipe { device, offset, length, method } => {
+                let range = Extent { offset: *offset, length: *length };
+                wipe(device, range, *method, &planned.id, host, report)?
             }
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
@@ -225,31 +229,21 @@ fn node(device: &str) -> PathBuf {
     Path::new("/dev").join(device)
 }
 
-fn wipe_disk(
+fn wipe(
     device: &str,
-    offset: u64,
-    length: u64,
+    range: Extent,
+    method: WipeMethod,
     id: &StepId,
     host: &mut Host,
     report: &mut ReportBuilder,
 ) -> Result<Cost, AgentError> {
-    let target = Disk::open(&node(device), Access::Write)?;
     let progress = Progress::new(host, id, "wipe");
-    let done = wipe(&target, offset, length, &|done, total| progress.tell(done, total))
-        .map_err(|source| AgentError::Wipe { device: device.to_owned(), source })?;
-    report.disk(DiskEvidence {
-        device: device.to_owned(),
-        disk_size: length,
-        tier: None,
-        read_bytes: length,
-        image_root: None,
-        table: None,
-        image_size: 0,
-        zero_bytes: length,
-    });
+    let (done, evidence) = wipe_disk(device, range, method, &|done, total| progress.tell(done, total))?;
+    let compared = evidence.read_bytes;
+    report.disk(evidence);
     Ok(Cost {
-        changed: done.changed,
-        compared: length,
+        changed: done.changed || method == WipeMethod::Discard,
+        compared,
         written: 0,
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,

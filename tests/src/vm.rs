@@ -18,7 +18,7 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
+use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, Wiping};
 use cloud_machine_protocol::{
     Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage, Identity,
     ImageRequest, ImageSource, ImageUrl, Report, Request, Role, SecretPolicy, Tier, volume,
@@ -425,7 +425,14 @@ impl Boot {
                 serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
                 _ => (Role::Volume, Treatment::Keep),
             };
-            ExpectedDisk { serial: drive.serial.clone(), size: size(drive), role, treatment, filesystem: None }
+            ExpectedDisk {
+                serial: drive.serial.clone(),
+                size: size(drive),
+                role,
+                treatment,
+                wiping: Wiping::default(),
+                filesystem: None,
+            }
         };
         Expected {
             request: self.expected.clone(),

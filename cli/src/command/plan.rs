@@ -1,7 +1,7 @@
 //! `plan`: what a reimage would do, step by step, without doing it.
 
 use cloud_machine_driver::store::{MachineRecord, RequestRecord, Store, Strategy};
-use cloud_machine_plan::{ImageLayout, is_wiped, plan};
+use cloud_machine_plan::{ImageLayout, Wiping, plan};
 use cloud_machine_protocol::{
     Action, DeviceRecord, Disk, Inventory, MachineName, Mount, Nonce, Probe, Signature, Step, Tier, volume,
 };
@@ -53,7 +53,7 @@ fn describe(step: &Step) -> String {
             )
         }
         Step::Wipe { device, offset, length, method } => {
-            format!("wipe /dev/{device} by {method:?}, {length} bytes from {offset}")
+            format!("wipe /dev/{device} by {method}, {length} bytes from {offset}")
         }
         Step::MountRoot { device, partition, filesystem, .. } => {
             format!("mount partition {partition} of /dev/{device} as {filesystem}")
@@ -99,7 +99,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let layout = ImageLayout::from(&manifest);
     let config = launch::config(&record)?;
     for (disk, kept) in &config.resources.disks {
-        if kept.filesystem.is_some() && !is_wiped(request.action, kept) {
+        if kept.filesystem.is_some() && Wiping::of(request.action, kept).is_none() {
             ui.note(&format!("what `{disk}` holds is not known here: the plan takes it for empty"));
         }
     }
@@ -119,6 +119,8 @@ fn inventory(record: &MachineRecord, packed: u64) -> Inventory {
         size,
         sector_size: 512,
         read_only,
+        // As virtio-blk of QEMU offers it.
+        discard: !read_only,
         probe,
     };
     let mut disks: Vec<Disk> =

@@ -9,7 +9,7 @@ use crate::{
     config::{DiskConfig, Filesystem, FilesystemType, OnReimage},
     error::ConfigError,
     place::locate,
-    schema::{self, WipeOnBoot},
+    schema,
     tree::Node,
 };
 
@@ -52,7 +52,7 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
             schema::OnReimage::Wipe => OnReimage::Wipe,
             schema::OnReimage::Recreate => OnReimage::Recreate,
         },
-        wipe_on_boot: disk.wipe_on_boot != WipeOnBoot::No,
+        wipe_on_boot: disk.wipe_on_boot.0,
         readonly: disk.readonly,
         overwrite: disk.overwrite,
         filesystem,
@@ -64,7 +64,7 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
 pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
     one_system_disk(disks, machine, errors);
     for (name, disk) in disks.iter().filter(|(_, disk)| disk.boot_partition) {
-        if disk.wipe_on_boot {
+        if disk.wipe_on_boot.is_some() {
             let error = at(machine, name, "wipe-on-boot", "the system disk cannot be wiped on boot");
             errors.push(error.suggestion(Some("reimage it instead".to_owned())));
         }
@@ -74,8 +74,8 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
         }
     }
     for (name, disk) in disks.iter().filter(|(_, disk)| disk.readonly) {
-        if disk.wipe_on_boot || disk.overwrite {
-            let key = if disk.wipe_on_boot { "wipe-on-boot" } else { "overwrite" };
+        if disk.wipe_on_boot.is_some() || disk.overwrite {
+            let key = if disk.wipe_on_boot.is_some() { "wipe-on-boot" } else { "overwrite" };
             errors.push(at(machine, name, key, "a read-only disk cannot be written"));
         }
         if disk.boot_partition {

@@ -16,7 +16,7 @@ const VALUES: &[(&str, &[&str])] = &[
     ("cloud-machine.resources.disks.*.filesystem", &["zfs", "iso9660", "squashfs", "erofs"]),
     ("cloud-machine.resources.disks.*.filesystem.type", &["zfs", "iso9660", "squashfs", "erofs"]),
     ("cloud-machine.resources.disks.*.readonly", &["true"]),
-    ("cloud-machine.resources.disks.*.wipe-on-boot", &["recreate", "discard", "crypto"]),
+    ("cloud-machine.resources.disks.*.wipe-on-boot", &["recreate", "crypto"]),
     ("cloud-machine.resources.disks.*.on-reimage", &["recreate"]),
     ("cloud-machine.identity.ssh-host-keys", &["keep"]),
 ];

@@ -118,12 +118,11 @@ impl WantedFilesystem {
 
     /// What was decided, as the report's method of the device.
     #[must_use]
-    pub fn method(&self, decision: Decision, wiped: bool) -> String {
+    pub fn method(&self, decision: Decision) -> String {
         let kind = &self.kind;
         match decision {
             Decision::Reuse => format!("reuse {kind}"),
-            Decision::Create if !wiped => format!("create {kind}"),
-            Decision::Create | Decision::Replace => format!("wipe zero, create {kind}"),
+            Decision::Create | Decision::Replace => format!("create {kind}"),
             Decision::Refuse(_) => "refused".to_owned(),
         }
     }

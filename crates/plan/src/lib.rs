@@ -13,12 +13,14 @@ mod rejection;
 mod steps;
 mod units;
 mod verify;
+mod wiping;
 
 pub use error::{Found, PlanError, Wanted};
 pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
 pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, decide};
 pub use image::{ImageLayout, RootPartition};
 pub use rejection::Rejection;
-pub use steps::{Plan, PlannedStep, is_wiped, plan};
+pub use steps::{Plan, PlannedStep, plan};
 pub use units::{UnitFile, units};
 pub use verify::{Verdict, gaps, verify};
+pub use wiping::Wiping;

@@ -1,6 +1,6 @@
 //! The ordered steps of one attempt. The same configuration, inventory and request always give the same plan.
 
-use cloud_machine_config::{Config, DiskConfig, OnReimage};
+use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_protocol::{
     Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Request, Role, Step, StepId,
     Tier, WipeMethod,
@@ -11,6 +11,7 @@ use crate::{
     error::{PlanError, Wanted},
     filesystem::{Decision, Refusal, WantedFilesystem, decide, described},
     image::ImageLayout,
+    wiping::{Wiping, lacks_discard},
 };
 
 /// What will be done, in this order, and what every disk is taken for.
@@ -18,8 +19,8 @@ use crate::{
 pub struct Plan {
     /// The steps.
     pub steps: Vec<PlannedStep>,
-    /// Every disk of the inventory, in its order, with role and method: `reimage`, `wipe zero`, `kept`, `read`,
-    /// `ignored`, `booted`, or what [`WantedFilesystem::method`] says.
+    /// Every disk of the inventory, in its order, with role and method: `reimage`, `kept`, `read`, `ignored`, `booted`, or
+    /// `wipe` with its [`WipeMethod`], what [`WantedFilesystem::method`] says, or both.
     pub devices: Vec<DeviceRecord>,
 }
 
@@ -32,16 +33,6 @@ pub struct PlannedStep {
     pub step: Step,
 }
 
-/// Whether `action` makes a declared disk zero.
-///
-/// A reimage ends in a boot, so a disk that every boot wipes is wiped by a reimage too. The system disk is never
-/// wiped: a reimage rewrites it.
-#[must_use]
-pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
-    let reimaged = action == Action::Reimage && disk.on_reimage != OnReimage::Keep;
-    !disk.boot_partition && (reimaged || disk.wipe_on_boot)
-}
-
 /// Plans one attempt. `volume` is the kernel name of the disk that the volume was read from, `hostname` the name of
 /// the machine.
 ///
@@ -50,7 +41,7 @@ pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
 /// shall hold a filesystem is: [`decide`] has the table.
 ///
 /// # Errors
-/// A kept disk with other content than the described filesystem, unless it may be replaced; a manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
+/// A disk that shall be discarded and cannot be; a kept disk with other content than the described filesystem, unless it may be replaced; a manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
 /// written and is read-only or too small.
 pub fn plan(
     config: &Config,
@@ -65,7 +56,7 @@ pub fn plan(
     let system = system_disk(&assignment, image)?;
     let fates = fates(&assignment, request.action)?;
     let mut steps: Vec<PlannedStep> =
-        fates.iter().filter(|fate| fate.wiped).map(|fate| wipe(fate.name.as_str(), fate.device)).collect();
+        fates.iter().filter_map(|fate| Some(wipe(fate.name.as_str(), fate.device, fate.wipe?))).collect();
     if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
         steps.push(reimage(system, source, image, request.tier));
     }
@@ -126,8 +117,8 @@ fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
 struct Fate<'plan> {
     name: &'plan DiskName,
     device: &'plan Disk,
-    /// Whether it is made zero.
-    wiped: bool,
+    /// How it is wiped, if at all.
+    wipe: Option<WipeMethod>,
     filesystem: Option<(WantedFilesystem, Decision)>,
 }
 
@@ -142,11 +133,10 @@ impl Fate<'_> {
     }
 
     fn method(&self) -> String {
-        match &self.filesystem {
-            Some((wanted, decision)) => wanted.method(*decision, self.wiped),
-            None if self.wiped => "wipe zero".to_owned(),
-            None => "kept".to_owned(),
-        }
+        let wipe = self.wipe.map(|method| format!("wipe {method}"));
+        let filesystem = self.filesystem.as_ref().map(|(wanted, decision)| wanted.method(*decision));
+        let words: Vec<String> = wipe.into_iter().chain(filesystem).collect();
+        if words.is_empty() { "kept".to_owned() } else { words.join(", ") }
     }
 }
 
@@ -161,9 +151,12 @@ fn fate<'plan>(
     device: &'plan Disk,
     action: Action,
 ) -> Result<Fate<'plan>, PlanError> {
-    let mut wiped = is_wiped(action, disk);
+    if lacks_discard(disk, device) {
+        return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
+    }
+    let mut wipe = Wiping::of(action, disk).map(|wiping| wiping.method(device));
     let filesystem = WantedFilesystem::of(disk).map(|wanted| {
-        let decision = decide(wanted.content(&device.probe), wiped, wanted.overwrite);
+        let decision = decide(wanted.content(&device.probe), wipe.is_some(), wanted.overwrite);
         (wanted, decision)
     });
     if let Some((wanted, decision)) = &filesystem {
@@ -179,12 +172,14 @@ fn fate<'plan>(
                 },
             });
         }
-        wiped |= *decision == Decision::Replace;
+        if *decision == Decision::Replace {
+            wipe = Some(WipeMethod::Zero);
+        }
     }
-    if wiped || matches!(filesystem, Some((_, Decision::Create))) {
+    if wipe.is_some() || matches!(filesystem, Some((_, Decision::Create))) {
         writable(name.as_str(), device)?;
     }
-    Ok(Fate { name, device, wiped, filesystem })
+    Ok(Fate { name, device, wipe, filesystem })
 }
 
 /// The filesystem on a disk, when it has to be made.
@@ -203,9 +198,9 @@ pub(crate) fn write_mounts(mounts: Vec<Mount>) -> Option<PlannedStep> {
     (!mounts.is_empty()).then_some(PlannedStep { id, step: Step::WriteMounts { mounts } })
 }
 
-/// Zeros over the whole of `device`.
-pub(crate) fn wipe(name: &str, device: &Disk) -> PlannedStep {
-    let step = Step::Wipe { device: device.name.clone(), offset: 0, length: device.size, method: WipeMethod::Zero };
+/// All of `device` wiped by `method`.
+pub(crate) fn wipe(name: &str, device: &Disk, method: WipeMethod) -> PlannedStep {
+    let step = Step::Wipe { device: device.name.clone(), offset: 0, length: device.size, method };
     PlannedStep { id: StepId(format!("wipe-{name}")), step }
 }
 

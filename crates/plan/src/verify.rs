@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{
     Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
-    Role, Step, StepRecord, Tier,
+    Role, Step, StepRecord, Tier, WipeMethod,
 };
 
 use crate::{
@@ -179,6 +179,8 @@ struct Attached<'report> {
     expected: &'report ExpectedDisk,
     disk: &'report Disk,
     treatment: Treatment,
+    /// How it has to be wiped, if at all.
+    wipe: Option<WipeMethod>,
     /// What became of it for the sake of its filesystem, from what the report says was found on it.
     decision: Option<Decision>,
 }
@@ -208,23 +210,43 @@ fn devices<'report>(
             return Err(Rejection::Role { device });
         }
         let declared = matches!(attached.role, Role::Declared { .. });
-        let wiped =
-            report.steps.iter().any(|record| matches!(&record.step, Step::Wipe { device, .. } if *device == disk.name));
-        let stricter = more && declared && wiped && attached.treatment == Treatment::Keep;
-        let mut treatment = if stricter { Treatment::Wipe } else { attached.treatment };
-        let wiped = treatment == Treatment::Wipe;
-        let decision =
-            attached.filesystem.as_ref().map(|wanted| decide(wanted.content(&disk.probe), wiped, wanted.overwrite));
+        let stated = wipe_of(report, &disk.name).filter(|_| more && declared);
+        let mut wipe = demanded(attached, disk, stated);
+        let decision = attached
+            .filesystem
+            .as_ref()
+            .map(|wanted| decide(wanted.content(&disk.probe), wipe.is_some(), wanted.overwrite));
         match decision {
             Some(Decision::Refuse(_)) => return Err(Rejection::Content { device }),
-            Some(Decision::Replace) => treatment = Treatment::Wipe,
+            Some(Decision::Replace) => wipe = Some(WipeMethod::Zero),
             _ => {}
         }
-        found.push(Attached { expected: attached, disk, treatment, decision });
+        let treatment = if wipe.is_some() { Treatment::Wipe } else { attached.treatment };
+        found.push(Attached { expected: attached, disk, treatment, wipe, decision });
     }
     match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
         Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
         None => Ok(found),
+    }
+}
+
+/// How the report says that a disk was wiped.
+fn wipe_of(report: &Report, name: &str) -> Option<WipeMethod> {
+    report.steps.iter().find_map(|record| match &record.step {
+        Step::Wipe { device, method, .. } if device == name => Some(*method),
+        _ => None,
+    })
+}
+
+/// How a disk has to be wiped: as the host expects, or as the machine says (`stated`) that a document of its own made
+/// it, where that leaves no more.
+fn demanded(attached: &ExpectedDisk, disk: &Disk, stated: Option<WipeMethod>) -> Option<WipeMethod> {
+    let host = (attached.treatment == Treatment::Wipe).then(|| attached.wiping.method(disk));
+    match (attached.treatment, host, stated) {
+        (Treatment::System, ..) => None,
+        (_, Some(host), Some(stated)) if stated.leaves_no_more_than(host) => Some(stated),
+        (_, Some(host), _) => Some(host),
+        (_, None, stated) => stated,
     }
 }
 
@@ -358,14 +380,15 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let root = expected.root.clone();
     let generation = expected.generation;
     let image = ImageLayout { digest: request.image.digest, size: request.image.size, generation, root };
-    let mut wipes: Vec<(&str, &Disk)> = Vec::new();
+    let mut wipes: Vec<(&str, &Disk, WipeMethod)> = Vec::new();
     for attached in devices {
-        if let (Treatment::Wipe, Role::Declared { name }) = (attached.treatment, &attached.expected.role) {
-            wipes.push((name, attached.disk));
+        if let (Some(method), Role::Declared { name }) = (attached.wipe, &attached.expected.role) {
+            wipes.push((name, attached.disk, method));
         }
     }
-    wipes.sort_by_key(|(name, _)| *name);
-    let mut steps: Vec<PlannedStep> = wipes.into_iter().map(|(name, device)| wipe(name, device)).collect();
+    wipes.sort_by_key(|(name, ..)| *name);
+    let mut steps: Vec<PlannedStep> =
+        wipes.into_iter().map(|(name, device, method)| wipe(name, device, method)).collect();
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let source = steps::source(request, source.map(|attached| attached.disk));
     for system in treated(devices, Treatment::System) {

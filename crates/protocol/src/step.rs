@@ -100,6 +100,39 @@ pub struct Mount {
 pub enum WipeMethod {
     /// Zeros over the whole range, by the device's own command or written, and read back.
     Zero,
+    /// The whole range is discarded, then read; what is not zero is made zero and read back.
+    Discard,
+}
+
+impl WipeMethod {
+    /// The word, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::Discard => "discard",
+        }
+    }
+
+    /// Whether nothing can be left by this method that `other` would have ended. Zero and discard both end in a disk of
+    /// which every byte was read as zero; of the two only zero has also written it.
+    #[must_use]
+    pub const fn leaves_no_more_than(self, other: Self) -> bool {
+        self.strength() >= other.strength()
+    }
+
+    const fn strength(self) -> u8 {
+        match self {
+            Self::Discard => 1,
+            Self::Zero => 2,
+        }
+    }
+}
+
+impl fmt::Display for WipeMethod {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
 }
 
 /// How a step ended.

@@ -49,6 +49,8 @@ fn disk(name: &str) -> Result<Option<Disk>, SystemError> {
         size,
         sector_size: u32::try_from(number(&folder, "queue/logical_block_size")?).unwrap_or(u32::MAX),
         read_only: number(&folder, "ro")? != 0,
+        // Absent where the kernel or the device knows no discard at all.
+        discard: attribute(&folder, "queue/discard_max_bytes")?.is_some_and(|bytes| bytes != "0"),
         probe: probe::probe(name),
     }))
 }

@@ -19,6 +19,7 @@ mod sandbox;
 pub mod survey;
 mod uevent;
 mod volume;
+mod wipe;
 
 pub use block::BlockReader;
 pub use disks::inventory;
@@ -27,3 +28,4 @@ pub use filesystem::{check_maker, make_filesystem, maker};
 pub use partition::{PartitionNode, partition_node, reread_partitions};
 pub use uevent::UeventSocket;
 pub use volume::{VolumeFiles, read_device, sha256};
+pub use wipe::wipe_disk;

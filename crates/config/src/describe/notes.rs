@@ -202,14 +202,14 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.wipe-on-boot",
-        summary: "Whether every boot makes it zero; `true` leaves the method to the agent.",
+        summary: "Whether and how every boot wipes it. `true`: discarded where the device can, else zeros; `zero`: zeros; `discard`: discarded, or refused where the device cannot. Of each, every byte is then read as zero.",
         form: Form::Flag {
             yes: true,
-            words: &[("zero", true), ("recreate", false), ("discard", false), ("crypto", false)],
+            words: &[("zero", true), ("recreate", false), ("discard", true), ("crypto", false)],
         },
         default: "false",
         example: "false",
-        safety: "`false` may become any other value",
+        safety: "may become a later one of `false`, `recreate`, `discard`, `true`, `zero`",
         ..MAP
     },
     Note {

@@ -1,6 +1,6 @@
 //! Wiping a range.
 
-use cloud_machine_image::{ImageError, wipe};
+use cloud_machine_image::{ImageError, discard, wipe};
 
 use crate::{
     disk::{Disk, Faults, Kind, Operation},
@@ -104,4 +104,42 @@ fn zeros_of_a_run_that_was_ended_are_made_durable_by_the_next() {
     assert!(!wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap().changed);
     disk.lose_power(Survival::Nothing);
     assert!(disk.bytes().iter().all(|byte| *byte == 0), "what was proved to be zero is not");
+}
+
+#[test]
+fn what_a_discard_left_is_made_zero() {
+    let disk = Disk::new(noise(SIZE, 1));
+    let told = std::sync::Mutex::new(Vec::new());
+    let tell = |done, total| told.lock().unwrap().push((done, total));
+    let wiped = discard(&disk, 0, SIZE as u64, &tell).unwrap();
+    assert!(wiped.changed && wiped.zeroed_bytes > 0 && wiped.zeroed_bytes == wiped.read_back_bytes);
+    assert_eq!(disk.log()[0], Operation::Discard { offset: 0, length: SIZE as u64 });
+    disk.power_cycle(1);
+    assert!(disk.bytes().iter().all(|byte| *byte == 0));
+    let told = told.into_inner().unwrap();
+    assert!(told.is_sorted() && told.last() == Some(&(2 * SIZE as u64, 2 * SIZE as u64)), "{told:?}");
+}
+
+#[test]
+fn a_device_that_takes_no_discard_fails_before_anything_is_done() {
+    let disk = Disk::new(noise(SIZE, 1));
+    disk.set(Faults { no_zeroing: true, ..Faults::default() });
+    let error = discard(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("discard"), "{error}");
+    assert!(disk.bytes() == noise(SIZE, 1));
+}
+
+#[test]
+fn a_discard_that_is_cut_off_anywhere_ends_in_zeros_the_next_time() {
+    let rehearsal = Disk::new(noise(SIZE, 1));
+    discard(&rehearsal, 0, SIZE as u64, &|_, _| ()).unwrap();
+    for cut in 0..rehearsal.changes() {
+        let disk = Disk::new(noise(SIZE, 1));
+        disk.set(Faults { cut_after: Some(cut), ..Faults::default() });
+        discard(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
+        disk.power_cycle(cut);
+        discard(&disk, 0, SIZE as u64, &|_, _| ()).unwrap();
+        disk.lose_power(Survival::Nothing);
+        assert!(disk.bytes().iter().all(|byte| *byte == 0), "{cut}");
+    }
 }

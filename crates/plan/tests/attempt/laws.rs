@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared};
+use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared, WipeOnBoot};
 use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step};
 use proptest::prelude::*;
 
 use crate::fixture::{DISKS, config, disk, inventory, planned};
 
-type Declared = (DeviceSelector, bool, bool, bool, Option<Filesystem>);
+type Declared = (DeviceSelector, bool, Option<WipeOnBoot>, bool, Option<Filesystem>);
 
 fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     let selector = prop_oneof![
@@ -19,11 +19,17 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
         Just(None),
         Just(Some(Filesystem { kind: FilesystemType::Ext4, label: None, kernel_module: None })),
     ];
-    let one = (selector, any::<bool>(), any::<bool>(), any::<bool>(), filesystem);
+    let wipe = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(WipeOnBoot::Auto)),
+        1 => Just(Some(WipeOnBoot::Zero)),
+        1 => Just(Some(WipeOnBoot::Discard)),
+    ];
+    let one = (selector, any::<bool>(), wipe, any::<bool>(), filesystem);
     prop::collection::vec(one, 0..5).prop_map(|disks| {
         let disk = |(index, (devicepath, keep, wipe_on_boot, second, filesystem)): (usize, Declared)| {
             let on_reimage = if keep { OnReimage::Keep } else { OnReimage::Wipe };
-            let boot_partition = index == 0 || (second && keep && wipe_on_boot && index == 4);
+            let boot_partition = index == 0 || (second && keep && wipe_on_boot.is_some() && index == 4);
             let config = DiskConfig {
                 devicepath,
                 allocation: None,
@@ -42,11 +48,12 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
 }
 
 fn disks() -> impl Strategy<Value = Vec<Disk>> {
-    let one = (0u8..9, prop_oneof![9 => 1u64 << 20..1 << 22, 1 => 0u64..1 << 20], prop::bool::weighted(0.05));
+    let size = prop_oneof![9 => 1u64 << 20..1 << 22, 1 => 0u64..1 << 20];
+    let one = (0u8..9, size, prop::bool::weighted(0.05), prop::bool::weighted(0.8));
     prop::collection::vec(one, 0..7).prop_map(|disks| {
-        let disk = |(index, (serial, size, read_only))| {
+        let disk = |(index, (serial, size, read_only, discard))| {
             let serial = if serial == 8 { index } else { usize::from(serial) };
-            Disk { read_only, ..disk(&format!("vd{index}"), &format!("s{serial}"), size) }
+            Disk { read_only, discard, ..disk(&format!("vd{index}"), &format!("s{serial}"), size) }
         };
         let mut disks: Vec<Disk> = disks.into_iter().enumerate().map(disk).collect();
         disks.extend(inventory().disks.split_off(3));
@@ -155,7 +162,7 @@ proptest! {
             let wiped = plan.steps.iter().any(|step| matches!(&step.step, Step::Wipe { device: one, .. } if one == device));
             let made =
                 plan.steps.iter().any(|step| matches!(&step.step, Step::MakeFilesystem { device: one, .. } if one == device));
-            let says_so = declared.wipe_on_boot || declared.overwrite
+            let says_so = declared.wipe_on_boot.is_some() || declared.overwrite
                 || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
             prop_assert!(!wiped || says_so, "{:?}", record);
             prop_assert!(!made || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
@@ -168,7 +175,7 @@ proptest! {
         }
         let mut kept = config;
         kept.resources.disks.values_mut().for_each(|disk| {
-            disk.wipe_on_boot = false;
+            disk.wipe_on_boot = None;
             disk.on_reimage = OnReimage::Keep;
         });
         let again = planned(&kept, &inventory, action).unwrap();
@@ -187,6 +194,7 @@ proptest! {
         config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| disk.boot_partition = index == 0);
         for disk in inventory.disks.iter_mut().take(disks) {
             disk.read_only = false;
+            disk.discard = true;
             disk.size = disk.size.max(1 << 20);
         }
         prop_assert!(planned(&config, &inventory, action).is_ok());

@@ -9,3 +9,4 @@ mod laws;
 mod refusals;
 mod tiers;
 mod verify;
+mod wiping;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, verify};
+use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, Wiping, verify};
 use cloud_machine_protocol::{
     Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, Exception,
     FORMAT_VERSION, Identity, IdentityItem, ImageEvidence, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult,
@@ -26,6 +26,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         size,
         role,
         treatment,
+        wiping: Wiping::default(),
         filesystem: None,
     };
     Expected {
@@ -332,7 +333,7 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
 fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     let mut expected = expected(Action::Reimage);
     let (serial, role, treatment) = ("stranger".into(), Role::Undeclared, Treatment::Keep);
-    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment, filesystem: None });
+    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment, wiping: Wiping::default(), filesystem: None });
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
     assert!(verify(&expected, &report).is_ok());

@@ -1,0 +1,123 @@
+//! How a disk is wiped: what the configuration asks for, what that is on a device, and that the host takes nothing
+//! weaker.
+
+use cloud_machine_plan::{Expected, PlanError, Rejection, Wiping, verify};
+use cloud_machine_protocol::{Action, Inventory, Report, Step, UrlEvidence, WipeMethod};
+
+use crate::{
+    fixture::{config, inventory, planned},
+    verify::{expected, record, report, sha256},
+};
+
+const ACTIONS: [Action; 2] = [Action::Boot, Action::Reimage];
+
+fn disks(scratch: &str) -> String {
+    format!("{{system: {{boot-partition: true}}, scratch: {{{scratch}}}, cache: {{on-reimage: keep}}}}")
+}
+
+fn found(discard: bool) -> Inventory {
+    let mut inventory = inventory();
+    inventory.disks[1].discard = discard;
+    inventory
+}
+
+/// What the configuration says, whether the device can discard, and the method at a boot and at a reimage.
+type Row = (&'static str, bool, Option<WipeMethod>, Option<WipeMethod>);
+
+fn rows() -> Vec<Row> {
+    let (zero, discard) = (Some(WipeMethod::Zero), Some(WipeMethod::Discard));
+    vec![
+        ("on-reimage: keep", true, None, None),
+        ("on-reimage: wipe", true, None, zero),
+        ("wipe-on-boot: true, on-reimage: keep", true, discard, discard),
+        ("wipe-on-boot: true, on-reimage: keep", false, zero, zero),
+        ("wipe-on-boot: true", true, discard, zero),
+        ("wipe-on-boot: zero, on-reimage: keep", true, zero, zero),
+        ("wipe-on-boot: discard, on-reimage: keep", true, discard, discard),
+        ("wipe-on-boot: discard", true, discard, zero),
+    ]
+}
+
+#[test]
+fn the_method_is_what_the_configuration_says_and_the_device_can() {
+    for (text, discard, boot, reimage) in rows() {
+        for (action, wanted) in ACTIONS.into_iter().zip([boot, reimage]) {
+            let case = format!("{text}, {action:?}, discard {discard}");
+            let plan = planned(&config(&disks(text), "refuse"), &found(discard), action).unwrap();
+            let step = plan.steps.iter().find_map(|step| match &step.step {
+                Step::Wipe { device, offset: 0, length, method } if device == "vdb" => Some((*length, *method)),
+                _ => None,
+            });
+            assert_eq!(step, wanted.map(|method| (2 << 20, method)), "{case}");
+            let told = wanted.map_or("kept".to_owned(), |method| format!("wipe {method}"));
+            assert_eq!(plan.devices[1].method, told, "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_device_that_cannot_discard_is_refused_before_anything_is_done() {
+    for text in ["wipe-on-boot: discard", "wipe-on-boot: discard, on-reimage: keep"] {
+        for action in ACTIONS {
+            let error = planned(&config(&disks(text), "refuse"), &found(false), action).unwrap_err();
+            assert!(matches!(error, PlanError::NoDiscard { .. }), "{error}");
+            let told = "the disk `scratch` on vdb cannot be discarded; `wipe-on-boot: zero` writes zeros, `true` takes \
+                        what the device can";
+            assert_eq!(error.to_string(), told);
+        }
+    }
+}
+
+/// What the host expects and an honest agent reports.
+fn attempt(text: &str, discard: bool, action: Action) -> (Expected, Report) {
+    let config = config(&disks(text), "refuse");
+    let (mut expected, mut report) = (expected(action), report(action));
+    let declared = &config.resources.disks[&"scratch".parse().unwrap()];
+    expected.disks[1].wiping = Wiping::of(action, declared).expect("a disk that is wiped");
+    let plan = planned(&config, &found(discard), action).unwrap();
+    report.steps = plan.steps.iter().map(|step| record(&step.id, &step.step)).collect();
+    report.devices = plan.devices;
+    (expected, report)
+}
+
+fn set_method(report: &mut Report, to: WipeMethod) {
+    for record in &mut report.steps {
+        if let Step::Wipe { method, .. } = &mut record.step {
+            *method = to;
+        }
+    }
+}
+
+#[test]
+fn the_host_expects_exactly_the_method_and_every_byte_read_as_zero() {
+    for (text, discard, boot, reimage) in rows() {
+        for (action, wanted) in ACTIONS.into_iter().zip([boot, reimage]) {
+            let Some(wanted) = wanted else { continue };
+            let case = format!("{text}, {action:?}, discard {discard}");
+            let (expected, report) = attempt(text, discard, action);
+            verify(&expected, &report).unwrap_or_else(|rejection| panic!("{case}: {rejection}"));
+            let mut less = report.clone();
+            less.disks[0].zero_bytes -= 512;
+            assert!(matches!(verify(&expected, &less), Err(Rejection::NotWiped { .. })), "{case}");
+            let mut other = report;
+            set_method(&mut other, if wanted == WipeMethod::Zero { WipeMethod::Discard } else { WipeMethod::Zero });
+            assert_eq!(verify(&expected, &other), Err(Rejection::StepDiffers { id: "wipe-scratch".into() }), "{case}");
+        }
+    }
+}
+
+/// A document that the machine read for itself may ask for more than the host knows, and never for less.
+#[test]
+fn a_document_of_the_machine_may_only_make_a_wipe_stronger() {
+    let text = "wipe-on-boot: discard, on-reimage: keep";
+    let (mut expected, mut report) = attempt(text, true, Action::Boot);
+    let url = "https://config.example/a".to_owned();
+    expected.url = Some(cloud_machine_plan::ExpectedUrl { url: url.clone(), document: None });
+    let evidence = UrlEvidence { url, document: sha256(4), requests: 1, address: None };
+    report.config.as_mut().unwrap().url = Some(evidence);
+    set_method(&mut report, WipeMethod::Zero);
+    verify(&expected, &report).unwrap();
+    expected.disks[1].wiping = Wiping::Zero;
+    set_method(&mut report, WipeMethod::Discard);
+    assert_eq!(verify(&expected, &report), Err(Rejection::StepDiffers { id: "wipe-scratch".into() }));
+}
