@@ -187,6 +187,7 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
         table: done.image.table(),
         image_size: done.image.image_size(),
         zero_bytes: done.image.zero_bytes(),
+        ranges: Vec::new(),
     });
     if let Some(changed) = &done.changed {
         report.changed(ChangedExtents {
@@ -240,6 +241,9 @@ fn wipe(
     let progress = Progress::new(host, id, "wipe");
     let (done, evidence) = wipe_disk(device, range, method, &|done, total| progress.tell(done, total))?;
     let compared = evidence.read_bytes;
+    if evidence.read_bytes < evidence.disk_size {
+        report.not_covered(device, method);
+    }
     report.disk(evidence);
     Ok(Cost {
         changed: done.changed || method == WipeMethod::Discard,

@@ -134,7 +134,7 @@ pub enum OnReimage {
     /// Make it zero.
     #[default]
     Wipe,
-    /// Make it zero, and then what the configuration describes.
+    /// Remove its signatures, and make what the configuration describes; the data between is not erased.
     Recreate,
     /// Leave it as it is; nothing on it is verified.
     Keep,

@@ -13,6 +13,7 @@ mod rejection;
 mod steps;
 mod units;
 mod verify;
+mod wiped;
 mod wiping;
 
 pub use error::{Found, PlanError, Wanted};

@@ -16,6 +16,7 @@ use crate::{
     image::ImageLayout,
     rejection::Rejection,
     steps::{self, PlannedStep, make, mount_root, reimage, wipe, write_identity, write_mounts},
+    wiped,
 };
 
 /// Name of the identity item with the SSH host key.
@@ -30,13 +31,16 @@ pub struct Verdict {
     pub tier: Option<Tier>,
     /// What was checked, for people.
     pub checked: Vec<String>,
+    /// What of the old content of data disks was not erased, for people.
+    pub left: Vec<String>,
 }
 
 impl Verdict {
-    /// What the assurance does not cover, and what of the system disk was not read.
+    /// What the assurance does not cover, what of the system disk was not read, and what of data disks was not erased.
     #[must_use]
     pub fn does_not_cover(&self) -> String {
-        gaps(self.assurance, self.tier)
+        let gaps = gaps(self.assurance, self.tier);
+        [gaps].into_iter().chain(self.left.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -81,8 +85,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
         tier = found;
         passed(what);
     }
-    wiped(report, &devices)?;
-    passed("wiped disks: every byte read back as zero");
+    wiped::checked(&wiped(report, &devices)?).into_iter().for_each(&mut passed);
     steps(expected, report, &devices)?;
     passed("steps: those of the plan, in order, none failed");
     if devices.iter().any(|attached| attached.decision.is_some()) {
@@ -97,7 +100,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     }
     let rooted = reimaged && expected.host_boot;
     let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
-    Ok(Verdict { assurance, tier, checked })
+    Ok(Verdict { assurance, tier, checked, left: left(&devices) })
 }
 
 /// Without a system disk to look at, every check of it would pass.
@@ -319,17 +322,24 @@ fn may_be(asked: Option<Tier>, found: Tier) -> bool {
     }
 }
 
-fn wiped(report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
-    for disk in treated(devices, Treatment::Wipe) {
-        let evidence = evidence(report, &disk.name)?;
-        let whole = evidence.zero_bytes == disk.size && evidence.disk_size == disk.size;
-        let whole = whole && evidence.read_bytes == disk.size;
-        if !whole || evidence.image_root.is_some() || evidence.image_size != 0 || evidence.tier.is_some() {
-            let (device, zero) = (disk.name.clone(), evidence.zero_bytes);
-            return Err(Rejection::NotWiped { device, zero, size: disk.size });
-        }
+/// Gives the methods by which disks were wiped, each proved.
+fn wiped(report: &Report, devices: &Devices<'_>) -> Result<Vec<WipeMethod>, Rejection> {
+    let mut methods = Vec::new();
+    for attached in devices {
+        let Some(method) = attached.wipe else { continue };
+        wiped::check(evidence(report, &attached.disk.name)?, attached.disk, method)?;
+        methods.push(method);
     }
-    Ok(())
+    Ok(methods)
+}
+
+/// What of the old content of data disks is left, for people.
+fn left(devices: &Devices<'_>) -> Vec<String> {
+    let gap = |attached: &Attached<'_>| {
+        let Role::Declared { name } = &attached.expected.role else { return None };
+        Some(format!("the disk `{name}`: {}", attached.wipe?.does_not_cover()?))
+    };
+    devices.iter().filter_map(gap).collect()
 }
 
 /// Whether the image was read from an address. It does not matter for what the disk holds, which has its digests; it

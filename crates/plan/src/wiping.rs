@@ -14,6 +14,8 @@ pub enum Wiping {
     Zero,
     /// [`WipeMethod::Discard`].
     Discard,
+    /// [`WipeMethod::Recreate`].
+    Recreate,
     /// [`WipeMethod::Discard`] on a device that can, else [`WipeMethod::Zero`]: both end in a disk that was read as zero.
     Auto,
 }
@@ -31,12 +33,14 @@ impl Wiping {
         let at_boot = disk.wipe_on_boot.map(|method| match method {
             WipeOnBoot::Auto => Self::Auto,
             WipeOnBoot::Discard => Self::Discard,
-            WipeOnBoot::Zero | WipeOnBoot::Recreate | WipeOnBoot::Crypto => Self::Zero,
+            WipeOnBoot::Recreate => Self::Recreate,
+            WipeOnBoot::Zero | WipeOnBoot::Crypto => Self::Zero,
         });
         match (action, disk.on_reimage) {
             (Action::Boot, _) | (Action::Reimage, OnReimage::Keep) => at_boot,
             // A discard is a request; a reimage writes.
-            (Action::Reimage, OnReimage::Wipe | OnReimage::Recreate) => Some(Self::Zero),
+            (Action::Reimage, OnReimage::Wipe) => Some(Self::Zero),
+            (Action::Reimage, OnReimage::Recreate) => Some(at_boot.unwrap_or(Self::Recreate)),
         }
     }
 
@@ -46,6 +50,7 @@ impl Wiping {
         match self {
             Self::Zero => WipeMethod::Zero,
             Self::Discard => WipeMethod::Discard,
+            Self::Recreate => WipeMethod::Recreate,
             Self::Auto if device.discard => WipeMethod::Discard,
             Self::Auto => WipeMethod::Zero,
         }

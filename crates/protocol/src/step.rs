@@ -100,6 +100,8 @@ pub struct Mount {
 pub enum WipeMethod {
     /// Zeros over the whole range, by the device's own command or written, and read back.
     Zero,
+    /// Signatures are made zero and read back, inside partitions too; the data between is not erased.
+    Recreate,
     /// The whole range is discarded, then read; what is not zero is made zero and read back.
     Discard,
 }
@@ -111,6 +113,16 @@ impl WipeMethod {
         match self {
             Self::Zero => "zero",
             Self::Discard => "discard",
+            Self::Recreate => "recreate",
+        }
+    }
+
+    /// What is left of the old content, printed beside the assurance; `None` when every byte was read as zero.
+    #[must_use]
+    pub const fn does_not_cover(self) -> Option<&'static str> {
+        match self {
+            Self::Zero | Self::Discard => None,
+            Self::Recreate => Some("signatures were removed; the data between was not erased and can be read back"),
         }
     }
 
@@ -123,6 +135,7 @@ impl WipeMethod {
 
     const fn strength(self) -> u8 {
         match self {
+            Self::Recreate => 0,
             Self::Discard => 1,
             Self::Zero => 2,
         }

@@ -7,7 +7,7 @@ use cloud_machine_protocol::{Disk, Inventory};
 
 use crate::{SystemError, probe};
 
-const SYSFS: &str = "/sys/class/block";
+pub(crate) const SYSFS: &str = "/sys/class/block";
 /// sysfs counts sizes in these units whatever the device's sector size (Documentation/ABI/stable/sysfs-block).
 pub(crate) const SYSFS_SECTOR: u64 = 512;
 

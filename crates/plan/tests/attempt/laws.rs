@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared, WipeOnBoot};
-use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step};
+use cloud_machine_protocol::{
+    Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step, WipeMethod,
+};
 use proptest::prelude::*;
 
 use crate::fixture::{DISKS, config, disk, inventory, planned};
 
-type Declared = (DeviceSelector, bool, Option<WipeOnBoot>, bool, Option<Filesystem>);
+type Declared = (DeviceSelector, OnReimage, Option<WipeOnBoot>, bool, Option<Filesystem>);
 
 fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     let selector = prop_oneof![
@@ -24,12 +26,14 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
         1 => Just(Some(WipeOnBoot::Auto)),
         1 => Just(Some(WipeOnBoot::Zero)),
         1 => Just(Some(WipeOnBoot::Discard)),
+        1 => Just(Some(WipeOnBoot::Recreate)),
     ];
-    let one = (selector, any::<bool>(), wipe, any::<bool>(), filesystem);
+    let on_reimage = prop_oneof![Just(OnReimage::Keep), Just(OnReimage::Wipe), Just(OnReimage::Recreate)];
+    let one = (selector, on_reimage, wipe, any::<bool>(), filesystem);
     prop::collection::vec(one, 0..5).prop_map(|disks| {
-        let disk = |(index, (devicepath, keep, wipe_on_boot, second, filesystem)): (usize, Declared)| {
-            let on_reimage = if keep { OnReimage::Keep } else { OnReimage::Wipe };
-            let boot_partition = index == 0 || (second && keep && wipe_on_boot.is_some() && index == 4);
+        let disk = |(index, (devicepath, on_reimage, wipe_on_boot, second, filesystem)): (usize, Declared)| {
+            let boot_partition =
+                index == 0 || (second && on_reimage == OnReimage::Keep && wipe_on_boot.is_some() && index == 4);
             let config = DiskConfig {
                 devicepath,
                 allocation: None,
@@ -181,6 +185,34 @@ proptest! {
         let again = planned(&kept, &inventory, action).unwrap();
         let writes = |step: &Step| matches!(step, Step::MakeFilesystem { .. } | Step::Wipe { .. });
         prop_assert!(!again.steps.iter().any(|step| writes(&step.step)), "{:?}", again.steps);
+    }
+
+    /// Of what a reimage wipes nothing is left unless the configuration says so by name, and a boot wipes as it says.
+    #[test]
+    fn a_wipe_leaves_no_more_than_what_was_asked_for((config, inventory, action) in fitting()) {
+        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        for record in &plan.devices {
+            let Role::Declared { name } = &record.role else { continue };
+            let declared = &config.resources.disks[&name.parse().unwrap()];
+            let method = plan.steps.iter().find_map(|step| match &step.step {
+                Step::Wipe { device, method, .. } if *device == record.disk.name => Some(*method),
+                _ => None,
+            });
+            if declared.boot_partition {
+                prop_assert_eq!(method, None);
+                continue;
+            }
+            if action == Action::Reimage && declared.on_reimage == OnReimage::Wipe {
+                prop_assert_eq!(method, Some(WipeMethod::Zero), "{:?}", record);
+            }
+            let recreates = declared.wipe_on_boot == Some(WipeOnBoot::Recreate)
+                || (action == Action::Reimage && declared.on_reimage == OnReimage::Recreate);
+            prop_assert!(method != Some(WipeMethod::Recreate) || recreates, "{:?}", record);
+            prop_assert!(method != Some(WipeMethod::Discard) || record.disk.discard, "{:?}", record);
+            prop_assert!(method.is_some() || declared.wipe_on_boot.is_none(), "{:?}", record);
+            let told = method.map(|method| format!("wipe {method}"));
+            prop_assert!(told.is_none_or(|told| record.method.starts_with(&told)), "{:?}", record);
+        }
     }
 
     #[test]

@@ -87,6 +87,7 @@ pub(crate) fn report(action: Action) -> Report {
         image_root: Some(digest(1)),
         image_size: IMAGE,
         zero_bytes: SYSTEM - IMAGE,
+        ranges: Vec::new(),
     };
     let scratch = DiskEvidence {
         device: "vdb".into(),
@@ -97,6 +98,7 @@ pub(crate) fn report(action: Action) -> Report {
         table: None,
         image_size: 0,
         zero_bytes: 2 << 20,
+        ranges: Vec::new(),
     };
     let identity = vec![
         item("hostname", "keep", "demo".into()),

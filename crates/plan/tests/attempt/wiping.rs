@@ -25,7 +25,7 @@ fn found(discard: bool) -> Inventory {
 type Row = (&'static str, bool, Option<WipeMethod>, Option<WipeMethod>);
 
 fn rows() -> Vec<Row> {
-    let (zero, discard) = (Some(WipeMethod::Zero), Some(WipeMethod::Discard));
+    let (zero, discard, recreate) = (Some(WipeMethod::Zero), Some(WipeMethod::Discard), Some(WipeMethod::Recreate));
     vec![
         ("on-reimage: keep", true, None, None),
         ("on-reimage: wipe", true, None, zero),
@@ -35,6 +35,13 @@ fn rows() -> Vec<Row> {
         ("wipe-on-boot: zero, on-reimage: keep", true, zero, zero),
         ("wipe-on-boot: discard, on-reimage: keep", true, discard, discard),
         ("wipe-on-boot: discard", true, discard, zero),
+        ("wipe-on-boot: recreate", true, recreate, zero),
+        ("wipe-on-boot: recreate, on-reimage: keep", false, recreate, recreate),
+        ("on-reimage: recreate", true, None, recreate),
+        ("on-reimage: recreate, wipe-on-boot: recreate", true, recreate, recreate),
+        ("on-reimage: recreate, wipe-on-boot: discard", true, discard, discard),
+        ("on-reimage: recreate, wipe-on-boot: zero", true, zero, zero),
+        ("on-reimage: recreate, wipe-on-boot: true", false, zero, zero),
     ]
 }
 
@@ -73,7 +80,7 @@ fn attempt(text: &str, discard: bool, action: Action) -> (Expected, Report) {
     let config = config(&disks(text), "refuse");
     let (mut expected, mut report) = (expected(action), report(action));
     let declared = &config.resources.disks[&"scratch".parse().unwrap()];
-    expected.disks[1].wiping = Wiping::of(action, declared).expect("a disk that is wiped");
+    expected.disks[1].wiping = Wiping::of(action, declared).unwrap();
     let plan = planned(&config, &found(discard), action).unwrap();
     report.steps = plan.steps.iter().map(|step| record(&step.id, &step.step)).collect();
     report.devices = plan.devices;
@@ -95,13 +102,21 @@ fn the_host_expects_exactly_the_method_and_every_byte_read_as_zero() {
             let Some(wanted) = wanted else { continue };
             let case = format!("{text}, {action:?}, discard {discard}");
             let (expected, report) = attempt(text, discard, action);
-            verify(&expected, &report).unwrap_or_else(|rejection| panic!("{case}: {rejection}"));
+            let verdict = verify(&expected, &report).unwrap_or_else(|rejection| panic!("{case}: {rejection}"));
+            // What is left of the data is told, and nothing that was checked says otherwise.
+            let recreated = wanted == WipeMethod::Recreate;
+            assert_eq!(verdict.does_not_cover().contains("the disk `scratch`: signatures were removed"), recreated);
+            assert_eq!(verdict.checked.iter().any(|line| line.starts_with("recreated disks")), recreated, "{case}");
+            assert_eq!(verdict.checked.iter().any(|line| line.starts_with("wiped disks: every byte")), !recreated);
             let mut less = report.clone();
             less.disks[0].zero_bytes -= 512;
             assert!(matches!(verify(&expected, &less), Err(Rejection::NotWiped { .. })), "{case}");
-            let mut other = report;
-            set_method(&mut other, if wanted == WipeMethod::Zero { WipeMethod::Discard } else { WipeMethod::Zero });
-            assert_eq!(verify(&expected, &other), Err(Rejection::StepDiffers { id: "wipe-scratch".into() }), "{case}");
+            for other in [WipeMethod::Zero, WipeMethod::Discard, WipeMethod::Recreate] {
+                let mut report = report.clone();
+                set_method(&mut report, other);
+                let differs = Err(Rejection::StepDiffers { id: "wipe-scratch".into() });
+                assert!(other == wanted || verify(&expected, &report) == differs, "{case}: {other}");
+            }
         }
     }
 }
@@ -120,4 +135,8 @@ fn a_document_of_the_machine_may_only_make_a_wipe_stronger() {
     expected.disks[1].wiping = Wiping::Zero;
     set_method(&mut report, WipeMethod::Discard);
     assert_eq!(verify(&expected, &report), Err(Rejection::StepDiffers { id: "wipe-scratch".into() }));
+    // Zeros in place of a removal of signatures, and not the reverse.
+    expected.disks[1].wiping = Wiping::Recreate;
+    set_method(&mut report, WipeMethod::Zero);
+    verify(&expected, &report).unwrap();
 }
