@@ -19,7 +19,9 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, Wiping};
+use cloud_machine_plan::{
+    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, Wiping, is_encrypted,
+};
 use cloud_machine_protocol::{
     DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
     Tier, volume,
@@ -282,6 +284,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
             role: Role::Declared { name: disk.name.to_string() },
             treatment: treatment(disk),
             wiping: wiping(disk).unwrap_or_default(),
+            encrypted: config.resources.disks.get(&disk.name).is_some_and(is_encrypted),
             filesystem: config.resources.disks.get(&disk.name).and_then(WantedFilesystem::of),
         })
         .collect();
@@ -291,6 +294,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         role,
         treatment: Treatment::Keep,
         wiping: Wiping::default(),
+        encrypted: false,
         filesystem: None,
     };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));

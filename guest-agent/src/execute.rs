@@ -14,14 +14,14 @@ use cloud_machine_protocol::{
     Action, ChangedExtents, DiskEvidence, Extent, Mount, Outcome, Step, StepId, StepRecord, Tier, WipeMethod,
 };
 use cloud_machine_system::{
-    check_maker, make_filesystem, mounts, partition_node, reread_partitions,
+    check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, reread_partitions,
     root::{self, RootFile},
     wipe_disk,
 };
 
 use crate::{
     error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, source::with_packed,
-    volume::Documents,
+    volume::Documents, worker::MODULES,
 };
 
 /// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
@@ -65,6 +65,10 @@ impl<'a> Executor<'a> {
             }
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
+            }
+            Step::Encrypt { device, mapped, cipher, key_bits } => {
+                encrypt(device, mapped, cipher, *key_bits)?;
+                Cost { changed: true, ..Cost::default() }
             }
             Step::MakeFilesystem { device, filesystem, label } => {
                 make_filesystem(device, filesystem, label.as_deref())?;
@@ -207,11 +211,16 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
     }
 }
 
-/// Refuses steps for which a program is missing, before the first of them is taken.
+/// Refuses steps for which a program or a kernel module is missing, before the first of them is taken.
 pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
     for planned in steps {
-        if let Step::MakeFilesystem { filesystem, .. } = &planned.step {
-            check_maker(filesystem)?;
+        match &planned.step {
+            Step::MakeFilesystem { filesystem, .. } => check_maker(filesystem)?,
+            Step::Encrypt { .. } => {
+                kernel::load_modules(MODULES, "crypt")?;
+                check_mapper()?;
+            }
+            _ => {}
         }
     }
     Ok(())

@@ -431,6 +431,7 @@ impl Boot {
                 role,
                 treatment,
                 wiping: Wiping::default(),
+                encrypted: false,
                 filesystem: None,
             }
         };

@@ -58,6 +58,9 @@ fn describe(step: &Step) -> String {
         Step::MountRoot { device, partition, filesystem, .. } => {
             format!("mount partition {partition} of /dev/{device} as {filesystem}")
         }
+        Step::Encrypt { device, mapped, cipher, key_bits } => {
+            format!("use /dev/{device} as /dev/{mapped} through {cipher} with a new key of {key_bits} bits")
+        }
         Step::MakeFilesystem { device, filesystem, label } => {
             let label = label.as_ref().map(|label| format!(" labelled {label}")).unwrap_or_default();
             format!("make {filesystem}{label} on /dev/{device}")

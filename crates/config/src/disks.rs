@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, btree_map};
 use cloud_machine_protocol::{DeviceSelector, DiskName};
 
 use crate::{
-    config::{DiskConfig, Filesystem, FilesystemType, OnReimage},
+    config::{DiskConfig, Filesystem, FilesystemType, OnReimage, WipeOnBoot},
     error::ConfigError,
     place::locate,
     schema,
@@ -82,6 +82,7 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
             errors.push(at(machine, name, "readonly", "the system disk cannot be read-only: a reimage rewrites it"));
         }
     }
+    ciphers(disks, machine, errors);
     filesystems(disks, machine, errors);
     let mut owners: BTreeMap<String, &DiskName> = BTreeMap::new();
     for (name, disk) in disks {
@@ -93,6 +94,20 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
                 let message = format!("disks `{}` and `{name}` are the same device `{}`", taken.get(), taken.key());
                 errors.push(at(machine, name, "devicepath", &message));
             }
+        }
+    }
+}
+
+/// A cipher whose key nobody has is of use only to a filesystem that the agent makes on it.
+fn ciphers(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
+    use FilesystemType::{Btrfs, Ext4, Swap, Vfat, Xfs};
+    for (name, disk) in disks.iter().filter(|(_, disk)| disk.wipe_on_boot == Some(WipeOnBoot::Crypto)) {
+        let kind = disk.filesystem.as_ref().map(|filesystem| filesystem.kind);
+        if !matches!(kind, Some(Ext4 | Xfs | Btrfs | Vfat | Swap)) {
+            let text = "`crypto` needs a filesystem that is made on the cipher";
+            errors.push(
+                at(machine, name, "wipe-on-boot", text).allowed("`filesystem` of ext4, xfs, btrfs, vfat or swap"),
+            );
         }
     }
 }

@@ -16,7 +16,6 @@ const VALUES: &[(&str, &[&str])] = &[
     ("cloud-machine.resources.disks.*.filesystem", &["zfs", "iso9660", "squashfs", "erofs"]),
     ("cloud-machine.resources.disks.*.filesystem.type", &["zfs", "iso9660", "squashfs", "erofs"]),
     ("cloud-machine.resources.disks.*.readonly", &["true"]),
-    ("cloud-machine.resources.disks.*.wipe-on-boot", &["crypto"]),
     ("cloud-machine.identity.ssh-host-keys", &["keep"]),
 ];
 /// Keys of a disk that the system disk cannot have yet: its filesystem is what the image has.

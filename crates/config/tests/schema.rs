@@ -182,7 +182,6 @@ fn what_nothing_does_yet_is_refused_and_never_ignored() {
             disk("boot-partition: true, filesystem: ext4").replace("s: {boot-partition: true}, ", ""),
             "`filesystem` of the system disk is not supported yet",
         ),
-        (disk("wipe-on-boot: crypto"), "`wipe-on-boot: crypto` is not supported yet"),
         (disk("readonly: true"), "`readonly: true` is not supported yet"),
         ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
         ("a: 1\ndocker: {engine: {a: 1}}".to_owned(), "`engine` is not supported yet"),
@@ -244,6 +243,8 @@ fn disks_must_make_sense_together() {
     for (disks, message) in [
         ("{system: {}}", "no disk is the system disk, and the disk `system` is another one"),
         ("{a: {readonly: true, wipe-on-boot: true}}", "a read-only disk cannot be written"),
+        ("{a: {wipe-on-boot: crypto}}", "`crypto` needs a filesystem that is made on the cipher"),
+        ("{a: {wipe-on-boot: crypto, filesystem: zfs}}", "`crypto` needs a filesystem that is made on the cipher"),
         ("{a: {boot-partition: true, readonly: true}}", "the system disk cannot be read-only: a reimage rewrites it"),
         ("{a: {boot-partition: true}, b: {boot-partition: true}}", "`b` is a second system disk beside `a`"),
         ("{a: {boot-partition: true, wipe-on-boot: true}}", "the system disk cannot be wiped on boot"),

@@ -64,6 +64,9 @@ pub struct ExpectedDisk {
     /// How it is wiped, if it is.
     #[serde(default)]
     pub wiping: Wiping,
+    /// Whether it is used through a cipher.
+    #[serde(default)]
+    pub encrypted: bool,
     /// The filesystem that it shall hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<WantedFilesystem>,

@@ -4,6 +4,7 @@
 
 mod assign;
 mod configured;
+mod encrypted;
 mod error;
 mod expected;
 mod filesystem;
@@ -16,6 +17,7 @@ mod verify;
 mod wiped;
 mod wiping;
 
+pub use encrypted::is_encrypted;
 pub use error::{Found, PlanError, Wanted};
 pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
 pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, decide};

@@ -8,6 +8,7 @@ use cloud_machine_protocol::{
 
 use crate::{
     assign::{Assignment, assign},
+    encrypted::{encrypt, is_encrypted, mapped},
     error::{PlanError, Wanted},
     filesystem::{Decision, Refusal, WantedFilesystem, decide, described},
     image::ImageLayout,
@@ -20,14 +21,15 @@ pub struct Plan {
     /// The steps.
     pub steps: Vec<PlannedStep>,
     /// Every disk of the inventory, in its order, with role and method: `reimage`, `kept`, `read`, `ignored`, `booted`, or
-    /// `wipe` with its [`WipeMethod`], what [`WantedFilesystem::method`] says, or both.
+    /// `wipe` with its [`WipeMethod`], `encrypt`, what [`WantedFilesystem::method`] says, or several of them.
     pub devices: Vec<DeviceRecord>,
 }
 
 /// A step and its stable name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`, `make-<disk>` or `write-mounts`.
+    /// `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`, `encrypt-<disk>`,
+    /// `make-<disk>` or `write-mounts`.
     pub id: StepId,
     /// The step.
     pub step: Step,
@@ -64,6 +66,7 @@ pub fn plan(
     if request.action == Action::Reimage {
         steps.push(write_identity(hostname));
     }
+    steps.extend(fates.iter().filter_map(Fate::encrypt));
     steps.extend(fates.iter().filter_map(Fate::make));
     steps.extend(write_mounts(fates.iter().filter_map(Fate::mount).collect()));
     let record = |disk: &Disk| {
@@ -119,30 +122,47 @@ struct Fate<'plan> {
     device: &'plan Disk,
     /// How it is wiped, if at all.
     wipe: Option<WipeMethod>,
+    /// Kernel name of the device through which it is used, when that is not its own.
+    mapped: Option<String>,
     filesystem: Option<(WantedFilesystem, Decision)>,
 }
 
 impl Fate<'_> {
     fn make(&self) -> Option<PlannedStep> {
         let (wanted, decision) = self.filesystem.as_ref()?;
-        make(self.name.as_str(), self.device, wanted, *decision)
+        make(self.name.as_str(), self.used(), wanted, *decision)
+    }
+
+    fn encrypt(&self) -> Option<PlannedStep> {
+        Some(encrypt(self.name.as_str(), &self.device.name, self.mapped.as_ref()?))
+    }
+
+    /// Kernel name of the device that holds the filesystem.
+    fn used(&self) -> &str {
+        self.mapped.as_ref().unwrap_or(&self.device.name)
     }
 
     fn mount(&self) -> Option<Mount> {
-        self.filesystem.as_ref().map(|(wanted, _)| wanted.mount(&self.device.name))
+        self.filesystem.as_ref().map(|(wanted, _)| wanted.mount(self.used()))
     }
 
     fn method(&self) -> String {
         let wipe = self.wipe.map(|method| format!("wipe {method}"));
         let filesystem = self.filesystem.as_ref().map(|(wanted, decision)| wanted.method(*decision));
-        let words: Vec<String> = wipe.into_iter().chain(filesystem).collect();
+        let cipher = self.mapped.as_ref().map(|_| "encrypt".to_owned());
+        let words: Vec<String> = wipe.into_iter().chain(cipher).chain(filesystem).collect();
         if words.is_empty() { "kept".to_owned() } else { words.join(", ") }
     }
 }
 
 fn fates<'plan>(assignment: &Assignment<'plan>, action: Action) -> Result<Vec<Fate<'plan>>, PlanError> {
     let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
-    others.map(|(name, (disk, device))| fate(name, disk, device, action)).collect()
+    let mut fates: Vec<Fate<'plan>> =
+        others.clone().map(|(name, (disk, device))| fate(name, disk, device, action)).collect::<Result<_, _>>()?;
+    for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
+        fate.mapped = mapped;
+    }
+    Ok(fates)
 }
 
 fn fate<'plan>(
@@ -179,16 +199,16 @@ fn fate<'plan>(
     if wipe.is_some() || matches!(filesystem, Some((_, Decision::Create))) {
         writable(name.as_str(), device)?;
     }
-    Ok(Fate { name, device, wipe, filesystem })
+    Ok(Fate { name, device, wipe, mapped: None, filesystem })
 }
 
 /// The filesystem on a disk, when it has to be made.
-pub(crate) fn make(name: &str, device: &Disk, wanted: &WantedFilesystem, decision: Decision) -> Option<PlannedStep> {
+pub(crate) fn make(name: &str, device: &str, wanted: &WantedFilesystem, decision: Decision) -> Option<PlannedStep> {
     if !matches!(decision, Decision::Create | Decision::Replace) {
         return None;
     }
     let (filesystem, label) = (wanted.kind.clone(), wanted.label.clone());
-    let step = Step::MakeFilesystem { device: device.name.clone(), filesystem, label };
+    let step = Step::MakeFilesystem { device: device.to_owned(), filesystem, label };
     Some(PlannedStep { id: StepId(format!("make-{name}")), step })
 }
 

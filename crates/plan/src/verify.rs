@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{
     Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
-    Role, Step, StepRecord, Tier, WipeMethod,
+    Role, StepRecord, Tier, WipeMethod,
 };
 
 use crate::{
     configured::configured,
+    encrypted::{self, encrypt},
     expected::{Expected, ExpectedDisk, Treatment},
     filesystem::{Decision, WantedFilesystem, decide},
     hostkey::is_ed25519,
@@ -88,6 +89,9 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     wiped::checked(&wiped(report, &devices)?).into_iter().for_each(&mut passed);
     steps(expected, report, &devices)?;
     passed("steps: those of the plan, in order, none failed");
+    if devices.iter().any(|attached| attached.mapped.is_some()) {
+        passed(encrypted::CHECKED);
+    }
     if devices.iter().any(|attached| attached.decision.is_some()) {
         passed("filesystems of data disks: made, or used where the machine found the described one; not read back");
     }
@@ -184,10 +188,13 @@ struct Attached<'report> {
     treatment: Treatment,
     /// How it has to be wiped, if at all.
     wipe: Option<WipeMethod>,
+    /// Kernel name of the device through which it is used, when that is not its own.
+    mapped: Option<String>,
     /// What became of it for the sake of its filesystem, from what the report says was found on it.
     decision: Option<Decision>,
 }
 
+/// In the order of the configuration, as they are planned; those that are not in it come first.
 type Devices<'report> = Vec<Attached<'report>>;
 
 /// `more`: whether the machine merged documents of its own, which may make the treatment of a declared disk stricter.
@@ -213,8 +220,8 @@ fn devices<'report>(
             return Err(Rejection::Role { device });
         }
         let declared = matches!(attached.role, Role::Declared { .. });
-        let stated = wipe_of(report, &disk.name).filter(|_| more && declared);
-        let mut wipe = demanded(attached, disk, stated);
+        let stated = wiped::stated(report, &disk.name).filter(|_| more && declared);
+        let mut wipe = wiped::demanded(attached, disk, stated);
         let decision = attached
             .filesystem
             .as_ref()
@@ -225,31 +232,34 @@ fn devices<'report>(
             _ => {}
         }
         let treatment = if wipe.is_some() { Treatment::Wipe } else { attached.treatment };
-        found.push(Attached { expected: attached, disk, treatment, wipe, decision });
+        found.push(Attached { expected: attached, disk, treatment, wipe, mapped: None, decision });
     }
     match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
         Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
-        None => Ok(found),
+        None => Ok(map(found)),
     }
 }
 
-/// How the report says that a disk was wiped.
-fn wipe_of(report: &Report, name: &str) -> Option<WipeMethod> {
-    report.steps.iter().find_map(|record| match &record.step {
-        Step::Wipe { device, method, .. } if device == name => Some(*method),
-        _ => None,
-    })
+/// Names the devices through which disks are used, in the order of the configuration.
+fn map(mut devices: Devices<'_>) -> Devices<'_> {
+    devices.sort_by(|one, other| one.name().cmp(&other.name()));
+    let names: Vec<_> = encrypted::mapped(devices.iter().map(|attached| attached.expected.encrypted)).collect();
+    devices.iter_mut().zip(names).for_each(|(attached, name)| attached.mapped = name);
+    devices
 }
 
-/// How a disk has to be wiped: as the host expects, or as the machine says (`stated`) that a document of its own made
-/// it, where that leaves no more.
-fn demanded(attached: &ExpectedDisk, disk: &Disk, stated: Option<WipeMethod>) -> Option<WipeMethod> {
-    let host = (attached.treatment == Treatment::Wipe).then(|| attached.wiping.method(disk));
-    match (attached.treatment, host, stated) {
-        (Treatment::System, ..) => None,
-        (_, Some(host), Some(stated)) if stated.leaves_no_more_than(host) => Some(stated),
-        (_, Some(host), _) => Some(host),
-        (_, None, stated) => stated,
+impl Attached<'_> {
+    /// Name in the configuration.
+    fn name(&self) -> Option<&String> {
+        match &self.expected.role {
+            Role::Declared { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Kernel name of the device that holds the filesystem.
+    fn used(&self) -> &str {
+        self.mapped.as_ref().unwrap_or(&self.disk.name)
     }
 }
 
@@ -337,7 +347,8 @@ fn wiped(report: &Report, devices: &Devices<'_>) -> Result<Vec<WipeMethod>, Reje
 fn left(devices: &Devices<'_>) -> Vec<String> {
     let gap = |attached: &Attached<'_>| {
         let Role::Declared { name } = &attached.expected.role else { return None };
-        Some(format!("the disk `{name}`: {}", attached.wipe?.does_not_cover()?))
+        let left = attached.wipe?.does_not_cover()?;
+        Some(format!("the disk `{name}`: {}", if attached.mapped.is_some() { encrypted::LEFT } else { left }))
     };
     devices.iter().filter_map(gap).collect()
 }
@@ -390,15 +401,8 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let root = expected.root.clone();
     let generation = expected.generation;
     let image = ImageLayout { digest: request.image.digest, size: request.image.size, generation, root };
-    let mut wipes: Vec<(&str, &Disk, WipeMethod)> = Vec::new();
-    for attached in devices {
-        if let (Some(method), Role::Declared { name }) = (attached.wipe, &attached.expected.role) {
-            wipes.push((name, attached.disk, method));
-        }
-    }
-    wipes.sort_by_key(|(name, ..)| *name);
     let mut steps: Vec<PlannedStep> =
-        wipes.into_iter().map(|(name, device, method)| wipe(name, device, method)).collect();
+        devices.iter().filter_map(|one| Some(wipe(one.name()?, one.disk, one.wipe?))).collect();
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let source = steps::source(request, source.map(|attached| attached.disk));
     for system in treated(devices, Treatment::System) {
@@ -410,14 +414,13 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     if request.action == Action::Reimage {
         steps.push(write_identity(&expected.identity.name));
     }
-    let mut others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
-    // In the order of the configuration, as they were planned.
-    others.sort_by_key(|(name, ..)| *name);
+    let others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
     let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| {
-        make(name, attached.disk, wanted, attached.decision?)
+        make(name, attached.used(), wanted, attached.decision?)
     };
+    steps.extend(devices.iter().filter_map(|one| Some(encrypt(one.name()?, &one.disk.name, one.mapped.as_ref()?))));
     steps.extend(others.iter().filter_map(made));
-    steps.extend(write_mounts(others.iter().map(|(_, attached, wanted)| wanted.mount(&attached.disk.name)).collect()));
+    steps.extend(write_mounts(others.iter().map(|(_, attached, wanted)| wanted.mount(attached.used())).collect()));
     steps
 }
 

@@ -1,16 +1,39 @@
-//! What a report must prove of a disk that was wiped, by the method that the host expects. Must not take a method's name
+//! By which method a disk has to be wiped, and what a report must prove of it. Must not take a method's name
 //! for a proof.
 
 use cloud_machine_image::signature_places;
-use cloud_machine_protocol::{Disk, DiskEvidence, Extent, WipeMethod};
+use cloud_machine_protocol::{Disk, DiskEvidence, Extent, Report, Step, WipeMethod};
 
-use crate::rejection::Rejection;
+use crate::{
+    expected::{ExpectedDisk, Treatment},
+    rejection::Rejection,
+};
 
 /// What was checked of zeros, for people.
 const ZEROS: &str = "wiped disks: every byte read back as zero";
 /// What was checked where only signatures were removed.
 const SIGNATURES: &str = "recreated disks: every place of a signature on the disk read back as zero; the data between was \
                           not erased, and which partitions were looked into is the report's word";
+
+/// How the report says that a disk was wiped.
+pub(crate) fn stated(report: &Report, name: &str) -> Option<WipeMethod> {
+    report.steps.iter().find_map(|record| match &record.step {
+        Step::Wipe { device, method, .. } if device == name => Some(*method),
+        _ => None,
+    })
+}
+
+/// How a disk has to be wiped: as the host expects, or as the machine says (`stated`) that a document of its own made
+/// it, where that leaves no more.
+pub(crate) fn demanded(attached: &ExpectedDisk, disk: &Disk, stated: Option<WipeMethod>) -> Option<WipeMethod> {
+    let host = (attached.treatment == Treatment::Wipe).then(|| attached.wiping.method(disk));
+    match (attached.treatment, host, stated) {
+        (Treatment::System, ..) => None,
+        (_, Some(host), Some(stated)) if stated.leaves_no_more_than(host) => Some(stated),
+        (_, Some(host), _) => Some(host),
+        (_, None, stated) => stated,
+    }
+}
 
 /// Checks `evidence` of `disk`.
 pub(crate) fn check(evidence: &DiskEvidence, disk: &Disk, method: WipeMethod) -> Result<(), Rejection> {

@@ -33,8 +33,9 @@ impl Wiping {
         let at_boot = disk.wipe_on_boot.map(|method| match method {
             WipeOnBoot::Auto => Self::Auto,
             WipeOnBoot::Discard => Self::Discard,
-            WipeOnBoot::Recreate => Self::Recreate,
-            WipeOnBoot::Zero | WipeOnBoot::Crypto => Self::Zero,
+            // What lies under the cipher needs no more: its key is gone.
+            WipeOnBoot::Recreate | WipeOnBoot::Crypto => Self::Recreate,
+            WipeOnBoot::Zero => Self::Zero,
         });
         match (action, disk.on_reimage) {
             (Action::Boot, _) | (Action::Reimage, OnReimage::Keep) => at_boot,

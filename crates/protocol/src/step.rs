@@ -61,9 +61,20 @@ pub enum Step {
         /// Filesystem type; never guessed.
         filesystem: String,
     },
+    /// Put a cipher over a whole disk, with a random key of this boot that is kept nowhere.
+    Encrypt {
+        /// Kernel name of the disk.
+        device: String,
+        /// Kernel name of the device through which it is used from then on.
+        mapped: String,
+        /// Cipher, in the words of dm-crypt.
+        cipher: String,
+        /// Bits of the key.
+        key_bits: u32,
+    },
     /// Make an empty filesystem on a whole disk.
     MakeFilesystem {
-        /// Kernel name of the disk.
+        /// Kernel name of the disk, or of the device through which it is used.
         device: String,
         /// Its type.
         filesystem: String,
@@ -86,7 +97,7 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Mount {
-    /// Kernel name of the disk. The same kernel goes on running, so the name still means it.
+    /// Kernel name of the disk, or of the device through which it is used. The same kernel goes on running, so the name still means it.
     pub device: String,
     /// Its type.
     pub filesystem: String,

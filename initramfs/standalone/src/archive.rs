@@ -208,6 +208,7 @@ mod tests {
                 "modules/002-virtio_net.ko",
                 "modules/boot",
                 "modules/network",
+                "modules/crypt",
                 "init",
             ]
         );

@@ -17,11 +17,13 @@ pub enum Stage {
     Boot,
     /// When the network is needed.
     Network,
+    /// When a disk is used through a cipher.
+    Crypt,
 }
 
 impl Stage {
     /// All, in the order in which they come.
-    pub const ALL: [Self; 2] = [Self::Boot, Self::Network];
+    pub const ALL: [Self; 3] = [Self::Boot, Self::Network, Self::Crypt];
 
     /// Name of its section in `modules.list` and of its list in the archive.
     #[must_use]
@@ -29,6 +31,7 @@ impl Stage {
         match self {
             Self::Boot => "boot",
             Self::Network => "network",
+            Self::Crypt => "crypt",
         }
     }
 }
@@ -185,6 +188,7 @@ kernel/lib/lost.ko: kernel/lib/nowhere.ko
     fn the_list_has_names_only() {
         let wanted = wanted_modules(Stage::Boot);
         assert_eq!(wanted_modules(Stage::Network), ["virtio_net"]);
+        assert_eq!(wanted_modules(Stage::Crypt), ["dm_crypt", "aes_generic", "ecb", "xts", "aesni_intel"]);
         for name in ["virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "crc32c_generic"] {
             assert!(wanted.contains(&name), "{name}");
         }

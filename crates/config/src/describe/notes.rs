@@ -202,14 +202,14 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.wipe-on-boot",
-        summary: "Whether and how every boot wipes it. `true`: discarded where the device can, else zeros; `zero`: zeros; `discard`: discarded, or refused where the device cannot. Of each, every byte is then read as zero. `recreate`: signatures are removed, the data is not erased.",
+        summary: "Whether and how every boot wipes it. `true`: discarded where the device can, else zeros; `zero`: zeros; `discard`: discarded, or refused where the device cannot. Of each, every byte is then read as zero. `recreate`: signatures are removed, the data is not erased. `crypto`: the same, and the filesystem lies behind a cipher whose key ends with the boot.",
         form: Form::Flag {
             yes: true,
-            words: &[("zero", true), ("recreate", true), ("discard", true), ("crypto", false)],
+            words: &[("zero", true), ("recreate", true), ("discard", true), ("crypto", true)],
         },
         default: "false",
         example: "false",
-        safety: "may become a later one of `false`, `recreate`, `discard`, `true`, `zero`",
+        safety: "may become a later one of `false`, `recreate`, `discard`, `true`, `zero`; `crypto` is the host's alone",
         ..MAP
     },
     Note {

@@ -27,8 +27,9 @@ fn document(path: &str, value: &str) -> String {
     }
     if path.starts_with("resources.disks.") && !path.ends_with("boot-partition") {
         text += "  resources:\n    disks:\n      first: {boot-partition: true}\n      other:\n";
-        // Something has to be there to be mounted.
-        let filesystem = if path.ends_with("mountpoint") { "        filesystem: ext4\n" } else { "" };
+        // Something has to be there to be mounted, or to lie on a cipher.
+        let filesystem =
+            if path.ends_with("mountpoint") || value == "crypto" { "        filesystem: ext4\n" } else { "" };
         return text + filesystem + &format!("        {}: {value}\n", path.rsplit('.').next().unwrap());
     }
     if let Some((parent, key)) = path.split_once("cloud-init-url.") {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared, WipeOnBoot};
+use cloud_machine_plan::{Plan, PlannedStep};
 use cloud_machine_protocol::{
     Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step, WipeMethod,
 };
@@ -27,6 +28,7 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
         1 => Just(Some(WipeOnBoot::Zero)),
         1 => Just(Some(WipeOnBoot::Discard)),
         1 => Just(Some(WipeOnBoot::Recreate)),
+        1 => Just(Some(WipeOnBoot::Crypto)),
     ];
     let on_reimage = prop_oneof![Just(OnReimage::Keep), Just(OnReimage::Wipe), Just(OnReimage::Recreate)];
     let one = (selector, on_reimage, wipe, any::<bool>(), filesystem);
@@ -96,9 +98,18 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
         Step::Wipe { device, offset, length, .. } | Step::MountRoot { device, offset, length, .. } => {
             Some((device, *offset, *length))
         }
-        Step::MakeFilesystem { device, .. } => Some((device, 0, 0)),
+        Step::MakeFilesystem { device, .. } | Step::Encrypt { device, .. } => Some((device, 0, 0)),
         Step::WriteIdentity { .. } | Step::WriteMounts { .. } => None,
     }
+}
+
+/// The disk that a step means which names `device`: itself, or what it was put over.
+fn below<'plan>(plan: &'plan Plan, device: &'plan str) -> &'plan str {
+    let disk = |step: &'plan PlannedStep| match &step.step {
+        Step::Encrypt { device: disk, mapped, .. } if mapped == device => Some(disk.as_str()),
+        _ => None,
+    };
+    plan.steps.iter().find_map(disk).unwrap_or(device)
 }
 
 proptest! {
@@ -108,7 +119,7 @@ proptest! {
     ) {
         let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
         for (device, offset, length) in plan.steps.iter().filter_map(|step| range(&step.step)) {
-            let record = plan.devices.iter().find(|record| record.disk.name == device).unwrap();
+            let record = plan.devices.iter().find(|record| record.disk.name == below(&plan, device)).unwrap();
             prop_assert!(matches!(record.role, Role::Declared { .. }), "{:?}", record);
             prop_assert!(!record.disk.read_only && record.method != "kept");
             prop_assert!(offset.checked_add(length).is_some_and(|end| end <= record.disk.size));
@@ -165,7 +176,7 @@ proptest! {
             let device = record.disk.name.as_str();
             let wiped = plan.steps.iter().any(|step| matches!(&step.step, Step::Wipe { device: one, .. } if one == device));
             let made =
-                plan.steps.iter().any(|step| matches!(&step.step, Step::MakeFilesystem { device: one, .. } if one == device));
+                plan.steps.iter().any(|step| matches!(&step.step, Step::MakeFilesystem { device: one, .. } if below(&plan, one) == device));
             let says_so = declared.wipe_on_boot.is_some() || declared.overwrite
                 || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
             prop_assert!(!wiped || says_so, "{:?}", record);
@@ -187,6 +198,38 @@ proptest! {
         prop_assert!(!again.steps.iter().any(|step| writes(&step.step)), "{:?}", again.steps);
     }
 
+    /// A cipher is over a disk when the configuration says so, under a name of its own, before anything is made on it; and
+    /// whatever uses such a disk uses it through the cipher.
+    #[test]
+    fn what_is_encrypted_is_used_through_its_cipher((config, inventory, action) in fitting()) {
+        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        let mut names = Vec::new();
+        for record in &plan.devices {
+            let Role::Declared { name } = &record.role else { continue };
+            let declared = &config.resources.disks[&name.parse().unwrap()];
+            let device = &record.disk.name;
+            let ciphers: Vec<(usize, &String)> = plan.steps.iter().enumerate().filter_map(|(at, step)| match &step.step {
+                Step::Encrypt { device: disk, mapped, .. } if disk == device => Some((at, mapped)),
+                _ => None,
+            }).collect();
+            let encrypted = declared.wipe_on_boot == Some(WipeOnBoot::Crypto) && !declared.boot_partition;
+            prop_assert_eq!(ciphers.len(), usize::from(encrypted));
+            let Some((cipher, mapped)) = ciphers.first() else { continue };
+            names.push(*mapped);
+            for (at, step) in plan.steps.iter().enumerate() {
+                match &step.step {
+                    Step::MakeFilesystem { device: one, .. } => prop_assert!(one != device && (one != *mapped || at > *cipher)),
+                    Step::Wipe { device: one, .. } => prop_assert!(one != device || at < *cipher),
+                    Step::WriteMounts { mounts } => prop_assert!(mounts.iter().all(|mount| mount.device != *device)),
+                    _ => {}
+                }
+            }
+        }
+        names.sort();
+        prop_assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{:?}", names);
+        prop_assert!(plan.devices.iter().all(|record| !names.contains(&&record.disk.name)));
+    }
+
     /// Of what a reimage wipes nothing is left unless the configuration says so by name, and a boot wipes as it says.
     #[test]
     fn a_wipe_leaves_no_more_than_what_was_asked_for((config, inventory, action) in fitting()) {
@@ -205,7 +248,7 @@ proptest! {
             if action == Action::Reimage && declared.on_reimage == OnReimage::Wipe {
                 prop_assert_eq!(method, Some(WipeMethod::Zero), "{:?}", record);
             }
-            let recreates = declared.wipe_on_boot == Some(WipeOnBoot::Recreate)
+            let recreates = matches!(declared.wipe_on_boot, Some(WipeOnBoot::Recreate | WipeOnBoot::Crypto))
                 || (action == Action::Reimage && declared.on_reimage == OnReimage::Recreate);
             prop_assert!(method != Some(WipeMethod::Recreate) || recreates, "{:?}", record);
             prop_assert!(method != Some(WipeMethod::Discard) || record.disk.discard, "{:?}", record);

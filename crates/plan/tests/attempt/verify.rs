@@ -27,6 +27,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         role,
         treatment,
         wiping: Wiping::default(),
+        encrypted: false,
         filesystem: None,
     };
     Expected {
@@ -335,7 +336,15 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
 fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     let mut expected = expected(Action::Reimage);
     let (serial, role, treatment) = ("stranger".into(), Role::Undeclared, Treatment::Keep);
-    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment, wiping: Wiping::default(), filesystem: None });
+    expected.disks.push(ExpectedDisk {
+        serial,
+        size: 9,
+        role,
+        treatment,
+        wiping: Wiping::default(),
+        encrypted: false,
+        filesystem: None,
+    });
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
     assert!(verify(&expected, &report).is_ok());

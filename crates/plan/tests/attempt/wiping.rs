@@ -1,7 +1,7 @@
 //! How a disk is wiped: what the configuration asks for, what that is on a device, and that the host takes nothing
 //! weaker.
 
-use cloud_machine_plan::{Expected, PlanError, Rejection, Wiping, verify};
+use cloud_machine_plan::{Expected, PlanError, Rejection, WantedFilesystem, Wiping, is_encrypted, verify};
 use cloud_machine_protocol::{Action, Inventory, Report, Step, UrlEvidence, WipeMethod};
 
 use crate::{
@@ -81,6 +81,8 @@ fn attempt(text: &str, discard: bool, action: Action) -> (Expected, Report) {
     let (mut expected, mut report) = (expected(action), report(action));
     let declared = &config.resources.disks[&"scratch".parse().unwrap()];
     expected.disks[1].wiping = Wiping::of(action, declared).unwrap();
+    expected.disks[1].encrypted = is_encrypted(declared);
+    expected.disks[1].filesystem = WantedFilesystem::of(declared);
     let plan = planned(&config, &found(discard), action).unwrap();
     report.steps = plan.steps.iter().map(|step| record(&step.id, &step.step)).collect();
     report.devices = plan.devices;
@@ -139,4 +141,76 @@ fn a_document_of_the_machine_may_only_make_a_wipe_stronger() {
     expected.disks[1].wiping = Wiping::Recreate;
     set_method(&mut report, WipeMethod::Zero);
     verify(&expected, &report).unwrap();
+}
+
+const CRYPTO: &str = "wipe-on-boot: crypto, filesystem: ext4";
+
+#[test]
+fn a_filesystem_behind_a_cipher_is_made_and_mounted_through_it() {
+    for (action, text, wipe) in [
+        (Action::Boot, CRYPTO.to_owned(), WipeMethod::Recreate),
+        (Action::Reimage, CRYPTO.to_owned(), WipeMethod::Zero),
+        (Action::Reimage, format!("{CRYPTO}, on-reimage: keep"), WipeMethod::Recreate),
+        (Action::Reimage, format!("{CRYPTO}, on-reimage: recreate"), WipeMethod::Recreate),
+    ] {
+        let plan = planned(&config(&disks(&text), "refuse"), &found(false), action).unwrap();
+        assert_eq!(plan.devices[1].method, format!("wipe {wipe}, encrypt, create ext4"), "{text}");
+        let last: Vec<&Step> = plan.steps.iter().rev().take(3).map(|step| &step.step).collect();
+        let Step::WriteMounts { mounts } = last[0] else { panic!("{last:?}") };
+        assert_eq!((mounts.len(), mounts[0].device.as_str()), (1, "dm-0"));
+        let make = Step::MakeFilesystem { device: "dm-0".into(), filesystem: "ext4".into(), label: None };
+        let (device, mapped, cipher) = ("vdb".into(), "dm-0".into(), "aes-xts-plain64".into());
+        assert_eq!(last[1..], [&make, &Step::Encrypt { device, mapped, cipher, key_bits: 512 }]);
+        assert_eq!(plan.steps[0].step, Step::Wipe { device: "vdb".into(), offset: 0, length: 2 << 20, method: wipe });
+    }
+}
+
+#[test]
+fn the_host_takes_no_disk_without_its_cipher_and_does_not_call_it_erased() {
+    for action in ACTIONS {
+        let (expected, report) = attempt(CRYPTO, false, action);
+        let verdict = verify(&expected, &report).unwrap();
+        assert!(
+            verdict.checked.iter().any(|line| line.starts_with("encrypted disks") && line.contains("agent's word"))
+        );
+        let left = verdict.does_not_cover().contains("what was written past it");
+        assert_eq!(left, action == Action::Boot, "{}", verdict.does_not_cover());
+        let mut without = report.clone();
+        without.steps.retain(|step| !matches!(step.step, Step::Encrypt { .. }));
+        assert_eq!(verify(&expected, &without), Err(Rejection::StepAbsent { id: "encrypt-scratch".into() }));
+        for change in [
+            |step: &mut Step| {
+                if let Step::Encrypt { key_bits, .. } = step {
+                    *key_bits = 256
+                }
+            },
+            |step: &mut Step| {
+                if let Step::Encrypt { cipher, .. } = step {
+                    *cipher = "cipher_null-ecb".into()
+                }
+            },
+            |step: &mut Step| {
+                if let Step::Encrypt { device, .. } = step {
+                    *device = "vdc".into()
+                }
+            },
+            |step: &mut Step| {
+                if let Step::MakeFilesystem { device, .. } = step {
+                    *device = "vdb".into()
+                }
+            },
+            |step: &mut Step| {
+                if let Step::WriteMounts { mounts } = step {
+                    mounts[0].device = "vdb".into()
+                }
+            },
+        ] {
+            let mut other = report.clone();
+            other.steps.iter_mut().for_each(|record| change(&mut record.step));
+            assert!(matches!(verify(&expected, &other), Err(Rejection::StepDiffers { .. })), "{:?}", other.steps);
+        }
+        let mut plain = expected.clone();
+        plain.disks[1].encrypted = false;
+        assert!(verify(&plain, &report).is_err(), "a cipher that nobody asked for");
+    }
 }
