@@ -13,8 +13,8 @@ const KEY_BITS: u32 = 512;
 pub(crate) const CHECKED: &str =
     "encrypted disks: used through a cipher; that its key was made in this boot and kept nowhere is the agent's word";
 /// What is left of the old content of such a disk that was not made zero as well.
-pub(crate) const LEFT: &str = "what was written through the cipher has no key any more; what was written past it, by a job or \
-                               before there was one, was not erased and can be read back";
+pub(crate) const LEFT: &str = "of what was written through the cipher the key is gone, unless a job took a copy; what was written \
+                               past it, by a job or before there was one, was not erased and can be read back";
 
 /// Whether the disk is used through a cipher, at a boot and after a reimage.
 #[must_use]
