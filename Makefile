@@ -7,6 +7,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 image := debian-12
+zfs_image := debian-12-zfs
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
@@ -28,11 +29,13 @@ build: ## compile the host program and the static agent
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(guest_target) \
 		-p cloud-machine-guest-agent --features static
 
-image: ## build the golden image, or print its folder if it is in the cache; needs root to build
+image: ## build the golden images, or print their folders if they are in the cache; needs root to build
+	@images/build $(zfs_image)
 	@images/build $(image)
 
 test: setup build image ## run all tests, virtual machines included
-	CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
+	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
+		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
 
 demo: setup build image ## create a machine, let a hostile job loose on it, reimage and verify it
 	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"

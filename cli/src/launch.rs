@@ -23,13 +23,14 @@ use cloud_machine_plan::{
     Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, Wiping, is_encrypted,
 };
 use cloud_machine_protocol::{
-    DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
+    Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
     Tier, volume,
 };
 
 use crate::{
     admission,
     configuration::{guest, refused},
+    disks,
     failure::{Failure, Kind},
     strategy::{self, Ground},
     verdict,
@@ -109,7 +110,7 @@ pub(crate) fn prepare(
         drives.push(if disk.boot {
             system.drive.clone()
         } else {
-            drive(machine.make_disk(disk)?, &disk.serial, false)
+            drive(disk.bus, machine.make_disk(disk)?, &disk.serial, disk.medium.is_some())
         });
     }
     let minimum = admission::minimum_generation(store, record, manifest)?;
@@ -120,12 +121,15 @@ pub(crate) fn prepare(
     let pin = volume_image::pin(&bytes);
     let folder = machine.new_attempt(lock)?;
     fs::write(folder.volume(), &bytes).map_err(Failure::during(Kind::Failed, "write the volume"))?;
-    drives.push(drive(folder.volume(), VOLUME_SERIAL, true));
+    let bus = disks::volume_bus(&config);
+    // Behind the machine's disks, but before its optical drives when it is one of them.
+    let place = if bus == Bus::Cdrom { 0 } else { drives.len() };
+    drives.insert(place, drive(bus, folder.volume(), VOLUME_SERIAL, true));
     if record.image.url.is_none() {
-        drives.push(drive(image.packed(), IMAGE_SERIAL, true));
+        drives.push(drive(Bus::Virtio, image.packed(), IMAGE_SERIAL, true));
     }
     for (index, one) in record.drives.iter().enumerate() {
-        drives.push(drive(machine.resolve(&one.file)?, &drive_serial(index), true));
+        drives.push(drive(Bus::Virtio, machine.resolve(&one.file)?, &drive_serial(index), true));
     }
     let verdict = decide(&qemu(&record.driver)?, store, image).map_err(Failure::failed)?;
     ui.note(&format!("accelerator {}: {}", verdict.accelerator, verdict.reason));
@@ -164,8 +168,8 @@ fn table(record: &MachineRecord, manifest: &Manifest, image: &ImageFolder) -> Re
     Ok(table.map(|table| table.digest()))
 }
 
-fn drive(file: PathBuf, serial: &str, read_only: bool) -> Drive {
-    Drive { file, serial: serial.to_owned(), read_only, node: None }
+fn drive(bus: Bus, file: PathBuf, serial: &str, read_only: bool) -> Drive {
+    Drive { bus, file, serial: serial.to_owned(), read_only, node: None }
 }
 
 fn fs_length(path: &std::path::Path) -> Result<u64, Failure> {
@@ -285,7 +289,12 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
             treatment: treatment(disk),
             wiping: wiping(disk).unwrap_or_default(),
             encrypted: config.resources.disks.get(&disk.name).is_some_and(is_encrypted),
-            filesystem: config.resources.disks.get(&disk.name).and_then(WantedFilesystem::of),
+            read_only: disk.medium.is_some(),
+            filesystem: config
+                .resources
+                .disks
+                .get(&disk.name)
+                .and_then(|declared| WantedFilesystem::of(&disk.name, declared)),
         })
         .collect();
     let kept = |serial: &str, size, role| ExpectedDisk {
@@ -295,6 +304,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         treatment: Treatment::Keep,
         wiping: Wiping::default(),
         encrypted: false,
+        read_only: false,
         filesystem: None,
     };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));

@@ -7,6 +7,7 @@ mod attempt;
 mod command;
 mod configuration;
 mod confirm;
+mod disks;
 mod evidence;
 mod failure;
 mod launch;

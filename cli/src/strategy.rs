@@ -199,7 +199,7 @@ impl Ground<'_> {
     ) -> Result<Drive, Failure> {
         match record.system.form {
             DiskForm::Mapped => node(raw.clone(), disk, disk::mapped_node(&map, &raw)),
-            _ => Ok(Drive { file: raw, serial: disk.serial.clone(), read_only: false, node: None }),
+            _ => Ok(Drive { bus: disk.bus, file: raw, serial: disk.serial.clone(), read_only: false, node: None }),
         }
     }
 
@@ -240,7 +240,7 @@ fn node(
     node: Result<String, cloud_machine_driver::qemu::QemuError>,
 ) -> Result<Drive, Failure> {
     let node = Some(node.map_err(Failure::failed)?);
-    Ok(Drive { file, serial: disk.serial.clone(), read_only: false, node })
+    Ok(Drive { bus: disk.bus, file, serial: disk.serial.clone(), read_only: false, node })
 }
 
 /// A failure of QEMU's disk tools.

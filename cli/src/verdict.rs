@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     configuration::Synthesized,
+    disks,
     failure::{Failure, Kind},
     ui::Ui,
 };
@@ -131,7 +132,7 @@ impl<'a> Verdicts<'a> {
 
     fn on_key(&self, key: &str, value: Option<&serde_yaml::Value>) -> Verdict {
         let support = self.description.support(key);
-        if value.is_some_and(|value| unpromised(key, value)) {
+        if value.is_some() && unpromised(self.config, key) {
             return Verdict::Unsupported;
         }
         match (support, value.and_then(|value| given(self.config, key, value))) {
@@ -174,10 +175,10 @@ pub(crate) fn unhonoured(name: &str) -> Result<Vec<String>, Failure> {
     Ok(keys.into_iter().filter(|key| !description.support(key).honours()).collect())
 }
 
-/// Whether `value` is a device that no driver of virtual machines can promise: it chooses serials, not kernel names.
-fn unpromised(key: &str, value: &serde_yaml::Value) -> bool {
-    let device = key.starts_with("resources.disks.") && key.ends_with(".devicepath");
-    device && !value.as_str().is_some_and(|device| device.starts_with("serial:"))
+/// Whether `key` is of a device that the driver cannot promise.
+fn unpromised(config: &Config, key: &str) -> bool {
+    let disk = key.strip_prefix("resources.disks.").and_then(|key| key.strip_suffix(".devicepath"));
+    disk.is_some_and(|disk| !disks::is_promised(config, disk))
 }
 
 fn stated(support: Support) -> Verdict {

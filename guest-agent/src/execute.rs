@@ -9,20 +9,23 @@ use std::{
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
-use cloud_machine_plan::{PlannedStep, units};
+use cloud_machine_plan::{PlannedStep, ZFS_MODULE, units};
 use cloud_machine_protocol::{
     Action, ChangedExtents, DiskEvidence, Extent, Mount, Outcome, Step, StepId, StepRecord, Tier, WipeMethod,
 };
 use cloud_machine_system::{
-    check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, reread_partitions,
+    check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, pool, reread_partitions,
     root::{self, RootFile},
-    wipe_disk,
+    set_read_only, wipe_disk,
 };
 
 use crate::{
     error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, source::with_packed,
     volume::Documents, worker::MODULES,
 };
+
+/// libblkid's word for a disk of a pool.
+const ZFS: &str = "zfs_member";
 
 /// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
 const THREADS: usize = 4;
@@ -70,9 +73,24 @@ impl<'a> Executor<'a> {
                 encrypt(device, mapped, cipher, *key_bits)?;
                 Cost { changed: true, ..Cost::default() }
             }
-            Step::MakeFilesystem { device, filesystem, label } => {
-                make_filesystem(device, filesystem, label.as_deref())?;
+            Step::LoadModule { module } => {
+                kernel::load_module(MODULES, module)?;
+                if module == ZFS_MODULE {
+                    pool::prepare(self.documents.identity.machine_id.hostid())?;
+                }
                 Cost { changed: true, ..Cost::default() }
+            }
+            Step::SetReadOnly { device } => Cost { changed: set_read_only(device)?, ..Cost::default() },
+            Step::MakeFilesystem { device, filesystem, label, properties } => {
+                match label {
+                    Some(label) if filesystem == ZFS => pool::make_pool(device, label, properties)?,
+                    _ => make_filesystem(device, filesystem, label.as_deref())?,
+                }
+                Cost { changed: true, ..Cost::default() }
+            }
+            Step::ImportPool { device, pool, guid, datasets, read_only } => {
+                let changed = pool::import_pool(device, pool, guid.as_deref(), datasets, *read_only)?;
+                Cost { changed, ..Cost::default() }
             }
             Step::WriteMounts { mounts } => {
                 write_mounts(mounts)?;
@@ -215,7 +233,8 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
 pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
     for planned in steps {
         match &planned.step {
-            Step::MakeFilesystem { filesystem, .. } => check_maker(filesystem)?,
+            Step::MakeFilesystem { filesystem, .. } if filesystem != ZFS => check_maker(filesystem)?,
+            Step::MakeFilesystem { .. } | Step::ImportPool { .. } => pool::check_programs()?,
             Step::Encrypt { .. } => {
                 kernel::load_modules(MODULES, "crypt")?;
                 check_mapper()?;
@@ -282,7 +301,7 @@ impl<'a> Progress<'a> {
         if percent > state.1 {
             state.1 = percent;
             if let Err(error) = state.0.progress(Some(self.id), self.message, Some((done, total))) {
-                cloud_machine_system::kernel::log(&error.to_string());
+                kernel::log(&error.to_string());
             }
         }
     }

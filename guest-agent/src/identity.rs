@@ -32,6 +32,7 @@ pub(crate) fn write(identity: &Identity, layers: &Layers) -> Result<Vec<Identity
     Ok(vec![
         item("hostname", "keep", identity.name.to_string()),
         item("machine-id", "keep", identity.machine_id.to_string()),
+        item("hostid", "keep", format!("{:08x}", identity.machine_id.hostid())),
         item("machine-uuid", "keep", identity.machine_uuid.clone()),
         item("mac", "keep", identity.mac.to_string()),
         item("authorized-keys", "keep", authorized_keys),
@@ -57,6 +58,7 @@ fn files(
         text("/etc/hostname", 0o644, format!("{name}\n")),
         text("/etc/hosts", 0o644, format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")),
         text("/etc/machine-id", 0o444, format!("{}\n", identity.machine_id)),
+        hostid(identity),
         text("/etc/ssh/ssh_host_ed25519_key", 0o600, private.to_string()),
         text("/etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{public}\n")),
         text(
@@ -90,6 +92,12 @@ fn cloud_init(identity: &Identity, config: &Config) -> Result<Vec<RootFile>, Age
         text(&format!("{SEED}/meta-data"), 0o600, meta_data),
         text("/etc/cloud/cloud.cfg.d/99-cloud-machine.cfg", 0o644, DATASOURCE.to_owned()),
     ])
+}
+
+/// As gethostid(3) reads it: four bytes in the order of the machine.
+fn hostid(identity: &Identity) -> RootFile {
+    let content = identity.machine_id.hostid().to_ne_bytes().to_vec();
+    RootFile { path: "/etc/hostid".to_owned(), content, mode: 0o644 }
 }
 
 fn text(path: &str, mode: u32, content: String) -> RootFile {

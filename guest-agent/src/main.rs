@@ -9,6 +9,7 @@ mod execute;
 mod host;
 mod identity;
 mod inventory;
+mod late;
 mod layers;
 mod online;
 mod report;

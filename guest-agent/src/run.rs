@@ -14,6 +14,7 @@ use crate::{
     error::AgentError,
     execute::{Executor, check},
     host::Host,
+    late,
     layers::Layers,
     report::ReportBuilder,
     url, volume,
@@ -59,10 +60,11 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
         origins: layers.merged().origins(),
     });
 
-    // plan
+    // plan, once the declared disks have appeared
+    let inventory = &late::disks(found.inventory, layers.config(), host)?;
     let layout = ImageLayout::from(&documents.manifest);
     report.image(&documents.request.image, layout.generation);
-    let (inventory, hostname) = (&found.inventory, &documents.identity.name);
+    let hostname = &documents.identity.name;
     let plan = plan(layers.config(), inventory, &documents.request, &layout, &found.volume.device, hostname)
         .map_err(AgentError::Plan)?;
     report.devices(plan.devices);

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::{error::AgentError, report::chain};
 
 /// How long a device may take to appear after its driver was loaded.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pinned volume.
 pub(crate) struct Volume {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cloud_machine_protocol::{PORT_NAME, ReportResult};
-use cloud_machine_system::{kernel, port::Port};
+use cloud_machine_system::{buses, kernel, port::Port};
 
 use crate::{
     error::{AgentError, causes},
@@ -39,6 +39,9 @@ pub(crate) fn run() -> ExitCode {
 
 fn work(started: Instant) -> Result<(), AgentError> {
     kernel::load_modules(MODULES, "boot")?;
+    for stage in buses::stages()? {
+        kernel::load_modules(MODULES, stage)?;
+    }
     let mut report = ReportBuilder::new()?;
     report.timing("load modules", started.elapsed());
     let mut host = Host::new(Port::open(PORT_NAME)?, started);

@@ -14,6 +14,14 @@ pub struct Artifacts {
     pub image: PathBuf,
 }
 
+/// The folder of the golden image with ZFS, from `CLOUD_MACHINE_TEST_ZFS_IMAGE`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn zfs_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_ZFS_IMAGE")
+}
+
 impl Artifacts {
     /// From `CLOUD_MACHINE_BIN`, `CLOUD_MACHINE_AGENT` and `CLOUD_MACHINE_TEST_IMAGE`, which `make test` sets.
     ///

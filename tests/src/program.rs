@@ -124,7 +124,15 @@ impl Program {
     /// # Errors
     /// A text with what the program said.
     pub fn pack(&self, artifacts: &Artifacts, name: &str) -> Result<Value, String> {
-        let file = |name: &str| artifacts.image.join(name).into_os_string();
+        self.pack_folder(&artifacts.image, name, &[])
+    }
+
+    /// Packs the golden image in `folder` as `name`, with its programs if it has any and with more kernel modules.
+    ///
+    /// # Errors
+    /// A text with what the program said.
+    pub fn pack_folder(&self, folder: &Path, name: &str, kernel_modules: &[&str]) -> Result<Value, String> {
+        let file = |name: &str| folder.join(name).into_os_string();
         let mut arguments: Vec<OsString> = vec![
             "image".into(),
             "pack".into(),
@@ -136,9 +144,10 @@ impl Program {
             "--modules".into(),
             file("modules"),
         ];
-        if artifacts.image.join("programs").is_dir() {
+        if folder.join("programs").is_dir() {
             arguments.extend(["--programs".into(), file("programs")]);
         }
+        arguments.extend(kernel_modules.iter().flat_map(|module| ["--kernel-module".into(), module.into()]));
         self.json(arguments)
     }
 }

@@ -20,8 +20,8 @@ use cloud_machine_driver::{
 use cloud_machine_image::{Manifest, Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, Wiping};
 use cloud_machine_protocol::{
-    Action, AgentMessage, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage, Identity,
-    ImageRequest, ImageSource, ImageUrl, Report, Request, Role, SecretPolicy, Tier, volume,
+    Action, AgentMessage, Bus, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage,
+    Identity, ImageRequest, ImageSource, ImageUrl, Report, Request, Role, SecretPolicy, Tier, volume,
 };
 
 use crate::fixture::{Fixture, IMAGE, dirty};
@@ -358,7 +358,7 @@ impl Boot {
             let fault = self.fault.as_ref().filter(|(faulty, _)| *faulty == serial);
             let node = fault.map(|(_, node)| node.replace("FILE", &file.to_string_lossy()));
             let node = node.or_else(|| if serial == "system" { self.system_node(&file) } else { None });
-            Drive { file, serial, read_only, node }
+            Drive { bus: Bus::Virtio, file, serial, read_only, node }
         };
         (contents.into_iter().map(drive).collect(), pin)
     }
@@ -432,6 +432,7 @@ impl Boot {
                 treatment,
                 wiping: Wiping::default(),
                 encrypted: false,
+                read_only: false,
                 filesystem: None,
             }
         };

@@ -180,6 +180,10 @@ pub(crate) struct Pack {
     /// initramfs. `images/build` makes one
     #[arg(long, value_name = "FOLDER")]
     pub(crate) programs: Option<PathBuf>,
+    /// A kernel module beyond those for disks and network that goes into the initramfs with all it needs, such as zfs for
+    /// disks with `kernel-module: zfs`; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub(crate) kernel_module: Vec<String>,
     /// The static agent [default: cloud-machine-agent beside this program]
     #[arg(long, value_name = "FILE", env = "CLOUD_MACHINE_AGENT")]
     pub(crate) agent: Option<PathBuf>,

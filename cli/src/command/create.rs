@@ -6,16 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_config::{Config, DiskConfig, supported};
+use cloud_machine_config::supported;
 use cloud_machine_driver::{
     identity, ssh,
     store::{
-        DiskRecord, DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store,
-        StoreError, SystemDisk,
+        DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
     },
 };
-use cloud_machine_image::Manifest;
-use cloud_machine_protocol::{Action, Assurance, DeviceSelector, DiskName, ImageUrl, MachineName};
+use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
 use jiff::Timestamp;
 
 use crate::{
@@ -28,6 +26,7 @@ use crate::{
         guest::{self, Drive},
         refused, synthesize,
     },
+    disks,
     failure::{Failure, Kind},
     launch, several, source,
     strategy::Wish,
@@ -94,6 +93,9 @@ fn one(
     for drive in &described.drives {
         store.machine(name).store_drive(&lock, &drive.digest(), &drive.bytes)?;
     }
+    for disk in &record.disks {
+        store.machine(name).store_medium(&lock, disk)?;
+    }
     prepare_login(store, &mut record)?;
     store.write(&lock, &record)?;
     let attempt =
@@ -143,7 +145,7 @@ fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described)
             .map_err(Failure::during(Kind::Failed, "encode the layers"))?,
         ram: verdict::memory(config.resources.ram).bytes(),
         cpus: config.resources.cpus,
-        disks: disks(config, &manifest)?,
+        disks: disks::records(config, &manifest)?,
         system: SystemDisk::default(),
         drives: described.drives.iter().map(drive_record).collect(),
         identity,
@@ -166,49 +168,6 @@ fn drive_record(drive: &Drive) -> DriveRecord {
         digest,
         size: drive.bytes.len() as u64,
     }
-}
-
-/// The disks in the order in which they are attached: the system disk first, then the others by name.
-fn disks(config: &Config, manifest: &Manifest) -> Result<Vec<DiskRecord>, Failure> {
-    let mut disks = Vec::new();
-    for (name, disk) in &config.resources.disks {
-        let record = disk_record(name, disk, manifest)?;
-        if record.boot { disks.insert(0, record) } else { disks.push(record) }
-    }
-    Ok(disks)
-}
-
-fn disk_record(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Result<DiskRecord, Failure> {
-    let refused = |text: String| Failure::new(Kind::Refused, text);
-    let serial = match &disk.devicepath {
-        DeviceSelector::Serial(serial) => serial.clone(),
-        other => {
-            return Err(refused(format!("disk {name}: the qemu driver cannot promise {other}"))
-                .hint(format!("write devicepath: serial:{name}, or leave it out")));
-        }
-    };
-    if serial.len() > 20 || serial.starts_with(launch::OWN_SERIALS) {
-        return Err(refused(format!(
-            "disk {name}: serial {serial:?} is longer than 20 bytes or begins with {}",
-            launch::OWN_SERIALS
-        )));
-    }
-    let size = match (disk.allocation, disk.boot_partition) {
-        (Some(size), _) => verdict::allocation(size).bytes(),
-        (None, true) => manifest.size(),
-        (None, false) => {
-            return Err(refused(format!("disk {name} has no allocation")).hint("write, for example, allocation: 10GiB"));
-        }
-    };
-    if size == 0 || size % cloud_machine_image::ALIGNMENT != 0 {
-        return Err(refused(format!("disk {name}: {size} bytes are not a multiple of 4096")));
-    }
-    if disk.boot_partition && size < manifest.size() {
-        let image = manifest.size();
-        return Err(refused(format!("disk {name} has {size} bytes, the image needs {image}"))
-            .hint("a larger allocation, or none: then it is as large as the image"));
-    }
-    Ok(DiskRecord { name: name.clone(), serial, size, file: format!("disks/{name}.raw"), boot: disk.boot_partition })
 }
 
 /// A key pair of the host for this machine; its public half becomes one of root's authorized keys.

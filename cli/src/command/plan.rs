@@ -1,14 +1,18 @@
 //! `plan`: what a reimage would do, step by step, without doing it.
 
-use cloud_machine_driver::store::{MachineRecord, RequestRecord, Store, Strategy};
-use cloud_machine_plan::{ImageLayout, Wiping, plan};
+use std::collections::BTreeMap;
+
+use cloud_machine_config::{Config, DiskConfig};
+use cloud_machine_driver::store::{DiskRecord, MachineRecord, RequestRecord, Store, Strategy};
+use cloud_machine_plan::{ImageLayout, WantedFilesystem, Wiping, plan};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, Inventory, MachineName, Mount, Nonce, Probe, Signature, Step, Tier, volume,
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Mount, Nonce, Probe, Signature, Step,
+    Tier, volume,
 };
 use serde::Serialize;
 
 use crate::{
-    admission,
+    admission, disks,
     failure::{Failure, Kind},
     launch, strategy,
     ui::{Show, Ui},
@@ -61,14 +65,23 @@ fn describe(step: &Step) -> String {
         Step::Encrypt { device, mapped, cipher, key_bits } => {
             format!("use /dev/{device} as /dev/{mapped} through {cipher} with a new key of {key_bits} bits")
         }
-        Step::MakeFilesystem { device, filesystem, label } => {
+        Step::LoadModule { module } => format!("load the kernel module {module}"),
+        Step::SetReadOnly { device } => format!("refuse writes to /dev/{device}"),
+        Step::MakeFilesystem { device, filesystem, label, properties } => {
             let label = label.as_ref().map(|label| format!(" labelled {label}")).unwrap_or_default();
-            format!("make {filesystem}{label} on /dev/{device}")
+            let with = if properties.is_empty() { String::new() } else { format!(" with {}", properties.join(", ")) };
+            format!("make {filesystem}{label}{with} on /dev/{device}")
+        }
+        Step::ImportPool { device, pool, datasets, read_only, .. } => {
+            let how = if *read_only { ", read-only" } else { "" };
+            let with = if datasets.is_empty() { String::new() } else { format!(" with {}", datasets.join(", ")) };
+            format!("import the pool {pool}{with} from /dev/{device}{how}, mounting nothing")
         }
         Step::WriteMounts { mounts } => {
-            let mount = |mount: &Mount| match &mount.mountpoint {
-                Some(path) => format!("/dev/{} on {path}", mount.device),
-                None => format!("/dev/{} as swap", mount.device),
+            let mount = |mount: &Mount| match (&mount.mountpoint, &mount.dataset) {
+                (Some(path), Some(dataset)) => format!("{dataset} on {path}"),
+                (Some(path), None) => format!("/dev/{} on {path}", mount.device),
+                (None, _) => format!("/dev/{} as swap", mount.device),
             };
             format!("have the system mount {}", mounts.iter().map(mount).collect::<Vec<_>>().join(", "))
         }
@@ -96,13 +109,13 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     };
     let request = launch::request(&record, &manifest, minimum, tier, Nonce::from_random([0; 32]))?;
     let packed = std::fs::metadata(image.packed()).map_err(Failure::failed)?.len();
-    let inventory = inventory(&record, packed);
+    let config = launch::config(&record)?;
+    let inventory = inventory(&record, &config, packed);
     let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(launch::VOLUME_SERIAL));
     let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
     let layout = ImageLayout::from(&manifest);
-    let config = launch::config(&record)?;
     for (disk, kept) in &config.resources.disks {
-        if kept.filesystem.is_some() && Wiping::of(request.action, kept).is_none() {
+        if kept.filesystem.is_some() && !kept.readonly && Wiping::of(request.action, kept).is_none() {
             ui.note(&format!("what `{disk}` holds is not known here: the plan takes it for empty"));
         }
     }
@@ -113,8 +126,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     ui.result(&Planned { strategy, strategy_reason, steps, devices: planned.devices })
 }
 
-/// The disks as the driver attaches them; virtio names them in that order.
-fn inventory(record: &MachineRecord, packed: u64) -> Inventory {
+/// The disks as the driver attaches them; each bus names its own in that order.
+fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory {
     let disk = |serial: &str, size: u64, read_only: bool, probe: Probe| Disk {
         name: String::new(),
         serial: Some(serial.to_owned()),
@@ -126,17 +139,46 @@ fn inventory(record: &MachineRecord, packed: u64) -> Inventory {
         discard: !read_only,
         probe,
     };
-    let mut disks: Vec<Disk> =
-        record.disks.iter().map(|found| disk(&found.serial, found.size, false, Probe::Empty)).collect();
+    let mut disks: Vec<(Bus, Disk)> = record
+        .disks
+        .iter()
+        .map(|found| (found.bus, disk(&found.serial, found.size, found.medium.is_some(), content(found, config))))
+        .collect();
     let label = Signature { label: Some(volume::LABEL.to_owned()), ..Signature::default() };
-    disks.push(disk(launch::VOLUME_SERIAL, 1 << 20, true, Probe::Found(label)));
+    let bus = disks::volume_bus(config);
+    let place = if bus == Bus::Cdrom { 0 } else { disks.len() };
+    disks.insert(place, (bus, disk(launch::VOLUME_SERIAL, 1 << 20, true, Probe::Found(label))));
     if record.image.url.is_none() {
-        disks.push(disk(launch::IMAGE_SERIAL, packed, true, Probe::Empty));
+        disks.push((Bus::Virtio, disk(launch::IMAGE_SERIAL, packed, true, Probe::Empty)));
     }
     let drives = record.drives.iter().enumerate();
-    disks.extend(drives.map(|(index, drive)| disk(&launch::drive_serial(index), drive.size, true, Probe::Empty)));
-    for (letter, disk) in ('a'..='z').zip(&mut disks) {
-        disk.name = format!("vd{letter}");
+    disks.extend(
+        drives.map(|(index, drive)| (Bus::Virtio, disk(&launch::drive_serial(index), drive.size, true, Probe::Empty))),
+    );
+    let mut counts: BTreeMap<Bus, usize> = BTreeMap::new();
+    for (bus, disk) in &mut disks {
+        let count = counts.entry(*bus).or_default();
+        disk.name = disks::name_on(*bus, *count);
+        *count += 1;
     }
-    Inventory { disks }
+    Inventory { disks: disks.into_iter().map(|(_, disk)| disk).collect() }
+}
+
+/// What is taken to be on a disk: on one that is never written what the configuration says of it.
+fn content(disk: &DiskRecord, config: &Config) -> Probe {
+    let declared = config.resources.disks.get(&disk.name).filter(|declared| declared.readonly);
+    let wanted = declared.and_then(|declared| WantedFilesystem::of(&disk.name, declared));
+    let label = |declared: &DiskConfig| match &declared.devicepath {
+        DeviceSelector::Label(label) => Some(label.clone()),
+        _ => None,
+    };
+    match (wanted, declared.and_then(label)) {
+        (None, None) => Probe::Empty,
+        (Some(wanted), label) => Probe::Found(Signature {
+            filesystem: Some(wanted.kind),
+            label: wanted.label.or(label),
+            ..Signature::default()
+        }),
+        (None, label) => Probe::Found(Signature { label, ..Signature::default() }),
+    }
 }

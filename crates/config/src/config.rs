@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
+use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
 use serde::Deserialize;
 
 use crate::{cloud_init::CloudInit, url::CloudInitUrl};
@@ -52,8 +52,13 @@ pub struct Resources {
 pub struct DiskConfig {
     /// Which device it is; `serial:` and the disk's name unless the document says otherwise.
     pub devicepath: DeviceSelector,
-    /// Bytes that a driver gives it.
+    /// How it is attached: as the kernel's name in `devicepath` tells, virtio when it is no such name, unless the
+    /// document says otherwise.
+    pub bus: Bus,
+    /// Bytes that a driver gives it; `None` when it has a `source`.
     pub allocation: Option<ByteSize>,
+    /// File on the host whose bytes it has; only of a disk that is never written.
+    pub source: Option<String>,
     /// Whether it is the system disk, which holds the image.
     pub boot_partition: bool,
     /// What a reimage does with it; a reimage always rewrites the system disk.
@@ -80,6 +85,18 @@ pub struct Filesystem {
     pub label: Option<String>,
     /// Kernel module that it needs.
     pub kernel_module: Option<String>,
+    /// Properties of a ZFS pool's own dataset, each `NAME=VALUE`.
+    pub properties: Vec<String>,
+    /// Datasets below that of a ZFS pool; the parents of each are made with it.
+    pub datasets: Vec<String>,
+}
+
+impl Filesystem {
+    /// One of this type, about which nothing else is said.
+    #[must_use]
+    pub const fn of(kind: FilesystemType) -> Self {
+        Self { kind, label: None, kernel_module: None, properties: Vec::new(), datasets: Vec::new() }
+    }
 }
 
 /// Types of filesystems, by the kernel's names.
@@ -113,6 +130,12 @@ impl FilesystemType {
             Self::Squashfs => "squashfs",
             Self::Erofs => "erofs",
         }
+    }
+
+    /// Whether it is made once, by the program that also fills it, and never written afterwards.
+    #[must_use]
+    pub const fn is_medium(self) -> bool {
+        matches!(self, Self::Iso9660 | Self::Squashfs | Self::Erofs)
     }
 
     /// Bytes that its label has room for.

@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, btree_map};
 
-use cloud_machine_protocol::{DeviceSelector, DiskName};
+use cloud_machine_protocol::{Bus, DeviceSelector, DiskName};
 
 use crate::{
     config::{DiskConfig, Filesystem, FilesystemType, OnReimage, WipeOnBoot},
     error::ConfigError,
+    media,
     place::locate,
-    schema,
+    pools, schema,
     tree::Node,
 };
 
@@ -43,8 +44,15 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
     let filesystem = disk.filesystem.as_ref().map(|filesystem| filesystem.0.clone());
     let mounted = filesystem.as_ref().is_some_and(|filesystem| filesystem.kind != FilesystemType::Swap);
     let default = mounted.then(|| format!("{MOUNTPOINTS}/{name}"));
+    let device = disk.devicepath.clone().unwrap_or_else(|| DeviceSelector::Serial(name.to_string()));
+    let named = match &device {
+        DeviceSelector::Path(name) => Bus::of_name(name),
+        _ => None,
+    };
     DiskConfig {
-        devicepath: disk.devicepath.clone().unwrap_or_else(|| DeviceSelector::Serial(name.to_string())),
+        bus: disk.bus.or(named).unwrap_or_default(),
+        devicepath: device,
+        source: disk.source.as_ref().map(|path| path.0.clone()),
         allocation: disk.allocation.as_ref().map(|allocation| allocation.0),
         boot_partition: disk.boot_partition,
         on_reimage: match disk.on_reimage {
@@ -73,17 +81,10 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
             errors.push(error.allowed("wipe"));
         }
     }
-    for (name, disk) in disks.iter().filter(|(_, disk)| disk.readonly) {
-        if disk.wipe_on_boot.is_some() || disk.overwrite {
-            let key = if disk.wipe_on_boot.is_some() { "wipe-on-boot" } else { "overwrite" };
-            errors.push(at(machine, name, key, "a read-only disk cannot be written"));
-        }
-        if disk.boot_partition {
-            errors.push(at(machine, name, "readonly", "the system disk cannot be read-only: a reimage rewrites it"));
-        }
-    }
     ciphers(disks, machine, errors);
+    media::check(disks, machine, errors);
     filesystems(disks, machine, errors);
+    pools::check(disks, machine, errors);
     let mut owners: BTreeMap<String, &DiskName> = BTreeMap::new();
     for (name, disk) in disks {
         match owners.entry(disk.devicepath.to_string()) {
@@ -169,7 +170,7 @@ fn one_system_disk(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>)
     }
 }
 
-fn at(machine: &Node, disk: &DiskName, key: &str, message: &str) -> ConfigError {
+pub(crate) fn at(machine: &Node, disk: &DiskName, key: &str, message: &str) -> ConfigError {
     let (found, path) = locate(machine, &["resources", "disks", disk.as_str(), key]);
     ConfigError::new(&found.source, found.mark, &path, message)
 }

@@ -87,18 +87,21 @@ const URL_KEYS: &[Key] = &[
 ];
 
 /// Allowed values of a filesystem.
-const FILESYSTEM: &str =
-    "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, label: …, kernel-module: …}";
+const FILESYSTEM: &str = "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, label: …}";
 
 const FILESYSTEM_KEYS: &[Key] = &[
     key("type", Shape::Scalar("ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs")),
     key("label", Shape::Scalar("1 to 32 of a-z, A-Z, 0-9, `.`, `_` and -, as many as the type has room for")),
-    key("kernel-module", Shape::Later(&Shape::Scalar("the name of a kernel module: a-z, A-Z, 0-9, _ and -"))),
+    key("kernel-module", Shape::Scalar("the name of a kernel module: a-z, A-Z, 0-9, _ and -")),
+    key("properties", Shape::List("a list of NAME=VALUE, such as [compression=zstd]")),
+    key("datasets", Shape::List("a list of datasets below the pool's own, such as [logs, work/cache]")),
 ];
 
 const DISK: &[Key] = &[
-    key("devicepath", Shape::Scalar("/dev/NAME, serial:TEXT or wwn:TEXT")),
+    key("devicepath", Shape::Scalar("/dev/NAME, /dev/disk/by-id/NAME, serial:TEXT, wwn:TEXT or label:TEXT")),
+    key("bus", Shape::Scalar("virtio, scsi, nvme or cdrom")),
     key("allocation", Shape::Scalar("an integer above 0 with a unit, such as 20GB or 20GiB")),
+    key("source", Shape::Scalar("the absolute path of a file on the host")),
     key("filesystem", Shape::Either(FILESYSTEM, FILESYSTEM_KEYS)),
     key("overwrite", Shape::Scalar(BOOLEAN)),
     key("wipe-on-boot", Shape::Scalar("true or false, recreate, discard, zero or crypto")),

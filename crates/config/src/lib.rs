@@ -20,10 +20,12 @@ mod key_path;
 #[cfg(test)]
 mod laws;
 mod layers;
+mod media;
 mod merge;
 mod merged;
 mod parse;
 mod place;
+mod pools;
 mod redact;
 mod safety;
 mod scalar;

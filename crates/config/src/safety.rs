@@ -54,6 +54,8 @@ const TABLE: &[Row] = &[
     row(&["resources", "nic", "mac"], Rule::Fixed, "auto"),
     row(&["resources", "disks"], Rule::SameKeys, "{}"),
     row(&["resources", "disks", "*", "devicepath"], Rule::Fixed, ""),
+    row(&["resources", "disks", "*", "bus"], Rule::Fixed, ""),
+    row(&["resources", "disks", "*", "source"], Rule::Fixed, ""),
     row(&["resources", "disks", "*", "boot-partition"], Rule::Fixed, "false"),
     row(&["resources", "disks", "*", "overwrite"], Rule::Rises(&["true", "false"]), "false"),
     row(&["resources", "disks", "*", "wipe-on-boot"], Rule::Rises(WIPES), "false"),

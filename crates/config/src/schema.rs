@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
+use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
 use serde::{
     Deserialize, Deserializer,
     de::{
@@ -45,7 +45,9 @@ pub(crate) struct Resources {
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Disk {
     pub(crate) devicepath: Option<DeviceSelector>,
+    pub(crate) bus: Option<Bus>,
     pub(crate) allocation: Option<Allocation>,
+    pub(crate) source: Option<SourcePath>,
     pub(crate) overwrite: bool,
     pub(crate) wipe_on_boot: WipeOnBootValue,
     pub(crate) on_reimage: OnReimage,
@@ -102,6 +104,10 @@ struct FilesystemMap {
     r#type: FilesystemType,
     label: Option<FilesystemLabel>,
     kernel_module: Option<ModuleName>,
+    #[serde(default)]
+    properties: Vec<Property>,
+    #[serde(default)]
+    datasets: Vec<DatasetName>,
 }
 
 impl<'de> Deserialize<'de> for FilesystemValue {
@@ -121,14 +127,19 @@ impl<'de> Visitor<'de> for FilesystemVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<FilesystemValue, E> {
         let kind = FilesystemType::deserialize(StrDeserializer::<E>::new(text))?;
-        Ok(FilesystemValue(Filesystem { kind, label: None, kernel_module: None }))
+        Ok(FilesystemValue(Filesystem::of(kind)))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FilesystemValue, A::Error> {
-        let FilesystemMap { r#type: kind, label, kernel_module } =
+        let FilesystemMap { r#type: kind, label, kernel_module, properties, datasets } =
             FilesystemMap::deserialize(MapAccessDeserializer::new(map))?;
-        let (label, kernel_module) = (label.map(|label| label.0), kernel_module.map(|name| name.0));
-        Ok(FilesystemValue(Filesystem { kind, label, kernel_module }))
+        Ok(FilesystemValue(Filesystem {
+            label: label.map(|label| label.0),
+            kernel_module: kernel_module.map(|name| name.0),
+            properties: properties.into_iter().map(|property| property.0).collect(),
+            datasets: datasets.into_iter().map(|dataset| dataset.0).collect(),
+            ..Filesystem::of(kind)
+        }))
     }
 }
 
@@ -158,6 +169,55 @@ impl TryFrom<String> for ModuleName {
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         let length = (1..=56).contains(&text.len());
         if length && text.bytes().all(fits) { Ok(Self(text)) } else { Err("no name of a module") }
+    }
+}
+
+/// A property of a ZFS dataset as `zfs set` takes it.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Property(String);
+
+impl TryFrom<String> for Property {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b":_.-".contains(&byte);
+        let named = |name: &str| name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(fits);
+        let valued = |value: &str| !value.is_empty() && value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        match text.split_once('=') {
+            Some((name, value)) if named(name) && valued(value) => Ok(Self(text)),
+            _ => Err("no property"),
+        }
+    }
+}
+
+/// A dataset below that of its pool (zfs(8)): nothing in it is an option, a snapshot or a way up.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct DatasetName(String);
+
+impl TryFrom<String> for DatasetName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte);
+        let first = |part: &str| part.starts_with(|first: char| first.is_ascii_alphanumeric());
+        let fits = text.len() <= 100 && text.split('/').all(|part| first(part) && part.bytes().all(inner));
+        if fits { Ok(Self(text)) } else { Err("no dataset") }
+    }
+}
+
+/// The absolute path of a file on the host.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct SourcePath(pub(crate) String);
+
+impl TryFrom<String> for SourcePath {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let fits = text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control);
+        if fits { Ok(Self(text)) } else { Err("no absolute path") }
     }
 }
 

@@ -12,12 +12,7 @@ use crate::{
 };
 
 /// Values of keys whose other values are supported.
-const VALUES: &[(&str, &[&str])] = &[
-    ("cloud-machine.resources.disks.*.filesystem", &["zfs", "iso9660", "squashfs", "erofs"]),
-    ("cloud-machine.resources.disks.*.filesystem.type", &["zfs", "iso9660", "squashfs", "erofs"]),
-    ("cloud-machine.resources.disks.*.readonly", &["true"]),
-    ("cloud-machine.identity.ssh-host-keys", &["keep"]),
-];
+const VALUES: &[(&str, &[&str])] = &[("cloud-machine.identity.ssh-host-keys", &["keep"])];
 /// Keys of a disk that the system disk cannot have yet: its filesystem is what the image has.
 pub(crate) const NOT_OF_SYSTEM_DISK: &[&str] = &["filesystem", "mountpoint"];
 

@@ -8,6 +8,7 @@ mod raw {
     use nix::libc;
 
     nix::ioctl_read_bad!(blkroget, nix::request_code_none!(0x12, 94), libc::c_int);
+    nix::ioctl_write_ptr_bad!(blkroset, nix::request_code_none!(0x12, 93), libc::c_int);
     nix::ioctl_none!(blkrrpart, 0x12, 95);
     nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), libc::c_int);
     nix::ioctl_read!(blkgetsize64, 0x12, 114, libc::size_t);
@@ -46,6 +47,17 @@ pub fn is_read_only(device: &File) -> io::Result<bool> {
     // SAFETY: as above.
     unsafe { raw::blkroget(device.as_raw_fd(), &raw mut flag) }?;
     Ok(flag != 0)
+}
+
+/// Makes the kernel refuse writes from now on (BLKROSET); whoever may ask for it may also take it back.
+///
+/// # Errors
+/// The kernel's, for example on a file that is no block device.
+pub fn set_read_only(device: &File) -> io::Result<()> {
+    let flag = 1;
+    // SAFETY: the kernel only reads one int from `flag`, which outlives the call.
+    unsafe { raw::blkroset(device.as_raw_fd(), &raw const flag) }?;
+    Ok(())
 }
 
 /// Makes a range read as zero (BLKZEROOUT). The kernel writes zeros itself where the device has no command for it.

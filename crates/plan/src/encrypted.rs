@@ -19,7 +19,7 @@ pub(crate) const LEFT: &str = "of what was written through the cipher the key is
 /// Whether the disk is used through a cipher, at a boot and after a reimage.
 #[must_use]
 pub fn is_encrypted(disk: &DiskConfig) -> bool {
-    !disk.boot_partition && disk.wipe_on_boot == Some(WipeOnBoot::Crypto)
+    !disk.boot_partition && !disk.readonly && disk.wipe_on_boot == Some(WipeOnBoot::Crypto)
 }
 
 /// Kernel names of the devices through which disks are used, of which `encrypted` tells in the order of the configuration:

@@ -67,6 +67,9 @@ pub struct ExpectedDisk {
     /// Whether it is used through a cipher.
     #[serde(default)]
     pub encrypted: bool,
+    /// Whether it is never written.
+    #[serde(default)]
+    pub read_only: bool,
     /// The filesystem that it shall hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<WantedFilesystem>,

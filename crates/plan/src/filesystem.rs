@@ -4,8 +4,13 @@
 use std::fmt;
 
 use cloud_machine_config::{DiskConfig, FilesystemType};
-use cloud_machine_protocol::{Mount, Probe, Signature};
+use cloud_machine_protocol::{DiskName, Mount, Probe, Signature};
 use serde::{Deserialize, Serialize};
+
+/// Kernel module of ZFS.
+pub const ZFS_MODULE: &str = "zfs";
+/// What mount(8) calls the filesystem of a pool, whose signature libblkid calls otherwise.
+const MOUNTED_ZFS: &str = "zfs";
 
 /// The filesystem that a disk shall hold, and what may be done for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +24,18 @@ pub struct WantedFilesystem {
     pub mountpoint: Option<String>,
     /// Whether other content may be replaced.
     pub overwrite: bool,
+    /// Whether the disk is never written.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Kernel module that is loaded before.
+    #[serde(default)]
+    pub kernel_module: Option<String>,
+    /// Properties of a ZFS pool's own dataset, each `NAME=VALUE`.
+    #[serde(default)]
+    pub properties: Vec<String>,
+    /// Datasets below that of a ZFS pool.
+    #[serde(default)]
+    pub datasets: Vec<String>,
 }
 
 /// What is found on a disk, seen from the filesystem that it shall hold.
@@ -58,6 +75,8 @@ pub enum Refusal {
     Ambivalent,
     /// It cannot be read.
     Unreadable,
+    /// It is never written, and not what was described.
+    ReadOnly,
 }
 
 /// The table. `wiped`: the disk is made zero before, so that it does not matter what is on it.
@@ -77,14 +96,41 @@ pub fn decide(content: Content, wiped: bool, overwrite: bool) -> Decision {
 impl WantedFilesystem {
     /// What the configuration says of a disk; `None` when it says nothing.
     #[must_use]
-    pub fn of(disk: &DiskConfig) -> Option<Self> {
+    pub fn of(name: &DiskName, disk: &DiskConfig) -> Option<Self> {
         let filesystem = disk.filesystem.as_ref().filter(|_| !disk.boot_partition)?;
+        let implied = (filesystem.kind == FilesystemType::Zfs).then(|| ZFS_MODULE.to_owned());
         Some(Self {
             kind: filesystem.kind.word().to_owned(),
-            label: filesystem.label.clone(),
+            label: disk.pool(name).map(str::to_owned).or_else(|| filesystem.label.clone()),
             mountpoint: disk.mountpoint.clone(),
             overwrite: disk.overwrite,
+            read_only: disk.readonly,
+            kernel_module: filesystem.kernel_module.clone().or(implied),
+            properties: filesystem.properties.clone(),
+            datasets: filesystem.datasets.clone(),
         })
+    }
+
+    /// What becomes of a disk on which `probe` was found. A disk that is never written holds what was described, or is
+    /// refused.
+    #[must_use]
+    pub fn decision(&self, probe: &Probe, wiped: bool) -> Decision {
+        match decide(self.content(probe), wiped, self.overwrite) {
+            decision if !self.read_only => decision,
+            used @ (Decision::Reuse | Decision::Refuse(Refusal::Unreadable)) => used,
+            _ => Decision::Refuse(Refusal::ReadOnly),
+        }
+    }
+
+    /// Name of the ZFS pool, when it is one.
+    #[must_use]
+    pub fn pool(&self) -> Option<&str> {
+        self.label.as_deref().filter(|_| self.kind == FilesystemType::Zfs.word())
+    }
+
+    /// Its type in the words of the configuration.
+    fn word(&self) -> &str {
+        if self.pool().is_some() { MOUNTED_ZFS } else { &self.kind }
     }
 
     /// What a probe of the whole disk is for this filesystem.
@@ -110,16 +156,29 @@ impl WantedFilesystem {
         if self.kind == FilesystemType::Vfat.word() { found.eq_ignore_ascii_case(label) } else { found == label }
     }
 
-    /// How the booted system gets it from `device`.
+    /// How the booted system gets it from `device`: a pool's own dataset first, then those below it.
     #[must_use]
-    pub fn mount(&self, device: &str) -> Mount {
-        Mount { device: device.to_owned(), filesystem: self.kind.clone(), mountpoint: self.mountpoint.clone() }
+    pub fn mounts(&self, device: &str) -> Vec<Mount> {
+        let mount = |dataset: Option<String>, mountpoint| Mount {
+            device: device.to_owned(),
+            filesystem: self.word().to_owned(),
+            mountpoint,
+            dataset,
+            read_only: self.read_only,
+        };
+        let mut mounts = vec![mount(self.pool().map(str::to_owned), self.mountpoint.clone())];
+        if let (Some(pool), Some(mountpoint)) = (self.pool(), &self.mountpoint) {
+            let below =
+                |dataset: &String| mount(Some(format!("{pool}/{dataset}")), Some(format!("{mountpoint}/{dataset}")));
+            mounts.extend(self.datasets.iter().map(below));
+        }
+        mounts
     }
 
     /// What was decided, as the report's method of the device.
     #[must_use]
     pub fn method(&self, decision: Decision) -> String {
-        let kind = &self.kind;
+        let kind = self.word();
         match decision {
             Decision::Reuse => format!("reuse {kind}"),
             Decision::Create | Decision::Replace => format!("create {kind}"),
@@ -131,6 +190,7 @@ impl WantedFilesystem {
 impl fmt::Display for WantedFilesystem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.label {
+            Some(pool) if self.pool().is_some() => write!(formatter, "the zfs pool `{pool}`"),
             Some(label) => write!(formatter, "{} labelled `{label}`", self.kind),
             None => formatter.write_str(&self.kind),
         }
@@ -146,6 +206,9 @@ pub(crate) fn described(probe: &Probe) -> String {
         Probe::Found(signature) => {
             let label = signature.label.as_ref().map(|label| format!(" labelled `{}`", label.escape_debug()));
             let table = signature.partition_table.as_ref().map(|table| format!("a partition table ({table})"));
+            if signature.filesystem.as_deref() == Some(FilesystemType::Zfs.word()) && table.is_none() {
+                return format!("a zfs pool{}", label.unwrap_or_default().replace(" labelled", " called"));
+            }
             match (&signature.filesystem, table) {
                 (Some(kind), None) => kind.clone() + &label.unwrap_or_default(),
                 (Some(kind), Some(table)) => format!("{kind}{} and {table}", label.unwrap_or_default()),
@@ -168,6 +231,10 @@ mod tests {
             label: label.map(str::to_owned),
             mountpoint: Some("/data".to_owned()),
             overwrite: false,
+            read_only: false,
+            kernel_module: None,
+            properties: Vec::new(),
+            datasets: Vec::new(),
         }
     }
 
@@ -218,6 +285,41 @@ mod tests {
         }
         assert_eq!(wanted("ext4", None).content(&found(Some("ext4"), Some("x"), None)), Content::Wanted);
         assert_eq!(wanted("vfat", Some("data")).content(&found(Some("vfat"), Some("DATA"), None)), Content::Wanted);
+    }
+
+    #[test]
+    fn a_disk_that_is_never_written_is_used_or_refused() {
+        for content in CONTENTS {
+            for overwrite in [false, true] {
+                let wanted = WantedFilesystem { read_only: true, overwrite, ..wanted("ext4", None) };
+                let probe = match content {
+                    Content::Empty => Probe::Empty,
+                    Content::Wanted => found(Some("ext4"), None, None),
+                    Content::Other => found(Some("xfs"), None, None),
+                    Content::Ambivalent => Probe::Ambivalent,
+                    Content::Unreadable => Probe::Unreadable { reason: String::new() },
+                };
+                let decision = wanted.decision(&probe, false);
+                let used = decision == Decision::Reuse;
+                assert!(used == (content == Content::Wanted), "{content:?}, overwrite {overwrite}: {decision:?}");
+                assert!(used || matches!(decision, Decision::Refuse(_)), "{content:?}: {decision:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_pool_is_mounted_by_its_datasets() {
+        let datasets = vec!["logs".to_owned(), "work/cache".to_owned()];
+        let pool = WantedFilesystem { datasets, ..wanted("zfs_member", Some("tank")) };
+        let mounts: Vec<_> =
+            pool.mounts("vdb").into_iter().map(|mount| (mount.dataset.unwrap(), mount.mountpoint.unwrap())).collect();
+        let pair = |dataset: &str, path: &str| (dataset.to_owned(), path.to_owned());
+        assert_eq!(
+            mounts,
+            [pair("tank", "/data"), pair("tank/logs", "/data/logs"), pair("tank/work/cache", "/data/work/cache")]
+        );
+        assert_eq!(pool.method(Decision::Reuse), "reuse zfs");
+        assert_eq!(pool.to_string(), "the zfs pool `tank`");
     }
 
     #[test]

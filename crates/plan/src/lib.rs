@@ -20,7 +20,7 @@ mod wiping;
 pub use encrypted::is_encrypted;
 pub use error::{Found, PlanError, Wanted};
 pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
-pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, decide};
+pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, ZFS_MODULE, decide};
 pub use image::{ImageLayout, RootPartition};
 pub use rejection::Rejection;
 pub use steps::{Plan, PlannedStep, plan};

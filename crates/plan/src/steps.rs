@@ -1,16 +1,18 @@
 //! The ordered steps of one attempt. The same configuration, inventory and request always give the same plan.
 
+use std::collections::BTreeSet;
+
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Request, Role, Step, StepId,
-    Tier, WipeMethod,
+    Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Probe, Request, Role, Step,
+    StepId, Tier, WipeMethod,
 };
 
 use crate::{
     assign::{Assignment, assign},
     encrypted::{encrypt, is_encrypted, mapped},
     error::{PlanError, Wanted},
-    filesystem::{Decision, Refusal, WantedFilesystem, decide, described},
+    filesystem::{Decision, Refusal, WantedFilesystem, described},
     image::ImageLayout,
     wiping::{Wiping, lacks_discard},
 };
@@ -28,8 +30,8 @@ pub struct Plan {
 /// A step and its stable name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`, `encrypt-<disk>`,
-    /// `make-<disk>` or `write-mounts`.
+    /// `load-<module>`, `read-only-<disk>`, `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`,
+    /// `encrypt-<disk>`, `make-<disk>`, `import-<disk>` or `write-mounts`.
     pub id: StepId,
     /// The step.
     pub step: Step,
@@ -57,8 +59,9 @@ pub fn plan(
     let assignment = assign(config, inventory, request, volume)?;
     let system = system_disk(&assignment, image)?;
     let fates = fates(&assignment, request.action)?;
-    let mut steps: Vec<PlannedStep> =
-        fates.iter().filter_map(|fate| Some(wipe(fate.name.as_str(), fate.device, fate.wipe?))).collect();
+    let mut steps = load_modules(fates.iter().filter_map(Fate::kernel_module));
+    steps.extend(fates.iter().filter(|fate| fate.read_only).map(|fate| set_read_only(fate.name.as_str(), fate.device)));
+    steps.extend(fates.iter().filter_map(|fate| Some(wipe(fate.name.as_str(), fate.device, fate.wipe?))));
     if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
         steps.push(reimage(system, source, image, request.tier));
     }
@@ -67,8 +70,8 @@ pub fn plan(
         steps.push(write_identity(hostname));
     }
     steps.extend(fates.iter().filter_map(Fate::encrypt));
-    steps.extend(fates.iter().filter_map(Fate::make));
-    steps.extend(write_mounts(fates.iter().filter_map(Fate::mount).collect()));
+    steps.extend(fates.iter().flat_map(Fate::make));
+    steps.extend(write_mounts(fates.iter().flat_map(Fate::mounts).collect()));
     let record = |disk: &Disk| {
         let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
         let fate = fates.iter().find(|fate| fate.device.name == disk.name);
@@ -124,13 +127,14 @@ struct Fate<'plan> {
     wipe: Option<WipeMethod>,
     /// Kernel name of the device through which it is used, when that is not its own.
     mapped: Option<String>,
+    /// Whether it is never written.
+    read_only: bool,
     filesystem: Option<(WantedFilesystem, Decision)>,
 }
 
 impl Fate<'_> {
-    fn make(&self) -> Option<PlannedStep> {
-        let (wanted, decision) = self.filesystem.as_ref()?;
-        make(self.name.as_str(), self.used(), wanted, *decision)
+    fn kernel_module(&self) -> Option<&str> {
+        self.filesystem.as_ref()?.0.kernel_module.as_deref()
     }
 
     fn encrypt(&self) -> Option<PlannedStep> {
@@ -142,8 +146,16 @@ impl Fate<'_> {
         self.mapped.as_ref().unwrap_or(&self.device.name)
     }
 
-    fn mount(&self) -> Option<Mount> {
-        self.filesystem.as_ref().map(|(wanted, _)| wanted.mount(self.used()))
+    fn make(&self) -> Vec<PlannedStep> {
+        match &self.filesystem {
+            Some((wanted, decision)) => make(self.name.as_str(), self.device, self.used(), wanted, *decision),
+            None => Vec::new(),
+        }
+    }
+
+    fn mounts(&self) -> Vec<Mount> {
+        let mounts = |(wanted, _): &(WantedFilesystem, Decision)| wanted.mounts(self.used());
+        self.filesystem.as_ref().map(mounts).unwrap_or_default()
     }
 
     fn method(&self) -> String {
@@ -175,8 +187,8 @@ fn fate<'plan>(
         return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
     }
     let mut wipe = Wiping::of(action, disk).map(|wiping| wiping.method(device));
-    let filesystem = WantedFilesystem::of(disk).map(|wanted| {
-        let decision = decide(wanted.content(&device.probe), wipe.is_some(), wanted.overwrite);
+    let filesystem = WantedFilesystem::of(name, disk).map(|wanted| {
+        let decision = wanted.decision(&device.probe, wipe.is_some());
         (wanted, decision)
     });
     if let Some((wanted, decision)) = &filesystem {
@@ -188,6 +200,7 @@ fn fate<'plan>(
                 found: described(&device.probe),
                 way_out: match refusal {
                     Refusal::Other | Refusal::Ambivalent => "; `overwrite: true` would let it be replaced",
+                    Refusal::ReadOnly => "; it is read-only, so nothing can be made on it",
                     Refusal::Unreadable => "",
                 },
             });
@@ -199,17 +212,62 @@ fn fate<'plan>(
     if wipe.is_some() || matches!(filesystem, Some((_, Decision::Create))) {
         writable(name.as_str(), device)?;
     }
-    Ok(Fate { name, device, wipe, mapped: None, filesystem })
+    Ok(Fate { name, device, wipe, mapped: None, read_only: disk.readonly, filesystem })
 }
 
-/// The filesystem on a disk, when it has to be made.
-pub(crate) fn make(name: &str, device: &str, wanted: &WantedFilesystem, decision: Decision) -> Option<PlannedStep> {
-    if !matches!(decision, Decision::Create | Decision::Replace) {
-        return None;
-    }
-    let (filesystem, label) = (wanted.kind.clone(), wanted.label.clone());
-    let step = Step::MakeFilesystem { device: device.to_owned(), filesystem, label };
-    Some(PlannedStep { id: StepId(format!("make-{name}")), step })
+/// The filesystem on a disk, which is used as `used`: made, when it has to be, and imported, when it is a pool.
+pub(crate) fn make(
+    name: &str,
+    device: &Disk,
+    used: &str,
+    wanted: &WantedFilesystem,
+    decision: Decision,
+) -> Vec<PlannedStep> {
+    let planned = |verb: &str, step| PlannedStep { id: StepId(format!("{verb}-{name}")), step };
+    let made = matches!(decision, Decision::Create | Decision::Replace);
+    let make = made.then(|| {
+        planned(
+            "make",
+            Step::MakeFilesystem {
+                device: used.to_owned(),
+                filesystem: wanted.kind.clone(),
+                label: wanted.label.clone(),
+                properties: wanted.properties.clone(),
+            },
+        )
+    });
+    let import = wanted.pool().map(|pool| {
+        let found = match &device.probe {
+            Probe::Found(signature) if !made => signature.uuid.clone(),
+            _ => None,
+        };
+        planned(
+            "import",
+            Step::ImportPool {
+                device: used.to_owned(),
+                pool: pool.to_owned(),
+                guid: found,
+                datasets: wanted.datasets.clone(),
+                read_only: wanted.read_only,
+            },
+        )
+    });
+    make.into_iter().chain(import).collect()
+}
+
+/// Each of `modules`, once and in the order of their names.
+pub(crate) fn load_modules<'a>(modules: impl Iterator<Item = &'a str>) -> Vec<PlannedStep> {
+    let modules: BTreeSet<&str> = modules.collect();
+    let load = |module: &str| PlannedStep {
+        id: StepId(format!("load-{module}")),
+        step: Step::LoadModule { module: module.to_owned() },
+    };
+    modules.into_iter().map(load).collect()
+}
+
+/// A disk to which the kernel refuses writes.
+pub(crate) fn set_read_only(name: &str, device: &Disk) -> PlannedStep {
+    PlannedStep { id: StepId(format!("read-only-{name}")), step: Step::SetReadOnly { device: device.name.clone() } }
 }
 
 /// The units of all mounts, when there are any.

@@ -24,20 +24,23 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
     let mut files = Vec::new();
     let mut targets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for mount in mounts {
-        let device = format!("/dev/{}", mount.device);
+        let device = mount.dataset.clone().unwrap_or_else(|| format!("/dev/{}", mount.device));
         let (name, section, target) = match &mount.mountpoint {
             Some(path) => {
-                let section = format!("[Mount]\nWhat={device}\nWhere={}\nType={}\n", doubled(path), mount.filesystem);
+                let options = options(mount);
+                let section =
+                    format!("[Mount]\nWhat={device}\nWhere={}\nType={}\n{options}", doubled(path), mount.filesystem);
                 (format!("{}.mount", escaped(path)), section, "local-fs.target")
             }
             None => (format!("{}.swap", escaped(&device)), format!("[Swap]\nWhat={device}\n"), "swap.target"),
         };
         let check = match mount.mountpoint {
-            Some(_) => {
+            // Nothing is repaired that is never written, and ZFS has no such program.
+            Some(_) if !mount.read_only && mount.dataset.is_none() => {
                 let check = format!("systemd-fsck@{}.service", escaped(&device));
                 format!("Requires={check}\nAfter={check}\n")
             }
-            None => String::new(),
+            _ => String::new(),
         };
         let unit = format!("[Unit]\nDescription={device} of cloud-machine\nBefore={target}\n{check}\n{section}");
         files.push(UnitFile { path: format!("{FOLDER}/{name}"), content: unit });
@@ -51,7 +54,27 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
         }
         files.push(UnitFile { path: format!("{FOLDER}/{target}.d/50-cloud-machine.conf"), content });
     }
+    if mounts.iter().any(|mount| mount.dataset.is_some()) {
+        // An empty unit is one that is masked.
+        files.extend(ZFS_UNITS.map(|unit| UnitFile { path: format!("{FOLDER}/{unit}"), content: String::new() }));
+    }
     files
+}
+
+/// Units of OpenZFS that would import pools from any disk, and mount and share datasets where their own properties say:
+/// a job can write both.
+const ZFS_UNITS: [&str; 4] =
+    ["zfs-import-cache.service", "zfs-import-scan.service", "zfs-mount.service", "zfs-share.service"];
+
+/// Options of a mount that is read-only: a journal is not replayed either, since that would write.
+fn options(mount: &Mount) -> &'static str {
+    match mount.filesystem.as_str() {
+        _ if !mount.read_only => "",
+        "ext4" => "Options=ro,noload\n",
+        "xfs" => "Options=ro,norecovery\n",
+        "btrfs" => "Options=ro,rescue=nologreplay\n",
+        _ => "Options=ro\n",
+    }
 }
 
 /// A path as the name of a unit (systemd.unit(5), "String Escaping for Inclusion in Unit Names"). Not for `/`.
@@ -83,7 +106,36 @@ mod tests {
             device: device.to_owned(),
             filesystem: filesystem.to_owned(),
             mountpoint: mountpoint.map(str::to_owned),
+            dataset: None,
+            read_only: false,
         }
+    }
+
+    #[test]
+    fn what_is_never_written_is_neither_checked_nor_replayed() {
+        for (kind, options) in [("iso9660", "ro"), ("ext4", "ro,noload"), ("xfs", "ro,norecovery")] {
+            let medium = Mount { read_only: true, ..mount("sr1", kind, Some("/media/x")) };
+            let unit = format!(
+                "[Unit]\nDescription=/dev/sr1 of cloud-machine\nBefore=local-fs.target\n\n\
+                 [Mount]\nWhat=/dev/sr1\nWhere=/media/x\nType={kind}\nOptions={options}\n"
+            );
+            assert_eq!(units(&[medium])[0].content, unit);
+        }
+    }
+
+    #[test]
+    fn a_pool_is_mounted_by_these_units_and_by_no_other() {
+        let pool = Mount { dataset: Some("tank/logs".to_owned()), ..mount("vdb", "zfs", Some("/mnt/t/logs")) };
+        let files = units(&[pool]);
+        assert_eq!(
+            files[0].content,
+            "[Unit]\nDescription=tank/logs of cloud-machine\nBefore=local-fs.target\n\n\
+             [Mount]\nWhat=tank/logs\nWhere=/mnt/t/logs\nType=zfs\n"
+        );
+        let masked: Vec<&str> =
+            files.iter().filter(|file| file.content.is_empty()).map(|file| file.path.as_str()).collect();
+        assert_eq!(masked.len(), ZFS_UNITS.len());
+        assert!(masked.contains(&"/run/systemd/system/zfs-mount.service"), "{masked:?}");
     }
 
     #[test]

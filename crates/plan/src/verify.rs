@@ -12,11 +12,13 @@ use crate::{
     configured::configured,
     encrypted::{self, encrypt},
     expected::{Expected, ExpectedDisk, Treatment},
-    filesystem::{Decision, WantedFilesystem, decide},
+    filesystem::{Decision, WantedFilesystem},
     hostkey::is_ed25519,
     image::ImageLayout,
     rejection::Rejection,
-    steps::{self, PlannedStep, make, mount_root, reimage, wipe, write_identity, write_mounts},
+    steps::{
+        self, PlannedStep, load_modules, make, mount_root, reimage, set_read_only, wipe, write_identity, write_mounts,
+    },
     wiped,
 };
 
@@ -222,10 +224,7 @@ fn devices<'report>(
         let declared = matches!(attached.role, Role::Declared { .. });
         let stated = wiped::stated(report, &disk.name).filter(|_| more && declared);
         let mut wipe = wiped::demanded(attached, disk, stated);
-        let decision = attached
-            .filesystem
-            .as_ref()
-            .map(|wanted| decide(wanted.content(&disk.probe), wipe.is_some(), wanted.overwrite));
+        let decision = attached.filesystem.as_ref().map(|wanted| wanted.decision(&disk.probe, wipe.is_some()));
         match decision {
             Some(Decision::Refuse(_)) => return Err(Rejection::Content { device }),
             Some(Decision::Replace) => wipe = Some(WipeMethod::Zero),
@@ -401,8 +400,10 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let root = expected.root.clone();
     let generation = expected.generation;
     let image = ImageLayout { digest: request.image.digest, size: request.image.size, generation, root };
-    let mut steps: Vec<PlannedStep> =
-        devices.iter().filter_map(|one| Some(wipe(one.name()?, one.disk, one.wipe?))).collect();
+    let modules = devices.iter().filter_map(|attached| attached.expected.filesystem.as_ref()?.kernel_module.as_deref());
+    let mut steps = load_modules(modules);
+    steps.extend(devices.iter().filter_map(never_written).map(|(name, device)| set_read_only(name, device)));
+    steps.extend(devices.iter().filter_map(|one| Some(wipe(one.name()?, one.disk, one.wipe?))));
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let source = steps::source(request, source.map(|attached| attached.disk));
     for system in treated(devices, Treatment::System) {
@@ -415,13 +416,23 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
         steps.push(write_identity(&expected.identity.name));
     }
     let others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
-    let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| {
-        make(name, attached.used(), wanted, attached.decision?)
+    let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| match attached.decision {
+        Some(decision) => make(name, attached.disk, attached.used(), wanted, decision),
+        None => Vec::new(),
     };
     steps.extend(devices.iter().filter_map(|one| Some(encrypt(one.name()?, &one.disk.name, one.mapped.as_ref()?))));
-    steps.extend(others.iter().filter_map(made));
-    steps.extend(write_mounts(others.iter().map(|(_, attached, wanted)| wanted.mount(attached.used())).collect()));
+    steps.extend(others.iter().flat_map(made));
+    let mounts = others.iter().flat_map(|(_, attached, wanted)| wanted.mounts(attached.used()));
+    steps.extend(write_mounts(mounts.collect()));
     steps
+}
+
+/// A declared disk that is never written, with its name.
+fn never_written<'a>(attached: &'a Attached<'_>) -> Option<(&'a String, &'a Disk)> {
+    match &attached.expected.role {
+        Role::Declared { name } if attached.expected.read_only => Some((name, attached.disk)),
+        _ => None,
+    }
 }
 
 /// A declared disk with its name and the filesystem that it shall hold.
@@ -433,9 +444,11 @@ fn filesystem<'a>(attached: &'a Attached<'_>) -> Option<(&'a String, &'a Attache
 }
 
 fn identity(expected: &Expected, report: &Report) -> Result<(), Rejection> {
-    for (name, value) in
-        [("hostname", expected.identity.name.to_string()), ("machine-id", expected.identity.machine_id.to_string())]
-    {
+    for (name, value) in [
+        ("hostname", expected.identity.name.to_string()),
+        ("machine-id", expected.identity.machine_id.to_string()),
+        ("hostid", format!("{:08x}", expected.identity.machine_id.hostid())),
+    ] {
         let (_, found) = item(report, name)?;
         if found != value {
             let (name, found) = (name.to_owned(), found.to_owned());

@@ -24,10 +24,10 @@ impl Wiping {
     /// What `action` asks for; `None` when the disk is not wiped.
     ///
     /// A reimage ends in a boot, so a disk that every boot wipes is wiped by a reimage too, and by that of the two methods
-    /// that leaves less. The system disk is never wiped: a reimage rewrites it.
+    /// that leaves less. The system disk is never wiped: a reimage rewrites it. Nor is a disk that is never written.
     #[must_use]
     pub fn of(action: Action, disk: &DiskConfig) -> Option<Self> {
-        if disk.boot_partition {
+        if disk.boot_partition || disk.readonly {
             return None;
         }
         let at_boot = disk.wipe_on_boot.map(|method| match method {

@@ -49,6 +49,16 @@ impl MachineId {
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         Self(bytes)
     }
+
+    /// The identifier that gethostid(3) gives and by which ZFS knows a machine: the first four bytes, never zero.
+    #[must_use]
+    pub const fn hostid(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        match u32::from_be_bytes([a, b, c, d]) {
+            0 => 1,
+            id => id,
+        }
+    }
 }
 
 impl fmt::Display for MachineId {

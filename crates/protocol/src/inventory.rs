@@ -42,7 +42,29 @@ impl Disk {
             DeviceSelector::Path(name) => self.name == *name,
             DeviceSelector::Serial(serial) => self.serial.as_ref() == Some(serial),
             DeviceSelector::Wwn(wwn) => self.wwn.as_ref() == Some(wwn),
+            DeviceSelector::Label(label) => {
+                matches!(&self.probe, Probe::Found(found) if found.label.as_ref() == Some(label))
+            }
+            DeviceSelector::ById(name) => self.is_called(name),
         }
+    }
+
+    /// Whether udev calls this disk `name` below `/dev/disk/by-id` (60-persistent-storage.rules of systemd): by its
+    /// serial, alone or behind a model that the kernel told udev, or by its world wide name.
+    fn is_called(&self, name: &str) -> bool {
+        let serial = self.serial.as_ref().map(|serial| serial.replace(char::is_whitespace, "_"));
+        let by_serial = serial.is_some_and(|serial| match name.split_once('-') {
+            Some(("virtio", rest)) => rest == serial,
+            Some(("ata" | "nvme" | "scsi" | "usb", rest)) => rest.ends_with(&format!("_{serial}")),
+            _ => false,
+        });
+        // A SCSI name of type 3 (NAA) is `wwn-0x` and its digits there, any other as the kernel writes it.
+        let by_wwn = self.wwn.as_ref().is_some_and(|wwn| match (name.split_once('-'), wwn.strip_prefix("naa.")) {
+            (Some(("wwn", rest)), Some(digits)) => rest.strip_prefix("0x") == Some(digits),
+            (Some(("nvme" | "wwn", rest)), None) => rest == wwn,
+            _ => false,
+        });
+        by_serial || by_wwn
     }
 }
 
@@ -76,4 +98,40 @@ pub struct Signature {
     pub uuid: Option<String>,
     /// Partition table type (`PTTYPE`).
     pub partition_table: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(serial: &str, wwn: &str) -> Disk {
+        Disk {
+            name: "sda".to_owned(),
+            serial: Some(serial.to_owned()),
+            wwn: Some(wwn.to_owned()),
+            size: 1 << 20,
+            sector_size: 512,
+            read_only: false,
+            probe: Probe::Found(Signature { label: Some("TOOLS".to_owned()), ..Signature::default() }),
+        }
+    }
+
+    #[test]
+    fn a_disk_is_what_udev_calls_it() {
+        let (scsi, nvme) = (disk("S 1", "naa.5000c500a0b1c2d3"), disk("x1", "eui.0025385b11b0c1d2"));
+        for (disk, selector, is) in [
+            (&scsi, "/dev/disk/by-id/scsi-0QEMU_QEMU_HARDDISK_S_1", true),
+            (&scsi, "/dev/disk/by-id/wwn-0x5000c500a0b1c2d3", true),
+            (&scsi, "/dev/disk/by-id/wwn-5000c500a0b1c2d3", false),
+            (&scsi, "/dev/disk/by-id/virtio-S_1", true),
+            (&scsi, "/dev/disk/by-id/scsi-0QEMU_S_2", false),
+            (&nvme, "/dev/disk/by-id/nvme-eui.0025385b11b0c1d2", true),
+            (&nvme, "/dev/disk/by-id/nvme-QEMU_NVMe_Ctrl_x1", true),
+            (&nvme, "/dev/disk/by-id/nvme-x1", false),
+            (&nvme, "label:TOOLS", true),
+            (&nvme, "label:tools", false),
+        ] {
+            assert_eq!(disk.matches(&selector.parse().unwrap()), is, "{selector}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! steps, messages and the report. Types only: nothing here reads, writes, decides or prints.
 
 mod assurance;
+mod bus;
 mod digest;
 mod hex;
 mod identity;
@@ -16,6 +17,7 @@ mod tier;
 pub mod volume;
 
 pub use assurance::Assurance;
+pub use bus::Bus;
 pub use digest::{Algorithm, Digest};
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use inventory::{Disk, Inventory, Probe, Signature};

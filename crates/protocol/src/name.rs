@@ -104,23 +104,34 @@ pub enum DeviceSelector {
     Serial(String),
     /// `wwn:TEXT`: the world wide name.
     Wwn(String),
+    /// `label:TEXT`: the label of the filesystem on the whole device. Whoever can write a device can give it any label.
+    Label(String),
+    /// `/dev/disk/by-id/NAME`: what udev calls it by what the device says of itself.
+    ById(String),
 }
+
+/// Where udev's links of that kind are.
+const BY_ID: &str = "/dev/disk/by-id/";
 
 impl FromStr for DeviceSelector {
     type Err = WordError;
 
     fn from_str(text: &str) -> Result<Self, WordError> {
-        let allowed = "/dev/NAME, serial:TEXT or wwn:TEXT, printable ASCII without spaces or commas";
+        let allowed = "/dev/NAME, /dev/disk/by-id/NAME, serial:TEXT, wwn:TEXT or label:TEXT, printable ASCII without spaces or commas";
         let invalid = || WordError::new("device", text, allowed);
         let printable =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
+        let plain = |name: &str| printable(name) && !name.contains('/') && !name.starts_with('.');
+        if let Some(name) = text.strip_prefix(BY_ID) {
+            return if plain(name) { Ok(Self::ById(name.to_owned())) } else { Err(invalid()) };
+        }
         if let Some(name) = text.strip_prefix("/dev/") {
-            let plain = printable(name) && !name.contains('/') && !name.starts_with('.');
-            return if plain { Ok(Self::Path(name.to_owned())) } else { Err(invalid()) };
+            return if plain(name) { Ok(Self::Path(name.to_owned())) } else { Err(invalid()) };
         }
         match text.split_once(':') {
             Some(("serial", serial)) if printable(serial) => Ok(Self::Serial(serial.to_owned())),
             Some(("wwn", wwn)) if printable(wwn) => Ok(Self::Wwn(wwn.to_owned())),
+            Some(("label", label)) if printable(label) => Ok(Self::Label(label.to_owned())),
             _ => Err(invalid()),
         }
     }
@@ -146,6 +157,8 @@ impl fmt::Display for DeviceSelector {
             Self::Path(name) => write!(formatter, "/dev/{name}"),
             Self::Serial(serial) => write!(formatter, "serial:{serial}"),
             Self::Wwn(wwn) => write!(formatter, "wwn:{wwn}"),
+            Self::Label(label) => write!(formatter, "label:{label}"),
+            Self::ById(name) => write!(formatter, "{BY_ID}{name}"),
         }
     }
 }
@@ -165,12 +178,23 @@ mod tests {
 
     #[test]
     fn device_selectors_round_trip() {
-        for text in ["/dev/vda", "serial:system", "wwn:0x5000c500a0b1c2d3"] {
+        for text in
+            ["/dev/vda", "/dev/disk/by-id/virtio-system", "serial:system", "wwn:0x5000c500a0b1c2d3", "label:TOOLS"]
+        {
             assert_eq!(text.parse::<DeviceSelector>().unwrap().to_string(), text);
         }
-        for text in
-            ["vda", "/dev/", "/dev/../etc", "/dev/disk/by-label/x", "serial:", "serial:a,b", "uuid:1", "serial:a b"]
-        {
+        for text in [
+            "vda",
+            "/dev/",
+            "/dev/../etc",
+            "/dev/disk/by-label/x",
+            "/dev/disk/by-id/",
+            "/dev/disk/by-id/../x",
+            "serial:",
+            "serial:a,b",
+            "uuid:1",
+            "serial:a b",
+        ] {
             assert!(text.parse::<DeviceSelector>().is_err(), "{text:?}");
         }
     }

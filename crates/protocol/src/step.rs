@@ -48,6 +48,16 @@ pub enum Step {
         /// How.
         method: WipeMethod,
     },
+    /// Load a kernel module of the initramfs, and all that it needs.
+    LoadModule {
+        /// Its name.
+        module: String,
+    },
+    /// Make the kernel refuse writes to a disk.
+    SetReadOnly {
+        /// Kernel name of the disk.
+        device: String,
+    },
     /// Mount the root filesystem of the system disk.
     MountRoot {
         /// Kernel name of the disk.
@@ -78,8 +88,24 @@ pub enum Step {
         device: String,
         /// Its type.
         filesystem: String,
-        /// Its label; `None` for none.
+        /// Its label; `None` for none. Of a ZFS pool its name.
         label: Option<String>,
+        /// Properties of a ZFS pool's own dataset, each `NAME=VALUE`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        properties: Vec<String>,
+    },
+    /// Import a ZFS pool without mounting anything of it, and make datasets that it has not.
+    ImportPool {
+        /// Kernel name of the disk.
+        device: String,
+        /// Name of the pool.
+        pool: String,
+        /// GUID of the pool in decimal digits; `None` for one that has just been made.
+        guid: Option<String>,
+        /// Datasets below the pool's own.
+        datasets: Vec<String>,
+        /// Whether it is never written.
+        read_only: bool,
     },
     /// Write units by which the booted system mounts filesystems and switches swap on.
     WriteMounts {
@@ -103,6 +129,12 @@ pub struct Mount {
     pub filesystem: String,
     /// Absolute path; `None` for swap.
     pub mountpoint: Option<String>,
+    /// What is mounted of an imported pool; `None` when the filesystem is on the device itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<String>,
+    /// Whether it is mounted read-only.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// How a disk is wiped.

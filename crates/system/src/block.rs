@@ -40,3 +40,19 @@ impl ReadBlocks for BlockReader {
         self.file.read_exact_at(buffer, offset)
     }
 }
+
+/// Makes the kernel refuse writes to `/dev/<name>`; gives whether it did not before.
+///
+/// # Errors
+/// [`SystemError::Io`] when the device cannot be opened or the kernel will not, and [`SystemError::Unexpected`] when the
+/// kernel goes on taking writes.
+pub fn set_read_only(name: &str) -> Result<bool, SystemError> {
+    let path = format!("/dev/{name}");
+    let file = File::open(&path).map_err(SystemError::io("open", &path))?;
+    let read_only = || ioctl::is_read_only(&file).map_err(SystemError::io("ask whether writes are refused to", &path));
+    if read_only()? {
+        return Ok(false);
+    }
+    ioctl::set_read_only(&file).map_err(SystemError::io("refuse writes to", &path))?;
+    if read_only()? { Ok(true) } else { Err(SystemError::unexpected(path, "a writable disk", "one that is read-only")) }
+}

@@ -4,6 +4,7 @@
 use std::{fs, io, path::Path};
 
 use cloud_machine_protocol::{Disk, Inventory};
+use nix::libc;
 
 use crate::{SystemError, probe};
 
@@ -44,7 +45,7 @@ fn disk(name: &str) -> Result<Option<Disk>, SystemError> {
     }
     Ok(Some(Disk {
         name: name.to_owned(),
-        serial: first_attribute(&folder, &["serial", "device/serial"])?,
+        serial: serial(&folder)?,
         wwn: first_attribute(&folder, &["wwid", "device/wwid"])?,
         size,
         sector_size: u32::try_from(number(&folder, "queue/logical_block_size")?).unwrap_or(u32::MAX),
@@ -53,6 +54,23 @@ fn disk(name: &str) -> Result<Option<Disk>, SystemError> {
         discard: attribute(&folder, "queue/discard_max_bytes")?.is_some_and(|bytes| bytes != "0"),
         probe: probe::probe(name),
     }))
+}
+
+/// What the device says of itself: a virtio disk, a controller of NVMe, or a disk on a SCSI bus, which has its number in
+/// a page of vital product data: four bytes, then text (SPC, page 80h).
+pub(crate) fn serial(folder: &Path) -> Result<Option<String>, SystemError> {
+    if let Some(serial) = first_attribute(folder, &["serial", "device/serial"])? {
+        return Ok(Some(serial));
+    }
+    let path = folder.join("device/vpd_pg80");
+    match fs::read(&path) {
+        Ok(page) => {
+            let text = String::from_utf8_lossy(page.get(4..).unwrap_or_default()).trim_matches(['\0', ' ']).to_owned();
+            Ok(Some(text.escape_default().take(256).collect()).filter(|text: &String| !text.is_empty()))
+        }
+        Err(error) if says_nothing(&error) => Ok(None),
+        Err(error) => Err(SystemError::io("read", path.display().to_string())(error)),
+    }
 }
 
 /// The text of an attribute without surrounding white space, its control characters escaped; `None` where the
@@ -64,9 +82,15 @@ pub(crate) fn attribute(folder: &Path, name: &str) -> Result<Option<String>, Sys
             let text = String::from_utf8_lossy(&bytes);
             Ok(Some(text.trim_matches(['\0', '\n', ' ', '\t']).escape_default().take(256).collect()))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if says_nothing(&error) => Ok(None),
         Err(error) => Err(SystemError::io("read", path.display().to_string())(error)),
     }
+}
+
+/// Whether an attribute is not there. A SCSI disk has the file `wwid` in any case: without pages of vital product data
+/// it gives EINVAL, without a name in them ENXIO (drivers/scsi/scsi_lib.c, `scsi_vpd_lun_id`).
+fn says_nothing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENXIO))
 }
 
 pub(crate) fn first_attribute(folder: &Path, names: &[&str]) -> Result<Option<String>, SystemError> {

@@ -36,6 +36,20 @@ pub enum SystemError {
         /// Its path.
         program: String,
     },
+    /// A kernel module is not in the initramfs.
+    #[error("there is no kernel module {module} in the initramfs: `image pack --kernel-module {module}` brings it")]
+    ModuleAbsent {
+        /// Its name.
+        module: String,
+    },
+    /// The programs for ZFS were made for another module.
+    #[error("the kernel module of ZFS is {module} and its programs are {programs}: one image must bring both")]
+    Versions {
+        /// Version of the module.
+        module: String,
+        /// Version of the programs.
+        programs: String,
+    },
     /// A program did not do its work.
     #[error("{program} {} ended with {status}: {said}", arguments.join(" "))]
     ProgramFailed {

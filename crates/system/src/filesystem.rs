@@ -69,7 +69,7 @@ pub fn make_filesystem(name: &str, kind: &str, label: Option<&str>) -> Result<()
     let device = format!("/dev/{name}");
     let mut words = maker(kind, label, &device)?.into_iter();
     Program::new(words.next().unwrap_or_default()).arguments(words).run(LIMIT)?;
-    File::open(&device).and_then(|disk| disk.sync_all()).map_err(SystemError::io("flush", &device))?;
+    flush(name)?;
     let label = label.map(|label| written(kind, label));
     let found = probe(name);
     match &found {
@@ -80,6 +80,12 @@ pub fn make_filesystem(name: &str, kind: &str, label: Option<&str>) -> Result<()
         }
         _ => Err(SystemError::unexpected(device, &format!("{found:?}"), "the filesystem that was made")),
     }
+}
+
+/// Makes durable what was written to `/dev/<name>`.
+pub(crate) fn flush(name: &str) -> Result<(), SystemError> {
+    let device = format!("/dev/{name}");
+    File::open(&device).and_then(|disk| disk.sync_all()).map_err(SystemError::io("flush", &device))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::{
     ffi::CString,
     fs::{self, File, OpenOptions},
     io::Write,
+    path::Path,
 };
 
 use nix::{
@@ -58,6 +59,19 @@ pub fn load_modules(folder: &str, stage: &str) -> Result<(), SystemError> {
         }
     }
     Ok(())
+}
+
+/// Loads a module that was named when the image was packed, and all that it needs.
+///
+/// # Errors
+/// [`SystemError::ModuleAbsent`] when it is not in the initramfs; as [`load_modules`].
+pub fn load_module(folder: &str, module: &str) -> Result<(), SystemError> {
+    // The name of the list as the program that makes the initramfs writes it.
+    let list = format!("module-{}", module.replace('-', "_"));
+    if !Path::new(folder).join(&list).exists() {
+        return Err(SystemError::ModuleAbsent { module: module.to_owned() });
+    }
+    load_modules(folder, &list)
 }
 
 /// One line in the kernel log, which is also the console. A failure is not reported: this is the last channel.

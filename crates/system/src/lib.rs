@@ -2,6 +2,7 @@
 //! Every function does one thing when told to; none decides what should be done.
 
 mod block;
+pub mod buses;
 mod disks;
 mod error;
 mod filesystem;
@@ -10,6 +11,7 @@ mod mapper;
 pub mod mounts;
 pub mod network;
 mod partition;
+pub mod pool;
 pub mod port;
 pub mod power;
 pub mod probe;
@@ -22,7 +24,7 @@ mod uevent;
 mod volume;
 mod wipe;
 
-pub use block::BlockReader;
+pub use block::{BlockReader, set_read_only};
 pub use disks::inventory;
 pub use error::SystemError;
 pub use filesystem::{check_maker, make_filesystem, maker};

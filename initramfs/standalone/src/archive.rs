@@ -5,32 +5,45 @@ use std::io::Write;
 
 use cpio::newc::{self, Builder, ModeFileType};
 
-use crate::{InitramfsError, Programs, order::Stage, programs::ProgramEntry};
+use crate::{InitramfsError, Programs, programs::ProgramEntry};
 
 /// A kernel module as it is in the kernel's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// When it is loaded.
-    pub stage: Stage,
     /// File name without folders, such as `virtio_blk.ko`.
     pub name: String,
     /// The file.
     pub bytes: Vec<u8>,
 }
 
+/// Modules that are loaded together, in the order in which that is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stage {
+    /// Name of its list in the archive.
+    pub name: String,
+    /// The modules.
+    pub modules: Vec<Module>,
+}
+
 const FOLDERS: [&str; 6] = ["dev", "proc", "sys", "run", "newroot", "modules"];
 const MAX_MODULES: usize = 999;
 
-/// Builds the initramfs: `/init` is `agent`, `/modules` has the modules in the order given, and one file there for each
+/// Builds the initramfs: `/init` is `agent`, `/modules` has the modules of all `stages`, each once, and one file for each
 /// stage, such as `/modules/boot`, the names of its modules, one a line. Each of the `programs` has its own path. The
 /// same input gives the same bytes.
 ///
 /// # Errors
 /// When the agent or a module is empty or too large, a module is compressed or has a strange name, there are too many,
 /// or a link of the programs leads out of them.
-pub fn build(agent: &[u8], modules: &[Module], programs: &Programs) -> Result<Vec<u8>, InitramfsError> {
+pub fn build(agent: &[u8], stages: &[Stage], programs: &Programs) -> Result<Vec<u8>, InitramfsError> {
     if agent.is_empty() {
         return Err(InitramfsError::AgentEmpty);
+    }
+    let mut modules: Vec<&Module> = Vec::new();
+    for module in stages.iter().flat_map(|stage| &stage.modules) {
+        if !modules.contains(&module) {
+            modules.push(module);
+        }
     }
     if modules.len() > MAX_MODULES {
         return Err(InitramfsError::TooManyModules { count: modules.len() });
@@ -41,18 +54,15 @@ pub fn build(agent: &[u8], modules: &[Module], programs: &Programs) -> Result<Ve
     }
     // The kernel opens it as the standard streams of /init before anything could make it.
     archive.console()?;
-    let mut orders = Stage::ALL.map(|stage| (stage, String::new()));
     for (number, module) in modules.iter().enumerate() {
         check_module(module)?;
-        let name = format!("{number:03}-{}", module.name);
-        archive.file(&format!("modules/{name}"), 0o644, &module.bytes)?;
-        for (_, order) in orders.iter_mut().filter(|(stage, _)| *stage == module.stage) {
-            order.push_str(&name);
-            order.push('\n');
-        }
+        archive.file(&format!("modules/{number:03}-{}", module.name), 0o644, &module.bytes)?;
     }
-    for (stage, order) in orders {
-        archive.file(&format!("modules/{}", stage.name()), 0o644, order.as_bytes())?;
+    for stage in stages {
+        let number = |module: &Module| modules.iter().position(|one| *one == module).unwrap_or_default();
+        let order: String =
+            stage.modules.iter().map(|module| format!("{:03}-{}\n", number(module), module.name)).collect();
+        archive.file(&format!("modules/{}", stage.name), 0o644, order.as_bytes())?;
     }
     for (path, entry) in programs.entries()? {
         match entry {
@@ -144,7 +154,11 @@ mod tests {
     }
 
     fn module(name: &str, bytes: &[u8]) -> Module {
-        Module { stage: Stage::Boot, name: name.to_owned(), bytes: bytes.to_vec() }
+        Module { name: name.to_owned(), bytes: bytes.to_vec() }
+    }
+
+    fn stage(name: &str, modules: Vec<Module>) -> Stage {
+        Stage { name: name.to_owned(), modules }
     }
 
     fn programs() -> Programs {
@@ -189,9 +203,13 @@ mod tests {
 
     #[test]
     fn it_holds_what_the_kernel_and_the_agent_look_for() {
-        let late = Module { stage: Stage::Network, ..module("virtio_net.ko", b"net") };
-        let modules = [module("virtio.ko", b"ring"), module("virtio-rng.ko", b"random"), late];
-        let entries = entries(&build(b"agent", &modules, &Programs::default()).unwrap());
+        let (ring, needed) = (module("virtio.ko", b"ring"), module("failover.ko", b"needed"));
+        let stages = [
+            stage("boot", vec![ring, module("virtio-rng.ko", b"random")]),
+            stage("network", vec![needed.clone(), module("virtio_net.ko", b"net")]),
+            stage("module-zfs", vec![needed, module("zfs.ko", b"zfs")]),
+        ];
+        let entries = entries(&build(b"agent", &stages, &Programs::default()).unwrap());
         let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(
             names,
@@ -205,10 +223,12 @@ mod tests {
                 "dev/console",
                 "modules/000-virtio.ko",
                 "modules/001-virtio-rng.ko",
-                "modules/002-virtio_net.ko",
+                "modules/002-failover.ko",
+                "modules/003-virtio_net.ko",
+                "modules/004-zfs.ko",
                 "modules/boot",
                 "modules/network",
-                "modules/crypt",
+                "modules/module-zfs",
                 "init",
             ]
         );
@@ -220,7 +240,8 @@ mod tests {
         assert_eq!(named("modules/000-virtio.ko").mode, 0o100_644);
         assert_eq!(named("modules/001-virtio-rng.ko").content, b"random");
         assert_eq!(named("modules/boot").content, b"000-virtio.ko\n001-virtio-rng.ko\n");
-        assert_eq!(named("modules/network").content, b"002-virtio_net.ko\n");
+        assert_eq!(named("modules/network").content, b"002-failover.ko\n003-virtio_net.ko\n");
+        assert_eq!(named("modules/module-zfs").content, b"002-failover.ko\n004-zfs.ko\n");
     }
 
     #[test]
@@ -258,7 +279,7 @@ mod tests {
 
     #[test]
     fn folders_come_before_what_is_in_them() {
-        let entries = entries(&build(b"agent", &[module("a.ko", b"a")], &programs()).unwrap());
+        let entries = entries(&build(b"agent", &[stage("boot", vec![module("a.ko", b"a")])], &programs()).unwrap());
         for (index, entry) in entries.iter().enumerate() {
             if let Some((folder, _)) = entry.name.rsplit_once('/') {
                 assert!(entries[..index].iter().any(|earlier| earlier.name == folder), "{}", entry.name);
@@ -269,16 +290,16 @@ mod tests {
     #[test]
     fn the_same_input_gives_the_same_bytes_of_a_whole_number_of_words() {
         for length in 1..9 {
-            let modules = [module("a.ko", &vec![1; length])];
-            let archive = build(&vec![7; length], &modules, &programs()).unwrap();
-            assert_eq!(archive, build(&vec![7; length], &modules, &programs()).unwrap());
+            let stages = [stage("boot", vec![module("a.ko", &vec![1; length])])];
+            let archive = build(&vec![7; length], &stages, &programs()).unwrap();
+            assert_eq!(archive, build(&vec![7; length], &stages, &programs()).unwrap());
             assert_eq!(archive.len() % 4, 0);
         }
     }
 
     #[test]
     fn no_module_at_all_leaves_an_empty_order() {
-        let entries = entries(&build(b"agent", &[], &Programs::default()).unwrap());
+        let entries = entries(&build(b"agent", &[stage("boot", Vec::new())], &Programs::default()).unwrap());
         assert!(entries.iter().any(|entry| entry.name == "modules/boot" && entry.content.is_empty()));
     }
 
@@ -294,13 +315,14 @@ mod tests {
             ("a", "invalid file name of a module \"a\""),
         ];
         for (name, expected) in cases {
-            let error = build(b"agent", &[module(name, b"x")], &none).unwrap_err().to_string();
+            let error = build(b"agent", &[stage("boot", vec![module(name, b"x")])], &none).unwrap_err().to_string();
             assert!(error.starts_with(expected), "{error}");
         }
         assert_eq!(build(b"", &[], &none).unwrap_err().to_string(), "agent is empty");
-        assert_eq!(build(b"x", &[module("a.ko", b"")], &none).unwrap_err().to_string(), "module \"a.ko\" is empty");
-        let many = vec![module("a.ko", b"x"); 1000];
-        assert!(matches!(build(b"x", &many, &none), Err(InitramfsError::TooManyModules { count: 1000 })));
-        assert!(build(b"x", &many[1..], &none).is_ok());
+        let empty = stage("boot", vec![module("a.ko", b"")]);
+        assert_eq!(build(b"x", &[empty], &none).unwrap_err().to_string(), "module \"a.ko\" is empty");
+        let many = |count: usize| stage("boot", (0..count).map(|at| module(&format!("a{at}.ko"), b"x")).collect());
+        assert!(matches!(build(b"x", &[many(1000)], &none), Err(InitramfsError::TooManyModules { count: 1000 })));
+        assert!(build(b"x", &[many(999)], &none).is_ok());
     }
 }

@@ -7,7 +7,7 @@ mod error;
 mod order;
 mod programs;
 
-pub use archive::{Module, build};
+pub use archive::{Module, Stage, build};
 pub use error::InitramfsError;
-pub use order::{Stage, load_order, wanted_modules};
+pub use order::{BOOT, load_order, stage_of, stages};
 pub use programs::{MAX_PROGRAMS, ProgramEntry, Programs};

@@ -10,47 +10,28 @@ const BUILTIN: &str = "modules.builtin";
 /// Longest chain of modules that wait for each other. Real ones have fewer than 10; the walk is recursive.
 const MAX_DEPTH: usize = 100;
 
-/// When a module is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// At once.
-    Boot,
-    /// When the network is needed.
-    Network,
-    /// When a disk is used through a cipher.
-    Crypt,
-}
+/// Name of the stage that is loaded at once. Each other one is loaded when it is needed, after it.
+pub const BOOT: &str = "boot";
 
-impl Stage {
-    /// All, in the order in which they come.
-    pub const ALL: [Self; 3] = [Self::Boot, Self::Network, Self::Crypt];
-
-    /// Name of its section in `modules.list` and of its list in the archive.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Boot => "boot",
-            Self::Network => "network",
-            Self::Crypt => "crypt",
-        }
-    }
-}
-
-/// The modules that the agent needs for a stage besides those of the stages before, in the order of `modules.list`
-/// beside this crate.
+/// The stages of `modules.list` beside this crate, in its order, each with the modules that are wanted for it.
 #[must_use]
-pub fn wanted_modules(stage: Stage) -> Vec<&'static str> {
-    let mut section = "";
-    let mut wanted = Vec::new();
+pub fn stages() -> Vec<(&'static str, Vec<&'static str>)> {
+    let mut stages: Vec<(&str, Vec<&str>)> = Vec::new();
     let lines = include_str!("../modules.list").lines().map(str::trim);
     for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            Some(name) => section = name,
-            None if section == stage.name() => wanted.push(line),
-            None => {}
+        match (line.strip_prefix('[').and_then(|line| line.strip_suffix(']')), stages.last_mut()) {
+            (Some(name), _) => stages.push((name, Vec::new())),
+            (None, Some((_, wanted))) => wanted.push(line),
+            (None, None) => {}
         }
     }
-    wanted
+    stages
+}
+
+/// Name of the stage with the kernel module `module` and all it needs; `-` and `_` are the same.
+#[must_use]
+pub fn stage_of(module: &str) -> String {
+    format!("module-{}", module.replace('-', "_"))
 }
 
 /// Paths of the wanted modules and of all they depend on, each once, what is needed before what needs it. The paths are
@@ -185,14 +166,14 @@ kernel/lib/lost.ko: kernel/lib/nowhere.ko
     }
 
     #[test]
-    fn the_list_has_names_only() {
-        let wanted = wanted_modules(Stage::Boot);
-        assert_eq!(wanted_modules(Stage::Network), ["virtio_net"]);
-        assert_eq!(wanted_modules(Stage::Crypt), ["dm_crypt", "aes_generic", "ecb", "xts", "aesni_intel"]);
-        for name in ["virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "ext4", "crc32c_generic"] {
-            assert!(wanted.contains(&name), "{name}");
-        }
-        assert_eq!(wanted.len(), 6);
+    fn the_list_has_stages_of_names() {
+        let stages = stages();
+        let names: Vec<&str> = stages.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, [BOOT, "network", "scsi", "nvme", "crypt"]);
+        assert_eq!(stages[0].1, ["virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "crc32c_generic", "ext4"]);
+        assert_eq!(stages[1].1, ["virtio_net"]);
+        assert_eq!(stages[4].1, ["dm_crypt", "aes_generic", "ecb", "xts", "aesni_intel"]);
+        assert_eq!(stage_of("virtio-rng"), "module-virtio_rng");
     }
 
     #[test]

@@ -34,34 +34,46 @@ fn agent_path(arguments: &Pack) -> Result<PathBuf, Failure> {
 }
 
 /// The release of the modules that the agent needs, and the initramfs with them in load order and with the programs.
+/// `more` are modules besides those that every machine may need.
 pub(super) fn initramfs(
     folder: &Path,
     agent: &[u8],
     programs: &standalone::Programs,
+    more: &[String],
 ) -> Result<(String, Vec<u8>), Failure> {
     let text = |name: &str| read(&folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let (dependencies, builtin) = (text("modules.dep")?, text("modules.builtin")?);
-    let (mut wanted, mut modules) = (Vec::new(), Vec::new());
-    for stage in standalone::Stage::ALL {
-        // The order of all stages so far begins with that of the stages before.
-        wanted.extend(standalone::wanted_modules(stage));
-        let order = standalone::load_order(&dependencies, &builtin, &wanted)
-            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.display())))?;
-        for path in order.into_iter().skip(modules.len()) {
-            let bytes = read(&folder.join(&path))?;
-            let name = path.rsplit('/').next().unwrap_or(&path).to_owned();
-            modules.push(standalone::Module { stage, name, bytes });
+    let order = |wanted: &[&str]| {
+        standalone::load_order(&dependencies, &builtin, wanted)
+            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.display())))
+    };
+    let mut wanted: Vec<(String, Vec<&str>)> =
+        standalone::stages().into_iter().map(|(name, wanted)| (name.to_owned(), wanted)).collect();
+    wanted.extend(more.iter().map(|module| (standalone::stage_of(module), vec![module.as_str()])));
+    let mut stages: Vec<standalone::Stage> = Vec::new();
+    let mut loaded = Vec::new();
+    for (name, wanted) in wanted {
+        let paths: Vec<String> = order(&wanted)?.into_iter().filter(|path| !loaded.contains(path)).collect();
+        let modules = paths.iter().map(|path| module(folder, path)).collect::<Result<_, _>>()?;
+        if name == standalone::BOOT {
+            loaded = paths;
         }
+        stages.push(standalone::Stage { name, modules });
     }
-    let release = kernel_release(&modules)
+    let release = kernel_release(&stages)
         .ok_or_else(|| Failure::failed(format!("the modules of {} are not of one kernel", folder.display())))?;
     let bytes =
-        standalone::build(agent, &modules, programs).map_err(Failure::during(Kind::Failed, "build the initramfs"))?;
+        standalone::build(agent, &stages, programs).map_err(Failure::during(Kind::Failed, "build the initramfs"))?;
     Ok((release, bytes))
 }
 
+fn module(folder: &Path, path: &str) -> Result<standalone::Module, Failure> {
+    let name = path.rsplit('/').next().unwrap_or(path).to_owned();
+    Ok(standalone::Module { name, bytes: read(&folder.join(path))? })
+}
+
 /// The release for which all modules were built, from their `vermagic` (linux/vermagic.h).
-fn kernel_release(modules: &[standalone::Module]) -> Option<String> {
+fn kernel_release(stages: &[standalone::Stage]) -> Option<String> {
     const KEY: &[u8] = b"\0vermagic=";
     let release = |module: &standalone::Module| {
         let at = module.bytes.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
@@ -69,8 +81,9 @@ fn kernel_release(modules: &[standalone::Module]) -> Option<String> {
         let end = value.iter().position(|byte| matches!(byte, b' ' | 0))?;
         String::from_utf8(value.get(..end)?.to_vec()).ok()
     };
-    let first = release(modules.first()?)?;
-    modules.iter().all(|module| release(module).as_ref() == Some(&first)).then_some(first)
+    let mut modules = stages.iter().flat_map(|stage| &stage.modules);
+    let first = release(modules.next()?)?;
+    modules.all(|module| release(module).as_ref() == Some(&first)).then_some(first)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

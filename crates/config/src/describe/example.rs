@@ -54,7 +54,8 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
                 keys(text, &format!("{path}.*"), below, depth + 2);
                 line(text, note.example, depth + 1);
             }
-            _ if path == TWIN || NOT_OF_SYSTEM_DISK.contains(&key.name) => {
+            // The disk of the example is the system disk.
+            _ if path == TWIN || key.name == "source" || NOT_OF_SYSTEM_DISK.contains(&key.name) => {
                 line(text, &format!("#{}: {}", key.name, note.example), depth)
             }
             Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) => {

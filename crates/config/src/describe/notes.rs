@@ -52,6 +52,12 @@ pub(super) enum Form {
     Paths,
     /// A list of public keys of minisign.
     Keys,
+    /// An absolute path.
+    Path,
+    /// A list of properties of a ZFS dataset.
+    Properties,
+    /// A list of ZFS datasets.
+    Datasets,
 }
 
 const MAP: Note = Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
@@ -68,10 +74,10 @@ const FILESYSTEMS: &[(&str, bool)] = &[
     ("btrfs", true),
     ("vfat", true),
     ("swap", true),
-    ("zfs", false),
-    ("iso9660", false),
-    ("squashfs", false),
-    ("erofs", false),
+    ("zfs", true),
+    ("iso9660", true),
+    ("squashfs", true),
+    ("erofs", true),
 ];
 
 /// The notes.
@@ -147,12 +153,30 @@ pub(super) const NOTES: &[Note] = &[
         ..MAP
     },
     Note {
+        path: "resources.disks.*.bus",
+        summary: "How it is attached. `cdrom` is an optical drive with `source` as its disc.",
+        form: Form::Words(&[("virtio", true), ("scsi", true), ("nvme", true), ("cdrom", true)]),
+        default: "as a name in `devicepath` tells, such as `scsi` for `/dev/sda`; otherwise `virtio`",
+        example: "virtio",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
         path: "resources.disks.*.allocation",
         summary: "Size that a driver gives it.",
         form: Form::Size,
         unit: SIZE_UNIT,
-        default: "the system disk is as large as its image; any other disk must state it",
+        default: "the system disk is as large as its image, a disk with `source` as large as that; any other disk must state it",
         example: "20GiB",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.source",
+        summary: "File on the host whose bytes the disk has, such as an ISO image. Only of a disk with `readonly: true`.",
+        form: Form::Path,
+        default: "none; the disk is empty at first",
+        example: "/srv/media/tools.iso",
+        safety: "must stay as it is",
         ..MAP
     },
     Note {
@@ -184,10 +208,28 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.filesystem.kernel-module",
-        summary: "Kernel module that the filesystem needs.",
+        summary: "Kernel module that is loaded before the disk is used. `image pack --kernel-module` brings it.",
         form: Form::Text,
-        default: "the kernel finds it by the type",
+        default: "`zfs` for zfs; for other types the booted system loads what it needs",
         example: "zfs",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.filesystem.properties",
+        summary: "Properties of the pool's own dataset, which all others inherit (zfsprops(7)). Only of zfs.",
+        form: Form::Properties,
+        default: "[]",
+        example: "[compression=zstd, atime=off]",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
+        path: "resources.disks.*.filesystem.datasets",
+        summary: "Datasets of the pool besides its own, each mounted below its mountpoint. Only of zfs.",
+        form: Form::Datasets,
+        default: "[]",
+        example: "[logs, work/cache]",
         safety: "must stay as it is",
         ..MAP
     },
@@ -232,8 +274,8 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.readonly",
-        summary: "Whether it is never written.",
-        form: Form::Flag { yes: false, words: &[] },
+        summary: "Whether it is never written: the kernel refuses writes to it, and it is mounted read-only.",
+        form: Form::Flag { yes: true, words: &[] },
         default: "false",
         example: "false",
         safety: "`false` may become `true`",

@@ -60,9 +60,11 @@ const ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 const DISK_NAME: &str = "^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$";
 const SIZE: &str = "^0*[1-9][0-9]* *([kKmMgGtT][iI]?)?[bB]$";
 /// Printable ASCII without blanks and commas; a name also without slashes, and no dot in front.
-const DEVICE: &str = r"^(/dev/[!-+\--\-0-~][!-+\-.0-~]*|(serial|wwn):[!-+\--~]+)$";
+const DEVICE: &str = r"^(/dev/(disk/by-id/)?[!-+\--\-0-~][!-+\-.0-~]*|(serial|wwn|label):[!-+\--~]+)$";
 /// Schemes in small letters, no blanks, no user and no fragment.
 const URL: &str = r"^(https?://[^\s@#]+|file:///[^\s#?]*)$";
+const PROPERTY: &str = "^[a-z][a-z0-9:_.-]*=[ -~]+$";
+const DATASET: &str = "^[A-Za-z0-9][A-Za-z0-9_:.-]*(/[A-Za-z0-9][A-Za-z0-9_:.-]*)*$";
 const SHA256: &str = "^[0-9a-fA-F]{64}$";
 /// 42 bytes in base64, of which the first two are `Ed`.
 const IMAGE_KEY: &str = "^RW[QRST][A-Za-z0-9+/]{53}$";
@@ -141,6 +143,9 @@ fn form(note: &Note) -> Value {
         }),
         Form::Paths => json!({"type": ["array", "null"], "items": {"type": "string", "minLength": 1}}),
         Form::Keys => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": IMAGE_KEY}}),
+        Form::Path => json!({"type": ["string", "null"], "pattern": "^/.*[^/]$"}),
+        Form::Properties => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": PROPERTY}}),
+        Form::Datasets => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": DATASET}}),
         Form::Words(words) => {
             let mut values = supported(words);
             values.push(Value::Null);

@@ -22,7 +22,11 @@ fn is_later(entry: &Described<'_>) -> bool {
 fn document(path: &str, value: &str) -> String {
     let mut text = String::from("cloud-machine:\n");
     if let Some((parent, key)) = path.split_once("filesystem.") {
-        let kind = if key == "type" { "" } else { "type: ext4, " };
+        let kind = match key {
+            "type" => "",
+            "properties" | "datasets" => "type: zfs, ",
+            _ => "type: ext4, ",
+        };
         return document(&format!("{parent}filesystem"), &format!("{{{kind}{key}: {value}}}"));
     }
     if path.starts_with("resources.disks.") && !path.ends_with("boot-partition") {
@@ -30,7 +34,10 @@ fn document(path: &str, value: &str) -> String {
         // Something has to be there to be mounted, or to lie on a cipher.
         let filesystem =
             if path.ends_with("mountpoint") || value == "crypto" { "        filesystem: ext4\n" } else { "" };
-        return text + filesystem + &format!("        {}: {value}\n", path.rsplit('.').next().unwrap());
+        // What comes with its content is never written.
+        let media = ["iso9660", "squashfs", "erofs", "cdrom", "/srv"];
+        let readonly = if media.iter().any(|medium| value.contains(medium)) { "        readonly: true\n" } else { "" };
+        return text + filesystem + readonly + &format!("        {}: {value}\n", path.rsplit('.').next().unwrap());
     }
     if let Some((parent, key)) = path.split_once("cloud-init-url.") {
         let url = if key == "url" { "" } else { "url: https://config.example/, " };
@@ -151,7 +158,7 @@ fn the_schema_has_every_key_and_no_other() {
 fn about_a_key_takes_a_disks_real_name() {
     let found = about("resources.disks.scratch.on-reimage").unwrap();
     assert_eq!((found.path.as_str(), found.default, found.supported), ("resources.disks.*.on-reimage", "wipe", true));
-    assert!(!about("resources.disks.x.filesystem.kernel-module").unwrap().supported);
+    assert!(about("resources.disks.x.filesystem.kernel-module").unwrap().supported);
     assert!(about("resources.rum").is_none() && about("").is_none() && about("resources.disks.x").is_none());
 }
 
@@ -178,6 +185,9 @@ fn values(entry: &Described<'_>) -> Vec<String> {
         Form::Url => vec!["https://a.example/".to_owned(), "https://b.example/".to_owned()],
         Form::Sha256 => vec![format!("'{}'", "a1".repeat(32)), format!("'{}'", "b2".repeat(32))],
         Form::Pem => ["a", "b"].map(|name| format!("'-----BEGIN CERTIFICATE----- {name}'")).to_vec(),
+        Form::Path => vec!["/a".to_owned(), "/b".to_owned()],
+        Form::Properties => vec!["[atime=on]".to_owned(), "[atime=off]".to_owned()],
+        Form::Datasets => vec!["[a]".to_owned(), "[b]".to_owned()],
         Form::Text | Form::Lower | Form::Map => vec!["a".to_owned(), "b".to_owned()],
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use cloud_machine_protocol::{MacAddress, MachineName, PORT_NAME};
+use cloud_machine_protocol::{Bus, MacAddress, MachineName, PORT_NAME};
 use serde_json::{Map, Value, json};
 
 use super::{Accelerator, QemuError};
@@ -47,9 +47,11 @@ pub struct DirectBoot {
     pub append: String,
 }
 
-/// One virtio block device.
+/// One block device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drive {
+    /// How it is attached.
+    pub bus: Bus,
     /// A raw image, absolute.
     pub file: PathBuf,
     /// What the device says of itself: 1 to 20 of printable ASCII without comma.
@@ -88,10 +90,20 @@ pub fn arguments(launch: &Launch) -> Result<Vec<OsString>, QemuError> {
         list.option("-initrd", &boot.initramfs);
         list.option("-append", &boot.append);
     }
+    if launch.drives.iter().any(|drive| matches!(drive.bus, Bus::Scsi | Bus::Cdrom)) {
+        list.option("-device", "virtio-scsi-pci,id=scsi");
+    }
     for (index, drive) in launch.drives.iter().enumerate() {
         let node = format!("node{index}");
         list.option("-blockdev", block_node(drive, &node)?);
-        list.option("-device", format!("virtio-blk-pci,id=drive{index},drive={node},serial={}", drive.serial));
+        let device = match drive.bus {
+            Bus::Virtio => "virtio-blk-pci",
+            // One target a disk: the kernel finds them in the order of their numbers.
+            Bus::Scsi => &format!("scsi-hd,bus=scsi.0,scsi-id={index}"),
+            Bus::Cdrom => &format!("scsi-cd,bus=scsi.0,scsi-id={index}"),
+            Bus::Nvme => "nvme",
+        };
+        list.option("-device", format!("{device},id=drive{index},drive={node},serial={}", drive.serial));
     }
     ports_and_network(launch, &mut list);
     Ok(list.0)

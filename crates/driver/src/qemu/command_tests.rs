@@ -21,7 +21,7 @@ fn launch() -> Launch {
 }
 
 fn drive(file: &str, serial: &str, read_only: bool) -> Drive {
-    Drive { file: file.into(), serial: serial.to_owned(), read_only, node: None }
+    Drive { bus: Bus::Virtio, file: file.into(), serial: serial.to_owned(), read_only, node: None }
 }
 
 fn words(launch: &Launch) -> Vec<String> {

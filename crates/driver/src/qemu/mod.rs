@@ -88,6 +88,8 @@ impl machine::Driver for Qemu {
                 ("resources.ram", Rounded { to: "a whole MiB, upwards" }),
                 ("resources.cpus", Exact),
                 ("resources.disks.*.devicepath", Exact),
+                ("resources.disks.*.bus", Exact),
+                ("resources.disks.*.source", Exact),
                 ("resources.disks.*.allocation", Rounded { to: "4 KiB, upwards" }),
                 ("resources.disks.*.boot-partition", Exact),
                 ("resources.disks.*.on-reimage", Exact),
@@ -97,6 +99,9 @@ impl machine::Driver for Qemu {
                 ("resources.disks.*.filesystem", Exact),
                 ("resources.disks.*.filesystem.type", Exact),
                 ("resources.disks.*.filesystem.label", Exact),
+                ("resources.disks.*.filesystem.kernel-module", Exact),
+                ("resources.disks.*.filesystem.properties", Exact),
+                ("resources.disks.*.filesystem.datasets", Exact),
                 ("resources.disks.*.mountpoint", Exact),
                 ("resources.nic.mac", Exact),
                 ("resources.nic.network", Ignored { why: "there is one network, QEMU's user network" }),
@@ -156,6 +161,6 @@ mod tests {
         assert_eq!(description.support("resources.disks.system.devicepath"), Support::Exact);
         assert!(matches!(description.support("resources.nic.network"), Support::Ignored { .. }));
         assert!(matches!(description.support("resources.ram"), Support::Rounded { .. }));
-        assert_eq!(description.support("resources.disks.x.filesystem.kernel-module"), Support::Unsupported);
+        assert_eq!(description.support("resources.disks.x.colour"), Support::Unsupported);
     }
 }

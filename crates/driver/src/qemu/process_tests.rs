@@ -1,5 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
+use cloud_machine_protocol::Bus;
+
 use super::*;
 use crate::{
     channel::{AgentChannel, ChannelError},
@@ -55,7 +57,13 @@ fn a_machine_is_launched_paused_found_again_resumed_and_ended() {
     let deep = folder.path().join("d".repeat(120)).join("a,b c=d\"e");
     fs::create_dir_all(&deep).unwrap();
     let mut launch = launch(&deep);
-    let drive = |file, serial: &str, read_only| Drive { file, serial: serial.to_owned(), read_only, node: None };
+    let drive = |file, serial: &str, read_only| Drive {
+        bus: Bus::Virtio,
+        file,
+        serial: serial.to_owned(),
+        read_only,
+        node: None,
+    };
     let fault = r#"{"driver": "blkdebug", "image": {"driver": "null-co", "size": 1048576}, "inject-error": [{"event": "read_aio"}]}"#;
     launch.drives = vec![
         drive(file(&deep, "volume.img", 1 << 20), "volume", true),
@@ -117,7 +125,7 @@ fn the_console_is_logged_with_nobody_connected_and_a_reset_ends_the_process() {
     let path = file(folder.path(), "system.raw", 1 << 20);
     let disk = OpenOptions::new().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&disk, &boot_sector(b"hello\r\nworld \x1b[2J\r\n"), 0).unwrap();
-    let drive = Drive { file: path, serial: "system".to_owned(), read_only: false, node: None };
+    let drive = Drive { bus: Bus::Virtio, file: path, serial: "system".to_owned(), read_only: false, node: None };
     let machine = start(&Launch { drives: vec![drive], ..launch(folder.path()) });
     machine.0.resume(soon()).unwrap();
     assert!(machine.0.ended(Instant::now() + Duration::from_secs(60)).unwrap(), "a reset ends the process");
@@ -165,8 +173,13 @@ fn a_number_of_another_process_is_never_taken_for_the_machine() {
 fn what_qemu_refuses_is_told_in_its_own_words() {
     let folder = tempfile::tempdir().unwrap();
     let mut launch = launch(folder.path());
-    launch.drives =
-        vec![Drive { file: folder.path().join("absent.raw"), serial: "x".to_owned(), read_only: false, node: None }];
+    launch.drives = vec![Drive {
+        bus: Bus::Virtio,
+        file: folder.path().join("absent.raw"),
+        serial: "x".to_owned(),
+        read_only: false,
+        node: None,
+    }];
     let error = Qemu::default().launch(&launch).unwrap_err();
     let said = error.to_string();
     assert!(said.starts_with("qemu-system-x86_64 ended with exit status: 1: "), "{said}");
@@ -191,6 +204,7 @@ fn a_disk_that_another_process_writes_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     let drive = Drive {
+        bus: Bus::Virtio,
         file: file(folder.path(), "system.raw", 1 << 20),
         serial: "system".to_owned(),
         read_only: false,

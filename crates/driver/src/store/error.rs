@@ -33,6 +33,18 @@ pub enum StoreError {
         /// The image.
         name: ImageName,
     },
+    /// The source of a disk that is never written is not what it was.
+    #[error("{} was changed since the machine was described", path.display())]
+    MediumChanged {
+        /// The source.
+        path: PathBuf,
+    },
+    /// The content of a disk that is never written is gone.
+    #[error("{} is absent: the disk has the content that was copied there, and no other", path.display())]
+    MediumAbsent {
+        /// The file in the machine's folder.
+        path: PathBuf,
+    },
     /// No such machine.
     #[error("no machine {name}")]
     NoMachine {

@@ -97,6 +97,14 @@ pub(crate) fn copy(content: Content<'_>, target: &Path) -> Result<Digest, StoreE
     Ok(Digest::new(Algorithm::Sha256, hasher.finalize().into()))
 }
 
+/// Removes a file; one that is not there is no error.
+pub(crate) fn remove_file(path: &Path) -> Result<(), StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// SHA-256 of a file of any size.
 ///
 /// # Errors

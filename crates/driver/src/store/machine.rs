@@ -244,23 +244,48 @@ impl MachineFolder {
             DiskForm::Overlay { .. } => vec![raw, map],
         };
         for path in others {
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::io("remove", path)(error));
-                }
-                _ => {}
-            }
+            file::remove_file(&path)?;
         }
         Ok(())
+    }
+
+    /// Copies the content of a disk that is never written from its source; one that is there already is left as it is.
+    /// Other disks have none.
+    ///
+    /// # Errors
+    /// [`StoreError::MediumChanged`] when the source is no longer what the record says; [`StoreError::Escapes`],
+    /// [`StoreError::WrongLock`] or [`StoreError::Io`].
+    pub fn store_medium(&self, lock: &MachineLock, disk: &DiskRecord) -> Result<(), StoreError> {
+        self.check(lock)?;
+        let Some(medium) = &disk.medium else { return Ok(()) };
+        let path = self.resolve(&disk.file)?;
+        let folder = file::parent(&path)?;
+        file::make_folder(folder)?;
+        if path.exists() {
+            return Ok(());
+        }
+        let new = path.with_extension("new");
+        // Of a copy that was cut off.
+        file::remove_file(&new)?;
+        let copied = file::copy(file::Content::File(Path::new(&medium.source)), &new)?;
+        if copied != medium.digest {
+            file::remove_file(&new)?;
+            return Err(StoreError::MediumChanged { path: medium.source.clone().into() });
+        }
+        fs::rename(&new, &path).map_err(StoreError::io("name", &path))?;
+        file::flush_folder(folder)
     }
 
     /// Makes the file of a disk, sparse and full of zeros. A file of the right size is left as it is.
     ///
     /// # Errors
-    /// [`StoreError::DiskSize`] when the file is there with another size; [`StoreError::Escapes`];
-    /// [`StoreError::Io`].
+    /// [`StoreError::DiskSize`] when the file is there with another size, [`StoreError::MediumAbsent`] when it should have
+    /// been copied; [`StoreError::Escapes`]; [`StoreError::Io`].
     pub fn make_disk(&self, disk: &DiskRecord) -> Result<PathBuf, StoreError> {
         let path = self.resolve(&disk.file)?;
+        if disk.medium.is_some() && !path.exists() {
+            return Err(StoreError::MediumAbsent { path });
+        }
         let (expected, folder) = (disk.size, file::parent(&path)?);
         file::make_folder(folder)?;
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {

@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use cloud_machine_protocol::{Digest, Identity, SecretPolicy};
+use cloud_machine_protocol::{Bus, Digest, Identity, SecretPolicy};
 
 use super::*;
 use crate::store::{ImageRecord, MachineState, RECORD_VERSION, SystemDisk};
@@ -58,6 +58,8 @@ fn record(machine: &str) -> MachineRecord {
 
 fn disk(disk: &str, size: u64) -> DiskRecord {
     DiskRecord {
+        bus: Bus::Virtio,
+        medium: None,
         name: disk.parse().unwrap(),
         serial: disk.to_owned(),
         size,

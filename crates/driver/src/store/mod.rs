@@ -29,7 +29,8 @@ pub use lock::MachineLock;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
 pub use record::{
-    DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, RequestRecord, SignatureRecord,
+    DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
+    SignatureRecord,
 };
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 

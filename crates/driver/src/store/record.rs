@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cloud_machine_protocol::{Action, Assurance, Digest, DiskName, Exception, Identity, ImageUrl, MachineName};
+use cloud_machine_protocol::{Action, Assurance, Bus, Digest, DiskName, Exception, Identity, ImageUrl, MachineName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -132,6 +132,22 @@ pub struct DiskRecord {
     pub file: String,
     /// Whether the image goes here.
     pub boot: bool,
+    /// How it is attached.
+    #[serde(default)]
+    pub bus: Bus,
+    /// Content that the host gave it and that is never written; `None` for a disk of the machine's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub medium: Option<MediumRecord>,
+}
+
+/// A file of the host that a machine has as a disk which is never written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct MediumRecord {
+    /// The file that it was copied from, for people.
+    pub source: String,
+    /// SHA-256 of all its bytes.
+    pub digest: Digest,
 }
 
 /// A volume labelled `CLOUD-INIT` that belongs to a machine.

@@ -58,7 +58,7 @@ fn what_is_found_decides_and_the_host_decides_the_same() {
                 let mut expected = expected(action);
                 for (index, name) in [(1, "scratch"), (2, "cache")] {
                     expected.disks[index].filesystem =
-                        WantedFilesystem::of(&config.resources.disks[&name.parse().unwrap()]);
+                        WantedFilesystem::of(&name.parse().unwrap(), &config.resources.disks[&name.parse().unwrap()]);
                 }
                 let mut report = report(action);
                 report.steps = plan.steps.iter().map(|step| record(&step.id, &step.step)).collect();
@@ -108,11 +108,14 @@ fn the_steps_of_filesystems_come_last_and_leave_no_choice() {
         device: device.to_owned(),
         filesystem: filesystem.to_owned(),
         mountpoint: Some(mountpoint.to_owned()),
+        dataset: None,
+        read_only: false,
     };
     let mounts = vec![mount("vdc", "ext4", "/srv/cache"), mount("vdb", "xfs", "/mnt/scratch")];
     assert_eq!(plan.steps[6].step, Step::WriteMounts { mounts });
     let label = Some("cache".to_owned());
-    let make = Step::MakeFilesystem { device: "vdc".to_owned(), filesystem: "ext4".to_owned(), label };
+    let make =
+        Step::MakeFilesystem { device: "vdc".to_owned(), filesystem: "ext4".to_owned(), label, properties: Vec::new() };
     assert_eq!(plan.steps[4].step, make);
 }
 
@@ -137,7 +140,8 @@ fn a_refusal_says_what_is_there_and_what_would_let_it_be_replaced() {
 fn a_disk_that_had_to_be_refused_is_not_accepted() {
     let mut expected = expected(Action::Boot);
     let config = config(&disks(""), "refuse");
-    expected.disks[2].filesystem = WantedFilesystem::of(&config.resources.disks[&"cache".parse().unwrap()]);
+    expected.disks[2].filesystem =
+        WantedFilesystem::of(&"cache".parse().unwrap(), &config.resources.disks[&"cache".parse().unwrap()]);
     let mut report = report(Action::Boot);
     report.devices[2].disk.probe = holds("ext4", "evil");
     assert_eq!(verify(&expected, &report), Err(Rejection::Content { device: "vdc".to_owned() }));

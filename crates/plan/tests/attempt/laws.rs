@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared, WipeOnBoot};
 use cloud_machine_plan::{Plan, PlannedStep};
 use cloud_machine_protocol::{
-    Action, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step, WipeMethod,
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step, WipeMethod,
 };
 use proptest::prelude::*;
 
 use crate::fixture::{DISKS, config, disk, inventory, planned};
 
-type Declared = (DeviceSelector, OnReimage, Option<WipeOnBoot>, bool, Option<Filesystem>);
+type Declared = (DeviceSelector, OnReimage, Option<WipeOnBoot>, bool, Option<Filesystem>, bool);
 
 fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     let selector = prop_oneof![
@@ -20,7 +20,8 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     ];
     let filesystem = prop_oneof![
         Just(None),
-        Just(Some(Filesystem { kind: FilesystemType::Ext4, label: None, kernel_module: None })),
+        Just(Some(Filesystem::of(FilesystemType::Ext4))),
+        Just(Some(Filesystem::of(FilesystemType::Zfs))),
     ];
     let wipe = prop_oneof![
         3 => Just(None),
@@ -31,24 +32,27 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
         1 => Just(Some(WipeOnBoot::Crypto)),
     ];
     let on_reimage = prop_oneof![Just(OnReimage::Keep), Just(OnReimage::Wipe), Just(OnReimage::Recreate)];
-    let one = (selector, on_reimage, wipe, any::<bool>(), filesystem);
+    let one = (selector, on_reimage, wipe, any::<bool>(), filesystem, prop::bool::weighted(0.2));
     prop::collection::vec(one, 0..5).prop_map(|disks| {
-        let disk = |(index, (devicepath, on_reimage, wipe_on_boot, second, filesystem)): (usize, Declared)| {
-            let boot_partition =
-                index == 0 || (second && on_reimage == OnReimage::Keep && wipe_on_boot.is_some() && index == 4);
-            let config = DiskConfig {
-                devicepath,
-                allocation: None,
-                boot_partition,
-                on_reimage,
-                wipe_on_boot,
-                readonly: false,
-                overwrite: second,
-                filesystem,
-                mountpoint: None,
+        let disk =
+            |(index, (devicepath, on_reimage, wipe_on_boot, second, filesystem, readonly)): (usize, Declared)| {
+                let boot_partition =
+                    index == 0 || (second && on_reimage == OnReimage::Keep && wipe_on_boot.is_some() && index == 4);
+                let config = DiskConfig {
+                    devicepath,
+                    bus: Bus::Virtio,
+                    allocation: None,
+                    source: None,
+                    boot_partition,
+                    on_reimage,
+                    wipe_on_boot,
+                    readonly: readonly && !boot_partition,
+                    overwrite: second,
+                    filesystem,
+                    mountpoint: None,
+                };
+                (format!("d{index}").parse().unwrap(), config)
             };
-            (format!("d{index}").parse().unwrap(), config)
-        };
         disks.into_iter().enumerate().map(disk).collect()
     })
 }
@@ -99,7 +103,11 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
             Some((device, *offset, *length))
         }
         Step::MakeFilesystem { device, .. } | Step::Encrypt { device, .. } => Some((device, 0, 0)),
-        Step::WriteIdentity { .. } | Step::WriteMounts { .. } => None,
+        Step::WriteIdentity { .. }
+        | Step::WriteMounts { .. }
+        | Step::LoadModule { .. }
+        | Step::SetReadOnly { .. }
+        | Step::ImportPool { .. } => None,
     }
 }
 
@@ -123,6 +131,13 @@ proptest! {
             prop_assert!(matches!(record.role, Role::Declared { .. }), "{:?}", record);
             prop_assert!(!record.disk.read_only && record.method != "kept");
             prop_assert!(offset.checked_add(length).is_some_and(|end| end <= record.disk.size));
+        }
+        for (name, _) in config.resources.disks.iter().filter(|(_, disk)| disk.readonly) {
+            let is = |record: &&DeviceRecord| record.role == Role::Declared { name: name.to_string() };
+            let device = &plan.devices.iter().find(is).unwrap().disk.name;
+            prop_assert!(plan.steps.iter().filter_map(|step| range(&step.step)).all(|(written, ..)| written != device));
+            let refused = Step::SetReadOnly { device: device.clone() };
+            prop_assert!(plan.steps.iter().any(|step| step.step == refused));
         }
         let listed: Vec<&Disk> = plan.devices.iter().map(|record| &record.disk).collect();
         prop_assert_eq!(listed, inventory.disks.iter().collect::<Vec<_>>());
@@ -181,10 +196,12 @@ proptest! {
                 || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
             prop_assert!(!wiped || says_so, "{:?}", record);
             prop_assert!(!made || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
-            prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && record.method != "reuse ext4"));
+            prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && !record.method.starts_with("reuse ")));
             if made {
                 inventory.disks.iter_mut().filter(|disk| disk.name == device).for_each(|disk| {
-                    disk.probe = Probe::Found(Signature { filesystem: Some("ext4".into()), ..Signature::default() });
+                    let kind = declared.filesystem.as_ref().map(|filesystem| filesystem.kind.word().to_owned());
+                    let label = declared.pool(&name.parse().unwrap()).map(str::to_owned);
+                    disk.probe = Probe::Found(Signature { filesystem: kind, label, ..Signature::default() });
                 });
             }
         }
@@ -212,7 +229,7 @@ proptest! {
                 Step::Encrypt { device: disk, mapped, .. } if disk == device => Some((at, mapped)),
                 _ => None,
             }).collect();
-            let encrypted = declared.wipe_on_boot == Some(WipeOnBoot::Crypto) && !declared.boot_partition;
+            let encrypted = declared.wipe_on_boot == Some(WipeOnBoot::Crypto) && !declared.boot_partition && !declared.readonly;
             prop_assert_eq!(ciphers.len(), usize::from(encrypted));
             let Some((cipher, mapped)) = ciphers.first() else { continue };
             names.push(*mapped);
@@ -241,7 +258,7 @@ proptest! {
                 Step::Wipe { device, method, .. } if *device == record.disk.name => Some(*method),
                 _ => None,
             });
-            if declared.boot_partition {
+            if declared.boot_partition || declared.readonly {
                 prop_assert_eq!(method, None);
                 continue;
             }
@@ -266,7 +283,11 @@ proptest! {
         if config.resources.disks.is_empty() {
             return Ok(());
         }
-        config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| disk.boot_partition = index == 0);
+        config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| {
+            disk.boot_partition = index == 0;
+            // What is never written must hold what was described already.
+            disk.readonly = false;
+        });
         for disk in inventory.disks.iter_mut().take(disks) {
             disk.read_only = false;
             disk.discard = true;

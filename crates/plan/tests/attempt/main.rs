@@ -6,6 +6,7 @@ mod filesystems;
 mod fixture;
 mod image_source;
 mod laws;
+mod media;
 mod refusals;
 mod tiers;
 mod verify;

@@ -28,6 +28,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         treatment,
         wiping: Wiping::default(),
         encrypted: false,
+        read_only: false,
         filesystem: None,
     };
     Expected {
@@ -105,6 +106,7 @@ pub(crate) fn report(action: Action) -> Report {
         item("hostname", "keep", "demo".into()),
         item("machine-id", "keep", MachineId::from_random([3; 16]).to_string()),
         item("ssh-host-key-ed25519", "rotate", KEY.into()),
+        item("hostid", "keep", "03030303".into()),
     ];
     Report {
         version: FORMAT_VERSION,
@@ -343,6 +345,7 @@ fn an_attached_disk_that_the_configuration_ignores_is_expected() {
         treatment,
         wiping: Wiping::default(),
         encrypted: false,
+        read_only: false,
         filesystem: None,
     });
     let mut report = report(Action::Reimage);

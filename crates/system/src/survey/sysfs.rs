@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use super::words::{Content, Look, SurveyedDisk, TableLook};
 use crate::{
     SystemError,
-    disks::{SYSFS_SECTOR, attribute, first_attribute, number},
+    disks::{SYSFS_SECTOR, attribute, first_attribute, number, serial},
 };
 
 /// Major and minor number.
@@ -47,15 +47,11 @@ pub(super) fn facts(folder: &Path, name: &str, loops: bool) -> Result<Option<Fac
         return Ok(None);
     }
     let real = fs::canonicalize(folder).map_err(SystemError::io("find", folder.display().to_string()))?;
-    let serial = match first_attribute(folder, &["serial", "device/serial"])? {
-        Some(serial) => Some(serial),
-        None => page_of_serial(folder)?,
-    };
     let disk = SurveyedDisk {
         name: name.to_owned(),
         transport: transport(&real).map(str::to_owned),
         model: first_attribute(folder, &["device/model", "device/name", "dm/name"])?,
-        serial,
+        serial: serial(folder)?,
         wwn: first_attribute(folder, &["wwid", "device/wwid"])?,
         backing_file: backing_file(folder)?,
         size,
@@ -106,20 +102,6 @@ fn device_number(folder: &Path) -> Result<DeviceNumber, SystemError> {
     let text = attribute(folder, "dev")?.unwrap_or_default();
     let numbers = text.split_once(':').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     numbers.ok_or_else(|| SystemError::unexpected(folder.join("dev").display().to_string(), &text, "two numbers"))
-}
-
-/// A SCSI or SATA disk has its serial number in a page of vital product data: four bytes, then text (SPC, page 80h).
-fn page_of_serial(folder: &Path) -> Result<Option<String>, SystemError> {
-    let path = folder.join("device/vpd_pg80");
-    match fs::read(&path) {
-        Ok(page) => {
-            let text = String::from_utf8_lossy(page.get(4..).unwrap_or_default()).trim_matches(['\0', ' ']).to_owned();
-            Ok(Some(text.escape_default().take(256).collect()).filter(|text: &String| !text.is_empty()))
-        }
-        // The kernel has the file of some disks without the page (drivers/scsi/scsi_sysfs.c says EINVAL then).
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => Ok(None),
-        Err(error) => Err(SystemError::io("read", path.display().to_string())(error)),
-    }
 }
 
 fn backing_file(folder: &Path) -> Result<Option<String>, SystemError> {

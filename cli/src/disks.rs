@@ -1,0 +1,190 @@
+//! From the disks of a configuration to those of a machine: where each is attached, what it is called there, how large
+//! it is and what is on it at first. Must not make a file.
+
+use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+
+use cloud_machine_config::{Config, DiskConfig};
+use cloud_machine_driver::store::{DiskRecord, MediumRecord, digest};
+use cloud_machine_image::{ALIGNMENT, Manifest};
+use cloud_machine_protocol::{Bus, DeviceSelector, DiskName};
+
+use crate::{
+    failure::{Failure, Kind},
+    launch, verdict,
+};
+
+/// The disks in the order in which they are attached, the system disk first.
+pub(crate) fn records(config: &Config, manifest: &Manifest) -> Result<Vec<DiskRecord>, Failure> {
+    let placed = place(config)?;
+    placed.into_iter().map(|(name, serial)| record(name, serial, &config.resources.disks[name], manifest)).collect()
+}
+
+/// Whether the driver can give the disk `name` the device that the configuration names.
+pub(crate) fn is_promised(config: &Config, name: &str) -> bool {
+    let refused = |other: &Refused| other.disk == name;
+    !matches!(placed(config), Err(other) if refused(&other))
+}
+
+/// The bus of the host's own volume: an optical drive before the machine's, when that has `/dev/sr1` and no `/dev/sr0`.
+pub(crate) fn volume_bus(config: &Config) -> Bus {
+    let named = |wanted: &str| {
+        let is = |disk: &DiskConfig| matches!(&disk.devicepath, DeviceSelector::Path(name) if name == wanted);
+        config.resources.disks.values().any(is)
+    };
+    if named("sr1") && !named("sr0") { Bus::Cdrom } else { Bus::Virtio }
+}
+
+/// A disk whose device cannot be promised.
+struct Refused {
+    disk: String,
+    message: String,
+}
+
+fn place(config: &Config) -> Result<Vec<(&DiskName, String)>, Failure> {
+    placed(config).map_err(|Refused { disk, message }| {
+        Failure::new(Kind::Refused, format!("disk {disk}: {message}"))
+            .hint(format!("write devicepath: serial:{disk}, or leave it out"))
+    })
+}
+
+/// Each disk with its serial, in the order of attachment.
+fn placed(config: &Config) -> Result<Vec<(&DiskName, String)>, Refused> {
+    let mut disks: Vec<(&DiskName, &DiskConfig)> = config.resources.disks.iter().collect();
+    // The system disk is always the first one.
+    disks.sort_by_key(|(_, disk)| !disk.boot_partition);
+    let mut ordered = Vec::new();
+    for bus in [Bus::Virtio, Bus::Scsi, Bus::Nvme, Bus::Cdrom] {
+        let first = usize::from(bus == Bus::Cdrom && volume_bus(config) == bus);
+        let on_bus = disks.iter().filter(|(_, disk)| disk.bus == bus).copied().collect();
+        ordered.extend(on_one_bus(bus, on_bus, first)?);
+    }
+    ordered.sort_by_key(|(_, disk)| !disk.boot_partition);
+    ordered.into_iter().map(|(name, disk)| Ok((name, serial(name, disk)?))).collect()
+}
+
+type Placed<'a> = Vec<(&'a DiskName, &'a DiskConfig)>;
+
+/// The disks of a bus so that each with a kernel's name gets that; `first` is how many others come before them.
+fn on_one_bus(bus: Bus, disks: Placed<'_>, first: usize) -> Result<Placed<'_>, Refused> {
+    let mut named: BTreeMap<usize, (&DiskName, &DiskConfig)> = BTreeMap::new();
+    let (mut free, count) = (Vec::new(), disks.len());
+    for (name, disk) in disks {
+        let DeviceSelector::Path(path) = &disk.devicepath else {
+            free.push((name, disk));
+            continue;
+        };
+        let refused = |message: String| Refused { disk: name.to_string(), message };
+        let index = (0..count + first).find(|index| name_on(bus, *index) == *path);
+        let index = index.and_then(|index| index.checked_sub(first)).ok_or_else(|| {
+            refused(format!(
+                "the machine has no /dev/{path}: its {count} disks on {bus} begin with /dev/{}",
+                name_on(bus, first)
+            ))
+        })?;
+        // Of several the kernel finds now one and now another first (drivers/scsi/sd.c and drivers/nvme probe at once).
+        if count > 1 && matches!(bus, Bus::Scsi | Bus::Nvme) {
+            return Err(refused(format!("with {count} disks on {bus}, which one is /dev/{path} depends on the boot")));
+        }
+        if disk.boot_partition != (bus == Bus::Virtio && index == 0) {
+            return Err(refused(format!("the first disk on {bus}, /dev/{}, is the system disk", name_on(bus, first))));
+        }
+        named.insert(index, (name, disk));
+    }
+    // The system disk is the first of those that are free, when it is here.
+    let mut free = free.into_iter();
+    Ok((0..count).filter_map(|index| named.remove(&index).or_else(|| free.next())).collect())
+}
+
+/// What the kernel calls the disk with a number on a bus (Documentation/admin-guide/devices.txt).
+pub(crate) fn name_on(bus: Bus, index: usize) -> String {
+    match bus {
+        Bus::Virtio => format!("vd{}", letters(index)),
+        Bus::Scsi => format!("sd{}", letters(index)),
+        Bus::Nvme => format!("nvme{index}n1"),
+        Bus::Cdrom => format!("sr{index}"),
+    }
+}
+
+/// a to z, then aa and so on.
+fn letters(index: usize) -> String {
+    let last = char::from(b'a' + u8::try_from(index % 26).unwrap_or_default());
+    match index / 26 {
+        0 => last.to_string(),
+        before => letters(before - 1) + &last.to_string(),
+    }
+}
+
+fn serial(name: &DiskName, disk: &DiskConfig) -> Result<String, Refused> {
+    let refused = |message: String| Refused { disk: name.to_string(), message };
+    let serial = match &disk.devicepath {
+        DeviceSelector::Serial(serial) => serial.clone(),
+        DeviceSelector::Path(_) | DeviceSelector::Label(_) => name.to_string(),
+        DeviceSelector::ById(link) if disk.bus == Bus::Virtio && link.starts_with("virtio-") => {
+            link.trim_start_matches("virtio-").to_owned()
+        }
+        other => return Err(refused(format!("the qemu driver cannot promise {other}"))),
+    };
+    if serial.len() > 20 || serial.starts_with(launch::OWN_SERIALS) {
+        return Err(refused(format!(
+            "serial {serial:?} is longer than 20 bytes or begins with {}",
+            launch::OWN_SERIALS
+        )));
+    }
+    Ok(serial)
+}
+
+fn record(name: &DiskName, serial: String, disk: &DiskConfig, manifest: &Manifest) -> Result<DiskRecord, Failure> {
+    let boot = disk.boot_partition;
+    let (file, size, medium) = if disk.readonly {
+        let (size, medium) = medium(name, disk)?;
+        (format!("media/{name}.img"), size, Some(medium))
+    } else {
+        (format!("disks/{name}.raw"), size(name, disk, manifest)?, None)
+    };
+    Ok(DiskRecord { name: name.clone(), serial, size, file, boot, bus: disk.bus, medium })
+}
+
+fn refused(name: &DiskName, text: &str) -> Failure {
+    Failure::new(Kind::Refused, format!("disk {name}: {text}"))
+}
+
+fn size(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Result<u64, Failure> {
+    let size = match (disk.allocation, disk.boot_partition) {
+        (Some(size), _) => verdict::allocation(size).bytes(),
+        (None, true) => manifest.size(),
+        (None, false) => {
+            return Err(refused(name, "it has no allocation").hint("write, for example, allocation: 10GiB"));
+        }
+    };
+    if size == 0 || size % ALIGNMENT != 0 {
+        return Err(refused(name, &format!("{size} bytes are not a multiple of {ALIGNMENT}")));
+    }
+    if disk.boot_partition && size < manifest.size() {
+        let image = manifest.size();
+        return Err(refused(name, &format!("it has {size} bytes, the image needs {image}"))
+            .hint("a larger allocation, or none: then it is as large as the image"));
+    }
+    Ok(size)
+}
+
+/// The size of the file that a read-only disk has for its content, and its digest.
+fn medium(name: &DiskName, disk: &DiskConfig) -> Result<(u64, MediumRecord), Failure> {
+    let Some(source) = &disk.source else {
+        return Err(refused(name, "it is read-only and has no source: it would be empty for ever")
+            .hint("write source: and the path of a file on this host"));
+    };
+    let failed = |error: std::io::Error| {
+        let kind = if error.kind() == ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+        Failure::during(kind, format!("read {source}, the source of disk {name}"))(error)
+    };
+    let found = fs::metadata(source).map_err(failed)?;
+    if !found.is_file() {
+        return Err(refused(name, &format!("its source {source} is no file")));
+    }
+    let (size, sector) = (found.len(), disk.bus.sector());
+    if size == 0 || size % sector != 0 {
+        return Err(refused(name, &format!("its source {source} has {size} bytes, no multiple of {sector}")));
+    }
+    let digest = digest(Path::new(source))?;
+    Ok((size, MediumRecord { source: source.clone(), digest }))
+}

@@ -1,0 +1,195 @@
+//! The example that the project began with, on a real machine and over three boots with different dirt in between: a ZFS
+//! pool on a SCSI disk and a disc in an optical drive, beside disks on every other bus.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use cloud_machine_tests::{
+    artifacts::{Artifacts, zfs_image},
+    program::Program,
+};
+use serde_json::Value;
+
+const MACHINE: &str = "seed";
+/// `volume1` and `volume2` are those of the example. The others are what else a machine may have: a disk that is kept as it
+/// is, on which a job may plant what it likes, and media on a disk's bus.
+const CONFIGURATION: &str = "\
+#cloud-init
+cloud-machine:
+  image: debian-12-zfs
+  require: [resources.ram, resources.disks]
+  resources:
+    ram: 2
+    cpus: 2
+    disks:
+      volume1:
+        devicepath: /dev/sda
+        allocation: 20GB
+        filesystem: {type: zfs, kernel-module: zfs, properties: [compression=zstd], datasets: [logs, work/cache]}
+        overwrite:
+        wipe-on-boot:
+        mountpoint: /data
+      volume2: {devicepath: /dev/sr1, source: @/disc.iso, readonly: true, filesystem: iso9660, mountpoint: /media/volume2}
+      raw: {allocation: 128MiB, on-reimage: keep}
+      tools: {bus: nvme, source: @/tools.squashfs, readonly: true, filesystem: squashfs}
+      data: {devicepath: 'label:reference', source: @/data.ext4, readonly: true, filesystem: ext4}
+";
+
+#[test]
+fn the_seeds_example_is_what_it_says_on_three_boots() {
+    let artifacts = Artifacts::from_environment().unwrap();
+    let program = Program::new(&artifacts);
+    program.pack_folder(&zfs_image().unwrap(), "debian-12-zfs", &["zfs"]).unwrap();
+    let file = configuration(&program);
+
+    let created = done(&program, &["create", MACHINE, "--config", &file, "--output", "json"]);
+    for (disk, method) in [
+        ("volume1", "wipe zero, create zfs"),
+        ("volume2", "reuse iso9660"),
+        ("tools", "reuse squashfs"),
+        ("data", "reuse ext4"),
+        ("raw", "kept"),
+    ] {
+        assert_eq!(methods(&created, disk), method, "{disk}");
+    }
+    everything_is_mounted(&program);
+    let first = guid(&program);
+    nothing_of_a_medium_can_be_written(&program);
+
+    // A job that has root plants what a later boot might mount or import, and leaves its data.
+    inside(
+        &program,
+        "echo mark > /data/logs/mark
+         zfs create -o mountpoint=/etc/cron.d volume1/planted; echo '* * * * * root true' > /etc/cron.d/planted
+         systemctl unmask zfs-mount.service zfs-import-scan.service; systemctl enable zfs-import-scan.service
+         zpool create -f -o cachefile=/etc/zfs/zpool.cache -O mountpoint=/usr/local/sbin -R /mnt/evil evil /dev/vdc
+         sync",
+    );
+    done(&program, &["stop", MACHINE]);
+    done(&program, &["start", MACHINE]);
+    everything_is_mounted(&program);
+    assert_eq!(guid(&program), first, "a boot imports the pool that is there");
+    assert_eq!(inside(&program, "cat /data/logs/mark").trim(), "mark");
+    assert_eq!(inside(&program, "zpool list -H -o name").trim(), "volume1", "a planted pool is never imported");
+    assert_eq!(inside(&program, "findmnt -rn -o TARGET /etc/cron.d || true"), "", "nor is a planted dataset mounted");
+
+    // A pool of another name is not the one that was described: the machine does not come up with it.
+    inside(&program, "umount -R /data; zpool destroy volume1; zpool create -f -m none other /dev/sda; sync");
+    done(&program, &["stop", MACHINE]);
+    let told = refused(&program, "start");
+    assert!(told.contains("the disk `volume1` on sda shall hold the zfs pool `volume1` and holds"), "{told}");
+    let reimaged = done(&program, &["reimage", MACHINE, "--output", "json"]);
+    assert_eq!(methods(&reimaged, "volume1"), "wipe zero, create zfs");
+    everything_is_mounted(&program);
+    assert_ne!(guid(&program), first, "a reimage makes another pool");
+    assert_eq!(inside(&program, "find /data -type f"), "", "nothing of the job is left in it");
+    assert_eq!(inside(&program, "zpool import 2>&1 | grep -e 'pool: ' || true").trim(), "pool: evil");
+
+    // Two disks have the label by which one of them is named now: which one is meant is not guessed.
+    inside(&program, "mkfs.ext4 -q -F -L reference /dev/vdc; sync");
+    let told = refused(&program, "reimage");
+    assert!(told.contains("label:reference") && told.contains("vdb") && told.contains("vdc"), "{told}");
+    done(&program, &["delete", MACHINE, "--yes"]);
+}
+
+/// The configuration with files of this test, in a file.
+fn configuration(program: &Program) -> String {
+    let folder = program.state().parent().unwrap().join("media");
+    media(&folder);
+    let file = folder.join("seed.yaml");
+    fs::write(&file, CONFIGURATION.replace('@', &folder.to_string_lossy())).unwrap();
+    file.to_string_lossy().into_owned()
+}
+
+/// A disc, a squashfs and an ext4, each with one file that says what it is.
+fn media(folder: &Path) {
+    let content = |name: &str| -> PathBuf {
+        let path = folder.join(format!("{name}.content"));
+        fs::create_dir_all(&path).unwrap();
+        fs::write(path.join("what"), format!("{name}\n")).unwrap();
+        path
+    };
+    let (disc, tools, data) = (content("disc"), content("tools"), content("data"));
+    let at = |name: &str| folder.join(name).into_os_string();
+    run(Command::new("xorriso")
+        .args(["-as", "mkisofs", "-quiet", "-V", "DISC", "-R", "-o"])
+        .arg(at("disc.iso"))
+        .arg(disc));
+    run(Command::new("mksquashfs").arg(tools).arg(at("tools.squashfs")).arg("-quiet"));
+    run(Command::new("mkfs.ext4").args(["-q", "-L", "reference", "-d"]).arg(data).arg(at("data.ext4")).arg("8M"));
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; run `make setup`"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The output of a call that has to succeed.
+fn done(program: &Program, arguments: &[&str]) -> String {
+    let called = program.call(arguments, b"");
+    assert_eq!(called.code, 0, "{arguments:?}: {}", called.errors);
+    called.output
+}
+
+fn inside(program: &Program, script: &str) -> String {
+    done(program, &["exec", MACHINE, "--", "sh", "-ec", script])
+}
+
+fn guid(program: &Program) -> String {
+    inside(program, "zpool get -H -o value guid volume1").trim().to_owned()
+}
+
+/// What the report of a result says that was done with a disk.
+fn methods(result: &str, disk: &str) -> String {
+    let result: Value = serde_json::from_str(result).unwrap();
+    let result = result["value"].get("machines").map_or(&result["value"], |machines| &machines[0]["result"]);
+    let path = result["report"].as_str().unwrap_or_else(|| panic!("no report: {result}"));
+    let evidence: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    let devices = evidence["report"]["devices"].as_array().expect("devices").clone();
+    let device = devices.iter().find(|device| device["role"]["name"] == disk).expect("the disk");
+    device["method"].as_str().expect("its method").to_owned()
+}
+
+/// As a person sees it in the machine.
+fn everything_is_mounted(program: &Program) {
+    let found = inside(program, "findmnt -rn -o TARGET,SOURCE,FSTYPE | grep -e /data -e /media -e /mnt | sort");
+    assert_eq!(
+        found.lines().collect::<Vec<_>>(),
+        [
+            "/data volume1 zfs",
+            "/data/logs volume1/logs zfs",
+            "/data/work/cache volume1/work/cache zfs",
+            "/media/volume2 /dev/sr1 iso9660",
+            "/mnt/data /dev/vdb ext4",
+            "/mnt/tools /dev/nvme0n1 squashfs",
+        ]
+    );
+    assert_eq!(inside(program, "cat /media/volume2/what /mnt/tools/what /mnt/data/what"), "disc\ntools\ndata\n");
+    let units = "systemctl is-active data.mount data-logs.mount media-volume2.mount mnt-data.mount local-fs.target";
+    assert_eq!(inside(program, units).trim(), ["active"; 5].join("\n"));
+    assert_eq!(inside(program, "zfs get -H -o value compression volume1/work/cache").trim(), "zstd");
+    // The machine is the same to ZFS at every boot, and the programs agree with the module.
+    let ids = inside(program, "hostid; printf '%08x\\n' $(cat /sys/module/spl/parameters/spl_hostid)");
+    let ids: Vec<&str> = ids.lines().collect();
+    assert!(ids[0] == ids[1] && ids[0] != "00000000", "{ids:?}");
+}
+
+fn nothing_of_a_medium_can_be_written(program: &Program) {
+    let script = "for disk in sr1 vdb nvme0n1; do
+          cat /sys/class/block/$disk/ro
+          dd if=/dev/zero of=/dev/$disk bs=4096 count=1 oflag=direct 2>&1 | tail -1
+        done; touch /mnt/data/new 2>&1 || true";
+    let said = inside(program, script);
+    assert_eq!(said.lines().filter(|line| *line == "1").count(), 3, "{said}");
+    assert!(!said.contains("copied") && said.contains("Read-only file system"), "{said}");
+}
+
+/// What is said of a machine that does not come up.
+fn refused(program: &Program, verb: &str) -> String {
+    let refused = program.call([verb, MACHINE], b"");
+    assert_eq!(refused.code, 1, "{}", refused.output);
+    refused.errors
+}
