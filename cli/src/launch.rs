@@ -19,7 +19,9 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, is_wiped};
+use cloud_machine_plan::{
+    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, Wiping, is_encrypted,
+};
 use cloud_machine_protocol::{
     Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
     Tier, volume,
@@ -269,13 +271,13 @@ struct Given {
 }
 
 fn expected(record: &MachineRecord, request: Request, config: &Config, given: Given, layout: &ImageLayout) -> Expected {
-    let treatment = |disk: &cloud_machine_driver::store::DiskRecord| {
-        let declared = config.resources.disks.get(&disk.name);
-        match (disk.boot, declared.is_some_and(|declared| is_wiped(request.action, declared))) {
-            (true, _) => Treatment::System,
-            (false, true) => Treatment::Wipe,
-            (false, false) => Treatment::Keep,
-        }
+    let wiping = |disk: &cloud_machine_driver::store::DiskRecord| {
+        config.resources.disks.get(&disk.name).and_then(|declared| Wiping::of(request.action, declared))
+    };
+    let treatment = |disk: &cloud_machine_driver::store::DiskRecord| match (disk.boot, wiping(disk)) {
+        (true, _) => Treatment::System,
+        (false, Some(_)) => Treatment::Wipe,
+        (false, None) => Treatment::Keep,
     };
     let mut disks: Vec<ExpectedDisk> = record
         .disks
@@ -285,6 +287,8 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
             size: disk.size,
             role: Role::Declared { name: disk.name.to_string() },
             treatment: treatment(disk),
+            wiping: wiping(disk).unwrap_or_default(),
+            encrypted: config.resources.disks.get(&disk.name).is_some_and(is_encrypted),
             read_only: disk.medium.is_some(),
             filesystem: config
                 .resources
@@ -298,6 +302,8 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         size,
         role,
         treatment: Treatment::Keep,
+        wiping: Wiping::default(),
+        encrypted: false,
         read_only: false,
         filesystem: None,
     };

@@ -133,6 +133,7 @@ mod tests {
             size: 1 << 20,
             sector_size: 512,
             read_only: true,
+            discard: false,
             probe: Probe::Found(Signature { label, ..Signature::default() }),
         }
     }

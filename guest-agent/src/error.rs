@@ -73,12 +73,6 @@ pub(crate) enum AgentError {
         #[source]
         source: ImageError,
     },
-    #[error("cannot wipe /dev/{device}")]
-    Wipe {
-        device: String,
-        #[source]
-        source: ImageError,
-    },
     #[error("cannot use the system disk")]
     Disk(#[from] DiskError),
     #[error("the host's overlay on {device} does not hold the image: {bytes} bytes differ")]

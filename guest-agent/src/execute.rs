@@ -8,13 +8,15 @@ use std::{
 };
 
 use cloud_machine_disk::{Access, Disk};
-use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite, wipe};
+use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
 use cloud_machine_plan::{PlannedStep, ZFS_MODULE, units};
-use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, Mount, Outcome, Step, StepId, StepRecord, Tier};
+use cloud_machine_protocol::{
+    Action, ChangedExtents, DiskEvidence, Extent, Mount, Outcome, Step, StepId, StepRecord, Tier, WipeMethod,
+};
 use cloud_machine_system::{
-    check_maker, kernel, make_filesystem, mounts, partition_node, pool, reread_partitions,
+    check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, pool, reread_partitions,
     root::{self, RootFile},
-    set_read_only,
+    set_read_only, wipe_disk,
 };
 
 use crate::{
@@ -60,11 +62,16 @@ impl<'a> Executor<'a> {
         let began = Instant::now();
         let cost = match &planned.step {
             Step::Reimage { device, source, .. } => self.reimage(device, source, &planned.id, host, report)?,
-            Step::Wipe { device, offset, length, .. } => {
-                wipe_disk(device, *offset, *length, &planned.id, host, report)?
+            Step::Wipe { device, offset, length, method } => {
+                let range = Extent { offset: *offset, length: *length };
+                wipe(device, range, *method, &planned.id, host, report)?
             }
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
+            }
+            Step::Encrypt { device, mapped, cipher, key_bits } => {
+                encrypt(device, mapped, cipher, *key_bits)?;
+                Cost { changed: true, ..Cost::default() }
             }
             Step::LoadModule { module } => {
                 kernel::load_module(MODULES, module)?;
@@ -202,6 +209,7 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
         table: done.image.table(),
         image_size: done.image.image_size(),
         zero_bytes: done.image.zero_bytes(),
+        ranges: Vec::new(),
     });
     if let Some(changed) = &done.changed {
         report.changed(ChangedExtents {
@@ -221,12 +229,16 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
     }
 }
 
-/// Refuses steps for which a program is missing, before the first of them is taken.
+/// Refuses steps for which a program or a kernel module is missing, before the first of them is taken.
 pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
     for planned in steps {
         match &planned.step {
             Step::MakeFilesystem { filesystem, .. } if filesystem != ZFS => check_maker(filesystem)?,
             Step::MakeFilesystem { .. } | Step::ImportPool { .. } => pool::check_programs()?,
+            Step::Encrypt { .. } => {
+                kernel::load_modules(MODULES, "crypt")?;
+                check_mapper()?;
+            }
             _ => {}
         }
     }
@@ -246,31 +258,24 @@ fn node(device: &str) -> PathBuf {
     Path::new("/dev").join(device)
 }
 
-fn wipe_disk(
+fn wipe(
     device: &str,
-    offset: u64,
-    length: u64,
+    range: Extent,
+    method: WipeMethod,
     id: &StepId,
     host: &mut Host,
     report: &mut ReportBuilder,
 ) -> Result<Cost, AgentError> {
-    let target = Disk::open(&node(device), Access::Write)?;
     let progress = Progress::new(host, id, "wipe");
-    let done = wipe(&target, offset, length, &|done, total| progress.tell(done, total))
-        .map_err(|source| AgentError::Wipe { device: device.to_owned(), source })?;
-    report.disk(DiskEvidence {
-        device: device.to_owned(),
-        disk_size: length,
-        tier: None,
-        read_bytes: length,
-        image_root: None,
-        table: None,
-        image_size: 0,
-        zero_bytes: length,
-    });
+    let (done, evidence) = wipe_disk(device, range, method, &|done, total| progress.tell(done, total))?;
+    let compared = evidence.read_bytes;
+    if evidence.read_bytes < evidence.disk_size {
+        report.not_covered(device, method);
+    }
+    report.disk(evidence);
     Ok(Cost {
-        changed: done.changed,
-        compared: length,
+        changed: done.changed || method == WipeMethod::Discard,
+        compared,
         written: 0,
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use cloud_machine_protocol::{
     AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
     IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, SourceEvidence,
-    StepId, StepRecord, Timing,
+    StepId, StepRecord, Timing, WipeMethod,
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
@@ -92,6 +92,12 @@ impl ReportBuilder {
 
     pub(crate) fn disk(&mut self, evidence: DiskEvidence) {
         self.report.disks.push(evidence);
+    }
+
+    /// What `method` left of the old content of a disk.
+    pub(crate) fn not_covered(&mut self, device: &str, method: WipeMethod) {
+        let left = method.does_not_cover().map(|left| format!("/dev/{device}: {left}"));
+        self.report.not_covered.extend(left);
     }
 
     pub(crate) fn changed(&mut self, changed: ChangedExtents) {

@@ -18,7 +18,7 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_image::{Manifest, Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment};
+use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, Wiping};
 use cloud_machine_protocol::{
     Action, AgentMessage, Bus, DeviceSelector, Digest, DriveRequest, Event, Extent, FORMAT_VERSION, HostMessage,
     Identity, ImageRequest, ImageSource, ImageUrl, Report, Request, Role, SecretPolicy, Tier, volume,
@@ -430,6 +430,8 @@ impl Boot {
                 size: size(drive),
                 role,
                 treatment,
+                wiping: Wiping::default(),
+                encrypted: false,
                 read_only: false,
                 filesystem: None,
             }

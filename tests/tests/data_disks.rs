@@ -12,19 +12,23 @@ cloud-machine:
     disks:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}
-      scratch: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: true}
+      scratch: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: discard}
       cache: {allocation: 128MiB, filesystem: {type: btrfs, label: cache}, on-reimage: keep}
       share: {allocation: 64MiB, filesystem: {type: vfat, label: share}}
       swap: {allocation: 64MiB, filesystem: swap}
+      temp: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: recreate, on-reimage: recreate}
+      vault: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: crypto}
 ";
 /// What a person sees in the machine: mountpoint, device, type and label.
-const MOUNTED: [&str; 4] = [
+const MOUNTED: [&str; 6] = [
     "/mnt/cache /dev/vdb btrfs cache",
     "/mnt/scratch /dev/vdd ext4 ",
     "/mnt/share /dev/vde vfat SHARE",
+    "/mnt/temp /dev/vdg ext4 ",
+    "/mnt/vault /dev/mapper/cloud-machine-dm-0 ext4 ",
     "/srv/the-data /dev/vdc xfs data",
 ];
-const FOLDERS: [&str; 4] = ["/mnt/cache", "/mnt/scratch", "/mnt/share", "/srv/the-data"];
+const FOLDERS: [&str; 6] = ["/mnt/cache", "/mnt/scratch", "/mnt/share", "/mnt/temp", "/mnt/vault", "/srv/the-data"];
 
 #[test]
 fn data_disks_are_what_was_described_at_every_boot() {
@@ -42,17 +46,24 @@ fn data_disks_are_what_was_described_at_every_boot() {
         ("scratch", "wipe zero, create ext4"),
         ("share", "wipe zero, create vfat"),
         ("swap", "wipe zero, create swap"),
+        ("temp", "wipe recreate, create ext4"),
+        ("vault", "wipe zero, encrypt, create ext4"),
     ] {
         assert_eq!(methods(&created, disk), method);
     }
     everything_is_mounted(&program);
     leave_marks(&program);
+    let key = only_ciphertext_lies_below_a_cipher(&program);
 
     // A boot: what every boot wipes is new, the rest is as it was.
     done(&program, &["stop", MACHINE]);
-    done(&program, &["start", MACHINE]);
+    let started = done(&program, &["start", MACHINE, "--output", "json"]);
+    for (step, word) in [("wipe-scratch", "discard"), ("wipe-temp", "recreate"), ("wipe-vault", "recreate")] {
+        assert_eq!(methods_of_steps(&started, step), word);
+    }
     everything_is_mounted(&program);
     assert_eq!(marks(&program), ["/mnt/cache", "/mnt/share", "/srv/the-data"]);
+    assert_ne!(only_ciphertext_lies_below_a_cipher(&program), key, "the key of yesterday");
 
     // A job may make of its disks what it likes; a kept disk keeps what it holds.
     leave_marks(&program);
@@ -66,7 +77,10 @@ fn data_disks_are_what_was_described_at_every_boot() {
     assert_eq!(methods(&reimaged, "data"), "wipe zero, create xfs");
     everything_is_mounted(&program);
     assert_eq!(marks(&program), ["/mnt/cache"]);
-    done(&program, &["verify", MACHINE]);
+    // What was not erased is said, and not of a disk that was.
+    let verified = done(&program, &["verify", MACHINE]);
+    let left = "the disk `temp`: signatures were removed; the data between was not erased";
+    assert!(verified.contains(left) && !verified.contains("the disk `vault`"), "{verified}");
 
     // A kept disk with something else on it is not the machine that was described.
     inside(&program, "umount /mnt/cache; mkfs.vfat -I -n CIDATA /dev/vdb; sync");
@@ -100,8 +114,29 @@ fn methods(result: &str, disk: &str) -> String {
     device["method"].as_str().expect("its method").to_owned()
 }
 
+/// How a step of a result wiped.
+fn methods_of_steps(result: &str, id: &str) -> String {
+    let result: Value = serde_json::from_str(result).unwrap();
+    let result = result["value"].get("machines").map_or(&result["value"], |machines| &machines[0]["result"]);
+    let steps = result["steps"].as_array().unwrap_or_else(|| panic!("no steps: {result}")).clone();
+    let step = steps.iter().find(|step| step["id"] == id).unwrap_or_else(|| panic!("no {id}: {steps:?}"));
+    step["step"]["method"].as_str().expect("a method").to_owned()
+}
+
+/// What the filesystem of `vault` holds cannot be found on its disk, which has no signature either. Gives the digest of its
+/// table, in which the key is.
+fn only_ciphertext_lies_below_a_cipher(program: &Program) -> String {
+    let script = "echo plain-as-day > /mnt/vault/plain; sync; sync -f /mnt/vault; echo 3 > /proc/sys/vm/drop_caches; \
+                  grep -c plain-as-day /dev/dm-0 || true; grep -c plain-as-day /dev/vdh || true; blkid -p /dev/vdh || echo $?";
+    assert_eq!(inside(program, script).split_whitespace().collect::<Vec<_>>(), ["1", "0", "2"]);
+    let table = inside(program, "dmsetup table cloud-machine-dm-0");
+    assert!(table.contains(" crypt aes-xts-plain64 "), "{table}");
+    assert_eq!(inside(program, "ls /sys/class/block/dm-0/slaves").trim(), "vdh");
+    inside(program, "dmsetup table --showkeys cloud-machine-dm-0 | sha256sum")
+}
+
 fn everything_is_mounted(program: &Program) {
-    let found = inside(program, "findmnt -rn -o TARGET,SOURCE,FSTYPE,LABEL | grep ' /dev/vd[b-z]' | sort");
+    let found = inside(program, "findmnt -rn -o TARGET,SOURCE,FSTYPE,LABEL | grep -E ' /dev/(vd[b-z]|mapper/)' | sort");
     let found: Vec<&str> = found.lines().map(str::trim_end).collect();
     assert_eq!(found, MOUNTED.map(str::trim_end));
     assert_eq!(inside(program, "swapon --noheadings --raw --show=NAME,SIZE").trim(), "/dev/vdf 64M");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_driver::store::{DiskRecord, MachineRecord, RequestRecord, Store, Strategy};
-use cloud_machine_plan::{ImageLayout, WantedFilesystem, is_wiped, plan};
+use cloud_machine_plan::{ImageLayout, WantedFilesystem, Wiping, plan};
 use cloud_machine_protocol::{
     Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Mount, Nonce, Probe, Signature, Step,
     Tier, volume,
@@ -57,10 +57,13 @@ fn describe(step: &Step) -> String {
             )
         }
         Step::Wipe { device, offset, length, method } => {
-            format!("wipe /dev/{device} by {method:?}, {length} bytes from {offset}")
+            format!("wipe /dev/{device} by {method}, {length} bytes from {offset}")
         }
         Step::MountRoot { device, partition, filesystem, .. } => {
             format!("mount partition {partition} of /dev/{device} as {filesystem}")
+        }
+        Step::Encrypt { device, mapped, cipher, key_bits } => {
+            format!("use /dev/{device} as /dev/{mapped} through {cipher} with a new key of {key_bits} bits")
         }
         Step::LoadModule { module } => format!("load the kernel module {module}"),
         Step::SetReadOnly { device } => format!("refuse writes to /dev/{device}"),
@@ -112,7 +115,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
     let layout = ImageLayout::from(&manifest);
     for (disk, kept) in &config.resources.disks {
-        if kept.filesystem.is_some() && !kept.readonly && !is_wiped(request.action, kept) {
+        if kept.filesystem.is_some() && !kept.readonly && Wiping::of(request.action, kept).is_none() {
             ui.note(&format!("what `{disk}` holds is not known here: the plan takes it for empty"));
         }
     }
@@ -132,6 +135,8 @@ fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory 
         size,
         sector_size: 512,
         read_only,
+        // As virtio-blk of QEMU offers it.
+        discard: !read_only,
         probe,
     };
     let mut disks: Vec<(Bus, Disk)> = record

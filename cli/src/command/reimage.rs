@@ -70,6 +70,7 @@ impl Reimaged {
     /// Of a completed attempt.
     pub(crate) fn new(store: &Store, record: &MachineRecord, completed: &Completed) -> Self {
         Self {
+            does_not_cover: record.assurance.map(|level| gaps_of(level, record, completed)),
             checked: completed.verdict.checked.clone(),
             phases: completed.phases.clone(),
             steps: completed.report.steps.clone(),
@@ -78,6 +79,12 @@ impl Reimaged {
             ..Self::unchanged(store, record)
         }
     }
+}
+
+/// What the assurance of the machine does not cover, and what the attempt left of data disks.
+fn gaps_of(level: Assurance, record: &MachineRecord, completed: &Completed) -> String {
+    let gaps = gaps(level, record.system.last.map(|last| last.tier));
+    [gaps].into_iter().chain(completed.verdict.left.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 impl Line for Reimaged {

@@ -63,8 +63,8 @@ pub struct DiskConfig {
     pub boot_partition: bool,
     /// What a reimage does with it; a reimage always rewrites the system disk.
     pub on_reimage: OnReimage,
-    /// Whether every boot makes it zero; never set on the system disk.
-    pub wipe_on_boot: bool,
+    /// How every boot wipes it; `None` when none does, as always on the system disk.
+    pub wipe_on_boot: Option<WipeOnBoot>,
     /// Whether it is never written.
     pub readonly: bool,
     /// Whether content that is not what the configuration describes may be replaced.
@@ -157,10 +157,25 @@ pub enum OnReimage {
     /// Make it zero.
     #[default]
     Wipe,
-    /// Make it zero, and then what the configuration describes.
+    /// Remove its signatures, and make what the configuration describes; the data between is not erased.
     Recreate,
     /// Leave it as it is; nothing on it is verified.
     Keep,
+}
+
+/// How every boot wipes a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WipeOnBoot {
+    /// As `Discard` where the device can discard, else as `Zero`.
+    Auto,
+    /// It is made zero, and read back.
+    Zero,
+    /// It is discarded, then read, and what is not zero is made zero.
+    Discard,
+    /// Signatures are removed, also those inside its partitions; the data between is not erased.
+    Recreate,
+    /// Signatures are removed, and what is written from then on goes through a cipher whose key ends with the boot.
+    Crypto,
 }
 
 /// What a disk means that nobody declared.

@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, btree_map};
 use cloud_machine_protocol::{Bus, DeviceSelector, DiskName};
 
 use crate::{
-    config::{DiskConfig, Filesystem, FilesystemType, OnReimage},
+    config::{DiskConfig, Filesystem, FilesystemType, OnReimage, WipeOnBoot},
     error::ConfigError,
     media,
     place::locate,
-    pools,
-    schema::{self, WipeOnBoot},
+    pools, schema,
     tree::Node,
 };
 
@@ -61,7 +60,7 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
             schema::OnReimage::Wipe => OnReimage::Wipe,
             schema::OnReimage::Recreate => OnReimage::Recreate,
         },
-        wipe_on_boot: disk.wipe_on_boot != WipeOnBoot::No,
+        wipe_on_boot: disk.wipe_on_boot.0,
         readonly: disk.readonly,
         overwrite: disk.overwrite,
         filesystem,
@@ -73,7 +72,7 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
 pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
     one_system_disk(disks, machine, errors);
     for (name, disk) in disks.iter().filter(|(_, disk)| disk.boot_partition) {
-        if disk.wipe_on_boot {
+        if disk.wipe_on_boot.is_some() {
             let error = at(machine, name, "wipe-on-boot", "the system disk cannot be wiped on boot");
             errors.push(error.suggestion(Some("reimage it instead".to_owned())));
         }
@@ -82,6 +81,7 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
             errors.push(error.allowed("wipe"));
         }
     }
+    ciphers(disks, machine, errors);
     media::check(disks, machine, errors);
     filesystems(disks, machine, errors);
     pools::check(disks, machine, errors);
@@ -95,6 +95,20 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
                 let message = format!("disks `{}` and `{name}` are the same device `{}`", taken.get(), taken.key());
                 errors.push(at(machine, name, "devicepath", &message));
             }
+        }
+    }
+}
+
+/// A cipher whose key nobody has is of use only to a filesystem that the agent makes on it.
+fn ciphers(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
+    use FilesystemType::{Btrfs, Ext4, Swap, Vfat, Xfs};
+    for (name, disk) in disks.iter().filter(|(_, disk)| disk.wipe_on_boot == Some(WipeOnBoot::Crypto)) {
+        let kind = disk.filesystem.as_ref().map(|filesystem| filesystem.kind);
+        if !matches!(kind, Some(Ext4 | Xfs | Btrfs | Vfat | Swap)) {
+            let text = "`crypto` needs a filesystem that is made on the cipher";
+            errors.push(
+                at(machine, name, "wipe-on-boot", text).allowed("`filesystem` of ext4, xfs, btrfs, vfat or swap"),
+            );
         }
     }
 }

@@ -44,7 +44,7 @@ mod validate;
 pub use cloud_init::CloudInit;
 pub use config::{
     Address, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
-    Resources, Undeclared,
+    Resources, Undeclared, WipeOnBoot,
 };
 pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};

@@ -33,7 +33,7 @@ fn broken(is: bool, key: &'static str, message: impl Into<String>, allowed: &'st
 fn read_only(disk: &DiskConfig) -> Vec<Broken> {
     let swap = disk.filesystem.as_ref().is_some_and(|filesystem| filesystem.kind == FilesystemType::Swap);
     [
-        broken(disk.wipe_on_boot, "wipe-on-boot", "a read-only disk cannot be written", ""),
+        broken(disk.wipe_on_boot.is_some(), "wipe-on-boot", "a read-only disk cannot be written", ""),
         broken(disk.overwrite, "overwrite", "a read-only disk cannot be written", ""),
         broken(disk.boot_partition, "readonly", "the system disk cannot be read-only: a reimage rewrites it", ""),
         broken(swap, "filesystem", "swap on a read-only disk is of no use", ""),

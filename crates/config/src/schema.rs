@@ -13,7 +13,7 @@ use serde::{
 };
 
 use crate::{
-    config::{Drives, Filesystem, FilesystemType, Undeclared},
+    config::{Drives, Filesystem, FilesystemType, Undeclared, WipeOnBoot},
     url::UrlValue,
 };
 
@@ -49,7 +49,7 @@ pub(crate) struct Disk {
     pub(crate) allocation: Option<Allocation>,
     pub(crate) source: Option<SourcePath>,
     pub(crate) overwrite: bool,
-    pub(crate) wipe_on_boot: WipeOnBoot,
+    pub(crate) wipe_on_boot: WipeOnBootValue,
     pub(crate) on_reimage: OnReimage,
     pub(crate) boot_partition: bool,
     pub(crate) readonly: bool,
@@ -368,20 +368,11 @@ impl Visitor<'_> for RamVisitor {
     }
 }
 
-/// What happens to a disk at every boot.
+/// What happens to a disk at every boot: a boolean or a method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum WipeOnBoot {
-    #[default]
-    No,
-    /// The method is left to the agent, which makes the disk zero.
-    Auto,
-    Zero,
-    Recreate,
-    Discard,
-    Crypto,
-}
+pub(crate) struct WipeOnBootValue(pub(crate) Option<WipeOnBoot>);
 
-impl<'de> Deserialize<'de> for WipeOnBoot {
+impl<'de> Deserialize<'de> for WipeOnBootValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(WipeVisitor)
     }
@@ -390,23 +381,24 @@ impl<'de> Deserialize<'de> for WipeOnBoot {
 struct WipeVisitor;
 
 impl Visitor<'_> for WipeVisitor {
-    type Value = WipeOnBoot;
+    type Value = WipeOnBootValue;
 
     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str("true, false or a method")
     }
 
-    fn visit_bool<E: Error>(self, wipe: bool) -> Result<WipeOnBoot, E> {
-        Ok(if wipe { WipeOnBoot::Auto } else { WipeOnBoot::No })
+    fn visit_bool<E: Error>(self, wipe: bool) -> Result<WipeOnBootValue, E> {
+        Ok(WipeOnBootValue(wipe.then_some(WipeOnBoot::Auto)))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<WipeOnBoot, E> {
-        match text {
-            "zero" => Ok(WipeOnBoot::Zero),
-            "recreate" => Ok(WipeOnBoot::Recreate),
-            "discard" => Ok(WipeOnBoot::Discard),
-            "crypto" => Ok(WipeOnBoot::Crypto),
-            _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
-        }
+    fn visit_str<E: Error>(self, text: &str) -> Result<WipeOnBootValue, E> {
+        let method = match text {
+            "zero" => WipeOnBoot::Zero,
+            "recreate" => WipeOnBoot::Recreate,
+            "discard" => WipeOnBoot::Discard,
+            "crypto" => WipeOnBoot::Crypto,
+            _ => return Err(E::invalid_value(Unexpected::Str(text), &self)),
+        };
+        Ok(WipeOnBootValue(Some(method)))
     }
 }

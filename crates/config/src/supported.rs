@@ -12,11 +12,7 @@ use crate::{
 };
 
 /// Values of keys whose other values are supported.
-const VALUES: &[(&str, &[&str])] = &[
-    ("cloud-machine.resources.disks.*.wipe-on-boot", &["recreate", "discard", "crypto"]),
-    ("cloud-machine.resources.disks.*.on-reimage", &["recreate"]),
-    ("cloud-machine.identity.ssh-host-keys", &["keep"]),
-];
+const VALUES: &[(&str, &[&str])] = &[("cloud-machine.identity.ssh-host-keys", &["keep"])];
 /// Keys of a disk that the system disk cannot have yet: its filesystem is what the image has.
 pub(crate) const NOT_OF_SYSTEM_DISK: &[&str] = &["filesystem", "mountpoint"];
 

@@ -269,7 +269,7 @@ fn the_fixed_example_of_the_seed_loads_and_means_what_it_says() {
     assert_eq!(disk1.allocation.unwrap().0, 20_000_000_000);
     let zfs = Filesystem { kernel_module: Some("zfs".to_owned()), ..Filesystem::of(FilesystemType::Zfs) };
     assert_eq!((&disk1.filesystem, disk1.mountpoint.as_deref()), (&Some(zfs), Some("/data")));
-    assert!(!disk1.overwrite && !disk1.wipe_on_boot && !disk1.readonly && disk1.on_reimage == OnReimage::Wipe);
+    assert!(!disk1.overwrite && disk1.wipe_on_boot.is_none() && !disk1.readonly && disk1.on_reimage == OnReimage::Wipe);
     let disk2 = &config.resources.disks[&"volume2".parse().unwrap()];
     let iso = Filesystem::of(FilesystemType::Iso9660);
     assert_eq!((disk1.bus, disk2.bus), (Bus::Scsi, Bus::Cdrom));

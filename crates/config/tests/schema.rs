@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use cloud_machine_config::{
-    Config, ConfigError, ConfigErrors, LayerKind, OnReimage, Undeclared, defaults, merge, parse, set, supported,
-    validate,
+    Config, ConfigError, ConfigErrors, LayerKind, OnReimage, Undeclared, WipeOnBoot, defaults, merge, parse, set,
+    supported, validate,
 };
 
 /// Values that are allowed and that something does.
@@ -33,7 +33,7 @@ fn nothing_gives_the_defaults_and_one_system_disk() {
     assert_eq!(disks.len(), 1);
     assert_eq!(disks[0].0.as_str(), "system");
     assert_eq!(disks[0].1.devicepath.to_string(), "serial:system");
-    assert!(disks[0].1.boot_partition && !disks[0].1.wipe_on_boot);
+    assert!(disks[0].1.boot_partition && disks[0].1.wipe_on_boot.is_none());
     assert_eq!(config.disks_undeclared, Undeclared::Refuse);
     assert!(config.cloud_init.is_empty() && config.image.is_none() && config.resources.nic.mac.is_none());
     // Without the document of defaults the values are the same.
@@ -72,7 +72,8 @@ users: [default]
     assert_eq!(config.ssh_authorized_keys, ["ssh-ed25519 AAAA me"]);
     let disk = |name: &str| config.resources.disks[&name.parse().unwrap()].clone();
     assert_eq!(disk("system").allocation.unwrap().0, 20_000_000_000);
-    assert!(disk("scratch").wipe_on_boot && disk("cache").wipe_on_boot && !disk("system").wipe_on_boot);
+    assert_eq!(disk("scratch").wipe_on_boot, Some(WipeOnBoot::Auto));
+    assert_eq!((disk("cache").wipe_on_boot, disk("system").wipe_on_boot), (Some(WipeOnBoot::Zero), None));
     assert_eq!((disk("scratch").on_reimage, disk("cache").on_reimage), (OnReimage::Wipe, OnReimage::Keep));
     let keys: Vec<_> = config.cloud_init.keys().collect();
     assert_eq!(keys, ["hostname", "ssh_authorized_keys", "users"]);
@@ -178,10 +179,6 @@ fn what_nothing_does_yet_is_refused_and_never_ignored() {
             disk("boot-partition: true, filesystem: ext4").replace("s: {boot-partition: true}, ", ""),
             "`filesystem` of the system disk is not supported yet",
         ),
-        (disk("wipe-on-boot: recreate"), "`wipe-on-boot: recreate` is not supported yet"),
-        (disk("wipe-on-boot: discard"), "`wipe-on-boot: discard` is not supported yet"),
-        (disk("wipe-on-boot: crypto"), "`wipe-on-boot: crypto` is not supported yet"),
-        (disk("on-reimage: recreate"), "`on-reimage: recreate` is not supported yet"),
         ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
         ("a: 1\ndocker: {engine: {a: 1}}".to_owned(), "`engine` is not supported yet"),
         ("a: 1\nrancher: {rke2: {a: 1}}".to_owned(), "`rke2` is not supported yet"),
@@ -240,6 +237,8 @@ fn disks_must_make_sense_together() {
     for (disks, message) in [
         ("{system: {}}", "no disk is the system disk, and the disk `system` is another one"),
         ("{a: {readonly: true, wipe-on-boot: true}}", "a read-only disk cannot be written"),
+        ("{a: {wipe-on-boot: crypto}}", "`crypto` needs a filesystem that is made on the cipher"),
+        ("{a: {wipe-on-boot: crypto, filesystem: zfs}}", "`crypto` needs a filesystem that is made on the cipher"),
         ("{a: {readonly: true, overwrite: true}}", "a read-only disk cannot be written"),
         ("{a: {readonly: true, filesystem: swap}}", "swap on a read-only disk is of no use"),
         ("{a: {readonly: true, source: /x.iso, allocation: 1MiB}}", "a disk with `source` is as large as that file"),

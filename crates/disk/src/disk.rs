@@ -223,6 +223,14 @@ impl WriteBlocks for Disk {
         }
     }
 
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        match self.kind {
+            Kind::Device => ioctl::discard(&self.file, offset, length),
+            // A hole is what a file has for it.
+            Kind::File => self.zero(offset, length),
+        }
+    }
+
     fn flush(&self) -> io::Result<()> {
         // fsync on the device's own descriptor: sync(2) sends no cache flush to a raw block device.
         self.file.sync_all()?;

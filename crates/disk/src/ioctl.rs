@@ -12,6 +12,7 @@ mod raw {
     nix::ioctl_none!(blkrrpart, 0x12, 95);
     nix::ioctl_read_bad!(blksszget, nix::request_code_none!(0x12, 104), libc::c_int);
     nix::ioctl_read!(blkgetsize64, 0x12, 114, libc::size_t);
+    nix::ioctl_write_ptr_bad!(blkdiscard, nix::request_code_none!(0x12, 119), [u64; 2]);
     nix::ioctl_write_ptr_bad!(blkzeroout, nix::request_code_none!(0x12, 127), [u64; 2]);
 }
 
@@ -67,6 +68,17 @@ pub fn zero_out(device: &File, offset: u64, length: u64) -> io::Result<()> {
     let range = [offset, length];
     // SAFETY: the kernel only reads two u64 from `range`, which outlives the call.
     unsafe { raw::blkzeroout(device.as_raw_fd(), &raw const range) }?;
+    Ok(())
+}
+
+/// Tells the device that a range is no longer needed (BLKDISCARD). What it reads as afterwards is not said.
+///
+/// # Errors
+/// The kernel's, for example on a device that cannot.
+pub fn discard(device: &File, offset: u64, length: u64) -> io::Result<()> {
+    let range = [offset, length];
+    // SAFETY: the kernel only reads two u64 from `range`, which outlives the call.
+    unsafe { raw::blkdiscard(device.as_raw_fd(), &raw const range) }?;
     Ok(())
 }
 

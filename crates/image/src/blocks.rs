@@ -47,6 +47,15 @@ pub trait WriteBlocks: ReadBlocks {
     /// of the range may be zero.
     fn zero(&self, offset: u64, length: u64) -> io::Result<()>;
 
+    /// Tells that the range is no longer needed. Nobody believes that anything came of it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] when the device has no such way; any other kind when it failed.
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        let _ = (offset, length);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Returns when everything written or zeroed before is durable.
     ///
     /// # Errors
@@ -94,6 +103,11 @@ impl Target<'_> {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => self.write_zeros(Extent { offset, length }),
             done => done.map_err(io_error(Verb::Zero, offset, length)),
         }
+    }
+
+    /// Tells that a range is no longer needed.
+    pub(crate) fn discard(self, offset: u64, length: u64) -> Result<(), ImageError> {
+        self.0.discard(offset, length).map_err(io_error(Verb::Discard, offset, length))
     }
 
     /// Writes zeros over a range of any length.

@@ -13,6 +13,8 @@ pub enum Verb {
     Write,
     /// A range was made zero.
     Zero,
+    /// A range was discarded.
+    Discard,
 }
 
 impl fmt::Display for Verb {
@@ -21,6 +23,7 @@ impl fmt::Display for Verb {
             Self::Read => "read",
             Self::Write => "write",
             Self::Zero => "zero",
+            Self::Discard => "discard",
         })
     }
 }

@@ -13,6 +13,7 @@ mod manifest;
 mod packed;
 mod partition;
 mod reimage;
+mod signatures;
 mod table;
 mod tree;
 mod wipe;
@@ -26,8 +27,9 @@ pub use manifest::{MANIFEST_VERSION, Manifest};
 pub use packed::{PackOptions, pack, read_manifest, verify_packed};
 pub use partition::Partition;
 pub use reimage::{Approach, Changed, Options, Rewritten, VerifiedImage, rewrite};
+pub use signatures::{remove_signatures, signature_places};
 pub use table::Table;
-pub use wipe::{Wiped, wipe};
+pub use wipe::{Wiped, discard, wipe};
 
 /// Bytes of a leaf: the smallest range with a digest of its own, and the smallest that is rewritten.
 pub const LEAF_SIZE: u64 = 64 << 10;

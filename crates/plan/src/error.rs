@@ -105,6 +105,16 @@ pub enum PlanError {
         /// Kernel name.
         device: String,
     },
+    /// A disk whose configuration says `wipe-on-boot: discard` is on a device that cannot.
+    #[error(
+        "{wanted} on {device} cannot be discarded; `wipe-on-boot: zero` writes zeros, `true` takes what the device can"
+    )]
+    NoDiscard {
+        /// Which disk.
+        wanted: Wanted,
+        /// Kernel name.
+        device: String,
+    },
     /// A disk that shall hold a filesystem holds something else.
     #[error("{wanted} on {device} shall hold {filesystem} and holds {found}{way_out}")]
     Content {

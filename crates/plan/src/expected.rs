@@ -3,7 +3,7 @@
 use cloud_machine_protocol::{Digest, Identity, Request, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{filesystem::WantedFilesystem, image::RootPartition};
+use crate::{filesystem::WantedFilesystem, image::RootPartition, wiping::Wiping};
 
 /// One attempt as the host set it up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +61,12 @@ pub struct ExpectedDisk {
     /// What the attempt does with it. A document that the machine read for itself may turn [`Treatment::Keep`] into
     /// [`Treatment::Wipe`].
     pub treatment: Treatment,
+    /// How it is wiped, if it is.
+    #[serde(default)]
+    pub wiping: Wiping,
+    /// Whether it is used through a cipher.
+    #[serde(default)]
+    pub encrypted: bool,
     /// Whether it is never written.
     #[serde(default)]
     pub read_only: bool,
@@ -75,7 +81,7 @@ pub struct ExpectedDisk {
 pub enum Treatment {
     /// The system disk: rewritten by a reimage, started by a boot.
     System,
-    /// Made zero; [`crate::is_wiped`] says when.
+    /// Wiped; [`Wiping::of`] says when.
     Wipe,
     /// Not written.
     Keep,

@@ -177,12 +177,11 @@ impl WantedFilesystem {
 
     /// What was decided, as the report's method of the device.
     #[must_use]
-    pub fn method(&self, decision: Decision, wiped: bool) -> String {
+    pub fn method(&self, decision: Decision) -> String {
         let kind = self.word();
         match decision {
             Decision::Reuse => format!("reuse {kind}"),
-            Decision::Create if !wiped => format!("create {kind}"),
-            Decision::Create | Decision::Replace => format!("wipe zero, create {kind}"),
+            Decision::Create | Decision::Replace => format!("create {kind}"),
             Decision::Refuse(_) => "refused".to_owned(),
         }
     }
@@ -319,7 +318,7 @@ mod tests {
             mounts,
             [pair("tank", "/data"), pair("tank/logs", "/data/logs"), pair("tank/work/cache", "/data/work/cache")]
         );
-        assert_eq!(pool.method(Decision::Reuse, false), "reuse zfs");
+        assert_eq!(pool.method(Decision::Reuse), "reuse zfs");
         assert_eq!(pool.to_string(), "the zfs pool `tank`");
     }
 

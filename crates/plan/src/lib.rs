@@ -4,6 +4,7 @@
 
 mod assign;
 mod configured;
+mod encrypted;
 mod error;
 mod expected;
 mod filesystem;
@@ -13,12 +14,16 @@ mod rejection;
 mod steps;
 mod units;
 mod verify;
+mod wiped;
+mod wiping;
 
+pub use encrypted::is_encrypted;
 pub use error::{Found, PlanError, Wanted};
 pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
 pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, ZFS_MODULE, decide};
 pub use image::{ImageLayout, RootPartition};
 pub use rejection::Rejection;
-pub use steps::{Plan, PlannedStep, is_wiped, plan};
+pub use steps::{Plan, PlannedStep, plan};
 pub use units::{UnitFile, units};
 pub use verify::{Verdict, gaps, verify};
+pub use wiping::Wiping;

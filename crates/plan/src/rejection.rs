@@ -242,6 +242,20 @@ pub enum Rejection {
         /// Bytes of the disk.
         size: u64,
     },
+    /// The ranges of a reading are not what they can be.
+    #[error("the ranges that were read of {device:?} overlap, are not on it or are not as many bytes as were read")]
+    RangesInvalid {
+        /// Kernel name.
+        device: String,
+    },
+    /// A place of signatures is not known to be zero.
+    #[error("of {device:?} the place of signatures at byte {offset} is not among what was read as zero")]
+    SignaturesLeft {
+        /// Kernel name.
+        device: String,
+        /// First byte of the place.
+        offset: u64,
+    },
     /// A step did not begin.
     #[error("the step {id:?} is not in the report")]
     StepAbsent {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cloud_machine_config::{Config, DiskConfig, OnReimage};
+use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_protocol::{
     Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Probe, Request, Role, Step,
     StepId, Tier, WipeMethod,
@@ -10,9 +10,11 @@ use cloud_machine_protocol::{
 
 use crate::{
     assign::{Assignment, assign},
+    encrypted::{encrypt, is_encrypted, mapped},
     error::{PlanError, Wanted},
     filesystem::{Decision, Refusal, WantedFilesystem, described},
     image::ImageLayout,
+    wiping::{Wiping, lacks_discard},
 };
 
 /// What will be done, in this order, and what every disk is taken for.
@@ -20,8 +22,8 @@ use crate::{
 pub struct Plan {
     /// The steps.
     pub steps: Vec<PlannedStep>,
-    /// Every disk of the inventory, in its order, with role and method: `reimage`, `wipe zero`, `kept`, `read`,
-    /// `ignored`, `booted`, or what [`WantedFilesystem::method`] says.
+    /// Every disk of the inventory, in its order, with role and method: `reimage`, `kept`, `read`, `ignored`, `booted`, or
+    /// `wipe` with its [`WipeMethod`], `encrypt`, what [`WantedFilesystem::method`] says, or several of them.
     pub devices: Vec<DeviceRecord>,
 }
 
@@ -29,20 +31,10 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
     /// `load-<module>`, `read-only-<disk>`, `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`,
-    /// `make-<disk>`, `import-<disk>` or `write-mounts`.
+    /// `encrypt-<disk>`, `make-<disk>`, `import-<disk>` or `write-mounts`.
     pub id: StepId,
     /// The step.
     pub step: Step,
-}
-
-/// Whether `action` makes a declared disk zero.
-///
-/// A reimage ends in a boot, so a disk that every boot wipes is wiped by a reimage too. The system disk is never
-/// wiped: a reimage rewrites it.
-#[must_use]
-pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
-    let reimaged = action == Action::Reimage && disk.on_reimage != OnReimage::Keep;
-    !disk.boot_partition && !disk.readonly && (reimaged || disk.wipe_on_boot)
 }
 
 /// Plans one attempt. `volume` is the kernel name of the disk that the volume was read from, `hostname` the name of
@@ -53,7 +45,7 @@ pub fn is_wiped(action: Action, disk: &DiskConfig) -> bool {
 /// shall hold a filesystem is: [`decide`] has the table.
 ///
 /// # Errors
-/// A kept disk with other content than the described filesystem, unless it may be replaced; a manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
+/// A disk that shall be discarded and cannot be; a kept disk with other content than the described filesystem, unless it may be replaced; a manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
 /// written and is read-only or too small.
 pub fn plan(
     config: &Config,
@@ -69,7 +61,7 @@ pub fn plan(
     let fates = fates(&assignment, request.action)?;
     let mut steps = load_modules(fates.iter().filter_map(Fate::kernel_module));
     steps.extend(fates.iter().filter(|fate| fate.read_only).map(|fate| set_read_only(fate.name.as_str(), fate.device)));
-    steps.extend(fates.iter().filter(|fate| fate.wiped).map(|fate| wipe(fate.name.as_str(), fate.device)));
+    steps.extend(fates.iter().filter_map(|fate| Some(wipe(fate.name.as_str(), fate.device, fate.wipe?))));
     if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
         steps.push(reimage(system, source, image, request.tier));
     }
@@ -77,6 +69,7 @@ pub fn plan(
     if request.action == Action::Reimage {
         steps.push(write_identity(hostname));
     }
+    steps.extend(fates.iter().filter_map(Fate::encrypt));
     steps.extend(fates.iter().flat_map(Fate::make));
     steps.extend(write_mounts(fates.iter().flat_map(Fate::mounts).collect()));
     let record = |disk: &Disk| {
@@ -130,8 +123,10 @@ fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
 struct Fate<'plan> {
     name: &'plan DiskName,
     device: &'plan Disk,
-    /// Whether it is made zero.
-    wiped: bool,
+    /// How it is wiped, if at all.
+    wipe: Option<WipeMethod>,
+    /// Kernel name of the device through which it is used, when that is not its own.
+    mapped: Option<String>,
     /// Whether it is never written.
     read_only: bool,
     filesystem: Option<(WantedFilesystem, Decision)>,
@@ -142,30 +137,44 @@ impl Fate<'_> {
         self.filesystem.as_ref()?.0.kernel_module.as_deref()
     }
 
+    fn encrypt(&self) -> Option<PlannedStep> {
+        Some(encrypt(self.name.as_str(), &self.device.name, self.mapped.as_ref()?))
+    }
+
+    /// Kernel name of the device that holds the filesystem.
+    fn used(&self) -> &str {
+        self.mapped.as_ref().unwrap_or(&self.device.name)
+    }
+
     fn make(&self) -> Vec<PlannedStep> {
         match &self.filesystem {
-            Some((wanted, decision)) => make(self.name.as_str(), self.device, wanted, *decision),
+            Some((wanted, decision)) => make(self.name.as_str(), self.device, self.used(), wanted, *decision),
             None => Vec::new(),
         }
     }
 
     fn mounts(&self) -> Vec<Mount> {
-        let mounts = |(wanted, _): &(WantedFilesystem, Decision)| wanted.mounts(&self.device.name);
+        let mounts = |(wanted, _): &(WantedFilesystem, Decision)| wanted.mounts(self.used());
         self.filesystem.as_ref().map(mounts).unwrap_or_default()
     }
 
     fn method(&self) -> String {
-        match &self.filesystem {
-            Some((wanted, decision)) => wanted.method(*decision, self.wiped),
-            None if self.wiped => "wipe zero".to_owned(),
-            None => "kept".to_owned(),
-        }
+        let wipe = self.wipe.map(|method| format!("wipe {method}"));
+        let filesystem = self.filesystem.as_ref().map(|(wanted, decision)| wanted.method(*decision));
+        let cipher = self.mapped.as_ref().map(|_| "encrypt".to_owned());
+        let words: Vec<String> = wipe.into_iter().chain(cipher).chain(filesystem).collect();
+        if words.is_empty() { "kept".to_owned() } else { words.join(", ") }
     }
 }
 
 fn fates<'plan>(assignment: &Assignment<'plan>, action: Action) -> Result<Vec<Fate<'plan>>, PlanError> {
     let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
-    others.map(|(name, (disk, device))| fate(name, disk, device, action)).collect()
+    let mut fates: Vec<Fate<'plan>> =
+        others.clone().map(|(name, (disk, device))| fate(name, disk, device, action)).collect::<Result<_, _>>()?;
+    for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
+        fate.mapped = mapped;
+    }
+    Ok(fates)
 }
 
 fn fate<'plan>(
@@ -174,9 +183,12 @@ fn fate<'plan>(
     device: &'plan Disk,
     action: Action,
 ) -> Result<Fate<'plan>, PlanError> {
-    let mut wiped = is_wiped(action, disk);
+    if lacks_discard(disk, device) {
+        return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
+    }
+    let mut wipe = Wiping::of(action, disk).map(|wiping| wiping.method(device));
     let filesystem = WantedFilesystem::of(name, disk).map(|wanted| {
-        let decision = wanted.decision(&device.probe, wiped);
+        let decision = wanted.decision(&device.probe, wipe.is_some());
         (wanted, decision)
     });
     if let Some((wanted, decision)) = &filesystem {
@@ -193,23 +205,31 @@ fn fate<'plan>(
                 },
             });
         }
-        wiped |= *decision == Decision::Replace;
+        if *decision == Decision::Replace {
+            wipe = Some(WipeMethod::Zero);
+        }
     }
-    if wiped || matches!(filesystem, Some((_, Decision::Create))) {
+    if wipe.is_some() || matches!(filesystem, Some((_, Decision::Create))) {
         writable(name.as_str(), device)?;
     }
-    Ok(Fate { name, device, wiped, read_only: disk.readonly, filesystem })
+    Ok(Fate { name, device, wipe, mapped: None, read_only: disk.readonly, filesystem })
 }
 
-/// The filesystem on a disk: made, when it has to be, and imported, when it is a pool.
-pub(crate) fn make(name: &str, device: &Disk, wanted: &WantedFilesystem, decision: Decision) -> Vec<PlannedStep> {
+/// The filesystem on a disk, which is used as `used`: made, when it has to be, and imported, when it is a pool.
+pub(crate) fn make(
+    name: &str,
+    device: &Disk,
+    used: &str,
+    wanted: &WantedFilesystem,
+    decision: Decision,
+) -> Vec<PlannedStep> {
     let planned = |verb: &str, step| PlannedStep { id: StepId(format!("{verb}-{name}")), step };
     let made = matches!(decision, Decision::Create | Decision::Replace);
     let make = made.then(|| {
         planned(
             "make",
             Step::MakeFilesystem {
-                device: device.name.clone(),
+                device: used.to_owned(),
                 filesystem: wanted.kind.clone(),
                 label: wanted.label.clone(),
                 properties: wanted.properties.clone(),
@@ -224,7 +244,7 @@ pub(crate) fn make(name: &str, device: &Disk, wanted: &WantedFilesystem, decisio
         planned(
             "import",
             Step::ImportPool {
-                device: device.name.clone(),
+                device: used.to_owned(),
                 pool: pool.to_owned(),
                 guid: found,
                 datasets: wanted.datasets.clone(),
@@ -256,9 +276,9 @@ pub(crate) fn write_mounts(mounts: Vec<Mount>) -> Option<PlannedStep> {
     (!mounts.is_empty()).then_some(PlannedStep { id, step: Step::WriteMounts { mounts } })
 }
 
-/// Zeros over the whole of `device`.
-pub(crate) fn wipe(name: &str, device: &Disk) -> PlannedStep {
-    let step = Step::Wipe { device: device.name.clone(), offset: 0, length: device.size, method: WipeMethod::Zero };
+/// All of `device` wiped by `method`.
+pub(crate) fn wipe(name: &str, device: &Disk, method: WipeMethod) -> PlannedStep {
+    let step = Step::Wipe { device: device.name.clone(), offset: 0, length: device.size, method };
     PlannedStep { id: StepId(format!("wipe-{name}")), step }
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{
     Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
-    Role, Step, StepRecord, Tier,
+    Role, StepRecord, Tier, WipeMethod,
 };
 
 use crate::{
     configured::configured,
+    encrypted::{self, encrypt},
     expected::{Expected, ExpectedDisk, Treatment},
     filesystem::{Decision, WantedFilesystem},
     hostkey::is_ed25519,
@@ -18,6 +19,7 @@ use crate::{
     steps::{
         self, PlannedStep, load_modules, make, mount_root, reimage, set_read_only, wipe, write_identity, write_mounts,
     },
+    wiped,
 };
 
 /// Name of the identity item with the SSH host key.
@@ -32,13 +34,16 @@ pub struct Verdict {
     pub tier: Option<Tier>,
     /// What was checked, for people.
     pub checked: Vec<String>,
+    /// What of the old content of data disks was not erased, for people.
+    pub left: Vec<String>,
 }
 
 impl Verdict {
-    /// What the assurance does not cover, and what of the system disk was not read.
+    /// What the assurance does not cover, what of the system disk was not read, and what of data disks was not erased.
     #[must_use]
     pub fn does_not_cover(&self) -> String {
-        gaps(self.assurance, self.tier)
+        let gaps = gaps(self.assurance, self.tier);
+        [gaps].into_iter().chain(self.left.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -83,10 +88,12 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
         tier = found;
         passed(what);
     }
-    wiped(report, &devices)?;
-    passed("wiped disks: every byte read back as zero");
+    wiped::checked(&wiped(report, &devices)?).into_iter().for_each(&mut passed);
     steps(expected, report, &devices)?;
     passed("steps: those of the plan, in order, none failed");
+    if devices.iter().any(|attached| attached.mapped.is_some()) {
+        passed(encrypted::CHECKED);
+    }
     if devices.iter().any(|attached| attached.decision.is_some()) {
         passed("filesystems of data disks: made, or used where the machine found the described one; not read back");
     }
@@ -99,7 +106,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     }
     let rooted = reimaged && expected.host_boot;
     let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
-    Ok(Verdict { assurance, tier, checked })
+    Ok(Verdict { assurance, tier, checked, left: left(&devices) })
 }
 
 /// Without a system disk to look at, every check of it would pass.
@@ -181,10 +188,15 @@ struct Attached<'report> {
     expected: &'report ExpectedDisk,
     disk: &'report Disk,
     treatment: Treatment,
+    /// How it has to be wiped, if at all.
+    wipe: Option<WipeMethod>,
+    /// Kernel name of the device through which it is used, when that is not its own.
+    mapped: Option<String>,
     /// What became of it for the sake of its filesystem, from what the report says was found on it.
     decision: Option<Decision>,
 }
 
+/// In the order of the configuration, as they are planned; those that are not in it come first.
 type Devices<'report> = Vec<Attached<'report>>;
 
 /// `more`: whether the machine merged documents of its own, which may make the treatment of a declared disk stricter.
@@ -210,22 +222,43 @@ fn devices<'report>(
             return Err(Rejection::Role { device });
         }
         let declared = matches!(attached.role, Role::Declared { .. });
-        let wiped =
-            report.steps.iter().any(|record| matches!(&record.step, Step::Wipe { device, .. } if *device == disk.name));
-        let stricter = more && declared && wiped && attached.treatment == Treatment::Keep;
-        let mut treatment = if stricter { Treatment::Wipe } else { attached.treatment };
-        let wiped = treatment == Treatment::Wipe;
-        let decision = attached.filesystem.as_ref().map(|wanted| wanted.decision(&disk.probe, wiped));
+        let stated = wiped::stated(report, &disk.name).filter(|_| more && declared);
+        let mut wipe = wiped::demanded(attached, disk, stated);
+        let decision = attached.filesystem.as_ref().map(|wanted| wanted.decision(&disk.probe, wipe.is_some()));
         match decision {
             Some(Decision::Refuse(_)) => return Err(Rejection::Content { device }),
-            Some(Decision::Replace) => treatment = Treatment::Wipe,
+            Some(Decision::Replace) => wipe = Some(WipeMethod::Zero),
             _ => {}
         }
-        found.push(Attached { expected: attached, disk, treatment, decision });
+        let treatment = if wipe.is_some() { Treatment::Wipe } else { attached.treatment };
+        found.push(Attached { expected: attached, disk, treatment, wipe, mapped: None, decision });
     }
     match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
         Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
-        None => Ok(found),
+        None => Ok(map(found)),
+    }
+}
+
+/// Names the devices through which disks are used, in the order of the configuration.
+fn map(mut devices: Devices<'_>) -> Devices<'_> {
+    devices.sort_by(|one, other| one.name().cmp(&other.name()));
+    let names: Vec<_> = encrypted::mapped(devices.iter().map(|attached| attached.expected.encrypted)).collect();
+    devices.iter_mut().zip(names).for_each(|(attached, name)| attached.mapped = name);
+    devices
+}
+
+impl Attached<'_> {
+    /// Name in the configuration.
+    fn name(&self) -> Option<&String> {
+        match &self.expected.role {
+            Role::Declared { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Kernel name of the device that holds the filesystem.
+    fn used(&self) -> &str {
+        self.mapped.as_ref().unwrap_or(&self.disk.name)
     }
 }
 
@@ -298,17 +331,25 @@ fn may_be(asked: Option<Tier>, found: Tier) -> bool {
     }
 }
 
-fn wiped(report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
-    for disk in treated(devices, Treatment::Wipe) {
-        let evidence = evidence(report, &disk.name)?;
-        let whole = evidence.zero_bytes == disk.size && evidence.disk_size == disk.size;
-        let whole = whole && evidence.read_bytes == disk.size;
-        if !whole || evidence.image_root.is_some() || evidence.image_size != 0 || evidence.tier.is_some() {
-            let (device, zero) = (disk.name.clone(), evidence.zero_bytes);
-            return Err(Rejection::NotWiped { device, zero, size: disk.size });
-        }
+/// Gives the methods by which disks were wiped, each proved.
+fn wiped(report: &Report, devices: &Devices<'_>) -> Result<Vec<WipeMethod>, Rejection> {
+    let mut methods = Vec::new();
+    for attached in devices {
+        let Some(method) = attached.wipe else { continue };
+        wiped::check(evidence(report, &attached.disk.name)?, attached.disk, method)?;
+        methods.push(method);
     }
-    Ok(())
+    Ok(methods)
+}
+
+/// What of the old content of data disks is left, for people.
+fn left(devices: &Devices<'_>) -> Vec<String> {
+    let gap = |attached: &Attached<'_>| {
+        let Role::Declared { name } = &attached.expected.role else { return None };
+        let left = attached.wipe?.does_not_cover()?;
+        Some(format!("the disk `{name}`: {}", if attached.mapped.is_some() { encrypted::LEFT } else { left }))
+    };
+    devices.iter().filter_map(gap).collect()
 }
 
 /// Whether the image was read from an address. It does not matter for what the disk holds, which has its digests; it
@@ -359,19 +400,10 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     let root = expected.root.clone();
     let generation = expected.generation;
     let image = ImageLayout { digest: request.image.digest, size: request.image.size, generation, root };
-    let mut wipes: Vec<(&str, &Disk)> = Vec::new();
-    for attached in devices {
-        if let (Treatment::Wipe, Role::Declared { name }) = (attached.treatment, &attached.expected.role) {
-            wipes.push((name, attached.disk));
-        }
-    }
-    wipes.sort_by_key(|(name, _)| *name);
     let modules = devices.iter().filter_map(|attached| attached.expected.filesystem.as_ref()?.kernel_module.as_deref());
     let mut steps = load_modules(modules);
-    let mut read_only: Vec<(&String, &Disk)> = devices.iter().filter_map(never_written).collect();
-    read_only.sort_by_key(|(name, _)| *name);
-    steps.extend(read_only.into_iter().map(|(name, device)| set_read_only(name, device)));
-    steps.extend(wipes.into_iter().map(|(name, device)| wipe(name, device)));
+    steps.extend(devices.iter().filter_map(never_written).map(|(name, device)| set_read_only(name, device)));
+    steps.extend(devices.iter().filter_map(|one| Some(wipe(one.name()?, one.disk, one.wipe?))));
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let source = steps::source(request, source.map(|attached| attached.disk));
     for system in treated(devices, Treatment::System) {
@@ -383,15 +415,14 @@ fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
     if request.action == Action::Reimage {
         steps.push(write_identity(&expected.identity.name));
     }
-    let mut others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
-    // In the order of the configuration, as they were planned.
-    others.sort_by_key(|(name, ..)| *name);
+    let others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
     let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| match attached.decision {
-        Some(decision) => make(name, attached.disk, wanted, decision),
+        Some(decision) => make(name, attached.disk, attached.used(), wanted, decision),
         None => Vec::new(),
     };
+    steps.extend(devices.iter().filter_map(|one| Some(encrypt(one.name()?, &one.disk.name, one.mapped.as_ref()?))));
     steps.extend(others.iter().flat_map(made));
-    let mounts = others.iter().flat_map(|(_, attached, wanted)| wanted.mounts(&attached.disk.name));
+    let mounts = others.iter().flat_map(|(_, attached, wanted)| wanted.mounts(attached.used()));
     steps.extend(write_mounts(mounts.collect()));
     steps
 }

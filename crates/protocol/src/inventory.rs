@@ -27,6 +27,9 @@ pub struct Disk {
     pub sector_size: u32,
     /// Whether the kernel refuses to write it.
     pub read_only: bool,
+    /// Whether it can be told that ranges are no longer needed (queue/discard_max_bytes of the kernel).
+    #[serde(default)]
+    pub discard: bool,
     /// What lies on the whole device.
     pub probe: Probe,
 }

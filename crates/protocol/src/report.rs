@@ -202,6 +202,9 @@ pub struct DiskEvidence {
     pub image_size: u64,
     /// Bytes beyond the image that were read as zero, or as the computed table.
     pub zero_bytes: u64,
+    /// The ranges that were read as zero, sorted, when they were not all of the disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<Extent>,
 }
 
 /// What had differed from the image before it was rewritten: evidence of tampering or of plain use.

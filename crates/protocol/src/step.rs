@@ -71,9 +71,20 @@ pub enum Step {
         /// Filesystem type; never guessed.
         filesystem: String,
     },
+    /// Put a cipher over a whole disk, with a random key of this boot that is kept nowhere.
+    Encrypt {
+        /// Kernel name of the disk.
+        device: String,
+        /// Kernel name of the device through which it is used from then on.
+        mapped: String,
+        /// Cipher, in the words of dm-crypt.
+        cipher: String,
+        /// Bits of the key.
+        key_bits: u32,
+    },
     /// Make an empty filesystem on a whole disk.
     MakeFilesystem {
-        /// Kernel name of the disk.
+        /// Kernel name of the disk, or of the device through which it is used.
         device: String,
         /// Its type.
         filesystem: String,
@@ -112,7 +123,7 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Mount {
-    /// Kernel name of the disk. The same kernel goes on running, so the name still means it.
+    /// Kernel name of the disk, or of the device through which it is used. The same kernel goes on running, so the name still means it.
     pub device: String,
     /// Its type.
     pub filesystem: String,
@@ -132,6 +143,52 @@ pub struct Mount {
 pub enum WipeMethod {
     /// Zeros over the whole range, by the device's own command or written, and read back.
     Zero,
+    /// Signatures are made zero and read back, inside partitions too; the data between is not erased.
+    Recreate,
+    /// The whole range is discarded, then read; what is not zero is made zero and read back.
+    Discard,
+}
+
+impl WipeMethod {
+    /// The word, as in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zero => "zero",
+            Self::Discard => "discard",
+            Self::Recreate => "recreate",
+        }
+    }
+
+    /// What is left of the old content, printed beside the assurance; `None` when every byte was read as zero.
+    #[must_use]
+    pub const fn does_not_cover(self) -> Option<&'static str> {
+        match self {
+            Self::Zero | Self::Discard => None,
+            Self::Recreate => Some("signatures were removed; the data between was not erased and can be read back"),
+        }
+    }
+
+    /// Whether nothing can be left by this method that `other` would have ended. Zero and discard both end in a disk of
+    /// which every byte was read as zero; of the two only zero has also written it.
+    #[must_use]
+    pub const fn leaves_no_more_than(self, other: Self) -> bool {
+        self.strength() >= other.strength()
+    }
+
+    const fn strength(self) -> u8 {
+        match self {
+            Self::Recreate => 0,
+            Self::Discard => 1,
+            Self::Zero => 2,
+        }
+    }
+}
+
+impl fmt::Display for WipeMethod {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.as_str())
+    }
 }
 
 /// How a step ended.

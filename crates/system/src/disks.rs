@@ -8,7 +8,7 @@ use nix::libc;
 
 use crate::{SystemError, probe};
 
-const SYSFS: &str = "/sys/class/block";
+pub(crate) const SYSFS: &str = "/sys/class/block";
 /// sysfs counts sizes in these units whatever the device's sector size (Documentation/ABI/stable/sysfs-block).
 pub(crate) const SYSFS_SECTOR: u64 = 512;
 
@@ -50,6 +50,8 @@ fn disk(name: &str) -> Result<Option<Disk>, SystemError> {
         size,
         sector_size: u32::try_from(number(&folder, "queue/logical_block_size")?).unwrap_or(u32::MAX),
         read_only: number(&folder, "ro")? != 0,
+        // Absent where the kernel or the device knows no discard at all.
+        discard: attribute(&folder, "queue/discard_max_bytes")?.is_some_and(|bytes| bytes != "0"),
         probe: probe::probe(name),
     }))
 }

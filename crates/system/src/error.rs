@@ -2,6 +2,8 @@
 
 use std::{io, process::ExitStatus};
 
+use cloud_machine_disk::DiskError;
+use cloud_machine_image::ImageError;
 use cloud_machine_volume::VolumeError;
 
 /// An effect on the machine that failed.
@@ -67,6 +69,18 @@ pub enum SystemError {
         program: String,
         /// The time it had.
         seconds: u64,
+    },
+    /// A disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A disk was not wiped.
+    #[error("cannot wipe /dev/{device}")]
+    Wipe {
+        /// Kernel name.
+        device: String,
+        /// What failed.
+        #[source]
+        source: ImageError,
     },
     /// A device is larger than what may be read into memory.
     #[error("/dev/{device} has {size} bytes, more than the {limit} of a volume")]

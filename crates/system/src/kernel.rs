@@ -42,7 +42,7 @@ pub fn release() -> String {
 }
 
 /// Loads the modules that `<folder>/<stage>` lists, in that order (finit_module(2)). One that is there already is no
-/// error.
+/// error, nor is one for hardware that the machine has not.
 ///
 /// # Errors
 /// [`SystemError::Io`] naming the module that cannot be read or loaded.
@@ -52,7 +52,9 @@ pub fn load_modules(folder: &str, stage: &str) -> Result<(), SystemError> {
         let path = format!("{folder}/{name}");
         let file = File::open(&path).map_err(SystemError::io("open", &path))?;
         match finit_module(&file, &CString::default(), ModuleInitFlags::empty()) {
-            Ok(()) | Err(Errno::EEXIST) => {}
+            // A module for what this processor has not says ENODEV; one that does the same in software is listed too, and
+            // whatever needs either says so itself.
+            Ok(()) | Err(Errno::EEXIST | Errno::ENODEV) => {}
             Err(error) => return Err(SystemError::io("load kernel module", &path)(error)),
         }
     }

@@ -2,6 +2,7 @@
 //! Only reads; must not be what a reimage decides by, which is the smaller and stricter [`crate::inventory`].
 
 mod ambiguity;
+pub(crate) mod extents;
 mod links;
 mod look;
 mod sysfs;

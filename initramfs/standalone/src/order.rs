@@ -169,9 +169,10 @@ kernel/lib/lost.ko: kernel/lib/nowhere.ko
     fn the_list_has_stages_of_names() {
         let stages = stages();
         let names: Vec<&str> = stages.iter().map(|(name, _)| *name).collect();
-        assert_eq!(names, [BOOT, "network", "scsi", "nvme"]);
+        assert_eq!(names, [BOOT, "network", "scsi", "nvme", "crypt"]);
         assert_eq!(stages[0].1, ["virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "crc32c_generic", "ext4"]);
         assert_eq!(stages[1].1, ["virtio_net"]);
+        assert_eq!(stages[4].1, ["dm_crypt", "aes_generic", "ecb", "xts", "aesni_intel"]);
         assert_eq!(stage_of("virtio-rng"), "module-virtio_rng");
     }
 

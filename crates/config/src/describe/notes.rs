@@ -244,23 +244,23 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.wipe-on-boot",
-        summary: "Whether every boot makes it zero; `true` leaves the method to the agent.",
+        summary: "Whether and how every boot wipes it. `true`: discarded where the device can, else zeros; `zero`: zeros; `discard`: discarded, or refused where the device cannot. Of each, every byte is then read as zero. `recreate`: signatures are removed, the data is not erased. `crypto`: the same, and the filesystem lies behind a cipher whose key ends with the boot.",
         form: Form::Flag {
             yes: true,
-            words: &[("zero", true), ("recreate", false), ("discard", false), ("crypto", false)],
+            words: &[("zero", true), ("recreate", true), ("discard", true), ("crypto", true)],
         },
         default: "false",
         example: "false",
-        safety: "`false` may become any other value",
+        safety: "may become a later one of `false`, `recreate`, `discard`, `true`, `zero`; `crypto` is the host's alone",
         ..MAP
     },
     Note {
         path: "resources.disks.*.on-reimage",
-        summary: "What a reimage does with it: `wipe` makes it zero, `keep` leaves it, which is reported as not covered.",
-        form: Form::Words(&[("wipe", true), ("keep", true), ("recreate", false)]),
+        summary: "What a reimage does with it: `wipe` makes it zero, `recreate` removes its signatures without erasing the data, `keep` leaves it. What is not erased is reported as not covered.",
+        form: Form::Words(&[("wipe", true), ("keep", true), ("recreate", true)]),
         default: "wipe",
         example: "wipe",
-        safety: "`keep` may become `wipe`",
+        safety: "may become a later one of `keep`, `recreate`, `wipe`",
         ..MAP
     },
     Note {

@@ -31,8 +31,9 @@ fn document(path: &str, value: &str) -> String {
     }
     if path.starts_with("resources.disks.") && !path.ends_with("boot-partition") {
         text += "  resources:\n    disks:\n      first: {boot-partition: true}\n      other:\n";
-        // Something has to be there to be mounted.
-        let filesystem = if path.ends_with("mountpoint") { "        filesystem: ext4\n" } else { "" };
+        // Something has to be there to be mounted, or to lie on a cipher.
+        let filesystem =
+            if path.ends_with("mountpoint") || value == "crypto" { "        filesystem: ext4\n" } else { "" };
         // What comes with its content is never written.
         let media = ["iso9660", "squashfs", "erofs", "cdrom", "/srv"];
         let readonly = if media.iter().any(|medium| value.contains(medium)) { "        readonly: true\n" } else { "" };

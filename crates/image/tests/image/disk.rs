@@ -16,6 +16,7 @@ pub(crate) enum Operation {
     Read { offset: u64, length: u64 },
     Write { offset: u64, length: u64 },
     Zero { offset: u64, length: u64 },
+    Discard { offset: u64, length: u64 },
     Flush,
 }
 
@@ -25,6 +26,7 @@ pub(crate) enum Kind {
     Read,
     Write,
     Zero,
+    Discard,
     Flush,
 }
 
@@ -34,6 +36,7 @@ impl Operation {
             Self::Read { .. } => Kind::Read,
             Self::Write { .. } => Kind::Write,
             Self::Zero { .. } => Kind::Zero,
+            Self::Discard { .. } => Kind::Discard,
             Self::Flush => Kind::Flush,
         }
     }
@@ -274,6 +277,22 @@ impl WriteBlocks for Disk {
             return Err(io::ErrorKind::Unsupported.into());
         }
         self.change(Operation::Zero { offset, length }, offset, vec![0; length as usize])
+    }
+
+    /// As real ones: some of the range reads as zero afterwards, some as something else, and some is as it was.
+    fn discard(&self, offset: u64, length: u64) -> io::Result<()> {
+        if self.state().faults.no_zeroing {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let mut bytes = self.bytes()[offset as usize..(offset + length) as usize].to_vec();
+        for (index, piece) in bytes.chunks_mut(4096).enumerate() {
+            match index % 3 {
+                0 => piece.fill(0),
+                1 => piece.fill(0xff),
+                _ => {}
+            }
+        }
+        self.change(Operation::Discard { offset, length }, offset, bytes)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! Wiping a range.
 
-use cloud_machine_image::{ImageError, wipe};
+use cloud_machine_image::{ImageError, discard, remove_signatures, wipe};
+use cloud_machine_protocol::Extent;
 
 use crate::{
     disk::{Disk, Faults, Kind, Operation},
@@ -104,4 +105,105 @@ fn zeros_of_a_run_that_was_ended_are_made_durable_by_the_next() {
     assert!(!wipe(&disk, 0, SIZE as u64, &|_, _| ()).unwrap().changed);
     disk.lose_power(Survival::Nothing);
     assert!(disk.bytes().iter().all(|byte| *byte == 0), "what was proved to be zero is not");
+}
+
+#[test]
+fn what_a_discard_left_is_made_zero() {
+    let disk = Disk::new(noise(SIZE, 1));
+    let told = std::sync::Mutex::new(Vec::new());
+    let tell = |done, total| told.lock().unwrap().push((done, total));
+    let wiped = discard(&disk, 0, SIZE as u64, &tell).unwrap();
+    assert!(wiped.changed && wiped.zeroed_bytes > 0 && wiped.zeroed_bytes == wiped.read_back_bytes);
+    assert_eq!(disk.log()[0], Operation::Discard { offset: 0, length: SIZE as u64 });
+    disk.power_cycle(1);
+    assert!(disk.bytes().iter().all(|byte| *byte == 0));
+    let told = told.into_inner().unwrap();
+    assert!(told.is_sorted() && told.last() == Some(&(2 * SIZE as u64, 2 * SIZE as u64)), "{told:?}");
+}
+
+#[test]
+fn a_device_that_takes_no_discard_fails_before_anything_is_done() {
+    let disk = Disk::new(noise(SIZE, 1));
+    disk.set(Faults { no_zeroing: true, ..Faults::default() });
+    let error = discard(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("discard"), "{error}");
+    assert!(disk.bytes() == noise(SIZE, 1));
+}
+
+#[test]
+fn a_discard_that_is_cut_off_anywhere_ends_in_zeros_the_next_time() {
+    let rehearsal = Disk::new(noise(SIZE, 1));
+    discard(&rehearsal, 0, SIZE as u64, &|_, _| ()).unwrap();
+    for cut in 0..rehearsal.changes() {
+        let disk = Disk::new(noise(SIZE, 1));
+        disk.set(Faults { cut_after: Some(cut), ..Faults::default() });
+        discard(&disk, 0, SIZE as u64, &|_, _| ()).unwrap_err();
+        disk.power_cycle(cut);
+        discard(&disk, 0, SIZE as u64, &|_, _| ()).unwrap();
+        disk.lose_power(Survival::Nothing);
+        assert!(disk.bytes().iter().all(|byte| *byte == 0), "{cut}");
+    }
+}
+
+/// A disk with a table in its first sector that tells of one partition, with signatures at its front and at its end.
+const TABLE: [u8; 512] = [0x55; 512];
+const PARTITION: Extent = Extent { offset: 12 * MIB as u64, length: 20 * MIB as u64 };
+const SIGNATURES: [usize; 2] = [12 * MIB + 1080, 32 * MIB - 4096];
+const DISK: usize = 48 * MIB;
+
+fn partitioned() -> Disk {
+    let mut bytes = vec![0xa5; DISK];
+    bytes[..512].copy_from_slice(&TABLE);
+    Disk::new(bytes)
+}
+
+/// What a look at the disk tells: nothing without the table.
+fn partitions(disk: &Disk) -> Vec<Extent> {
+    if disk.bytes()[..512] == TABLE { vec![PARTITION] } else { Vec::new() }
+}
+
+fn assert_removed(disk: &Disk, case: &str) {
+    let bytes = disk.bytes();
+    for at in SIGNATURES.into_iter().chain([0, 8 * MIB - 1, DISK - 8 * MIB, DISK - 1]) {
+        assert_eq!(bytes[at], 0, "{case}: byte {at}");
+    }
+}
+
+#[test]
+fn signatures_go_and_the_data_between_stays() {
+    let disk = partitioned();
+    let told = std::sync::Mutex::new((0, 0));
+    let tell = |done, total| *told.lock().unwrap() = (done, total);
+    let (wiped, ranges) = remove_signatures(&disk, &partitions(&disk), &tell).unwrap();
+    assert_removed(&disk, "once");
+    let bytes = disk.bytes();
+    let sum: u64 = ranges.iter().map(|range| range.length).sum();
+    assert_eq!((wiped.zeroed_bytes, wiped.read_back_bytes, wiped.changed), (sum, sum, true));
+    assert_eq!(told.into_inner().unwrap(), (sum, sum));
+    let named =
+        |at: usize| ranges.iter().any(|range| (range.offset..range.offset + range.length).contains(&(at as u64)));
+    for at in (0..DISK).step_by(4096) {
+        assert_eq!(bytes[at], if named(at) { 0 } else { 0xa5 }, "byte {at}");
+    }
+    assert!(!named(22 * MIB) && !named(10 * MIB));
+    let (again, _) = remove_signatures(&disk, &[], &|_, _| ()).unwrap();
+    assert!(!again.changed);
+}
+
+/// What a table alone knows of must be gone before the table.
+#[test]
+fn a_removal_that_is_cut_off_anywhere_forgets_no_partition() {
+    let rehearsal = partitioned();
+    remove_signatures(&rehearsal, &[PARTITION], &|_, _| ()).unwrap();
+    for cut in 0..rehearsal.changes() {
+        for survival in [Survival::Nothing, Survival::Reordered(cut)] {
+            let disk = partitioned();
+            disk.set(Faults { cut_after: Some(cut), ..Faults::default() });
+            remove_signatures(&disk, &[PARTITION], &|_, _| ()).unwrap_err();
+            disk.lose_power(survival);
+            remove_signatures(&disk, &partitions(&disk), &|_, _| ()).unwrap();
+            disk.lose_power(Survival::Nothing);
+            assert_removed(&disk, &format!("cut {cut}"));
+        }
+    }
 }

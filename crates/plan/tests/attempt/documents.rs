@@ -101,6 +101,7 @@ fn stricter(report: &mut Report) {
         table: None,
         image_size: 0,
         zero_bytes: 3 << 20,
+        ranges: Vec::new(),
     });
 }
 

@@ -23,7 +23,16 @@ pub(crate) fn digest(byte: u8) -> Digest {
 
 pub(crate) fn disk(name: &str, serial: &str, size: u64) -> Disk {
     let serial = Some(serial.to_owned());
-    Disk { name: name.into(), serial, wwn: None, size, sector_size: 512, read_only: false, probe: Probe::Empty }
+    Disk {
+        name: name.into(),
+        serial,
+        wwn: None,
+        size,
+        sector_size: 512,
+        read_only: false,
+        discard: false,
+        probe: Probe::Empty,
+    }
 }
 
 pub(crate) fn inventory() -> Inventory {

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared};
+use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared, WipeOnBoot};
+use cloud_machine_plan::{Plan, PlannedStep};
 use cloud_machine_protocol::{
-    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step,
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step, WipeMethod,
 };
 use proptest::prelude::*;
 
 use crate::fixture::{DISKS, config, disk, inventory, planned};
 
-type Declared = (DeviceSelector, bool, bool, bool, Option<Filesystem>, bool);
+type Declared = (DeviceSelector, OnReimage, Option<WipeOnBoot>, bool, Option<Filesystem>, bool);
 
 fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     let selector = prop_oneof![
@@ -22,36 +23,47 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
         Just(Some(Filesystem::of(FilesystemType::Ext4))),
         Just(Some(Filesystem::of(FilesystemType::Zfs))),
     ];
-    let one = (selector, any::<bool>(), any::<bool>(), any::<bool>(), filesystem, prop::bool::weighted(0.2));
+    let wipe = prop_oneof![
+        3 => Just(None),
+        1 => Just(Some(WipeOnBoot::Auto)),
+        1 => Just(Some(WipeOnBoot::Zero)),
+        1 => Just(Some(WipeOnBoot::Discard)),
+        1 => Just(Some(WipeOnBoot::Recreate)),
+        1 => Just(Some(WipeOnBoot::Crypto)),
+    ];
+    let on_reimage = prop_oneof![Just(OnReimage::Keep), Just(OnReimage::Wipe), Just(OnReimage::Recreate)];
+    let one = (selector, on_reimage, wipe, any::<bool>(), filesystem, prop::bool::weighted(0.2));
     prop::collection::vec(one, 0..5).prop_map(|disks| {
-        let disk = |(index, (devicepath, keep, wipe_on_boot, second, filesystem, readonly)): (usize, Declared)| {
-            let on_reimage = if keep { OnReimage::Keep } else { OnReimage::Wipe };
-            let boot_partition = index == 0 || (second && keep && wipe_on_boot && index == 4);
-            let config = DiskConfig {
-                devicepath,
-                bus: Bus::Virtio,
-                allocation: None,
-                source: None,
-                boot_partition,
-                on_reimage,
-                wipe_on_boot,
-                readonly: readonly && !boot_partition,
-                overwrite: second,
-                filesystem,
-                mountpoint: None,
+        let disk =
+            |(index, (devicepath, on_reimage, wipe_on_boot, second, filesystem, readonly)): (usize, Declared)| {
+                let boot_partition =
+                    index == 0 || (second && on_reimage == OnReimage::Keep && wipe_on_boot.is_some() && index == 4);
+                let config = DiskConfig {
+                    devicepath,
+                    bus: Bus::Virtio,
+                    allocation: None,
+                    source: None,
+                    boot_partition,
+                    on_reimage,
+                    wipe_on_boot,
+                    readonly: readonly && !boot_partition,
+                    overwrite: second,
+                    filesystem,
+                    mountpoint: None,
+                };
+                (format!("d{index}").parse().unwrap(), config)
             };
-            (format!("d{index}").parse().unwrap(), config)
-        };
         disks.into_iter().enumerate().map(disk).collect()
     })
 }
 
 fn disks() -> impl Strategy<Value = Vec<Disk>> {
-    let one = (0u8..9, prop_oneof![9 => 1u64 << 20..1 << 22, 1 => 0u64..1 << 20], prop::bool::weighted(0.05));
+    let size = prop_oneof![9 => 1u64 << 20..1 << 22, 1 => 0u64..1 << 20];
+    let one = (0u8..9, size, prop::bool::weighted(0.05), prop::bool::weighted(0.8));
     prop::collection::vec(one, 0..7).prop_map(|disks| {
-        let disk = |(index, (serial, size, read_only))| {
+        let disk = |(index, (serial, size, read_only, discard))| {
             let serial = if serial == 8 { index } else { usize::from(serial) };
-            Disk { read_only, ..disk(&format!("vd{index}"), &format!("s{serial}"), size) }
+            Disk { read_only, discard, ..disk(&format!("vd{index}"), &format!("s{serial}"), size) }
         };
         let mut disks: Vec<Disk> = disks.into_iter().enumerate().map(disk).collect();
         disks.extend(inventory().disks.split_off(3));
@@ -90,13 +102,22 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
         Step::Wipe { device, offset, length, .. } | Step::MountRoot { device, offset, length, .. } => {
             Some((device, *offset, *length))
         }
-        Step::MakeFilesystem { device, .. } => Some((device, 0, 0)),
+        Step::MakeFilesystem { device, .. } | Step::Encrypt { device, .. } => Some((device, 0, 0)),
         Step::WriteIdentity { .. }
         | Step::WriteMounts { .. }
         | Step::LoadModule { .. }
         | Step::SetReadOnly { .. }
         | Step::ImportPool { .. } => None,
     }
+}
+
+/// The disk that a step means which names `device`: itself, or what it was put over.
+fn below<'plan>(plan: &'plan Plan, device: &'plan str) -> &'plan str {
+    let disk = |step: &'plan PlannedStep| match &step.step {
+        Step::Encrypt { device: disk, mapped, .. } if mapped == device => Some(disk.as_str()),
+        _ => None,
+    };
+    plan.steps.iter().find_map(disk).unwrap_or(device)
 }
 
 proptest! {
@@ -106,7 +127,7 @@ proptest! {
     ) {
         let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
         for (device, offset, length) in plan.steps.iter().filter_map(|step| range(&step.step)) {
-            let record = plan.devices.iter().find(|record| record.disk.name == device).unwrap();
+            let record = plan.devices.iter().find(|record| record.disk.name == below(&plan, device)).unwrap();
             prop_assert!(matches!(record.role, Role::Declared { .. }), "{:?}", record);
             prop_assert!(!record.disk.read_only && record.method != "kept");
             prop_assert!(offset.checked_add(length).is_some_and(|end| end <= record.disk.size));
@@ -170,8 +191,8 @@ proptest! {
             let device = record.disk.name.as_str();
             let wiped = plan.steps.iter().any(|step| matches!(&step.step, Step::Wipe { device: one, .. } if one == device));
             let made =
-                plan.steps.iter().any(|step| matches!(&step.step, Step::MakeFilesystem { device: one, .. } if one == device));
-            let says_so = declared.wipe_on_boot || declared.overwrite
+                plan.steps.iter().any(|step| matches!(&step.step, Step::MakeFilesystem { device: one, .. } if below(&plan, one) == device));
+            let says_so = declared.wipe_on_boot.is_some() || declared.overwrite
                 || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
             prop_assert!(!wiped || says_so, "{:?}", record);
             prop_assert!(!made || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
@@ -186,12 +207,72 @@ proptest! {
         }
         let mut kept = config;
         kept.resources.disks.values_mut().for_each(|disk| {
-            disk.wipe_on_boot = false;
+            disk.wipe_on_boot = None;
             disk.on_reimage = OnReimage::Keep;
         });
         let again = planned(&kept, &inventory, action).unwrap();
         let writes = |step: &Step| matches!(step, Step::MakeFilesystem { .. } | Step::Wipe { .. });
         prop_assert!(!again.steps.iter().any(|step| writes(&step.step)), "{:?}", again.steps);
+    }
+
+    /// A cipher is over a disk when the configuration says so, under a name of its own, before anything is made on it; and
+    /// whatever uses such a disk uses it through the cipher.
+    #[test]
+    fn what_is_encrypted_is_used_through_its_cipher((config, inventory, action) in fitting()) {
+        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        let mut names = Vec::new();
+        for record in &plan.devices {
+            let Role::Declared { name } = &record.role else { continue };
+            let declared = &config.resources.disks[&name.parse().unwrap()];
+            let device = &record.disk.name;
+            let ciphers: Vec<(usize, &String)> = plan.steps.iter().enumerate().filter_map(|(at, step)| match &step.step {
+                Step::Encrypt { device: disk, mapped, .. } if disk == device => Some((at, mapped)),
+                _ => None,
+            }).collect();
+            let encrypted = declared.wipe_on_boot == Some(WipeOnBoot::Crypto) && !declared.boot_partition && !declared.readonly;
+            prop_assert_eq!(ciphers.len(), usize::from(encrypted));
+            let Some((cipher, mapped)) = ciphers.first() else { continue };
+            names.push(*mapped);
+            for (at, step) in plan.steps.iter().enumerate() {
+                match &step.step {
+                    Step::MakeFilesystem { device: one, .. } => prop_assert!(one != device && (one != *mapped || at > *cipher)),
+                    Step::Wipe { device: one, .. } => prop_assert!(one != device || at < *cipher),
+                    Step::WriteMounts { mounts } => prop_assert!(mounts.iter().all(|mount| mount.device != *device)),
+                    _ => {}
+                }
+            }
+        }
+        names.sort();
+        prop_assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{:?}", names);
+        prop_assert!(plan.devices.iter().all(|record| !names.contains(&&record.disk.name)));
+    }
+
+    /// Of what a reimage wipes nothing is left unless the configuration says so by name, and a boot wipes as it says.
+    #[test]
+    fn a_wipe_leaves_no_more_than_what_was_asked_for((config, inventory, action) in fitting()) {
+        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        for record in &plan.devices {
+            let Role::Declared { name } = &record.role else { continue };
+            let declared = &config.resources.disks[&name.parse().unwrap()];
+            let method = plan.steps.iter().find_map(|step| match &step.step {
+                Step::Wipe { device, method, .. } if *device == record.disk.name => Some(*method),
+                _ => None,
+            });
+            if declared.boot_partition || declared.readonly {
+                prop_assert_eq!(method, None);
+                continue;
+            }
+            if action == Action::Reimage && declared.on_reimage == OnReimage::Wipe {
+                prop_assert_eq!(method, Some(WipeMethod::Zero), "{:?}", record);
+            }
+            let recreates = matches!(declared.wipe_on_boot, Some(WipeOnBoot::Recreate | WipeOnBoot::Crypto))
+                || (action == Action::Reimage && declared.on_reimage == OnReimage::Recreate);
+            prop_assert!(method != Some(WipeMethod::Recreate) || recreates, "{:?}", record);
+            prop_assert!(method != Some(WipeMethod::Discard) || record.disk.discard, "{:?}", record);
+            prop_assert!(method.is_some() || declared.wipe_on_boot.is_none(), "{:?}", record);
+            let told = method.map(|method| format!("wipe {method}"));
+            prop_assert!(told.is_none_or(|told| record.method.starts_with(&told)), "{:?}", record);
+        }
     }
 
     #[test]
@@ -209,6 +290,7 @@ proptest! {
         });
         for disk in inventory.disks.iter_mut().take(disks) {
             disk.read_only = false;
+            disk.discard = true;
             disk.size = disk.size.max(1 << 20);
         }
         prop_assert!(planned(&config, &inventory, action).is_ok());

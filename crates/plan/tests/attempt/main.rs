@@ -10,3 +10,4 @@ mod media;
 mod refusals;
 mod tiers;
 mod verify;
+mod wiping;

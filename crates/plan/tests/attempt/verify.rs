@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, verify};
+use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, Wiping, verify};
 use cloud_machine_protocol::{
     Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, Exception,
     FORMAT_VERSION, Identity, IdentityItem, ImageEvidence, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult,
@@ -26,6 +26,8 @@ pub(crate) fn expected(action: Action) -> Expected {
         size,
         role,
         treatment,
+        wiping: Wiping::default(),
+        encrypted: false,
         read_only: false,
         filesystem: None,
     };
@@ -87,6 +89,7 @@ pub(crate) fn report(action: Action) -> Report {
         image_root: Some(digest(1)),
         image_size: IMAGE,
         zero_bytes: SYSTEM - IMAGE,
+        ranges: Vec::new(),
     };
     let scratch = DiskEvidence {
         device: "vdb".into(),
@@ -97,6 +100,7 @@ pub(crate) fn report(action: Action) -> Report {
         table: None,
         image_size: 0,
         zero_bytes: 2 << 20,
+        ranges: Vec::new(),
     };
     let identity = vec![
         item("hostname", "keep", "demo".into()),
@@ -334,7 +338,16 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
 fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     let mut expected = expected(Action::Reimage);
     let (serial, role, treatment) = ("stranger".into(), Role::Undeclared, Treatment::Keep);
-    expected.disks.push(ExpectedDisk { serial, size: 9, role, treatment, read_only: false, filesystem: None });
+    expected.disks.push(ExpectedDisk {
+        serial,
+        size: 9,
+        role,
+        treatment,
+        wiping: Wiping::default(),
+        encrypted: false,
+        read_only: false,
+        filesystem: None,
+    });
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
     assert!(verify(&expected, &report).is_ok());
