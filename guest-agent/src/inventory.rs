@@ -1,7 +1,7 @@
 //! `inventory`: what the machine has, for a person or a script that started the agent by hand. Only reads; must not
 //! be part of a reimage.
 
-mod table;
+pub(crate) mod table;
 
 use std::{
     io::{self, Write},
@@ -36,7 +36,7 @@ exit codes: 0 the disks were listed, each unreadable one with its reason; 1 /sys
 ";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     Table,
     Json,
 }
@@ -72,7 +72,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
         }
     };
     match form {
-        Form::Json => match json(&survey) {
+        Form::Json => match safe_json(&Envelope { kind: ARGUMENT, version: 1, value: &survey }) {
             Ok(text) => crate::print(&text, 0),
             Err(error) => {
                 tell(&format!("error: cannot encode the inventory: {error}\n"));
@@ -115,8 +115,8 @@ fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
 
 /// All but printable ASCII is escaped, which JSON can do without a change of the value: what a device calls itself must
 /// not command the terminal of whoever prints it.
-fn json(survey: &Survey) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_string_pretty(&Envelope { kind: ARGUMENT, version: 1, value: survey })?;
+pub(crate) fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    let text = serde_json::to_string_pretty(value)?;
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_ascii() && letter != '\x7f' {
@@ -178,7 +178,8 @@ mod tests {
     fn json_keeps_the_value_and_holds_nothing_that_a_terminal_obeys() {
         let reason = "\u{9b}2J \x1b[2J \x7f \u{202e} ö 🚀 \\".to_owned();
         let row = Row::Unreadable { name: "vda".to_owned(), reason: reason.clone() };
-        let text = json(&Survey { disks: vec![row], ambiguities: Vec::new() }).unwrap();
+        let survey = Survey { disks: vec![row], ambiguities: Vec::new() };
+        let text = safe_json(&Envelope { kind: ARGUMENT, version: 1, value: &survey }).unwrap();
         assert!(text.chars().all(|letter| letter == '\n' || letter == ' ' || letter.is_ascii_graphic()), "{text}");
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&value["kind"], &value["version"]), (&"inventory".into(), &1.into()));

@@ -12,6 +12,7 @@ mod inventory;
 mod late;
 mod layers;
 mod online;
+mod outlook;
 mod report;
 mod run;
 mod source;
@@ -25,10 +26,12 @@ use std::{io::Write, process::ExitCode};
 use cloud_machine_system::{probe, reader, survey};
 
 const USAGE: &str = "\
-cloud-machine-agent reimages a machine from its initramfs; the host starts it as /init. By hand it lists disks.
+cloud-machine-agent reimages a machine from its initramfs; the host starts it as /init. By hand it lists
+disks, and says what a configuration would do to them.
 
 usage: cloud-machine-agent inventory [--output table|json] [--loop]
-       cloud-machine-agent inventory --help
+       cloud-machine-agent plan --config FILE [--action reimage|boot] [--output table|json] [--loop]
+       cloud-machine-agent inventory|plan --help
        cloud-machine-agent --version
        cloud-machine-agent --help
 ";
@@ -40,6 +43,9 @@ fn main() -> ExitCode {
     // /init with this word lists the disks and stops.
     if argument.as_deref() == Some(inventory::ARGUMENT) {
         return inventory::run(arguments);
+    }
+    if argument.as_deref() == Some(outlook::ARGUMENT) {
+        return outlook::run(arguments);
     }
     let mut rest = || arguments.next().unwrap_or_default();
     if std::process::id() == 1 {

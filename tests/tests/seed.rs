@@ -64,7 +64,8 @@ fn the_seeds_example_is_what_it_says_on_three_boots() {
         &program,
         "echo mark > /data/logs/mark
          zfs create -o mountpoint=/etc/cron.d volume1/planted; echo '* * * * * root true' > /etc/cron.d/planted
-         systemctl unmask zfs-mount.service zfs-import-scan.service; systemctl enable zfs-import-scan.service
+         mkdir -p /etc/systemd/system/zfs-import.target.wants
+         ln -s /lib/systemd/system/zfs-import-scan.service /etc/systemd/system/zfs-import.target.wants/
          zpool create -f -o cachefile=/etc/zfs/zpool.cache -O mountpoint=/usr/local/sbin -R /mnt/evil evil /dev/vdc
          sync",
     );
@@ -184,7 +185,7 @@ fn nothing_of_a_medium_can_be_written(program: &Program) {
         done; touch /mnt/data/new 2>&1 || true";
     let said = inside(program, script);
     assert_eq!(said.lines().filter(|line| *line == "1").count(), 3, "{said}");
-    assert!(!said.contains("copied") && said.contains("Read-only file system"), "{said}");
+    assert!(!said.contains("4096 bytes") && said.contains("Read-only file system"), "{said}");
 }
 
 /// What is said of a machine that does not come up.

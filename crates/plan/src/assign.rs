@@ -83,7 +83,7 @@ fn source<'plan>(inventory: &'plan Inventory, request: &Request) -> Result<Optio
     }
 }
 
-fn only<'plan>(
+pub(crate) fn only<'plan>(
     inventory: &'plan Inventory,
     selector: &DeviceSelector,
     wanted: &Wanted,

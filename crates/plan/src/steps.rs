@@ -112,7 +112,7 @@ fn system_disk<'plan>(assignment: &Assignment<'plan>, image: &ImageLayout) -> Re
     Ok(device)
 }
 
-fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
+pub(crate) fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
     if device.read_only {
         return Err(PlanError::ReadOnly { wanted: Wanted::Disk(name.to_owned()), device: device.name.clone() });
     }
@@ -120,11 +120,13 @@ fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
 }
 
 /// What becomes of a declared disk other than the system disk.
-struct Fate<'plan> {
+pub(crate) struct Fate<'plan> {
     name: &'plan DiskName,
     device: &'plan Disk,
     /// How it is wiped, if at all.
     wipe: Option<WipeMethod>,
+    /// Whether a cipher lies over it.
+    encrypted: bool,
     /// Kernel name of the device through which it is used, when that is not its own.
     mapped: Option<String>,
     /// Whether it is never written.
@@ -158,10 +160,20 @@ impl Fate<'_> {
         self.filesystem.as_ref().map(mounts).unwrap_or_default()
     }
 
-    fn method(&self) -> String {
+    /// How it is wiped, if at all.
+    pub(crate) fn wipe(&self) -> Option<WipeMethod> {
+        self.wipe
+    }
+
+    /// What becomes of it for the sake of its filesystem.
+    pub(crate) fn decision(&self) -> Option<Decision> {
+        self.filesystem.as_ref().map(|(_, decision)| *decision)
+    }
+
+    pub(crate) fn method(&self) -> String {
         let wipe = self.wipe.map(|method| format!("wipe {method}"));
         let filesystem = self.filesystem.as_ref().map(|(wanted, decision)| wanted.method(*decision));
-        let cipher = self.mapped.as_ref().map(|_| "encrypt".to_owned());
+        let cipher = self.encrypted.then(|| "encrypt".to_owned());
         let words: Vec<String> = wipe.into_iter().chain(cipher).chain(filesystem).collect();
         if words.is_empty() { "kept".to_owned() } else { words.join(", ") }
     }
@@ -177,7 +189,8 @@ fn fates<'plan>(assignment: &Assignment<'plan>, action: Action) -> Result<Vec<Fa
     Ok(fates)
 }
 
-fn fate<'plan>(
+/// What becomes of the disk `name`, which is `device`.
+pub(crate) fn fate<'plan>(
     name: &'plan DiskName,
     disk: &DiskConfig,
     device: &'plan Disk,
@@ -212,7 +225,7 @@ fn fate<'plan>(
     if wipe.is_some() || matches!(filesystem, Some((_, Decision::Create))) {
         writable(name.as_str(), device)?;
     }
-    Ok(Fate { name, device, wipe, mapped: None, read_only: disk.readonly, filesystem })
+    Ok(Fate { name, device, wipe, encrypted: is_encrypted(disk), mapped: None, read_only: disk.readonly, filesystem })
 }
 
 /// The filesystem on a disk, which is used as `used`: made, when it has to be, and imported, when it is a pool.

@@ -17,6 +17,18 @@ pub(crate) const SYSFS_SECTOR: u64 = 512;
 /// # Errors
 /// [`SystemError`] when sysfs cannot be read. A device that cannot be probed is in the list and says so.
 pub fn inventory() -> Result<Inventory, SystemError> {
+    list(false)
+}
+
+/// As [`inventory`], with the loop devices that have a file.
+///
+/// # Errors
+/// As [`inventory`].
+pub fn inventory_with_loops() -> Result<Inventory, SystemError> {
+    list(true)
+}
+
+fn list(loops: bool) -> Result<Inventory, SystemError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(SYSFS).map_err(SystemError::io("list", SYSFS))? {
         let entry = entry.map_err(SystemError::io("list", SYSFS))?;
@@ -25,17 +37,17 @@ pub fn inventory() -> Result<Inventory, SystemError> {
     names.sort();
     let mut disks = Vec::new();
     for name in names {
-        if let Some(disk) = disk(&name)? {
+        if let Some(disk) = disk(&name, loops)? {
             disks.push(disk);
         }
     }
     Ok(Inventory { disks })
 }
 
-fn disk(name: &str) -> Result<Option<Disk>, SystemError> {
+fn disk(name: &str, loops: bool) -> Result<Option<Disk>, SystemError> {
     let folder = Path::new(SYSFS).join(name);
     let is_partition = attribute(&folder, "partition")?.is_some();
-    if is_partition || name.starts_with("loop") || name.starts_with("ram") {
+    if is_partition || (name.starts_with("loop") && !loops) || name.starts_with("ram") {
         return Ok(None);
     }
     let size = number(&folder, "size")?.saturating_mul(SYSFS_SECTOR);

@@ -25,7 +25,7 @@ mod volume;
 mod wipe;
 
 pub use block::{BlockReader, set_read_only};
-pub use disks::inventory;
+pub use disks::{inventory, inventory_with_loops};
 pub use error::SystemError;
 pub use filesystem::{check_maker, make_filesystem, maker};
 pub use mapper::{check_mapper, encrypt};

@@ -8,7 +8,7 @@ use cloud_machine_system::survey::{Content, Look, Partition, Row, Survey, Survey
 const NONE: &str = "-";
 
 /// A text from a device, its control characters, invisible and direction-changing letters escaped.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut safe = String::new();
     for letter in text.chars() {
         // Neither is obeyed, and both stand in many names.
@@ -146,20 +146,20 @@ fn size(bytes: u64) -> String {
 }
 
 /// Rows of texts, the first of them the head.
-struct Columns {
+pub(crate) struct Columns {
     rows: Vec<Vec<String>>,
 }
 
 impl Columns {
-    fn new(head: &[&str]) -> Self {
+    pub(crate) fn new(head: &[&str]) -> Self {
         Self { rows: vec![head.iter().map(ToString::to_string).collect()] }
     }
 
-    fn row<T: AsRef<str>, const N: usize>(&mut self, texts: [T; N]) {
+    pub(crate) fn row<T: AsRef<str>, const N: usize>(&mut self, texts: [T; N]) {
         self.rows.push(texts.iter().map(|text| shown(text.as_ref())).collect());
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let count = self.rows.iter().map(Vec::len).max().unwrap_or_default();
         let width =
             |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|text| text.chars().count()).max();

@@ -71,7 +71,7 @@ fn disks() -> impl Strategy<Value = Vec<Disk>> {
     })
 }
 
-fn machine() -> impl Strategy<Value = (Config, Inventory, Action)> {
+pub(crate) fn machine() -> impl Strategy<Value = (Config, Inventory, Action)> {
     let action = prop_oneof![Just(Action::Reimage), Just(Action::Boot)];
     (declared(), disks(), any::<bool>(), action).prop_map(|(declared, disks, ignore, action)| {
         let mut config = config(DISKS, "refuse");
@@ -82,7 +82,7 @@ fn machine() -> impl Strategy<Value = (Config, Inventory, Action)> {
 }
 
 /// A machine whose disks are all declared once, so that many plans succeed.
-fn fitting() -> impl Strategy<Value = (Config, Inventory, Action)> {
+pub(crate) fn fitting() -> impl Strategy<Value = (Config, Inventory, Action)> {
     machine().prop_map(|(mut config, mut inventory, action)| {
         let total = inventory.disks.len() - 2;
         for (index, disk) in inventory.disks.iter_mut().take(total).enumerate() {

@@ -1,0 +1,144 @@
+//! What would become of each disk, for a person who asks before anything is done: a decision with its reason for every
+//! one, also where a plan of the whole would be refused. Must not be looser than a plan.
+
+use cloud_machine_config::{Config, DiskConfig, OnReimage, Undeclared};
+use cloud_machine_protocol::{Action, Disk, DiskName, Inventory};
+use serde::Serialize;
+
+use crate::{
+    assign::only,
+    error::{PlanError, Wanted},
+    filesystem::{Decision, described},
+    steps::{fate, writable},
+};
+
+/// One disk, declared or found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct DiskOutlook {
+    /// Name in the configuration; `None` for a disk that nobody declared.
+    pub disk: Option<String>,
+    /// Kernel name; `None` when no device, or more than one, is meant.
+    pub device: Option<String>,
+    /// What would become of it.
+    pub verdict: OutlookVerdict,
+    /// How, in the words of a report; empty when it is refused.
+    pub method: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What would become of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutlookVerdict {
+    /// The image goes there.
+    Reimage,
+    /// What is there is started.
+    Boot,
+    /// What is there is used as it is.
+    Reuse,
+    /// A filesystem is made where nothing is known.
+    Create,
+    /// Other content is wiped and a filesystem is made.
+    Replace,
+    /// It is wiped, and a filesystem is made where one is described.
+    Wipe,
+    /// Nothing is done with it.
+    Keep,
+    /// The machine does not come up.
+    Refuse,
+}
+
+/// Each declared disk in the order of their names, then the devices that none of them means.
+#[must_use]
+pub fn outlook(config: &Config, inventory: &Inventory, action: Action) -> Vec<DiskOutlook> {
+    let disks = &config.resources.disks;
+    let mut rows: Vec<DiskOutlook> = disks.iter().map(|(name, disk)| declared(name, disk, inventory, action)).collect();
+    let twice = |row: &DiskOutlook| {
+        let same =
+            |other: &&DiskOutlook| other.device.is_some() && other.device == row.device && other.disk != row.disk;
+        rows.iter().find(same).and_then(|other| other.disk.clone())
+    };
+    let shared: Vec<Option<String>> = rows.iter().map(twice).collect();
+    for (row, other) in rows.iter_mut().zip(shared) {
+        if let Some(other) = other {
+            *row = refused(row.disk.take(), row.device.take(), format!("the disk `{other}` means the same device"));
+        }
+    }
+    let meant = |disk: &&Disk| rows.iter().any(|row| row.device.as_ref() == Some(&disk.name));
+    let others: Vec<DiskOutlook> = inventory
+        .disks
+        .iter()
+        .filter(|disk| !meant(disk))
+        .map(|disk| undeclared(disk, config.disks_undeclared))
+        .collect();
+    rows.extend(others);
+    rows
+}
+
+fn refused(disk: Option<String>, device: Option<String>, reason: String) -> DiskOutlook {
+    DiskOutlook { disk, device, verdict: OutlookVerdict::Refuse, method: String::new(), reason }
+}
+
+fn declared(name: &DiskName, disk: &DiskConfig, inventory: &Inventory, action: Action) -> DiskOutlook {
+    let device = match only(inventory, &disk.devicepath, &Wanted::Disk(name.to_string())) {
+        Ok(device) => device,
+        Err(error) => return refused(Some(name.to_string()), None, error.to_string()),
+    };
+    let outcome = if disk.boot_partition { system(name, device, action) } else { other(name, disk, device, action) };
+    match outcome {
+        Ok((verdict, method, reason)) => {
+            DiskOutlook { disk: Some(name.to_string()), device: Some(device.name.clone()), verdict, method, reason }
+        }
+        Err(error) => refused(Some(name.to_string()), Some(device.name.clone()), error.to_string()),
+    }
+}
+
+type Outcome = Result<(OutlookVerdict, String, String), PlanError>;
+
+fn system(name: &DiskName, device: &Disk, action: Action) -> Outcome {
+    writable(name.as_str(), device)?;
+    Ok(match action {
+        Action::Reimage => (OutlookVerdict::Reimage, "reimage".to_owned(), "it is the system disk".to_owned()),
+        Action::Boot => (OutlookVerdict::Boot, "booted".to_owned(), "it is the system disk".to_owned()),
+    })
+}
+
+fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> Outcome {
+    let fate = fate(name, disk, device, action)?;
+    let holds = described(&device.probe);
+    let (verdict, reason) = match fate.decision() {
+        Some(Decision::Reuse) => (OutlookVerdict::Reuse, format!("it holds {holds}, as described")),
+        Some(Decision::Replace) => (OutlookVerdict::Replace, format!("it holds {holds}, and `overwrite` is true")),
+        _ if fate.wipe().is_some() => (OutlookVerdict::Wipe, says_so(disk, action)),
+        Some(Decision::Create) => (OutlookVerdict::Create, format!("it holds {holds}")),
+        _ if disk.readonly => (OutlookVerdict::Keep, "it is read-only".to_owned()),
+        _ => (OutlookVerdict::Keep, "nothing says that it is wiped".to_owned()),
+    };
+    Ok((verdict, fate.method(), reason))
+}
+
+/// The key by which a disk is wiped.
+fn says_so(disk: &DiskConfig, action: Action) -> String {
+    match (action, disk.on_reimage) {
+        (Action::Reimage, OnReimage::Wipe) => "`on-reimage` is wipe".to_owned(),
+        (Action::Reimage, OnReimage::Recreate) => "`on-reimage` is recreate".to_owned(),
+        _ => "`wipe-on-boot` says so".to_owned(),
+    }
+}
+
+fn undeclared(disk: &Disk, undeclared: Undeclared) -> DiskOutlook {
+    let device = Some(disk.name.clone());
+    let holds = described(&disk.probe);
+    match undeclared {
+        Undeclared::Refuse => refused(None, device, format!("nobody declared it; it holds {holds}")),
+        Undeclared::Ignore => DiskOutlook {
+            disk: None,
+            device,
+            verdict: OutlookVerdict::Keep,
+            method: "ignored".to_owned(),
+            reason: format!("nobody declared it, and `disks-undeclared` is ignore; it holds {holds}"),
+        },
+    }
+}
