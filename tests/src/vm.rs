@@ -58,6 +58,8 @@ pub struct Boot {
     pub volumes: usize,
     /// Further drives: serial, content.
     pub more: Vec<(String, Vec<u8>)>,
+    /// A drive that is plugged in on a SCSI bus when the agent waits for a disk: serial, content.
+    pub late: Option<(String, Vec<u8>)>,
     /// Bytes of the system disk.
     pub system: Vec<u8>,
     /// Bytes of the packed image; no device has them once [`Boot::fetch_image`] was called.
@@ -186,6 +188,7 @@ impl Boot {
             after_pin: |_| {},
             volumes: 1,
             more: Vec::new(),
+            late: None,
             system: dirty(&fixture.raw()),
             packed,
             form: Form::Raw,
@@ -271,6 +274,12 @@ impl Boot {
         let mut channel = AgentChannel::connect(&folder.agent_socket(), deadline).expect("the agent's port");
         process.0.resume(deadline).expect("QEMU resumes");
         let stop = time.map_or(deadline, |time| began + time);
+        let kill = |event: &Event| {
+            if event.message.starts_with("wait for the disk") {
+                self.plug_in(&folder, &process.0, deadline);
+            }
+            kill(event)
+        };
         let (greeted, report, events) = converse(&mut channel, &process.0, stop, kill);
         let took = began.elapsed();
         if report.is_some() {
@@ -304,6 +313,22 @@ impl Boot {
         limits.insert("bps_wr".to_owned(), self.write_limit.into());
         let mut monitor = process.monitor(deadline).expect("the monitor");
         monitor.execute("block_set_io_throttle", &limits.into(), deadline).expect("a limit");
+    }
+
+    /// Plugs the late drive in.
+    fn plug_in(&self, folder: &AttemptFolder, process: &Process, deadline: Instant) {
+        let Some((serial, bytes)) = &self.late else { return };
+        let file = folder.path().join(format!("{serial}.raw"));
+        fs::write(&file, bytes).expect("a drive");
+        let mut monitor = process.monitor(deadline).expect("the monitor");
+        let node = serde_json::json!({
+            "driver": "raw", "node-name": "late", "file": {"driver": "file", "filename": file},
+        });
+        monitor.execute("blockdev-add", &node, deadline).expect("a node");
+        let device = serde_json::json!({
+            "driver": "scsi-hd", "bus": "scsi.0", "scsi-id": 100, "drive": "late", "serial": serial,
+        });
+        monitor.execute("device_add", &device, deadline).expect("a device");
     }
 
     /// Writes the drives into the request, unless a test did.
@@ -358,7 +383,9 @@ impl Boot {
             let fault = self.fault.as_ref().filter(|(faulty, _)| *faulty == serial);
             let node = fault.map(|(_, node)| node.replace("FILE", &file.to_string_lossy()));
             let node = node.or_else(|| if serial == "system" { self.system_node(&file) } else { None });
-            Drive { bus: Bus::Virtio, file, serial, read_only, node }
+            // The bus for the late one is there from the beginning.
+            let bus = if self.late.is_some() && serial == "cm-image" { Bus::Scsi } else { Bus::Virtio };
+            Drive { bus, file, serial, read_only, node }
         };
         (contents.into_iter().map(drive).collect(), pin)
     }

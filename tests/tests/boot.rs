@@ -1,6 +1,8 @@
 //! Boots of the agent in QEMU: one that succeeds, and one for each input that must stop it. Each needs a reason on
 //! the host's port, a machine that is off, and a disk that is not half made.
 
+use std::{fs, process::Command};
+
 use cloud_machine_plan::{Rejection, verify};
 use cloud_machine_protocol::{Assurance, ReportResult};
 use cloud_machine_tests::{
@@ -192,6 +194,75 @@ fn an_error_while_writing() {
         boot.system.fill(0x55);
     });
     assert!(!end.is_bootable(), "a half made disk must not boot");
+}
+
+/// A document with a data disk besides the system disk.
+fn with_data(disk: &str) -> String {
+    format!(
+        "#cloud-init\ncloud-machine:\n  resources:\n    disks:\n      system: {{boot-partition: true}}\n      data: {disk}\n"
+    )
+}
+
+#[test]
+fn an_error_while_wiping_a_data_disk() {
+    let end = refused("cannot wipe /dev/vd", |boot| {
+        boot.user_data = with_data("{}");
+        boot.more.push(("data".to_owned(), vec![0x55; 16 << 20]));
+        // Neither the command for zeros nor writes, by which the kernel would make up for it.
+        let error =
+            |kind| format!(r#"{{"event":"none","iotype":"{kind}","errno":5,"immediately":false,"sector":20480}}"#);
+        let errors = [error("write"), error("write-zeroes")].join(",");
+        let node = format!(
+            r#"{{"driver":"raw","file":{{"driver":"blkdebug","inject-error":[{errors}],"image":{{"driver":"file","filename":"FILE"}}}}}}"#
+        );
+        boot.fault = Some(("data", node));
+        boot.system.fill(0x55);
+    });
+    assert!(!end.is_bootable(), "the system disk comes after the others");
+}
+
+#[test]
+fn a_disk_that_its_bus_finds_late_is_waited_for() {
+    let (fixture, _turn) = fixture();
+    let mut boot = Boot::good(&fixture);
+    boot.user_data = with_data("{on-reimage: keep}");
+    boot.late = Some(("data".to_owned(), vec![0x55; 1 << 20]));
+    let end = boot.run();
+    let report = end.report.as_ref().unwrap_or_else(|| panic!("no report\n{}", end.console));
+    assert_eq!(report.result, ReportResult::Done, "{}", end.console);
+    let record = report.devices.iter().find(|record| record.disk.serial.as_deref() == Some("data")).expect("the disk");
+    assert_eq!((record.disk.name.as_str(), record.method.as_str()), ("sdb", "kept"));
+}
+
+#[test]
+fn a_disk_that_never_comes_is_named_with_what_is_there() {
+    refused_untouched("no disk matches serial:data for the disk `data`", |boot| {
+        boot.user_data = with_data("{on-reimage: keep}");
+    });
+}
+
+#[test]
+fn a_kernel_module_and_programs_that_the_initramfs_has_not() {
+    let absent = "there is no kernel module nothing in the initramfs: `image pack --kernel-module nothing` brings it";
+    refused_untouched(absent, |boot| {
+        boot.user_data = with_data("{on-reimage: keep, filesystem: {type: ext4, kernel-module: nothing}}");
+        boot.more.push(("data".to_owned(), ext4()));
+    });
+    refused_untouched(
+        "there is no /usr/sbin/zpool in the initramfs: `image pack --programs` brings programs",
+        |boot| {
+            boot.user_data = with_data("{filesystem: zfs}");
+            boot.more.push(("data".to_owned(), vec![0x55; 1 << 20]));
+        },
+    );
+}
+
+/// An empty filesystem.
+fn ext4() -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let made = Command::new("mkfs.ext4").arg("-q").arg(file.path()).arg("4M").status().expect("install e2fsprogs");
+    assert!(made.success());
+    fs::read(file.path()).expect("the filesystem")
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(crate) fn assign<'plan>(
     for (name, disk) in &config.resources.disks {
         let wanted = Wanted::Disk(name.to_string());
         let device = only(inventory, &disk.devicepath, &wanted)?;
+        allocated(&wanted, disk, device)?;
         claim(&mut purposes, device, wanted)?;
         declared.insert(name, (disk, device));
     }
@@ -53,6 +54,19 @@ pub(crate) fn assign<'plan>(
     }
     let roles = inventory.disks.iter().map(|disk| (disk.name.as_str(), role(purposes.get(disk.name.as_str()))));
     Ok(Assignment { declared, source, roles: roles.collect() })
+}
+
+/// Whether the device has at least the size that the configuration gives it; a driver may have rounded it up.
+pub(crate) fn allocated(wanted: &Wanted, disk: &DiskConfig, device: &Disk) -> Result<(), PlanError> {
+    match disk.allocation.map(|allocation| allocation.bytes()) {
+        Some(allocation) if device.size < allocation => Err(PlanError::Allocation {
+            wanted: wanted.clone(),
+            device: device.name.clone(),
+            size: device.size,
+            allocation,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn role(purpose: Option<&Wanted>) -> Role {

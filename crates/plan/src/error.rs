@@ -129,6 +129,18 @@ pub enum PlanError {
         /// What would let it be replaced; empty when nothing would.
         way_out: &'static str,
     },
+    /// A disk is smaller than the configuration says.
+    #[error("{wanted} on {device} has {size} bytes, its allocation is {allocation} bytes")]
+    Allocation {
+        /// Which disk.
+        wanted: Wanted,
+        /// Kernel name.
+        device: String,
+        /// Bytes of the device.
+        size: u64,
+        /// Bytes that the configuration gives it.
+        allocation: u64,
+    },
     /// The image does not fit.
     #[error("the system disk {device} has {size} bytes, the image needs {image} bytes")]
     TooSmall {

@@ -6,7 +6,7 @@ use cloud_machine_protocol::{Action, Disk, DiskName, Inventory};
 use serde::Serialize;
 
 use crate::{
-    assign::only,
+    assign::{allocated, only},
     error::{PlanError, Wanted},
     filesystem::{Decision, described},
     steps::{fate, writable},
@@ -86,8 +86,9 @@ fn declared(name: &DiskName, disk: &DiskConfig, inventory: &Inventory, action: A
         Ok(device) => device,
         Err(error) => return refused(Some(name.to_string()), None, error.to_string()),
     };
-    let outcome = if disk.boot_partition { system(name, device, action) } else { other(name, disk, device, action) };
-    match outcome {
+    let outcome =
+        |()| if disk.boot_partition { system(name, device, action) } else { other(name, disk, device, action) };
+    match allocated(&Wanted::Disk(name.to_string()), disk, device).and_then(outcome) {
         Ok((verdict, method, reason)) => {
             DiskOutlook { disk: Some(name.to_string()), device: Some(device.name.clone()), verdict, method, reason }
         }

@@ -112,6 +112,7 @@ mod tests {
             size: 1 << 20,
             sector_size: 512,
             read_only: false,
+            discard: false,
             probe: Probe::Found(Signature { label: Some("TOOLS".to_owned()), ..Signature::default() }),
         }
     }

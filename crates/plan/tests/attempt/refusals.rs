@@ -204,3 +204,13 @@ fn a_configuration_without_one_system_disk_is_refused() {
     let error = planned(&config, &inventory(), Action::Boot).unwrap_err();
     assert_eq!(error.to_string(), "the configuration declares 0 system disks instead of one");
 }
+
+#[test]
+fn a_disk_smaller_than_its_allocation_is_refused_and_a_larger_one_is_not() {
+    let disks = "{system: {boot-partition: true}, scratch: {allocation: SIZE}, cache: {}}";
+    let with = |size: &str| planned(&config(&disks.replace("SIZE", size), "refuse"), &inventory(), Action::Reimage);
+    let error = with("3MiB").unwrap_err();
+    assert!(matches!(error, PlanError::Allocation { size: 2_097_152, allocation: 3_145_728, .. }), "{error}");
+    assert_eq!(error.to_string(), "the disk `scratch` on vdb has 2097152 bytes, its allocation is 3145728 bytes");
+    assert!(with("2MiB").is_ok() && with("1MiB").is_ok());
+}
