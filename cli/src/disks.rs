@@ -188,3 +188,91 @@ fn medium(name: &DiskName, disk: &DiskConfig) -> Result<(u64, MediumRecord), Fai
     let digest = digest(Path::new(source))?;
     Ok((size, MediumRecord { source: source.clone(), digest }))
 }
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
+
+    use super::*;
+
+    fn config(disks: &str) -> Config {
+        let text = format!("cloud-machine: {{resources: {{disks: {{{disks}}}}}}}");
+        let document = parse(LayerKind::Project, "disks.yaml", text.as_bytes()).unwrap();
+        validate(&merge(&[defaults(), document]).unwrap()).unwrap()
+    }
+
+    fn order(disks: &str) -> Result<Vec<String>, String> {
+        match placed(&config(disks)) {
+            Ok(placed) => Ok(placed.into_iter().map(|(name, serial)| format!("{name} {serial}")).collect()),
+            Err(Refused { disk, message }) => Err(format!("{disk}: {message}")),
+        }
+    }
+
+    #[test]
+    fn the_system_disk_comes_first_and_a_named_disk_where_its_name_is() {
+        let placed = order("z: {boot-partition: true}, a: {devicepath: /dev/vdc}, b: {}, c: {devicepath: 'serial:S'}");
+        assert_eq!(placed.unwrap(), ["z z", "b b", "a a", "c S"]);
+        let placed = order("a: {devicepath: /dev/sda}, b: {bus: nvme}, c: {devicepath: /dev/disk/by-id/virtio-X}");
+        assert_eq!(placed.unwrap(), ["system system", "c X", "a a", "b b"]);
+        let placed = order("z: {boot-partition: true, devicepath: /dev/vda}, a: {}");
+        assert_eq!(placed.unwrap(), ["z z", "a a"]);
+    }
+
+    #[test]
+    fn the_volume_is_the_optical_drive_before_the_first_of_the_machine() {
+        let disc = "{devicepath: /dev/sr1, readonly: true}";
+        assert_eq!(volume_bus(&config(&format!("a: {disc}"))), Bus::Cdrom);
+        assert!(order(&format!("a: {disc}")).is_ok());
+        let two = format!("a: {disc}, b: {{devicepath: /dev/sr0, readonly: true}}");
+        assert_eq!(volume_bus(&config(&two)), Bus::Virtio);
+        assert_eq!(order(&two).unwrap(), ["system system", "b b", "a a"]);
+    }
+
+    #[test]
+    fn a_name_that_the_machine_would_not_have_or_not_always_is_refused() {
+        for (disks, why) in [
+            ("a: {devicepath: /dev/vdz}", "a: the machine has no /dev/vdz: its 2 disks on virtio begin with /dev/vda"),
+            ("a: {devicepath: /dev/sdb}", "a: the machine has no /dev/sdb: its 1 disks on scsi begin with /dev/sda"),
+            (
+                "a: {devicepath: /dev/sda}, b: {bus: scsi}",
+                "a: with 2 disks on scsi, which one is /dev/sda depends on the boot",
+            ),
+            ("a: {devicepath: /dev/vda}", "a: the first disk on virtio, /dev/vda, is the system disk"),
+            ("a: {devicepath: 'wwn:0x5'}", "a: the qemu driver cannot promise wwn:0x5"),
+            ("a: {devicepath: 'serial:cm-x'}", "a: serial \"cm-x\" is longer than 20 bytes or begins with cm-"),
+            (
+                "a: {devicepath: /dev/sr2, readonly: true}",
+                "a: the machine has no /dev/sr2: its 1 disks on cdrom begin with /dev/sr0",
+            ),
+        ] {
+            assert_eq!(order(disks).unwrap_err(), why);
+            assert!(!is_promised(&config(disks), "a") && is_promised(&config(disks), "system"), "{disks}");
+        }
+    }
+
+    #[test]
+    fn letters_go_on_behind_z() {
+        let names: Vec<String> = [0, 25, 26, 27, 701, 702].map(|index| name_on(Bus::Scsi, index)).to_vec();
+        assert_eq!(names, ["sda", "sdz", "sdaa", "sdab", "sdzz", "sdaaa"]);
+    }
+
+    #[test]
+    fn a_medium_needs_a_file_of_whole_sectors() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("disc");
+        let name: DiskName = "disc".parse().unwrap();
+        let medium = |source: &str| {
+            let declared = config(&format!("disc: {{bus: cdrom, readonly: true, {source}}}"));
+            medium(&name, &declared.resources.disks[&name]).map_err(|failure| format!("{failure:?}"))
+        };
+        let source = format!("source: {}", file.display());
+        assert!(medium("").unwrap_err().contains("it would be empty for ever"));
+        assert!(medium(&source).unwrap_err().contains("the source of disk disc"));
+        fs::write(&file, [0; 2049]).unwrap();
+        assert!(medium(&source).unwrap_err().contains("has 2049 bytes, no multiple of 2048"));
+        fs::write(&file, [0; 4096]).unwrap();
+        let (size, record) = medium(&source).unwrap();
+        assert_eq!((size, record.digest), (4096, digest(&file).unwrap()));
+        assert!(medium(&format!("source: {}", folder.path().display())).unwrap_err().contains("is no file"));
+    }
+}

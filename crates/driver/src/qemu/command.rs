@@ -100,7 +100,8 @@ pub fn arguments(launch: &Launch) -> Result<Vec<OsString>, QemuError> {
             Bus::Virtio => "virtio-blk-pci",
             // One target a disk: the kernel finds them in the order of their numbers.
             Bus::Scsi => &format!("scsi-hd,bus=scsi.0,scsi-id={index}"),
-            Bus::Cdrom => &format!("scsi-cd,bus=scsi.0,scsi-id={index}"),
+            // The kernel asks no device called `QEMU CD-ROM` for its serial (drivers/scsi/scsi_devinfo.c).
+            Bus::Cdrom => &format!("scsi-cd,bus=scsi.0,scsi-id={index},product=DISC"),
             Bus::Nvme => "nvme",
         };
         list.option("-device", format!("{device},id=drive{index},drive={node},serial={}", drive.serial));

@@ -105,6 +105,26 @@ fn kvm_no_port_and_no_kernel_change_only_their_words() {
 }
 
 #[test]
+fn each_bus_has_its_own_device_and_one_scsi_host_serves_all() {
+    let mut other = launch();
+    let on = |bus, serial: &str| Drive { bus, ..drive("/x", serial, true) };
+    other.drives = vec![on(Bus::Scsi, "a"), on(Bus::Nvme, "b"), on(Bus::Cdrom, "c"), on(Bus::Virtio, "d")];
+    let words = words(&other);
+    let devices: Vec<&str> =
+        words.iter().map(String::as_str).filter(|word| word.contains("scsi") || word.contains("serial=")).collect();
+    assert_eq!(
+        devices,
+        [
+            "virtio-scsi-pci,id=scsi",
+            "scsi-hd,bus=scsi.0,scsi-id=0,id=drive0,drive=node0,serial=a",
+            "nvme,id=drive1,drive=node1,serial=b",
+            "scsi-cd,bus=scsi.0,scsi-id=2,product=DISC,id=drive2,drive=node2,serial=c",
+            "virtio-blk-pci,id=drive3,drive=node3,serial=d",
+        ]
+    );
+}
+
+#[test]
 fn a_test_can_put_a_whole_node_in_a_drives_place() {
     let mut other = launch();
     other.drives =
