@@ -12,6 +12,7 @@ mod inventory;
 mod late;
 mod layers;
 mod online;
+mod partitions;
 mod report;
 mod run;
 mod source;

@@ -434,6 +434,7 @@ impl Boot {
                 encrypted: false,
                 read_only: false,
                 filesystem: None,
+                partitions: None,
             }
         };
         Expected {

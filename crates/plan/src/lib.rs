@@ -3,13 +3,19 @@
 //! kept and shall hold a filesystem: its signatures decide whether it is used, made or refused.
 
 mod assign;
+mod attached;
 mod configured;
 mod encrypted;
 mod error;
 mod expected;
+mod fate;
 mod filesystem;
 mod hostkey;
 mod image;
+mod layout;
+mod partition_steps;
+mod partitions;
+mod planned;
 mod rejection;
 mod steps;
 mod units;
@@ -22,6 +28,7 @@ pub use error::{Found, PlanError, Wanted};
 pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
 pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, ZFS_MODULE, decide};
 pub use image::{ImageLayout, RootPartition};
+pub use partitions::{WantedPartition, WantedTable};
 pub use rejection::Rejection;
 pub use steps::{Plan, PlannedStep, plan};
 pub use units::{UnitFile, units};

@@ -37,8 +37,13 @@ fn table(size: usize, sector_size: u32, disk: u8) -> NewTable {
     }
 }
 
+/// GUID of the disk; number, name, offset, length, type and GUID of each partition.
+type Listed = (Uuid, Vec<(u32, String, u64, u64, Uuid, Uuid)>);
+/// What breaks a table, and what is said of it.
+type Wrong<'a> = (&'a dyn Fn(&mut NewTable), &'a str);
+
 /// The GUID of the disk and its partitions, as `gptman` reads either copy; `None` when neither can be read.
-fn read(bytes: &[u8], sector_size: u32) -> Option<(Uuid, Vec<(u32, String, u64, u64, Uuid, Uuid)>)> {
+fn read(bytes: &[u8], sector_size: u32) -> Option<Listed> {
     let sector = u64::from(sector_size);
     let found = GPT::read_from(&mut Cursor::new(bytes), sector).ok()?;
     let partitions = found.iter().filter(|(_, partition)| partition.is_used()).map(|(number, partition)| {
@@ -50,7 +55,7 @@ fn read(bytes: &[u8], sector_size: u32) -> Option<(Uuid, Vec<(u32, String, u64, 
     Some((Uuid::from_bytes_le(found.header.disk_guid), partitions.collect()))
 }
 
-fn expected(table: &NewTable) -> (Uuid, Vec<(u32, String, u64, u64, Uuid, Uuid)>) {
+fn expected(table: &NewTable) -> Listed {
     let partition = |new: &NewPartition| (new.number, new.name.clone(), new.offset, new.length, new.r#type, new.uuid);
     (table.uuid, table.partitions.iter().map(partition).collect())
 }
@@ -164,7 +169,7 @@ fn a_disk_that_lies_is_found_out() {
 #[test]
 fn a_table_that_cannot_be_is_refused_untouched() {
     let good = || table(SIZE, 512, 9);
-    let cases: [(&dyn Fn(&mut NewTable), &str); 9] = [
+    let cases: [Wrong<'_>; 9] = [
         (&|table| table.disk_size += 512, "the disk has 12582912 bytes in sectors of 512"),
         (&|table| table.sector_size = 4096, "the disk has 12582912 bytes in sectors of 512"),
         (&|table| table.sector_size = 520, "sectors of 520 bytes"),

@@ -7,6 +7,7 @@ mod fixture;
 mod image_source;
 mod laws;
 mod media;
+mod partitions;
 mod refusals;
 mod tiers;
 mod verify;
