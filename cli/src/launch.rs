@@ -20,7 +20,7 @@ use cloud_machine_driver::{
 };
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
 use cloud_machine_plan::{
-    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, Wiping, is_encrypted,
+    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, WantedTable, Wiping, is_encrypted,
 };
 use cloud_machine_protocol::{
     Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
@@ -295,6 +295,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
                 .disks
                 .get(&disk.name)
                 .and_then(|declared| WantedFilesystem::of(&disk.name, declared)),
+            partitions: config.resources.disks.get(&disk.name).and_then(WantedTable::of),
         })
         .collect();
     let kept = |serial: &str, size, role| ExpectedDisk {
@@ -306,6 +307,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         encrypted: false,
         read_only: false,
         filesystem: None,
+        partitions: None,
     };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));
     if record.image.url.is_none() {

@@ -127,6 +127,7 @@ mod tests {
     fn disk(name: &str, label: Option<&str>) -> Disk {
         let label = label.map(str::to_owned);
         Disk {
+            partitions: None,
             name: name.to_owned(),
             serial: Some(name.to_owned()),
             wwn: None,

@@ -33,6 +33,12 @@ pub(crate) enum AgentError {
     },
     #[error("the manifest on the volume is invalid")]
     Manifest(#[source] ImageError),
+    #[error("cannot write the partition table of /dev/{device}")]
+    Table {
+        device: String,
+        #[source]
+        source: ImageError,
+    },
     #[error("the configuration is refused:\n{0}")]
     Config(ConfigErrors),
     #[error("user-data and cloud-machine/layers.json on the volume say different things")]

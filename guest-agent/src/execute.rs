@@ -14,13 +14,14 @@ use cloud_machine_protocol::{
     Action, ChangedExtents, DiskEvidence, Extent, Mount, Outcome, Step, StepId, StepRecord, Tier, WipeMethod,
 };
 use cloud_machine_system::{
-    check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, pool, reread_partitions,
+    NewFilesystem, check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, pool,
+    reread_partitions,
     root::{self, RootFile},
     set_read_only, wipe_disk,
 };
 
 use crate::{
-    error::AgentError, host::Host, identity, layers::Layers, report::ReportBuilder, source::with_packed,
+    error::AgentError, host::Host, identity, layers::Layers, partitions, report::ReportBuilder, source::with_packed,
     volume::Documents, worker::MODULES,
 };
 
@@ -69,6 +70,16 @@ impl<'a> Executor<'a> {
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
             }
+            Step::WriteTable { device, table } => {
+                let done = partitions::write(device, table)?;
+                Cost {
+                    changed: true,
+                    written: done.written_bytes,
+                    zeroed: done.zeroed_bytes,
+                    read_back: done.read_back_bytes,
+                    ..Cost::default()
+                }
+            }
             Step::Encrypt { device, mapped, cipher, key_bits } => {
                 encrypt(device, mapped, cipher, *key_bits)?;
                 Cost { changed: true, ..Cost::default() }
@@ -81,10 +92,12 @@ impl<'a> Executor<'a> {
                 Cost { changed: true, ..Cost::default() }
             }
             Step::SetReadOnly { device } => Cost { changed: set_read_only(device)?, ..Cost::default() },
-            Step::MakeFilesystem { device, filesystem, label, properties } => {
-                match label {
-                    Some(label) if filesystem == ZFS => pool::make_pool(device, label, properties)?,
-                    _ => make_filesystem(device, filesystem, label.as_deref())?,
+            Step::MakeFilesystem { device, partition, filesystem, label, uuid, options, properties } => {
+                let node = partitions::node(device, partition.as_ref())?;
+                let uuid = uuid.as_deref();
+                match label.as_deref() {
+                    Some(label) if filesystem == ZFS => pool::make_pool(&node, label, properties)?,
+                    label => make_filesystem(&node, &NewFilesystem { kind: filesystem, label, uuid, options })?,
                 }
                 Cost { changed: true, ..Cost::default() }
             }
@@ -247,6 +260,9 @@ pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
 
 /// Units by which the new system mounts.
 fn write_mounts(mounts: &[Mount]) -> Result<(), AgentError> {
+    for mount in mounts {
+        partitions::node(&mount.device, mount.partition.as_ref())?;
+    }
     for unit in units(mounts) {
         root::write_run(&RootFile { path: unit.path, content: unit.content.into_bytes(), mode: 0o644 })?;
     }
@@ -269,10 +285,13 @@ fn wipe(
     let progress = Progress::new(host, id, "wipe");
     let (done, evidence) = wipe_disk(device, range, method, &|done, total| progress.tell(done, total))?;
     let compared = evidence.read_bytes;
-    if evidence.read_bytes < evidence.disk_size {
-        report.not_covered(device, method);
+    // Of a partition, the step alone says what was read: evidence is of whole disks.
+    if range.length == evidence.disk_size {
+        if evidence.read_bytes < evidence.disk_size {
+            report.not_covered(device, method);
+        }
+        report.disk(evidence);
     }
-    report.disk(evidence);
     Ok(Cost {
         changed: done.changed || method == WipeMethod::Discard,
         compared,

@@ -13,6 +13,7 @@ mod late;
 mod layers;
 mod online;
 mod outlook;
+mod partitions;
 mod report;
 mod run;
 mod source;

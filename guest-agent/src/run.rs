@@ -16,6 +16,7 @@ use crate::{
     host::Host,
     late,
     layers::Layers,
+    partitions,
     report::ReportBuilder,
     url, volume,
 };
@@ -64,8 +65,9 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     let inventory = &late::disks(found.inventory, layers.config(), host)?;
     let layout = ImageLayout::from(&documents.manifest);
     report.image(&documents.request.image, layout.generation);
+    let inventory = partitions::looked_at(inventory, layers.config(), documents.request.action);
     let hostname = &documents.identity.name;
-    let plan = plan(layers.config(), inventory, &documents.request, &layout, &found.volume.device, hostname)
+    let plan = plan(layers.config(), &inventory, &documents.request, &layout, &found.volume.device, hostname)
         .map_err(AgentError::Plan)?;
     report.devices(plan.devices);
     report.timing("observe and plan", began.elapsed());

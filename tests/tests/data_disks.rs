@@ -18,17 +18,42 @@ cloud-machine:
       swap: {allocation: 64MiB, filesystem: swap}
       temp: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: recreate, on-reimage: recreate}
       vault: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: crypto}
+      work:
+        allocation: 512MiB
+        on-reimage: keep
+        partitions:
+          one: {size: 64MiB, filesystem: {type: ext4, options: [-m, '0']}}
+          two: {size: 75%, filesystem: {type: xfs, label: two}, mount-options: [noatime]}
+          raw: {type: lvm}
+      yard:
+        allocation: 64MiB
+        wipe-on-boot: recreate
+        on-reimage: recreate
+        partitions: {one: {filesystem: ext4}}
 ";
 /// What a person sees in the machine: mountpoint, device, type and label.
-const MOUNTED: [&str; 6] = [
+const MOUNTED: [&str; 9] = [
     "/mnt/cache /dev/vdb btrfs cache",
     "/mnt/scratch /dev/vdd ext4 ",
     "/mnt/share /dev/vde vfat SHARE",
     "/mnt/temp /dev/vdg ext4 ",
     "/mnt/vault /dev/mapper/cloud-machine-dm-0 ext4 ",
+    "/mnt/work-one /dev/vdi1 ext4 ",
+    "/mnt/work-two /dev/vdi2 xfs two",
+    "/mnt/yard-one /dev/vdj1 ext4 ",
     "/srv/the-data /dev/vdc xfs data",
 ];
-const FOLDERS: [&str; 6] = ["/mnt/cache", "/mnt/scratch", "/mnt/share", "/mnt/temp", "/mnt/vault", "/srv/the-data"];
+const FOLDERS: [&str; 9] = [
+    "/mnt/cache",
+    "/mnt/scratch",
+    "/mnt/share",
+    "/mnt/temp",
+    "/mnt/vault",
+    "/mnt/work-one",
+    "/mnt/work-two",
+    "/mnt/yard-one",
+    "/srv/the-data",
+];
 
 #[test]
 fn data_disks_are_what_was_described_at_every_boot() {
@@ -48,21 +73,26 @@ fn data_disks_are_what_was_described_at_every_boot() {
         ("swap", "wipe zero, create swap"),
         ("temp", "wipe recreate, create ext4"),
         ("vault", "wipe zero, encrypt, create ext4"),
+        ("work", "create table, create ext4 on one, create xfs on two"),
+        ("yard", "wipe recreate, create table, create ext4 on one"),
     ] {
         assert_eq!(methods(&created, disk), method);
     }
     everything_is_mounted(&program);
+    partitions_are_what_was_described(&program);
     leave_marks(&program);
     let key = only_ciphertext_lies_below_a_cipher(&program);
 
     // A boot: what every boot wipes is new, the rest is as it was.
     done(&program, &["stop", MACHINE]);
     let started = done(&program, &["start", MACHINE, "--output", "json"]);
-    for (step, word) in [("wipe-scratch", "discard"), ("wipe-temp", "recreate"), ("wipe-vault", "recreate")] {
+    for (step, word) in
+        [("wipe-scratch", "discard"), ("wipe-temp", "recreate"), ("wipe-vault", "recreate"), ("wipe-yard", "recreate")]
+    {
         assert_eq!(methods_of_steps(&started, step), word);
     }
     everything_is_mounted(&program);
-    assert_eq!(marks(&program), ["/mnt/cache", "/mnt/share", "/srv/the-data"]);
+    assert_eq!(marks(&program), ["/mnt/cache", "/mnt/share", "/mnt/work-one", "/mnt/work-two", "/srv/the-data"]);
     assert_ne!(only_ciphertext_lies_below_a_cipher(&program), key, "the key of yesterday");
 
     // A job may make of its disks what it likes; a kept disk keeps what it holds.
@@ -75,12 +105,16 @@ fn data_disks_are_what_was_described_at_every_boot() {
     let reimaged = done(&program, &["reimage", MACHINE, "--output", "json"]);
     assert_eq!(methods(&reimaged, "cache"), "reuse btrfs");
     assert_eq!(methods(&reimaged, "data"), "wipe zero, create xfs");
+    assert_eq!(methods(&reimaged, "work"), "reuse table, reuse ext4 on one, reuse xfs on two");
     everything_is_mounted(&program);
-    assert_eq!(marks(&program), ["/mnt/cache"]);
+    partitions_are_what_was_described(&program);
+    assert_eq!(marks(&program), ["/mnt/cache", "/mnt/work-one", "/mnt/work-two"]);
     // What was not erased is said, and not of a disk that was.
     let verified = done(&program, &["verify", MACHINE]);
-    let left = "the disk `temp`: signatures were removed; the data between was not erased";
-    assert!(verified.contains(left) && !verified.contains("the disk `vault`"), "{verified}");
+    for disk in ["temp", "yard"] {
+        let left = format!("the disk `{disk}`: signatures were removed; the data between was not erased");
+        assert!(verified.contains(&left) && !verified.contains("the disk `vault`"), "{verified}");
+    }
 
     // A kept disk with something else on it is not the machine that was described.
     inside(&program, "umount /mnt/cache; mkfs.vfat -I -n CIDATA /dev/vdb; sync");
@@ -142,6 +176,18 @@ fn everything_is_mounted(program: &Program) {
     assert_eq!(inside(program, "swapon --noheadings --raw --show=NAME,SIZE").trim(), "/dev/vdf 64M");
     let units = "systemctl is-active srv-the\\\\x2ddata.mount mnt-cache.mount dev-vdf.swap local-fs.target";
     assert_eq!(inside(program, units).trim(), ["active"; 4].join("\n"));
+}
+
+/// As the kernel of the machine sees them: names, first sectors and sizes.
+fn partitions_are_what_was_described(program: &Program) {
+    let look = "for one in 1 2 3; do cd /sys/block/vdg/vdg$one; sed -n s/PARTNAME=//p uevent; cat start size; done";
+    let found = inside(program, look);
+    let mib = 2048;
+    let two = 510 * 75 / 100;
+    let places = [("one", 1, 64), ("two", 65, two), ("raw", 65 + two, 510 - 64 - two)];
+    let expected = places.map(|(name, start, length)| format!("{name}\n{}\n{}\n", start * mib, length * mib));
+    assert_eq!(found, expected.concat());
+    assert!(inside(program, "findmnt -no OPTIONS /mnt/work-two").contains("noatime"));
 }
 
 fn leave_marks(program: &Program) {

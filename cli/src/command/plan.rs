@@ -6,8 +6,8 @@ use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_driver::store::{DiskRecord, MachineRecord, RequestRecord, Store, Strategy};
 use cloud_machine_plan::{ImageLayout, WantedFilesystem, Wiping, plan};
 use cloud_machine_protocol::{
-    Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Mount, Nonce, Probe, Signature, Step,
-    Tier, volume,
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Mount, NewPartition, Nonce, Probe,
+    Signature, Step, Tier, volume,
 };
 use serde::Serialize;
 
@@ -67,10 +67,16 @@ fn describe(step: &Step) -> String {
         }
         Step::LoadModule { module } => format!("load the kernel module {module}"),
         Step::SetReadOnly { device } => format!("refuse writes to /dev/{device}"),
-        Step::MakeFilesystem { device, filesystem, label, properties } => {
+        Step::WriteTable { device, table } => {
+            let one = |one: &NewPartition| format!("{} {} of {} bytes", one.number, one.name, one.length);
+            let list: Vec<String> = table.partitions.iter().map(one).collect();
+            format!("write a partition table on /dev/{device}: {}", list.join(", "))
+        }
+        Step::MakeFilesystem { device, partition, filesystem, label, properties, .. } => {
             let label = label.as_ref().map(|label| format!(" labelled {label}")).unwrap_or_default();
             let with = if properties.is_empty() { String::new() } else { format!(" with {}", properties.join(", ")) };
-            format!("make {filesystem}{label}{with} on /dev/{device}")
+            let node = partition.as_ref().map_or(device, |partition| &partition.node);
+            format!("make {filesystem}{label}{with} on /dev/{node}")
         }
         Step::ImportPool { device, pool, datasets, read_only, .. } => {
             let how = if *read_only { ", read-only" } else { "" };
@@ -80,8 +86,8 @@ fn describe(step: &Step) -> String {
         Step::WriteMounts { mounts } => {
             let mount = |mount: &Mount| match (&mount.mountpoint, &mount.dataset) {
                 (Some(path), Some(dataset)) => format!("{dataset} on {path}"),
-                (Some(path), None) => format!("/dev/{} on {path}", mount.device),
-                (None, _) => format!("/dev/{} as swap", mount.device),
+                (Some(path), None) => format!("/dev/{} on {path}", mount.node()),
+                (None, _) => format!("/dev/{} as swap", mount.node()),
             };
             format!("have the system mount {}", mounts.iter().map(mount).collect::<Vec<_>>().join(", "))
         }
@@ -115,7 +121,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
     let layout = ImageLayout::from(&manifest);
     for (disk, kept) in &config.resources.disks {
-        if kept.filesystem.is_some() && !kept.readonly && Wiping::of(request.action, kept).is_none() {
+        let described = kept.filesystem.is_some() || !kept.partitions.is_empty();
+        if described && !kept.readonly && Wiping::of(request.action, kept).is_none() {
             ui.note(&format!("what `{disk}` holds is not known here: the plan takes it for empty"));
         }
     }
@@ -138,6 +145,7 @@ fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory 
         // As virtio-blk of QEMU offers it.
         discard: !read_only,
         probe,
+        partitions: None,
     };
     let mut disks: Vec<(Bus, Disk)> = record
         .disks

@@ -9,6 +9,7 @@ use crate::{
     emit,
     error::ConfigError,
     grammar::{BOOLEAN, Key, Shape, names, nearest},
+    partition_type,
     source::{Mark, Source, shortened},
     tree::{Entry, Node, Value, child_path},
 };
@@ -27,7 +28,8 @@ pub(crate) fn shape(
         (Shape::Scalar(_), Value::Scalar(_)) | (Shape::List(_), Value::List(_)) => Some(node.to_value()),
         (Shape::Either(..), Value::Scalar(_)) => Some(node.to_value()),
         (Shape::Map(keys) | Shape::Either(_, keys), Value::Map(entries)) => Some(map(entries, keys, path, errors)),
-        (Shape::Disks(keys), Value::Map(entries)) => Some(disks(entries, keys, path, errors)),
+        (Shape::Disks(keys), Value::Map(entries)) => Some(named("disk", entries, keys, path, errors)),
+        (Shape::Partitions(keys), Value::Map(entries)) => Some(named("partition", entries, keys, path, errors)),
         (Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _), _) => {
             errors.push(invalid(node, path, allowed));
             None
@@ -38,6 +40,10 @@ pub(crate) fn shape(
         }
         (Shape::Disks(_), _) => {
             errors.push(invalid(node, path, "a map with a disk's name for each key"));
+            None
+        }
+        (Shape::Partitions(_), _) => {
+            errors.push(invalid(node, path, "a map with a partition's name for each key"));
             None
         }
         (Shape::Program, Value::Map(_)) => Some(node.to_value()),
@@ -65,17 +71,24 @@ fn map(entries: &[Entry], keys: &[Key], path: &str, errors: &mut Vec<ConfigError
     serde_yaml::Value::Mapping(pairs)
 }
 
-fn disks(entries: &[Entry], keys: &'static [Key], path: &str, errors: &mut Vec<ConfigError>) -> serde_yaml::Value {
+/// A map with a name for each key, of what `what` says.
+fn named(
+    what: &str,
+    entries: &[Entry],
+    keys: &'static [Key],
+    path: &str,
+    errors: &mut Vec<ConfigError>,
+) -> serde_yaml::Value {
     let mut pairs = serde_yaml::Mapping::new();
     for entry in entries {
         let name = entry.key.text();
         let below = child_path(path, &name);
         if let Err(error) = name.parse::<DiskName>() {
-            let message = format!("invalid disk name `{}`", shortened(&name));
+            let message = format!("invalid {what} name `{}`", shortened(&name));
             errors.push(ConfigError::new(&entry.value.source, entry.mark, &below, message).allowed(error.allowed));
         } else if entry.value.is_null() {
-            let error =
-                ConfigError::new(&entry.value.source, entry.mark, &below, "a disk without a value states nothing");
+            let message = format!("a {what} without a value states nothing");
+            let error = ConfigError::new(&entry.value.source, entry.mark, &below, message);
             errors.push(error.suggestion(Some(format!("write `{name}: {{}}` to declare it"))));
         } else if let Some(value) = shape(&entry.value, &Shape::Map(keys), &below, errors) {
             pairs.insert(name.into(), value);
@@ -117,6 +130,9 @@ fn advice(value: &Value, allowed: &str) -> Option<String> {
             "no" | "off" | "n" | "false" | "0" => Some("write `false`".to_owned()),
             _ => None,
         };
+    }
+    if allowed == partition_type::ALLOWED {
+        return partition_type::nearest(&text).map(|near| format!("did you mean `{near}`?"));
     }
     None
 }

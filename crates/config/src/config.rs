@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{cloud_init::CloudInit, url::CloudInitUrl};
 
@@ -74,6 +75,41 @@ pub struct DiskConfig {
     /// Where its filesystem is mounted: an absolute path in which no part is empty, `.` or `..`; `/mnt/` and the disk's
     /// name unless the document says otherwise. `None` without a filesystem, and for swap.
     pub mountpoint: Option<String>,
+    /// Options of its mount, or of its swap area.
+    pub mount_options: Vec<String>,
+    /// Its partitions, sorted by number; a disk with some has no filesystem of its own.
+    pub partitions: Vec<PartitionConfig>,
+}
+
+/// A partition of a disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionConfig {
+    /// Number in the table, 1 to 128; no two of a disk have the same.
+    pub number: u32,
+    /// Name, also in the table.
+    pub name: DiskName,
+    /// How large it is.
+    pub size: PartitionSize,
+    /// Type GUID.
+    pub kind: Uuid,
+    /// What is in it.
+    pub filesystem: Option<Filesystem>,
+    /// Where its filesystem is mounted, as for a disk; `/mnt/`, the disk's name, a dash and its own unless the document says otherwise.
+    pub mountpoint: Option<String>,
+    /// Options of its mount, or of its swap area.
+    pub mount_options: Vec<String>,
+}
+
+/// How large a partition is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PartitionSize {
+    /// So many bytes.
+    Bytes(ByteSize),
+    /// So much of the room between the tables of the disk, 1 to 100.
+    Percent(u8),
+    /// What the others leave.
+    Rest,
 }
 
 /// A filesystem on a disk.
@@ -85,6 +121,10 @@ pub struct Filesystem {
     pub label: Option<String>,
     /// Kernel module that it needs.
     pub kernel_module: Option<String>,
+    /// Its identifier, as libblkid tells it; any will do when there is none.
+    pub uuid: Option<String>,
+    /// More arguments of the program that makes it.
+    pub options: Vec<String>,
     /// Properties of a ZFS pool's own dataset, each `NAME=VALUE`.
     pub properties: Vec<String>,
     /// Datasets below that of a ZFS pool; the parents of each are made with it.
@@ -95,7 +135,15 @@ impl Filesystem {
     /// One of this type, about which nothing else is said.
     #[must_use]
     pub const fn of(kind: FilesystemType) -> Self {
-        Self { kind, label: None, kernel_module: None, properties: Vec::new(), datasets: Vec::new() }
+        Self {
+            kind,
+            label: None,
+            kernel_module: None,
+            uuid: None,
+            options: Vec::new(),
+            properties: Vec::new(),
+            datasets: Vec::new(),
+        }
     }
 }
 

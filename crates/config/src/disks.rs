@@ -8,7 +8,7 @@ use cloud_machine_protocol::{Bus, DeviceSelector, DiskName};
 use crate::{
     config::{DiskConfig, Filesystem, FilesystemType, OnReimage, WipeOnBoot},
     error::ConfigError,
-    media,
+    media, partitions,
     place::locate,
     pools, schema,
     tree::Node,
@@ -17,7 +17,7 @@ use crate::{
 /// Name of the system disk when nobody declares one.
 const DEFAULT_DISK: &str = "system";
 /// Folder of the mountpoints that nobody names.
-const MOUNTPOINTS: &str = "/mnt";
+pub(crate) const MOUNTPOINTS: &str = "/mnt";
 /// Folders that hold the system itself: another filesystem over one of them would be another system.
 const SYSTEM_FOLDERS: [&str; 10] =
     ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
@@ -65,6 +65,8 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
         overwrite: disk.overwrite,
         filesystem,
         mountpoint: disk.mountpoint.as_ref().map(|path| path.0.clone()).or(default),
+        mount_options: disk.mount_options.clone(),
+        partitions: partitions::configs(name, &disk.partitions),
     }
 }
 
@@ -85,6 +87,7 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
     media::check(disks, machine, errors);
     filesystems(disks, machine, errors);
     pools::check(disks, machine, errors);
+    partitions::check(disks, machine, errors);
     let mut owners: BTreeMap<String, &DiskName> = BTreeMap::new();
     for (name, disk) in disks {
         match owners.entry(disk.devicepath.to_string()) {
@@ -103,6 +106,10 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
 fn ciphers(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
     use FilesystemType::{Btrfs, Ext4, Swap, Vfat, Xfs};
     for (name, disk) in disks.iter().filter(|(_, disk)| disk.wipe_on_boot == Some(WipeOnBoot::Crypto)) {
+        // Of a disk with partitions, `partitions` tells.
+        if !disk.partitions.is_empty() {
+            continue;
+        }
         let kind = disk.filesystem.as_ref().map(|filesystem| filesystem.kind);
         if !matches!(kind, Some(Ext4 | Xfs | Btrfs | Vfat | Swap)) {
             let text = "`crypto` needs a filesystem that is made on the cipher";
@@ -136,7 +143,7 @@ fn filesystems(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
     }
 }
 
-fn label(filesystem: &Filesystem) -> Option<String> {
+pub(crate) fn label(filesystem: &Filesystem) -> Option<String> {
     let (label, room) = (filesystem.label.as_ref()?, filesystem.kind.label_room());
     if CONFIGURATION_LABELS.iter().any(|reserved| label.eq_ignore_ascii_case(reserved)) {
         return Some(format!("the label `{label}` is one by which a system finds its configuration"));
@@ -145,7 +152,7 @@ fn label(filesystem: &Filesystem) -> Option<String> {
     (label.len() > room).then(|| format!("the label `{label}` has {} bytes, {word} has room for {room}", label.len()))
 }
 
-fn is_reserved(mountpoint: &str) -> bool {
+pub(crate) fn is_reserved(mountpoint: &str) -> bool {
     let below = |folder: &&str| mountpoint.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
     SYSTEM_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.iter().any(below)
 }

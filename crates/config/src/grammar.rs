@@ -1,6 +1,8 @@
 //! Every key below `cloud-machine`, what it may hold and whether it is supported yet: the one list for errors,
 //! suggestions and `require`. Must not read a document.
 
+use crate::partition_type;
+
 /// A key and what it holds.
 pub(crate) struct Key {
     pub(crate) name: &'static str,
@@ -19,6 +21,8 @@ pub(crate) enum Shape {
     Map(&'static [Key]),
     /// A map with a disk's name for a key, and these keys below each.
     Disks(&'static [Key]),
+    /// A map with a partition's name for a key, and these keys below each.
+    Partitions(&'static [Key]),
     /// A map of another program, which only that program understands.
     Program,
     /// Part of the language, of this shape, but nothing does it yet.
@@ -32,7 +36,7 @@ impl Shape {
             Self::Scalar(allowed) | Self::List(allowed) | Self::Either(allowed, _) => allowed,
             Self::Program => "a map",
             Self::Later(inner) => inner.allowed(),
-            Self::Map(_) | Self::Disks(_) => "",
+            Self::Map(_) | Self::Disks(_) | Self::Partitions(_) => "",
         }
     }
 }
@@ -87,15 +91,34 @@ const URL_KEYS: &[Key] = &[
 ];
 
 /// Allowed values of a filesystem.
-const FILESYSTEM: &str = "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, label: …}";
+const FILESYSTEM: &str = "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, label: …, uuid: …, options: […]}";
 
 const FILESYSTEM_KEYS: &[Key] = &[
     key("type", Shape::Scalar("ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs")),
-    key("label", Shape::Scalar("1 to 32 of a-z, A-Z, 0-9, `.`, `_` and -, as many as the type has room for")),
-    key("kernel-module", Shape::Scalar("the name of a kernel module: a-z, A-Z, 0-9, _ and -")),
+    key("label", Shape::Scalar(LABEL)),
+    key("uuid", Shape::Scalar(UUID)),
+    key("options", Shape::List(MAKE_OPTIONS)),
+    key("kernel-module", Shape::Scalar(MODULE)),
     key("properties", Shape::List("a list of NAME=VALUE, such as [compression=zstd]")),
     key("datasets", Shape::List("a list of datasets below the pool's own, such as [logs, work/cache]")),
 ];
+
+/// Allowed values of a filesystem in a partition; what needs a whole disk is not among them.
+const PARTITION_FILESYSTEM: &str =
+    "ext4, xfs, btrfs, vfat or swap, or a map {type: …, label: …, uuid: …, options: […]}";
+
+const PARTITION_FILESYSTEM_KEYS: &[Key] = &[
+    key("type", Shape::Scalar("ext4, xfs, btrfs, vfat or swap")),
+    key("label", Shape::Scalar(LABEL)),
+    key("uuid", Shape::Scalar(UUID)),
+    key("options", Shape::List(MAKE_OPTIONS)),
+    key("kernel-module", Shape::Scalar(MODULE)),
+];
+
+const LABEL: &str = "1 to 32 of a-z, A-Z, 0-9, `.`, `_` and -, as many as the type has room for";
+const UUID: &str = "a UUID with four dashes, or for vfat eight digits such as 1A2B-3C4D";
+const MAKE_OPTIONS: &str = "a list of options and their values, such as [-O, ^metadata_csum]";
+const MODULE: &str = "the name of a kernel module: a-z, A-Z, 0-9, _ and -";
 
 const DISK: &[Key] = &[
     key("devicepath", Shape::Scalar("/dev/NAME, /dev/disk/by-id/NAME, serial:TEXT, wwn:TEXT or label:TEXT")),
@@ -108,7 +131,21 @@ const DISK: &[Key] = &[
     key("on-reimage", Shape::Scalar("wipe, keep or recreate")),
     key("boot-partition", Shape::Scalar(BOOLEAN)),
     key("readonly", Shape::Scalar(BOOLEAN)),
-    key("mountpoint", Shape::Scalar("an absolute path without `.`, `..` and empty parts")),
+    key("mountpoint", Shape::Scalar(MOUNTPOINT)),
+    key("mount-options", Shape::List(MOUNT_OPTIONS)),
+    key("partitions", Shape::Partitions(PARTITION)),
+];
+
+const MOUNTPOINT: &str = "an absolute path without `.`, `..` and empty parts";
+const MOUNT_OPTIONS: &str = "a list of options, such as [noatime, nodev]";
+
+const PARTITION: &[Key] = &[
+    key("number", Shape::Scalar("a whole number from 1 to 128")),
+    key("size", Shape::Scalar("an integer above 0 with a unit, such as 512MiB, a share such as 25%, or rest")),
+    key("type", Shape::Scalar(partition_type::ALLOWED)),
+    key("filesystem", Shape::Either(PARTITION_FILESYSTEM, PARTITION_FILESYSTEM_KEYS)),
+    key("mountpoint", Shape::Scalar(MOUNTPOINT)),
+    key("mount-options", Shape::List(MOUNT_OPTIONS)),
 ];
 
 const NIC: &[Key] = &[
@@ -126,7 +163,7 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
     while let Some(segment) = segments.next() {
         let (keys, name) = match shape {
             Shape::Map(keys) | Shape::Either(_, keys) => (*keys, segment),
-            Shape::Disks(keys) => match segments.next() {
+            Shape::Disks(keys) | Shape::Partitions(keys) => match segments.next() {
                 Some(name) => (*keys, name),
                 None => return Some(shape),
             },

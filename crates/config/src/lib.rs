@@ -14,16 +14,21 @@ mod emit;
 mod environment;
 mod error;
 mod exclude;
+mod filesystem_schema;
 mod grammar;
 mod hint;
 mod key_path;
 #[cfg(test)]
 mod laws;
 mod layers;
+mod make_options;
 mod media;
 mod merge;
 mod merged;
 mod parse;
+mod partition_schema;
+mod partition_type;
+mod partitions;
 mod place;
 mod pools;
 mod redact;
@@ -44,7 +49,7 @@ mod validate;
 pub use cloud_init::CloudInit;
 pub use config::{
     Address, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
-    Resources, Undeclared, WipeOnBoot,
+    PartitionConfig, PartitionSize, Resources, Undeclared, WipeOnBoot,
 };
 pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};

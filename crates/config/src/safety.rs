@@ -62,6 +62,8 @@ const TABLE: &[Row] = &[
     row(&["resources", "disks", "*", "on-reimage"], Rule::Rises(&["keep", "recreate", "wipe"]), "wipe"),
     row(&["resources", "disks", "*", "filesystem"], Rule::Fixed, ""),
     row(&["resources", "disks", "*", "mountpoint"], Rule::Fixed, ""),
+    row(&["resources", "disks", "*", "mount-options"], Rule::Fixed, "[]"),
+    row(&["resources", "disks", "*", "partitions"], Rule::Fixed, "{}"),
     row(&["resources", "disks", "*", "readonly"], Rule::Rises(&["false", "true"]), "false"),
 ];
 

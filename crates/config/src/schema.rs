@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
 use serde::{
     Deserialize, Deserializer,
-    de::{
-        Error, MapAccess, Unexpected, Visitor,
-        value::{MapAccessDeserializer, StrDeserializer},
-    },
+    de::{Error, Unexpected, Visitor},
 };
 
 use crate::{
-    config::{Drives, Filesystem, FilesystemType, Undeclared, WipeOnBoot},
+    config::{Drives, Undeclared, WipeOnBoot},
+    filesystem_schema::FilesystemValue,
+    partition_schema::Partitions,
     url::UrlValue,
 };
 
@@ -55,6 +54,8 @@ pub(crate) struct Disk {
     pub(crate) readonly: bool,
     pub(crate) filesystem: Option<FilesystemValue>,
     pub(crate) mountpoint: Option<Mountpoint>,
+    pub(crate) mount_options: Vec<String>,
+    pub(crate) partitions: Partitions,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -93,119 +94,6 @@ words!(Address {
     #[default]
     Dhcp
 });
-
-/// A filesystem by its type, or a map.
-#[derive(Debug)]
-pub(crate) struct FilesystemValue(pub(crate) Filesystem);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct FilesystemMap {
-    r#type: FilesystemType,
-    label: Option<FilesystemLabel>,
-    kernel_module: Option<ModuleName>,
-    #[serde(default)]
-    properties: Vec<Property>,
-    #[serde(default)]
-    datasets: Vec<DatasetName>,
-}
-
-impl<'de> Deserialize<'de> for FilesystemValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FilesystemVisitor)
-    }
-}
-
-struct FilesystemVisitor;
-
-impl<'de> Visitor<'de> for FilesystemVisitor {
-    type Value = FilesystemValue;
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("a filesystem or a map with one")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<FilesystemValue, E> {
-        let kind = FilesystemType::deserialize(StrDeserializer::<E>::new(text))?;
-        Ok(FilesystemValue(Filesystem::of(kind)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FilesystemValue, A::Error> {
-        let FilesystemMap { r#type: kind, label, kernel_module, properties, datasets } =
-            FilesystemMap::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(FilesystemValue(Filesystem {
-            label: label.map(|label| label.0),
-            kernel_module: kernel_module.map(|name| name.0),
-            properties: properties.into_iter().map(|property| property.0).collect(),
-            datasets: datasets.into_iter().map(|dataset| dataset.0).collect(),
-            ..Filesystem::of(kind)
-        }))
-    }
-}
-
-/// A label that every program takes for a label: nothing in it is an option, a path or a list.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct FilesystemLabel(String);
-
-impl TryFrom<String> for FilesystemLabel {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        let length = (1..=32).contains(&text.len());
-        if length && text.bytes().all(fits) && !text.starts_with('-') { Ok(Self(text)) } else { Err("no label") }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct ModuleName(String);
-
-impl TryFrom<String> for ModuleName {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        let length = (1..=56).contains(&text.len());
-        if length && text.bytes().all(fits) { Ok(Self(text)) } else { Err("no name of a module") }
-    }
-}
-
-/// A property of a ZFS dataset as `zfs set` takes it.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct Property(String);
-
-impl TryFrom<String> for Property {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b":_.-".contains(&byte);
-        let named = |name: &str| name.starts_with(|first: char| first.is_ascii_lowercase()) && name.bytes().all(fits);
-        let valued = |value: &str| !value.is_empty() && value.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        match text.split_once('=') {
-            Some((name, value)) if named(name) && valued(value) => Ok(Self(text)),
-            _ => Err("no property"),
-        }
-    }
-}
-
-/// A dataset below that of its pool (zfs(8)): nothing in it is an option, a snapshot or a way up.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct DatasetName(String);
-
-impl TryFrom<String> for DatasetName {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte);
-        let first = |part: &str| part.starts_with(|first: char| first.is_ascii_alphanumeric());
-        let fits = text.len() <= 100 && text.split('/').all(|part| first(part) && part.bytes().all(inner));
-        if fits { Ok(Self(text)) } else { Err("no dataset") }
-    }
-}
 
 /// The absolute path of a file on the host.
 #[derive(Debug, Deserialize)]

@@ -14,7 +14,7 @@ use crate::{
 /// Values of keys whose other values are supported.
 const VALUES: &[(&str, &[&str])] = &[("cloud-machine.identity.ssh-host-keys", &["keep"])];
 /// Keys of a disk that the system disk cannot have yet: its filesystem is what the image has.
-pub(crate) const NOT_OF_SYSTEM_DISK: &[&str] = &["filesystem", "mountpoint"];
+pub(crate) const NOT_OF_SYSTEM_DISK: &[&str] = &["filesystem", "mountpoint", "mount-options", "partitions"];
 
 /// Refuses what nothing does yet. A configuration may well be shown and audited with it.
 ///
@@ -49,6 +49,11 @@ fn map(node: &Node, keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) {
                         system_disk(&disk.value, &path, errors);
                     }
                     map(&disk.value, keys, &path, errors);
+                }
+            }
+            Shape::Partitions(keys) => {
+                for one in value.entries() {
+                    map(&one.value, keys, &child_path(&below, &one.key.text()), errors);
                 }
             }
             Shape::Either(_, keys) => {

@@ -117,6 +117,20 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// A table for a data disk that is none, or not of this disk.
+    #[error("the partition table cannot be written: {reason}")]
+    TableUnfit {
+        /// Why not.
+        reason: String,
+    },
+    /// The disk gave back another table than the one that was written.
+    #[error("read back other bytes of the partition table at byte {offset} with {length} bytes")]
+    TableDiffers {
+        /// First byte of the range.
+        offset: u64,
+        /// Bytes of the range.
+        length: u64,
+    },
     /// None or several partitions could be the root, or the one asked for does not exist.
     #[error("{reason}; partitions: {partitions}")]
     RootUnclear {

@@ -75,7 +75,8 @@ fn role(purpose: Option<&Wanted>) -> Role {
         Some(Wanted::ImageSource) => Role::ImageSource,
         Some(Wanted::Drive(_)) => Role::Drive,
         Some(Wanted::Disk(name)) => Role::Declared { name: name.clone() },
-        None => Role::Undeclared,
+        // Only whole disks are assigned.
+        Some(Wanted::Partition(..)) | None => Role::Undeclared,
     }
 }
 

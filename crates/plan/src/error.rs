@@ -141,6 +141,30 @@ pub enum PlanError {
         /// Bytes that the configuration gives it.
         allocation: u64,
     },
+    /// The partitions that a disk shall have do not fit.
+    #[error(
+        "the partitions of {wanted} on {device} need {needed} bytes, it has room for {available} between its tables"
+    )]
+    Room {
+        /// Which disk.
+        wanted: Wanted,
+        /// Kernel name.
+        device: String,
+        /// Bytes that they need at least.
+        needed: u64,
+        /// Bytes that there are for them.
+        available: u64,
+    },
+    /// A disk that shall have partitions counts in other sectors than a table can.
+    #[error("{wanted} on {device} has sectors of {size} bytes, a partition table needs 512 or 4096")]
+    Sectors {
+        /// Which disk.
+        wanted: Wanted,
+        /// Kernel name.
+        device: String,
+        /// Bytes of a sector.
+        size: u32,
+    },
     /// The image does not fit.
     #[error("the system disk {device} has {size} bytes, the image needs {image} bytes")]
     TooSmall {
@@ -164,6 +188,8 @@ pub enum Wanted {
     Drive(usize),
     /// A disk of the configuration.
     Disk(String),
+    /// A partition of one, by the disk's name and its own; boxed, since every error is as large as the largest.
+    Partition(Box<(String, String)>),
 }
 
 impl fmt::Display for Wanted {
@@ -173,6 +199,7 @@ impl fmt::Display for Wanted {
             Self::ImageSource => formatter.write_str("the image source"),
             Self::Drive(index) => write!(formatter, "drive {index}"),
             Self::Disk(name) => write!(formatter, "the disk `{name}`"),
+            Self::Partition(names) => write!(formatter, "the partition `{}` of the disk `{}`", names.1, names.0),
         }
     }
 }

@@ -3,7 +3,7 @@
 use cloud_machine_protocol::{Digest, Identity, Request, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{filesystem::WantedFilesystem, image::RootPartition, wiping::Wiping};
+use crate::{filesystem::WantedFilesystem, image::RootPartition, partitions::WantedTable, wiping::Wiping};
 
 /// One attempt as the host set it up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,9 @@ pub struct ExpectedDisk {
     /// The filesystem that it shall hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<WantedFilesystem>,
+    /// The partitions that it shall have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<WantedTable>,
 }
 
 /// What an attempt does with a disk.

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cloud_machine_config::{DiskConfig, FilesystemType};
+use cloud_machine_config::{DiskConfig, Filesystem, FilesystemType};
 use cloud_machine_protocol::{DiskName, Mount, Probe, Signature};
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,17 @@ pub struct WantedFilesystem {
     pub kind: String,
     /// Its label; any will do when there is none.
     pub label: Option<String>,
+    /// Its identifier; any will do when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// More arguments of the program that makes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
     /// Where it is mounted; `None` for swap.
     pub mountpoint: Option<String>,
+    /// Options of its mount, or of its swap area.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mount_options: Vec<String>,
     /// Whether other content may be replaced.
     pub overwrite: bool,
     /// Whether the disk is never written.
@@ -98,17 +107,32 @@ impl WantedFilesystem {
     #[must_use]
     pub fn of(name: &DiskName, disk: &DiskConfig) -> Option<Self> {
         let filesystem = disk.filesystem.as_ref().filter(|_| !disk.boot_partition)?;
-        let implied = (filesystem.kind == FilesystemType::Zfs).then(|| ZFS_MODULE.to_owned());
         Some(Self {
-            kind: filesystem.kind.word().to_owned(),
             label: disk.pool(name).map(str::to_owned).or_else(|| filesystem.label.clone()),
             mountpoint: disk.mountpoint.clone(),
+            mount_options: disk.mount_options.clone(),
             overwrite: disk.overwrite,
             read_only: disk.readonly,
+            ..Self::new(filesystem)
+        })
+    }
+
+    /// What the configuration says of a filesystem, without where it is mounted and what may be done for it.
+    pub(crate) fn new(filesystem: &Filesystem) -> Self {
+        let implied = (filesystem.kind == FilesystemType::Zfs).then(|| ZFS_MODULE.to_owned());
+        Self {
+            kind: filesystem.kind.word().to_owned(),
+            label: filesystem.label.clone(),
+            uuid: filesystem.uuid.clone(),
+            options: filesystem.options.clone(),
+            mountpoint: None,
+            mount_options: Vec::new(),
+            overwrite: false,
+            read_only: false,
             kernel_module: filesystem.kernel_module.clone().or(implied),
             properties: filesystem.properties.clone(),
             datasets: filesystem.datasets.clone(),
-        })
+        }
     }
 
     /// What becomes of a disk on which `probe` was found. A disk that is never written holds what was described, or is
@@ -147,7 +171,9 @@ impl WantedFilesystem {
 
     fn is(&self, found: &Signature) -> bool {
         let labelled = self.label.as_ref().is_none_or(|label| self.same_label(label, found.label.as_deref()));
-        found.filesystem.as_ref() == Some(&self.kind) && found.partition_table.is_none() && labelled
+        let same = |wanted: &String| found.uuid.as_ref().is_some_and(|uuid| uuid.eq_ignore_ascii_case(wanted));
+        let identified = self.uuid.as_ref().is_none_or(same);
+        found.filesystem.as_ref() == Some(&self.kind) && found.partition_table.is_none() && labelled && identified
     }
 
     /// FAT keeps labels in capitals, whatever was written.
@@ -161,8 +187,10 @@ impl WantedFilesystem {
     pub fn mounts(&self, device: &str) -> Vec<Mount> {
         let mount = |dataset: Option<String>, mountpoint| Mount {
             device: device.to_owned(),
+            partition: None,
             filesystem: self.word().to_owned(),
             mountpoint,
+            options: self.mount_options.clone(),
             dataset,
             read_only: self.read_only,
         };
@@ -190,10 +218,11 @@ impl WantedFilesystem {
 impl fmt::Display for WantedFilesystem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.label {
-            Some(pool) if self.pool().is_some() => write!(formatter, "the zfs pool `{pool}`"),
-            Some(label) => write!(formatter, "{} labelled `{label}`", self.kind),
-            None => formatter.write_str(&self.kind),
+            Some(pool) if self.pool().is_some() => write!(formatter, "the zfs pool `{pool}`")?,
+            Some(label) => write!(formatter, "{} labelled `{label}`", self.kind)?,
+            None => formatter.write_str(&self.kind)?,
         }
+        self.uuid.as_ref().map_or(Ok(()), |uuid| write!(formatter, " with the identifier `{uuid}`"))
     }
 }
 
@@ -229,7 +258,10 @@ mod tests {
         WantedFilesystem {
             kind: kind.to_owned(),
             label: label.map(str::to_owned),
+            uuid: None,
+            options: Vec::new(),
             mountpoint: Some("/data".to_owned()),
+            mount_options: Vec::new(),
             overwrite: false,
             read_only: false,
             kernel_module: None,
@@ -320,6 +352,19 @@ mod tests {
         );
         assert_eq!(pool.method(Decision::Reuse), "reuse zfs");
         assert_eq!(pool.to_string(), "the zfs pool `tank`");
+    }
+
+    #[test]
+    fn an_identifier_that_is_described_has_to_be_there() {
+        let described = WantedFilesystem { uuid: Some("1A2B-3C4D".to_owned()), ..wanted("vfat", None) };
+        let with = |uuid: Option<&str>| {
+            let Probe::Found(signature) = found(Some("vfat"), None, None) else { unreachable!() };
+            Probe::Found(Signature { uuid: uuid.map(str::to_owned), ..signature })
+        };
+        assert_eq!(described.content(&with(Some("1a2b-3c4d"))), Content::Wanted);
+        assert_eq!(described.content(&with(Some("1A2B-3C4E"))), Content::Other);
+        assert_eq!(described.content(&with(None)), Content::Other);
+        assert_eq!(described.to_string(), "vfat with the identifier `1A2B-3C4D`");
     }
 
     #[test]

@@ -3,14 +3,20 @@
 //! kept and shall hold a filesystem: its signatures decide whether it is used, made or refused.
 
 mod assign;
+mod attached;
 mod configured;
 mod encrypted;
 mod error;
 mod expected;
+mod fate;
 mod filesystem;
 mod hostkey;
 mod image;
+mod layout;
 mod outlook;
+mod partition_steps;
+mod partitions;
+mod planned;
 mod rejection;
 mod steps;
 mod units;
@@ -24,6 +30,7 @@ pub use expected::{Expected, ExpectedDisk, ExpectedUrl, Treatment};
 pub use filesystem::{Content, Decision, Refusal, WantedFilesystem, ZFS_MODULE, decide};
 pub use image::{ImageLayout, RootPartition};
 pub use outlook::{DiskOutlook, OutlookVerdict, outlook};
+pub use partitions::{WantedPartition, WantedTable};
 pub use rejection::Rejection;
 pub use steps::{Plan, PlannedStep, plan};
 pub use units::{UnitFile, units};

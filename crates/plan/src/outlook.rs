@@ -8,8 +8,8 @@ use serde::Serialize;
 use crate::{
     assign::{allocated, only},
     error::{PlanError, Wanted},
+    fate::{fate, writable},
     filesystem::{Decision, described},
-    steps::{fate, writable},
 };
 
 /// One disk, declared or found.
@@ -107,12 +107,16 @@ fn system(name: &DiskName, device: &Disk, action: Action) -> Outcome {
 }
 
 fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> Outcome {
-    let fate = fate(name, disk, device, action)?;
+    // The machine only decides on identifiers, which nobody is shown.
+    let fate = fate(name, disk, device, action, "")?;
     let holds = described(&device.probe);
     let (verdict, reason) = match fate.decision() {
+        Some(Decision::Reuse) if disk.filesystem.is_none() => {
+            (OutlookVerdict::Reuse, "it has the described partitions".to_owned())
+        }
         Some(Decision::Reuse) => (OutlookVerdict::Reuse, format!("it holds {holds}, as described")),
         Some(Decision::Replace) => (OutlookVerdict::Replace, format!("it holds {holds}, and `overwrite` is true")),
-        _ if fate.wipe().is_some() => (OutlookVerdict::Wipe, says_so(disk, action)),
+        _ if fate.wipe.is_some() => (OutlookVerdict::Wipe, says_so(disk, action)),
         Some(Decision::Create) => (OutlookVerdict::Create, format!("it holds {holds}")),
         _ if disk.readonly => (OutlookVerdict::Keep, "it is read-only".to_owned()),
         _ => (OutlookVerdict::Keep, "nothing says that it is wiped".to_owned()),

@@ -2,19 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use cloud_machine_config::{Config, DiskConfig};
+use cloud_machine_config::Config;
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, DiskName, ImageSource, Inventory, MachineName, Mount, Probe, Request, Role, Step,
+    Action, DeviceRecord, Disk, ImageSource, Inventory, MachineName, Mount, PartitionPlace, Probe, Request, Role, Step,
     StepId, Tier, WipeMethod,
 };
 
 use crate::{
     assign::{Assignment, assign},
-    encrypted::{encrypt, is_encrypted, mapped},
-    error::{PlanError, Wanted},
-    filesystem::{Decision, Refusal, WantedFilesystem, described},
+    error::PlanError,
+    fate::{Fate, fates, writable},
+    filesystem::{Decision, WantedFilesystem},
     image::ImageLayout,
-    wiping::{Wiping, lacks_discard},
 };
 
 /// What will be done, in this order, and what every disk is taken for.
@@ -31,7 +30,8 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
     /// `load-<module>`, `read-only-<disk>`, `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`,
-    /// `encrypt-<disk>`, `make-<disk>`, `import-<disk>` or `write-mounts`.
+    /// `encrypt-<disk>`, `make-<disk>`, `import-<disk>` or `write-mounts`; for a disk with partitions
+    /// `write-table-<disk>`, `wipe-<disk>-<partition>` and `make-<disk>-<partition>`.
     pub id: StepId,
     /// The step.
     pub step: Step,
@@ -58,8 +58,8 @@ pub fn plan(
     check_image(request, image)?;
     let assignment = assign(config, inventory, request, volume)?;
     let system = system_disk(&assignment, image)?;
-    let fates = fates(&assignment, request.action)?;
-    let mut steps = load_modules(fates.iter().filter_map(Fate::kernel_module));
+    let fates = fates(&assignment, request)?;
+    let mut steps = load_modules(fates.iter().flat_map(Fate::kernel_modules));
     steps.extend(fates.iter().filter(|fate| fate.read_only).map(|fate| set_read_only(fate.name.as_str(), fate.device)));
     steps.extend(fates.iter().filter_map(|fate| Some(wipe(fate.name.as_str(), fate.device, fate.wipe?))));
     if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
@@ -112,127 +112,13 @@ fn system_disk<'plan>(assignment: &Assignment<'plan>, image: &ImageLayout) -> Re
     Ok(device)
 }
 
-pub(crate) fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
-    if device.read_only {
-        return Err(PlanError::ReadOnly { wanted: Wanted::Disk(name.to_owned()), device: device.name.clone() });
-    }
-    Ok(())
-}
-
-/// What becomes of a declared disk other than the system disk.
-pub(crate) struct Fate<'plan> {
-    name: &'plan DiskName,
-    device: &'plan Disk,
-    /// How it is wiped, if at all.
-    wipe: Option<WipeMethod>,
-    /// Whether a cipher lies over it.
-    encrypted: bool,
-    /// Kernel name of the device through which it is used, when that is not its own.
-    mapped: Option<String>,
-    /// Whether it is never written.
-    read_only: bool,
-    filesystem: Option<(WantedFilesystem, Decision)>,
-}
-
-impl Fate<'_> {
-    fn kernel_module(&self) -> Option<&str> {
-        self.filesystem.as_ref()?.0.kernel_module.as_deref()
-    }
-
-    fn encrypt(&self) -> Option<PlannedStep> {
-        Some(encrypt(self.name.as_str(), &self.device.name, self.mapped.as_ref()?))
-    }
-
-    /// Kernel name of the device that holds the filesystem.
-    fn used(&self) -> &str {
-        self.mapped.as_ref().unwrap_or(&self.device.name)
-    }
-
-    fn make(&self) -> Vec<PlannedStep> {
-        match &self.filesystem {
-            Some((wanted, decision)) => make(self.name.as_str(), self.device, self.used(), wanted, *decision),
-            None => Vec::new(),
-        }
-    }
-
-    fn mounts(&self) -> Vec<Mount> {
-        let mounts = |(wanted, _): &(WantedFilesystem, Decision)| wanted.mounts(self.used());
-        self.filesystem.as_ref().map(mounts).unwrap_or_default()
-    }
-
-    /// How it is wiped, if at all.
-    pub(crate) fn wipe(&self) -> Option<WipeMethod> {
-        self.wipe
-    }
-
-    /// What becomes of it for the sake of its filesystem.
-    pub(crate) fn decision(&self) -> Option<Decision> {
-        self.filesystem.as_ref().map(|(_, decision)| *decision)
-    }
-
-    pub(crate) fn method(&self) -> String {
-        let wipe = self.wipe.map(|method| format!("wipe {method}"));
-        let filesystem = self.filesystem.as_ref().map(|(wanted, decision)| wanted.method(*decision));
-        let cipher = self.encrypted.then(|| "encrypt".to_owned());
-        let words: Vec<String> = wipe.into_iter().chain(cipher).chain(filesystem).collect();
-        if words.is_empty() { "kept".to_owned() } else { words.join(", ") }
-    }
-}
-
-fn fates<'plan>(assignment: &Assignment<'plan>, action: Action) -> Result<Vec<Fate<'plan>>, PlanError> {
-    let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
-    let mut fates: Vec<Fate<'plan>> =
-        others.clone().map(|(name, (disk, device))| fate(name, disk, device, action)).collect::<Result<_, _>>()?;
-    for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
-        fate.mapped = mapped;
-    }
-    Ok(fates)
-}
-
-/// What becomes of the disk `name`, which is `device`.
-pub(crate) fn fate<'plan>(
-    name: &'plan DiskName,
-    disk: &DiskConfig,
-    device: &'plan Disk,
-    action: Action,
-) -> Result<Fate<'plan>, PlanError> {
-    if lacks_discard(disk, device) {
-        return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
-    }
-    let mut wipe = Wiping::of(action, disk).map(|wiping| wiping.method(device));
-    let filesystem = WantedFilesystem::of(name, disk).map(|wanted| {
-        let decision = wanted.decision(&device.probe, wipe.is_some());
-        (wanted, decision)
-    });
-    if let Some((wanted, decision)) = &filesystem {
-        if let Decision::Refuse(refusal) = decision {
-            return Err(PlanError::Content {
-                wanted: Wanted::Disk(name.to_string()),
-                device: device.name.clone(),
-                filesystem: wanted.to_string(),
-                found: described(&device.probe),
-                way_out: match refusal {
-                    Refusal::Other | Refusal::Ambivalent => "; `overwrite: true` would let it be replaced",
-                    Refusal::ReadOnly => "; it is read-only, so nothing can be made on it",
-                    Refusal::Unreadable => "",
-                },
-            });
-        }
-        if *decision == Decision::Replace {
-            wipe = Some(WipeMethod::Zero);
-        }
-    }
-    if wipe.is_some() || matches!(filesystem, Some((_, Decision::Create))) {
-        writable(name.as_str(), device)?;
-    }
-    Ok(Fate { name, device, wipe, encrypted: is_encrypted(disk), mapped: None, read_only: disk.readonly, filesystem })
-}
-
-/// The filesystem on a disk, which is used as `used`: made, when it has to be, and imported, when it is a pool.
+/// The filesystem on a disk, which is used as `used`, or in a partition of it: made, when it has to be, and imported, when
+/// it is a pool.
 pub(crate) fn make(
     name: &str,
     device: &Disk,
     used: &str,
+    partition: Option<&PartitionPlace>,
     wanted: &WantedFilesystem,
     decision: Decision,
 ) -> Vec<PlannedStep> {
@@ -243,8 +129,11 @@ pub(crate) fn make(
             "make",
             Step::MakeFilesystem {
                 device: used.to_owned(),
+                partition: partition.cloned(),
                 filesystem: wanted.kind.clone(),
                 label: wanted.label.clone(),
+                uuid: wanted.uuid.clone(),
+                options: wanted.options.clone(),
                 properties: wanted.properties.clone(),
             },
         )

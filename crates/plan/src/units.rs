@@ -24,15 +24,15 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
     let mut files = Vec::new();
     let mut targets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for mount in mounts {
-        let device = mount.dataset.clone().unwrap_or_else(|| format!("/dev/{}", mount.device));
+        let device = mount.dataset.clone().unwrap_or_else(|| format!("/dev/{}", mount.node()));
+        let options = options(mount);
         let (name, section, target) = match &mount.mountpoint {
             Some(path) => {
-                let options = options(mount);
                 let section =
                     format!("[Mount]\nWhat={device}\nWhere={}\nType={}\n{options}", doubled(path), mount.filesystem);
                 (format!("{}.mount", escaped(path)), section, "local-fs.target")
             }
-            None => (format!("{}.swap", escaped(&device)), format!("[Swap]\nWhat={device}\n"), "swap.target"),
+            None => (format!("{}.swap", escaped(&device)), format!("[Swap]\nWhat={device}\n{options}"), "swap.target"),
         };
         let check = match mount.mountpoint {
             // Nothing is repaired that is never written, and ZFS has no such program.
@@ -66,15 +66,18 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
 const ZFS_UNITS: [&str; 4] =
     ["zfs-import-cache.service", "zfs-import-scan.service", "zfs-mount.service", "zfs-share.service"];
 
-/// Options of a mount that is read-only: a journal is not replayed either, since that would write.
-fn options(mount: &Mount) -> &'static str {
-    match mount.filesystem.as_str() {
-        _ if !mount.read_only => "",
-        "ext4" => "Options=ro,noload\n",
-        "xfs" => "Options=ro,norecovery\n",
-        "btrfs" => "Options=ro,rescue=nologreplay\n",
-        _ => "Options=ro\n",
-    }
+/// The line with the options of a mount or a swap area; empty for none. Those of one that is read-only come first: a
+/// journal is not replayed either, since that would write.
+fn options(mount: &Mount) -> String {
+    let read_only: &[&str] = match mount.filesystem.as_str() {
+        _ if !mount.read_only => &[],
+        "ext4" => &["ro", "noload"],
+        "xfs" => &["ro", "norecovery"],
+        "btrfs" => &["ro", "rescue=nologreplay"],
+        _ => &["ro"],
+    };
+    let all: Vec<&str> = read_only.iter().copied().chain(mount.options.iter().map(String::as_str)).collect();
+    if all.is_empty() { String::new() } else { format!("Options={}\n", doubled(&all.join(","))) }
 }
 
 /// A path as the name of a unit (systemd.unit(5), "String Escaping for Inclusion in Unit Names"). Not for `/`.
@@ -99,16 +102,32 @@ fn doubled(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use cloud_machine_protocol::PartitionPlace;
+
     use super::*;
 
     fn mount(device: &str, filesystem: &str, mountpoint: Option<&str>) -> Mount {
         Mount {
             device: device.to_owned(),
+            partition: None,
             filesystem: filesystem.to_owned(),
             mountpoint: mountpoint.map(str::to_owned),
+            options: Vec::new(),
             dataset: None,
             read_only: false,
         }
+    }
+
+    #[test]
+    fn options_of_a_document_come_behind_those_of_a_disk_that_is_never_written() {
+        let plain = mount("vdb", "ext4", Some("/data"));
+        let noatime = Mount { options: vec!["noatime".to_owned(), "nodev".to_owned()], ..plain.clone() };
+        assert_eq!(options(&plain), "");
+        assert_eq!(options(&noatime), "Options=noatime,nodev\n");
+        assert_eq!(options(&Mount { read_only: true, ..plain }), "Options=ro,noload\n");
+        assert_eq!(options(&Mount { read_only: true, ..noatime }), "Options=ro,noload,noatime,nodev\n");
+        let pool = Mount { read_only: true, dataset: Some("tank".to_owned()), ..mount("vdb", "zfs", Some("/data")) };
+        assert_eq!(options(&pool), "Options=ro\n");
     }
 
     #[test]
@@ -159,6 +178,20 @@ mod tests {
         );
         assert_eq!(files[2].content, "[Unit]\nRequires=mnt-my\\x2ddata.mount\n");
         assert!(units(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_partition_and_options_are_in_its_unit() {
+        let partition = Some(PartitionPlace::new("nvme0n1", 2, 0, 0));
+        let options = vec!["noatime".to_owned(), "nodev".to_owned()];
+        let one = Mount { partition: partition.clone(), options, ..mount("nvme0n1", "xfs", Some("/srv/a")) };
+        let swap = Mount { partition, options: vec!["pri=5".to_owned()], ..mount("nvme0n1", "swap", None) };
+        let files = units(&[one, swap]);
+        assert!(files[0].content.contains("Requires=systemd-fsck@dev-nvme0n1p2.service\n"), "{}", files[0].content);
+        let section = "[Mount]\nWhat=/dev/nvme0n1p2\nWhere=/srv/a\nType=xfs\nOptions=noatime,nodev\n";
+        assert!(files[0].content.ends_with(section), "{}", files[0].content);
+        assert!(files[1].path.ends_with("/dev-nvme0n1p2.swap"));
+        assert!(files[1].content.ends_with("[Swap]\nWhat=/dev/nvme0n1p2\nOptions=pri=5\n"), "{}", files[1].content);
     }
 
     /// As `systemd-escape --path` of systemd 252 prints them.

@@ -1,24 +1,21 @@
 //! A report against what the host expects, one check after the other, each with its own rejection. Must not believe
 //! anything that the host did not state itself.
 
-use std::collections::BTreeMap;
-
 use cloud_machine_protocol::{
-    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
-    Role, StepRecord, Tier, WipeMethod,
+    Action, Assurance, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult, Role,
+    StepRecord, Tier, WipeMethod,
 };
 
 use crate::{
+    attached::{Attached, Devices, devices, treated},
     configured::configured,
-    encrypted::{self, encrypt},
+    encrypted,
     expected::{Expected, ExpectedDisk, Treatment},
-    filesystem::{Decision, WantedFilesystem},
     hostkey::is_ed25519,
-    image::ImageLayout,
+    partition_steps,
+    planned::planned,
     rejection::Rejection,
-    steps::{
-        self, PlannedStep, load_modules, make, mount_root, reimage, set_read_only, wipe, write_identity, write_mounts,
-    },
+    steps::PlannedStep,
     wiped,
 };
 
@@ -94,7 +91,12 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     if devices.iter().any(|attached| attached.mapped.is_some()) {
         passed(encrypted::CHECKED);
     }
-    if devices.iter().any(|attached| attached.decision.is_some()) {
+    if devices.iter().any(|attached| attached.table.is_some()) {
+        passed(
+            "partition tables of data disks: written and read back, or used where the machine found the described one",
+        );
+    }
+    if devices.iter().any(Attached::holds_filesystem) {
         passed("filesystems of data disks: made, or used where the machine found the described one; not read back");
     }
     if image_address(expected, report)? {
@@ -183,85 +185,6 @@ fn started_with(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// An attached disk, what the report calls it, and what was done with it.
-struct Attached<'report> {
-    expected: &'report ExpectedDisk,
-    disk: &'report Disk,
-    treatment: Treatment,
-    /// How it has to be wiped, if at all.
-    wipe: Option<WipeMethod>,
-    /// Kernel name of the device through which it is used, when that is not its own.
-    mapped: Option<String>,
-    /// What became of it for the sake of its filesystem, from what the report says was found on it.
-    decision: Option<Decision>,
-}
-
-/// In the order of the configuration, as they are planned; those that are not in it come first.
-type Devices<'report> = Vec<Attached<'report>>;
-
-/// `more`: whether the machine merged documents of its own, which may make the treatment of a declared disk stricter.
-/// What they made of it is the report's word, and then has to be proved like what the host expects.
-fn devices<'report>(
-    expected: &'report Expected,
-    report: &'report Report,
-    more: bool,
-) -> Result<Devices<'report>, Rejection> {
-    let mut names: BTreeMap<&str, &Disk> = BTreeMap::new();
-    let mut found: Devices<'_> = Vec::new();
-    for record in &report.devices {
-        let (disk, device) = (&record.disk, record.disk.name.clone());
-        let is = |one: &&ExpectedDisk| disk.serial.as_ref() == Some(&one.serial) && disk.size == one.size;
-        let Some(attached) = expected.disks.iter().find(is) else {
-            let undeclared = record.role == Role::Undeclared;
-            return Err(if undeclared { Rejection::Undeclared { device } } else { Rejection::Unattached { device } });
-        };
-        if names.insert(&disk.name, disk).is_some() || found.iter().any(|other| other.expected == attached) {
-            return Err(Rejection::DeviceTwice { device });
-        }
-        if record.role != attached.role {
-            return Err(Rejection::Role { device });
-        }
-        let declared = matches!(attached.role, Role::Declared { .. });
-        let stated = wiped::stated(report, &disk.name).filter(|_| more && declared);
-        let mut wipe = wiped::demanded(attached, disk, stated);
-        let decision = attached.filesystem.as_ref().map(|wanted| wanted.decision(&disk.probe, wipe.is_some()));
-        match decision {
-            Some(Decision::Refuse(_)) => return Err(Rejection::Content { device }),
-            Some(Decision::Replace) => wipe = Some(WipeMethod::Zero),
-            _ => {}
-        }
-        let treatment = if wipe.is_some() { Treatment::Wipe } else { attached.treatment };
-        found.push(Attached { expected: attached, disk, treatment, wipe, mapped: None, decision });
-    }
-    match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
-        Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
-        None => Ok(map(found)),
-    }
-}
-
-/// Names the devices through which disks are used, in the order of the configuration.
-fn map(mut devices: Devices<'_>) -> Devices<'_> {
-    devices.sort_by(|one, other| one.name().cmp(&other.name()));
-    let names: Vec<_> = encrypted::mapped(devices.iter().map(|attached| attached.expected.encrypted)).collect();
-    devices.iter_mut().zip(names).for_each(|(attached, name)| attached.mapped = name);
-    devices
-}
-
-impl Attached<'_> {
-    /// Name in the configuration.
-    fn name(&self) -> Option<&String> {
-        match &self.expected.role {
-            Role::Declared { name } => Some(name),
-            _ => None,
-        }
-    }
-
-    /// Kernel name of the device that holds the filesystem.
-    fn used(&self) -> &str {
-        self.mapped.as_ref().unwrap_or(&self.disk.name)
-    }
-}
-
 fn evidence<'report>(report: &'report Report, device: &str) -> Result<&'report DiskEvidence, Rejection> {
     let mut found = report.disks.iter().filter(|evidence| evidence.device == device);
     match (found.next(), found.next()) {
@@ -269,10 +192,6 @@ fn evidence<'report>(report: &'report Report, device: &str) -> Result<&'report D
         (None, _) => Err(Rejection::EvidenceAbsent { device: device.to_owned() }),
         _ => Err(Rejection::EvidenceTwice { device: device.to_owned() }),
     }
-}
-
-fn treated<'report>(devices: &'report Devices<'_>, treatment: Treatment) -> impl Iterator<Item = &'report Disk> {
-    devices.iter().filter(move |attached| attached.treatment == treatment).map(|attached| attached.disk)
 }
 
 /// Gives how it was done, and what was checked, for people.
@@ -339,13 +258,14 @@ fn wiped(report: &Report, devices: &Devices<'_>) -> Result<Vec<WipeMethod>, Reje
         wiped::check(evidence(report, &attached.disk.name)?, attached.disk, method)?;
         methods.push(method);
     }
+    partition_steps::wiped(report, devices.iter().filter_map(|one| Some((one.disk, one.table.as_ref()?))))?;
     Ok(methods)
 }
 
 /// What of the old content of data disks is left, for people.
 fn left(devices: &Devices<'_>) -> Vec<String> {
     let gap = |attached: &Attached<'_>| {
-        let Role::Declared { name } = &attached.expected.role else { return None };
+        let name = attached.name()?;
         let left = attached.wipe?.does_not_cover()?;
         Some(format!("the disk `{name}`: {}", if attached.mapped.is_some() { encrypted::LEFT } else { left }))
     };
@@ -391,55 +311,6 @@ fn done(record: &StepRecord, planned: &PlannedStep) -> Result<(), Rejection> {
     match &record.outcome {
         Outcome::Changed | Outcome::Unchanged => Ok(()),
         Outcome::Failed { reason } => Err(Rejection::StepFailed { id, reason: reason.clone() }),
-    }
-}
-
-/// The steps as the host itself would plan them. Only the kernel's names of the disks are the report's.
-fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<PlannedStep> {
-    let request = &expected.request;
-    let root = expected.root.clone();
-    let generation = expected.generation;
-    let image = ImageLayout { digest: request.image.digest, size: request.image.size, generation, root };
-    let modules = devices.iter().filter_map(|attached| attached.expected.filesystem.as_ref()?.kernel_module.as_deref());
-    let mut steps = load_modules(modules);
-    steps.extend(devices.iter().filter_map(never_written).map(|(name, device)| set_read_only(name, device)));
-    steps.extend(devices.iter().filter_map(|one| Some(wipe(one.name()?, one.disk, one.wipe?))));
-    let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
-    let source = steps::source(request, source.map(|attached| attached.disk));
-    for system in treated(devices, Treatment::System) {
-        if let (Action::Reimage, Some(source)) = (request.action, source.clone()) {
-            steps.push(reimage(system, source, &image, request.tier));
-        }
-        steps.push(mount_root(system, &image));
-    }
-    if request.action == Action::Reimage {
-        steps.push(write_identity(&expected.identity.name));
-    }
-    let others: Vec<(&String, &Attached<'_>, &WantedFilesystem)> = devices.iter().filter_map(filesystem).collect();
-    let made = |(name, attached, wanted): &(&String, &Attached<'_>, &WantedFilesystem)| match attached.decision {
-        Some(decision) => make(name, attached.disk, attached.used(), wanted, decision),
-        None => Vec::new(),
-    };
-    steps.extend(devices.iter().filter_map(|one| Some(encrypt(one.name()?, &one.disk.name, one.mapped.as_ref()?))));
-    steps.extend(others.iter().flat_map(made));
-    let mounts = others.iter().flat_map(|(_, attached, wanted)| wanted.mounts(attached.used()));
-    steps.extend(write_mounts(mounts.collect()));
-    steps
-}
-
-/// A declared disk that is never written, with its name.
-fn never_written<'a>(attached: &'a Attached<'_>) -> Option<(&'a String, &'a Disk)> {
-    match &attached.expected.role {
-        Role::Declared { name } if attached.expected.read_only => Some((name, attached.disk)),
-        _ => None,
-    }
-}
-
-/// A declared disk with its name and the filesystem that it shall hold.
-fn filesystem<'a>(attached: &'a Attached<'_>) -> Option<(&'a String, &'a Attached<'a>, &'a WantedFilesystem)> {
-    match (&attached.expected.role, &attached.expected.filesystem) {
-        (Role::Declared { name }, Some(wanted)) => Some((name, attached, wanted)),
-        _ => None,
     }
 }
 

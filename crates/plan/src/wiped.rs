@@ -18,7 +18,8 @@ const SIGNATURES: &str = "recreated disks: every place of a signature on the dis
 /// How the report says that a disk was wiped.
 pub(crate) fn stated(report: &Report, name: &str) -> Option<WipeMethod> {
     report.steps.iter().find_map(|record| match &record.step {
-        Step::Wipe { device, method, .. } if device == name => Some(*method),
+        // One that begins behind the start of the disk is of a partition.
+        Step::Wipe { device, offset: 0, method, .. } if device == name => Some(*method),
         _ => None,
     })
 }
@@ -99,7 +100,17 @@ mod tests {
     fn disk() -> Disk {
         let (name, sector_size) = ("vdb".to_owned(), 512);
         let probe = Probe::Empty;
-        Disk { name, serial: None, wwn: None, size: 100 * MIB, sector_size, read_only: false, discard: false, probe }
+        Disk {
+            name,
+            serial: None,
+            wwn: None,
+            size: 100 * MIB,
+            sector_size,
+            read_only: false,
+            discard: false,
+            probe,
+            partitions: None,
+        }
     }
 
     fn evidence(ranges: &[(u64, u64)]) -> DiskEvidence {

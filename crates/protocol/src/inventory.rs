@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::DeviceSelector;
+use crate::{DeviceSelector, Partitions};
 
 /// All whole disks of the machine, sorted by name. Partitions, RAM disks and loop devices are not disks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Disk {
     pub discard: bool,
     /// What lies on the whole device.
     pub probe: Probe,
+    /// Its GPT; `None` where nobody had to look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<Partitions>,
 }
 
 impl Disk {
@@ -114,6 +117,7 @@ mod tests {
             read_only: false,
             discard: false,
             probe: Probe::Found(Signature { label: Some("TOOLS".to_owned()), ..Signature::default() }),
+            partitions: None,
         }
     }
 

@@ -9,6 +9,7 @@ mod identity;
 mod inventory;
 mod message;
 mod name;
+mod partition;
 mod report;
 mod request;
 mod size;
@@ -23,6 +24,7 @@ pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use inventory::{Disk, Inventory, Probe, Signature};
 pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME};
 pub use name::{DeviceSelector, DiskName, MachineName, WordError};
+pub use partition::{NewPartition, NewTable, Partition, PartitionPlace, Partitions};
 pub use report::{
     AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, DriveEvidence, Extent, IdentityItem,
     IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, SourceEvidence, Timing, UrlEvidence,

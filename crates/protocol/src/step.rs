@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Tier};
+use crate::{Digest, NewTable, PartitionPlace, Tier};
 
 /// Stable name of a step, such as `reimage-system` or `wipe-scratch`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,14 +82,30 @@ pub enum Step {
         /// Bits of the key.
         key_bits: u32,
     },
-    /// Make an empty filesystem on a whole disk.
+    /// Write a GPT, and make zero both ends of every partition in it.
+    WriteTable {
+        /// Kernel name of the disk.
+        device: String,
+        /// What is written.
+        table: NewTable,
+    },
+    /// Make an empty filesystem on a whole disk or in a partition.
     MakeFilesystem {
         /// Kernel name of the disk, or of the device through which it is used.
         device: String,
+        /// The partition; `None` for the whole disk.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        partition: Option<PartitionPlace>,
         /// Its type.
         filesystem: String,
         /// Its label; `None` for none. Of a ZFS pool its name.
         label: Option<String>,
+        /// Its identifier; `None` for one that its program chooses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uuid: Option<String>,
+        /// More arguments of its program.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        options: Vec<String>,
         /// Properties of a ZFS pool's own dataset, each `NAME=VALUE`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         properties: Vec<String>,
@@ -125,16 +141,30 @@ pub enum Step {
 pub struct Mount {
     /// Kernel name of the disk, or of the device through which it is used. The same kernel goes on running, so the name still means it.
     pub device: String,
+    /// The partition; `None` for the whole disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionPlace>,
     /// Its type.
     pub filesystem: String,
     /// Absolute path; `None` for swap.
     pub mountpoint: Option<String>,
+    /// Options of the mount, or of the swap area.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
     /// What is mounted of an imported pool; `None` when the filesystem is on the device itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// Whether it is mounted read-only.
     #[serde(default)]
     pub read_only: bool,
+}
+
+impl Mount {
+    /// Kernel name of what is mounted.
+    #[must_use]
+    pub fn node(&self) -> &str {
+        self.partition.as_ref().map_or(&self.device, |partition| &partition.node)
+    }
 }
 
 /// How a disk is wiped.

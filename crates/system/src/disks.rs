@@ -65,6 +65,7 @@ fn disk(name: &str, loops: bool) -> Result<Option<Disk>, SystemError> {
         // Absent where the kernel or the device knows no discard at all.
         discard: attribute(&folder, "queue/discard_max_bytes")?.is_some_and(|bytes| bytes != "0"),
         probe: probe::probe(name),
+        partitions: None,
     }))
 }
 

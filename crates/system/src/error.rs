@@ -117,7 +117,7 @@ pub enum SystemError {
     #[error("the process that reads the volume gave an invalid answer")]
     ReaderAnswer,
     /// The partition table on the disk is not the one that was expected.
-    #[error("the partition table of /dev/{device} is not the image's: {difference}")]
+    #[error("the kernel does not see the expected partitions of /dev/{device}: {difference}")]
     PartitionTable {
         /// Kernel name of the disk.
         device: String,

@@ -42,6 +42,16 @@ pub fn reread_partitions(device: &str) -> Result<(), SystemError> {
     Ok(())
 }
 
+/// Makes the kernel read the table of a disk again.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel refuses.
+pub fn reread_partition_table(device: &str) -> Result<(), SystemError> {
+    let path = format!("/dev/{device}");
+    let file = File::open(&path).map_err(SystemError::io("open", &path))?;
+    ioctl::reread_partition_table(&file).map_err(SystemError::io("read again the partition table of", &path))
+}
+
 /// Finds the node of partition `number` and checks that the kernel's start and length are the expected bytes.
 ///
 /// # Errors

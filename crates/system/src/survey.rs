@@ -1,10 +1,12 @@
 //! The survey: every disk of a machine with its partitions, contents, users and names, for a person to read.
-//! Only reads; must not be what a reimage decides by, which is the smaller and stricter [`crate::inventory`].
+//! Only reads; must not be what a reimage decides by, which is the smaller and stricter [`crate::inventory`], and for a
+//! disk that shall keep its partitions [`partitions`], which shares the confined look at a table.
 
 mod ambiguity;
 pub(crate) mod extents;
 mod links;
 mod look;
+mod partitions;
 mod sysfs;
 mod words;
 
@@ -12,6 +14,7 @@ use std::{error::Error, fs, path::Path};
 
 use cloud_machine_disk::{DiskError, Holder, holders};
 pub use look::{CHILD_ARGUMENT as DETAILS_ARGUMENT, child};
+pub use partitions::partitions;
 pub use words::{
     Ambiguity, Content, Look, Partition, Row, SeenBy, Signature, Survey, SurveyedDisk, Table, TableCopy, TableLook,
 };

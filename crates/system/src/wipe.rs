@@ -34,7 +34,7 @@ pub fn wipe_disk(
     let bytes = if ranges.is_empty() { length } else { ranges.iter().map(|range| range.length).sum() };
     let evidence = DiskEvidence {
         device: name.to_owned(),
-        disk_size: length,
+        disk_size: target.size(),
         tier: None,
         read_bytes: bytes,
         image_root: None,

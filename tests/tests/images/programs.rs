@@ -1,7 +1,7 @@
 //! Programs for the initramfs: what `image pack --programs` takes and refuses, and that the golden image's own programs
 //! run from the archive alone.
 
-use cloud_machine_system::maker;
+use cloud_machine_system::{NewFilesystem, maker};
 
 use crate::{BARE, PACK, Place};
 
@@ -92,7 +92,8 @@ fn the_golden_images_programs_make_filesystems_from_the_initramfs_alone() {
     // The agent's own calls, with a label and without.
     for kind in ["ext4", "xfs", "btrfs", "vfat", "swap"] {
         for label in [None, Some("data")] {
-            let call = maker(kind, label, "/disk").unwrap().join(" ");
+            let new = NewFilesystem { label, ..NewFilesystem::of(kind) };
+            let call = maker(&new, "/disk").unwrap().join(" ");
             // btrfs looks for mounts in /proc, as there is one in the initramfs.
             let script = format!(
                 "rm -f root/disk; truncate -s 512M root/disk

@@ -61,7 +61,10 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
             Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) => {
                 line(text, &format!("{}: {}", key.name, note.example), depth)
             }
-            Shape::Program | Shape::Later(_) => line(text, &format!("#{}: {}", key.name, note.example), depth),
+            // The system disk, which shows all other keys, cannot have any.
+            Shape::Partitions(_) | Shape::Program | Shape::Later(_) => {
+                line(text, &format!("#{}: {}", key.name, note.example), depth)
+            }
         }
     }
 }

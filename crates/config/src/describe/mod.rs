@@ -3,6 +3,7 @@
 
 mod example;
 mod notes;
+mod partition_notes;
 mod reference;
 mod schema;
 #[cfg(test)]
@@ -94,7 +95,7 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
             Shape::Map(keys) | Shape::Either(_, keys) => {
                 walk_keys(&below, keys, visit);
             }
-            Shape::Disks(keys) => walk_keys(&format!("{below}.*"), keys, visit),
+            Shape::Disks(keys) | Shape::Partitions(keys) => walk_keys(&format!("{below}.*"), keys, visit),
             Shape::Scalar(_) | Shape::List(_) | Shape::Program | Shape::Later(_) => {}
         }
     }
@@ -104,13 +105,18 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
 fn note(path: &str) -> &'static Note {
     static MISSING: Note =
         Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
-    NOTES.iter().find(|note| note.path == path).unwrap_or(&MISSING)
+    notes().find(|note| note.path == path).unwrap_or(&MISSING)
+}
+
+fn notes() -> impl Iterator<Item = &'static Note> {
+    NOTES.iter().chain(&partition_notes::NOTES)
 }
 
 /// What a key may hold, in words; the grammar's own words where it has some.
 fn allowed(shape: &Shape) -> String {
     match (shape, shape.allowed()) {
         (Shape::Disks(_), _) => "a map with a disk's name for each key".to_owned(),
+        (Shape::Partitions(_), _) => "a map with a partition's name for each key".to_owned(),
         (_, "") => "a map".to_owned(),
         (_, text) => text.to_owned(),
     }

@@ -48,6 +48,14 @@ pub(super) enum Form {
     Sha256,
     /// Certificates in PEM.
     Pem,
+    /// Bytes, a share or the rest.
+    PartitionSize,
+    /// The name of a type of partitions, or a GUID.
+    PartitionType,
+    /// The identifier of a filesystem.
+    FilesystemUuid,
+    /// A list of short texts.
+    Options,
     /// A list of key paths.
     Paths,
     /// A list of public keys of minisign.
@@ -60,7 +68,8 @@ pub(super) enum Form {
     Datasets,
 }
 
-const MAP: Note = Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
+pub(super) const MAP: Note =
+    Note { path: "", summary: "", form: Form::Map, unit: "", default: "", example: "", safety: "" };
 
 const SIZE_UNIT: &str = "An integer and a unit: B; kB, MB, GB and TB count in thousands; KiB, MiB, GiB and TiB in 1024s. \
     The machine's disk is rounded up to whole 4096 bytes.";
@@ -68,7 +77,7 @@ const MEMORY_UNIT: &str = "A number without a unit counts GiB, may be fractional
     with a unit is taken as it is. The machine's memory is rounded up to whole MiB.";
 
 /// Types of filesystems.
-const FILESYSTEMS: &[(&str, bool)] = &[
+pub(super) const FILESYSTEMS: &[(&str, bool)] = &[
     ("ext4", true),
     ("xfs", true),
     ("btrfs", true),

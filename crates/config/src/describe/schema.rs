@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::grammar::{Key, MACHINE, PROGRAMS, Shape};
+use crate::{
+    grammar::{Key, MACHINE, PROGRAMS, Shape},
+    partition_type::TYPES,
+};
 
 use super::{
     note,
@@ -65,6 +68,9 @@ const DEVICE: &str = r"^(/dev/(disk/by-id/)?[!-+\--\-0-~][!-+\-.0-~]*|(serial|ww
 const URL: &str = r"^(https?://[^\s@#]+|file:///[^\s#?]*)$";
 const PROPERTY: &str = "^[a-z][a-z0-9:_.-]*=[ -~]+$";
 const DATASET: &str = "^[A-Za-z0-9][A-Za-z0-9_:.-]*(/[A-Za-z0-9][A-Za-z0-9_:.-]*)*$";
+/// A size above nothing, a share from 1% to 100%, or the word.
+const PARTITION_SIZE: &str = "^(0*[1-9][0-9]* *([kKmMgGtT][iI]?)?[bB]|([1-9][0-9]?|100)%|rest)$";
+const GUID: &str = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}";
 const SHA256: &str = "^[0-9a-fA-F]{64}$";
 /// 42 bytes in base64, of which the first two are `Ed`.
 const IMAGE_KEY: &str = "^RW[QRST][A-Za-z0-9+/]{53}$";
@@ -94,6 +100,11 @@ fn value(path: &str, shape: &Shape) -> Value {
             "type": ["object", "null"],
             "propertyNames": {"pattern": DISK_NAME},
             "additionalProperties": map(&format!("{path}.*"), keys, "A disk."),
+        }),
+        Shape::Partitions(keys) => json!({
+            "type": ["object", "null"],
+            "propertyNames": {"pattern": DISK_NAME},
+            "additionalProperties": map(&format!("{path}.*"), keys, "A partition."),
         }),
         Shape::Scalar(_) | Shape::List(_) => form(note),
         Shape::Either(_, keys) => json!({"anyOf": [form(note), map(path, keys, note.summary)]}),
@@ -142,6 +153,15 @@ fn form(note: &Note) -> Value {
             "pattern": SIZE,
         }),
         Form::Paths => json!({"type": ["array", "null"], "items": {"type": "string", "minLength": 1}}),
+        Form::PartitionSize => json!({"type": ["string", "null"], "pattern": PARTITION_SIZE}),
+        Form::PartitionType => {
+            let names = TYPES.map(|(name, _)| name).join("|");
+            json!({"type": ["string", "null"], "pattern": format!("^({names}|{GUID})$")})
+        }
+        Form::FilesystemUuid => {
+            json!({"type": ["string", "null"], "pattern": format!("^({GUID}|[0-9a-fA-F]{{4}}-[0-9a-fA-F]{{4}})$")})
+        }
+        Form::Options => json!({"type": ["array", "null"], "items": {"type": "string", "minLength": 1}}),
         Form::Keys => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": IMAGE_KEY}}),
         Form::Path => json!({"type": ["string", "null"], "pattern": "^/.*[^/]$"}),
         Form::Properties => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": PROPERTY}}),

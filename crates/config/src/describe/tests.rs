@@ -21,6 +21,13 @@ fn is_later(entry: &Described<'_>) -> bool {
 /// A document that sets the key at `path` below `cloud-machine` to `value`, on a machine that has a system disk besides.
 fn document(path: &str, value: &str) -> String {
     let mut text = String::from("cloud-machine:\n");
+    if let Some((parent, key)) = path.split_once("partitions.*.") {
+        let (name, below) = key.split_once('.').map_or((key, None), |(name, below)| (name, Some(below)));
+        let kind = if below == Some("type") { "" } else { "type: ext4, " };
+        let value = below.map_or_else(|| value.to_owned(), |below| format!("{{{kind}{below}: {value}}}"));
+        let mounted = if name.starts_with("mount") { "filesystem: ext4, " } else { "" };
+        return document(&format!("{parent}partitions"), &format!("{{one: {{{mounted}{name}: {value}}}}}"));
+    }
     if let Some((parent, key)) = path.split_once("filesystem.") {
         let kind = match key {
             "type" => "",
@@ -32,8 +39,7 @@ fn document(path: &str, value: &str) -> String {
     if path.starts_with("resources.disks.") && !path.ends_with("boot-partition") {
         text += "  resources:\n    disks:\n      first: {boot-partition: true}\n      other:\n";
         // Something has to be there to be mounted, or to lie on a cipher.
-        let filesystem =
-            if path.ends_with("mountpoint") || value == "crypto" { "        filesystem: ext4\n" } else { "" };
+        let filesystem = if path.contains("mount") || value == "crypto" { "        filesystem: ext4\n" } else { "" };
         // What comes with its content is never written.
         let media = ["iso9660", "squashfs", "erofs", "cdrom", "/srv"];
         let readonly = if media.iter().any(|medium| value.contains(medium)) { "        readonly: true\n" } else { "" };
@@ -58,14 +64,14 @@ fn every_key_has_one_note_and_every_note_a_key() {
     walk(&mut |entry| {
         assert!(!entry.note.summary.is_empty(), "{} has no note", entry.path);
         assert_eq!(entry.note.path, entry.path);
-        let leaf = !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_));
+        let leaf = !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_) | Shape::Partitions(_));
         assert_eq!(leaf, entry.note.form != Form::Map, "{}", entry.path);
         assert!(!leaf || !(entry.note.default.is_empty() || entry.note.example.is_empty()), "{}", entry.path);
         assert!(keys.insert(entry.path.clone()), "{} is there twice", entry.path);
     });
-    let notes: BTreeSet<String> = NOTES.iter().map(|note| note.path.to_owned()).collect();
+    let notes: BTreeSet<String> = super::notes().map(|note| note.path.to_owned()).collect();
     assert_eq!(notes, keys);
-    assert_eq!(NOTES.len(), notes.len());
+    assert_eq!(super::notes().count(), notes.len());
 }
 
 #[test]
@@ -80,7 +86,7 @@ fn the_example_loads_and_means_what_it_says() {
 #[test]
 fn every_example_is_accepted_exactly_when_something_does_it() {
     walk(&mut |entry| {
-        if !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_)) {
+        if !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_) | Shape::Partitions(_)) {
             let result = load(&document(&entry.path, entry.note.example));
             let supported = !is_later(&entry);
             assert_eq!(result.is_ok(), supported, "{}: {result:?}", entry.path);
@@ -178,6 +184,10 @@ fn values(entry: &Described<'_>) -> Vec<String> {
         Form::Flag { words: list, .. } => [words(list), vec!["true".to_owned(), "false".to_owned()]].concat(),
         Form::Count(least, most) => vec![least.to_string(), most.to_string()],
         Form::Memory | Form::Size => vec!["1GiB".to_owned(), "2GiB".to_owned()],
+        Form::PartitionSize => ["1GiB", "2GiB", "5%", "rest"].map(str::to_owned).to_vec(),
+        Form::PartitionType => ["swap", "home"].map(str::to_owned).to_vec(),
+        Form::FilesystemUuid => ["a", "b"].map(|digit| format!("6f1a2b3c-0d4e-4f5a-8b6c-7d8e9f0a1b2{digit}")).to_vec(),
+        Form::Options => ["[a]", "[b]"].map(str::to_owned).to_vec(),
         Form::Paths => vec!["[resources.ram]".to_owned(), "[resources.cpus]".to_owned()],
         Form::Keys => ["A", "B"].map(|letter| format!("[RWQ{}]", letter.repeat(53))).to_vec(),
         Form::Mac => vec!["\"52:54:00:00:00:01\"".to_owned(), "auto".to_owned()],
@@ -195,7 +205,7 @@ fn values(entry: &Described<'_>) -> Vec<String> {
 #[test]
 fn a_key_has_a_note_on_safety_exactly_when_a_volume_may_not_change_it_at_will() {
     walk(&mut |entry| {
-        if matches!(entry.shape, Shape::Map(_) | Shape::Disks(_)) {
+        if matches!(entry.shape, Shape::Map(_) | Shape::Disks(_) | Shape::Partitions(_)) {
             return;
         }
         let values = values(&entry);

@@ -14,6 +14,7 @@ mod fixture;
 mod geometry;
 mod lies;
 mod mutants;
+mod new_table;
 mod packed;
 mod properties;
 mod survey;

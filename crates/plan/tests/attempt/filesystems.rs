@@ -106,16 +106,25 @@ fn the_steps_of_filesystems_come_last_and_leave_no_choice() {
     );
     let mount = |device: &str, filesystem: &str, mountpoint: &str| Mount {
         device: device.to_owned(),
+        partition: None,
         filesystem: filesystem.to_owned(),
         mountpoint: Some(mountpoint.to_owned()),
+        options: Vec::new(),
         dataset: None,
         read_only: false,
     };
     let mounts = vec![mount("vdc", "ext4", "/srv/cache"), mount("vdb", "xfs", "/mnt/scratch")];
     assert_eq!(plan.steps[6].step, Step::WriteMounts { mounts });
     let label = Some("cache".to_owned());
-    let make =
-        Step::MakeFilesystem { device: "vdc".to_owned(), filesystem: "ext4".to_owned(), label, properties: Vec::new() };
+    let make = Step::MakeFilesystem {
+        device: "vdc".to_owned(),
+        partition: None,
+        filesystem: "ext4".to_owned(),
+        label,
+        uuid: None,
+        options: Vec::new(),
+        properties: Vec::new(),
+    };
     assert_eq!(plan.steps[4].step, make);
 }
 

@@ -32,6 +32,7 @@ pub(crate) fn disk(name: &str, serial: &str, size: u64) -> Disk {
         read_only: false,
         discard: false,
         probe: Probe::Empty,
+        partitions: None,
     }
 }
 

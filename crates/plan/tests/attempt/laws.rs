@@ -50,6 +50,8 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
                     overwrite: second,
                     filesystem,
                     mountpoint: None,
+                    mount_options: Vec::new(),
+                    partitions: Vec::new(),
                 };
                 (format!("d{index}").parse().unwrap(), config)
             };
@@ -103,6 +105,7 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
             Some((device, *offset, *length))
         }
         Step::MakeFilesystem { device, .. } | Step::Encrypt { device, .. } => Some((device, 0, 0)),
+        Step::WriteTable { device, table } => Some((device, 0, table.disk_size)),
         Step::WriteIdentity { .. }
         | Step::WriteMounts { .. }
         | Step::LoadModule { .. }

@@ -8,6 +8,7 @@ mod image_source;
 mod laws;
 mod media;
 mod outlook;
+mod partitions;
 mod refusals;
 mod tiers;
 mod verify;

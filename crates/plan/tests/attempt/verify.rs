@@ -30,6 +30,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         encrypted: false,
         read_only: false,
         filesystem: None,
+        partitions: None,
     };
     Expected {
         request: request(action),
@@ -347,6 +348,7 @@ fn an_attached_disk_that_the_configuration_ignores_is_expected() {
         encrypted: false,
         read_only: false,
         filesystem: None,
+        partitions: None,
     });
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));

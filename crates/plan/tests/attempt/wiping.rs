@@ -158,8 +158,15 @@ fn a_filesystem_behind_a_cipher_is_made_and_mounted_through_it() {
         let last: Vec<&Step> = plan.steps.iter().rev().take(3).map(|step| &step.step).collect();
         let Step::WriteMounts { mounts } = last[0] else { panic!("{last:?}") };
         assert_eq!((mounts.len(), mounts[0].device.as_str()), (1, "dm-0"));
-        let (filesystem, properties) = ("ext4".into(), Vec::new());
-        let make = Step::MakeFilesystem { device: "dm-0".into(), filesystem, label: None, properties };
+        let make = Step::MakeFilesystem {
+            device: "dm-0".into(),
+            partition: None,
+            filesystem: "ext4".into(),
+            label: None,
+            uuid: None,
+            options: Vec::new(),
+            properties: Vec::new(),
+        };
         let (device, mapped, cipher) = ("vdb".into(), "dm-0".into(), "aes-xts-plain64".into());
         assert_eq!(last[1..], [&make, &Step::Encrypt { device, mapped, cipher, key_bits: 512 }]);
         assert_eq!(plan.steps[0].step, Step::Wipe { device: "vdb".into(), offset: 0, length: 2 << 20, method: wipe });

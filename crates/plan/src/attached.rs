@@ -1,0 +1,110 @@
+//! The disks that the host attached, as the report calls them, and what had to become of each. Must not believe a role, a
+//! size or a method that the host did not state.
+
+use std::collections::BTreeMap;
+
+use cloud_machine_protocol::{Disk, Report, Role, WipeMethod};
+
+use crate::{
+    encrypted,
+    expected::{Expected, ExpectedDisk, Treatment},
+    filesystem::Decision,
+    partition_steps,
+    partitions::TableFate,
+    rejection::Rejection,
+    wiped,
+};
+
+/// An attached disk, what the report calls it, and what was done with it.
+pub(crate) struct Attached<'report> {
+    pub(crate) expected: &'report ExpectedDisk,
+    pub(crate) disk: &'report Disk,
+    pub(crate) treatment: Treatment,
+    /// How it has to be wiped, if at all.
+    pub(crate) wipe: Option<WipeMethod>,
+    /// Kernel name of the device through which it is used, when that is not its own.
+    pub(crate) mapped: Option<String>,
+    /// What became of it for the sake of its filesystem, from what the report says was found on it.
+    pub(crate) decision: Option<Decision>,
+    /// Likewise for the sake of its partitions.
+    pub(crate) table: Option<TableFate>,
+}
+
+/// In the order of the configuration, as they are planned; those that are not in it come first.
+pub(crate) type Devices<'report> = Vec<Attached<'report>>;
+
+/// `more`: whether the machine merged documents of its own, which may make the treatment of a declared disk stricter.
+/// What they made of it is the report's word, and then has to be proved like what the host expects.
+pub(crate) fn devices<'report>(
+    expected: &'report Expected,
+    report: &'report Report,
+    more: bool,
+) -> Result<Devices<'report>, Rejection> {
+    let mut names: BTreeMap<&str, &Disk> = BTreeMap::new();
+    let mut found: Devices<'_> = Vec::new();
+    for record in &report.devices {
+        let (disk, device) = (&record.disk, record.disk.name.clone());
+        let is = |one: &&ExpectedDisk| disk.serial.as_ref() == Some(&one.serial) && disk.size == one.size;
+        let Some(attached) = expected.disks.iter().find(is) else {
+            let undeclared = record.role == Role::Undeclared;
+            return Err(if undeclared { Rejection::Undeclared { device } } else { Rejection::Unattached { device } });
+        };
+        if names.insert(&disk.name, disk).is_some() || found.iter().any(|other| other.expected == attached) {
+            return Err(Rejection::DeviceTwice { device });
+        }
+        if record.role != attached.role {
+            return Err(Rejection::Role { device });
+        }
+        let declared = matches!(attached.role, Role::Declared { .. });
+        let stated = wiped::stated(report, &disk.name).filter(|_| more && declared);
+        let mut wipe = wiped::demanded(attached, disk, stated);
+        let decision = attached.filesystem.as_ref().map(|wanted| wanted.decision(&disk.probe, wipe.is_some()));
+        let table = partition_steps::fate(expected, attached, disk, wipe.is_some())?;
+        if matches!(decision, Some(Decision::Refuse(_))) {
+            return Err(Rejection::Content { device });
+        }
+        if [decision, table.as_ref().map(|table| table.decision)].contains(&Some(Decision::Replace)) {
+            wipe = Some(WipeMethod::Zero);
+        }
+        let treatment = if wipe.is_some() { Treatment::Wipe } else { attached.treatment };
+        found.push(Attached { expected: attached, disk, treatment, wipe, mapped: None, decision, table });
+    }
+    match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
+        Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
+        None => Ok(map(found)),
+    }
+}
+
+/// Names the devices through which disks are used, in the order of the configuration.
+fn map(mut devices: Devices<'_>) -> Devices<'_> {
+    devices.sort_by(|one, other| one.name().cmp(&other.name()));
+    let names: Vec<_> = encrypted::mapped(devices.iter().map(|attached| attached.expected.encrypted)).collect();
+    devices.iter_mut().zip(names).for_each(|(attached, name)| attached.mapped = name);
+    devices
+}
+
+impl Attached<'_> {
+    pub(crate) fn holds_filesystem(&self) -> bool {
+        self.decision.is_some() || self.table.as_ref().is_some_and(|table| !table.filesystems.is_empty())
+    }
+
+    /// Name in the configuration.
+    pub(crate) fn name(&self) -> Option<&String> {
+        match &self.expected.role {
+            Role::Declared { name } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Kernel name of the device that holds the filesystem.
+    pub(crate) fn used(&self) -> &str {
+        self.mapped.as_ref().unwrap_or(&self.disk.name)
+    }
+}
+
+pub(crate) fn treated<'report>(
+    devices: &'report Devices<'_>,
+    treatment: Treatment,
+) -> impl Iterator<Item = &'report Disk> {
+    devices.iter().filter(move |attached| attached.treatment == treatment).map(|attached| attached.disk)
+}

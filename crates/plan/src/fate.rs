@@ -1,0 +1,176 @@
+//! What becomes of each declared disk other than the system disk, from what the configuration says and what was found on
+//! it. Must not put steps of different disks in order.
+
+use cloud_machine_config::DiskConfig;
+use cloud_machine_protocol::{Action, Disk, DiskName, Mount, Request, WipeMethod};
+
+use crate::{
+    assign::Assignment,
+    encrypted::{encrypt, is_encrypted, mapped},
+    error::{PlanError, Wanted},
+    filesystem::{Decision, Refusal, WantedFilesystem, described},
+    layout::LayoutError,
+    partition_steps,
+    partitions::{TableFate, TableRefusal, WantedTable},
+    steps::{PlannedStep, make},
+    wiping::{Wiping, lacks_discard},
+};
+
+/// What becomes of a declared disk other than the system disk.
+pub(crate) struct Fate<'plan> {
+    pub(crate) name: &'plan DiskName,
+    pub(crate) device: &'plan Disk,
+    /// How it is wiped, if at all.
+    pub(crate) wipe: Option<WipeMethod>,
+    /// Whether a cipher lies over it.
+    encrypted: bool,
+    /// Kernel name of the device through which it is used, when that is not its own.
+    mapped: Option<String>,
+    /// Whether it is never written.
+    pub(crate) read_only: bool,
+    filesystem: Option<(WantedFilesystem, Decision)>,
+    table: Option<TableFate>,
+}
+
+impl Fate<'_> {
+    pub(crate) fn kernel_modules(&self) -> impl Iterator<Item = &str> {
+        let whole = self.filesystem.iter().map(|(wanted, _)| wanted);
+        let partitions = self.table.iter().flat_map(|table| &table.filesystems).map(|fate| &fate.wanted);
+        whole.chain(partitions).filter_map(|wanted| wanted.kernel_module.as_deref())
+    }
+
+    pub(crate) fn encrypt(&self) -> Option<PlannedStep> {
+        Some(encrypt(self.name.as_str(), &self.device.name, self.mapped.as_ref()?))
+    }
+
+    /// Kernel name of the device that holds the filesystem.
+    fn used(&self) -> &str {
+        self.mapped.as_ref().unwrap_or(&self.device.name)
+    }
+
+    pub(crate) fn make(&self) -> Vec<PlannedStep> {
+        let name = self.name.as_str();
+        let whole = self.filesystem.iter();
+        let whole = whole.flat_map(|(wanted, how)| make(name, self.device, self.used(), None, wanted, *how));
+        whole.chain(self.table.iter().flat_map(|table| partition_steps::steps(name, self.device, table))).collect()
+    }
+
+    pub(crate) fn mounts(&self) -> Vec<Mount> {
+        let whole = self.filesystem.iter().flat_map(|(wanted, _)| wanted.mounts(self.used()));
+        whole.chain(self.table.iter().flat_map(|table| table.mounts(&self.device.name))).collect()
+    }
+
+    /// What becomes of the filesystem on it, or of its table.
+    pub(crate) fn decision(&self) -> Option<Decision> {
+        let whole = self.filesystem.as_ref().map(|(_, decision)| *decision);
+        whole.or_else(|| self.table.as_ref().map(|table| table.decision))
+    }
+
+    pub(crate) fn method(&self) -> String {
+        let wipe = self.wipe.map(|method| format!("wipe {method}"));
+        let cipher = self.encrypted.then(|| "encrypt".to_owned());
+        let filesystem = self.filesystem.as_ref().map(|(wanted, decision)| wanted.method(*decision));
+        let table = self.table.as_ref().map(TableFate::method);
+        let words: Vec<String> = wipe.into_iter().chain(cipher).chain(filesystem).chain(table).collect();
+        if words.is_empty() { "kept".to_owned() } else { words.join(", ") }
+    }
+}
+
+pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) -> Result<Vec<Fate<'plan>>, PlanError> {
+    let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
+    let mut fates: Vec<Fate<'plan>> = others
+        .clone()
+        .map(|(name, (disk, device))| fate(name, disk, device, request.action, &request.machine_uuid))
+        .collect::<Result<_, _>>()?;
+    for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
+        fate.mapped = mapped;
+    }
+    Ok(fates)
+}
+
+/// What becomes of the disk `name` of the machine with the UUID `machine`, which is `device`.
+pub(crate) fn fate<'plan>(
+    name: &'plan DiskName,
+    disk: &DiskConfig,
+    device: &'plan Disk,
+    action: Action,
+    machine: &str,
+) -> Result<Fate<'plan>, PlanError> {
+    if lacks_discard(disk, device) {
+        return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
+    }
+    let mut wipe = Wiping::of(action, disk).map(|wiping| wiping.method(device));
+    let filesystem = filesystem(name, disk, device, wipe.is_some())?;
+    let table = table(name, disk, device, wipe.is_some(), machine)?;
+    let of_whole = filesystem.as_ref().map(|(_, decision)| *decision);
+    let of_table = table.as_ref().map(|table| table.decision);
+    if [of_whole, of_table].contains(&Some(Decision::Replace)) {
+        wipe = Some(WipeMethod::Zero);
+    }
+    let made = of_whole == Some(Decision::Create) || table.as_ref().is_some_and(TableFate::writes);
+    if wipe.is_some() || made {
+        writable(name.as_str(), device)?;
+    }
+    let encrypted = is_encrypted(disk);
+    Ok(Fate { name, device, wipe, encrypted, mapped: None, read_only: disk.readonly, filesystem, table })
+}
+
+/// What becomes of the filesystem on a disk that shall have one of its own.
+fn filesystem(
+    name: &DiskName,
+    disk: &DiskConfig,
+    device: &Disk,
+    wiped: bool,
+) -> Result<Option<(WantedFilesystem, Decision)>, PlanError> {
+    let Some(wanted) = WantedFilesystem::of(name, disk) else { return Ok(None) };
+    match wanted.decision(&device.probe, wiped) {
+        Decision::Refuse(refusal) => Err(PlanError::Content {
+            wanted: Wanted::Disk(name.to_string()),
+            device: device.name.clone(),
+            filesystem: wanted.to_string(),
+            found: described(&device.probe),
+            way_out: way_out(refusal),
+        }),
+        decision => Ok(Some((wanted, decision))),
+    }
+}
+
+/// What becomes of the partitions of a disk that shall have some.
+fn table(
+    name: &DiskName,
+    disk: &DiskConfig,
+    device: &Disk,
+    wiped: bool,
+    machine: &str,
+) -> Result<Option<TableFate>, PlanError> {
+    let Some(wanted) = WantedTable::of(disk) else { return Ok(None) };
+    let (disk, on) = (Wanted::Disk(name.to_string()), device.name.clone());
+    wanted.fate(name.as_str(), device, wiped, machine).map(Some).map_err(|refused| match refused {
+        TableRefusal::Layout(LayoutError::Sectors(size)) => PlanError::Sectors { wanted: disk, device: on, size },
+        TableRefusal::Layout(LayoutError::Room { needed, available }) => {
+            PlanError::Room { wanted: disk, device: on, needed, available }
+        }
+        TableRefusal::Content { partition, wanted, found, refusal } => PlanError::Content {
+            wanted: partition.map_or(disk, |partition| Wanted::Partition(Box::new((name.to_string(), partition)))),
+            device: on,
+            filesystem: wanted,
+            found,
+            way_out: way_out(refusal),
+        },
+    })
+}
+
+fn way_out(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Other | Refusal::Ambivalent => "; `overwrite: true` would let it be replaced",
+        Refusal::ReadOnly => "; it is read-only, so nothing can be made on it",
+        Refusal::Unreadable => "",
+    }
+}
+
+pub(crate) fn writable(name: &str, device: &Disk) -> Result<(), PlanError> {
+    if device.read_only {
+        return Err(PlanError::ReadOnly { wanted: Wanted::Disk(name.to_owned()), device: device.name.clone() });
+    }
+    Ok(())
+}
