@@ -180,7 +180,7 @@ fn everything_is_mounted(program: &Program) {
 
 /// As the kernel of the machine sees them: names, first sectors and sizes.
 fn partitions_are_what_was_described(program: &Program) {
-    let look = "for one in 1 2 3; do cd /sys/block/vdg/vdg$one; sed -n s/PARTNAME=//p uevent; cat start size; done";
+    let look = "for one in 1 2 3; do cd /sys/block/vdi/vdi$one; sed -n s/PARTNAME=//p uevent; cat start size; done";
     let found = inside(program, look);
     let mib = 2048;
     let two = 510 * 75 / 100;

@@ -21,6 +21,9 @@ use cloud_machine_tests::loop_device::{LoopDevice, run};
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 64 * MIB;
 
+/// One with sectors of this size.
+type Test = fn(u64);
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let rest = |index: usize| arguments.get(index).cloned().unwrap_or_default();
@@ -32,7 +35,7 @@ fn main() -> ExitCode {
     if let Some(ended) = child {
         return if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let tests: [(&str, fn(u64)); 5] = [
+    let tests: [(&str, Test); 5] = [
         ("a_table_is_what_was_planned_and_is_used_again", a_table_is_what_was_planned_and_is_used_again),
         ("a_damaged_primary_is_not_taken_for_the_table", a_damaged_primary_is_not_taken_for_the_table),
         ("tables_of_other_disks_are_not_taken_for_the_table", tables_of_other_disks_are_not_taken_for_the_table),
