@@ -73,10 +73,15 @@ fn describe(step: &Step) -> String {
             format!("write a partition table on /dev/{device}: {}", list.join(", "))
         }
         Step::MakeFilesystem { device, partition, filesystem, label, properties, .. } => {
-            let label = label.as_ref().map(|label| format!(" labelled {label}")).unwrap_or_default();
+            let what = match label {
+                // libblkid's word for a disk of a pool.
+                Some(pool) if filesystem == "zfs_member" => format!("the zfs pool {pool}"),
+                Some(label) => format!("{filesystem} labelled {label}"),
+                None => filesystem.clone(),
+            };
             let with = if properties.is_empty() { String::new() } else { format!(" with {}", properties.join(", ")) };
             let node = partition.as_ref().map_or(device, |partition| &partition.node);
-            format!("make {filesystem}{label}{with} on /dev/{node}")
+            format!("make {what}{with} on /dev/{node}")
         }
         Step::ImportPool { device, pool, datasets, read_only, .. } => {
             let how = if *read_only { ", read-only" } else { "" };
