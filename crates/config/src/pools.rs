@@ -1,6 +1,6 @@
 //! Rules about ZFS pools: their names, properties and datasets. Must not look at a device.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_machine_protocol::DiskName;
 
@@ -45,8 +45,27 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
             wrong(format!("disks `{other}` and `{name}` have pools of one name, `{pool}`"));
         }
         filesystem.properties.iter().filter_map(|property| refused_property(property)).for_each(&mut wrong);
-        duplicate(&filesystem.datasets).into_iter().for_each(&mut wrong);
     }
+    mountpoints(disks, machine, errors);
+}
+
+/// Datasets are mounted below the mountpoint of their pool, where something else may be mounted, too.
+fn mountpoints(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
+    let mut taken: BTreeSet<String> = disks.values().flat_map(own_mountpoints).cloned().collect();
+    for (name, disk) in disks {
+        let (Some(filesystem), Some(above)) = (&disk.filesystem, &disk.mountpoint) else { continue };
+        for dataset in &filesystem.datasets {
+            let mountpoint = format!("{above}/{dataset}");
+            if !taken.insert(mountpoint.clone()) {
+                let message = format!("the dataset `{dataset}` would be mounted at {mountpoint}, as something else is");
+                errors.push(at(machine, name, "filesystem", &message));
+            }
+        }
+    }
+}
+
+fn own_mountpoints(disk: &DiskConfig) -> impl Iterator<Item = &String> {
+    disk.mountpoint.iter().chain(disk.partitions.iter().filter_map(|partition| partition.mountpoint.as_ref()))
 }
 
 /// Name of the pool on a disk: its label, and the disk's name where it has none.
@@ -81,13 +100,6 @@ fn refused_property(property: &str) -> Option<String> {
     let (name, _) = property.split_once('=')?;
     let refused = REFUSED.contains(&name);
     refused.then(|| format!("the property `{name}` is not one that the configuration may set: the mountpoint of the disk says where it is mounted, and keys have nobody to type them"))
-}
-
-fn duplicate(datasets: &[String]) -> Option<String> {
-    let mut sorted: Vec<&String> = datasets.iter().collect();
-    sorted.sort();
-    let twice = sorted.windows(2).find(|pair| pair[0] == pair[1])?;
-    Some(format!("the dataset `{}` is there twice", twice[0]))
 }
 
 #[cfg(test)]

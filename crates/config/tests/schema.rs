@@ -255,7 +255,14 @@ fn disks_must_make_sense_together() {
             "{a: {filesystem: {type: zfs, label: t}}, b: {filesystem: {type: zfs, label: t}}}",
             "disks `a` and `b` have pools of one name, `t`",
         ),
-        ("{a: {filesystem: {type: zfs, datasets: [x, y, x]}}}", "the dataset `x` is there twice"),
+        (
+            "{a: {filesystem: {type: zfs, datasets: [x, y, x]}}}",
+            "the dataset `x` would be mounted at /mnt/a/x, as something else is",
+        ),
+        (
+            "{a: {filesystem: {type: zfs, datasets: [x]}}, b: {filesystem: ext4, mountpoint: /mnt/a/x}}",
+            "the dataset `x` would be mounted at /mnt/a/x, as something else is",
+        ),
         ("{a: {boot-partition: true, readonly: true}}", "the system disk cannot be read-only: a reimage rewrites it"),
         ("{a: {boot-partition: true}, b: {boot-partition: true}}", "`b` is a second system disk beside `a`"),
         ("{a: {boot-partition: true, wipe-on-boot: true}}", "the system disk cannot be wiped on boot"),
