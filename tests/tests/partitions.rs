@@ -17,6 +17,7 @@ use cloud_machine_protocol::{
 };
 use cloud_machine_system::{partition_node, probe, survey};
 use cloud_machine_tests::loop_device::{LoopDevice, run};
+use libtest_mimic::{Arguments, Trial};
 
 const MIB: u64 = 1 << 20;
 const SIZE: u64 = 64 * MIB;
@@ -42,13 +43,17 @@ fn main() -> ExitCode {
         ("what_was_planted_shows_in_no_new_partition", what_was_planted_shows_in_no_new_partition),
         ("a_table_that_the_kernel_does_not_see_is_refused", a_table_that_the_kernel_does_not_see_is_refused),
     ];
-    for (name, test) in tests {
-        for sector in [512, 4096] {
+    let trial = |(name, test, sector): (&str, Test, u64)| {
+        Trial::test(format!("{name}::with_sectors_of_{sector}_bytes"), move || {
             test(sector);
-            println!("test {name} with sectors of {sector} bytes ... ok");
-        }
-    }
-    ExitCode::SUCCESS
+            Ok(())
+        })
+    };
+    let trials = tests.into_iter().flat_map(|(name, test)| [512, 4096].map(|sector| trial((name, test, sector))));
+    let trials = trials.collect();
+    // One after the other: the kernel's partitions of a loop device are looked at.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// A disk over a file.

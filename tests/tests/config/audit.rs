@@ -31,7 +31,8 @@ fn the_driver_says_what_becomes_of_each_value() {
         )
     };
     assert_eq!(device("serial:x"), expected("exact", ""));
-    assert_eq!(device("/dev/vda"), expected("unsupported", ""), "`create` refuses it");
+    assert_eq!(device("/dev/vda"), expected("exact", ""), "it is the first disk");
+    assert_eq!(device("/dev/vdb"), expected("unsupported", ""), "`create` refuses it");
     let (ignored, why) = verdict("resources.nic.network=user", "resources.nic.network");
     assert!(ignored == "ignored" && !why.is_empty());
 

@@ -14,6 +14,8 @@ use std::{
 use cloud_machine_protocol::{Extent, WipeMethod};
 use cloud_machine_system::{survey, wipe_disk};
 use cloud_machine_tests::loop_device::{LoopDevice, run};
+use libtest_mimic::{Arguments, Trial};
+
 use contents::{CONTENTS, Partitioned, ROOM, found, get, made, put, size_of};
 
 const MIB: u64 = 1 << 20;
@@ -29,13 +31,13 @@ fn main() -> ExitCode {
         [WIPE, name, size, method] => {
             wiped(name, size.parse().expect("a size"), method_of(method));
         }
-        _ => tests(words.first().copied().unwrap_or_default()),
+        _ => return tests(),
     }
     ExitCode::SUCCESS
 }
 
-/// Runs all tests whose names contain `wanted`; one that fails panics.
-fn tests(wanted: &str) {
+/// Runs the tests that the arguments name, one after the other: each kills and counts its own children.
+fn tests() -> ExitCode {
     let all: [(&str, fn()); 6] = [
         ("every_byte_of_a_wiped_disk_is_zero", every_byte_of_a_wiped_disk_is_zero),
         ("a_killed_wipe_is_finished_by_the_next", a_killed_wipe_is_finished_by_the_next),
@@ -44,10 +46,14 @@ fn tests(wanted: &str) {
         ("a_killed_removal_forgets_no_partition", a_killed_removal_forgets_no_partition),
         ("signatures_that_contradict_each_other_cost_the_whole_disk", signatures_that_contradict_each_other),
     ];
-    for (name, test) in all.into_iter().filter(|(name, _)| name.contains(wanted)) {
-        test();
-        println!("test {name} ... ok");
-    }
+    let trial = |(name, test): (&str, fn())| {
+        Trial::test(name, move || {
+            test();
+            Ok(())
+        })
+    };
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    libtest_mimic::run(&arguments, all.into_iter().map(trial).collect()).exit_code()
 }
 
 fn method_of(word: &str) -> WipeMethod {
