@@ -104,6 +104,16 @@ impl Program {
         }
     }
 
+    /// The output of a call that has to succeed.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn done(&self, arguments: &[&str]) -> String {
+        let called = self.call(arguments, b"");
+        assert_eq!(called.code, 0, "{arguments:?}: {}", called.errors);
+        called.output
+    }
+
     /// Calls it with `--output json` and gives the value.
     ///
     /// # Errors
@@ -150,6 +160,21 @@ impl Program {
         arguments.extend(kernel_modules.iter().flat_map(|module| ["--kernel-module".into(), module.into()]));
         self.json(arguments)
     }
+}
+
+/// What the report of a result says that was done with a disk.
+///
+/// # Panics
+/// When the result names no report, or the report no such disk.
+#[must_use]
+pub fn method(result: &str, disk: &str) -> String {
+    let result: Value = serde_json::from_str(result).expect("JSON");
+    let result = result["value"].get("machines").map_or(&result["value"], |machines| &machines[0]["result"]);
+    let path = result["report"].as_str().unwrap_or_else(|| panic!("no report: {result}"));
+    let evidence: Value = serde_json::from_slice(&std::fs::read(path).expect("the report")).expect("JSON");
+    let devices = evidence["report"]["devices"].as_array().expect("devices").clone();
+    let device = devices.iter().find(|device| device["role"]["name"] == disk).expect("the disk");
+    device["method"].as_str().expect("its method").to_owned()
 }
 
 impl Drop for Program {

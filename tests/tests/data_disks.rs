@@ -1,7 +1,11 @@
 //! Filesystems on data disks of a real Debian machine, over its whole life: made, mounted by the booted system, kept,
 //! wiped at a boot, made again at a reimage, and refused when they are not what was described.
 
-use cloud_machine_tests::{artifacts::Artifacts, program::Program};
+use cloud_machine_tests::{
+    artifacts::Artifacts,
+    program::{Program, method},
+};
+
 use serde_json::Value;
 
 const MACHINE: &str = "disks";
@@ -64,8 +68,8 @@ fn data_disks_are_what_was_described_at_every_boot() {
     std::fs::write(&file, CONFIGURATION).unwrap();
     let file = file.to_string_lossy().into_owned();
 
-    let created = done(&program, &["create", MACHINE, "--config", &file, "--output", "json"]);
-    for (disk, method) in [
+    let created = program.done(&["create", MACHINE, "--config", &file, "--output", "json"]);
+    for (disk, expected) in [
         ("cache", "create btrfs"),
         ("data", "wipe zero, create xfs"),
         ("scratch", "wipe zero, create ext4"),
@@ -76,7 +80,7 @@ fn data_disks_are_what_was_described_at_every_boot() {
         ("work", "create table, create ext4 on one, create xfs on two"),
         ("yard", "wipe recreate, create table, create ext4 on one"),
     ] {
-        assert_eq!(methods(&created, disk), method);
+        assert_eq!(method(&created, disk), expected);
     }
     everything_is_mounted(&program);
     partitions_are_what_was_described(&program);
@@ -84,8 +88,8 @@ fn data_disks_are_what_was_described_at_every_boot() {
     let key = only_ciphertext_lies_below_a_cipher(&program);
 
     // A boot: what every boot wipes is new, the rest is as it was.
-    done(&program, &["stop", MACHINE]);
-    let started = done(&program, &["start", MACHINE, "--output", "json"]);
+    program.done(&["stop", MACHINE]);
+    let started = program.done(&["start", MACHINE, "--output", "json"]);
     for (step, word) in
         [("wipe-scratch", "discard"), ("wipe-temp", "recreate"), ("wipe-vault", "recreate"), ("wipe-yard", "recreate")]
     {
@@ -102,15 +106,15 @@ fn data_disks_are_what_was_described_at_every_boot() {
         "umount /srv/the-data; mkfs.vfat -I -n CLOUD-INIT /dev/vdc; swapoff -a; dd if=/dev/urandom of=/dev/vdf bs=1M \
          count=8 conv=fsync; sync",
     );
-    let reimaged = done(&program, &["reimage", MACHINE, "--output", "json"]);
-    assert_eq!(methods(&reimaged, "cache"), "reuse btrfs");
-    assert_eq!(methods(&reimaged, "data"), "wipe zero, create xfs");
-    assert_eq!(methods(&reimaged, "work"), "reuse table, reuse ext4 on one, reuse xfs on two");
+    let reimaged = program.done(&["reimage", MACHINE, "--output", "json"]);
+    assert_eq!(method(&reimaged, "cache"), "reuse btrfs");
+    assert_eq!(method(&reimaged, "data"), "wipe zero, create xfs");
+    assert_eq!(method(&reimaged, "work"), "reuse table, reuse ext4 on one, reuse xfs on two");
     everything_is_mounted(&program);
     partitions_are_what_was_described(&program);
     assert_eq!(marks(&program), ["/mnt/cache", "/mnt/work-one", "/mnt/work-two"]);
     // What was not erased is said, and not of a disk that was.
-    let verified = done(&program, &["verify", MACHINE]);
+    let verified = program.done(&["verify", MACHINE]);
     for disk in ["temp", "yard"] {
         let left = format!("the disk `{disk}`: signatures were removed; the data between was not erased");
         assert!(verified.contains(&left) && !verified.contains("the disk `vault`"), "{verified}");
@@ -123,29 +127,11 @@ fn data_disks_are_what_was_described_at_every_boot() {
     let told = "the disk `cache` on vdb shall hold btrfs labelled `cache` and holds vfat labelled `CIDATA`; \
         `overwrite: true` would let it be replaced";
     assert!(refused.errors.contains(told), "{}", refused.errors);
-    done(&program, &["delete", MACHINE, "--yes"]);
-}
-
-/// The output of a call that has to succeed.
-fn done(program: &Program, arguments: &[&str]) -> String {
-    let called = program.call(arguments, b"");
-    assert_eq!(called.code, 0, "{arguments:?}: {}", called.errors);
-    called.output
+    program.done(&["delete", MACHINE, "--yes"]);
 }
 
 fn inside(program: &Program, script: &str) -> String {
-    done(program, &["exec", MACHINE, "--", "sh", "-ec", script])
-}
-
-/// What the report of a result says that was done with a disk.
-fn methods(result: &str, disk: &str) -> String {
-    let result: Value = serde_json::from_str(result).unwrap();
-    let result = result["value"].get("machines").map_or(&result["value"], |machines| &machines[0]["result"]);
-    let path = result["report"].as_str().unwrap_or_else(|| panic!("no report: {result}"));
-    let evidence: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let devices = evidence["report"]["devices"].as_array().expect("devices").clone();
-    let device = devices.iter().find(|device| device["role"]["name"] == disk).expect("the disk");
-    device["method"].as_str().expect("its method").to_owned()
+    program.done(&["exec", MACHINE, "--", "sh", "-ec", script])
 }
 
 /// How a step of a result wiped.

@@ -9,9 +9,8 @@ use std::{
 
 use cloud_machine_tests::{
     artifacts::{Artifacts, zfs_image},
-    program::Program,
+    program::{Program, method},
 };
-use serde_json::Value;
 
 const MACHINE: &str = "seed";
 /// `volume1` and `volume2` are those of the example. The others are what else a machine may have: a disk that is kept as it
@@ -45,15 +44,15 @@ fn the_seeds_example_is_what_it_says_on_three_boots() {
     program.pack_folder(&zfs_image().unwrap(), "debian-12-zfs", &["zfs"]).unwrap();
     let file = configuration(&program);
 
-    let created = done(&program, &["create", MACHINE, "--config", &file, "--output", "json"]);
-    for (disk, method) in [
+    let created = program.done(&["create", MACHINE, "--config", &file, "--output", "json"]);
+    for (disk, expected) in [
         ("volume1", "wipe zero, create zfs"),
         ("volume2", "reuse iso9660"),
         ("tools", "reuse squashfs"),
         ("data", "reuse ext4"),
         ("raw", "kept"),
     ] {
-        assert_eq!(methods(&created, disk), method, "{disk}");
+        assert_eq!(method(&created, disk), expected, "{disk}");
     }
     everything_is_mounted(&program);
     let first = guid(&program);
@@ -69,8 +68,8 @@ fn the_seeds_example_is_what_it_says_on_three_boots() {
          zpool create -f -o cachefile=/etc/zfs/zpool.cache -O mountpoint=/usr/local/sbin -R /mnt/evil evil /dev/vdc
          sync",
     );
-    done(&program, &["stop", MACHINE]);
-    done(&program, &["start", MACHINE]);
+    program.done(&["stop", MACHINE]);
+    program.done(&["start", MACHINE]);
     everything_is_mounted(&program);
     // The pool that was there, with its data; no other pool is imported, and no planted dataset is mounted.
     let found = "zpool list -H -o name,guid; cat /data/logs/mark; findmnt -rn -o TARGET /etc/cron.d || true";
@@ -78,11 +77,11 @@ fn the_seeds_example_is_what_it_says_on_three_boots() {
 
     // A pool of another name is not the one that was described: the machine does not come up with it.
     inside(&program, "umount -R /data; zpool destroy volume1; zpool create -f -m none other /dev/sda; sync");
-    done(&program, &["stop", MACHINE]);
+    program.done(&["stop", MACHINE]);
     let told = refused(&program, "start");
     assert!(told.contains("the disk `volume1` on sda shall hold the zfs pool `volume1` and holds"), "{told}");
-    let reimaged = done(&program, &["reimage", MACHINE, "--output", "json"]);
-    assert_eq!(methods(&reimaged, "volume1"), "wipe zero, create zfs");
+    let reimaged = program.done(&["reimage", MACHINE, "--output", "json"]);
+    assert_eq!(method(&reimaged, "volume1"), "wipe zero, create zfs");
     everything_is_mounted(&program);
     let left =
         inside(&program, "zpool list -H -o guid; find /data -type f; zpool import 2>&1 | grep -e 'pool: ' || true");
@@ -94,7 +93,7 @@ fn the_seeds_example_is_what_it_says_on_three_boots() {
     inside(&program, "mkfs.ext4 -q -F -L reference /dev/vdc; sync");
     let told = refused(&program, "reimage");
     assert!(told.contains("label:reference") && told.contains("vdb") && told.contains("vdc"), "{told}");
-    done(&program, &["delete", MACHINE, "--yes"]);
+    program.done(&["delete", MACHINE, "--yes"]);
 }
 
 /// The configuration with files of this test, in a file.
@@ -129,30 +128,12 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The output of a call that has to succeed.
-fn done(program: &Program, arguments: &[&str]) -> String {
-    let called = program.call(arguments, b"");
-    assert_eq!(called.code, 0, "{arguments:?}: {}", called.errors);
-    called.output
-}
-
 fn inside(program: &Program, script: &str) -> String {
-    done(program, &["exec", MACHINE, "--", "sh", "-ec", script])
+    program.done(&["exec", MACHINE, "--", "sh", "-ec", script])
 }
 
 fn guid(program: &Program) -> String {
     inside(program, "zpool get -H -o value guid volume1").trim().to_owned()
-}
-
-/// What the report of a result says that was done with a disk.
-fn methods(result: &str, disk: &str) -> String {
-    let result: Value = serde_json::from_str(result).unwrap();
-    let result = result["value"].get("machines").map_or(&result["value"], |machines| &machines[0]["result"]);
-    let path = result["report"].as_str().unwrap_or_else(|| panic!("no report: {result}"));
-    let evidence: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
-    let devices = evidence["report"]["devices"].as_array().expect("devices").clone();
-    let device = devices.iter().find(|device| device["role"]["name"] == disk).expect("the disk");
-    device["method"].as_str().expect("its method").to_owned()
 }
 
 /// As a person sees it in the machine. One login for all: each takes seconds in software emulation.

@@ -15,6 +15,7 @@ mod packed;
 mod partition;
 mod reimage;
 mod signatures;
+mod sparse;
 mod table;
 mod tree;
 mod wipe;

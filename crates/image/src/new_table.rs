@@ -11,7 +11,7 @@
 //!
 //! A flush ends every stage. A disk in stage 2 to 5 that had no MBR is found empty, and the next attempt begins anew.
 
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 
 use cloud_machine_protocol::{Extent, NewTable};
 use gpt::{
@@ -21,7 +21,13 @@ use gpt::{
     partition::Partition,
 };
 
-use crate::{ALIGNMENT, AlignedBuffer, ImageError, Wiped, WriteBlocks, blocks::Target, partition::ENTRY_BYTES, wipe};
+use crate::{
+    ALIGNMENT, AlignedBuffer, ImageError, Wiped, WriteBlocks,
+    blocks::Target,
+    partition::ENTRY_BYTES,
+    sparse::{Cell, Sparse},
+    wipe,
+};
 
 /// What is made zero at each end of a partition: every signature that libblkid knows lies in it, and so do the labels of
 /// ZFS (2 of 256 KiB at each end).
@@ -58,7 +64,7 @@ pub fn write_table(target: &dyn WriteBlocks, table: &NewTable) -> Result<TableWr
         done.read_back_bytes += read_back_bytes;
     }
     let target = Target(target);
-    let mut head = Blocks::read(target, 0, bytes.head.len() as u64)?;
+    let mut head = Blocks::read(target, 0, bytes.head().len() as u64)?;
     let mut tail = Blocks::read(target, bytes.tail_start(), table.disk_size)?;
     for (offset, part) in bytes.stages() {
         let blocks = if offset < bytes.tail_start() { &mut head } else { &mut tail };
@@ -118,14 +124,15 @@ fn unfit(reason: String) -> ImageError {
     ImageError::TableUnfit { reason }
 }
 
+/// Where the two cells of a table are.
+const HEAD: usize = 0;
+const TAIL: usize = 1;
+
 /// All bytes of a table: what lies before the first and behind the last sector that partitions can use.
 #[derive(Debug)]
 struct TableBytes {
-    size: u64,
     sector: usize,
-    head: Vec<u8>,
-    tail: Vec<u8>,
-    position: u64,
+    disk: Sparse,
 }
 
 impl TableBytes {
@@ -138,7 +145,11 @@ impl TableBytes {
         let (sector, size) = (table.sector_size as usize, table.disk_size);
         let (head, tail) = (2 * sector + ENTRIES, sector + ENTRIES);
         check(table, head as u64, size.saturating_sub(tail as u64))?;
-        let mut bytes = Self { size, sector, head: vec![0; head], tail: vec![0; tail], position: 0 };
+        let mut bytes = {
+            let cell = |offset, length| Cell { offset, bytes: vec![0; length] };
+            let cells = vec![cell(0, head), cell(size - tail as u64, tail)];
+            Self { sector, disk: Sparse::new(size, cells) }
+        };
         let failed = |source| ImageError::TableComputed { source };
         let sectors = size / block.as_u64();
         for primary in [false, true] {
@@ -151,7 +162,7 @@ impl TableBytes {
             bytes.write_copy(table, header, primary, block).map_err(failed)?;
         }
         let rest = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
-        bytes.head[..512].copy_from_slice(&ProtectiveMBR::with_lb_size(rest).to_bytes());
+        bytes.disk.cells[HEAD].bytes[..512].copy_from_slice(&ProtectiveMBR::with_lb_size(rest).to_bytes());
         Ok(bytes)
     }
 
@@ -172,26 +183,38 @@ impl TableBytes {
                 name: partition.name.clone(),
             };
             let index = u64::from(partition.number) - 1;
-            entry.write_to_device(self, index, header.part_start, block, ENTRY_BYTES)?;
+            entry.write_to_device(&mut self.disk, index, header.part_start, block, ENTRY_BYTES)?;
         }
-        let written = if primary { header.write_primary(self, block) } else { header.write_backup(self, block) };
+        let written = if primary {
+            header.write_primary(&mut self.disk, block)
+        } else {
+            header.write_backup(&mut self.disk, block)
+        };
         written.map(drop).map_err(|error| match error {
             HeaderError::Io(error) => error,
             other => io::Error::other(other),
         })
     }
 
+    fn head(&self) -> &[u8] {
+        &self.disk.cells[HEAD].bytes
+    }
+
+    fn tail(&self) -> &[u8] {
+        &self.disk.cells[TAIL].bytes
+    }
+
     fn tail_start(&self) -> u64 {
-        self.size - self.tail.len() as u64
+        self.disk.cells[TAIL].offset
     }
 
     /// What is written, in this order, each with where it goes.
     fn stages(&self) -> [(u64, &[u8]); 6] {
         static ZERO: [u8; 4096] = [0; 4096];
         let sector = self.sector;
-        let (mbr, primary) = self.head.split_at(sector);
+        let (mbr, primary) = self.head().split_at(sector);
         let (header, entries) = primary.split_at(sector);
-        let (backup_entries, backup_header) = self.tail.split_at(ENTRIES);
+        let (backup_entries, backup_header) = self.tail().split_at(ENTRIES);
         [
             (self.tail_start(), backup_entries),
             (self.tail_start() + ENTRIES as u64, backup_header),
@@ -200,14 +223,6 @@ impl TableBytes {
             (sector as u64, header),
             (0, mbr),
         ]
-    }
-
-    /// The bytes from the position to the end of head or tail; what lies between them cannot be read or written.
-    fn here(&mut self) -> io::Result<&mut [u8]> {
-        let (position, tail) = (self.position, self.tail_start());
-        let at = |start: u64| usize::try_from(position - start).map_err(io::Error::other);
-        let place = if position >= tail { self.tail.get_mut(at(tail)?..) } else { self.head.get_mut(at(0)?..) };
-        place.filter(|place| !place.is_empty()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
 
@@ -238,40 +253,4 @@ fn check(table: &NewTable, start: u64, end: u64) -> Result<(), ImageError> {
         return Err(unfit("two partitions have one number".to_owned()));
     }
     Ok(())
-}
-
-impl Read for TableBytes {
-    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        let here = self.here()?;
-        let count = here.len().min(output.len());
-        output[..count].copy_from_slice(&here[..count]);
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
-impl Write for TableBytes {
-    fn write(&mut self, input: &[u8]) -> io::Result<usize> {
-        let here = self.here()?;
-        let count = here.len().min(input.len());
-        here[..count].copy_from_slice(&input[..count]);
-        self.position += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for TableBytes {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(distance) => self.size.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
-    }
 }

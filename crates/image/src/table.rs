@@ -1,7 +1,7 @@
 //! The partition table of an image, computed for a disk of another size or with other sectors (UEFI 2.10, section 5.3):
 //! protective MBR, both GPTs, nothing left of the image's own. Owns the bytes; must not write them to a disk.
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 
 use cloud_machine_protocol::{Algorithm, Digest, Extent};
 use gpt::{
@@ -17,19 +17,13 @@ use crate::{
     extent,
     packed::FrameReader,
     partition::{self, ENTRY_BYTES},
+    sparse::{Cell, Sparse},
 };
 
-/// All leaves of a disk that hold a part of a table and are not as they are in the image.
+/// All leaves of a disk (the last may be shorter) that hold a part of a table and are not as they are in the image.
 #[derive(Debug)]
 pub struct Table {
     cells: Vec<Cell>,
-}
-
-/// A leaf of the disk, or its shorter end.
-#[derive(Debug)]
-struct Cell {
-    offset: u64,
-    bytes: Vec<u8>,
 }
 
 /// Sectors and bytes of a disk.
@@ -91,7 +85,7 @@ impl Table {
         check(manifest, &header, disk, &old)?;
 
         // What is not a table stays as it is in the image: boot code, gaps, the ends of partitions.
-        let mut sparse = Sparse { size, cells: Vec::new(), position: 0 };
+        let mut sparse = Sparse::new(size, Vec::new());
         let new = [Extent { offset: 0, length: disk.head_end(&header) }, disk.tail(&header)];
         for range in old.iter().chain(&new) {
             sparse.touch(&mut image, *range)?;
@@ -218,14 +212,6 @@ impl Leaves<'_> {
     }
 }
 
-/// A disk in memory of which only some cells exist; the rest cannot be read or written.
-#[derive(Debug)]
-struct Sparse {
-    size: u64,
-    cells: Vec<Cell>,
-    position: u64,
-}
-
 impl Sparse {
     /// Makes the cells of `range` exist, with what the image has there and zeros behind it.
     fn touch(&mut self, image: &mut Leaves<'_>, range: Extent) -> Result<(), ImageError> {
@@ -244,49 +230,5 @@ impl Sparse {
     fn zero(&mut self, range: Extent) -> io::Result<()> {
         self.seek(SeekFrom::Start(range.offset))?;
         io::copy(&mut io::repeat(0).take(range.length), self).map(drop)
-    }
-
-    /// The bytes from the position to the end of its cell.
-    fn here(&mut self) -> io::Result<&mut [u8]> {
-        let position = self.position;
-        let inside = |cell: &&mut Cell| (cell.offset..cell.offset + cell.bytes.len() as u64).contains(&position);
-        let cell = self.cells.iter_mut().find(inside).ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(&mut cell.bytes[(position - cell.offset) as usize..])
-    }
-}
-
-impl Read for Sparse {
-    fn read(&mut self, output: &mut [u8]) -> io::Result<usize> {
-        let here = self.here()?;
-        let count = here.len().min(output.len());
-        output[..count].copy_from_slice(&here[..count]);
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
-impl Write for Sparse {
-    fn write(&mut self, input: &[u8]) -> io::Result<usize> {
-        let here = self.here()?;
-        let count = here.len().min(input.len());
-        here[..count].copy_from_slice(&input[..count]);
-        self.position += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Seek for Sparse {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(distance) => self.size.checked_add_signed(distance),
-            SeekFrom::Current(distance) => self.position.checked_add_signed(distance),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
     }
 }

@@ -124,3 +124,27 @@ pub(crate) fn number(folder: &Path, name: &str) -> Result<u64, SystemError> {
         None => Err(SystemError::unexpected(object, "", "a number, but the file is absent")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found on a machine with a SCSI disk and an optical drive.
+    #[test]
+    fn a_disk_without_a_world_wide_name_says_nothing_and_a_failing_one_is_an_error() {
+        for (number, nothing) in [(libc::ENOENT, true), (libc::EINVAL, true), (libc::ENXIO, true), (libc::EIO, false)] {
+            assert_eq!(says_nothing(&io::Error::from_raw_os_error(number)), nothing, "{number}");
+        }
+    }
+
+    #[test]
+    fn the_serial_of_a_scsi_disk_is_in_its_page() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(serial(folder.path()).unwrap(), None);
+        fs::create_dir(folder.path().join("device")).unwrap();
+        fs::write(folder.path().join("device/vpd_pg80"), b"\0\x80\0\x07volume1").unwrap();
+        assert_eq!(serial(folder.path()).unwrap().as_deref(), Some("volume1"));
+        fs::write(folder.path().join("serial"), b"other\n").unwrap();
+        assert_eq!(serial(folder.path()).unwrap().as_deref(), Some("other"));
+    }
+}
