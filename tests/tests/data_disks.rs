@@ -5,7 +5,6 @@ use cloud_machine_tests::{
     artifacts::Artifacts,
     program::{Program, method},
 };
-
 use serde_json::Value;
 
 const MACHINE: &str = "disks";
