@@ -51,6 +51,8 @@ fuzz: setup ## fuzz each target of fuzz/ for FUZZ_SECONDS (60)
 
 lint: setup ## check format, clippy, licences, banned crates, sources, advisories (network) and scripts
 	cargo fmt --all --check
+	@# A workspace of its own: a crate that the loader takes in has to come into this lock, too.
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	@setup/install --tools
 	$(cargo_deny) check --hide-inclusion-graph bans licenses sources
