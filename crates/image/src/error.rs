@@ -318,6 +318,16 @@ pub enum ImageError {
         /// Bytes of the disk.
         target: u64,
     },
+    /// A disk that should be the image and is not.
+    #[error("it differs from the image in {count} ranges with {bytes} bytes, the first at byte {first}")]
+    Differs {
+        /// How many ranges.
+        count: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// First byte of the first.
+        first: u64,
+    },
     /// A disk that is no whole number of sectors.
     #[error("target of {size} bytes is no multiple of 512 bytes")]
     TargetUnaligned {

@@ -26,6 +26,7 @@ use verified::VerifiedBody;
 pub use choice::Approach;
 pub use verified::VerifiedImage;
 
+pub(crate) use observed::Observed;
 pub(crate) use sweep::{Sweep, Swept};
 
 /// How a rewrite goes about its work.

@@ -31,7 +31,8 @@ impl VerifiedBody {
 }
 
 /// Proof that a disk is right after the last write to it: the image, and zeros behind it. All that was to be read was
-/// read and was right; [`VerifiedImage::read_bytes`] says how much that was. Only [`crate::rewrite`] makes one.
+/// read and was right; [`VerifiedImage::read_bytes`] says how much that was. Only [`crate::rewrite`] and
+/// [`crate::check`] make one.
 #[derive(Debug)]
 pub struct VerifiedImage {
     root: Option<Digest>,
@@ -44,7 +45,7 @@ pub struct VerifiedImage {
 
 impl VerifiedImage {
     /// `expected` bytes had to be read: all of the disk, or what a map named.
-    pub(super) fn new(goal: Goal<'_>, disk_size: u64, expected: u64, observed: &Observed) -> Result<Self, ImageError> {
+    pub(crate) fn new(goal: Goal<'_>, disk_size: u64, expected: u64, observed: &Observed) -> Result<Self, ImageError> {
         let unverified = ImageError::Unverified { seen: observed.seen(), expected };
         let Some(manifest) = goal.image.filter(|_| observed.seen() == expected) else { return Err(unverified) };
         let root = observed.root(manifest);

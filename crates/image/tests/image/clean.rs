@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use cloud_machine_image::{Options, compare, digest_of_extents, rewrite};
+use cloud_machine_image::{ImageError, Options, check, compare, digest_of_extents, rewrite};
 use cloud_machine_protocol::{Extent, Tier};
 
 use crate::{
@@ -78,6 +78,22 @@ fn changed_extents_are_whole_leaves_merged_and_sorted() {
     assert_eq!(changed.bytes, 5 * leaf);
     assert_eq!(changed.digest, digest_of_extents(&expected));
     assert_eq!(compare(&packed.manifest, packed.table(6 * MIB).as_ref(), &disk, 4, &|_, _| ()).unwrap(), []);
+}
+
+#[test]
+fn a_disk_is_proved_to_be_the_image_by_a_reading_of_all_of_it() {
+    let packed = packed(image(5 * MIB));
+    let mut bytes = packed.raw.clone();
+    let check = |bytes: &[u8]| check(&packed.manifest, &Disk::new(bytes.to_vec()), 4, &|_, _| ());
+    let proof = check(&bytes).unwrap();
+    assert_eq!(proof.root(), Some(packed.manifest.digest()));
+    assert_eq!((proof.read_bytes(), proof.disk_size(), proof.zero_bytes()), (5 * MIB as u64, 5 * MIB as u64, 0));
+    for at in [0, 5 * MIB - 1] {
+        bytes[at] ^= 1;
+    }
+    let first = ImageError::Differs { count: 2, bytes: 2 * LEAF as u64, first: 0 };
+    assert_eq!(check(&bytes).unwrap_err().to_string(), first.to_string());
+    assert!(matches!(check(&bytes[..4 * MIB]), Err(ImageError::TargetTooSmall { .. })));
 }
 
 #[test]
