@@ -20,7 +20,8 @@ use cloud_machine_driver::{
 };
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
 use cloud_machine_plan::{
-    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, Treatment, WantedFilesystem, WantedTable, Wiping, is_encrypted,
+    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPool, Treatment, WantedFilesystem, WantedTable, Wiping,
+    is_encrypted,
 };
 use cloud_machine_protocol::{
     Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
@@ -125,8 +126,10 @@ pub(crate) fn prepare(
     // Behind the machine's disks, but before its optical drives when it is one of them.
     let place = if bus == Bus::Cdrom { 0 } else { drives.len() };
     drives.insert(place, drive(bus, folder.volume(), VOLUME_SERIAL, true));
+    let source = system.golden.unwrap_or_else(|| image.packed());
+    let image_size = fs_length(&source)?;
     if record.image.url.is_none() {
-        drives.push(drive(Bus::Virtio, image.packed(), IMAGE_SERIAL, true));
+        drives.push(drive(Bus::Virtio, source, IMAGE_SERIAL, true));
     }
     for (index, one) in record.drives.iter().enumerate() {
         drives.push(drive(Bus::Virtio, machine.resolve(&one.file)?, &drive_serial(index), true));
@@ -136,7 +139,7 @@ pub(crate) fn prepare(
     let given = Given {
         volume: pin,
         volume_size: bytes.len() as u64,
-        image_size: fs_length(&image.packed())?,
+        image_size,
         agent: image.boot.agent,
         table: table(record, manifest, image)?,
         url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
@@ -295,6 +298,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
                 .disks
                 .get(&disk.name)
                 .and_then(|declared| WantedFilesystem::of(&disk.name, declared)),
+            root_pool: config.resources.disks.get(&disk.name).and_then(|declared| RootPool::of(&disk.name, declared)),
             partitions: config.resources.disks.get(&disk.name).and_then(WantedTable::of),
         })
         .collect();
@@ -307,6 +311,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
         encrypted: false,
         read_only: false,
         filesystem: None,
+        root_pool: None,
         partitions: None,
     };
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));

@@ -2,6 +2,7 @@
 //! reasons; files and block nodes are the driver's, and what is proved is judged elsewhere.
 
 mod hint;
+mod pool;
 
 use std::{path::PathBuf, sync::Mutex};
 
@@ -15,10 +16,12 @@ use cloud_machine_protocol::{Digest, Extent, Tier};
 
 use crate::{
     failure::{Failure, Kind},
+    launch,
     ui::Ui,
 };
 
 pub(crate) use hint::outlook;
+pub(crate) use pool::root_pool;
 
 /// What was asked for on the command line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +53,8 @@ pub(crate) struct Prepared {
     pub(crate) tier: Option<Tier>,
     /// The map, for [`Tier::Hinted`].
     pub(crate) dirty: Option<Vec<Extent>>,
+    /// The golden disk that a root is received from, in place of the packed image.
+    pub(crate) golden: Option<PathBuf>,
 }
 
 /// The disk that the image goes to.
@@ -67,6 +72,12 @@ impl Ground<'_> {
         since: Option<Digest>,
     ) -> Result<Prepared, Failure> {
         let disk = system_disk(record)?.clone();
+        if root_pool(&launch::config(record)?).is_some() {
+            return self.pool(record, &disk, wish);
+        }
+        if wish.strategy == Some(Strategy::Clone) {
+            return Err(pool::none(record));
+        }
         let mut reasons = Vec::new();
         if wish.strategy.is_none_or(|wished| wished == Strategy::Overlay) {
             match self.overlay(record, &disk, wish) {
@@ -105,23 +116,24 @@ impl Ground<'_> {
         // it has none.
         disk::new_overlay(&overlay, &golden.disk(), disk.size).map_err(tools)?;
         self.take_form(record, disk, DiskForm::Overlay { golden: digest })?;
-        let how = match checked {
-            Checked::Made => "made, written and read back now",
-            Checked::Compared => "all of it compared now",
-            Checked::Unchanged => "its file is as it was when all of it was right",
-        };
-        self.ui.note(&format!("strategy overlay: a fresh overlay on the golden disk ({how})"));
+        self.ui.note(&format!("strategy overlay: a fresh overlay on the golden disk ({})", told(checked)));
         Ok(Ok(Prepared {
             drive: node(overlay.clone(), disk, disk::overlay_node(&overlay, &golden.disk()))?,
             strategy: Some(Strategy::Overlay),
             tier: Some(Tier::Overlay),
             dirty: None,
+            golden: None,
         }))
     }
 
     /// The golden disk of the machine, made or compared where that is needed.
     fn golden(&self, disk: &DiskRecord, wish: Wish) -> Result<Checked, Failure> {
-        let golden = self.store.golden(&self.manifest.digest(), disk.size);
+        self.golden_of(disk.size, wish)
+    }
+
+    /// The golden disk of the image with `size` bytes, made or compared where that is needed.
+    fn golden_of(&self, size: u64, wish: Wish) -> Result<Checked, Failure> {
+        let golden = self.store.golden(&self.manifest.digest(), size);
         let when = if wish.verify_golden { Compare::Always } else { Compare::IfChanged };
         // Nothing is shown for a disk that needs no work.
         let bar = Mutex::new(None);
@@ -131,7 +143,7 @@ impl Ground<'_> {
             }
         };
         let packed = self.image.packed();
-        golden::ensure(self.store, &golden, disk.size, self.manifest, &packed, when, &tell)
+        golden::ensure(self.store, &golden, size, self.manifest, &packed, when, &tell)
             .map_err(|error| self.golden_failure(error, golden.path()))
     }
 
@@ -187,7 +199,7 @@ impl Ground<'_> {
         self.ui.note(&told.join("; "));
         let drive = self.raw_drive(record, disk, raw, map)?;
         let tier = if dirty.is_some() { Some(Tier::Hinted) } else { wish.tier };
-        Ok(Prepared { drive, strategy: Some(strategy), tier, dirty })
+        Ok(Prepared { drive, strategy: Some(strategy), tier, dirty, golden: None })
     }
 
     fn raw_drive(
@@ -230,7 +242,7 @@ impl Ground<'_> {
                 self.raw_drive(record, &disk, folder.make_disk(&disk)?, folder.map(&disk)?)?
             }
         };
-        Ok(Prepared { drive, strategy: None, tier: None, dirty: None })
+        Ok(Prepared { drive, strategy: None, tier: None, dirty: None, golden: None })
     }
 }
 
@@ -241,6 +253,15 @@ fn node(
 ) -> Result<Drive, Failure> {
     let node = Some(node.map_err(Failure::failed)?);
     Ok(Drive { bus: disk.bus, file, serial: disk.serial.clone(), read_only: false, node })
+}
+
+/// How it is known that the golden disk is right.
+fn told(checked: Checked) -> &'static str {
+    match checked {
+        Checked::Made => "made, written and read back now",
+        Checked::Compared => "all of it compared now",
+        Checked::Unchanged => "its file is as it was when all of it was right",
+    }
 }
 
 /// A failure of QEMU's disk tools.

@@ -73,6 +73,14 @@ pub(crate) enum AgentError {
     OtherMachine { identity: String, request: String },
     #[error("the plan is refused")]
     Plan(#[source] PlanError),
+    #[error("/dev/{device} is not the image")]
+    ImageDisk {
+        device: String,
+        #[source]
+        source: ImageError,
+    },
+    #[error("{count} files of the pool are not those of the image: {names}; `--strategy rewrite` makes the pool anew")]
+    RootDiffers { count: usize, names: String },
     #[error("cannot reimage /dev/{device}")]
     Reimage {
         device: String,

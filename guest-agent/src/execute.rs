@@ -17,40 +17,49 @@ use cloud_machine_system::{
     NewFilesystem, check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, pool,
     reread_partitions,
     root::{self, RootFile},
-    set_read_only, wipe_disk,
+    root_pool, set_read_only, wipe_disk,
 };
 
 use crate::{
-    error::AgentError, host::Host, identity, layers::Layers, partitions, report::ReportBuilder, source::with_packed,
-    volume::Documents, worker::MODULES,
+    error::AgentError,
+    host::Host,
+    identity,
+    layers::Layers,
+    partitions,
+    report::ReportBuilder,
+    root_pool::{Partition, RootPool},
+    source::with_packed,
+    volume::Documents,
+    worker::MODULES,
 };
 
 /// libblkid's word for a disk of a pool.
 const ZFS: &str = "zfs_member";
 
 /// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
-const THREADS: usize = 4;
+pub(crate) const THREADS: usize = 4;
 
 /// Executes the steps of one plan in order.
 pub(crate) struct Executor<'a> {
     documents: &'a Documents,
     layers: &'a Layers,
     verified: Option<VerifiedImage>,
+    root_pool: RootPool,
 }
 
 /// Bytes that a step moved.
 #[derive(Default)]
-struct Cost {
-    changed: bool,
-    compared: u64,
-    written: u64,
-    zeroed: u64,
-    read_back: u64,
+pub(crate) struct Cost {
+    pub(crate) changed: bool,
+    pub(crate) compared: u64,
+    pub(crate) written: u64,
+    pub(crate) zeroed: u64,
+    pub(crate) read_back: u64,
 }
 
 impl<'a> Executor<'a> {
     pub(crate) fn new(documents: &'a Documents, layers: &'a Layers) -> Self {
-        Self { documents, layers, verified: None }
+        Self { documents, layers, verified: None, root_pool: RootPool::default() }
     }
 
     /// Executes `planned` and records what it cost.
@@ -69,6 +78,24 @@ impl<'a> Executor<'a> {
             }
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
+            }
+            Step::CheckImage { device, .. } => {
+                let progress = Progress::new(host, &planned.id, "read the image");
+                self.root_pool.check_image(self.documents, device, report, &progress)?
+            }
+            Step::ReceiveRoot { device, partition, offset, length, filesystem, dataset } => {
+                let progress = Progress::new(host, &planned.id, "receive the image's files");
+                let (number, offset, length) = (*partition, *offset, *length);
+                self.root_pool.receive(&Partition { device, number, offset, length, filesystem }, dataset, &progress)?
+            }
+            Step::CloneRoot { received, dataset, properties, tier } => {
+                let progress = Progress::new(host, &planned.id, "compare every file");
+                self.root_pool.clone(received, dataset, properties, *tier, report, &progress)?
+            }
+            Step::MountDataset { pool, dataset } => self.root_pool.mount(pool, dataset.as_deref())?,
+            Step::CommitRoot { received, dataset, .. } => {
+                root_pool::commit(received, dataset)?;
+                Cost { changed: true, ..Cost::default() }
             }
             Step::WriteTable { device, table } => {
                 let done = partitions::write(device, table)?;
@@ -172,7 +199,8 @@ impl<'a> Executor<'a> {
     fn approach(&self) -> Approach<'_> {
         let seed = self.documents.request.nonce.seed();
         match self.documents.request.tier {
-            None => Approach::Auto,
+            // The last two are not of a disk that becomes the image.
+            None | Some(Tier::Clone | Tier::Receive) => Approach::Auto,
             Some(Tier::Scan) => Approach::Scan,
             Some(Tier::Stream) => Approach::Stream,
             Some(Tier::Hinted) => Approach::Hinted { dirty: &self.documents.dirty, seed },
@@ -247,7 +275,7 @@ pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
     for planned in steps {
         match &planned.step {
             Step::MakeFilesystem { filesystem, .. } if filesystem != ZFS => check_maker(filesystem)?,
-            Step::MakeFilesystem { .. } | Step::ImportPool { .. } => pool::check_programs()?,
+            Step::MakeFilesystem { .. } | Step::ImportPool { .. } | Step::CloneRoot { .. } => pool::check_programs()?,
             Step::Encrypt { .. } => {
                 kernel::load_modules(MODULES, "crypt")?;
                 check_mapper()?;
@@ -270,7 +298,7 @@ fn write_mounts(mounts: &[Mount]) -> Result<(), AgentError> {
 }
 
 /// The device node of a disk.
-fn node(device: &str) -> PathBuf {
+pub(crate) fn node(device: &str) -> PathBuf {
     Path::new("/dev").join(device)
 }
 
@@ -303,7 +331,7 @@ fn wipe(
 
 /// Tells the host of progress at most a hundred times a step, from whichever thread gets there first. A port that
 /// fails does not stop the step: the report will fail for the same reason.
-struct Progress<'a> {
+pub(crate) struct Progress<'a> {
     state: Mutex<(&'a mut Host, u64)>,
     id: &'a StepId,
     message: &'static str,
@@ -314,7 +342,7 @@ impl<'a> Progress<'a> {
         Self { state: Mutex::new((host, 0)), id, message }
     }
 
-    fn tell(&self, done: u64, total: u64) {
+    pub(crate) fn tell(&self, done: u64, total: u64) {
         let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
         let Ok(mut state) = self.state.try_lock() else { return };
         if percent > state.1 {

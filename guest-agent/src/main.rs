@@ -15,6 +15,7 @@ mod online;
 mod outlook;
 mod partitions;
 mod report;
+mod root_pool;
 mod run;
 mod source;
 mod supervisor;

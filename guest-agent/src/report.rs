@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use cloud_machine_protocol::{
     AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
-    IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, SourceEvidence,
-    StepId, StepRecord, Timing, WipeMethod,
+    IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, RootEvidence,
+    SourceEvidence, StepId, StepRecord, Timing, WipeMethod,
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
@@ -69,6 +69,11 @@ impl ReportBuilder {
 
     pub(crate) fn ignored_volumes(&mut self, ignored: Vec<IgnoredVolume>) {
         self.report.ignored_volumes = ignored;
+    }
+
+    /// The files of a root in a pool.
+    pub(crate) fn root(&mut self, root: RootEvidence) {
+        self.report.root = Some(root);
     }
 
     /// A step begins; it is named if the attempt fails before [`Self::step_ended`].
@@ -149,6 +154,7 @@ fn empty() -> Report {
         steps: Vec::new(),
         devices: Vec::new(),
         disks: Vec::new(),
+        root: None,
         changed: Vec::new(),
         image_source: None,
         ignored_volumes: Vec::new(),

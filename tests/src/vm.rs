@@ -461,6 +461,7 @@ impl Boot {
                 encrypted: false,
                 read_only: false,
                 filesystem: None,
+                root_pool: None,
                 partitions: None,
             }
         };

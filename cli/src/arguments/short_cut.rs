@@ -32,8 +32,10 @@ pub(crate) enum Wished {
     Overlay,
     /// The machine reads what the host's map of writes names, boot head and a sample; without a good map as rewrite
     Hinted,
-    /// The machine reads everything and puts right what differs
+    /// The machine reads everything and puts right what differs; of a root on ZFS it makes the pool anew
     Rewrite,
+    /// A root on ZFS only: the machine keeps its pool, clones the image's files in it and compares all of them. Unproven
+    Clone,
 }
 
 impl ShortCut {
@@ -45,6 +47,7 @@ impl ShortCut {
             Wished::Overlay => Some(Strategy::Overlay),
             Wished::Hinted => Some(Strategy::Hinted),
             Wished::Rewrite => Some(Strategy::Rewrite),
+            Wished::Clone => Some(Strategy::Clone),
         };
         let tier = match self.tier {
             TierChoice::Auto => None,

@@ -49,7 +49,7 @@ fn describe(step: &Step) -> String {
             let read = match tier {
                 Some(Tier::Overlay) => "; a fresh overlay: boot head and a sample are read",
                 Some(Tier::Hinted) => "; the map's ranges, boot head and a sample are read",
-                Some(Tier::Scan | Tier::Stream) | None => "",
+                Some(Tier::Scan | Tier::Stream | Tier::Clone | Tier::Receive) | None => "",
             };
             let from = if source.contains("://") { format!(" from {source}") } else { String::new() };
             format!(
@@ -96,6 +96,20 @@ fn describe(step: &Step) -> String {
             };
             format!("have the system mount {}", mounts.iter().map(mount).collect::<Vec<_>>().join(", "))
         }
+        Step::CheckImage { device, image, image_size } => {
+            format!("read all {image_size} bytes of /dev/{device}, which have to be {image}")
+        }
+        Step::ReceiveRoot { device, partition, dataset, .. } => {
+            format!("receive the files of partition {partition} of /dev/{device} as {dataset}, unless it has them")
+        }
+        Step::CloneRoot { received, dataset, .. } => {
+            format!("clone {received} as {dataset}, and compare every file with the image")
+        }
+        Step::MountDataset { dataset: Some(dataset), .. } => format!("mount {dataset} as the root"),
+        Step::MountDataset { pool, dataset: None } => format!("mount the root that bootfs of the pool {pool} names"),
+        Step::CommitRoot { pool, dataset, .. } => {
+            format!("have bootfs of the pool {pool} name {dataset}, and destroy what else is in the pool")
+        }
         Step::WriteIdentity { hostname } => format!("write the identity of {hostname}"),
     }
 }
@@ -112,15 +126,19 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     });
     // No agent will see this request, so its nonce binds nothing.
     let minimum = admission::minimum_generation(store, &record, &manifest)?;
-    let (strategy, strategy_reason) = strategy::outlook(store, &record)?;
+    let (strategy, strategy_reason) = strategy::outlook(store, &record, &launch::config(&record)?)?;
     let tier = match strategy {
         Strategy::Overlay => Some(Tier::Overlay),
         Strategy::Hinted => Some(Tier::Hinted),
+        Strategy::Clone => Some(Tier::Clone),
         Strategy::Rewrite => None,
     };
     let request = launch::request(&record, &manifest, minimum, tier, Nonce::from_random([0; 32]))?;
-    let packed = std::fs::metadata(image.packed()).map_err(Failure::failed)?.len();
     let config = launch::config(&record)?;
+    let packed = match strategy::root_pool(&config) {
+        Some(_) => manifest.size(),
+        None => std::fs::metadata(image.packed()).map_err(Failure::failed)?.len(),
+    };
     let inventory = inventory(&record, &config, packed);
     let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(launch::VOLUME_SERIAL));
     let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();

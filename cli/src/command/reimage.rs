@@ -103,6 +103,10 @@ impl Line for Reimaged {
 
 pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode, Failure> {
     let wish = reimage.short_cut.wish()?;
+    if wish.strategy == Some(Strategy::Clone) && reimage.require_assurance > Assurance::Unproven {
+        let text = format!("a clone is unproven, and {} is required", reimage.require_assurance);
+        return Err(Failure::new(Kind::Usage, text).hint("write --require-assurance unproven, or --strategy rewrite"));
+    }
     several::each(ui, &reimage.machines.names, |name| one(ui, store, name, reimage, wish))
 }
 

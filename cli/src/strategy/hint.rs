@@ -1,5 +1,6 @@
 //! When the host's dirty map of a disk may be believed. Must not believe one that could have missed a write.
 
+use cloud_machine_config::Config;
 use cloud_machine_driver::{
     qemu::disk::{self, DirtyMap, MAX_EXTENTS},
     store::{DiskForm, DiskRecord, MachineRecord, Store, Strategy},
@@ -88,7 +89,10 @@ fn promising(record: &MachineRecord, since: Option<Digest>, image: Digest) -> Re
 }
 
 /// What `auto` would take, as far as it can be said while the machine may run, and why.
-pub(crate) fn outlook(store: &Store, record: &MachineRecord) -> Result<(Strategy, String), Failure> {
+pub(crate) fn outlook(store: &Store, record: &MachineRecord, config: &Config) -> Result<(Strategy, String), Failure> {
+    if super::root_pool(config).is_some() {
+        return Ok((Strategy::Rewrite, "the root is on zfs: the pool is made anew".to_owned()));
+    }
     let disk = system_disk(record)?;
     if store.golden(&record.image.digest, disk.size).exists()? {
         return Ok((Strategy::Overlay, "there is a golden disk of this image and size".to_owned()));

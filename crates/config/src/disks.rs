@@ -43,7 +43,7 @@ pub(crate) fn configs(declared: &BTreeMap<DiskName, schema::Disk>) -> Disks {
 fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
     let filesystem = disk.filesystem.as_ref().map(|filesystem| filesystem.0.clone());
     let mounted = filesystem.as_ref().is_some_and(|filesystem| filesystem.kind != FilesystemType::Swap);
-    let default = mounted.then(|| format!("{MOUNTPOINTS}/{name}"));
+    let default = (mounted && !disk.boot_partition).then(|| format!("{MOUNTPOINTS}/{name}"));
     let device = disk.devicepath.clone().unwrap_or_else(|| DeviceSelector::Serial(name.to_string()));
     let named = match &device {
         DeviceSelector::Path(name) => Bus::of_name(name),
@@ -82,6 +82,7 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
             let error = at(machine, name, "on-reimage", "the system disk cannot be kept: a reimage always rewrites it");
             errors.push(error.allowed("wipe"));
         }
+        root(name, disk, machine, errors);
     }
     ciphers(disks, machine, errors);
     media::check(disks, machine, errors);
@@ -99,6 +100,24 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
                 errors.push(at(machine, name, "devicepath", &message));
             }
         }
+    }
+}
+
+/// The root is the image's filesystem, or the files of it in a pool.
+fn root(name: &DiskName, disk: &DiskConfig, machine: &Node, errors: &mut Vec<ConfigError>) {
+    let mut wrong = |key: &str, message: &str, allowed: &str| {
+        errors.push(at(machine, name, key, message).allowed(allowed));
+    };
+    if let Some(filesystem) = &disk.filesystem {
+        if filesystem.kind != FilesystemType::Zfs {
+            wrong("filesystem", "the filesystem of the system disk is the image's", "`filesystem: zfs`, or none");
+        } else if !filesystem.datasets.is_empty() {
+            wrong("filesystem", "the pool of the system disk has one dataset, the root", "`datasets` on other disks");
+        }
+    }
+    if disk.mountpoint.is_some() || !disk.mount_options.is_empty() {
+        let key = if disk.mountpoint.is_some() { "mountpoint" } else { "mount-options" };
+        wrong(key, "the system disk is mounted as the root", "mountpoints of other disks");
     }
 }
 
@@ -122,11 +141,12 @@ fn ciphers(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
 
 fn filesystems(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
     let mut mounted: BTreeMap<&str, &DiskName> = BTreeMap::new();
+    // Of the system disk, `root` tells.
     for (name, disk) in disks {
         if let Some(filesystem) = &disk.filesystem {
             errors.extend(label(filesystem).map(|message| at(machine, name, "filesystem", &message)));
         }
-        let Some(mountpoint) = &disk.mountpoint else { continue };
+        let Some(mountpoint) = disk.mountpoint.as_ref().filter(|_| !disk.boot_partition) else { continue };
         let wrong = match &disk.filesystem {
             None => Some("a disk without `filesystem` has nothing to mount".to_owned()),
             Some(filesystem) if filesystem.kind == FilesystemType::Swap => {

@@ -13,8 +13,6 @@ use crate::{
 
 /// Values of keys whose other values are supported.
 const VALUES: &[(&str, &[&str])] = &[("cloud-machine.identity.ssh-host-keys", &["keep"])];
-/// Keys of a disk that the system disk cannot have yet: its filesystem is what the image has.
-pub(crate) const NOT_OF_SYSTEM_DISK: &[&str] = &["filesystem", "mountpoint", "mount-options", "partitions"];
 
 /// Refuses what nothing does yet. A configuration may well be shown and audited with it.
 ///
@@ -45,9 +43,6 @@ fn map(node: &Node, keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) {
             Shape::Disks(keys) => {
                 for disk in value.entries() {
                     let path = child_path(&below, &disk.key.text());
-                    if disk.value.get("boot-partition").is_some_and(is_true) {
-                        system_disk(&disk.value, &path, errors);
-                    }
                     map(&disk.value, keys, &path, errors);
                 }
             }
@@ -64,20 +59,6 @@ fn map(node: &Node, keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) {
             _ => {}
         }
     }
-}
-
-fn system_disk(disk: &Node, path: &str, errors: &mut Vec<ConfigError>) {
-    for entry in disk.entries() {
-        let name = entry.key.text();
-        if NOT_OF_SYSTEM_DISK.contains(&name.as_str()) && states_something(&entry.value) {
-            let what = format!("`{name}` of the system disk");
-            errors.push(not_yet(&entry.value.source, entry.mark, &child_path(path, &name), &what));
-        }
-    }
-}
-
-fn is_true(node: &Node) -> bool {
-    matches!(&node.value, Value::Scalar(scalar) if scalar.text() == "true")
 }
 
 fn scalar(node: &Node, name: &str, path: &str, errors: &mut Vec<ConfigError>) {

@@ -177,7 +177,7 @@ fn a_disk_has_either_partitions_or_something_else() {
     }
     let system = "cloud-machine: {resources: {disks: {s: {boot-partition: true, partitions: {a: {}}}}}}";
     let system = parse(LayerKind::Project, "f", system.as_bytes()).unwrap();
-    assert!(load(&[system]).unwrap_err().to_string().contains("`partitions` of the system disk is not supported yet"));
+    assert!(load(&[system]).unwrap_err().to_string().contains("the partitions of the system disk are the image's"));
 }
 
 /// A pool has properties where other filesystems have options, and what is never written stays so.

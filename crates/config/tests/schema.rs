@@ -172,13 +172,7 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
 
 #[test]
 fn what_nothing_does_yet_is_refused_and_never_ignored() {
-    let disk =
-        |text: &str| format!("cloud-machine:\n  resources: {{disks: {{s: {{boot-partition: true}}, d: {{{text}}}}}}}");
     for (text, message) in [
-        (
-            disk("boot-partition: true, filesystem: ext4").replace("s: {boot-partition: true}, ", ""),
-            "`filesystem` of the system disk is not supported yet",
-        ),
         ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
         ("a: 1\ndocker: {engine: {a: 1}}".to_owned(), "`engine` is not supported yet"),
         ("a: 1\nrancher: {rke2: {a: 1}}".to_owned(), "`rke2` is not supported yet"),
@@ -266,6 +260,17 @@ fn disks_must_make_sense_together() {
         ("{a: {boot-partition: true, readonly: true}}", "the system disk cannot be read-only: a reimage rewrites it"),
         ("{a: {boot-partition: true}, b: {boot-partition: true}}", "`b` is a second system disk beside `a`"),
         ("{a: {boot-partition: true, wipe-on-boot: true}}", "the system disk cannot be wiped on boot"),
+        ("{a: {boot-partition: true, filesystem: ext4}}", "the filesystem of the system disk is the image's"),
+        (
+            "{a: {boot-partition: true, filesystem: {type: zfs, datasets: [x]}}}",
+            "the pool of the system disk has one dataset, the root",
+        ),
+        ("{a: {boot-partition: true, mountpoint: /data}}", "the system disk is mounted as the root"),
+        ("{a: {boot-partition: true, filesystem: zfs, mountpoint: /data}}", "the system disk is mounted as the root"),
+        (
+            "{a: {boot-partition: true, filesystem: {type: zfs, label: t}}, b: {filesystem: {type: zfs, label: t}}}",
+            "disks `a` and `b` have pools of one name, `t`",
+        ),
         (
             "{a: {boot-partition: true, on-reimage: keep}}",
             "the system disk cannot be kept: a reimage always rewrites it",

@@ -57,6 +57,7 @@ fn report(origins: usize) -> AgentMessage {
         steps: vec![],
         devices: vec![],
         disks: vec![],
+        root: None,
         changed: vec![],
         image_source: None,
         ignored_volumes: vec![],

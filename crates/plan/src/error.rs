@@ -129,6 +129,9 @@ pub enum PlanError {
         /// What would let it be replaced; empty when nothing would.
         way_out: &'static str,
     },
+    /// A root in a pool is made of the files of an image, and no disk has them.
+    #[error("a root on zfs is received from a disk with the image: it cannot come from an address")]
+    RootSource,
     /// A disk is smaller than the configuration says.
     #[error("{wanted} on {device} has {size} bytes, its allocation is {allocation} bytes")]
     Allocation {

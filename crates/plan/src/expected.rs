@@ -3,7 +3,9 @@
 use cloud_machine_protocol::{Digest, Identity, Request, Role};
 use serde::{Deserialize, Serialize};
 
-use crate::{filesystem::WantedFilesystem, image::RootPartition, partitions::WantedTable, wiping::Wiping};
+use crate::{
+    filesystem::WantedFilesystem, image::RootPartition, partitions::WantedTable, root_pool::RootPool, wiping::Wiping,
+};
 
 /// One attempt as the host set it up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,9 @@ pub struct ExpectedDisk {
     /// The filesystem that it shall hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filesystem: Option<WantedFilesystem>,
+    /// The pool with the root, on a system disk that shall have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_pool: Option<RootPool>,
     /// The partitions that it shall have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<WantedTable>,

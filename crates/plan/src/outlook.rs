@@ -10,6 +10,7 @@ use crate::{
     error::{PlanError, Wanted},
     fate::{fate, writable},
     filesystem::{Decision, described},
+    root_pool::RootPool,
 };
 
 /// One disk, declared or found.
@@ -87,7 +88,7 @@ fn declared(name: &DiskName, disk: &DiskConfig, inventory: &Inventory, action: A
         Err(error) => return refused(Some(name.to_string()), None, error.to_string()),
     };
     let outcome =
-        |()| if disk.boot_partition { system(name, device, action) } else { other(name, disk, device, action) };
+        |()| if disk.boot_partition { system(name, disk, device, action) } else { other(name, disk, device, action) };
     match allocated(&Wanted::Disk(name.to_string()), disk, device).and_then(outcome) {
         Ok((verdict, method, reason)) => {
             DiskOutlook { disk: Some(name.to_string()), device: Some(device.name.clone()), verdict, method, reason }
@@ -98,8 +99,11 @@ fn declared(name: &DiskName, disk: &DiskConfig, inventory: &Inventory, action: A
 
 type Outcome = Result<(OutlookVerdict, String, String), PlanError>;
 
-fn system(name: &DiskName, device: &Disk, action: Action) -> Outcome {
+fn system(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> Outcome {
     writable(name.as_str(), device)?;
+    if let (Some(pool), Action::Boot) = (RootPool::of(name, disk), action) {
+        pool.holds(device)?;
+    }
     Ok(match action {
         Action::Reimage => (OutlookVerdict::Reimage, "reimage".to_owned(), "it is the system disk".to_owned()),
         Action::Boot => (OutlookVerdict::Boot, "booted".to_owned(), "it is the system disk".to_owned()),

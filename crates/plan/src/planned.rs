@@ -1,17 +1,16 @@
 //! The steps of an attempt as the host itself would plan them, from what it expects. Must make each by the same function as
 //! the plan.
 
-use cloud_machine_protocol::{Action, Disk, Mount, Role};
+use cloud_machine_protocol::{Disk, Mount, Role};
 
 use crate::{
-    attached::{Attached, Devices, treated},
+    attached::{Attached, Devices},
     encrypted::encrypt,
     expected::{Expected, Treatment},
     image::ImageLayout,
     partition_steps,
-    steps::{
-        self, PlannedStep, load_modules, make, mount_root, reimage, set_read_only, wipe, write_identity, write_mounts,
-    },
+    root_pool::RootDisks,
+    steps::{PlannedStep, load_modules, make, set_read_only, system_steps, wipe, write_mounts},
 };
 
 /// The steps as the host itself would plan them. Only the kernel's names of the disks are the report's.
@@ -24,15 +23,10 @@ pub(crate) fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<Planned
     steps.extend(devices.iter().filter_map(never_written).map(|(name, device)| set_read_only(name, device)));
     steps.extend(devices.iter().filter_map(|one| Some(wipe(one.name()?, one.disk, one.wipe?))));
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
-    let source = steps::source(request, source.map(|attached| attached.disk));
-    for system in treated(devices, Treatment::System) {
-        if let (Action::Reimage, Some(source)) = (request.action, source.clone()) {
-            steps.push(reimage(system, source, &image, request.tier));
-        }
-        steps.push(mount_root(system, &image));
-    }
-    if request.action == Action::Reimage {
-        steps.push(write_identity(&expected.identity.name));
+    for system in devices.iter().filter(|attached| attached.treatment == Treatment::System) {
+        let disks = RootDisks { system: system.disk, image: source.map(|attached| attached.disk) };
+        let (pool, hostname) = (system.expected.root_pool.as_ref(), &expected.identity.name);
+        steps.extend(system_steps(request, &image, disks, pool, hostname));
     }
     steps.extend(devices.iter().filter_map(|one| Some(encrypt(one.name()?, &one.disk.name, one.mapped.as_ref()?))));
     let declared = || devices.iter().filter_map(|attached| Some((attached.name()?, attached)));
@@ -45,7 +39,8 @@ pub(crate) fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<Planned
 fn modules<'a>(attached: &'a Attached<'_>) -> impl Iterator<Item = &'a str> {
     let whole = attached.expected.filesystem.iter();
     let partitions = attached.expected.partitions.iter().flat_map(|table| &table.partitions);
-    let all = whole.chain(partitions.filter_map(|partition| partition.filesystem.as_ref()));
+    let root = attached.expected.root_pool.iter().map(|pool| &pool.filesystem);
+    let all = whole.chain(root).chain(partitions.filter_map(|partition| partition.filesystem.as_ref()));
     all.filter_map(|wanted| wanted.kernel_module.as_deref())
 }
 

@@ -53,6 +53,19 @@ pub enum Rejection {
         /// Digests of the report.
         found: Vec<Digest>,
     },
+    /// Nothing is said of the files of a root in a pool.
+    #[error("the report says nothing about the files of the root")]
+    RootAbsent,
+    /// The root in a pool is not the files of the image.
+    #[error("the root {dataset:?} has the files {files}, the image {image}")]
+    RootDiffers {
+        /// Dataset of the report.
+        dataset: String,
+        /// Digest of the image's files.
+        image: Digest,
+        /// Digest of the root's files.
+        files: Digest,
+    },
     /// The agent itself says that the attempt failed.
     #[error("the attempt failed{}: {}", step.as_ref().map(|step| format!(" in step {step:?}")).unwrap_or_default(), shown(causes))]
     Failed {

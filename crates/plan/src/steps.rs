@@ -14,6 +14,7 @@ use crate::{
     fate::{Fate, fates, writable},
     filesystem::{Decision, WantedFilesystem},
     image::ImageLayout,
+    root_pool::{RootDisks, RootPool},
 };
 
 /// What will be done, in this order, and what every disk is taken for.
@@ -29,7 +30,8 @@ pub struct Plan {
 /// A step and its stable name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
-    /// `load-<module>`, `read-only-<disk>`, `wipe-<disk>`, `reimage-system`, `mount-root`, `write-identity`,
+    /// `load-<module>`, `read-only-<disk>`, `wipe-<disk>`, `reimage-system`, `check-image`, `receive-root`, `clone-root`,
+    /// `mount-root`, `write-identity`, `commit-root`,
     /// `encrypt-<disk>`, `make-<disk>`, `import-<disk>` or `write-mounts`; for a disk with partitions
     /// `write-table-<disk>`, `wipe-<disk>-<partition>` and `make-<disk>-<partition>`.
     pub id: StepId,
@@ -57,18 +59,15 @@ pub fn plan(
 ) -> Result<Plan, PlanError> {
     check_image(request, image)?;
     let assignment = assign(config, inventory, request, volume)?;
-    let system = system_disk(&assignment, image)?;
+    let (system, pool) = system_disk(&assignment, image)?;
+    let disks = RootDisks { system, image: assignment.source };
+    pool.iter().try_for_each(|pool| pool.check(request.action, disks))?;
     let fates = fates(&assignment, request)?;
-    let mut steps = load_modules(fates.iter().flat_map(Fate::kernel_modules));
+    let own = pool.iter().filter_map(|pool| pool.filesystem.kernel_module.as_deref());
+    let mut steps = load_modules(fates.iter().flat_map(Fate::kernel_modules).chain(own));
     steps.extend(fates.iter().filter(|fate| fate.read_only).map(|fate| set_read_only(fate.name.as_str(), fate.device)));
     steps.extend(fates.iter().filter_map(|fate| Some(wipe(fate.name.as_str(), fate.device, fate.wipe?))));
-    if let (Action::Reimage, Some(source)) = (request.action, source(request, assignment.source)) {
-        steps.push(reimage(system, source, image, request.tier));
-    }
-    steps.push(mount_root(system, image));
-    if request.action == Action::Reimage {
-        steps.push(write_identity(hostname));
-    }
+    steps.extend(system_steps(request, image, disks, pool.as_ref(), hostname));
     steps.extend(fates.iter().filter_map(Fate::encrypt));
     steps.extend(fates.iter().flat_map(Fate::make));
     steps.extend(write_mounts(fates.iter().flat_map(Fate::mounts).collect()));
@@ -79,6 +78,27 @@ pub fn plan(
         DeviceRecord { disk: disk.clone(), role, method }
     };
     Ok(Plan { steps, devices: inventory.disks.iter().map(record).collect() })
+}
+
+/// The steps on the system disk, in order; `pool` when its root is in one.
+pub(crate) fn system_steps(
+    request: &Request,
+    image: &ImageLayout,
+    disks: RootDisks<'_>,
+    pool: Option<&RootPool>,
+    hostname: &MachineName,
+) -> Vec<PlannedStep> {
+    if let Some(pool) = pool {
+        return pool.steps(request, image, disks, hostname);
+    }
+    let source = source(request, disks.image).filter(|_| request.action == Action::Reimage);
+    let mut steps: Vec<_> =
+        source.map(|source| reimage(disks.system, source, image, request.tier)).into_iter().collect();
+    steps.push(mount_root(disks.system, image));
+    if request.action == Action::Reimage {
+        steps.push(write_identity(hostname));
+    }
+    steps
 }
 
 fn check_image(request: &Request, image: &ImageLayout) -> Result<(), PlanError> {
@@ -99,17 +119,20 @@ fn check_image(request: &Request, image: &ImageLayout) -> Result<(), PlanError> 
     Ok(())
 }
 
-fn system_disk<'plan>(assignment: &Assignment<'plan>, image: &ImageLayout) -> Result<&'plan Disk, PlanError> {
+fn system_disk<'plan>(
+    assignment: &Assignment<'plan>,
+    image: &ImageLayout,
+) -> Result<(&'plan Disk, Option<RootPool>), PlanError> {
     let mut found = assignment.declared.iter().filter(|(_, (disk, _))| disk.boot_partition);
     let count = found.clone().count();
-    let (Some((name, (_, device))), 1) = (found.next(), count) else {
+    let (Some((name, (disk, device))), 1) = (found.next(), count) else {
         return Err(PlanError::SystemDisks { count });
     };
     writable(name.as_str(), device)?;
     if device.size < image.size {
         return Err(PlanError::TooSmall { device: device.name.clone(), size: device.size, image: image.size });
     }
-    Ok(device)
+    Ok((device, RootPool::of(name, disk)))
 }
 
 /// The filesystem on a disk, which is used as `used`, or in a partition of it: made, when it has to be, and imported, when
@@ -185,7 +208,7 @@ pub(crate) fn wipe(name: &str, device: &Disk, method: WipeMethod) -> PlannedStep
 }
 
 /// What the step of a reimage names as its source; `device` is that of the image, where one is attached.
-pub(crate) fn source(request: &Request, device: Option<&Disk>) -> Option<String> {
+fn source(request: &Request, device: Option<&Disk>) -> Option<String> {
     match &request.image.source {
         ImageSource::Device(_) => device.map(|device| device.name.clone()),
         ImageSource::Url(url) => Some(url.shown()),
@@ -193,7 +216,7 @@ pub(crate) fn source(request: &Request, device: Option<&Disk>) -> Option<String>
 }
 
 /// The image over `system`, and zeros over the rest.
-pub(crate) fn reimage(system: &Disk, source: String, image: &ImageLayout, tier: Option<Tier>) -> PlannedStep {
+fn reimage(system: &Disk, source: String, image: &ImageLayout, tier: Option<Tier>) -> PlannedStep {
     let step = Step::Reimage {
         device: system.name.clone(),
         disk_size: system.size,
@@ -206,16 +229,17 @@ pub(crate) fn reimage(system: &Disk, source: String, image: &ImageLayout, tier: 
 }
 
 /// The root filesystem of `system`.
-pub(crate) fn mount_root(system: &Disk, image: &ImageLayout) -> PlannedStep {
-    let step = Step::MountRoot {
-        device: system.name.clone(),
-        partition: image.root.number,
-        offset: image.root.offset,
-        // A partition that ends inside a larger sector gets all of it.
-        length: image.root.length.next_multiple_of(u64::from(system.sector_size).max(1)),
-        filesystem: image.root.filesystem.clone(),
-    };
+fn mount_root(system: &Disk, image: &ImageLayout) -> PlannedStep {
+    let (partition, offset, length, filesystem) = root_partition(system, image);
+    let step = Step::MountRoot { device: system.name.clone(), partition, offset, length, filesystem };
     PlannedStep { id: StepId("mount-root".to_owned()), step }
+}
+
+/// Number, first byte, bytes and filesystem of the root partition on a disk that has the image's table.
+pub(crate) fn root_partition(disk: &Disk, image: &ImageLayout) -> (u32, u64, u64, String) {
+    // A partition that ends inside a larger sector gets all of it.
+    let length = image.root.length.next_multiple_of(u64::from(disk.sector_size).max(1));
+    (image.root.number, image.root.offset, length, image.root.filesystem.clone())
 }
 
 /// The identity in the mounted root.

@@ -55,10 +55,16 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
         files.push(UnitFile { path: format!("{FOLDER}/{target}.d/50-cloud-machine.conf"), content });
     }
     if mounts.iter().any(|mount| mount.dataset.is_some()) {
-        // An empty unit is one that is masked.
-        files.extend(ZFS_UNITS.map(|unit| UnitFile { path: format!("{FOLDER}/{unit}"), content: String::new() }));
+        files.extend(masked_zfs_units());
     }
     files
+}
+
+/// The units by which OpenZFS would import and mount by itself, masked.
+#[must_use]
+pub fn masked_zfs_units() -> Vec<UnitFile> {
+    // An empty unit is one that is masked.
+    ZFS_UNITS.map(|unit| UnitFile { path: format!("{FOLDER}/{unit}"), content: String::new() }).into()
 }
 
 /// Units of OpenZFS that would import pools from any disk, and mount and share datasets where their own properties say:

@@ -2,8 +2,8 @@
 //! anything that the host did not state itself.
 
 use cloud_machine_protocol::{
-    Action, Assurance, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult, Role,
-    StepRecord, Tier, WipeMethod,
+    Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
+    Role, StepRecord, Tier, WipeMethod,
 };
 
 use crate::{
@@ -15,12 +15,17 @@ use crate::{
     partition_steps,
     planned::planned,
     rejection::Rejection,
+    root_pool::RootPool,
     steps::PlannedStep,
     wiped,
 };
 
 /// Name of the identity item with the SSH host key.
 const HOST_KEY: &str = "ssh-host-key-ed25519";
+
+/// What was checked of a root in a pool, for people.
+const ROOT_FILES: &str =
+    "root: every file read back, as in the image; the image read from the host's golden disk, every byte of it";
 
 /// What an accepted report proves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +63,9 @@ pub fn gaps(assurance: Assurance, tier: Option<Tier>) -> String {
 /// only the list of devices says which disk that is.
 ///
 /// A reimage is [`Assurance::HostRooted`] when the host made the attempt: it started a new process with its own kernel,
-/// initramfs and volume, and read the report over its own socket to that process, so no code of a job had a part in
-/// the report. Otherwise, and for a boot, which does not read the whole disk, it is [`Assurance::Unproven`].
+/// initramfs and volume, and read the report over its own socket to that process, so no code of a job had a part in the
+/// report. Otherwise, for a boot, which does not read the whole disk, and for a root that was cloned in a pool that
+/// jobs could write, it is [`Assurance::Unproven`].
 ///
 /// # Errors
 /// The first check that fails.
@@ -85,7 +91,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
         tier = found;
         passed(what);
     }
-    wiped::checked(&wiped(report, &devices)?).into_iter().for_each(&mut passed);
+    wiped::checked(&wiped(expected, report, &devices)?).into_iter().for_each(&mut passed);
     steps(expected, report, &devices)?;
     passed("steps: those of the plan, in order, none failed");
     if devices.iter().any(|attached| attached.mapped.is_some()) {
@@ -106,7 +112,8 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
         identity(expected, report)?;
         passed("identity: host name, machine-id and a new SSH host key");
     }
-    let rooted = reimaged && expected.host_boot;
+    // The kernel that a clone comes from has read what a job could write.
+    let rooted = reimaged && expected.host_boot && tier != Some(Tier::Clone);
     let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
     Ok(Verdict { assurance, tier, checked, left: left(&devices) })
 }
@@ -202,6 +209,9 @@ fn system(
 ) -> Result<(Option<Tier>, &'static str), Rejection> {
     let image = &expected.request.image;
     let (mut whole, mut done) = (true, None);
+    if let Some((pool, disk)) = root_pool(devices) {
+        return root_files(expected, report, devices, pool, disk);
+    }
     for disk in treated(devices, Treatment::System) {
         let evidence = evidence(report, &disk.name)?;
         let device = || disk.name.clone();
@@ -242,19 +252,43 @@ fn system(
     Ok((done, what))
 }
 
+/// The pool with the root, and its disk.
+fn root_pool<'a>(devices: &'a Devices<'_>) -> Option<(&'a RootPool, &'a Disk)> {
+    devices.iter().find_map(|attached| Some((attached.expected.root_pool.as_ref()?, attached.disk)))
+}
+
+fn root_files(
+    expected: &Expected,
+    report: &Report,
+    devices: &Devices<'_>,
+    pool: &RootPool,
+    disk: &Disk,
+) -> Result<(Option<Tier>, &'static str), Rejection> {
+    let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
+    let source = source.ok_or(Rejection::Expectation { reason: "a root on zfs needs a disk with the image" })?;
+    let tier = pool.verify(expected, report, disk, evidence(report, &source.disk.name)?)?;
+    Ok((Some(tier), ROOT_FILES))
+}
+
 /// Whether a machine that was asked for `asked` may have done `found`: never less.
 fn may_be(asked: Option<Tier>, found: Tier) -> bool {
     match asked {
         None => matches!(found, Tier::Scan | Tier::Stream),
+        // Those are of a root in a pool.
+        Some(Tier::Clone | Tier::Receive) => false,
         Some(asked) => found == asked || (asked < found && found == Tier::Scan),
     }
 }
 
 /// Gives the methods by which disks were wiped, each proved.
-fn wiped(report: &Report, devices: &Devices<'_>) -> Result<Vec<WipeMethod>, Rejection> {
+fn wiped(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<Vec<WipeMethod>, Rejection> {
     let mut methods = Vec::new();
     for attached in devices {
-        let Some(method) = attached.wipe else { continue };
+        let root = |attached: &Attached<'_>| {
+            let pool = attached.expected.root_pool.as_ref()?;
+            pool.wipe(&expected.request, attached.disk)
+        };
+        let Some(method) = attached.wipe.or_else(|| root(attached)) else { continue };
         wiped::check(evidence(report, &attached.disk.name)?, attached.disk, method)?;
         methods.push(method);
     }

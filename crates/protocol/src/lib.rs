@@ -27,7 +27,8 @@ pub use name::{DeviceSelector, DiskName, MachineName, WordError};
 pub use partition::{NewPartition, NewTable, Partition, PartitionPlace, Partitions};
 pub use report::{
     AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, DriveEvidence, Extent, IdentityItem,
-    IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, SourceEvidence, Timing, UrlEvidence,
+    IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, RootEvidence, SourceEvidence,
+    Timing, UrlEvidence,
 };
 pub use request::{Action, DriveRequest, Exception, ImageRequest, ImageSource, ImageUrl, Nonce, Request};
 pub use size::ByteSize;

@@ -42,6 +42,9 @@ pub struct Report {
     pub image_source: Option<SourceEvidence>,
     /// For each disk that was compared or wiped: what a reading of all its bytes gave.
     pub disks: Vec<DiskEvidence>,
+    /// The files of a root in a ZFS pool, when it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<RootEvidence>,
     /// For each disk: what had differed from the image.
     pub changed: Vec<ChangedExtents>,
     /// Volumes with the right label that did not count.
@@ -205,6 +208,24 @@ pub struct DiskEvidence {
     /// The ranges that were read as zero, sorted, when they were not all of the disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<Extent>,
+}
+
+/// What a reading of every file of a root in a ZFS pool gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RootEvidence {
+    /// How the root was made: [`Tier::Clone`] or [`Tier::Receive`].
+    pub tier: Tier,
+    /// The dataset.
+    pub dataset: String,
+    /// BLAKE3 over the files of the image's root filesystem, as read from a disk that is equal to the image.
+    pub image: Digest,
+    /// The same over the files of the dataset, as read from the pool.
+    pub files: Digest,
+    /// Files, folders, links and whatever else has a name.
+    pub entries: u64,
+    /// Bytes in files.
+    pub bytes: u64,
 }
 
 /// What had differed from the image before it was rewritten: evidence of tampering or of plain use.

@@ -71,6 +71,58 @@ pub enum Step {
         /// Filesystem type; never guessed.
         filesystem: String,
     },
+    /// Read all of a disk and find every byte equal to an image.
+    CheckImage {
+        /// Kernel name of the disk.
+        device: String,
+        /// BLAKE3 digest of the image.
+        image: Digest,
+        /// Bytes of the image, and of the disk.
+        image_size: u64,
+    },
+    /// Copy the files of an image's root filesystem into a new dataset, which gets a snapshot when all of them are
+    /// there. One that has the snapshot is left as it is.
+    ReceiveRoot {
+        /// Kernel name of the disk that is equal to the image.
+        device: String,
+        /// Number of the partition in the table.
+        partition: u32,
+        /// First byte of the partition on the disk.
+        offset: u64,
+        /// Bytes of the partition.
+        length: u64,
+        /// Filesystem type; never guessed.
+        filesystem: String,
+        /// The dataset, named by the image.
+        dataset: String,
+    },
+    /// Clone received files and compare every one of them with the image's.
+    CloneRoot {
+        /// The dataset that was received.
+        received: String,
+        /// The new root, named by the request.
+        dataset: String,
+        /// Its properties, each `NAME=VALUE`.
+        properties: Vec<String>,
+        /// Whether the pool is new ([`Tier::Receive`]) or was kept ([`Tier::Clone`]).
+        tier: Tier,
+    },
+    /// Mount the root from an imported pool.
+    MountDataset {
+        /// The pool.
+        pool: String,
+        /// The dataset; `None` for the one that `bootfs` of the pool names.
+        dataset: Option<String>,
+    },
+    /// Let `bootfs` of a pool name the new root, and only then destroy what else is in the pool.
+    CommitRoot {
+        /// The pool.
+        pool: String,
+        /// The dataset that was received; it stays, with its snapshot.
+        received: String,
+        /// The new root.
+        dataset: String,
+    },
     /// Put a cipher over a whole disk, with a random key of this boot that is kept nowhere.
     Encrypt {
         /// Kernel name of the disk.
@@ -139,7 +191,8 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Mount {
-    /// Kernel name of the disk, or of the device through which it is used. The same kernel goes on running, so the name still means it.
+    /// Kernel name of the disk, or of the device through which it is used. The same kernel goes on running, so the name
+    /// still means it.
     pub device: String,
     /// The partition; `None` for the whole disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The way in which the system disk was made equal to the image, from the least work to the most.
+/// The way in which the system disk was made equal to the image, from the least work to the most;
+/// [`Tier::Clone`] and [`Tier::Receive`] are of a root in a ZFS pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tier {
@@ -16,6 +17,12 @@ pub enum Tier {
     Scan,
     /// All of the image was written without a comparison.
     Stream,
+    /// The root is a clone of files that an earlier reimage received into the pool on the disk; all of them were
+    /// compared.
+    Clone,
+    /// The disk was made zero, and the files of the image's root were received into a new pool on it; all of them were
+    /// compared.
+    Receive,
 }
 
 impl Tier {
@@ -27,6 +34,8 @@ impl Tier {
             Self::Hinted => "hinted",
             Self::Scan => "scan",
             Self::Stream => "stream",
+            Self::Clone => "clone",
+            Self::Receive => "receive",
         }
     }
 
@@ -41,7 +50,10 @@ impl Tier {
             Self::Hinted => Some(
                 "what the host's own map calls unchanged, outside the boot head and a sample of 1 %: nothing read it now",
             ),
-            Self::Scan | Self::Stream => None,
+            Self::Clone => Some(
+                "the pool, which the kernel read as the last job left it, and what of the disk no file of the new root uses: that was not erased",
+            ),
+            Self::Scan | Self::Stream | Self::Receive => None,
         }
     }
 }
@@ -58,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_word_is_the_same_in_json_and_in_text() {
-        for tier in [Tier::Overlay, Tier::Hinted, Tier::Scan, Tier::Stream] {
+        for tier in [Tier::Overlay, Tier::Hinted, Tier::Scan, Tier::Stream, Tier::Clone, Tier::Receive] {
             assert_eq!(serde_json::to_string(&tier).unwrap(), format!("\"{tier}\""));
         }
     }

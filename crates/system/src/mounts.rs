@@ -3,12 +3,14 @@
 
 use std::{fs, path::Path};
 
-use sys_mount::{Mount, MountFlags};
+use sys_mount::{Mount, MountFlags, UnmountFlags};
 
 use crate::SystemError;
 
 /// Where the new root is mounted.
 pub const NEW_ROOT: &str = "/newroot";
+/// Where the root filesystem of an image is mounted while its files are read.
+pub const IMAGE_ROOT: &str = "/image-root";
 
 /// Kernel filesystems of the initramfs, in order: target, type, flags, options.
 const KERNEL_FILESYSTEMS: [(&str, &str, MountFlags, &str); 4] = [
@@ -49,6 +51,46 @@ pub fn mount_root(partition: &str, filesystem: &str) -> Result<(), SystemError> 
         .mount(&device, NEW_ROOT)
         .map_err(SystemError::io("mount", &device))?;
     Ok(())
+}
+
+/// Mounts the root filesystem of an image from `/dev/<partition>` at [`IMAGE_ROOT`], read-only and without a replay of
+/// its journal.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel refuses.
+pub fn mount_image(partition: &str, filesystem: &str) -> Result<(), SystemError> {
+    let device = format!("/dev/{partition}");
+    let options = match filesystem {
+        "ext4" => "noload",
+        "xfs" => "norecovery",
+        "btrfs" => "rescue=nologreplay",
+        _ => "",
+    };
+    mount_at(IMAGE_ROOT, &device, filesystem, MountFlags::RDONLY, options)
+}
+
+/// Mounts a dataset of an imported pool as the new root. What its own property says of a mountpoint does not count.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel refuses.
+pub fn mount_dataset(dataset: &str, read_only: bool) -> Result<(), SystemError> {
+    let flags = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+    mount_at(NEW_ROOT, dataset, "zfs", flags, "")
+}
+
+fn mount_at(target: &str, source: &str, kind: &str, flags: MountFlags, options: &str) -> Result<(), SystemError> {
+    fs::create_dir_all(target).map_err(SystemError::io("create", target))?;
+    let builder = Mount::builder().fstype(kind).flags(flags);
+    let builder = if options.is_empty() { builder } else { builder.data(options) };
+    builder.mount(source, target).map(|_| ()).map_err(SystemError::io("mount", source))
+}
+
+/// Unmounts `target`.
+///
+/// # Errors
+/// [`SystemError::Io`] when something uses it.
+pub fn unmount(target: &str) -> Result<(), SystemError> {
+    sys_mount::unmount(target, UnmountFlags::empty()).map_err(SystemError::io("unmount", target))
 }
 
 /// Moves a mount of the initramfs below the new root.

@@ -43,9 +43,8 @@ pub fn check_programs() -> Result<(), SystemError> {
 pub fn prepare(hostid: u32) -> Result<(), SystemError> {
     check_programs()?;
     let module = fs::read_to_string(VERSION).map_err(SystemError::io("read", VERSION))?;
-    let said = Program::new(ZFS).arguments(["version"]).run(LIMIT)?;
-    let said = String::from_utf8_lossy(&said);
-    let programs = said.lines().find_map(|line| line.strip_prefix("zfs-").filter(|rest| !rest.starts_with("kmod")));
+    let said = zfs(&["version"])?;
+    let programs = said.iter().find_map(|line| line.strip_prefix("zfs-").filter(|rest| !rest.starts_with("kmod")));
     let programs = programs.unwrap_or_default().trim();
     if upstream(programs) != upstream(module.trim()) || programs.is_empty() {
         return Err(SystemError::Versions { module: module.trim().to_owned(), programs: programs.to_owned() });
@@ -104,20 +103,37 @@ pub fn import_pool(
     let mut made = false;
     for dataset in datasets.iter().map(|dataset| format!("{pool}/{dataset}")) {
         if !has(pool, &dataset)? {
-            Program::new(ZFS).arguments(["create", "-p", &dataset]).run(LIMIT)?;
+            zfs(&["create", "-p", &dataset])?;
             made = true;
         }
     }
     Ok(made)
 }
 
-fn zpool(words: &[&str]) -> Result<(), SystemError> {
-    Program::new(ZPOOL).arguments(words).run(LIMIT).map(|_| ())
+/// Exports and imports the pool, so that what is read from then on is read from its disk.
+pub(crate) fn read_anew(pool: &str) -> Result<(), SystemError> {
+    zpool(&["export", pool])?;
+    let node = format!("{FOLDER}/{pool}");
+    zpool(&["import", "-N", "-o", "cachefile=none", "-d", &node, pool]).map(|_| ())
+}
+
+/// What `zpool` prints, line by line.
+pub(crate) fn zpool(words: &[&str]) -> Result<Vec<String>, SystemError> {
+    lines(ZPOOL, words)
+}
+
+/// What `zfs` prints, line by line.
+pub(crate) fn zfs(words: &[&str]) -> Result<Vec<String>, SystemError> {
+    lines(ZFS, words)
+}
+
+fn lines(program: &str, words: &[&str]) -> Result<Vec<String>, SystemError> {
+    let said = Program::new(program).arguments(words).run(LIMIT)?;
+    Ok(String::from_utf8_lossy(&said).lines().map(str::to_owned).collect())
 }
 
 fn has(pool: &str, dataset: &str) -> Result<bool, SystemError> {
-    let list = Program::new(ZFS).arguments(["list", "-H", "-o", "name", "-r", pool]).run(LIMIT)?;
-    Ok(String::from_utf8_lossy(&list).lines().any(|line| line == dataset))
+    Ok(zfs(&["list", "-H", "-o", "name", "-r", pool])?.iter().any(|line| line == dataset))
 }
 
 /// What lies on the disk, when that is the pool.

@@ -119,6 +119,20 @@ pub fn exists(path: &str) -> Result<bool, SystemError> {
     }
 }
 
+/// The content of the file `path` of the new root; `None` when there is none. What is no plain file counts as none.
+///
+/// # Errors
+/// [`SystemError::Io`] when it cannot be read.
+pub fn read(path: &str) -> Result<Option<Vec<u8>>, SystemError> {
+    let inside = format!("{}{path}", mounts::NEW_ROOT);
+    match fs::symlink_metadata(&inside) {
+        Ok(found) if found.is_file() => fs::read(&inside).map(Some).map_err(SystemError::io("read", inside)),
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SystemError::io("examine", inside)(error)),
+    }
+}
+
 /// Flushes the filesystem of the new root.
 ///
 /// # Errors

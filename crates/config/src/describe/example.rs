@@ -4,7 +4,6 @@
 use crate::{
     grammar::{Key, MACHINE, Shape},
     set::ROOT,
-    supported::NOT_OF_SYSTEM_DISK,
 };
 
 use super::{note, notes::Note};
@@ -38,6 +37,9 @@ pub fn example() -> String {
     text + TAIL
 }
 
+/// Keys that the system disk cannot have, or seldom has.
+const NOT_SHOWN: [&str; 4] = ["filesystem", "mountpoint", "mount-options", "partitions"];
+
 fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
     for key in keys_here {
         let path = if prefix.is_empty() { key.name.to_owned() } else { format!("{prefix}.{}", key.name) };
@@ -55,7 +57,7 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
                 line(text, note.example, depth + 1);
             }
             // The disk of the example is the system disk.
-            _ if path == TWIN || key.name == "source" || NOT_OF_SYSTEM_DISK.contains(&key.name) => {
+            _ if path == TWIN || key.name == "source" || NOT_SHOWN.contains(&key.name) => {
                 line(text, &format!("#{}: {}", key.name, note.example), depth)
             }
             Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) => {

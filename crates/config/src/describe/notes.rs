@@ -190,7 +190,7 @@ pub(super) const NOTES: &[Note] = &[
     },
     Note {
         path: "resources.disks.*.filesystem",
-        summary: "The filesystem on it: a name, or a map such as `{type: ext4, label: data}`. It is made when the disk is empty or was wiped; one that is there already with this type and label is used.",
+        summary: "The filesystem on it: a name, or a map such as `{type: ext4, label: data}`. It is made when the disk is empty or was wiped; one that is there already with this type and label is used. The system disk may only have `zfs`: the image's files are received into a pool.",
         form: Form::Words(FILESYSTEMS),
         default: "none; the disk stays as it is",
         example: "ext4",

@@ -54,6 +54,8 @@ pub enum Strategy {
     Hinted,
     /// The agent looks at everything.
     Rewrite,
+    /// The agent clones files that it received before into the pool on the disk.
+    Clone,
 }
 
 impl fmt::Display for Strategy {
@@ -62,6 +64,7 @@ impl fmt::Display for Strategy {
             Self::Overlay => "overlay",
             Self::Hinted => "hinted",
             Self::Rewrite => "rewrite",
+            Self::Clone => "clone",
         })
     }
 }
@@ -82,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_word_is_the_same_in_json_and_in_text() {
-        for strategy in [Strategy::Overlay, Strategy::Hinted, Strategy::Rewrite] {
+        for strategy in [Strategy::Overlay, Strategy::Hinted, Strategy::Rewrite, Strategy::Clone] {
             assert_eq!(serde_json::to_string(&strategy).unwrap(), format!("\"{strategy}\""));
         }
     }

@@ -48,7 +48,8 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
                     wipe_on_boot,
                     readonly: readonly && !boot_partition,
                     overwrite: second,
-                    filesystem,
+                    // A root in a pool is another matter: `root_pool`.
+                    filesystem: filesystem.filter(|_| !boot_partition),
                     mountpoint: None,
                     mount_options: Vec::new(),
                     partitions: Vec::new(),
@@ -110,7 +111,13 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
         | Step::WriteMounts { .. }
         | Step::LoadModule { .. }
         | Step::SetReadOnly { .. }
-        | Step::ImportPool { .. } => None,
+        | Step::ImportPool { .. }
+        // No configuration of these laws has its root in a pool.
+        | Step::CheckImage { .. }
+        | Step::ReceiveRoot { .. }
+        | Step::CloneRoot { .. }
+        | Step::MountDataset { .. }
+        | Step::CommitRoot { .. } => None,
     }
 }
 
@@ -288,6 +295,7 @@ proptest! {
         }
         config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| {
             disk.boot_partition = index == 0;
+            disk.filesystem = disk.filesystem.take().filter(|_| index != 0);
             // What is never written must hold what was described already.
             disk.readonly = false;
         });

@@ -10,6 +10,7 @@ mod media;
 mod outlook;
 mod partitions;
 mod refusals;
+mod root_pool;
 mod tiers;
 mod verify;
 mod wiping;

@@ -34,7 +34,7 @@ fn judged(asked: Option<Tier>, done: Tier) -> Result<Verdict, Rejection> {
 
 #[test]
 fn a_machine_may_do_more_than_it_was_asked_and_never_less() {
-    let all = [Tier::Overlay, Tier::Hinted, Tier::Scan, Tier::Stream];
+    let all = [Tier::Overlay, Tier::Hinted, Tier::Scan, Tier::Stream, Tier::Clone, Tier::Receive];
     let accepted =
         |asked: Option<Tier>| -> Vec<Tier> { all.into_iter().filter(|done| judged(asked, *done).is_ok()).collect() };
     assert_eq!(accepted(None), [Tier::Scan, Tier::Stream]);
@@ -42,6 +42,9 @@ fn a_machine_may_do_more_than_it_was_asked_and_never_less() {
     assert_eq!(accepted(Some(Tier::Hinted)), [Tier::Hinted, Tier::Scan]);
     assert_eq!(accepted(Some(Tier::Scan)), [Tier::Scan]);
     assert_eq!(accepted(Some(Tier::Stream)), [Tier::Stream]);
+    // Those are of a root in a pool, which this machine has not.
+    assert_eq!(accepted(Some(Tier::Clone)), []);
+    assert_eq!(accepted(Some(Tier::Receive)), []);
     assert!(matches!(judged(None, Tier::Hinted), Err(Rejection::Tier { .. })));
 }
 

@@ -30,6 +30,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         encrypted: false,
         read_only: false,
         filesystem: None,
+        root_pool: None,
         partitions: None,
     };
     Expected {
@@ -134,6 +135,7 @@ pub(crate) fn report(action: Action) -> Report {
         steps: plan.steps.iter().map(|step| record(&step.id, &step.step)).collect(),
         devices: plan.devices,
         disks: if reimaged { vec![scratch, system] } else { vec![scratch] },
+        root: None,
         changed: Vec::new(),
         image_source: None,
         ignored_volumes: Vec::new(),
@@ -348,6 +350,7 @@ fn an_attached_disk_that_the_configuration_ignores_is_expected() {
         encrypted: false,
         read_only: false,
         filesystem: None,
+        root_pool: None,
         partitions: None,
     });
     let mut report = report(Action::Reimage);
