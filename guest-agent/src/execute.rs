@@ -132,6 +132,9 @@ impl<'a> Executor<'a> {
                 let changed = pool::import_pool(device, pool, guid.as_deref(), datasets, *read_only)?;
                 Cost { changed, ..Cost::default() }
             }
+            Step::MakeDatasets { pool, datasets } => {
+                Cost { changed: pool::make_datasets(pool, datasets)?, ..Cost::default() }
+            }
             Step::WriteMounts { mounts } => {
                 write_mounts(mounts)?;
                 Cost { changed: true, ..Cost::default() }

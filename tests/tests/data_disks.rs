@@ -16,7 +16,7 @@ cloud-machine:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}
       scratch: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: discard}
-      cache: {allocation: 128MiB, filesystem: {type: btrfs, label: cache}, on-reimage: keep}
+      cache: {allocation: 128MiB, filesystem: {type: btrfs, label: cache, grow: true}, on-reimage: keep}
       share: {allocation: 64MiB, filesystem: {type: vfat, label: share}}
       swap: {allocation: 64MiB, filesystem: swap}
       temp: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: recreate, on-reimage: recreate}
@@ -25,7 +25,7 @@ cloud-machine:
         allocation: 512MiB
         on-reimage: keep
         partitions:
-          one: {size: 64MiB, filesystem: {type: ext4, options: [-m, '0']}}
+          one: {size: 64MiB, filesystem: {type: ext4, options: [-m, '0'], grow: true}}
           two: {size: 75%, filesystem: {type: xfs, label: two}, mount-options: [noatime]}
           raw: {type: lvm}
       yard:
@@ -83,6 +83,14 @@ fn data_disks_are_what_was_described_at_every_boot() {
     }
     everything_is_mounted(&program);
     partitions_are_what_was_described(&program);
+    let full = sizes(&program);
+    inside(
+        &program,
+        "umount /mnt/work-one /mnt/cache; e2fsck -f -p /dev/vdi1; resize2fs /dev/vdi1 40M; mkfs.btrfs -q -f -L cache -b 112M \
+         /dev/vdb; systemctl start mnt-cache.mount mnt-work\\\\x2done.mount",
+    );
+    let small = sizes(&program);
+    assert!(small.iter().zip(&full).all(|(small, full)| small < full), "{small:?} {full:?}");
     leave_marks(&program);
     let key = only_ciphertext_lies_below_a_cipher(&program);
 
@@ -95,6 +103,7 @@ fn data_disks_are_what_was_described_at_every_boot() {
         assert_eq!(methods_of_steps(&started, step), word);
     }
     everything_is_mounted(&program);
+    assert_eq!(sizes(&program), full, "what shall grow is as large as it was");
     assert_eq!(marks(&program), ["/mnt/cache", "/mnt/share", "/mnt/work-one", "/mnt/work-two", "/srv/the-data"]);
     assert_ne!(only_ciphertext_lies_below_a_cipher(&program), key, "the key of yesterday");
 
@@ -152,6 +161,13 @@ fn only_ciphertext_lies_below_a_cipher(program: &Program) -> String {
     assert!(table.contains(" crypt aes-xts-plain64 "), "{table}");
     assert_eq!(inside(program, "ls /sys/class/block/dm-0/slaves").trim(), "vdh");
     inside(program, "dmsetup table --showkeys cloud-machine-dm-0 | sha256sum")
+}
+
+/// Bytes of the filesystems that grow.
+fn sizes(program: &Program) -> [u64; 2] {
+    let found = inside(program, "for one in cache work-one; do findmnt -rnb -o SIZE /mnt/$one; done");
+    let found: Vec<u64> = found.lines().map(|line| line.trim().parse().unwrap()).collect();
+    found.try_into().unwrap()
 }
 
 fn everything_is_mounted(program: &Program) {

@@ -88,6 +88,7 @@ fn describe(step: &Step) -> String {
             let with = if datasets.is_empty() { String::new() } else { format!(" with {}", datasets.join(", ")) };
             format!("import the pool {pool}{with} from /dev/{device}{how}, mounting nothing")
         }
+        Step::MakeDatasets { pool, datasets } => format!("make in the pool {pool} {}", datasets.join(", ")),
         Step::WriteMounts { mounts } => {
             let mount = |mount: &Mount| match (&mount.mountpoint, &mount.dataset) {
                 (Some(path), Some(dataset)) => format!("{dataset} on {path}"),

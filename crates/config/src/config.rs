@@ -125,6 +125,8 @@ pub struct Filesystem {
     pub uuid: Option<String>,
     /// More arguments of the program that makes it.
     pub options: Vec<String>,
+    /// Whether one that is smaller than what it lies on is made as large at every boot.
+    pub grow: bool,
     /// Properties of a ZFS pool's own dataset, each `NAME=VALUE`.
     pub properties: Vec<String>,
     /// Datasets below that of a ZFS pool; the parents of each are made with it.
@@ -141,6 +143,7 @@ impl Filesystem {
             kernel_module: None,
             uuid: None,
             options: Vec::new(),
+            grow: false,
             properties: Vec::new(),
             datasets: Vec::new(),
         }

@@ -111,13 +111,12 @@ fn root(name: &DiskName, disk: &DiskConfig, machine: &Node, errors: &mut Vec<Con
     if let Some(filesystem) = &disk.filesystem {
         if filesystem.kind != FilesystemType::Zfs {
             wrong("filesystem", "the filesystem of the system disk is the image's", "`filesystem: zfs`, or none");
-        } else if !filesystem.datasets.is_empty() {
-            wrong("filesystem", "the pool of the system disk has one dataset, the root", "`datasets` on other disks");
+        } else if !filesystem.datasets.is_empty() && disk.mountpoint.is_none() {
+            wrong("filesystem", "the datasets beside the root have nowhere to be mounted", "`mountpoint` beside them");
         }
-    }
-    if disk.mountpoint.is_some() || !disk.mount_options.is_empty() {
+    } else if disk.mountpoint.is_some() || !disk.mount_options.is_empty() {
         let key = if disk.mountpoint.is_some() { "mountpoint" } else { "mount-options" };
-        wrong(key, "the system disk is mounted as the root", "mountpoints of other disks");
+        wrong(key, "the system disk is mounted as the root", "`filesystem: zfs` has room for more beside it");
     }
 }
 
@@ -146,7 +145,8 @@ fn filesystems(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
         if let Some(filesystem) = &disk.filesystem {
             errors.extend(label(filesystem).map(|message| at(machine, name, "filesystem", &message)));
         }
-        let Some(mountpoint) = disk.mountpoint.as_ref().filter(|_| !disk.boot_partition) else { continue };
+        let root = disk.boot_partition && disk.filesystem.is_none();
+        let Some(mountpoint) = disk.mountpoint.as_ref().filter(|_| !root) else { continue };
         let wrong = match &disk.filesystem {
             None => Some("a disk without `filesystem` has nothing to mount".to_owned()),
             Some(filesystem) if filesystem.kind == FilesystemType::Swap => {

@@ -25,6 +25,8 @@ struct FilesystemMap {
     #[serde(default)]
     options: Vec<String>,
     #[serde(default)]
+    grow: bool,
+    #[serde(default)]
     properties: Vec<Property>,
     #[serde(default)]
     datasets: Vec<DatasetName>,
@@ -51,7 +53,7 @@ impl<'de> Visitor<'de> for FilesystemVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<FilesystemValue, A::Error> {
-        let FilesystemMap { r#type: kind, label, kernel_module, uuid, options, properties, datasets } =
+        let FilesystemMap { r#type: kind, label, kernel_module, uuid, options, grow, properties, datasets } =
             FilesystemMap::deserialize(MapAccessDeserializer::new(map))?;
         Ok(FilesystemValue(Filesystem {
             kind,
@@ -59,6 +61,7 @@ impl<'de> Visitor<'de> for FilesystemVisitor {
             kernel_module: kernel_module.map(|name| name.0),
             uuid: uuid.map(|uuid| uuid.0),
             options,
+            grow,
             properties: properties.into_iter().map(|property| property.0).collect(),
             datasets: datasets.into_iter().map(|dataset| dataset.0).collect(),
         }))

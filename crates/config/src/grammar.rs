@@ -98,6 +98,7 @@ const FILESYSTEM_KEYS: &[Key] = &[
     key("label", Shape::Scalar(LABEL)),
     key("uuid", Shape::Scalar(UUID)),
     key("options", Shape::List(MAKE_OPTIONS)),
+    key("grow", Shape::Scalar(BOOLEAN)),
     key("kernel-module", Shape::Scalar(MODULE)),
     key("properties", Shape::List("a list of NAME=VALUE, such as [compression=zstd]")),
     key("datasets", Shape::List("a list of datasets below the pool's own, such as [logs, work/cache]")),
@@ -112,6 +113,7 @@ const PARTITION_FILESYSTEM_KEYS: &[Key] = &[
     key("label", Shape::Scalar(LABEL)),
     key("uuid", Shape::Scalar(UUID)),
     key("options", Shape::List(MAKE_OPTIONS)),
+    key("grow", Shape::Scalar(BOOLEAN)),
     key("kernel-module", Shape::Scalar(MODULE)),
 ];
 

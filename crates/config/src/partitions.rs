@@ -172,6 +172,19 @@ impl<'a> From<&'a PartitionConfig> for Holds<'a> {
 }
 
 impl Holds<'_> {
+    /// Why the filesystem cannot be grown.
+    fn wrong_growth(&self, filesystem: &Filesystem) -> Option<String> {
+        use FilesystemType::{Btrfs, Ext4, Xfs};
+        let word = filesystem.kind.word();
+        match filesystem.kind {
+            _ if !filesystem.grow => None,
+            _ if self.read_only => Some("what is never written does not grow".to_owned()),
+            Ext4 | Xfs | Btrfs => None,
+            FilesystemType::Zfs => Some("a pool is made on all of its disk and is not grown".to_owned()),
+            _ => Some(format!("nothing grows {word} while it is in use: only ext4, xfs and btrfs")),
+        }
+    }
+
     /// What is wrong with the options of its mount.
     fn wrong_mount(&self) -> Option<String> {
         let options = self.mount_options;
@@ -233,6 +246,8 @@ impl Known {
             uuid.into_iter().for_each(|message| wrong(&["filesystem", "uuid"], message));
             let options = make_options::wrong(filesystem.kind, &filesystem.options);
             options.into_iter().for_each(|message| wrong(&["filesystem", "options"], message));
+            let grow = holds.wrong_growth(filesystem);
+            grow.into_iter().for_each(|message| wrong(&["filesystem", "grow"], message));
         }
         holds.wrong_mount().into_iter().for_each(|message| wrong(&["mount-options"], message));
         let Some(mountpoint) = holds.mountpoint else { return };

@@ -187,6 +187,9 @@ fn what_a_whole_disk_cannot_have_is_refused_where_it_stands() {
     for (disk, path, text) in [
         ("filesystem: {type: zfs, options: [-o, ashift=12]}".to_owned(), "filesystem.options", "it has `properties`"),
         (format!("filesystem: {{type: zfs, uuid: {uuid}}}"), "filesystem.uuid", "a ZFS pool cannot be chosen"),
+        ("filesystem: {type: zfs, grow: true}".to_owned(), "filesystem.grow", "is made on all of its disk"),
+        ("filesystem: {type: swap, grow: true}".to_owned(), "filesystem.grow", "nothing grows swap"),
+        ("filesystem: {type: xfs, grow: true}, readonly: true".to_owned(), "filesystem.grow", "never written"),
         ("filesystem: zfs, mount-options: [noatime]".to_owned(), "mount-options", "it has `properties`"),
         ("filesystem: ext4, readonly: true, mount-options: [rw]".to_owned(), "mount-options", "cannot be mounted with"),
     ] {

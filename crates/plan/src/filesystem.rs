@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Kernel module of ZFS.
 pub const ZFS_MODULE: &str = "zfs";
 /// What mount(8) calls the filesystem of a pool, whose signature libblkid calls otherwise.
-const MOUNTED_ZFS: &str = "zfs";
+pub(crate) const MOUNTED_ZFS: &str = "zfs";
 
 /// The filesystem that a disk shall hold, and what may be done for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct WantedFilesystem {
     /// More arguments of the program that makes it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
+    /// Whether it is grown to the size of what it lies on at every boot.
+    #[serde(default)]
+    pub grow: bool,
     /// Where it is mounted; `None` for swap.
     pub mountpoint: Option<String>,
     /// Options of its mount, or of its swap area.
@@ -125,6 +128,7 @@ impl WantedFilesystem {
             label: filesystem.label.clone(),
             uuid: filesystem.uuid.clone(),
             options: filesystem.options.clone(),
+            grow: filesystem.grow,
             mountpoint: None,
             mount_options: Vec::new(),
             overwrite: false,
@@ -191,6 +195,7 @@ impl WantedFilesystem {
             filesystem: self.word().to_owned(),
             mountpoint,
             options: self.mount_options.clone(),
+            grow: self.grow,
             dataset,
             read_only: self.read_only,
         };
@@ -260,6 +265,7 @@ mod tests {
             label: label.map(str::to_owned),
             uuid: None,
             options: Vec::new(),
+            grow: false,
             mountpoint: Some("/data".to_owned()),
             mount_options: Vec::new(),
             overwrite: false,

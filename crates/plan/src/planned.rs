@@ -31,7 +31,9 @@ pub(crate) fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<Planned
     steps.extend(devices.iter().filter_map(|one| Some(encrypt(one.name()?, &one.disk.name, one.mapped.as_ref()?))));
     let declared = || devices.iter().filter_map(|attached| Some((attached.name()?, attached)));
     steps.extend(declared().flat_map(|(name, attached)| made(name, attached)));
-    steps.extend(write_mounts(declared().flat_map(|(_, attached)| mounts(attached)).collect()));
+    let root = devices.iter().filter_map(|one| Some(one.expected.root_pool.as_ref()?.mounts(one.disk)));
+    let mounts = root.flatten().chain(declared().flat_map(|(_, attached)| mounts(attached)));
+    steps.extend(write_mounts(mounts.collect()));
     steps
 }
 

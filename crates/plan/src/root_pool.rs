@@ -3,14 +3,15 @@
 
 use cloud_machine_config::DiskConfig;
 use cloud_machine_protocol::{
-    Action, Disk, DiskEvidence, DiskName, MachineName, Report, Request, RootEvidence, Step, StepId, Tier, WipeMethod,
+    Action, Disk, DiskEvidence, DiskName, MachineName, Mount, Report, Request, RootEvidence, Step, StepId, Tier,
+    WipeMethod,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{PlanError, Wanted},
     expected::Expected,
-    filesystem::{Content, Decision, WantedFilesystem, described},
+    filesystem::{Content, Decision, MOUNTED_ZFS, WantedFilesystem, described},
     image::ImageLayout,
     rejection::Rejection,
     steps::{PlannedStep, make, root_partition, wipe, write_identity},
@@ -30,6 +31,9 @@ const PROPERTIES: [&str; 8] = [
 ];
 /// Digits of the image's digest in the name of what was received from it.
 const DIGITS: usize = 16;
+
+/// The dataset that is mounted at the disk's mountpoint.
+const DATA: &str = "data";
 
 /// What the configuration says of the pool on the system disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,8 +60,31 @@ impl RootPool {
     pub fn of(name: &DiskName, disk: &DiskConfig) -> Option<Self> {
         let pool = disk.pool(name).filter(|_| disk.boot_partition)?;
         let filesystem = WantedFilesystem::new(disk.filesystem.as_ref()?);
-        let filesystem = WantedFilesystem { label: Some(pool.to_owned()), ..filesystem };
-        Some(Self { disk: name.to_string(), filesystem })
+        let below = |dataset: &String| format!("{DATA}/{dataset}");
+        let mountpoint = disk.mountpoint.clone();
+        let data = mountpoint.iter().map(|_| DATA.to_owned());
+        let datasets = data.chain(filesystem.datasets.iter().map(below)).collect();
+        let label = Some(pool.to_owned());
+        Some(Self {
+            disk: name.to_string(),
+            filesystem: WantedFilesystem { label, mountpoint, datasets, ..filesystem },
+        })
+    }
+
+    /// How the booted system gets what is in the pool beside the root.
+    pub(crate) fn mounts(&self, system: &Disk) -> Vec<Mount> {
+        let Some(mountpoint) = &self.filesystem.mountpoint else { return Vec::new() };
+        let mount = |dataset: &String| Mount {
+            device: system.name.clone(),
+            partition: None,
+            filesystem: MOUNTED_ZFS.to_owned(),
+            mountpoint: Some(format!("{mountpoint}{}", dataset.trim_start_matches(DATA))),
+            options: Vec::new(),
+            dataset: Some(format!("{}/{dataset}", self.pool())),
+            grow: false,
+            read_only: false,
+        };
+        self.filesystem.datasets.iter().map(mount).collect()
     }
 
     fn pool(&self) -> &str {
@@ -135,9 +162,9 @@ impl RootPool {
         let planned = |id: &str, step| PlannedStep { id: StepId(id.to_owned()), step };
         let pool = self.pool().to_owned();
         let system = disks.system;
-        let make = |decision| make(&self.disk, system, &system.name, None, &self.filesystem, decision);
+        let make = |wanted, decision| make(&self.disk, system, &system.name, None, wanted, decision);
         let Some(image) = disks.image.filter(|_| request.action == Action::Reimage) else {
-            let mut steps = make(Decision::Reuse);
+            let mut steps = make(&self.filesystem, Decision::Reuse);
             steps.push(planned("mount-root", Step::MountDataset { pool, dataset: None }));
             return steps;
         };
@@ -146,7 +173,9 @@ impl RootPool {
         let mut steps = vec![planned("check-image", check)];
         steps.extend(self.wipe(request, system).map(|method| wipe(&self.disk, system, method)));
         let made = self.wipe(request, system).is_some();
-        steps.extend(make(if made { Decision::Create } else { Decision::Reuse }));
+        // What a kept pool has beside the root is destroyed first.
+        let alone = WantedFilesystem { datasets: Vec::new(), ..self.filesystem.clone() };
+        steps.extend(make(&alone, if made { Decision::Create } else { Decision::Reuse }));
         let (partition, offset, length, filesystem) = root_partition(image, layout);
         let device = image.name.clone();
         let receive = Step::ReceiveRoot { device, partition, offset, length, filesystem, dataset: received.clone() };
@@ -155,7 +184,11 @@ impl RootPool {
         let mount = Step::MountDataset { pool: pool.clone(), dataset: Some(dataset.clone()) };
         steps.extend([planned("receive-root", receive), planned("clone-root", clone), planned("mount-root", mount)]);
         steps.push(write_identity(hostname));
-        steps.push(planned("commit-root", Step::CommitRoot { pool, received, dataset }));
+        steps.push(planned("commit-root", Step::CommitRoot { pool: pool.clone(), received, dataset }));
+        let datasets = self.filesystem.datasets.clone();
+        if !datasets.is_empty() {
+            steps.push(planned("make-datasets", Step::MakeDatasets { pool, datasets }));
+        }
         steps
     }
 

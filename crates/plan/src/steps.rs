@@ -31,7 +31,7 @@ pub struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedStep {
     /// `load-<module>`, `read-only-<disk>`, `wipe-<disk>`, `reimage-system`, `check-image`, `receive-root`, `clone-root`,
-    /// `mount-root`, `write-identity`, `commit-root`,
+    /// `mount-root`, `write-identity`, `commit-root`, `make-datasets`,
     /// `encrypt-<disk>`, `make-<disk>`, `import-<disk>` or `write-mounts`; for a disk with partitions
     /// `write-table-<disk>`, `wipe-<disk>-<partition>` and `make-<disk>-<partition>`.
     pub id: StepId,
@@ -70,7 +70,8 @@ pub fn plan(
     steps.extend(system_steps(request, image, disks, pool.as_ref(), hostname));
     steps.extend(fates.iter().filter_map(Fate::encrypt));
     steps.extend(fates.iter().flat_map(Fate::make));
-    steps.extend(write_mounts(fates.iter().flat_map(Fate::mounts).collect()));
+    let mounts = pool.iter().flat_map(|pool| pool.mounts(system)).chain(fates.iter().flat_map(Fate::mounts));
+    steps.extend(write_mounts(mounts.collect()));
     let record = |disk: &Disk| {
         let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
         let fate = fates.iter().find(|fate| fate.device.name == disk.name);

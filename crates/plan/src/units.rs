@@ -45,6 +45,11 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
         let unit = format!("[Unit]\nDescription={device} of cloud-machine\nBefore={target}\n{check}\n{section}");
         files.push(UnitFile { path: format!("{FOLDER}/{name}"), content: unit });
         targets.entry(target).or_default().push(name);
+        if let Some(path) = mount.mountpoint.as_ref().filter(|_| mount.grow) {
+            // systemd-growfs@.service(8), which comes after the mount and before local-fs.target.
+            let name = format!("systemd-growfs@{}.service", escaped(path));
+            targets.entry(target).or_default().push(name);
+        }
     }
     for (target, names) in targets {
         let mut content = "[Unit]\n".to_owned();
@@ -120,8 +125,19 @@ mod tests {
             mountpoint: mountpoint.map(str::to_owned),
             options: Vec::new(),
             dataset: None,
+            grow: false,
             read_only: false,
         }
+    }
+
+    #[test]
+    fn what_shall_grow_is_grown_before_the_system_goes_on() {
+        let small = Mount { grow: true, ..mount("vdb", "ext4", Some("/srv/a-b")) };
+        let files = units(&[mount("vdc", "xfs", Some("/x")), small]);
+        assert_eq!(
+            files.last().unwrap().content,
+            "[Unit]\nRequires=x.mount\nRequires=srv-a\\x2db.mount\nRequires=systemd-growfs@srv-a\\x2db.service\n"
+        );
     }
 
     #[test]

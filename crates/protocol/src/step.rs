@@ -175,6 +175,13 @@ pub enum Step {
         /// Whether it is never written.
         read_only: bool,
     },
+    /// Make datasets that an imported pool has not.
+    MakeDatasets {
+        /// The pool.
+        pool: String,
+        /// Datasets below the pool's own.
+        datasets: Vec<String>,
+    },
     /// Write units by which the booted system mounts filesystems and switches swap on.
     WriteMounts {
         /// What is mounted where.
@@ -207,6 +214,9 @@ pub struct Mount {
     /// What is mounted of an imported pool; `None` when the filesystem is on the device itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
+    /// Whether it is grown to the size of what it lies on when it is mounted.
+    #[serde(default)]
+    pub grow: bool,
     /// Whether it is mounted read-only.
     #[serde(default)]
     pub read_only: bool,

@@ -100,6 +100,14 @@ pub fn import_pool(
     words.extend(if read_only { &["-o", "readonly=on"][..] } else { &[] });
     words.push(&own);
     zpool(&words)?;
+    make_datasets(pool, datasets)
+}
+
+/// Makes those of `datasets` that the pool has not. Gives whether any was made.
+///
+/// # Errors
+/// A program that is absent, fails or hangs.
+pub fn make_datasets(pool: &str, datasets: &[String]) -> Result<bool, SystemError> {
     let mut made = false;
     for dataset in datasets.iter().map(|dataset| format!("{pool}/{dataset}")) {
         if !has(pool, &dataset)? {

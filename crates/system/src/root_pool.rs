@@ -81,7 +81,6 @@ pub fn clone_root(
 
 /// Refuses a pool in which somebody set a property that the new root would inherit.
 fn inherits_only(received: &str, dataset: &str, properties: &[String]) -> Result<(), SystemError> {
-    let described = |name: &str| properties.iter().any(|property| property.split('=').next() == Some(name));
     let all = all_of(pool(dataset), "filesystem")?;
     let above = |name: &&String| {
         [received, dataset]
@@ -90,7 +89,7 @@ fn inherits_only(received: &str, dataset: &str, properties: &[String]) -> Result
     };
     for name in all.iter().filter(above) {
         let set = zfs(&["get", "-H", "-s", "local,received", "-o", "property", "all", name])?;
-        if let Some(property) = set.iter().find(|property| !described(property)) {
+        if let Some(property) = undescribed(&set, properties) {
             return Err(SystemError::unexpected(
                 format!("the dataset {name}"),
                 &format!("the property {property}"),
@@ -99,6 +98,12 @@ fn inherits_only(received: &str, dataset: &str, properties: &[String]) -> Result
         }
     }
     Ok(())
+}
+
+/// The first of the names `set` that is not one of `properties`.
+fn undescribed<'a>(set: &'a [String], properties: &[String]) -> Option<&'a String> {
+    let described = |name: &String| properties.iter().any(|property| property.split('=').next() == Some(name));
+    set.iter().find(|name| !described(name))
 }
 
 /// The dataset that `bootfs` of the pool names.
@@ -165,6 +170,16 @@ fn pool(dataset: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_property_that_nobody_described_is_found() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let described = texts(&["mountpoint=legacy", "org.example:note=a=b"]);
+        assert_eq!(undescribed(&texts(&["mountpoint", "org.example:note"]), &described), None);
+        for planted in ["sync", "mount", "org.example:note=a"] {
+            assert_eq!(undescribed(&texts(&["mountpoint", planted]), &described).map(String::as_str), Some(planted));
+        }
+    }
 
     #[test]
     fn all_but_the_root_and_what_it_was_cloned_from_is_surplus() {

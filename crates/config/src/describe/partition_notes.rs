@@ -32,6 +32,18 @@ const fn options(path: &'static str) -> Note {
     }
 }
 
+const fn grow(path: &'static str) -> Note {
+    Note {
+        default: "false",
+        example: "true",
+        ..of_filesystem(
+            path,
+            Form::Flag { yes: true, words: &[] },
+            "Whether it is grown to the size of its disk or partition at every boot, when it is smaller; ext4, xfs and btrfs.",
+        )
+    }
+}
+
 const fn mount_options(path: &'static str) -> Note {
     Note {
         default: "those of its type",
@@ -41,9 +53,10 @@ const fn mount_options(path: &'static str) -> Note {
 }
 
 /// The notes.
-pub(super) const NOTES: [Note; 15] = [
+pub(super) const NOTES: [Note; 17] = [
     uuid("resources.disks.*.filesystem.uuid"),
     options("resources.disks.*.filesystem.options"),
+    grow("resources.disks.*.filesystem.grow"),
     mount_options("resources.disks.*.mount-options"),
     Note {
         path: "resources.disks.*.partitions",
@@ -109,6 +122,7 @@ pub(super) const NOTES: [Note; 15] = [
     },
     uuid("resources.disks.*.partitions.*.filesystem.uuid"),
     options("resources.disks.*.partitions.*.filesystem.options"),
+    grow("resources.disks.*.partitions.*.filesystem.grow"),
     Note {
         default: "the kernel finds it by the type",
         example: "xfs",

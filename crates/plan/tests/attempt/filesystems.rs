@@ -111,6 +111,7 @@ fn the_steps_of_filesystems_come_last_and_leave_no_choice() {
         mountpoint: Some(mountpoint.to_owned()),
         options: Vec::new(),
         dataset: None,
+        grow: false,
         read_only: false,
     };
     let mounts = vec![mount("vdc", "ext4", "/srv/cache"), mount("vdb", "xfs", "/mnt/scratch")];

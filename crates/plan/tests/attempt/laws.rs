@@ -117,7 +117,8 @@ fn range(step: &Step) -> Option<(&str, u64, u64)> {
         | Step::ReceiveRoot { .. }
         | Step::CloneRoot { .. }
         | Step::MountDataset { .. }
-        | Step::CommitRoot { .. } => None,
+        | Step::CommitRoot { .. }
+        | Step::MakeDatasets { .. } => None,
     }
 }
 

@@ -113,6 +113,33 @@ fn a_boot_takes_the_root_that_the_pool_names_and_nothing_but_the_pool() {
 }
 
 #[test]
+fn what_is_mounted_beside_the_root_is_made_when_all_else_was_destroyed_and_again_at_a_boot() {
+    let disks =
+        "{system: {boot-partition: true, filesystem: {type: zfs, label: tank, datasets: [logs]}, mountpoint: /data},
+        scratch: {wipe-on-boot: true}, cache: {on-reimage: keep}}";
+    let config = config(disks, "refuse");
+    for (action, last) in [
+        (Action::Reimage, &["write-identity", "commit-root", "make-datasets", "write-mounts"][..]),
+        (Action::Boot, &["import-system", "mount-root", "write-mounts"]),
+    ] {
+        let request = asked(action, Some(Tier::Clone));
+        let plan = plan(&config, &machine(Some("tank")), &request, &image(), "vde", &"demo".parse().unwrap()).unwrap();
+        assert!(ids(&plan).ends_with(last), "{:?}", ids(&plan));
+        let Some(Step::WriteMounts { mounts }) = plan.steps.last().map(|planned| &planned.step) else { unreachable!() };
+        let mounts: Vec<_> =
+            mounts.iter().map(|mount| (mount.dataset.as_deref(), mount.mountpoint.as_deref())).collect();
+        let data = [(Some("tank/data"), Some("/data")), (Some("tank/data/logs"), Some("/data/logs"))];
+        assert_eq!(mounts, data);
+        let imports = |step: &Step| match step {
+            Step::ImportPool { datasets, .. } => Some(datasets.len()),
+            _ => None,
+        };
+        let imported = plan.steps.iter().find_map(|planned| imports(&planned.step));
+        assert_eq!(imported, Some(if action == Action::Boot { 2 } else { 0 }));
+    }
+}
+
+#[test]
 fn files_are_not_received_from_an_address() {
     let mut request = asked(Action::Reimage, None);
     request.image.source = ImageSource::Url(ImageUrl { url: "https://x/i.zst".into(), ca: None });
