@@ -232,6 +232,7 @@ impl Attempt<'_> {
             let path = evidence::store(self.store, self.lock, &prepared.expected.request.id, &evidence)?;
             record.last_report = Some(path);
             record.assurance = Some(verdict.assurance);
+            record.left.clone_from(&verdict.left);
             record.dirty = false;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.form == DiskForm::Mapped;

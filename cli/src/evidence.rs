@@ -7,7 +7,7 @@ use cloud_machine_driver::{
     escape,
     store::{MachineLock, MachineRecord, Store},
 };
-use cloud_machine_plan::{Expected, Rejection};
+use cloud_machine_plan::{Expected, Rejection, gaps};
 use cloud_machine_protocol::{Assurance, Report};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +63,12 @@ pub(crate) fn require(found: Assurance, required: Assurance) -> Result<(), Failu
     }
     let text = format!("the assurance is {found}, {required} is required");
     Err(Failure::new(Kind::Verification, text).hint(format!("{found} does not cover {}", found.does_not_cover())))
+}
+
+/// What the assurance of the last accepted reimage does not cover, and what was `left` of data disks.
+pub(crate) fn gaps_of(record: &MachineRecord, level: Assurance, left: &[String]) -> String {
+    let gaps = gaps(level, record.system.last.map(|last| last.tier));
+    [gaps].into_iter().chain(left.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 /// The public SSH host key of a verified report.

@@ -123,9 +123,11 @@ fn data_disks_are_what_was_described_at_every_boot() {
     assert_eq!(marks(&program), ["/mnt/cache", "/mnt/work-one", "/mnt/work-two"]);
     // What was not erased is said, and not of a disk that was.
     let verified = program.done(&["verify", MACHINE]);
+    let shown = program.done(&["show", MACHINE]);
     for disk in ["temp", "yard"] {
         let left = format!("the disk `{disk}`: signatures were removed; the data between was not erased");
         assert!(verified.contains(&left) && !verified.contains("the disk `vault`"), "{verified}");
+        assert!(shown.contains(&left), "{shown}");
     }
 
     // A kept disk with something else on it is not the machine that was described.

@@ -35,6 +35,9 @@ cloud-machine:
       raw: {allocation: 128MiB, on-reimage: keep}
       tools: {bus: nvme, source: @/tools.squashfs, readonly: true, filesystem: squashfs}
       data: {devicepath: 'label:reference', source: @/data.ext4, readonly: true, filesystem: ext4}
+      tree-btrfs: {source: @/tree.btrfs, readonly: true, filesystem: btrfs}
+      tree-erofs: {source: @/tree.erofs, readonly: true, filesystem: erofs}
+      tree-xfs: {source: @/tree.xfs, readonly: true, filesystem: xfs}
 ";
 
 #[test]
@@ -50,6 +53,9 @@ fn the_seeds_example_is_what_it_says_on_three_boots() {
         ("volume2", "reuse iso9660"),
         ("tools", "reuse squashfs"),
         ("data", "reuse ext4"),
+        ("tree-btrfs", "reuse btrfs"),
+        ("tree-erofs", "reuse erofs"),
+        ("tree-xfs", "reuse xfs"),
         ("raw", "kept"),
     ] {
         assert_eq!(method(&created, disk), expected, "{disk}");
@@ -105,7 +111,7 @@ fn configuration(program: &Program) -> String {
     file.to_string_lossy().into_owned()
 }
 
-/// A disc, a squashfs and an ext4, each with one file that says what it is.
+/// A disc, and one of each filesystem that a disk which is never written may have, each with one file that says what it is.
 fn media(folder: &Path) {
     let content = |name: &str| -> PathBuf {
         let path = folder.join(format!("{name}.content"));
@@ -113,7 +119,7 @@ fn media(folder: &Path) {
         fs::write(path.join("what"), format!("{name}\n")).unwrap();
         path
     };
-    let (disc, tools, data) = (content("disc"), content("tools"), content("data"));
+    let (disc, tools, data, tree) = (content("disc"), content("tools"), content("data"), content("tree"));
     let at = |name: &str| folder.join(name).into_os_string();
     run(Command::new("xorriso")
         .args(["-as", "mkisofs", "-quiet", "-V", "DISC", "-R", "-o"])
@@ -121,6 +127,15 @@ fn media(folder: &Path) {
         .arg(disc));
     run(Command::new("mksquashfs").arg(tools).arg(at("tools.squashfs")).arg("-quiet"));
     run(Command::new("mkfs.ext4").args(["-q", "-L", "reference", "-d"]).arg(data).arg(at("data.ext4")).arg("8M"));
+    run(Command::new("mkfs.erofs").arg(at("tree.erofs")).arg(&tree));
+    for (name, bytes) in [("tree.btrfs", 110 << 20), ("tree.xfs", 300 << 20)] {
+        fs::File::create(at(name)).unwrap().set_len(bytes).unwrap();
+    }
+    run(Command::new("mkfs.btrfs").args(["-q", "--rootdir"]).arg(&tree).arg(at("tree.btrfs")));
+    // A prototype file (mkfs.xfs(8)): boot program, blocks and inodes, then the root folder with what is in it.
+    let prototype = format!("/none\n0 0\nd--755 0 0\nwhat ---644 0 0 {}\n$\n", tree.join("what").display());
+    fs::write(at("prototype"), prototype).unwrap();
+    run(Command::new("mkfs.xfs").arg("-q").arg("-p").arg(at("prototype")).arg(at("tree.xfs")));
 }
 
 fn run(command: &mut Command) {
@@ -140,7 +155,7 @@ fn guid(program: &Program) -> String {
 fn everything_is_mounted(program: &Program) {
     let script = "
         findmnt -rn -o TARGET,SOURCE,FSTYPE | grep -e /data -e /media -e /mnt | sort
-        cat /media/volume2/what /mnt/tools/what /mnt/data/what
+        cat /media/volume2/what /mnt/tools/what /mnt/data/what /mnt/tree-*/what
         systemctl is-active data.mount data-logs.mount media-volume2.mount mnt-data.mount local-fs.target | uniq -c
         zfs get -H -o value compression volume1/work/cache
         hostid; printf '%08x\\n' $(cat /sys/module/spl/parameters/spl_hostid)";
@@ -156,9 +171,15 @@ fn everything_is_mounted(program: &Program) {
             "/media/volume2 /dev/sr1 iso9660",
             "/mnt/data /dev/vdb ext4",
             "/mnt/tools /dev/nvme0n1 squashfs",
+            "/mnt/tree-btrfs /dev/vdd btrfs",
+            "/mnt/tree-erofs /dev/vde erofs",
+            "/mnt/tree-xfs /dev/vdf xfs",
             "disc",
             "tools",
             "data",
+            "tree",
+            "tree",
+            "tree",
             "5 active",
             "zstd",
         ]

@@ -155,6 +155,7 @@ fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described)
         host_key: None,
         last_report: None,
         assurance: None,
+        left: Vec::new(),
         dirty: false,
         created: Timestamp::now(),
     })

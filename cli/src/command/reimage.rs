@@ -6,7 +6,6 @@ use std::{
 };
 
 use cloud_machine_driver::store::{ImageRecord, MachineRecord, MachineState, Store, Strategy};
-use cloud_machine_plan::gaps;
 use cloud_machine_protocol::{Action, Assurance, ChangedExtents, IgnoredVolume, MachineName, StepRecord, Tier};
 use serde::Serialize;
 
@@ -14,6 +13,7 @@ use crate::{
     admission,
     arguments::{Exceptions, Reimage},
     attempt::{Attempt, Completed, Phase},
+    evidence::gaps_of,
     failure::{Failure, Kind},
     launch,
     several::{self, Line},
@@ -54,7 +54,7 @@ impl Reimaged {
             ssh_port: record.ssh_port,
             image: record.image.clone(),
             assurance: record.assurance,
-            does_not_cover: record.assurance.map(|level| gaps(level, last.map(|last| last.tier))),
+            does_not_cover: record.assurance.map(|level| gaps_of(record, level, &record.left)),
             strategy: last.map(|last| last.strategy),
             tier: last.map(|last| last.tier),
             request: record.request.as_ref().map(|request| request.id.clone()),
@@ -70,7 +70,7 @@ impl Reimaged {
     /// Of a completed attempt.
     pub(crate) fn new(store: &Store, record: &MachineRecord, completed: &Completed) -> Self {
         Self {
-            does_not_cover: record.assurance.map(|level| gaps_of(level, record, completed)),
+            does_not_cover: record.assurance.map(|level| gaps_of(record, level, &completed.verdict.left)),
             checked: completed.verdict.checked.clone(),
             phases: completed.phases.clone(),
             steps: completed.report.steps.clone(),
@@ -79,12 +79,6 @@ impl Reimaged {
             ..Self::unchanged(store, record)
         }
     }
-}
-
-/// What the assurance of the machine does not cover, and what the attempt left of data disks.
-fn gaps_of(level: Assurance, record: &MachineRecord, completed: &Completed) -> String {
-    let gaps = gaps(level, record.system.last.map(|last| last.tier));
-    [gaps].into_iter().chain(completed.verdict.left.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 impl Line for Reimaged {

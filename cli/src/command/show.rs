@@ -1,13 +1,13 @@
 //! `show`: the whole record of one machine.
 
 use cloud_machine_driver::store::{MachineRecord, Store};
-use cloud_machine_plan::gaps;
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
     command::start::is_alive,
     configuration::guest,
+    evidence,
     failure::Failure,
     redaction,
     ui::{Show, Ui},
@@ -47,7 +47,7 @@ impl Show for Machine {
             lines.push(("fetched from", url.shown()));
         }
         if let Some(level) = record.assurance {
-            let gaps = gaps(level, record.system.last.map(|last| last.tier));
+            let gaps = evidence::gaps_of(record, level, &record.left);
             lines.push(("assurance", format!("{level} (does not cover: {gaps})")));
         }
         for exception in &record.image.exceptions {

@@ -51,6 +51,7 @@ fn record(machine: &str) -> MachineRecord {
         host_key: None,
         last_report: None,
         assurance: None,
+        left: Vec::new(),
         dirty: false,
         created: "2026-11-22T12:00:00Z".parse().unwrap(),
     }

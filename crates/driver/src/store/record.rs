@@ -53,6 +53,9 @@ pub struct MachineRecord {
     pub last_report: Option<String>,
     /// Assurance of the last accepted report.
     pub assurance: Option<Assurance>,
+    /// What of the old content of data disks it left, for people.
+    #[serde(default)]
+    pub left: Vec<String>,
     /// Whether a job may have run since the last accepted report.
     pub dirty: bool,
     /// When the machine was created.

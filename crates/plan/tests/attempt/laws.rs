@@ -2,16 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_config::{Config, DiskConfig, Filesystem, FilesystemType, OnReimage, Undeclared, WipeOnBoot};
+use cloud_machine_config::{
+    Config, DiskConfig, Filesystem, FilesystemType, OnReimage, PartitionConfig, PartitionSize, Undeclared, WipeOnBoot,
+};
 use cloud_machine_plan::{Plan, PlannedStep};
 use cloud_machine_protocol::{
-    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, Probe, Role, Signature, Step, WipeMethod,
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, NewPartition, NewTable, Partition,
+    Partitions, Probe, Role, Signature, Step, WipeMethod,
 };
 use proptest::prelude::*;
 
 use crate::fixture::{DISKS, config, disk, inventory, planned};
 
-type Declared = (DeviceSelector, OnReimage, Option<WipeOnBoot>, bool, Option<Filesystem>, bool);
+type Declared = (DeviceSelector, OnReimage, Option<WipeOnBoot>, bool, Option<Filesystem>, bool, Vec<PartitionConfig>);
+
+/// Up to three, of which most fit on most disks.
+fn partitions() -> impl Strategy<Value = Vec<PartitionConfig>> {
+    let size = prop_oneof![
+        Just(PartitionSize::Bytes("1MiB".parse().unwrap())),
+        Just(PartitionSize::Percent(30)),
+        Just(PartitionSize::Rest)
+    ];
+    let filesystem = prop_oneof![Just(None), Just(Some(Filesystem::of(FilesystemType::Ext4)))];
+    prop::collection::vec((size, filesystem), 0..4).prop_map(|partitions| {
+        let partition = |(index, (size, filesystem)): (usize, (PartitionSize, Option<Filesystem>))| PartitionConfig {
+            number: u32::try_from(index).unwrap() + 1,
+            name: format!("p{index}").parse().unwrap(),
+            size,
+            // "Linux filesystem" (systemd's Discoverable Partitions Specification).
+            kind: "0fc63daf-8483-4772-8e79-3d69d8477de4".parse().unwrap(),
+            filesystem,
+            mountpoint: None,
+            mount_options: Vec::new(),
+        };
+        partitions.into_iter().enumerate().map(partition).collect()
+    })
+}
 
 fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
     let selector = prop_oneof![
@@ -32,36 +58,41 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
         1 => Just(Some(WipeOnBoot::Crypto)),
     ];
     let on_reimage = prop_oneof![Just(OnReimage::Keep), Just(OnReimage::Wipe), Just(OnReimage::Recreate)];
-    let one = (selector, on_reimage, wipe, any::<bool>(), filesystem, prop::bool::weighted(0.2));
+    let one = (selector, on_reimage, wipe, any::<bool>(), filesystem, prop::bool::weighted(0.2), partitions());
     prop::collection::vec(one, 0..5).prop_map(|disks| {
-        let disk =
-            |(index, (devicepath, on_reimage, wipe_on_boot, second, filesystem, readonly)): (usize, Declared)| {
-                let boot_partition =
-                    index == 0 || (second && on_reimage == OnReimage::Keep && wipe_on_boot.is_some() && index == 4);
-                let config = DiskConfig {
-                    devicepath,
-                    bus: Bus::Virtio,
-                    allocation: None,
-                    source: None,
-                    boot_partition,
-                    on_reimage,
-                    wipe_on_boot,
-                    readonly: readonly && !boot_partition,
-                    overwrite: second,
-                    // A root in a pool is another matter: `root_pool`.
-                    filesystem: filesystem.filter(|_| !boot_partition),
-                    mountpoint: None,
-                    mount_options: Vec::new(),
-                    partitions: Vec::new(),
-                };
-                (format!("d{index}").parse().unwrap(), config)
+        let disk = |(index, (devicepath, on_reimage, wipe_on_boot, second, filesystem, readonly, partitions)): (
+            usize,
+            Declared,
+        )| {
+            let boot_partition =
+                index == 0 || (second && on_reimage == OnReimage::Keep && wipe_on_boot.is_some() && index == 4);
+            let readonly = readonly && !boot_partition;
+            let whole = filesystem.is_some() || boot_partition || readonly;
+            let divided = !whole && wipe_on_boot != Some(WipeOnBoot::Crypto);
+            let config = DiskConfig {
+                devicepath,
+                bus: Bus::Virtio,
+                allocation: None,
+                source: None,
+                boot_partition,
+                on_reimage,
+                wipe_on_boot,
+                readonly,
+                overwrite: second,
+                // A root in a pool is another matter: `root_pool`.
+                filesystem: filesystem.filter(|_| !boot_partition),
+                mountpoint: None,
+                mount_options: Vec::new(),
+                partitions: if divided { partitions } else { Vec::new() },
             };
+            (format!("d{index}").parse().unwrap(), config)
+        };
         disks.into_iter().enumerate().map(disk).collect()
     })
 }
 
 fn disks() -> impl Strategy<Value = Vec<Disk>> {
-    let size = prop_oneof![9 => 1u64 << 20..1 << 22, 1 => 0u64..1 << 20];
+    let size = prop_oneof![5 => 1u64 << 20..1 << 22, 4 => 1u64 << 22..1 << 24, 1 => 0u64..1 << 20];
     let one = (0u8..9, size, prop::bool::weighted(0.05), prop::bool::weighted(0.8));
     prop::collection::vec(one, 0..7).prop_map(|disks| {
         let disk = |(index, (serial, size, read_only, discard))| {
@@ -131,6 +162,25 @@ fn below<'plan>(plan: &'plan Plan, device: &'plan str) -> &'plan str {
     plan.steps.iter().find_map(disk).unwrap_or(device)
 }
 
+/// What a look finds on a disk on which `table` was written, and in it what was described.
+fn as_written(table: &NewTable, described: &[PartitionConfig]) -> (Probe, Option<Partitions>) {
+    let partition = |(new, described): (&NewPartition, &PartitionConfig)| Partition {
+        number: new.number,
+        name: Some(new.name.clone()),
+        r#type: Some(new.r#type),
+        uuid: Some(new.uuid),
+        offset: new.offset,
+        length: new.length,
+        probe: described.filesystem.as_ref().map_or(Probe::Empty, |filesystem| {
+            let filesystem = Some(filesystem.kind.word().to_owned());
+            Probe::Found(Signature { filesystem, ..Signature::default() })
+        }),
+    };
+    let partitions = table.partitions.iter().zip(described).map(partition).collect();
+    let gpt = Probe::Found(Signature { partition_table: Some("gpt".to_owned()), ..Signature::default() });
+    (gpt, Some(Partitions::Found { primary: true, partitions }))
+}
+
 proptest! {
     #[test]
     fn a_step_touches_only_declared_disks_and_stays_inside_them(
@@ -163,7 +213,10 @@ proptest! {
         probes in prop::collection::vec(0u8..3, 9),
     ) {
         // What a kept disk shall hold is another law.
-        config.resources.disks.values_mut().for_each(|disk| disk.filesystem = None);
+        config.resources.disks.values_mut().for_each(|disk| {
+            disk.filesystem = None;
+            disk.partitions.clear();
+        });
         let mut other = inventory.clone();
         other.disks.reverse();
         for (disk, probe) in other.disks.iter_mut().zip(probes) {
@@ -207,6 +260,18 @@ proptest! {
                 || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
             prop_assert!(!wiped || says_so, "{:?}", record);
             prop_assert!(!made || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
+            let table = plan.steps.iter().find_map(|step| match &step.step {
+                Step::WriteTable { device: one, table } if one == device => Some(table),
+                _ => None,
+            });
+            prop_assert!(table.is_none() || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
+            let kept = declared.partitions.is_empty() || record.method.starts_with("reuse ");
+            prop_assert_eq!(table.is_none(), kept, "{:?}", record);
+            if let Some(table) = table {
+                let disk = inventory.disks.iter_mut().find(|disk| disk.name == device).unwrap();
+                (disk.probe, disk.partitions) = as_written(table, &declared.partitions);
+                continue;
+            }
             prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && !record.method.starts_with("reuse ")));
             if made {
                 inventory.disks.iter_mut().filter(|disk| disk.name == device).for_each(|disk| {
@@ -266,7 +331,7 @@ proptest! {
             let Role::Declared { name } = &record.role else { continue };
             let declared = &config.resources.disks[&name.parse().unwrap()];
             let method = plan.steps.iter().find_map(|step| match &step.step {
-                Step::Wipe { device, method, .. } if *device == record.disk.name => Some(*method),
+                Step::Wipe { device, offset: 0, method, .. } if *device == record.disk.name => Some(*method),
                 _ => None,
             });
             if declared.boot_partition || declared.readonly {
@@ -297,6 +362,7 @@ proptest! {
         config.resources.disks.values_mut().enumerate().for_each(|(index, disk)| {
             disk.boot_partition = index == 0;
             disk.filesystem = disk.filesystem.take().filter(|_| index != 0);
+            disk.partitions.clear();
             // What is never written must hold what was described already.
             disk.readonly = false;
         });
