@@ -5,7 +5,7 @@ use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions},
     io::{Seek, SeekFrom, Write},
     os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use cloud_machine_image::{Files, Progress};
@@ -18,8 +18,9 @@ use nix::{
 };
 
 use super::{
-    PIECE, Reader,
+    Reader,
     attributes::{Attributes, set_attributes},
+    each,
     walk::{Name, names},
 };
 use crate::SystemError;
@@ -30,30 +31,31 @@ use crate::SystemError;
 /// [`SystemError::Io`] naming the file that cannot be read or made, such as when there is no room for it.
 pub fn copy(from: &Path, to: &Path, progress: Progress<'_>) -> Result<Files, SystemError> {
     let reader = Reader::new(from, progress)?;
-    let mut buffer = vec![0; PIECE];
-    let mut folders: Vec<(PathBuf, &Metadata, Attributes)> = Vec::new();
     let names = names(from)?;
-    for name in &names {
-        let (target, metadata) = (to.join(&name.relative), &name.metadata);
-        if let Some(first) = &name.first {
-            reader.add(name, None, &mut buffer, |_| Ok(()))?;
-            fs::hard_link(to.join(first), &target).map_err(failed("link", &target))?;
-        } else if metadata.is_file() {
-            let attributes = copy_file(&reader, name, &target, &mut buffer)?;
-            finish(&target, metadata, &attributes)?;
-        } else {
-            let attributes = reader.add(name, None, &mut buffer, |_| Ok(()))?;
-            make(name, &target)?;
-            if metadata.is_dir() {
-                // What is made in a folder takes over its access control list, and changes its time.
-                folders.push((target, metadata, attributes));
-            } else {
-                finish(&target, metadata, &attributes)?;
-            }
-        }
+    let (folders, others): (Vec<&Name>, Vec<&Name>) = names.iter().partition(|name| name.metadata.is_dir());
+    let (links, others): (Vec<&Name>, Vec<&Name>) = others.into_iter().partition(|name| name.first.is_some());
+    for name in &folders {
+        make(name, &to.join(&name.relative))?;
     }
-    for (folder, metadata, attributes) in folders.iter().rev() {
-        finish(folder, metadata, attributes)?;
+    each(&others, |name, buffer| {
+        let target = to.join(&name.relative);
+        let attributes = if name.metadata.is_file() {
+            copy_file(&reader, name, &target, buffer)?
+        } else {
+            make(name, &target)?;
+            reader.add(name, None, buffer, |_| Ok(()))?
+        };
+        finish(&target, &name.metadata, &attributes)
+    })?;
+    for name in links {
+        reader.add(name, None, &mut [], |_| Ok(()))?;
+        let (first, target) = (name.first.as_deref().unwrap_or(from), to.join(&name.relative));
+        fs::hard_link(to.join(first), &target).map_err(failed("link", &target))?;
+    }
+    // What is made in a folder takes over its access control list, and changes its time.
+    for name in folders.iter().rev() {
+        let attributes = reader.add(name, None, &mut [], |_| Ok(()))?;
+        finish(&to.join(&name.relative), &name.metadata, &attributes)?;
     }
     Ok(reader.files())
 }

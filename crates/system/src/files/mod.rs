@@ -43,23 +43,28 @@ const THREADS: usize = 4;
 pub fn read(root: &Path, progress: Progress<'_>) -> Result<Files, SystemError> {
     let names = names(root)?;
     let reader = Reader::new(root, progress)?;
+    each(&names.iter().collect::<Vec<_>>(), |name, buffer| {
+        let content = if name.metadata.is_file() { Some(name.open()?) } else { None };
+        reader.add(name, content, buffer, |_| Ok(())).map(|_| ())
+    })?;
+    Ok(reader.files())
+}
+
+/// Does `work` for all of `names`, several at a time, each with a buffer; not for more of them once it has failed.
+fn each(names: &[&Name], work: impl Fn(&Name, &mut [u8]) -> Result<(), SystemError> + Sync) -> Result<(), SystemError> {
     let next = AtomicUsize::new(0);
-    let work = || {
+    let thread = || {
         let mut buffer = vec![0; PIECE];
         while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let content = if name.metadata.is_file() { Some(name.open()?) } else { None };
-            reader.add(name, content, &mut buffer, |_| Ok(()))?;
+            work(name, &mut buffer).inspect_err(|_| next.store(names.len(), Ordering::Relaxed))?;
         }
         Ok(())
     };
-    let ended: Vec<thread::Result<Result<(), SystemError>>> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().map(thread::ScopedJoinHandle::join).collect()
-    });
-    for result in ended {
-        result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    }
-    Ok(reader.files())
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(thread)).collect();
+        let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
 }
 
 /// What was read so far.

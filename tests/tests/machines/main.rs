@@ -1,0 +1,10 @@
+//! Machines over their whole life. One program, so that as many of these tests run at a time as there are cores: each
+//! waits for its machine most of the time.
+
+mod data_disks;
+mod image_url;
+mod machine;
+mod power_cuts;
+mod root_pool;
+mod seed;
+mod strategies;
