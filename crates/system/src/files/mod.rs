@@ -62,8 +62,8 @@ fn each(names: &[&Name], work: impl Fn(&Name, &mut [u8]) -> Result<(), SystemErr
     };
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(thread)).collect();
-        let ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
-        ended.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        let mut ended = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        ended.try_for_each(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 

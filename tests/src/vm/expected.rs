@@ -1,0 +1,66 @@
+//! What the host expects of a boot that it set up. Must hold nothing that came from the machine.
+
+use std::fs;
+
+use cloud_machine_driver::{FileBlocks, qemu::Drive, volume as volume_image};
+use cloud_machine_image::{Table, read_manifest};
+use cloud_machine_plan::{Expected, ExpectedDisk, Treatment, Wiping};
+use cloud_machine_protocol::{Digest, Role};
+
+use super::{Boot, given::append};
+
+impl Boot {
+    /// Digest of the partition table that the system disk gets.
+    fn table(&self, drives: &[Drive]) -> Option<Digest> {
+        let system = drives.iter().find(|drive| drive.serial == "system")?;
+        let size = fs::metadata(&system.file).expect("the system disk").len();
+        let packed = FileBlocks::open(&self.image.packed()).expect("the packed image");
+        let manifest = read_manifest(&packed).expect("a manifest");
+        // A disk that is too small has none; the agent is what must refuse it.
+        let table = if size < manifest.size() {
+            None
+        } else {
+            Table::for_disk(&manifest, &packed, size, 512).expect("a table")
+        };
+        table.map(|table| table.digest())
+    }
+
+    pub(super) fn expectation(&self, pin: Digest, drives: &[Drive]) -> Expected {
+        let size = |drive: &Drive| fs::metadata(&drive.file).map(|found| found.len()).unwrap_or_default();
+        let disk = |drive: &Drive| {
+            let (role, treatment) = match drive.serial.as_str() {
+                "system" => (Role::Declared { name: "system".to_owned() }, Treatment::System),
+                "cm-image" => (Role::ImageSource, Treatment::Keep),
+                serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
+                _ => (Role::Volume, Treatment::Keep),
+            };
+            ExpectedDisk {
+                serial: drive.serial.clone(),
+                size: size(drive),
+                role,
+                treatment,
+                wiping: Wiping::default(),
+                encrypted: false,
+                read_only: false,
+                filesystem: None,
+                root_pool: None,
+                partitions: None,
+            }
+        };
+        Expected {
+            request: self.expected.clone(),
+            volume: pin,
+            url: self.expected_url.clone(),
+            drives_trusted: self.drives_trusted,
+            disks: drives.iter().map(disk).collect(),
+            table: self.table(drives),
+            generation: self.layout.generation,
+            root: self.layout.root.clone(),
+            identity: self.identity.clone(),
+            last_host_key: None,
+            agent: self.image.boot.agent,
+            command_line: volume_image::pin(append(pin).as_bytes()),
+            host_boot: true,
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What one boot is given: volume, drives, command line. Must not start anything.
+
+use std::{fs, path::Path};
+
+use cloud_machine_config::{LayerKind, defaults, merge, parse};
+use cloud_machine_driver::{
+    qemu::{self, DirectBoot, Drive, Launch, disk},
+    store::AttemptFolder,
+    volume as volume_image,
+};
+use cloud_machine_protocol::{Bus, DeviceSelector, Digest, DriveRequest, ImageSource, volume};
+
+use super::{Boot, Form};
+
+impl Boot {
+    /// Writes the drives into the request, unless a test did.
+    pub(super) fn name_drives(&mut self) {
+        let named = |(index, (bytes, _)): (usize, &(Vec<u8>, bool))| DriveRequest {
+            device: DeviceSelector::Serial(format!("cm-drive{index}")),
+            digest: volume_image::pin(bytes),
+        };
+        self.expected.drives = self.drives.iter().enumerate().map(named).collect();
+        if self.request["drives"] == serde_json::json!([]) {
+            self.request["drives"] = serde_json::to_value(&self.expected.drives).expect("JSON");
+        }
+    }
+
+    pub(super) fn volume(&self) -> Vec<u8> {
+        let request = serde_json::to_vec(&self.request).expect("JSON");
+        let identity = serde_json::to_vec(&self.identity).expect("JSON");
+        let document = parse(LayerKind::Project, "case.yaml", self.user_data.as_bytes()).expect("a document");
+        let merged = merge(&[defaults(), document]).expect("layers that merge");
+        let (layers, user_data) = (merged.to_layers(), format!("#cloud-init\n{}", merged.to_yaml()));
+        let mut files: Vec<(&str, &[u8])> = vec![
+            (volume::USER_DATA, self.other_user_data.unwrap_or(&user_data).as_bytes()),
+            (volume::META_DATA, b"instance-id: case\n"),
+            (volume::LAYERS, &layers),
+            (volume::REQUEST, &request),
+            (volume::IDENTITY, &identity),
+            (volume::MANIFEST, &self.manifest),
+        ];
+        let dirty = self.dirty.as_ref().map(|dirty| serde_json::to_vec(dirty).expect("JSON"));
+        files.extend(dirty.as_deref().map(|dirty| (volume::DIRTY, dirty)));
+        files.extend(self.url_document.as_deref().map(|document| (volume::URL_DOCUMENT, document)));
+        volume_image::build(&files).expect("a volume")
+    }
+
+    pub(super) fn drives(&self, folder: &AttemptFolder) -> (Vec<Drive>, Digest) {
+        let mut bytes = self.volume();
+        (self.before_pin)(&mut bytes);
+        let pin = volume_image::pin(&bytes);
+        (self.after_pin)(&mut bytes);
+        let mut contents = vec![("system".to_owned(), self.system.clone(), false)];
+        if matches!(self.expected.image.source, ImageSource::Device(_)) {
+            contents.push(("cm-image".to_owned(), self.packed.clone(), true));
+        }
+        contents.extend((0..self.volumes).map(|index| (format!("cm-volume{index}"), bytes.clone(), true)));
+        let drives = self.drives.iter().enumerate();
+        contents
+            .extend(drives.map(|(index, (bytes, read_only))| (format!("cm-drive{index}"), bytes.clone(), *read_only)));
+        contents.extend(self.more.iter().map(|(serial, bytes)| (serial.clone(), bytes.clone(), false)));
+        let drive = |(serial, bytes, read_only): (String, Vec<u8>, bool)| {
+            let file = folder.path().join(format!("{serial}.raw"));
+            fs::write(&file, bytes).expect("a drive");
+            let fault = self.fault.as_ref().filter(|(faulty, _)| *faulty == serial);
+            let node = fault.map(|(_, node)| node.replace("FILE", &file.to_string_lossy()));
+            let node = node.or_else(|| if serial == "system" { self.system_node(&file) } else { None });
+            // The bus for the late one is there from the beginning.
+            let bus = if self.late.is_some() && serial == "cm-image" { Bus::Scsi } else { Bus::Virtio };
+            Drive { bus, file, serial, read_only, node }
+        };
+        (contents.into_iter().map(drive).collect(), pin)
+    }
+
+    /// The block node of the system disk, with its other file made anew.
+    fn system_node(&self, file: &Path) -> Option<String> {
+        let size = self.system.len() as u64;
+        match self.form {
+            Form::Raw => None,
+            Form::Mapped => {
+                let map = file.with_extension("map.qcow2");
+                disk::new_map(&map, size).expect("a map");
+                Some(disk::mapped_node(&map, file).expect("a node"))
+            }
+            Form::Overlay => {
+                let overlay = file.with_extension("overlay.qcow2");
+                disk::new_overlay(&overlay, file, size).expect("an overlay");
+                Some(disk::overlay_node(&overlay, file).expect("a node"))
+            }
+        }
+    }
+
+    pub(super) fn launch(&self, folder: &AttemptFolder, drives: Vec<Drive>, pin: Digest) -> Launch {
+        Launch {
+            name: self.identity.name.clone(),
+            uuid: self.identity.machine_uuid.clone(),
+            memory_mib: 512,
+            cpus: self.cpus,
+            accelerator: qemu::Accelerator::Tcg,
+            cpu_model: qemu::TCG_CPU.to_owned(),
+            boot: Some(DirectBoot {
+                kernel: self.image.kernel(),
+                initramfs: self.image.initramfs(),
+                append: append(pin),
+            }),
+            drives,
+            mac: self.identity.mac,
+            ssh_port: None,
+            folder: folder.clone(),
+        }
+    }
+}
+
+pub(super) fn append(pin: Digest) -> String {
+    format!("console=ttyS0 loglevel=6 panic=-1 {}={pin}", volume::PIN_ARGUMENT)
+}
