@@ -46,9 +46,7 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
         files.push(UnitFile { path: format!("{FOLDER}/{name}"), content: unit });
         targets.entry(target).or_default().push(name);
         if let Some(path) = mount.mountpoint.as_ref().filter(|_| mount.grow) {
-            // systemd-growfs@.service(8), which comes after the mount and before local-fs.target.
-            let name = format!("systemd-growfs@{}.service", escaped(path));
-            targets.entry(target).or_default().push(name);
+            targets.entry(target).or_default().push(format!("cloud-machine-grow@{}.service", escaped(path)));
         }
     }
     for (target, names) in targets {
@@ -59,11 +57,32 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
         }
         files.push(UnitFile { path: format!("{FOLDER}/{target}.d/50-cloud-machine.conf"), content });
     }
+    if mounts.iter().any(|mount| mount.grow) {
+        files.push(UnitFile { path: format!("{FOLDER}/cloud-machine-grow@.service"), content: GROW.to_owned() });
+    }
     if mounts.iter().any(|mount| mount.dataset.is_some()) {
         files.extend(masked_zfs_units());
     }
     files
 }
+
+/// Grows what is mounted at the path that the unit's instance is. systemd has such a unit only where its own generator
+/// makes one for fstab (systemd-growfs@.service(8)).
+const GROW: &str = "\
+[Unit]
+Description=Grow the filesystem on %f
+DefaultDependencies=no
+BindsTo=%i.mount
+After=%i.mount
+Conflicts=shutdown.target
+Before=shutdown.target local-fs.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutSec=infinity
+ExecStart=/usr/lib/systemd/systemd-growfs %f
+";
 
 /// The units by which OpenZFS would import and mount by itself, masked.
 #[must_use]
@@ -134,10 +153,16 @@ mod tests {
     fn what_shall_grow_is_grown_before_the_system_goes_on() {
         let small = Mount { grow: true, ..mount("vdb", "ext4", Some("/srv/a-b")) };
         let files = units(&[mount("vdc", "xfs", Some("/x")), small]);
+        let [.., wants, grow] = files.as_slice() else { unreachable!() };
         assert_eq!(
-            files.last().unwrap().content,
-            "[Unit]\nRequires=x.mount\nRequires=srv-a\\x2db.mount\nRequires=systemd-growfs@srv-a\\x2db.service\n"
+            wants.content,
+            "[Unit]\nRequires=x.mount\nRequires=srv-a\\x2db.mount\nRequires=cloud-machine-grow@srv-a\\x2db.service\n"
         );
+        assert_eq!(
+            (grow.path.as_str(), grow.content.as_str()),
+            ("/run/systemd/system/cloud-machine-grow@.service", GROW)
+        );
+        assert_eq!(units(&[mount("vdc", "xfs", Some("/x"))]).len(), 2);
     }
 
     #[test]
