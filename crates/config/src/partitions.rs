@@ -147,6 +147,9 @@ struct Place<'a> {
     what: String,
 }
 
+/// Bytes to which systemd-growfs grows btrfs at least (systemd, shared/resize-fs.c).
+const LEAST_BTRFS: u64 = 256 << 20;
+
 /// What a disk or a partition shall hold.
 struct Holds<'a> {
     filesystem: Option<&'a Filesystem>,
@@ -154,20 +157,28 @@ struct Holds<'a> {
     mount_options: &'a [String],
     is_partition: bool,
     read_only: bool,
+    /// Its bytes, where the document states them.
+    size: Option<u64>,
 }
 
 impl<'a> From<&'a DiskConfig> for Holds<'a> {
     fn from(disk: &'a DiskConfig) -> Self {
         let (filesystem, mountpoint) = (disk.filesystem.as_ref(), disk.mountpoint.as_deref());
         let (mount_options, read_only) = (disk.mount_options.as_slice(), disk.readonly);
-        Self { filesystem, mountpoint, mount_options, is_partition: false, read_only }
+        let size = disk.allocation.map(|allocation| allocation.bytes());
+        Self { filesystem, mountpoint, mount_options, is_partition: false, read_only, size }
     }
 }
 
 impl<'a> From<&'a PartitionConfig> for Holds<'a> {
     fn from(partition: &'a PartitionConfig) -> Self {
         let (filesystem, mountpoint) = (partition.filesystem.as_ref(), partition.mountpoint.as_deref());
-        Self { filesystem, mountpoint, mount_options: &partition.mount_options, is_partition: true, read_only: false }
+        let (mount_options, is_partition, read_only) = (partition.mount_options.as_slice(), true, false);
+        let size = match partition.size {
+            PartitionSize::Bytes(size) => Some(size.bytes()),
+            PartitionSize::Percent(_) | PartitionSize::Rest => None,
+        };
+        Self { filesystem, mountpoint, mount_options, is_partition, read_only, size }
     }
 }
 
@@ -179,6 +190,9 @@ impl Holds<'_> {
         match filesystem.kind {
             _ if !filesystem.grow => None,
             _ if self.read_only => Some("what is never written does not grow".to_owned()),
+            Btrfs if self.size.is_some_and(|size| size < LEAST_BTRFS) => {
+                Some(format!("systemd-growfs grows btrfs to {} MiB at least", LEAST_BTRFS >> 20))
+            }
             Ext4 | Xfs | Btrfs => None,
             FilesystemType::Zfs => Some("a pool is made on all of its disk and is not grown".to_owned()),
             _ => Some(format!("nothing grows {word} while it is in use: only ext4, xfs and btrfs")),

@@ -188,6 +188,11 @@ fn what_a_whole_disk_cannot_have_is_refused_where_it_stands() {
         ("filesystem: {type: zfs, options: [-o, ashift=12]}".to_owned(), "filesystem.options", "it has `properties`"),
         (format!("filesystem: {{type: zfs, uuid: {uuid}}}"), "filesystem.uuid", "a ZFS pool cannot be chosen"),
         ("filesystem: {type: zfs, grow: true}".to_owned(), "filesystem.grow", "is made on all of its disk"),
+        (
+            "allocation: 128MiB, filesystem: {type: btrfs, grow: true}".to_owned(),
+            "filesystem.grow",
+            "grows btrfs to 256 MiB at least",
+        ),
         ("filesystem: {type: swap, grow: true}".to_owned(), "filesystem.grow", "nothing grows swap"),
         ("filesystem: {type: xfs, grow: true}, readonly: true".to_owned(), "filesystem.grow", "never written"),
         ("filesystem: zfs, mount-options: [noatime]".to_owned(), "mount-options", "it has `properties`"),

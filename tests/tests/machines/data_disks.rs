@@ -16,7 +16,7 @@ cloud-machine:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}
       scratch: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: discard}
-      cache: {allocation: 128MiB, filesystem: {type: btrfs, label: cache, grow: true}, on-reimage: keep}
+      cache: {allocation: 288MiB, filesystem: {type: btrfs, label: cache, grow: true}, on-reimage: keep}
       share: {allocation: 64MiB, filesystem: {type: vfat, label: share}}
       swap: {allocation: 64MiB, filesystem: swap}
       temp: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: recreate, on-reimage: recreate}
