@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub(crate) use hint::outlook;
-pub(crate) use pool::root_pool;
+pub(crate) use pool::{check, root_pool};
 
 /// What was asked for on the command line.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,11 +72,10 @@ impl Ground<'_> {
         since: Option<Digest>,
     ) -> Result<Prepared, Failure> {
         let disk = system_disk(record)?.clone();
-        if root_pool(&launch::config(record)?).is_some() {
+        let config = launch::config(record)?;
+        check(&config, record.image.url.is_some(), wish)?;
+        if root_pool(&config).is_some() {
             return self.pool(record, &disk, wish);
-        }
-        if wish.strategy == Some(Strategy::Clone) {
-            return Err(pool::none(record));
         }
         let mut reasons = Vec::new();
         if wish.strategy.is_none_or(|wished| wished == Strategy::Overlay) {

@@ -29,7 +29,7 @@ use crate::{
     disks,
     failure::{Failure, Kind},
     launch, several, source,
-    strategy::Wish,
+    strategy::{self, Wish},
     ui::Ui,
     verdict,
 };
@@ -49,6 +49,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
     let described =
         Described { synthesized, drives, exceptions: create.exceptions, url: source::address(&create.address)? };
+    strategy::check(&described.synthesized.config, described.url.is_some(), wish)?;
     several::each(ui, &create.machines.names, |name| {
         one(ui, store, name, &described, wish, Duration::from_secs(create.time.timeout))
     })

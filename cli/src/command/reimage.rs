@@ -18,7 +18,7 @@ use crate::{
     launch,
     several::{self, Line},
     source,
-    strategy::Wish,
+    strategy::{self, Wish},
     ui::Ui,
 };
 
@@ -124,6 +124,7 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, reimage: &Reimage, wish: Wish
     if let Some(url) = source::address(&reimage.address)? {
         record.image.url = Some(url);
     }
+    strategy::check(&launch::config(&record)?, record.image.url.is_some(), wish)?;
     let deadline = Instant::now() + Duration::from_secs(reimage.time.timeout);
     let attempt = Attempt { store, lock: &lock, ui, deadline, required: reimage.require_assurance, wish };
     let completed = attempt.run(&mut record, Action::Reimage)?;

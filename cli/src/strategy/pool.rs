@@ -14,35 +14,32 @@ pub(crate) fn root_pool(config: &Config) -> Option<RootPool> {
     config.resources.disks.iter().find_map(|(name, disk)| RootPool::of(name, disk))
 }
 
-/// Why a machine whose root is a partition of the image is not cloned.
-pub(super) fn none(record: &MachineRecord) -> Failure {
-    Failure::new(Kind::Refused, format!("the root of {} is not on zfs: there is nothing to clone", record.name))
-        .hint("`filesystem: zfs` of the system disk puts it there; see docs/guides/strategies.md")
+/// Refuses what cannot be done for this configuration, before anything is: a machine goes on running then.
+pub(crate) fn check(config: &Config, from_address: bool, wish: Wish) -> Result<(), Failure> {
+    let refused = |text: &str| Failure::new(Kind::Refused, text);
+    match (root_pool(config), wish.strategy) {
+        (None, Some(Strategy::Clone)) => Err(refused("the root is not on zfs: there is nothing to clone")
+            .hint("`filesystem: zfs` of the system disk puts it there; see docs/guides/strategies.md")),
+        (None, _) => Ok(()),
+        (Some(_), Some(strategy @ (Strategy::Overlay | Strategy::Hinted))) => {
+            Err(refused(&format!("a root on zfs has no strategy {strategy}: it is rewrite or clone")))
+        }
+        (Some(_), _) if wish.tier.is_some() => {
+            Err(refused("a root on zfs is received file by file: --tier is for the image's own partitions"))
+        }
+        (Some(_), _) if from_address => {
+            Err(refused("a root on zfs is received from the host's golden disk, not from an address")
+                .hint("leave --image-url out: the packed image is on this host"))
+        }
+        (Some(_), _) => Ok(()),
+    }
 }
 
 impl Ground<'_> {
     /// The raw file of the pool, and the golden disk beside it. `auto` never clones: that proves less.
     pub(super) fn pool(&self, record: &mut MachineRecord, disk: &DiskRecord, wish: Wish) -> Result<Prepared, Failure> {
-        let refused = |text: String| Failure::new(Kind::Refused, text);
-        if record.image.url.is_some() {
-            return Err(refused(
-                "a root on zfs is received from the host's golden disk, not from an address".to_owned(),
-            )
-            .hint("`image pack` or `image import` brings the image to this host; leave `--image-url` out"));
-        }
-        let strategy = wish.strategy.unwrap_or(Strategy::Rewrite);
-        let tier = match strategy {
-            Strategy::Rewrite => Tier::Receive,
-            Strategy::Clone => Tier::Clone,
-            Strategy::Overlay | Strategy::Hinted => {
-                return Err(refused(format!("a root on zfs has no strategy {strategy}: it is rewrite or clone")));
-            }
-        };
-        if wish.tier.is_some() {
-            return Err(refused(
-                "a root on zfs is received file by file: --tier is for the image's own partitions".to_owned(),
-            ));
-        }
+        let cloned = wish.strategy == Some(Strategy::Clone);
+        let (strategy, tier) = if cloned { (Strategy::Clone, Tier::Clone) } else { (Strategy::Rewrite, Tier::Receive) };
         let checked = self.golden_of(self.manifest.size(), wish)?;
         let golden = self.store.golden(&self.manifest.digest(), self.manifest.size());
         self.take_form(record, disk, DiskForm::Raw)?;
@@ -50,5 +47,45 @@ impl Ground<'_> {
         let drive = self.raw_drive(record, disk, folder.make_disk(disk)?, folder.map(disk)?)?;
         self.ui.note(&format!("strategy {strategy}: the files of the golden disk ({})", told(checked)));
         Ok(Prepared { drive, strategy: Some(strategy), tier: Some(tier), dirty: None, golden: Some(golden.disk()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
+
+    use super::*;
+
+    fn told(filesystem: &str, from_address: bool, strategy: Option<Strategy>, tier: Option<Tier>) -> String {
+        let text = format!("cloud-machine: {{resources: {{disks: {{s: {{boot-partition: true{filesystem}}}}}}}}}");
+        let document = parse(LayerKind::Project, "pool.yaml", text.as_bytes()).unwrap();
+        let config = validate(&merge(&[defaults(), document]).unwrap()).unwrap();
+        let wish = Wish { strategy, tier, ..Wish::default() };
+        check(&config, from_address, wish).err().map(|failure| failure.error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_does_not_fit_the_root_is_refused_before_a_machine_is_touched() {
+        let zfs = ", filesystem: zfs";
+        for (filesystem, url, strategy, tier, why) in [
+            ("", true, None, Some(Tier::Scan), ""),
+            ("", false, Some(Strategy::Overlay), None, ""),
+            ("", false, Some(Strategy::Clone), None, "the root is not on zfs: there is nothing to clone"),
+            (zfs, false, None, None, ""),
+            (zfs, false, Some(Strategy::Clone), None, ""),
+            (zfs, false, Some(Strategy::Hinted), None, "a root on zfs has no strategy hinted: it is rewrite or clone"),
+            (
+                zfs,
+                false,
+                Some(Strategy::Overlay),
+                None,
+                "a root on zfs has no strategy overlay: it is rewrite or clone",
+            ),
+            (zfs, false, Some(Strategy::Rewrite), Some(Tier::Scan), "a root on zfs is received file by file: --tier"),
+            (zfs, true, None, None, "a root on zfs is received from the host's golden disk"),
+        ] {
+            let told = told(filesystem, url, strategy, tier);
+            assert!(told.starts_with(why) && told.is_empty() == why.is_empty(), "{filesystem} {strategy:?}: {told}");
+        }
     }
 }
