@@ -145,7 +145,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
     let layout = ImageLayout::from(&manifest);
     for (disk, kept) in &config.resources.disks {
-        let described = kept.filesystem.is_some() || !kept.partitions.is_empty();
+        let described = (kept.filesystem.is_some() && !kept.boot_partition) || !kept.partitions.is_empty();
         if described && !kept.readonly && Wiping::of(request.action, kept).is_none() {
             ui.note(&format!("what `{disk}` holds is not known here: the plan takes it for empty"));
         }
