@@ -215,7 +215,7 @@ pub struct Mount {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
     /// Whether it is grown to the size of what it lies on when it is mounted.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub grow: bool,
     /// Whether it is mounted read-only.
     #[serde(default)]
