@@ -302,18 +302,7 @@ fn expected(record: &MachineRecord, request: Request, config: &Config, given: Gi
             partitions: config.resources.disks.get(&disk.name).and_then(WantedTable::of),
         })
         .collect();
-    let kept = |serial: &str, size, role| ExpectedDisk {
-        serial: serial.to_owned(),
-        size,
-        role,
-        treatment: Treatment::Keep,
-        wiping: Wiping::default(),
-        encrypted: false,
-        read_only: false,
-        filesystem: None,
-        root_pool: None,
-        partitions: None,
-    };
+    let kept = |serial: &str, size, role| ExpectedDisk::new(serial, size, role, Treatment::Keep);
     disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));
     if record.image.url.is_none() {
         disks.push(kept(IMAGE_SERIAL, given.image_size, Role::ImageSource));

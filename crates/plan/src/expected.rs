@@ -83,6 +83,25 @@ pub struct ExpectedDisk {
     pub partitions: Option<WantedTable>,
 }
 
+impl ExpectedDisk {
+    /// A disk of which nothing else is said.
+    #[must_use]
+    pub fn new(serial: &str, size: u64, role: Role, treatment: Treatment) -> Self {
+        Self {
+            serial: serial.to_owned(),
+            size,
+            role,
+            treatment,
+            wiping: Wiping::default(),
+            encrypted: false,
+            read_only: false,
+            filesystem: None,
+            root_pool: None,
+            partitions: None,
+        }
+    }
+}
+
 /// What an attempt does with a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

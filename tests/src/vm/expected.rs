@@ -4,7 +4,7 @@ use std::fs;
 
 use cloud_machine_driver::{FileBlocks, qemu::Drive, volume as volume_image};
 use cloud_machine_image::{Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, Treatment, Wiping};
+use cloud_machine_plan::{Expected, ExpectedDisk, Treatment};
 use cloud_machine_protocol::{Digest, Role};
 
 use super::{Boot, given::append};
@@ -34,18 +34,7 @@ impl Boot {
                 serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
                 _ => (Role::Volume, Treatment::Keep),
             };
-            ExpectedDisk {
-                serial: drive.serial.clone(),
-                size: size(drive),
-                role,
-                treatment,
-                wiping: Wiping::default(),
-                encrypted: false,
-                read_only: false,
-                filesystem: None,
-                root_pool: None,
-                partitions: None,
-            }
+            ExpectedDisk::new(&drive.serial, size(drive), role, treatment)
         };
         Expected {
             request: self.expected.clone(),

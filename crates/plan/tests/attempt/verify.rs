@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, Wiping, verify};
+use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, verify};
 use cloud_machine_protocol::{
     Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, Exception,
     FORMAT_VERSION, Identity, IdentityItem, ImageEvidence, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult,
@@ -21,18 +21,7 @@ pub(crate) fn sha256(byte: u8) -> Digest {
 
 pub(crate) fn expected(action: Action) -> Expected {
     let declared = |name: &str| Role::Declared { name: name.into() };
-    let disk = |serial: &str, size, role, treatment| ExpectedDisk {
-        serial: serial.into(),
-        size,
-        role,
-        treatment,
-        wiping: Wiping::default(),
-        encrypted: false,
-        read_only: false,
-        filesystem: None,
-        root_pool: None,
-        partitions: None,
-    };
+    let disk = ExpectedDisk::new;
     Expected {
         request: request(action),
         volume: sha256(9),
@@ -340,19 +329,7 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
 #[test]
 fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     let mut expected = expected(Action::Reimage);
-    let (serial, role, treatment) = ("stranger".into(), Role::Undeclared, Treatment::Keep);
-    expected.disks.push(ExpectedDisk {
-        serial,
-        size: 9,
-        role,
-        treatment,
-        wiping: Wiping::default(),
-        encrypted: false,
-        read_only: false,
-        filesystem: None,
-        root_pool: None,
-        partitions: None,
-    });
+    expected.disks.push(ExpectedDisk::new("stranger", 9, Role::Undeclared, Treatment::Keep));
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
     assert!(verify(&expected, &report).is_ok());
