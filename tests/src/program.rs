@@ -147,6 +147,8 @@ impl Program {
             "image".into(),
             "pack".into(),
             name.into(),
+            // What the recipe made before may be in a state folder that stays.
+            "--replace".into(),
             "--raw".into(),
             file("disk.raw"),
             "--kernel".into(),
