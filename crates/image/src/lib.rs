@@ -31,7 +31,7 @@ pub use manifest::{MANIFEST_VERSION, Manifest};
 pub use new_table::{TableWritten, write_table};
 pub use packed::{PackOptions, pack, read_manifest, verify_packed};
 pub use partition::Partition;
-pub use reimage::{Approach, Changed, Options, Rewritten, VerifiedImage, rewrite};
+pub use reimage::{Approach, Changed, Options, Rewritten, VerifiedImage, boot_head, rewrite};
 pub use signatures::{remove_signatures, signature_places};
 pub use table::Table;
 pub use wipe::{Wiped, discard, wipe};

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Disk, Report, Role, WipeMethod};
+use cloud_machine_protocol::{Bus, DataContent, DeviceRecord, Disk, Method, Report, Role, WipeMethod};
 
 use crate::{
     encrypted,
@@ -12,12 +12,14 @@ use crate::{
     partition_steps,
     partitions::TableFate,
     rejection::Rejection,
+    steps::undecided,
     wiped,
 };
 
 /// An attached disk, what the report calls it, and what was done with it.
 pub(crate) struct Attached<'report> {
     pub(crate) expected: &'report ExpectedDisk,
+    pub(crate) record: &'report DeviceRecord,
     pub(crate) disk: &'report Disk,
     pub(crate) treatment: Treatment,
     /// How it has to be wiped, if at all.
@@ -55,6 +57,7 @@ pub(crate) fn devices<'report>(
         if record.role != attached.role {
             return Err(Rejection::Role { device });
         }
+        facts(attached, disk)?;
         let declared = matches!(attached.role, Role::Declared { .. });
         let stated = wiped::stated(report, &disk.name).filter(|_| more && declared);
         let mut wipe = wiped::demanded(attached, disk, stated);
@@ -67,12 +70,40 @@ pub(crate) fn devices<'report>(
             wipe = Some(WipeMethod::Zero);
         }
         let treatment = if wipe.is_some() { Treatment::Wipe } else { attached.treatment };
-        found.push(Attached { expected: attached, disk, treatment, wipe, mapped: None, decision, table });
+        found.push(Attached { expected: attached, record, disk, treatment, wipe, mapped: None, decision, table });
     }
     match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
         Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
-        None => Ok(map(found)),
+        None => methods(expected, map(found)),
     }
+}
+
+/// What the kernel says of a disk by which the host can tell how it attached it.
+fn facts(attached: &ExpectedDisk, disk: &Disk) -> Result<(), Rejection> {
+    let differs = |what| Err(Rejection::DeviceDiffers { device: disk.name.clone(), what });
+    if Bus::of_name(&disk.name) != Some(attached.bus) {
+        return differs("its name is not one of the bus that it is attached to");
+    }
+    if u64::from(disk.sector_size) != attached.bus.sector() {
+        return differs("its sectors are not those of the bus that it is attached to");
+    }
+    // Linux lets an optical drive with a disc that cannot be written look like one that can.
+    if disk.read_only != attached.read_only && attached.bus != Bus::Cdrom {
+        return differs(if attached.read_only { "it can be written" } else { "it cannot be written" });
+    }
+    Ok(())
+}
+
+/// Checks what the report says was done with each disk.
+fn methods<'report>(expected: &Expected, devices: Devices<'report>) -> Result<Devices<'report>, Rejection> {
+    for attached in &devices {
+        let wanted = attached.method(expected);
+        if attached.record.method != wanted {
+            let (device, found) = (attached.disk.name.clone(), attached.record.method.clone());
+            return Err(Rejection::Method { device, expected: Box::new(wanted), found: Box::new(found) });
+        }
+    }
+    Ok(devices)
 }
 
 /// Names the devices through which disks are used, in the order of the configuration.
@@ -84,6 +115,18 @@ fn map(mut devices: Devices<'_>) -> Devices<'_> {
 }
 
 impl Attached<'_> {
+    /// What has to be done with it.
+    fn method(&self, expected: &Expected) -> Method {
+        let data = matches!(self.expected.role, Role::Declared { .. }) && self.treatment != Treatment::System;
+        if !data {
+            return undecided(&self.expected.role, expected.request.action);
+        }
+        let whole =
+            self.expected.filesystem.as_ref().zip(self.decision).map(|(wanted, decision)| wanted.made(decision));
+        let content = whole.or_else(|| self.table.as_ref().map(TableFate::made)).unwrap_or(DataContent::Raw);
+        Method::Data { wipe: self.wipe, encrypted: self.mapped.is_some(), content }
+    }
+
     pub(crate) fn holds_filesystem(&self) -> bool {
         self.decision.is_some() || self.table.as_ref().is_some_and(|table| !table.filesystems.is_empty())
     }

@@ -1,6 +1,8 @@
 //! What the host knows of an attempt before it reads the report. Must hold nothing that came from the machine.
 
-use cloud_machine_protocol::{Digest, Identity, Request, Role};
+use std::collections::BTreeMap;
+
+use cloud_machine_protocol::{Bus, Digest, Identity, Request, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -9,12 +11,16 @@ use crate::{
 
 /// One attempt as the host set it up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expected {
     /// The request that was on the volume.
     pub request: Request,
     /// SHA-256 of the volume.
     pub volume: Digest,
+    /// SHA-256 of the document `user-data` on it.
+    pub document: Digest,
+    /// Key path to origin of every value of the host's layers.
+    pub origins: BTreeMap<String, String>,
     /// The document that the machine reads from an address.
     pub url: Option<ExpectedUrl>,
     /// Whether the configuration lets volumes count that the request does not name.
@@ -31,8 +37,16 @@ pub struct Expected {
     pub identity: Identity,
     /// The SSH host key of the last accepted reimage, which an earlier job could read.
     pub last_host_key: Option<String>,
+    /// Lines of root's `authorized_keys` by the host's layers; the first of them are the host's own.
+    pub authorized_keys: Vec<String>,
+    /// How many of them a document that the machine reads cannot take away.
+    pub own_keys: usize,
     /// SHA-256 of the agent in the host's initramfs.
     pub agent: Digest,
+    /// `uname -r` of the host's kernel.
+    pub kernel_release: String,
+    /// Bytes of the packed image.
+    pub packed_size: u64,
     /// SHA-256 of the kernel command line that the host gave.
     pub command_line: Digest,
     /// Whether the host started a new process for this attempt with its own kernel, initramfs and volume, and reads
@@ -42,7 +56,7 @@ pub struct Expected {
 
 /// A document behind an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ExpectedUrl {
     /// The address without its query.
     pub url: String,
@@ -52,7 +66,7 @@ pub struct ExpectedUrl {
 
 /// A disk that the host attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ExpectedDisk {
     /// Serial that the host gave it.
     pub serial: String,
@@ -69,7 +83,10 @@ pub struct ExpectedDisk {
     /// Whether it is used through a cipher.
     #[serde(default)]
     pub encrypted: bool,
-    /// Whether it is never written.
+    /// How it is attached.
+    #[serde(default)]
+    pub bus: Bus,
+    /// Whether it is attached so that it cannot be written.
     #[serde(default)]
     pub read_only: bool,
     /// The filesystem that it shall hold.
@@ -94,6 +111,7 @@ impl ExpectedDisk {
             treatment,
             wiping: Wiping::default(),
             encrypted: false,
+            bus: Bus::default(),
             read_only: false,
             filesystem: None,
             root_pool: None,

@@ -2,7 +2,7 @@
 //! it. Must not put steps of different disks in order.
 
 use cloud_machine_config::DiskConfig;
-use cloud_machine_protocol::{Action, Disk, DiskName, Mount, Request, WipeMethod};
+use cloud_machine_protocol::{Action, DataContent, Disk, DiskName, Method, Mount, Request, WipeMethod};
 
 use crate::{
     assign::Assignment,
@@ -66,13 +66,10 @@ impl Fate<'_> {
         whole.or_else(|| self.table.as_ref().map(|table| table.decision))
     }
 
-    pub(crate) fn method(&self) -> String {
-        let wipe = self.wipe.map(|method| format!("wipe {method}"));
-        let cipher = self.encrypted.then(|| "encrypt".to_owned());
-        let filesystem = self.filesystem.as_ref().map(|(wanted, decision)| wanted.method(*decision));
-        let table = self.table.as_ref().map(TableFate::method);
-        let words: Vec<String> = wipe.into_iter().chain(cipher).chain(filesystem).chain(table).collect();
-        if words.is_empty() { "kept".to_owned() } else { words.join(", ") }
+    pub(crate) fn method(&self) -> Method {
+        let whole = self.filesystem.as_ref().map(|(wanted, decision)| wanted.made(*decision));
+        let content = whole.or_else(|| self.table.as_ref().map(TableFate::made)).unwrap_or(DataContent::Raw);
+        Method::Data { wipe: self.wipe, encrypted: self.encrypted, content }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use cloud_machine_config::{DiskConfig, Filesystem, FilesystemType};
-use cloud_machine_protocol::{DiskName, Mount, Probe, Signature};
+use cloud_machine_protocol::{DataContent, DiskName, Mount, Probe, Provenance, Signature};
 use serde::{Deserialize, Serialize};
 
 /// Kernel module of ZFS.
@@ -208,14 +208,18 @@ impl WantedFilesystem {
         mounts
     }
 
-    /// What was decided, as the report's method of the device.
-    #[must_use]
-    pub fn method(&self, decision: Decision) -> String {
-        let kind = self.word();
-        match decision {
-            Decision::Reuse => format!("reuse {kind}"),
-            Decision::Create | Decision::Replace => format!("create {kind}"),
-            Decision::Refuse(_) => "refused".to_owned(),
+    /// What was decided, in the report's words. A disk that is refused has no report that counts.
+    pub(crate) fn made(&self, decision: Decision) -> DataContent {
+        DataContent::Filesystem { filesystem: self.word().to_owned(), provenance: decision.provenance() }
+    }
+}
+
+impl Decision {
+    /// Where that leaves the content come from.
+    pub(crate) fn provenance(self) -> Provenance {
+        match self {
+            Self::Reuse => Provenance::Reused,
+            Self::Create | Self::Replace | Self::Refuse(_) => Provenance::Created,
         }
     }
 }
@@ -356,7 +360,7 @@ mod tests {
             mounts,
             [pair("tank", "/data"), pair("tank/logs", "/data/logs"), pair("tank/work/cache", "/data/work/cache")]
         );
-        assert_eq!(pool.method(Decision::Reuse), "reuse zfs");
+        assert_eq!(pool.made(Decision::Reuse).to_string(), "reuse zfs");
         assert_eq!(pool.to_string(), "the zfs pool `tank`");
     }
 

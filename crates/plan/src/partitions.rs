@@ -4,7 +4,9 @@
 use std::fmt;
 
 use cloud_machine_config::{DiskConfig, PartitionSize};
-use cloud_machine_protocol::{Disk, Mount, NewPartition, NewTable, Partition, PartitionPlace, Partitions, Probe};
+use cloud_machine_protocol::{
+    DataContent, Disk, Mount, NewPartition, NewTable, Partition, PartitionMethod, PartitionPlace, Partitions, Probe,
+};
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
@@ -244,24 +246,16 @@ impl TableFate {
         made(self.decision) || self.filesystems.iter().any(|fate| made(fate.decision))
     }
 
-    /// What was decided, as the report's method of the device.
-    pub(crate) fn method(&self) -> String {
-        let table = match self.decision {
-            Decision::Reuse => "reuse table",
-            Decision::Create | Decision::Replace => "create table",
-            Decision::Refuse(_) => "refused",
+    /// What was decided, in the report's words.
+    pub(crate) fn made(&self) -> DataContent {
+        let partition = |fate: &FilesystemFate| PartitionMethod {
+            name: fate.name.clone(),
+            filesystem: fate.wanted.kind.clone(),
+            wiped: fate.decision == Decision::Replace,
+            provenance: fate.decision.provenance(),
         };
-        let filesystem = |fate: &FilesystemFate| {
-            let (kind, name) = (&fate.wanted.kind, &fate.name);
-            match fate.decision {
-                Decision::Reuse => format!(", reuse {kind} on {name}"),
-                Decision::Replace => format!(", wipe {name} zero, create {kind} on {name}"),
-                Decision::Create | Decision::Refuse(_) => format!(", create {kind} on {name}"),
-            }
-        };
-        let all: Vec<String> =
-            std::iter::once(table.to_owned()).chain(self.filesystems.iter().map(filesystem)).collect();
-        all.concat()
+        let partitions = self.filesystems.iter().map(partition).collect();
+        DataContent::Table { provenance: self.decision.provenance(), partitions }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Why a report was not accepted. Owns the wording; must not decide.
 
-use cloud_machine_protocol::{Action, Digest, ImageEvidence, Nonce, Tier};
+use cloud_machine_protocol::{Action, Digest, ImageEvidence, Method, Nonce, SecretPolicy, Tier};
 
 /// Why a report was not accepted: one variant for each check. A rejected report proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -153,6 +153,116 @@ pub enum Rejection {
         /// Digest in the report.
         found: Digest,
     },
+    /// Another kernel reports.
+    #[error("the kernel is {found:?} instead of {expected:?}")]
+    KernelRelease {
+        /// Release of the host's kernel.
+        expected: String,
+        /// Release in the report.
+        found: String,
+    },
+    /// The boot has no name.
+    #[error("the report has the boot id {found:?}, which is not one of a kernel")]
+    BootId {
+        /// Boot id in the report.
+        found: String,
+    },
+    /// The agent read another document.
+    #[error("the document on the volume has the digest {found} instead of {expected}")]
+    Document {
+        /// Digest of the host's document.
+        expected: Digest,
+        /// Digest in the report.
+        found: Digest,
+    },
+    /// A value is said to come from elsewhere.
+    #[error("the value of {key:?} is said to come from {found:?} instead of {expected:?}")]
+    Origin {
+        /// Path of the key.
+        key: String,
+        /// Where the host has it from.
+        expected: Option<String>,
+        /// Where the report has it from.
+        found: Option<String>,
+    },
+    /// The host put the document on the volume, so nobody had to ask for it.
+    #[error("the machine asked the network for the document {url:?}, which the host gave it")]
+    UrlRequests {
+        /// The address.
+        url: String,
+    },
+    /// A document was read from a device that is not the drive.
+    #[error("the drive was read from the device {device:?}, which is not the one")]
+    DriveDevice {
+        /// Kernel name.
+        device: String,
+    },
+    /// The image at the address has another size.
+    #[error("the packed image has {found} bytes instead of {expected}")]
+    PackedSize {
+        /// Bytes of the host's copy.
+        expected: u64,
+        /// Bytes in the report.
+        found: u64,
+    },
+    /// A device is not attached as the host attached it.
+    #[error("the device {device:?} is not as the host attached it: {what}")]
+    DeviceDiffers {
+        /// Kernel name.
+        device: String,
+        /// In what.
+        what: &'static str,
+    },
+    /// Something else was done with a device.
+    #[error("with the device {device:?} was done `{}` instead of `{expected}`", found.to_string().escape_debug())]
+    Method {
+        /// Kernel name.
+        device: String,
+        /// What had to be done.
+        expected: Box<Method>,
+        /// What the report says.
+        found: Box<Method>,
+    },
+    /// A volume that did not count is no device of the machine.
+    #[error("the report passes over a volume on {device:?}, which is not a device that it could be on, or twice")]
+    IgnoredVolume {
+        /// Kernel name.
+        device: String,
+    },
+    /// A reading of a disk that nobody reads.
+    #[error("the report has a reading of {device:?}, which was not to be read")]
+    EvidenceUnexpected {
+        /// Kernel name.
+        device: String,
+    },
+    /// A reading that cannot be.
+    #[error("the reading of the system disk {device:?} has more bytes than the disk, or ranges of its own")]
+    EvidenceInvalid {
+        /// Kernel name.
+        device: String,
+    },
+    /// Files of a root where there is no pool.
+    #[error("the report has files of a root in a pool, and there is none")]
+    RootUnexpected,
+    /// What had changed cannot be so.
+    #[error("the changes that the report lists of the disk {device:?} cannot be: {reason}")]
+    Changes {
+        /// Kernel name.
+        device: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The bytes of a step do not agree with the rest of the report.
+    #[error("the byte counts of the step {id:?} cannot be: {reason}")]
+    StepBytes {
+        /// Id of the step.
+        id: String,
+        /// The rule that does not hold.
+        reason: &'static str,
+    },
+    /// What is not covered does not follow from the devices.
+    #[error("what the report says it does not cover does not follow from its devices")]
+    NotCovered,
     /// The system disk was made equal to the image in another way than was asked, with less proof.
     #[error("the system disk {device:?} was made in the way {} instead of {}", tier(found), tier(asked))]
     Tier {
@@ -323,16 +433,26 @@ pub enum Rejection {
         /// What the report says.
         found: String,
     },
-    /// The secret was not treated as its policy says.
-    #[error("the identity item {name:?} has the policy {found:?} instead of rotate")]
+    /// An item was not treated as its policy says.
+    #[error("the identity item {name:?} has the policy {found} instead of {expected}")]
     IdentityPolicy {
         /// Name of the item.
         name: String,
+        /// Policy of the host.
+        expected: SecretPolicy,
         /// Policy in the report.
-        found: String,
+        found: SecretPolicy,
     },
-    /// The new host key is no key.
-    #[error("the SSH host key is not one line of an ssh-ed25519 public key")]
+    /// An item that nobody handed over.
+    #[error("the report has the identity item {name:?}, which was not handed over")]
+    IdentityUnexpected {
+        /// Name of the item.
+        name: String,
+    },
+    /// The new host key cannot be a key of this machine.
+    #[error(
+        "the SSH host key is not one line of a usable ssh-ed25519 public key with the machine's name as its comment"
+    )]
     HostKey,
     /// The host key is the one that an earlier job could read.
     #[error("the SSH host key was not rotated")]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use cloud_machine_config::Config;
 use cloud_machine_protocol::{
-    Action, DeviceRecord, Disk, ImageSource, Inventory, MachineName, Mount, PartitionPlace, Probe, Request, Role, Step,
-    StepId, Tier, WipeMethod,
+    Action, DataContent, DeviceRecord, Disk, ImageSource, Inventory, MachineName, Method, Mount, PartitionPlace, Probe,
+    Request, Role, Step, StepId, Tier, WipeMethod,
 };
 
 use crate::{
@@ -22,8 +22,7 @@ use crate::{
 pub struct Plan {
     /// The steps.
     pub steps: Vec<PlannedStep>,
-    /// Every disk of the inventory, in its order, with role and method: `reimage`, `kept`, `read`, `ignored`, `booted`, or
-    /// `wipe` with its [`WipeMethod`], `encrypt`, what [`WantedFilesystem::method`] says, or several of them.
+    /// Every disk of the inventory, in its order, with role and method.
     pub devices: Vec<DeviceRecord>,
 }
 
@@ -249,18 +248,26 @@ pub(crate) fn write_identity(hostname: &MachineName) -> PlannedStep {
     PlannedStep { id: StepId("write-identity".to_owned()), step }
 }
 
-fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action, fate: Option<&Fate<'_>>) -> String {
-    let word = match (role, action) {
-        (Role::Volume | Role::Drive, _) | (Role::ImageSource, Action::Reimage) => "read",
-        (Role::ImageSource, Action::Boot) | (Role::Undeclared, _) => "ignored",
-        (Role::Declared { .. }, _) => {
-            let declared = assignment.declared.values().find(|(_, device)| device.name == disk.name);
-            match (declared, action) {
-                (Some((config, _)), Action::Reimage) if config.boot_partition => "reimage",
-                (Some((config, _)), Action::Boot) if config.boot_partition => "booted",
-                _ => return fate.map_or_else(|| "kept".to_owned(), Fate::method),
-            }
-        }
+fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action, fate: Option<&Fate<'_>>) -> Method {
+    let boots = || {
+        let declared = assignment.declared.values().find(|(_, device)| device.name == disk.name);
+        declared.is_some_and(|(config, _)| config.boot_partition)
     };
-    word.to_owned()
+    match role {
+        Role::Declared { .. } if !boots() => {
+            let kept = Method::Data { wipe: None, encrypted: false, content: DataContent::Raw };
+            fate.map_or(kept, Fate::method)
+        }
+        role => undecided(role, action),
+    }
+}
+
+/// What is done with a disk of which the configuration decides nothing, and with the system disk.
+pub(crate) fn undecided(role: &Role, action: Action) -> Method {
+    match (role, action) {
+        (Role::Volume | Role::Drive, _) | (Role::ImageSource, Action::Reimage) => Method::Read,
+        (Role::ImageSource, Action::Boot) | (Role::Undeclared, _) => Method::Ignored,
+        (Role::Declared { .. }, Action::Reimage) => Method::Reimage,
+        (Role::Declared { .. }, Action::Boot) => Method::Booted,
+    }
 }

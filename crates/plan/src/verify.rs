@@ -1,27 +1,28 @@
 //! A report against what the host expects, one check after the other, each with its own rejection. Must not believe
-//! anything that the host did not state itself.
+//! anything that the host did not state itself: what is not checked here is in [`crate::INFORMATIONAL`].
 
 use cloud_machine_protocol::{
     Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
     Role, StepRecord, Tier, WipeMethod,
 };
+use uuid::Uuid;
 
 use crate::{
     attached::{Attached, Devices, devices, treated},
     configured::configured,
+    costs::costs,
+    coverage::{disks_not_covered, not_covered},
     encrypted,
     expected::{Expected, ExpectedDisk, Treatment},
-    hostkey::is_ed25519,
+    identity::identity,
     partition_steps,
     planned::planned,
     rejection::Rejection,
     root_pool::RootPool,
     steps::PlannedStep,
+    tampering::{changes, not_recorded},
     wiped,
 };
-
-/// Name of the identity item with the SSH host key.
-const HOST_KEY: &str = "ssh-host-key-ed25519";
 
 /// What was checked of a root in a pool, for people.
 const ROOT_FILES: &str =
@@ -36,16 +37,18 @@ pub struct Verdict {
     pub tier: Option<Tier>,
     /// What was checked, for people.
     pub checked: Vec<String>,
-    /// What of the old content of data disks was not erased, for people.
-    pub left: Vec<String>,
+    /// What may be left on disks besides the system disk, for people: [`disks_not_covered`].
+    pub not_covered: Vec<String>,
+    /// What had changed on the system disk before, when nobody can tell.
+    pub not_recorded: Option<&'static str>,
 }
 
 impl Verdict {
-    /// What the assurance does not cover, what of the system disk was not read, and what of data disks was not erased.
+    /// What the assurance does not cover, what of the system disk was not read, and what may be left on other disks.
     #[must_use]
     pub fn does_not_cover(&self) -> String {
         let gaps = gaps(self.assurance, self.tier);
-        [gaps].into_iter().chain(self.left.iter().cloned()).collect::<Vec<_>>().join("; ")
+        [gaps].into_iter().chain(self.not_covered.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -77,13 +80,17 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     passed("format version, result, request, nonce, machine and action");
     generation(expected, report)?;
     passed("generation of the image: not below the minimum of the request");
-    let config = report.config.as_ref().ok_or(Rejection::VolumeAbsent)?;
-    let more = configured(expected, config)?;
-    passed("digest of the volume, and of every other document that the machine read");
+    let more = configured(expected, report)?;
+    passed(
+        "digests of the volume, of its document and of every other document that the machine read; origins of all values",
+    );
     started_with(expected, report)?;
-    passed("digests of the agent and of the kernel command line");
+    passed("digests of the agent and of the kernel command line, and the kernel's release");
     let devices = devices(expected, report, more)?;
-    passed("devices: exactly those that the host attached, each with its role");
+    ignored_volumes(report, &devices)?;
+    passed(
+        "devices: exactly those that the host attached, as it attached them, each with its role and what was done with it",
+    );
     let reimaged = expected.request.action == Action::Reimage;
     let mut tier = None;
     if reimaged {
@@ -91,9 +98,14 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
         tier = found;
         passed(what);
     }
+    readings(expected, report, &devices)?;
+    changes(report, rewritten(&devices, tier))?;
     wiped::checked(&wiped(expected, report, &devices)?).into_iter().for_each(&mut passed);
     steps(expected, report, &devices)?;
-    passed("steps: those of the plan, in order, none failed");
+    costs(expected, report)?;
+    passed(
+        "steps: those of the plan, in order, none failed; their byte counts agree with what was read and what had differed",
+    );
     if devices.iter().any(|attached| attached.mapped.is_some()) {
         passed(encrypted::CHECKED);
     }
@@ -108,14 +120,17 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     if image_address(expected, report)? {
         passed("image: read from the requested address, and only there");
     }
-    if reimaged {
-        identity(expected, report)?;
-        passed("identity: host name, machine-id and a new SSH host key");
+    if let Some(what) = identity(expected, report, more)? {
+        passed(what);
+    }
+    if report.not_covered != not_covered(&report.devices) {
+        return Err(Rejection::NotCovered);
     }
     // The kernel that a clone comes from has read what a job could write.
     let rooted = reimaged && expected.host_boot && tier != Some(Tier::Clone);
     let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
-    Ok(Verdict { assurance, tier, checked, left: left(&devices) })
+    let not_covered = disks_not_covered(&report.devices);
+    Ok(Verdict { assurance, tier, checked, not_covered, not_recorded: tier.and_then(not_recorded) })
 }
 
 /// Without a system disk to look at, every check of it would pass.
@@ -160,7 +175,11 @@ fn answers(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     if report.action != Some(request.action) {
         return Err(Rejection::Action { expected: request.action, found: report.action });
     }
-    Ok(())
+    // As the kernel writes it: 36 lower-case characters (random(4)).
+    match Uuid::try_parse(&report.boot_id) {
+        Ok(id) if id.hyphenated().to_string() == report.boot_id => Ok(()),
+        _ => Err(Rejection::BootId { found: report.boot_id.clone() }),
+    }
 }
 
 /// The manifest that the agent saw is the host's own, and not older than the host allows.
@@ -189,7 +208,57 @@ fn started_with(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     if command_line != expected.command_line {
         return Err(Rejection::CommandLine { expected: expected.command_line, found: command_line });
     }
+    if report.agent.kernel_release != expected.kernel_release {
+        let (expected, found) = (expected.kernel_release.clone(), report.agent.kernel_release.clone());
+        return Err(Rejection::KernelRelease { expected, found });
+    }
     Ok(())
+}
+
+/// Volumes that did not count are disks of the machine, each named once.
+fn ignored_volumes(report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
+    for (index, ignored) in report.ignored_volumes.iter().enumerate() {
+        let earlier = report.ignored_volumes.iter().take(index);
+        let known = devices.iter().any(|one| one.disk.name == ignored.device && one.expected.role != Role::Volume);
+        if !known || earlier.clone().any(|other| other.device == ignored.device) {
+            return Err(Rejection::IgnoredVolume { device: ignored.device.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The system disk, with how it was rewritten; `None` when its root is in a pool, and for a boot.
+fn rewritten<'a>(devices: &Devices<'a>, tier: Option<Tier>) -> Option<(&'a str, u64, Tier)> {
+    let system = devices.iter().find(|attached| attached.treatment == Treatment::System)?;
+    let tier = tier.filter(|_| system.expected.root_pool.is_none())?;
+    Some((system.disk.name.as_str(), system.disk.size, tier))
+}
+
+/// Only of disks that were compared or wiped whole is there a reading.
+fn readings(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
+    let reimaged = expected.request.action == Action::Reimage;
+    let pooled = root_pool(devices).is_some();
+    let is_read = |one: &Attached<'_>| match one.expected.role {
+        Role::ImageSource => reimaged && pooled,
+        _ => {
+            one.wipe.is_some()
+                || reimaged && one.treatment == Treatment::System && (!pooled || root_wipe(expected, one).is_some())
+        }
+    };
+    let unexpected =
+        report.disks.iter().find(|reading| !devices.iter().any(|one| one.disk.name == reading.device && is_read(one)));
+    if let Some(reading) = unexpected {
+        return Err(Rejection::EvidenceUnexpected { device: reading.device.clone() });
+    }
+    if report.root.is_some() && !(reimaged && pooled) {
+        return Err(Rejection::RootUnexpected);
+    }
+    Ok(())
+}
+
+/// How the system disk is wiped for a new pool.
+fn root_wipe(expected: &Expected, attached: &Attached<'_>) -> Option<WipeMethod> {
+    attached.expected.root_pool.as_ref()?.wipe(&expected.request, attached.disk)
 }
 
 fn evidence<'report>(report: &'report Report, device: &str) -> Result<&'report DiskEvidence, Rejection> {
@@ -239,6 +308,10 @@ fn system(
             let covered = covered.min(evidence.read_bytes);
             return Err(Rejection::Coverage { device: device(), covered, size: disk.size });
         }
+        let within = evidence.read_bytes <= disk.size && evidence.zero_bytes <= disk.size.saturating_sub(image.size);
+        if !evidence.ranges.is_empty() || !within {
+            return Err(Rejection::EvidenceInvalid { device: device() });
+        }
         whole &= !partly;
         done = Some(tier);
     }
@@ -284,26 +357,12 @@ fn may_be(asked: Option<Tier>, found: Tier) -> bool {
 fn wiped(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<Vec<WipeMethod>, Rejection> {
     let mut methods = Vec::new();
     for attached in devices {
-        let root = |attached: &Attached<'_>| {
-            let pool = attached.expected.root_pool.as_ref()?;
-            pool.wipe(&expected.request, attached.disk)
-        };
-        let Some(method) = attached.wipe.or_else(|| root(attached)) else { continue };
+        let Some(method) = attached.wipe.or_else(|| root_wipe(expected, attached)) else { continue };
         wiped::check(evidence(report, &attached.disk.name)?, attached.disk, method)?;
         methods.push(method);
     }
     partition_steps::wiped(report, devices.iter().filter_map(|one| Some((one.disk, one.table.as_ref()?))))?;
     Ok(methods)
-}
-
-/// What of the old content of data disks is left, for people.
-fn left(devices: &Devices<'_>) -> Vec<String> {
-    let gap = |attached: &Attached<'_>| {
-        let name = attached.name()?;
-        let left = attached.wipe?.does_not_cover()?;
-        Some(format!("the disk `{name}`: {}", if attached.mapped.is_some() { encrypted::LEFT } else { left }))
-    };
-    devices.iter().filter_map(gap).collect()
 }
 
 /// Whether the image was read from an address. It does not matter for what the disk holds, which has its digests; it
@@ -315,7 +374,15 @@ fn image_address(expected: &Expected, report: &Report) -> Result<bool, Rejection
         _ => None,
     };
     let found = report.image_source.as_ref().map(|source| source.url.clone());
-    if wanted == found { Ok(wanted.is_some()) } else { Err(Rejection::ImageAddress { expected: wanted, found }) }
+    if wanted != found {
+        return Err(Rejection::ImageAddress { expected: wanted, found });
+    }
+    match &report.image_source {
+        Some(source) if source.packed_bytes != expected.packed_size => {
+            Err(Rejection::PackedSize { expected: expected.packed_size, found: source.packed_bytes })
+        }
+        source => Ok(source.is_some()),
+    }
 }
 
 fn steps(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
@@ -345,42 +412,5 @@ fn done(record: &StepRecord, planned: &PlannedStep) -> Result<(), Rejection> {
     match &record.outcome {
         Outcome::Changed | Outcome::Unchanged => Ok(()),
         Outcome::Failed { reason } => Err(Rejection::StepFailed { id, reason: reason.clone() }),
-    }
-}
-
-fn identity(expected: &Expected, report: &Report) -> Result<(), Rejection> {
-    for (name, value) in [
-        ("hostname", expected.identity.name.to_string()),
-        ("machine-id", expected.identity.machine_id.to_string()),
-        ("hostid", format!("{:08x}", expected.identity.machine_id.hostid())),
-    ] {
-        let (_, found) = item(report, name)?;
-        if found != value {
-            let (name, found) = (name.to_owned(), found.to_owned());
-            return Err(Rejection::IdentityDiffers { name, expected: value, found });
-        }
-    }
-    let (policy, key) = item(report, HOST_KEY)?;
-    if policy != "rotate" {
-        return Err(Rejection::IdentityPolicy { name: HOST_KEY.to_owned(), found: policy.to_owned() });
-    }
-    if !is_ed25519(key) {
-        return Err(Rejection::HostKey);
-    }
-    // The comment is no part of the key.
-    let words = |line: &str| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
-    match &expected.last_host_key {
-        Some(last) if words(last) == words(key) => Err(Rejection::HostKeyKept),
-        _ => Ok(()),
-    }
-}
-
-/// Policy and public value of the only item with this name.
-fn item<'report>(report: &'report Report, name: &str) -> Result<(&'report str, &'report str), Rejection> {
-    let mut found = report.identity.iter().filter(|item| item.name == name);
-    match (found.next(), found.next()) {
-        (Some(item), None) => Ok((&item.policy, &item.public)),
-        (None, _) => Err(Rejection::IdentityAbsent { name: name.to_owned() }),
-        _ => Err(Rejection::IdentityTwice { name: name.to_owned() }),
     }
 }

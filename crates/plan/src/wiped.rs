@@ -38,7 +38,10 @@ pub(crate) fn demanded(attached: &ExpectedDisk, disk: &Disk, stated: Option<Wipe
 
 /// Checks `evidence` of `disk`.
 pub(crate) fn check(evidence: &DiskEvidence, disk: &Disk, method: WipeMethod) -> Result<(), Rejection> {
-    let plain = evidence.image_root.is_none() && evidence.image_size == 0 && evidence.tier.is_none();
+    let plain = evidence.image_root.is_none()
+        && evidence.image_size == 0
+        && evidence.tier.is_none()
+        && evidence.table.is_none();
     let read = evidence.read_bytes == evidence.zero_bytes && evidence.disk_size == disk.size;
     let whole = evidence.zero_bytes == disk.size && evidence.ranges.is_empty();
     match method {

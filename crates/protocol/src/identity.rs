@@ -36,6 +36,15 @@ pub enum SecretPolicy {
     Keep,
 }
 
+impl fmt::Display for SecretPolicy {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Rotate => "rotate",
+            Self::Keep => "keep",
+        })
+    }
+}
+
 /// 128 bits in 32 lower-case hexadecimal digits, not all zero (machine-id(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -13,7 +13,7 @@ pub struct Inventory {
 
 /// One whole block device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Disk {
     /// The kernel's name, such as `vda`.
     pub name: String,
@@ -73,7 +73,7 @@ impl Disk {
 
 /// Result of probing a whole device for signatures.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Probe {
     /// No signature is known there.
     Empty,
@@ -90,7 +90,7 @@ pub enum Probe {
 
 /// What libblkid says of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Signature {
     /// Filesystem or RAID type (`TYPE`).
     pub filesystem: Option<String>,

@@ -8,6 +8,7 @@ mod hex;
 mod identity;
 mod inventory;
 mod message;
+mod method;
 mod name;
 mod partition;
 mod report;
@@ -23,6 +24,7 @@ pub use digest::{Algorithm, Digest};
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use inventory::{Disk, Inventory, Probe, Signature};
 pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME};
+pub use method::{DataContent, Method, PartitionMethod, Provenance};
 pub use name::{DeviceSelector, DiskName, MachineName, WordError};
 pub use partition::{NewPartition, NewTable, Partition, PartitionPlace, Partitions};
 pub use report::{
@@ -36,7 +38,7 @@ pub use step::{Mount, Outcome, Step, StepId, StepRecord, WipeMethod};
 pub use tier::Tier;
 
 /// Version of every document that crosses from host to guest or back. A reader refuses any other.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Reads only the `version` field, so that a document of another version is refused by its number and not by
 /// whichever field happens to differ.

@@ -39,7 +39,7 @@ pub struct Hello {
 
 /// Progress of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Event {
     /// Milliseconds since the agent started.
     pub at: u64,

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Action, Digest, Disk, Exception, Nonce, StepId, StepRecord, Tier};
+use crate::{Action, Digest, Disk, Exception, Method, Nonce, SecretPolicy, StepId, StepRecord, Tier};
 
 /// Most changed extents that a report lists; a job can dirty every second block, so the full list has no bound.
 pub const MAX_CHANGED_EXTENTS: usize = 4096;
 
 /// The report of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Report {
     /// [`crate::FORMAT_VERSION`].
     pub version: u32,
@@ -45,13 +45,13 @@ pub struct Report {
     /// The files of a root in a ZFS pool, when it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<RootEvidence>,
-    /// For each disk: what had differed from the image.
+    /// What of the system disk had differed from the image, when that was looked at.
     pub changed: Vec<ChangedExtents>,
     /// Volumes with the right label that did not count.
     pub ignored_volumes: Vec<IgnoredVolume>,
     /// What the machine was given of its identity.
     pub identity: Vec<IdentityItem>,
-    /// What this report says nothing about.
+    /// What this report says nothing about: it follows from `devices`, so that host and agent word it alike.
     pub not_covered: Vec<String>,
     /// Where the time went.
     pub timings: Vec<Timing>,
@@ -59,7 +59,7 @@ pub struct Report {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ReportResult {
     /// Every step ended well; the machine waits for the host's word.
     Done,
@@ -74,7 +74,7 @@ pub enum ReportResult {
 
 /// What the agent knows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AgentEvidence {
     /// Version of the agent.
     pub version: String,
@@ -88,7 +88,7 @@ pub struct AgentEvidence {
 
 /// The image as the agent saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ImageEvidence {
     /// Generation in the manifest.
     pub generation: u64,
@@ -100,7 +100,7 @@ pub struct ImageEvidence {
 
 /// The configuration as the agent saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConfigEvidence {
     /// SHA-256 of the volume.
     pub volume: Digest,
@@ -116,7 +116,7 @@ pub struct ConfigEvidence {
 
 /// A document that the machine fetched, or that the host put on the volume for a `file:` address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct UrlEvidence {
     /// The address without its query.
     pub url: String,
@@ -130,7 +130,7 @@ pub struct UrlEvidence {
 
 /// What reading a packed image from an address took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct SourceEvidence {
     /// The address without what gives access.
     pub url: String,
@@ -146,7 +146,7 @@ pub struct SourceEvidence {
 
 /// A volume whose document was merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DriveEvidence {
     /// Kernel name of its device.
     pub device: String,
@@ -156,19 +156,19 @@ pub struct DriveEvidence {
 
 /// A disk that was found and what it was taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DeviceRecord {
     /// The disk.
     pub disk: Disk,
     /// Its role.
     pub role: Role,
-    /// Method that was applied to it.
-    pub method: String,
+    /// What was done with it.
+    pub method: Method,
 }
 
 /// What a disk is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Role {
     /// The volume of the host.
     Volume,
@@ -187,7 +187,7 @@ pub enum Role {
 
 /// What a reading of a disk gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct DiskEvidence {
     /// Kernel name of the disk.
     pub device: String,
@@ -212,7 +212,7 @@ pub struct DiskEvidence {
 
 /// What a reading of every file of a root in a ZFS pool gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RootEvidence {
     /// How the root was made: [`Tier::Clone`] or [`Tier::Receive`].
     pub tier: Tier,
@@ -230,7 +230,7 @@ pub struct RootEvidence {
 
 /// What had differed from the image before it was rewritten: evidence of tampering or of plain use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ChangedExtents {
     /// Kernel name of the disk.
     pub device: String,
@@ -246,6 +246,7 @@ pub struct ChangedExtents {
 
 /// A range of bytes on a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Extent {
     /// First byte.
     pub offset: u64,
@@ -255,6 +256,7 @@ pub struct Extent {
 
 /// A device that carries the volume's label and was not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct IgnoredVolume {
     /// Kernel name of the device.
     pub device: String,
@@ -264,18 +266,19 @@ pub struct IgnoredVolume {
 
 /// One item of identity as it was given to the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct IdentityItem {
     /// Name, such as `hostname` or `ssh-host-key-ed25519`.
     pub name: String,
-    /// `keep` or `rotate`.
-    pub policy: String,
+    /// Whether a reimage keeps it.
+    pub policy: SecretPolicy,
     /// The public value: text, or an OpenSSH public key.
     pub public: String,
 }
 
 /// How long a phase took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Timing {
     /// Name of the phase.
     pub phase: String,

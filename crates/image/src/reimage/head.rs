@@ -37,6 +37,14 @@ struct Invalidated {
 
 const FIRST: Extent = Extent { offset: 0, length: LEAF_SIZE };
 
+/// The ranges of the boot head on a disk of `size` bytes, which is larger than one leaf: its first leaf, and its last one,
+/// which may be shorter.
+#[must_use]
+pub fn boot_head(size: u64) -> [Extent; 2] {
+    let offset = size.saturating_sub(1) / LEAF_SIZE * LEAF_SIZE;
+    [FIRST, Extent { offset, length: size - offset }]
+}
+
 impl<'a> Head<'a> {
     /// Reads both ranges. The disk is larger than one leaf, as every image is.
     pub(super) fn look(
@@ -45,13 +53,13 @@ impl<'a> Head<'a> {
         source: &'a dyn ReadBlocks,
         target: Target<'a>,
     ) -> Result<Self, ImageError> {
-        let offset = (target.size() - 1) / LEAF_SIZE * LEAF_SIZE;
+        let [_, last] = boot_head(target.size());
         let mut head = Self {
             goal: Goal { image: Some(manifest), table },
             manifest,
             source,
             target,
-            last: Extent { offset, length: target.size() - offset },
+            last,
             wrong: Vec::new(),
             last_is_zero: false,
             invalidated: Mutex::default(),

@@ -24,6 +24,7 @@ use head::Head;
 use verified::VerifiedBody;
 
 pub use choice::Approach;
+pub use head::boot_head;
 pub use verified::VerifiedImage;
 
 pub(crate) use observed::Observed;

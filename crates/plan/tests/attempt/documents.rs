@@ -1,12 +1,14 @@
 //! Documents that the machine read for itself: which ones are accepted, and what they may make stricter.
 
-use cloud_machine_plan::{Expected, ExpectedUrl, Rejection, plan, verify};
+use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, Rejection, Treatment, plan, verify};
 use cloud_machine_protocol::{
-    Action, ConfigEvidence, DiskEvidence, DriveEvidence, DriveRequest, Report, Role, UrlEvidence,
+    Action, ConfigEvidence, DeviceRecord, Disk, DiskEvidence, DriveEvidence, DriveRequest, IgnoredVolume, Method,
+    Report, Role, Timing, UrlEvidence,
 };
 
 use crate::{
     fixture::{DISKS, config, disk, image, inventory, request},
+    honest::honest,
     verify::{expected, record, report, sha256},
 };
 
@@ -16,8 +18,23 @@ fn url(byte: u8) -> UrlEvidence {
     UrlEvidence { url: URL.into(), document: sha256(byte), requests: 1, address: Some("10.0.2.15/24".into()) }
 }
 
+/// The drive with these bytes, on a device that is named by them.
 fn drive(byte: u8) -> DriveEvidence {
-    DriveEvidence { device: "vdf".into(), digest: sha256(byte) }
+    DriveEvidence { device: format!("vd{}", char::from(b'p' + byte)), digest: sha256(byte) }
+}
+
+/// Attaches the drives that have one of `bytes`; those from `stranger` on are not declared.
+fn attach(expected: &mut Expected, report: &mut Report, bytes: &[u8], stranger: u8) {
+    for byte in bytes {
+        let (name, serial) = (drive(*byte).device, format!("drive{byte}"));
+        let (role, method) =
+            if *byte < stranger { (Role::Drive, Method::Read) } else { (Role::Undeclared, Method::Ignored) };
+        let mut attached = ExpectedDisk::new(&serial, 1 << 18, role.clone(), Treatment::Keep);
+        attached.read_only = true;
+        expected.disks.push(attached);
+        let disk = Disk { read_only: true, ..disk(&name, &serial, 1 << 18) };
+        report.devices.push(DeviceRecord { disk, role, method });
+    }
 }
 
 fn evidence(report: &mut Report) -> &mut ConfigEvidence {
@@ -28,7 +45,7 @@ fn verdict(expect: impl FnOnce(&mut Expected), change: impl FnOnce(&mut Report))
     let (mut expected, mut report) = (expected(Action::Reimage), report(Action::Reimage));
     expect(&mut expected);
     change(&mut report);
-    verify(&expected, &report).map(drop)
+    verify(&expected, &honest(report)).map(drop)
 }
 
 fn wants_url(expected: &mut Expected) {
@@ -54,11 +71,28 @@ fn the_address_of_the_configuration_and_no_other() {
     assert!(matches!(rejection, Rejection::Url { expected: Some(_), found: Some(_) }), "{rejection}");
 }
 
+/// Documents from an address and a drive, and a volume that did not count; the host may know the digest of the former.
+pub(crate) fn sample(known: bool) -> (Expected, Report) {
+    let (mut expected, mut report) = (expected(Action::Reimage), report(Action::Reimage));
+    if known {
+        wants_document(&mut expected)
+    } else {
+        wants_url(&mut expected)
+    };
+    expected.request.drives = vec![DriveRequest { device: "serial:drive1".parse().unwrap(), digest: sha256(1) }];
+    attach(&mut expected, &mut report, &[1, 3], 3);
+    evidence(&mut report).url = Some(url(5));
+    evidence(&mut report).drives = vec![drive(1)];
+    report.ignored_volumes = vec![IgnoredVolume { device: drive(3).device, reason: "not attached as a drive".into() }];
+    report.timings = vec![Timing { phase: "total".into(), milliseconds: 5 }];
+    (expected, honest(report))
+}
+
 #[test]
 fn the_drives_of_the_request_in_their_order() {
     let wants = |expected: &mut Expected| {
         let named = |name: &str, byte| DriveRequest { device: name.parse().unwrap(), digest: sha256(byte) };
-        expected.request.drives = vec![named("serial:a", 1), named("serial:b", 2)];
+        expected.request.drives = vec![named("serial:drive1", 1), named("serial:drive2", 2)];
     };
     let trusts = |expected: &mut Expected| {
         wants(expected);
@@ -67,8 +101,20 @@ fn the_drives_of_the_request_in_their_order() {
     let read = |bytes: &'static [u8]| {
         move |report: &mut Report| evidence(report).drives = bytes.iter().map(|byte| drive(*byte)).collect()
     };
-    verdict(wants, read(&[1, 2])).unwrap();
-    verdict(trusts, read(&[1, 2, 3])).unwrap();
+    let attached = |expect: &dyn Fn(&mut Expected), bytes: &'static [u8], change: &dyn Fn(&mut Report)| {
+        let (mut expected, mut report) = (expected(Action::Reimage), report(Action::Reimage));
+        expect(&mut expected);
+        attach(&mut expected, &mut report, bytes, 3);
+        read(bytes)(&mut report);
+        change(&mut report);
+        verify(&expected, &honest(report)).map(drop)
+    };
+    attached(&wants, &[1, 2], &|_| {}).unwrap();
+    attached(&trusts, &[1, 2, 3], &|_| {}).unwrap();
+    for (index, device) in [(0, "vdr"), (0, "vdz"), (1, "vde")] {
+        let elsewhere = attached(&wants, &[1, 2], &|report| evidence(report).drives[index].device = device.into());
+        assert!(matches!(elsewhere, Err(Rejection::DriveDevice { .. })), "{index} {device}: {elsewhere:?}");
+    }
     for wrong in [&[][..], &[1], &[2, 1], &[1, 2, 3], &[1, 3]] {
         let rejection = verdict(wants, read(wrong)).unwrap_err();
         assert!(matches!(rejection, Rejection::Drives { .. }), "{wrong:?}: {rejection}");
@@ -123,7 +169,7 @@ fn a_disk_may_be_wiped_that_the_host_would_have_kept_and_then_the_wipe_is_checke
         stricter(report);
         evidence(report).url = None;
     };
-    assert!(matches!(verdict(|_| {}, alone), Err(Rejection::StepUnexpected { .. })));
+    assert!(matches!(verdict(|_| {}, alone), Err(Rejection::Method { .. })));
 }
 
 #[test]
@@ -139,7 +185,7 @@ fn a_drive_of_the_request_is_neither_undeclared_nor_anything_else() {
     request.drives = vec![DriveRequest { device: "serial:cm-drive0".parse().unwrap(), digest: sha256(1) }];
     let planned = plan(&config, &inventory, &request, &image, "vde", &name).unwrap();
     let record = planned.devices.last().unwrap();
-    assert_eq!((&record.role, record.method.as_str()), (&Role::Drive, "read"));
+    assert_eq!((&record.role, &record.method), (&Role::Drive, &Method::Read));
     request.drives[0].device = "serial:scratch".parse().unwrap();
     let error = plan(&config, &inventory, &request, &image, "vde", &name).unwrap_err();
     assert_eq!(error.to_string(), "the disk vdb is both drive 0 and the disk `scratch`");

@@ -5,6 +5,7 @@ use cloud_machine_protocol::{Action, ImageSource, ImageUrl, Inventory, Report, R
 
 use crate::{
     fixture::{DISKS, config, image, inventory, request},
+    honest::honest,
     verify::{expected, record, report},
 };
 
@@ -47,7 +48,7 @@ fn a_device_with_an_image_is_undeclared_then() {
 }
 
 /// What the host expects and an honest agent reports.
-fn fetched() -> (Expected, Report) {
+pub(crate) fn fetched() -> (Expected, Report) {
     let (mut expected, mut report) = (expected(Action::Reimage), report(Action::Reimage));
     expected.request = from_address(Action::Reimage);
     expected.disks.retain(|disk| disk.role != Role::ImageSource);
@@ -56,12 +57,12 @@ fn fetched() -> (Expected, Report) {
     report.devices = plan.devices;
     report.image_source = Some(SourceEvidence {
         url: URL.into(),
-        packed_bytes: 4096,
+        packed_bytes: 1 << 19,
         received_bytes: 100,
         requests: 3,
         address: "10.0.2.15/24".into(),
     });
-    (expected, report)
+    (expected, honest(report))
 }
 
 #[test]

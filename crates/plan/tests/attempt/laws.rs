@@ -7,7 +7,7 @@ use cloud_machine_config::{
 };
 use cloud_machine_plan::{Plan, PlannedStep};
 use cloud_machine_protocol::{
-    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, NewPartition, NewTable, Partition,
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, Method, NewPartition, NewTable, Partition,
     Partitions, Probe, Role, Signature, Step, WipeMethod,
 };
 use proptest::prelude::*;
@@ -190,7 +190,7 @@ proptest! {
         for (device, offset, length) in plan.steps.iter().filter_map(|step| range(&step.step)) {
             let record = plan.devices.iter().find(|record| record.disk.name == below(&plan, device)).unwrap();
             prop_assert!(matches!(record.role, Role::Declared { .. }), "{:?}", record);
-            prop_assert!(!record.disk.read_only && record.method != "kept");
+            prop_assert!(!record.disk.read_only && record.method.to_string() != "kept");
             prop_assert!(offset.checked_add(length).is_some_and(|end| end <= record.disk.size));
         }
         for (name, _) in config.resources.disks.iter().filter(|(_, disk)| disk.readonly) {
@@ -203,7 +203,7 @@ proptest! {
         let listed: Vec<&Disk> = plan.devices.iter().map(|record| &record.disk).collect();
         prop_assert_eq!(listed, inventory.disks.iter().collect::<Vec<_>>());
         for record in &plan.devices {
-            prop_assert!(record.role != Role::Undeclared || record.method == "ignored");
+            prop_assert!(record.role != Role::Undeclared || record.method == Method::Ignored);
         }
     }
 
@@ -265,14 +265,14 @@ proptest! {
                 _ => None,
             });
             prop_assert!(table.is_none() || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
-            let kept = declared.partitions.is_empty() || record.method.starts_with("reuse ");
+            let kept = declared.partitions.is_empty() || record.method.to_string().starts_with("reuse ");
             prop_assert_eq!(table.is_none(), kept, "{:?}", record);
             if let Some(table) = table {
                 let disk = inventory.disks.iter_mut().find(|disk| disk.name == device).unwrap();
                 (disk.probe, disk.partitions) = as_written(table, &declared.partitions);
                 continue;
             }
-            prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && !record.method.starts_with("reuse ")));
+            prop_assert!(made == (declared.filesystem.is_some() && !declared.boot_partition && !record.method.to_string().starts_with("reuse ")));
             if made {
                 inventory.disks.iter_mut().filter(|disk| disk.name == device).for_each(|disk| {
                     let kind = declared.filesystem.as_ref().map(|filesystem| filesystem.kind.word().to_owned());
@@ -347,7 +347,7 @@ proptest! {
             prop_assert!(method != Some(WipeMethod::Discard) || record.disk.discard, "{:?}", record);
             prop_assert!(method.is_some() || declared.wipe_on_boot.is_none(), "{:?}", record);
             let told = method.map(|method| format!("wipe {method}"));
-            prop_assert!(told.is_none_or(|told| record.method.starts_with(&told)), "{:?}", record);
+            prop_assert!(told.is_none_or(|told| record.method.to_string().starts_with(&told)), "{:?}", record);
         }
     }
 

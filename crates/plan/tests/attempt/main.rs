@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod documents;
+mod fields;
 mod filesystems;
 mod fixture;
+mod honest;
 mod image_source;
 mod laws;
 mod media;

@@ -28,7 +28,7 @@ proptest! {
                 Role::Declared { name } => {
                     let row = row.unwrap();
                     prop_assert_eq!(row.disk.as_ref(), Some(name));
-                    prop_assert_eq!(&row.method, &record.method);
+                    prop_assert_eq!(&row.method, &record.method.to_string());
                 }
                 Role::Undeclared => prop_assert_eq!(row.unwrap().verdict, OutlookVerdict::Keep),
                 _ => {}

@@ -1,7 +1,7 @@
 //! Plans as they should be, and everything that is no reason for a plan.
 
 use cloud_machine_plan::{ImageLayout, PlanError, RootPartition, plan};
-use cloud_machine_protocol::{Action, Inventory, Probe, Step, WipeMethod};
+use cloud_machine_protocol::{Action, Inventory, Method, Probe, Step, WipeMethod};
 
 use crate::fixture::{DISKS, IMAGE, SYSTEM, config, digest, disk, good, ids, image, inventory, planned, request};
 
@@ -155,7 +155,7 @@ fn an_undeclared_disk_is_left_alone_only_when_the_configuration_says_so() {
     let mut inventory = inventory();
     inventory.disks.push(disk("vdf", "stranger", 9));
     let plan = planned(&config(DISKS, "ignore"), &inventory, Action::Reimage).unwrap();
-    assert_eq!(plan.devices[5].method, "ignored");
+    assert_eq!(plan.devices[5].method, Method::Ignored);
     assert_eq!(plan.steps, good(Action::Reimage).steps);
 }
 

@@ -1,15 +1,16 @@
 //! How much of the system disk was read, against what was asked: never less, and never said to be more.
 
 use cloud_machine_plan::{Expected, Rejection, Verdict, verify};
-use cloud_machine_protocol::{Action, ChangedExtents, Report, Step, Tier};
+use cloud_machine_protocol::{Action, Report, Step, Tier};
 
 use crate::{
     fixture::digest,
-    verify::{expected, report},
+    honest::honest,
+    verify::{changed, expected, report},
 };
 
 /// An attempt that was asked for `asked`, and the report of one that did `done`.
-fn attempt(asked: Option<Tier>, done: Tier) -> (Expected, Report) {
+pub(crate) fn attempt(asked: Option<Tier>, done: Tier) -> (Expected, Report) {
     let (mut expected, mut report) = (expected(Action::Reimage), report(Action::Reimage));
     expected.request.tier = asked;
     let evidence = &mut report.disks[1];
@@ -24,6 +25,15 @@ fn attempt(asked: Option<Tier>, done: Tier) -> (Expected, Report) {
         }
     }
     report.changed.clear();
+    let mut report = honest(report);
+    if matches!(asked, Some(Tier::Overlay | Tier::Hinted)) && done == Tier::Scan {
+        // What the map named was compared before all of the disk was.
+        report
+            .steps
+            .iter_mut()
+            .filter(|step| step.id.0 == "reimage-system")
+            .for_each(|step| step.compared_bytes += 65_536);
+    }
     (expected, report)
 }
 
@@ -51,7 +61,8 @@ fn a_machine_may_do_more_than_it_was_asked_and_never_less() {
 #[test]
 fn what_was_not_read_is_not_said_to_be_covered() {
     let whole = judged(None, Tier::Scan).unwrap();
-    assert_eq!((whole.tier, whole.does_not_cover().as_str()), (Some(Tier::Scan), whole.assurance.does_not_cover()));
+    let gap = format!("{}; the disk `cache`: kept", whole.assurance.does_not_cover());
+    assert!(whole.tier == Some(Tier::Scan) && whole.does_not_cover().starts_with(&gap), "{}", whole.does_not_cover());
     assert!(whole.checked.iter().any(|line| line.contains("every byte read back")));
     for (tier, word) in [(Tier::Overlay, "the host's golden disk"), (Tier::Hinted, "the host's own map")] {
         let verdict = judged(Some(tier), tier).unwrap();
@@ -66,24 +77,17 @@ fn what_was_not_read_is_not_said_to_be_covered() {
 #[test]
 fn an_overlay_that_had_differed_is_refused_whatever_the_agent_made_of_it() {
     let (expected, mut report) = attempt(Some(Tier::Overlay), Tier::Overlay);
-    let changed = |bytes| ChangedExtents {
-        device: report.disks[1].device.clone(),
-        count: u64::from(bytes > 0),
-        bytes,
-        digest: digest(4),
-        extents: Vec::new(),
-    };
-    let (none, some) = (changed(0), changed(65_536));
-    report.changed = vec![none.clone()];
+    let some = changed(&[(65_536, 65_536)]);
+    report.changed = vec![changed(&[])];
     assert!(verify(&expected, &report).is_ok());
-    report.changed = vec![none, some.clone()];
+    report.changed = vec![changed(&[]), some.clone()];
     let rejection = verify(&expected, &report).unwrap_err();
     assert!(rejection.to_string().ends_with("is a fresh overlay and 65536 bytes of it had differed from the image"));
 
     // A map is there to name what differs.
     let (expected, mut report) = attempt(Some(Tier::Hinted), Tier::Hinted);
     report.changed = vec![some];
-    assert!(verify(&expected, &report).is_ok());
+    verify(&expected, &honest(report)).unwrap();
 }
 
 #[test]

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_plan::{Expected, ExpectedDisk, Rejection, Treatment, verify};
+use cloud_machine_image::digest_of_extents;
+use cloud_machine_plan::{Expected, ExpectedDisk, HOST_KEY, Rejection, Treatment, verify};
 use cloud_machine_protocol::{
-    Action, AgentEvidence, Algorithm, Assurance, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, Exception,
-    FORMAT_VERSION, Identity, IdentityItem, ImageEvidence, MacAddress, MachineId, Nonce, Outcome, Report, ReportResult,
-    Role, SecretPolicy, Step, StepId, StepRecord, Tier,
+    Action, AgentEvidence, Algorithm, Assurance, ChangedExtents, ConfigEvidence, DataContent, DeviceRecord, Digest,
+    DiskEvidence, Exception, Extent, FORMAT_VERSION, Identity, IdentityItem, IgnoredVolume, ImageEvidence, MacAddress,
+    MachineId, Method, Nonce, Outcome, Report, ReportResult, Role, SecretPolicy, Step, StepId, StepRecord, Tier,
+    WipeMethod,
 };
 
-use crate::fixture::{IMAGE, SYSTEM, digest, disk, good, image, request};
+use crate::{
+    fixture::{IMAGE, SYSTEM, digest, disk, good, image, request},
+    honest::honest,
+};
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ demo";
 
 const OLD_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK+DftxajXK+FnF+h01p4JQK3PsY7r307z3scVHR6zIv demo";
 
@@ -22,17 +27,20 @@ pub(crate) fn sha256(byte: u8) -> Digest {
 pub(crate) fn expected(action: Action) -> Expected {
     let declared = |name: &str| Role::Declared { name: name.into() };
     let disk = ExpectedDisk::new;
+    let fixed = |serial, size, role| ExpectedDisk { read_only: true, ..disk(serial, size, role, Treatment::Keep) };
     Expected {
         request: request(action),
         volume: sha256(9),
+        document: sha256(8),
+        origins: BTreeMap::from([("hostname".to_owned(), "project f:1:1".to_owned())]),
         url: None,
         drives_trusted: false,
         disks: vec![
             disk("system", SYSTEM, declared("system"), Treatment::System),
             disk("scratch", 2 << 20, declared("scratch"), Treatment::Wipe),
             disk("cache", 3 << 20, declared("cache"), Treatment::Keep),
-            disk("image", 1 << 19, Role::ImageSource, Treatment::Keep),
-            disk("volume", 1 << 18, Role::Volume, Treatment::Keep),
+            fixed("image", 1 << 19, Role::ImageSource),
+            fixed("volume", 1 << 18, Role::Volume),
         ],
         table: None,
         generation: image().generation,
@@ -42,11 +50,15 @@ pub(crate) fn expected(action: Action) -> Expected {
             machine_uuid: request(action).machine_uuid,
             machine_id: MachineId::from_random([3; 16]),
             mac: MacAddress::from_random([1, 2, 3]),
-            authorized_keys: Vec::new(),
+            authorized_keys: vec!["login".to_owned()],
             ssh_host_keys: SecretPolicy::Rotate,
         },
         last_host_key: Some(OLD_KEY.to_owned()),
+        authorized_keys: vec!["login".to_owned(), "project".to_owned()],
+        own_keys: 1,
         agent: sha256(1),
+        kernel_release: "6".to_owned(),
+        packed_size: 1 << 19,
         command_line: sha256(2),
         host_boot: true,
     }
@@ -68,8 +80,11 @@ pub(crate) fn record(id: &StepId, step: &Step) -> StepRecord {
 /// What an honest agent reports of the plan.
 pub(crate) fn report(action: Action) -> Report {
     let (request, plan) = (request(action), good(action));
-    let item =
-        |name: &str, policy: &str, public: String| IdentityItem { name: name.into(), policy: policy.into(), public };
+    let item = |name: &str, public: &str| IdentityItem {
+        name: name.to_owned(),
+        policy: if name == HOST_KEY { SecretPolicy::Rotate } else { SecretPolicy::Keep },
+        public: public.to_owned(),
+    };
     let reimaged = action == Action::Reimage;
     let system = DiskEvidence {
         device: "vda".into(),
@@ -94,18 +109,21 @@ pub(crate) fn report(action: Action) -> Report {
         ranges: Vec::new(),
     };
     let identity = vec![
-        item("hostname", "keep", "demo".into()),
-        item("machine-id", "keep", MachineId::from_random([3; 16]).to_string()),
-        item("ssh-host-key-ed25519", "rotate", KEY.into()),
-        item("hostid", "keep", "03030303".into()),
+        item("hostname", "demo"),
+        item("machine-id", &MachineId::from_random([3; 16]).to_string()),
+        item(HOST_KEY, KEY),
+        item("hostid", "03030303"),
+        item("machine-uuid", &request.machine_uuid),
+        item("mac", "52:54:00:01:02:03"),
+        item("authorized-keys", "login\nproject"),
     ];
-    Report {
+    honest(Report {
         version: FORMAT_VERSION,
         request_id: Some(request.id),
         nonce: Some(request.nonce),
         machine_uuid: Some(request.machine_uuid),
         action: Some(action),
-        boot_id: "b".into(),
+        boot_id: "0f6ff1f6-2b0c-4d2a-9a51-6f3a1f0f7d11".into(),
         result: ReportResult::Done,
         agent: AgentEvidence {
             version: "0".into(),
@@ -119,7 +137,7 @@ pub(crate) fn report(action: Action) -> Report {
             document: sha256(8),
             url: None,
             drives: Vec::new(),
-            origins: BTreeMap::new(),
+            origins: BTreeMap::from([("hostname".to_owned(), "project f:1:1".to_owned())]),
         }),
         steps: plan.steps.iter().map(|step| record(&step.id, &step.step)).collect(),
         devices: plan.devices,
@@ -131,7 +149,7 @@ pub(crate) fn report(action: Action) -> Report {
         identity: if reimaged { identity } else { Vec::new() },
         not_covered: Vec::new(),
         timings: Vec::new(),
-    }
+    })
 }
 
 /// The name of the rejection's variant, for a report that `change` broke.
@@ -179,7 +197,10 @@ fn a_good_boot_proves_nothing_about_the_system_disk() {
 #[test]
 fn an_unchanged_disk_is_as_good_as_a_changed_one() {
     let mut report = report(Action::Reimage);
-    report.steps.iter_mut().for_each(|step| step.outcome = Outcome::Unchanged);
+    for step in report.steps.iter_mut().filter(|step| matches!(step.step, Step::Reimage { .. } | Step::Wipe { .. })) {
+        step.outcome = Outcome::Unchanged;
+        (step.written_bytes, step.zeroed_bytes, step.read_back_bytes) = (0, 0, 0);
+    }
     assert!(verify(&expected(Action::Reimage), &report).is_ok());
 }
 
@@ -190,7 +211,7 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
     let failed: Break =
         |r| r.result = ReportResult::Failed { step: None, causes: vec!["a\u{1b}[31m".into(), "b".into()] };
     let cases: Vec<(&str, Break)> = vec![
-        ("Version", |r| r.version = 2),
+        ("Version", |r| r.version = FORMAT_VERSION + 1),
         ("Failed", failed),
         ("RequestId", |r| r.request_id = Some("01K9ZXN3QJ5J2Z6Q0V1T4W7Y8B".into())),
         ("RequestId", |r| r.request_id = None),
@@ -263,13 +284,51 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
         ("IdentityTwice", |r| r.identity.push(r.identity[2].clone())),
         ("IdentityDiffers", |r| r.identity[0].public = "evil".into()),
         ("IdentityDiffers", |r| r.identity[1].public = MachineId::from_random([4; 16]).to_string()),
-        ("IdentityPolicy", |r| r.identity[2].policy = "keep".into()),
+        ("IdentityPolicy", |r| r.identity[2].policy = SecretPolicy::Keep),
+        ("IdentityPolicy", |r| r.identity[0].policy = SecretPolicy::Rotate),
+        ("IdentityUnexpected", |r| r.identity.push(IdentityItem { name: "other".into(), ..r.identity[0].clone() })),
+        ("IdentityDiffers", |r| r.identity[6].public.push_str("\none more")),
         ("HostKey", |r| r.identity[2].public = format!("{KEY}\n* {KEY}")),
         ("HostKey", |r| r.identity[2].public = "ssh-rsa AAAA".into()),
+        ("HostKey", |r| r.identity[2].public = OLD_KEY.replace(" demo", " other")),
         ("HostKeyKept", |r| r.identity[2].public = OLD_KEY.into()),
-        ("HostKeyKept", |r| r.identity[2].public = OLD_KEY.replace(" demo", " other")),
+        ("BootId", |r| r.boot_id = "b".into()),
+        ("KernelRelease", |r| r.agent.kernel_release = "7".into()),
+        ("Document", |r| r.config.as_mut().unwrap().document = sha256(1)),
+        ("Origin", |r| r.config.as_mut().unwrap().origins.clear()),
+        ("Origin", |r| drop(r.config.as_mut().unwrap().origins.insert("a".into(), "volume x".into()))),
+        ("DeviceDiffers", |r| r.devices[0].disk.read_only = true),
+        ("DeviceDiffers", |r| r.devices[4].disk.read_only = false),
+        ("DeviceDiffers", |r| r.devices[2].disk.name = "sdc".into()),
+        ("DeviceDiffers", |r| r.devices[2].disk.sector_size = 4096),
+        ("Method", |r| r.devices[1].method = Method::Data { wipe: None, encrypted: false, content: DataContent::Raw }),
+        ("Method", |r| r.devices[0].method = Method::Booted),
+        ("Method", |r| {
+            let wipe = Some(WipeMethod::Zero);
+            r.devices[2].method = Method::Data { wipe, encrypted: false, content: DataContent::Raw };
+        }),
+        ("EvidenceUnexpected", |r| r.disks.push(DiskEvidence { device: "vdc".into(), ..r.disks[0].clone() })),
+        ("EvidenceUnexpected", |r| r.disks.push(DiskEvidence { device: "vdz".into(), ..r.disks[0].clone() })),
+        ("IgnoredVolume", |r| r.ignored_volumes.push(IgnoredVolume { device: "vdz".into(), reason: "no".into() })),
+        ("NotCovered", |r| r.not_covered.clear()),
+        ("StepBytes", |r| r.steps[1].compared_bytes = 0),
+        ("StepBytes", |r| r.steps[1].outcome = Outcome::Changed),
+        ("StepBytes", |r| r.steps[1].written_bytes = 1),
+        ("StepBytes", |r| r.steps[0].read_back_bytes = 0),
+        ("StepBytes", |r| r.steps[0].zeroed_bytes = u64::MAX),
+        ("StepBytes", |r| r.steps[2].written_bytes = 1),
+        ("StepBytes", |r| r.changed[0] = changed(&[(65_536, 65_536)])),
+        ("Changes", |r| r.changed.clear()),
+        ("Changes", |r| r.changed.push(r.changed[0].clone())),
+        ("Changes", |r| r.changed[0].device = "vdb".into()),
+        ("Changes", |r| r.changed[0].count = 1),
+        ("Changes", |r| r.changed[0].bytes = 1),
+        ("Changes", |r| r.changed[0].digest = digest(3)),
+        ("Changes", |r| r.changed[0] = changed(&[(65_536, 65_536), (65_536, 65_536)])),
+        ("Changes", |r| r.changed[0] = changed(&[(SYSTEM, 65_536)])),
     ];
     for (index, (variant, change)) in cases.into_iter().enumerate() {
+        println!("case {index}: {variant}");
         let (found, rejection) = rejected(Action::Reimage, change);
         assert_eq!(found, variant, "case {index}: {rejection}");
         let text = rejection.to_string();
@@ -278,7 +337,19 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
 }
 
 fn stranger(role: Role) -> DeviceRecord {
-    DeviceRecord { disk: disk("vdf", "stranger", 9), role, method: "ignored".into() }
+    DeviceRecord { disk: disk("vdf", "stranger", 9), role, method: Method::Ignored }
+}
+
+/// What had differed on the system disk, said as the image's own crate says it.
+pub(crate) fn changed(ranges: &[(u64, u64)]) -> ChangedExtents {
+    let extents: Vec<Extent> = ranges.iter().map(|&(offset, length)| Extent { offset, length }).collect();
+    ChangedExtents {
+        device: "vda".into(),
+        count: extents.len() as u64,
+        bytes: extents.iter().map(|extent| extent.length).sum(),
+        digest: digest_of_extents(&extents),
+        extents,
+    }
 }
 
 #[test]
@@ -332,5 +403,7 @@ fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     expected.disks.push(ExpectedDisk::new("stranger", 9, Role::Undeclared, Treatment::Keep));
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
-    assert!(verify(&expected, &report).is_ok());
+    assert_eq!(verify(&expected, &report), Err(Rejection::NotCovered));
+    let verdict = verify(&expected, &honest(report)).unwrap();
+    assert!(verdict.does_not_cover().contains("/dev/vdf: not declared, and ignored"), "{}", verdict.does_not_cover());
 }
