@@ -1,6 +1,6 @@
 //! `list`: one row a machine, from the store alone. A broken record is a row with its error.
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::store::{MachineRecord, Standing, Store};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -63,16 +63,10 @@ pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
     let mut machines = Vec::new();
     for row in store.list()? {
         machines.push(match row.record {
-            Ok(record) => Machine {
-                process: Some(is_alive(store, &record.name)?),
-                name: row.name,
-                state: Some(record.state.to_string()),
-                image: Some(record.image.name.to_string()),
-                ssh_port: Some(record.ssh_port),
-                assurance: record.assurance.map(|level| level.to_string()),
-                dirty: Some(record.dirty),
-                error: None,
-            },
+            Ok(record) => {
+                let process = is_alive(store, &record.name)?;
+                machine(row.name, &record, process)
+            }
             Err(error) => {
                 let error = Failure::from(error).causes().join(": ");
                 Machine {
@@ -89,4 +83,19 @@ pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
         });
     }
     ui.result(&Machines { machines })
+}
+
+fn machine(name: String, record: &MachineRecord, process: bool) -> Machine {
+    // Whether a job ran since a report that no longer stands says nothing about the disks.
+    let stands = record.standing() == Standing::Stands;
+    Machine {
+        name,
+        state: Some(record.state.to_string()),
+        process: Some(process),
+        image: Some(record.image.name.to_string()),
+        ssh_port: Some(record.ssh_port),
+        assurance: record.standing_assurance().map(|level| level.to_string()),
+        dirty: stands.then_some(record.dirty),
+        error: None,
+    }
 }

@@ -1,6 +1,6 @@
 //! `show`: the whole record of one machine.
 
-use cloud_machine_driver::store::{MachineRecord, Store};
+use cloud_machine_driver::store::{MachineRecord, Standing, Store};
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
@@ -40,15 +40,14 @@ impl Show for Machine {
             ("mac", record.identity.mac.to_string()),
             ("ssh", format!("127.0.0.1 port {}", record.ssh_port)),
             ("ssh host key", record.host_key.clone().unwrap_or_else(|| "none yet".to_owned())),
-            ("used since", if record.dirty { "yes" } else { "no" }.to_owned()),
             ("folder", self.folder.clone()),
         ];
         if let Some(url) = &record.image.url {
             lines.push(("fetched from", url.shown()));
         }
-        if let Some(level) = record.assurance {
-            let gaps = evidence::gaps_of(record, level, &record.left);
-            lines.push(("assurance", format!("{level} (does not cover: {gaps})")));
+        lines.push(("assurance", assurance(record)));
+        if record.standing() == Standing::Stands {
+            lines.push(("used since", if record.dirty { "yes" } else { "no" }.to_owned()));
         }
         for exception in &record.image.exceptions {
             lines.push(("exception", format!("{exception}, allowed by an operator")));
@@ -74,9 +73,24 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let merged = guest::recorded(&record)?;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     record.layers = serde_json::Value::Null;
+    // What no longer stands is not handed on as if it did.
+    record.assurance = record.standing_assurance();
     // Its query may give access.
     if let Some(url) = &mut record.image.url {
         url.url = url.shown();
     }
     ui.result(&Machine { record, configuration, process, folder: store.machine(name).path().display().to_string() })
+}
+
+/// What the last accepted report is worth now.
+fn assurance(record: &MachineRecord) -> String {
+    match (record.standing(), record.assurance) {
+        (Standing::Stands, Some(level)) => {
+            format!("{level} (does not cover: {})", evidence::gaps_of(record, level, &record.left))
+        }
+        (Standing::Ended { state }, _) => {
+            format!("none: another attempt began since the last accepted report, and the machine is {state}")
+        }
+        _ => "none yet".to_owned(),
+    }
 }

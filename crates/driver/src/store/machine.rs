@@ -366,4 +366,4 @@ impl MachineFolder {
 
 #[cfg(test)]
 #[path = "machine_tests.rs"]
-mod tests;
+pub(super) mod tests;

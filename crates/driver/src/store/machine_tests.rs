@@ -15,7 +15,7 @@ fn name(text: &str) -> MachineName {
     text.parse().unwrap()
 }
 
-fn record(machine: &str) -> MachineRecord {
+pub(crate) fn record(machine: &str) -> MachineRecord {
     let uuid = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
     MachineRecord {
         version: RECORD_VERSION,

@@ -11,6 +11,7 @@ mod lock;
 mod machine;
 mod name;
 mod record;
+mod standing;
 mod system;
 
 use std::{
@@ -26,12 +27,15 @@ pub use generation::{GenerationRecord, Replacement};
 pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
 pub use lock::MachineLock;
+#[cfg(test)]
+pub(crate) use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
 pub use record::{
     DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
     SignatureRecord,
 };
+pub use standing::Standing;
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 
 /// An opened state folder.
