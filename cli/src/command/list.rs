@@ -1,6 +1,6 @@
 //! `list`: one row a machine, from the store alone. A broken record is a row with its error.
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::store::{MachineRow, Store};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ struct Machines {
     machines: Vec<Machine>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Machine {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,11 +43,14 @@ impl Show for Machines {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         for machine in &self.machines {
             match &machine.error {
-                Some(error) => table.add_row([machine.name.clone(), format!("error: {error}")]),
-                None => table.add_row([
+                // The record was read, only the process could not be looked at: that is told beside the table.
+                Some(error) if machine.state.is_none() => {
+                    table.add_row([machine.name.clone(), format!("error: {error}")])
+                }
+                _ => table.add_row([
                     machine.name.clone(),
                     text(&machine.state),
-                    machine.process.map(|runs| if runs { "runs" } else { "none" }.to_owned()).unwrap_or_default(),
+                    process(machine.process).to_owned(),
                     text(&machine.image),
                     machine.ssh_port.map(|port| port.to_string()).unwrap_or_default(),
                     text(&machine.assurance),
@@ -59,34 +62,40 @@ impl Show for Machines {
     }
 }
 
+/// Whether a process runs, in a word.
+pub(crate) fn process(found: Option<bool>) -> &'static str {
+    match found {
+        Some(true) => "runs",
+        Some(false) => "none",
+        None => "unknown",
+    }
+}
+
 pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
-    let mut machines = Vec::new();
-    for row in store.list()? {
-        machines.push(match row.record {
-            Ok(record) => Machine {
-                process: Some(is_alive(store, &record.name)?),
-                name: row.name,
-                state: Some(record.state.to_string()),
-                image: Some(record.image.name.to_string()),
-                ssh_port: Some(record.ssh_port),
-                assurance: record.assurance.map(|level| level.to_string()),
-                dirty: Some(record.dirty),
-                error: None,
-            },
-            Err(error) => {
-                let error = Failure::from(error).causes().join(": ");
-                Machine {
-                    name: row.name,
-                    state: None,
-                    process: None,
-                    image: None,
-                    ssh_port: None,
-                    assurance: None,
-                    dirty: None,
-                    error: Some(error),
+    let machines = store.list()?.into_iter().map(|row| machine(ui, store, row)).collect();
+    ui.result(&Machines { machines })
+}
+
+/// What concerns one machine stays in its row, whatever is wrong with it.
+fn machine(ui: &Ui, store: &Store, row: MachineRow) -> Machine {
+    let mut machine = Machine { name: row.name, ..Machine::default() };
+    match row.record {
+        Ok(record) => {
+            match is_alive(store, &record.name) {
+                Ok(alive) => machine.process = Some(alive),
+                Err(failure) => {
+                    let error = failure.causes().join(": ");
+                    ui.note(&format!("machine {}: {error}", machine.name));
+                    machine.error = Some(error);
                 }
             }
-        });
+            machine.state = Some(record.state.to_string());
+            machine.image = Some(record.image.name.to_string());
+            machine.ssh_port = Some(record.ssh_port);
+            machine.assurance = record.assurance.map(|level| level.to_string());
+            machine.dirty = Some(record.dirty);
+        }
+        Err(error) => machine.error = Some(Failure::from(error).causes().join(": ")),
     }
-    ui.result(&Machines { machines })
+    machine
 }
