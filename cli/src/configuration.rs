@@ -126,7 +126,7 @@ impl Found {
     /// A file that must be there.
     fn file(&mut self, layer: LayerKind, path: &Path) -> Result<(), Failure> {
         let name = path.display().to_string();
-        let bytes = files::read(path)?;
+        let bytes = if layer == LayerKind::CommandLine { files::read(path)? } else { files::read_found(path)? };
         self.add(&name, parse(layer, &name, &bytes));
         Ok(())
     }

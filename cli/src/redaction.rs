@@ -3,13 +3,14 @@
 
 use std::{
     borrow::Cow,
-    fs::{self, File, Permissions},
+    fs::{File, Permissions},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use cloud_machine_config::{Leaf, Merged};
+use cloud_machine_driver::store::{MAX_WORD, read as read_own};
 
 use crate::failure::{Failure, Kind};
 
@@ -54,16 +55,14 @@ pub(crate) fn redacted<'a>(
     Ok(Cow::Owned(merged.redacted(&|text| redaction.mark(text.as_bytes()))))
 }
 
-fn read(path: &PathBuf) -> Result<Option<[u8; KEY_BYTES]>, Failure> {
-    let failed = |error| Failure::during(Kind::Failed, format!("read the key {}", path.display()))(error);
-    match fs::read(path) {
-        Ok(bytes) => match bytes.try_into() {
+fn read(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, Failure> {
+    match read_own(path, MAX_WORD)? {
+        Some(bytes) => match bytes.try_into() {
             Ok(key) => Ok(Some(key)),
             Err(_) => Err(Failure::failed(format!("the key {} is not of {KEY_BYTES} bytes", path.display()))
                 .hint("delete it, and a new one is made; redacted values then look different")),
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(failed(error)),
+        None => Ok(None),
     }
 }
 
@@ -87,6 +86,8 @@ fn make(folder: &Path, path: &Path) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -2,11 +2,11 @@
 //! text means, and whether it may be believed; must not do anything with the image.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use cloud_machine_driver::store::ImageName;
+use cloud_machine_driver::store::{ImageName, StoreError, read_named};
 use cloud_machine_fetch::{FetchError, Names, RangeLimits, Ranges, shown};
 use cloud_machine_image::{ImageError, Manifest, ReadBlocks, read_manifest};
 use cloud_machine_protocol::{Algorithm, Digest, ImageUrl};
@@ -124,9 +124,13 @@ fn open_address(url: &str, ca: Option<&Path>) -> Result<Ranges<'static>, Failure
     })
 }
 
+/// Most bytes of certificates; those of a whole system have a quarter of a MiB.
+const MAX_CERTIFICATES: u64 = 4 << 20;
+
 /// Certificates in PEM for the requests of an address.
 fn read_ca(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| {
+    let text = read_named(path, MAX_CERTIFICATES).map_err(StoreError::into_io);
+    text.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)).map_err(|error| {
         let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
         Failure::during(kind, format!("read {}", path.display()))(error)
     })

@@ -1,6 +1,6 @@
 //! `list`: one row a machine, from the store alone. A broken record is a row with its error.
 
-use cloud_machine_driver::store::{MachineRecord, Standing, Store};
+use cloud_machine_driver::store::{MachineRow, Standing, Store};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ struct Machines {
     machines: Vec<Machine>,
 }
 
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Machine {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,11 +43,14 @@ impl Show for Machines {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         for machine in &self.machines {
             match &machine.error {
-                Some(error) => table.add_row([machine.name.clone(), format!("error: {error}")]),
-                None => table.add_row([
+                // The record was read, only the process could not be looked at: that is told beside the table.
+                Some(error) if machine.state.is_none() => {
+                    table.add_row([machine.name.clone(), format!("error: {error}")])
+                }
+                _ => table.add_row([
                     machine.name.clone(),
                     text(&machine.state),
-                    machine.process.map(|runs| if runs { "runs" } else { "none" }.to_owned()).unwrap_or_default(),
+                    process(machine.process).to_owned(),
                     text(&machine.image),
                     machine.ssh_port.map(|port| port.to_string()).unwrap_or_default(),
                     text(&machine.assurance),
@@ -59,43 +62,18 @@ impl Show for Machines {
     }
 }
 
-pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
-    let mut machines = Vec::new();
-    for row in store.list()? {
-        machines.push(match row.record {
-            Ok(record) => {
-                let process = is_alive(store, &record.name)?;
-                machine(row.name, &record, process)
-            }
-            Err(error) => {
-                let error = Failure::from(error).causes().join(": ");
-                Machine {
-                    name: row.name,
-                    state: None,
-                    process: None,
-                    image: None,
-                    ssh_port: None,
-                    assurance: None,
-                    dirty: None,
-                    error: Some(error),
-                }
-            }
-        });
+/// Whether a process runs, in a word.
+pub(crate) fn process(found: Option<bool>) -> &'static str {
+    match found {
+        Some(true) => "runs",
+        Some(false) => "none",
+        None => "unknown",
     }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
+    let machines = store.list()?.into_iter().map(|row| machine(ui, store, row)).collect();
     ui.result(&Machines { machines })
 }
 
-fn machine(name: String, record: &MachineRecord, process: bool) -> Machine {
-    // Whether a job ran since a report that no longer stands says nothing about the disks.
-    let stands = record.standing() == Standing::Stands;
-    Machine {
-        name,
-        state: Some(record.state.to_string()),
-        process: Some(process),
-        image: Some(record.image.name.to_string()),
-        ssh_port: Some(record.ssh_port),
-        assurance: record.standing_assurance().map(|level| level.to_string()),
-        dirty: stands.then_some(record.dirty),
-        error: None,
-    }
-}
+<<<<<<< HEAD

@@ -5,7 +5,7 @@ use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
-    command::start::is_alive,
+    command::{list, start::is_alive},
     configuration::guest,
     evidence,
     failure::Failure,
@@ -18,7 +18,8 @@ struct Machine {
     record: MachineRecord,
     /// As YAML, with secrets redacted.
     configuration: String,
-    process: bool,
+    /// `None` when it is not known.
+    process: Option<bool>,
     folder: String,
 }
 
@@ -30,7 +31,7 @@ impl Show for Machine {
         let mut lines = vec![
             ("name", record.name.to_string()),
             ("state", record.state.to_string()),
-            ("process", if self.process { "runs" } else { "none" }.to_owned()),
+            ("process", list::process(self.process).to_owned()),
             ("driver", record.driver.clone()),
             ("image", format!("{} {}", record.image.name, record.image.digest)),
             ("generation", record.image.generation.to_string()),
@@ -69,7 +70,9 @@ impl Show for Machine {
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
     let mut record = store.read(name)?;
-    let process = is_alive(store, name)?;
+    let process = is_alive(store, name).map_err(|failure| {
+        ui.note(&format!("whether the process of {name} runs is unknown: {}", failure.causes().join(": ")));
+    });
     let merged = guest::recorded(&record)?;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     record.layers = serde_json::Value::Null;
@@ -79,7 +82,12 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     if let Some(url) = &mut record.image.url {
         url.url = url.shown();
     }
-    ui.result(&Machine { record, configuration, process, folder: store.machine(name).path().display().to_string() })
+    ui.result(&Machine {
+        record,
+        configuration,
+        process: process.ok(),
+        folder: store.machine(name).path().display().to_string(),
+    })
 }
 
 /// What the last accepted report is worth now.

@@ -1,13 +1,14 @@
 //! `volume build` and `volume inspect`: volumes labelled CLOUD-INIT as files of the host.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::Write,
     path::{Path, PathBuf},
 };
 
 use cloud_machine_driver::{
     escape,
+    store::{StoreError, read_named},
     volume::{build, pin},
 };
 use cloud_machine_volume::Volume as Opened;
@@ -86,13 +87,14 @@ fn inspect(ui: &Ui, file: &Path) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let limit = cloud_machine_protocol::volume::MAX_SIZE;
-    let failed = |error: std::io::Error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
-        Failure::during(kind, format!("read {}", path.display()))(error)
-    };
-    if fs::metadata(path).map_err(failed)?.len() > limit {
-        return Err(Failure::failed(format!("{} has more than the {limit} bytes of a volume", path.display())));
-    }
-    fs::read(path).map_err(failed)
+    read_named(path, cloud_machine_protocol::volume::MAX_SIZE).map_err(|error| match error {
+        StoreError::Io { source, .. } => {
+            let kind = if source.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+            Failure::during(kind, format!("read {}", path.display()))(source)
+        }
+        StoreError::TooLarge { limit, .. } => {
+            Failure::failed(format!("{} has more than the {limit} bytes of a volume", path.display()))
+        }
+        other => other.into(),
+    })
 }

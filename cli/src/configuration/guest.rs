@@ -62,7 +62,7 @@ fn user_data(source: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
 /// The bytes behind a `file:` address; `None` for an address that only the machine can read.
 pub(crate) fn url_file(url: &CloudInitUrl) -> Result<Option<Vec<u8>>, Failure> {
     let Some(path) = url.file() else { return Ok(None) };
-    let bytes = files::read(&path)?;
+    let bytes = files::read_found(&path)?;
     match url.sha256.map(|expected| (expected, pin(&bytes))) {
         Some((expected, found)) if expected != found => {
             Err(refusal(&format!("{} has digest {found}, the configuration wants {expected}", url.shown())))

@@ -4,6 +4,8 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use cloud_machine_image::ReadBlocks;
 
+use crate::store::{StoreError, open_elsewhere};
+
 /// An open file.
 #[derive(Debug)]
 pub struct FileBlocks {
@@ -15,9 +17,9 @@ impl FileBlocks {
     /// Opens `path` for reading.
     ///
     /// # Errors
-    /// The system's error; the caller names the path.
+    /// The system's error, or [`io::ErrorKind::InvalidInput`] for what is no ordinary file; the caller names the path.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
+        let file = open_elsewhere(path).map_err(StoreError::into_io)?;
         let size = file.metadata()?.len();
         Ok(Self { file, size })
     }

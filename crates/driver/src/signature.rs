@@ -12,7 +12,7 @@ use std::{
 use cloud_machine_image::{Manifest, Progress};
 use ct_codecs::{Base64, Decoder as _};
 
-use crate::store::file::flush_folder;
+use crate::store::{StoreError, file::flush_folder, open_elsewhere};
 
 /// Longest signature or key that is read.
 const MAX_TEXT: u64 = 16 << 10;
@@ -158,7 +158,7 @@ impl PublicKey {
     /// [`SignatureError::PublicKey`], [`SignatureError::Io`].
     pub fn of_text_or_file(text: &str) -> Result<Self, SignatureError> {
         match Self::parse(text) {
-            Err(_) if text.contains('/') || Path::new(text).exists() => Self::parse(&read(Path::new(text))?),
+            Err(_) if text.contains('/') || Path::new(text).exists() => Self::parse(&read_named(Path::new(text))?),
             parsed => parsed,
         }
     }
@@ -193,7 +193,9 @@ impl Signature {
     /// [`SignatureError::Malformed`], [`SignatureError::Io`].
     pub fn read(packed: &Path) -> Result<Option<Self>, SignatureError> {
         let path = Self::path(packed);
-        let text = match read(&path) {
+        // Nobody named this file: a pipe in its place is not waited for.
+        let opened = open_elsewhere(&path).map_err(StoreError::into_io).map_err(failed("open", &path));
+        let text = match opened.and_then(|file| read(file, &path)) {
             Err(SignatureError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text?,
         };
@@ -231,7 +233,7 @@ impl Signature {
         }
         let wrong = |_| SignatureError::Wrong { key: *key };
         let mut verifier = known.key.verify_stream(&self.signature).map_err(wrong)?;
-        let mut file = File::open(packed).map_err(failed("open", packed))?;
+        let mut file = open_elsewhere(packed).map_err(StoreError::into_io).map_err(failed("open", packed))?;
         let total = file.metadata().map_err(failed("read the size of", packed))?.len();
         let (mut buffer, mut done) = (vec![0; 1 << 20], 0);
         loop {
@@ -291,7 +293,7 @@ impl SecretKeyFile {
     /// # Errors
     /// [`SignatureError::Io`].
     pub fn read(path: &Path) -> Result<Self, SignatureError> {
-        Ok(Self { path: path.to_owned(), text: read(path)? })
+        Ok(Self { path: path.to_owned(), text: read_named(path)? })
     }
 
     /// Whether it takes a password.
@@ -384,14 +386,17 @@ pub fn write(packed: &Path, signature: &str) -> Result<(), SignatureError> {
     file.as_file().sync_all().map_err(failed("flush", &path))?;
     file.persist(&path).map_err(|error| failed("replace", &path)(error.error))?;
     match flush_folder(folder) {
-        Err(crate::store::StoreError::Io { source, .. }) => Err(failed("flush the folder of", &path)(source)),
+        Err(StoreError::Io { source, .. }) => Err(failed("flush the folder of", &path)(source)),
         _ => Ok(()),
     }
 }
 
-/// A small file of text.
-fn read(path: &Path) -> Result<String, SignatureError> {
-    let file = File::open(path).map_err(failed("open", path))?;
+/// A small file of text that an operator named.
+fn read_named(path: &Path) -> Result<String, SignatureError> {
+    read(File::open(path).map_err(failed("open", path))?, path)
+}
+
+fn read(file: File, path: &Path) -> Result<String, SignatureError> {
     let mut text = String::new();
     file.take(MAX_TEXT).read_to_string(&mut text).map_err(failed("read", path))?;
     Ok(text)

@@ -1,17 +1,18 @@
 //! What machines are started with to be reimaged: the agent, the modules of the image's kernel and programs, as an initramfs.
 //! Must not look at the disk image.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
+use cloud_machine_driver::store::{StoreError, read_named};
 use cloud_machine_initramfs as standalone;
 
 use crate::{
     arguments::Pack,
     failure::{Failure, Kind},
 };
+
+/// Most bytes that one part of an initramfs may have.
+const MAX_PART: u64 = 256 << 20;
 
 /// The agent's bytes.
 pub(super) fn agent(arguments: &Pack) -> Result<Vec<u8>, Failure> {
@@ -87,7 +88,7 @@ fn kernel_release(stages: &[standalone::Stage]) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| {
+    read_named(path, MAX_PART).map_err(StoreError::into_io).map_err(|error| {
         let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
         Failure::during(kind, format!("read {}", path.display()))(error)
     })

@@ -2,14 +2,16 @@
 //! before anything is lost; must not judge bytes itself.
 
 use std::{
-    fs,
     io::{self, IsTerminal, Write},
     path::Path,
     time::Instant,
 };
 
 use cloud_machine_disk::{Access, Disk, DiskError};
-use cloud_machine_driver::identity;
+use cloud_machine_driver::{
+    identity,
+    store::{MAX_RECORD, StoreError, read_named},
+};
 use cloud_machine_image::{Approach, Manifest, Options, ReadBlocks, Rewritten, rewrite};
 use cloud_machine_protocol::{Extent, Tier};
 use serde::Serialize;
@@ -136,7 +138,7 @@ fn approach(tier: TierChoice, dirty: Option<&[Extent]>) -> Result<Approach<'_>, 
 
 fn dirty_ranges(path: &Path) -> Result<Vec<Extent>, Failure> {
     let during = |verb: &str| format!("{verb} the dirty map {}", path.display());
-    let bytes = fs::read(path).map_err(|error| {
+    let bytes = read_named(path, MAX_RECORD).map_err(StoreError::into_io).map_err(|error| {
         let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
         Failure::during(kind, during("read"))(error)
     })?;

@@ -144,7 +144,9 @@ fn tcg(reason: String) -> Verdict {
 }
 
 fn recall(memory: &Path) -> Result<Remembered, QemuError> {
-    let Some(bytes) = file::read(memory).map_err(QemuError::Remember)? else { return Ok(Remembered::default()) };
+    let Some(bytes) = file::read(memory, file::MAX_RECORD).map_err(QemuError::Remember)? else {
+        return Ok(Remembered::default());
+    };
     match serde_json::from_slice::<Remembered>(&bytes) {
         Ok(remembered) if remembered.version == 1 => Ok(remembered),
         // It can be proved again, so a file of another version or a broken one costs time and nothing else.

@@ -19,6 +19,9 @@ pub enum QemuError {
         #[source]
         source: io::Error,
     },
+    /// A file of the state folder could not be read.
+    #[error(transparent)]
+    File(StoreError),
     /// A value may not stand on QEMU's command line.
     #[error("invalid {what} {found:?}: expected {allowed}")]
     InvalidLaunch {

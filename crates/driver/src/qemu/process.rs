@@ -2,8 +2,8 @@
 //! know what the machine does.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
+    fs::{self, OpenOptions},
+    io,
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::Path,
     process::{Child, Command, Stdio},
@@ -13,7 +13,10 @@ use std::{
 use rustix::process::Signal;
 
 use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, pidfd::Pidfd};
-use crate::{escape, store::AttemptFolder};
+use crate::{
+    escape,
+    store::{AttemptFolder, file},
+};
 
 /// How long the kernel may take to end a process after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -92,11 +95,7 @@ impl Process {
     /// [`QemuError::InvalidPid`], [`QemuError::Process`] or [`QemuError::Io`].
     pub fn attach(folder: &AttemptFolder) -> Result<Option<Self>, QemuError> {
         let path = folder.pid_file();
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(QemuError::io("read", path)(error)),
-        };
+        let Some(text) = file::read(&path, file::MAX_WORD).map_err(QemuError::File)? else { return Ok(None) };
         let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
         let Some(pid) = number else {
             return Err(QemuError::InvalidPid { path, found: escape::line(&text, 40) });
@@ -246,16 +245,7 @@ fn said(log: &Path) -> Result<String, QemuError> {
 }
 
 fn end_of(path: &Path, bytes: u64) -> Result<Vec<u8>, QemuError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(QemuError::io("open", path)(error)),
-    };
-    let mut end = Vec::new();
-    let size = file.seek(SeekFrom::End(0)).map_err(QemuError::io("read", path))?;
-    file.seek(SeekFrom::Start(size.saturating_sub(bytes))).map_err(QemuError::io("read", path))?;
-    file.take(bytes).read_to_end(&mut end).map_err(QemuError::io("read", path))?;
-    Ok(end)
+    Ok(file::read_end(path, bytes).map_err(QemuError::File)?.unwrap_or_default())
 }
 
 #[cfg(test)]

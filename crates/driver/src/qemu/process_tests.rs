@@ -46,7 +46,7 @@ fn start(launch: &Launch) -> Guard {
 
 fn file(folder: &Path, name: &str, size: u64) -> std::path::PathBuf {
     let path = folder.join(name);
-    File::create(&path).unwrap().set_len(size).unwrap();
+    fs::File::create(&path).unwrap().set_len(size).unwrap();
     path
 }
 

@@ -14,7 +14,7 @@ use crate::{escape, store::file};
 /// # Errors
 /// [`SshError::Key`] or [`SshError::Store`].
 pub fn generate_key(path: &Path, comment: &str) -> Result<String, SshError> {
-    let private = match file::read(path).map_err(SshError::Store)? {
+    let private = match file::read(path, file::MAX_WORD).map_err(SshError::Store)? {
         Some(text) => PrivateKey::from_openssh(text).map_err(SshError::Key)?,
         None => {
             let mut private = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(SshError::Key)?;

@@ -21,6 +21,22 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Something lies in the place of a file that is no file: reading it might wait or never end.
+    #[error("{} is {found}, an ordinary file is expected", path.display())]
+    NotOrdinary {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A file is larger than any that this program writes in its place.
+    #[error("{} has more than {limit} bytes", path.display())]
+    TooLarge {
+        /// The path.
+        path: PathBuf,
+        /// Bytes that it may have.
+        limit: u64,
+    },
     /// Another operation holds the machine's lock.
     #[error("machine {name} is locked by another operation")]
     Locked {
@@ -191,5 +207,15 @@ impl StoreError {
     pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { operation, path, source }
+    }
+
+    /// The system's answer, for a caller that names operation and path itself; of another reason
+    /// [`io::ErrorKind::InvalidInput`] with it.
+    #[must_use]
+    pub fn into_io(self) -> io::Error {
+        match self {
+            Self::Io { source, .. } => source,
+            other => io::Error::new(io::ErrorKind::InvalidInput, other),
+        }
     }
 }

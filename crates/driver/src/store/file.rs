@@ -1,21 +1,24 @@
-//! Files that are whole or not there, also after a power cut: written aside, flushed, renamed, folder flushed.
-//! Must not know what is in them.
+//! Files that are whole or not there, also after a power cut: written aside, flushed, renamed, folder flushed; and the
+//! one way in which files of the state folder are opened and read. Must not know what is in them.
 
 use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use cloud_machine_protocol::{Algorithm, Digest};
+use rustix::{fs::OFlags, io::Errno};
 use sha2::{Digest as _, Sha256};
 
 use super::StoreError;
 
-/// Largest record that is read; a larger one is not ours.
-pub(crate) const MAX_RECORD: u64 = 16 << 20;
+/// Largest record, or evidence, that is read; a larger one is not ours.
+pub const MAX_RECORD: u64 = 16 << 20;
+/// Largest file with one word or key in it: a process id, a private key, `known_hosts`.
+pub const MAX_WORD: u64 = 16 << 10;
 
 /// Puts `bytes` at `path` in one step, readable by the owner only.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
@@ -41,20 +44,98 @@ pub(crate) fn make_folder(path: &Path) -> Result<(), StoreError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(StoreError::io("make the folder", path))
 }
 
-/// Reads a whole small file; `None` when there is none.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("open", path)(error)),
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_RECORD + 1).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
-    if bytes.len() as u64 > MAX_RECORD {
-        let reason = format!("it has more than {MAX_RECORD} bytes");
-        return Err(StoreError::InvalidRecord { path: path.to_owned(), reason });
+/// Opens a file of the state folder for reading; `None` when there is none. What is not an ordinary file was not put
+/// there by this program: a link is not followed, a named pipe not waited for, a device not read.
+///
+/// # Errors
+/// [`StoreError::NotOrdinary`] or [`StoreError::Io`].
+pub fn open(path: &Path) -> Result<Option<File>, StoreError> {
+    let opened = opened(path, OFlags::NOFOLLOW | OFlags::NONBLOCK);
+    match opened {
+        Ok(file) => ordinary(file, path).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+            Err(StoreError::NotOrdinary { path: path.to_owned(), found: "a symbolic link" })
+        }
+        // A socket cannot be opened at all.
+        Err(error) => match fs::symlink_metadata(path) {
+            Ok(found) if found.file_type().is_socket() => {
+                Err(StoreError::NotOrdinary { path: path.to_owned(), found: "a socket" })
+            }
+            _ => Err(StoreError::io("open", path)(error)),
+        },
     }
-    Ok(Some(bytes))
+}
+
+/// Opens a file that lies elsewhere and may be reached over a link; it must be an ordinary file, too, and be there.
+///
+/// # Errors
+/// [`StoreError::NotOrdinary`] or [`StoreError::Io`].
+pub fn open_elsewhere(path: &Path) -> Result<File, StoreError> {
+    ordinary(opened(path, OFlags::NONBLOCK).map_err(StoreError::io("open", path))?, path)
+}
+
+/// Reads a whole file of the state folder of at most `limit` bytes; `None` when there is none.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] or those of [`open`].
+pub fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    open(path)?.map(|file| read_up_to(file, path, limit)).transpose()
+}
+
+/// Reads a file that an operator names, of at most `limit` bytes. It may be a pipe, as shells make them, and is then
+/// waited for.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] or [`StoreError::Io`].
+pub fn read_named(path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
+    read_up_to(File::open(path).map_err(StoreError::io("open", path))?, path, limit)
+}
+
+/// Reads all of `file`, which was opened at `path`, when it has at most `limit` bytes.
+///
+/// # Errors
+/// [`StoreError::TooLarge`] or [`StoreError::Io`].
+pub(crate) fn read_up_to(file: impl Read, path: &Path, limit: u64) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::new();
+    // One byte more tells a file that is too large; its size cannot, since it may grow while it is read.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(StoreError::TooLarge { path: path.to_owned(), limit });
+    }
+    Ok(bytes)
+}
+
+/// The last bytes, `limit` at most, of a file of the state folder; `None` when there is none.
+///
+/// # Errors
+/// Those of [`open`].
+pub fn read_end(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    let Some(mut file) = open(path)? else { return Ok(None) };
+    let failed = |source| StoreError::io("read", path)(source);
+    let size = file.seek(io::SeekFrom::End(0)).map_err(failed)?;
+    file.seek(io::SeekFrom::Start(size.saturating_sub(limit))).map_err(failed)?;
+    let mut end = Vec::new();
+    file.take(limit).read_to_end(&mut end).map_err(failed)?;
+    Ok(Some(end))
+}
+
+fn opened(path: &Path, flags: OFlags) -> io::Result<File> {
+    // Opening a named pipe would otherwise wait for its writer; reading an ordinary file is not changed by it.
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// `file`, unless it is something else than its name promised.
+fn ordinary(file: File, path: &Path) -> Result<File, StoreError> {
+    let kind = file.metadata().map_err(StoreError::io("look at", path))?.file_type();
+    let found = match kind {
+        kind if kind.is_file() => return Ok(file),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    Err(StoreError::NotOrdinary { path: path.to_owned(), found })
 }
 
 /// Where the bytes of an installed file come from.
@@ -71,7 +152,7 @@ pub enum Content<'a> {
 /// Writes `content` to a new file of mode 0600, flushes it and says its SHA-256.
 pub(crate) fn copy(content: Content<'_>, target: &Path) -> Result<Digest, StoreError> {
     let (mut source, origin): (Box<dyn Read + '_>, &Path) = match content {
-        Content::File(path) => (Box::new(File::open(path).map_err(StoreError::io("open", path))?), path),
+        Content::File(path) => (Box::new(open_elsewhere(path)?), path),
         Content::Open(file) => {
             let mut file = file;
             file.rewind().map_err(StoreError::io("read what becomes", target))?;
@@ -105,12 +186,12 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// SHA-256 of a file of any size.
+/// SHA-256 of an ordinary file of any size.
 ///
 /// # Errors
-/// [`StoreError::Io`] when it cannot be opened or read.
+/// [`StoreError::NotOrdinary`], or [`StoreError::Io`] when it cannot be opened or read.
 pub fn digest(path: &Path) -> Result<Digest, StoreError> {
-    let mut file = File::open(path).map_err(StoreError::io("open", path))?;
+    let mut file = open_elsewhere(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 18];
     loop {
@@ -181,7 +262,7 @@ mod tests {
         let path = folder.path().join("a.json");
         replace(&path, b"one").unwrap();
         replace(&path, b"two").unwrap();
-        assert_eq!(read(&path).unwrap().unwrap(), b"two");
+        assert_eq!(read(&path, 3).unwrap().unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
     }
@@ -195,17 +276,56 @@ mod tests {
     #[test]
     fn absent_is_not_unreadable() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(read(&folder.path().join("none")).unwrap().is_none());
-        let error = read(folder.path()).unwrap_err();
-        assert!(error.to_string().starts_with("read /"), "{error}");
+        assert!(read(&folder.path().join("none"), MAX_RECORD).unwrap().is_none());
+        assert!(read_end(&folder.path().join("none"), MAX_RECORD).unwrap().is_none());
+        let beyond = folder.path().join("file");
+        fs::write(&beyond, "").unwrap();
+        let error = read(&beyond.join("x"), MAX_RECORD).unwrap_err();
+        assert!(error.to_string().starts_with("open /"), "{error}");
     }
 
     #[test]
-    fn an_oversized_record_is_refused() {
+    fn a_file_is_read_up_to_its_limit_and_not_beyond() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("big");
-        File::create(&path).unwrap().set_len(MAX_RECORD + 1).unwrap();
-        assert!(read(&path).unwrap_err().to_string().ends_with("it has more than 16777216 bytes"));
+        fs::write(&path, "12345").unwrap();
+        assert_eq!(read(&path, 5).unwrap().unwrap(), b"12345");
+        assert_eq!(read_end(&path, 3).unwrap().unwrap(), b"345");
+        assert_eq!(read_end(&path, 9).unwrap().unwrap(), b"12345");
+        let error = read(&path, 4).unwrap_err().to_string();
+        assert_eq!(error, format!("{} has more than 4 bytes", path.display()));
+    }
+
+    /// Without a look at what was opened the first of these waits for a writer, and the second never ends.
+    #[test]
+    fn what_is_no_ordinary_file_is_named_and_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", at("link")).unwrap();
+        fs::write(at("file"), "x").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link-to-a-file")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, found) in [
+            ("pipe", "a named pipe"),
+            ("link", "a symbolic link"),
+            ("link-to-a-file", "a symbolic link"),
+            ("socket", "a socket"),
+            (".", "a folder"),
+            ("/dev/zero", "a device"),
+        ] {
+            let path = at(name);
+            let expected = format!("{} is {found}, an ordinary file is expected", path.display());
+            assert_eq!(read(&path, MAX_RECORD).unwrap_err().to_string(), expected);
+            assert_eq!(read_end(&path, MAX_RECORD).unwrap_err().to_string(), expected);
+        }
+        for name in ["pipe", "link", ".", "/dev/zero"] {
+            assert!(matches!(open_elsewhere(&at(name)), Err(StoreError::NotOrdinary { .. })), "{name}");
+            assert!(matches!(digest(&at(name)), Err(StoreError::NotOrdinary { .. })), "{name}");
+            let copied = copy(Content::File(&at(name)), &at("copy"));
+            assert!(matches!(copied, Err(StoreError::NotOrdinary { .. })), "{name}");
+        }
+        open_elsewhere(&at("link-to-a-file")).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use cloud_machine_protocol::MachineName;
+use rustix::fs::OFlags;
 
 use super::StoreError;
 
@@ -38,6 +39,8 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
         .truncate(false)
         .write(true)
         .mode(0o600)
+        // Neither through a link nor into a named pipe, which would wait for a reader.
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
         .open(path)
         .map_err(StoreError::io("open the lock", path))?;
     match file.try_lock() {

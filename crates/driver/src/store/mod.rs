@@ -22,7 +22,7 @@ use std::{
 
 pub use attempt::AttemptFolder;
 pub use error::StoreError;
-pub use file::{Content, digest};
+pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read, read_end, read_named};
 pub use generation::{GenerationRecord, Replacement};
 pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
@@ -99,7 +99,7 @@ impl Store {
 
 /// Reads a record of version [`RECORD_VERSION`]; `None` when there is no file.
 fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, StoreError> {
-    let Some(bytes) = file::read(path)? else { return Ok(None) };
+    let Some(bytes) = file::read(path, MAX_RECORD)? else { return Ok(None) };
     let invalid = |source| StoreError::InvalidJson { path: path.to_owned(), source };
     let found = cloud_machine_protocol::version_of(&bytes).map_err(invalid)?;
     if found != RECORD_VERSION {

@@ -18,6 +18,7 @@ use super::{mapped, put_in_place, remove, run};
 use crate::{
     escape,
     qemu::{QemuError, pidfd::Pidfd},
+    store::file,
 };
 
 /// Name of the bitmap.
@@ -166,9 +167,9 @@ struct Server(Option<Pidfd>);
 
 impl Server {
     fn attach(pid_file: &Path) -> Result<Self, QemuError> {
-        let text = fs::read_to_string(pid_file).map_err(QemuError::io("read", pid_file))?;
-        let Ok(pid) = text.trim().parse() else {
-            return Err(QemuError::InvalidPid { path: pid_file.to_owned(), found: escape::line(text.as_bytes(), 40) });
+        let text = file::read(pid_file, file::MAX_WORD).map_err(QemuError::File)?.unwrap_or_default();
+        let Some(pid) = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()) else {
+            return Err(QemuError::InvalidPid { path: pid_file.to_owned(), found: escape::line(&text, 40) });
         };
         let handle = Pidfd::open(pid).map_err(|source| QemuError::Process { operation: "open", pid, source })?;
         Ok(Self(handle))
