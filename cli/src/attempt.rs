@@ -9,15 +9,16 @@ use cloud_machine_driver::{
     qemu::{Process, QemuError, console_tail},
     ssh,
     store::{
-        AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Strategy,
+        AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Strategy,
     },
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
-use cloud_machine_protocol::{Action, AgentMessage, Assurance, Digest, HostMessage, Report, Tier};
+use cloud_machine_protocol::{Action, Assurance, Digest, HostMessage, Report, Tier};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    conversation::{Conversation, Heard},
     evidence::{self, Evidence},
     failure::{Failure, Kind},
     launch::{self, Prepared},
@@ -123,9 +124,13 @@ impl Attempt<'_> {
         self.store.write(self.lock, record)?;
         clock.phase("prepare");
         let (process, mut channel) = self.start(record, &mut prepared)?;
-        let conversed = self.converse(&mut channel, clock);
+        let mut conversation = Conversation::default();
+        let conversed = self.converse(&mut channel, &mut conversation, clock);
         let (report, verdict) = match conversed {
-            Ok(report) => match self.judge(&prepared.expected, &report) {
+            Ok(report) => match self
+                .judge(&prepared.expected, &report)
+                .and_then(|verdict| silent(&mut channel, &mut conversation).map(|()| verdict))
+            {
                 Ok(verdict) => (report, verdict),
                 Err(failure) => return Err(self.refuse(&mut channel, &prepared, &report, failure)),
             },
@@ -133,6 +138,7 @@ impl Attempt<'_> {
         };
         self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase("verify and store");
+        silent(&mut channel, &mut conversation)?;
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
@@ -164,19 +170,17 @@ impl Attempt<'_> {
         Ok((process, channel))
     }
 
-    fn converse(&self, channel: &mut AgentChannel, clock: &mut Clock) -> Result<Report, Failure> {
+    fn converse(
+        &self,
+        channel: &mut AgentChannel,
+        conversation: &mut Conversation,
+        clock: &mut Clock,
+    ) -> Result<Report, Failure> {
         let mut shown: Option<(String, Progress)> = None;
-        let mut greeted = false;
         loop {
-            match channel.next(self.deadline).map_err(channel_failure)? {
-                AgentMessage::Hello(_) if !greeted => {
-                    greeted = true;
-                    clock.phase("start the agent");
-                }
-                AgentMessage::Hello(_) => {
-                    return Err(Failure::new(Kind::Verification, "the agent said hello twice"));
-                }
-                AgentMessage::Event(event) => {
+            match conversation.hear(channel.next(self.deadline).map_err(channel_failure)?)? {
+                Heard::Hello => clock.phase("start the agent"),
+                Heard::Event(event) => {
                     let step = event.step.map(|id| escape::line(id.0.as_bytes(), 28)).unwrap_or_default();
                     if shown.as_ref().is_none_or(|(current, _)| *current != step) {
                         shown = Some((step.clone(), self.ui.progress(&step)));
@@ -185,7 +189,7 @@ impl Attempt<'_> {
                         bar.set(done, total);
                     }
                 }
-                AgentMessage::Report(report) => {
+                Heard::Report(report) => {
                     clock.phase("the agent's steps");
                     return Ok(*report);
                 }
@@ -210,9 +214,8 @@ impl Attempt<'_> {
         }
         let attempt = prepared.expected.request.attempt;
         let name = format!("{}refused{attempt}", prepared.expected.request.id);
-        let evidence = Evidence { expected: prepared.expected.clone(), report: report.clone() };
-        match evidence::store(self.store, self.lock, &name, &evidence) {
-            Ok(path) => failure.hint(format!("the refused report is kept as {path}")),
+        match Evidence::new(&prepared.expected, report).store(self.store, self.lock, &name) {
+            Ok((path, _)) => failure.hint(format!("the refused report is kept as {path}")),
             Err(error) => failure.hint(format!("the refused report could not be kept: {}", error.error)),
         }
     }
@@ -228,11 +231,12 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         record.state = MachineState::Accepted;
         if prepared.expected.request.action == Action::Reimage {
-            let evidence = Evidence { expected: prepared.expected.clone(), report: report.clone() };
-            let path = evidence::store(self.store, self.lock, &prepared.expected.request.id, &evidence)?;
+            let evidence = Evidence::new(&prepared.expected, report).after(record);
+            let (path, seal) = evidence.store(self.store, self.lock, &prepared.expected.request.id)?;
             record.last_report = Some(path);
+            record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
             record.assurance = Some(verdict.assurance);
-            record.left.clone_from(&verdict.left);
+            record.not_covered.clone_from(&verdict.not_covered);
             record.dirty = false;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.form == DiskForm::Mapped;
@@ -333,6 +337,14 @@ pub(crate) fn end_process(store: &Store, record: &MachineRecord) -> Result<(), F
         process.stop(END_TIME).map_err(Failure::failed)?;
     }
     Ok(())
+}
+
+/// The agent waits for the host's word; whatever it says in the meantime contradicts the report that was judged.
+fn silent(channel: &mut AgentChannel, conversation: &mut Conversation) -> Result<(), Failure> {
+    match channel.waiting().map_err(channel_failure)? {
+        Some(message) => conversation.hear(message).map(drop),
+        None => Ok(()),
+    }
 }
 
 fn channel_failure(error: ChannelError) -> Failure {

@@ -1,43 +1,141 @@
 //! The evidence of a reimage: what the host expected and what the agent reported, kept together so that the
-//! verification can be repeated. Must not judge; that is `plan::verify`.
+//! verification can be repeated, and sealed one after the other. Must not judge; that is `plan::verify`.
 
-use std::fs;
+use std::path::{Path, PathBuf};
 
 use cloud_machine_driver::{
     escape,
-    store::{MachineLock, MachineRecord, Store},
+    store::{self, MAX_RECORD, MachineLock, MachineRecord, Seal, Standing, Store, StoreError},
 };
-use cloud_machine_plan::{Expected, Rejection, gaps};
+use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
 use cloud_machine_protocol::{Assurance, Report};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Kind};
 
+/// Version of a stored evidence.
+const VERSION: u32 = 2;
+
 /// Expectation and report of one attempt.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Evidence {
+    version: u32,
+    /// The report that was accepted before this one.
+    previous: Option<Link>,
     pub(crate) expected: Expected,
     pub(crate) report: Report,
 }
 
-/// Stores evidence as `reports/NAME.json` of the machine and says its path relative to the machine's folder.
-pub(crate) fn store(store: &Store, lock: &MachineLock, name: &str, evidence: &Evidence) -> Result<String, Failure> {
-    let bytes = serde_json::to_vec_pretty(evidence).map_err(Failure::during(Kind::Failed, "encode the evidence"))?;
-    Ok(store.machine(lock.name()).store_report(lock, name, &bytes)?)
+/// A stored evidence, and the seal by which it is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Link {
+    /// Relative to the machine's folder.
+    report: String,
+    seal: Seal,
 }
 
-/// Reads the evidence of the last accepted reimage.
+impl Evidence {
+    pub(crate) fn new(expected: &Expected, report: &Report) -> Self {
+        Self { version: VERSION, previous: None, expected: expected.clone(), report: report.clone() }
+    }
+
+    /// As the report that is accepted after the last one of `record`.
+    pub(crate) fn after(self, record: &MachineRecord) -> Self {
+        let last = record.last_report.clone().zip(record.accepted.as_ref());
+        let previous = last.map(|(report, accepted)| Link { report, seal: accepted.seal });
+        Self { previous, ..self }
+    }
+
+    /// Stores it as `reports/NAME.json` of the machine. Says its path relative to the machine's folder, and its seal.
+    pub(crate) fn store(&self, store: &Store, lock: &MachineLock, name: &str) -> Result<(String, Seal), Failure> {
+        let bytes = self.bytes()?;
+        let seal = store.seal(&bytes)?;
+        Ok((store.machine(lock.name()).store_report(lock, name, &bytes)?, seal))
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, Failure> {
+        serde_json::to_vec_pretty(self).map_err(Failure::during(Kind::Failed, "encode the evidence"))
+    }
+}
+
+/// Reads the evidence of the last accepted report, which still has to stand, and every one before it.
+///
+/// # Errors
+/// Of [`Kind::Verification`] when there is none, it no longer stands, or one of them is missing, or not the one that was
+/// stored.
 pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, Failure> {
     let name = &record.name;
-    let relative = record.last_report.as_ref().ok_or_else(|| {
-        Failure::new(Kind::Verification, format!("machine {name} has no accepted report"))
-            .hint(format!("`cloud-machine reimage {name}` makes one"))
-    })?;
-    let path = store.machine(name).resolve(relative)?;
-    let bytes = fs::read(&path)
-        .map_err(Failure::during(Kind::Verification, format!("read the evidence {}", path.display())))?;
-    serde_json::from_slice(&bytes)
-        .map_err(Failure::during(Kind::Verification, format!("read the evidence {}", path.display())))
+    let refuse = |text: String| {
+        Failure::new(Kind::Verification, text).hint(format!("`cloud-machine reimage {name}` makes a new report"))
+    };
+    match record.standing() {
+        Standing::Stands => {}
+        Standing::Never => return Err(refuse(format!("machine {name} has no accepted report"))),
+        Standing::Ended { state } => {
+            let text = format!("another attempt began since the last accepted report of machine {name}, which is {state}");
+            return Err(refuse(text));
+        }
+    }
+    let (Some(report), Some(accepted)) = (record.last_report.clone(), &record.accepted) else {
+        return Err(refuse(format!("the last report of machine {name} was accepted by an older program, which did not seal it")));
+    };
+    let (evidence, _) = chain(store, record, Link { report, seal: accepted.seal })?;
+    Ok(evidence)
+}
+
+/// The evidence that `last` names, and how many there are with those before it, each of which was read and is the one that
+/// was stored.
+fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Evidence, usize), Failure> {
+    let evidence = read(store, record, &last)?;
+    let (mut previous, mut count) = (evidence.previous.clone(), 1);
+    while let Some(link) = previous {
+        // A circle is not possible: each seal is over a file that holds the seal of the one before it.
+        previous = read(store, record, &link)?.previous;
+        count += 1;
+    }
+    Ok((evidence, count))
+}
+
+/// How many accepted reports of a machine there are, all of them sealed and as they were stored, whether or not the last
+/// one still stands; 0 when none was accepted.
+///
+/// # Errors
+/// One that is missing or another.
+pub(crate) fn count(store: &Store, record: &MachineRecord) -> Result<usize, Failure> {
+    match (record.last_report.clone(), &record.accepted) {
+        (Some(report), Some(accepted)) => Ok(chain(store, record, Link { report, seal: accepted.seal })?.1),
+        _ => Ok(0),
+    }
+}
+
+fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, Failure> {
+    let path = store.machine(&record.name).resolve(&link.report)?;
+    let unread = |source: StoreError| {
+        Failure::during(Kind::Verification, format!("cannot read the evidence {}", path.display()))(source)
+    };
+    let bytes = store::read(&path, MAX_RECORD).map_err(unread)?.ok_or_else(|| missing(&path))?;
+    if !store.is_sealed(&bytes, link.seal).map_err(unread)? {
+        let text = format!("the evidence {} is not the one that was stored", path.display());
+        return Err(Failure::new(Kind::Verification, text));
+    }
+    parse(&bytes, &path)
+}
+
+/// Evidence as this program writes it, byte for byte: a field or a spelling of somebody else's is none of ours.
+fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, Failure> {
+    let failed = || Failure::during(Kind::Verification, format!("cannot read the evidence {}", path.display()));
+    let evidence: Evidence = serde_json::from_slice(bytes).map_err(failed())?;
+    if evidence.version != VERSION || evidence.bytes()? != bytes {
+        let text = format!("the evidence {} is not written as this program writes it", path.display());
+        return Err(Failure::new(Kind::Verification, text));
+    }
+    Ok(evidence)
+}
+
+fn missing(path: &PathBuf) -> Failure {
+    Failure::new(Kind::Verification, format!("the evidence {} is missing", path.display()))
 }
 
 /// A rejected report as a failure: of exit code 1 when the agent itself says that it failed, otherwise of exit code 5.
@@ -65,15 +163,15 @@ pub(crate) fn require(found: Assurance, required: Assurance) -> Result<(), Failu
     Err(Failure::new(Kind::Verification, text).hint(format!("{found} does not cover {}", found.does_not_cover())))
 }
 
-/// What the assurance of the last accepted reimage does not cover, and what was `left` of data disks.
-pub(crate) fn gaps_of(record: &MachineRecord, level: Assurance, left: &[String]) -> String {
+/// What the assurance of the last accepted reimage does not cover, and what may be left on other disks.
+pub(crate) fn gaps_of(record: &MachineRecord, level: Assurance, disks: &[String]) -> String {
     let gaps = gaps(level, record.system.last.map(|last| last.tier));
-    [gaps].into_iter().chain(left.iter().cloned()).collect::<Vec<_>>().join("; ")
+    [gaps].into_iter().chain(disks.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 /// The public SSH host key of a verified report.
 pub(crate) fn host_key(report: &Report) -> Result<String, Failure> {
-    let item = report.identity.iter().find(|item| item.name == "ssh-host-key-ed25519");
+    let item = report.identity.iter().find(|item| item.name == HOST_KEY);
     item.map(|item| item.public.clone())
         .ok_or_else(|| Failure::new(Kind::Verification, "the report has no SSH host key"))
 }

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_config::{CloudInitUrl, Config, Drives, validate};
+use cloud_machine_config::{Config, validate};
 use cloud_machine_driver::{
     FileBlocks, escape, identity,
     qemu::{DirectBoot, Drive, Launch, Process, Qemu, decide},
@@ -18,20 +18,18 @@ use cloud_machine_driver::{
     store::{AttemptFolder, DriveRecord, ImageFolder, MachineRecord, Store},
     volume as volume_image,
 };
-use cloud_machine_image::{Manifest, SECTOR_SIZE, Table, read_manifest};
-use cloud_machine_plan::{
-    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPool, Treatment, WantedFilesystem, WantedTable, Wiping,
-    is_encrypted,
-};
+use cloud_machine_image::{Manifest, read_manifest};
+use cloud_machine_plan::{Expected, ImageLayout};
 use cloud_machine_protocol::{
-    Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
-    Tier, volume,
+    Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
+    volume,
 };
 
 use crate::{
     admission,
     configuration::{guest, refused},
     disks,
+    expectation::{AttemptFacts, expected_url, table},
     failure::{Failure, Kind},
     strategy::{self, Ground},
     verdict,
@@ -53,6 +51,7 @@ pub(crate) struct Prepared {
     pub(crate) folder: AttemptFolder,
     pub(crate) launch: Launch,
     pub(crate) expected: Expected,
+    pub(crate) facts: AttemptFacts,
 }
 
 /// The driver called `name`.
@@ -136,14 +135,21 @@ pub(crate) fn prepare(
     }
     let verdict = decide(&qemu(&record.driver)?, store, image).map_err(Failure::failed)?;
     ui.note(&format!("accelerator {}: {}", verdict.accelerator, verdict.reason));
-    let given = Given {
+    let append = format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT);
+    let facts = AttemptFacts {
+        request,
         volume: pin,
         volume_size: bytes.len() as u64,
         image_size,
+        packed_size: fs_length(&image.packed())?,
         agent: image.boot.agent,
+        kernel_release: image.boot.kernel_release.clone(),
         table: table(record, manifest, image)?,
+        generation: manifest.generation(),
+        root: ImageLayout::from(manifest).root,
         url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
-        append: format!("console=ttyS0 loglevel=6 panic=-1 noresume {}={pin}", volume::PIN_ARGUMENT),
+        command_line: sha256(append.as_bytes()),
+        last_host_key: record.host_key.clone(),
     };
     let launch = Launch {
         name: record.name.clone(),
@@ -152,23 +158,14 @@ pub(crate) fn prepare(
         cpus: record.cpus,
         accelerator: verdict.accelerator,
         cpu_model: verdict.cpu_model,
-        boot: Some(DirectBoot { kernel: image.kernel(), initramfs: image.initramfs(), append: given.append.clone() }),
+        boot: Some(DirectBoot { kernel: image.kernel(), initramfs: image.initramfs(), append }),
         drives,
         mac: record.identity.mac,
         ssh_port: Some(record.ssh_port),
         folder: folder.clone(),
     };
-    let expected = expected(record, request, &config, given, &ImageLayout::from(manifest));
-    Ok(Prepared { folder, launch, expected })
-}
-
-/// Digest of the partition table that the system disk gets, when it is not the image's own.
-fn table(record: &MachineRecord, manifest: &Manifest, image: &ImageFolder) -> Result<Option<Digest>, Failure> {
-    let Some(system) = record.disks.iter().find(|disk| disk.boot) else { return Ok(None) };
-    let packed = open_blocks(&image.packed())?;
-    let table = Table::for_disk(manifest, &packed, system.size, SECTOR_SIZE)
-        .map_err(Failure::during(Kind::Failed, format!("describe the partitions on disk {}", system.name)))?;
-    Ok(table.map(|table| table.digest()))
+    let expected = facts.expected(record)?;
+    Ok(Prepared { folder, launch, expected, facts })
 }
 
 fn drive(bus: Bus, file: PathBuf, serial: &str, read_only: bool) -> Drive {
@@ -183,11 +180,6 @@ fn fs_length(path: &std::path::Path) -> Result<u64, Failure> {
 /// Serial of the device with a drive, counted from 0.
 pub(crate) fn drive_serial(index: usize) -> String {
     format!("{OWN_SERIALS}drive{index}")
-}
-
-/// What the machine will say of its address; the digest where the host knows it.
-fn expected_url(url: &CloudInitUrl, document: Option<&[u8]>) -> ExpectedUrl {
-    ExpectedUrl { url: url.shown(), document: document.map(volume_image::pin).or(url.sha256) }
 }
 
 /// The request of the record as it goes to the agent, with the lowest generation that it allows.
@@ -229,6 +221,17 @@ fn drive_request((index, drive): (usize, &DriveRecord)) -> DriveRequest {
     DriveRequest { device: DeviceSelector::Serial(drive_serial(index)), digest: drive.digest }
 }
 
+/// The document on the volume: the host's layers for readers that know no layers.
+pub(crate) fn user_data(record: &MachineRecord) -> Result<Vec<u8>, Failure> {
+    Ok(format!("#cloud-init\n{}", guest::recorded(record)?.to_yaml()).into_bytes())
+}
+
+/// SHA-256 of bytes that the machine is given.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    // A volume's pin is made so.
+    volume_image::pin(bytes)
+}
+
 fn volume_bytes(
     record: &MachineRecord,
     request: &Request,
@@ -241,10 +244,10 @@ fn volume_bytes(
     let identity = serde_json::to_vec_pretty(&record.identity).map_err(encode("identity"))?;
     let layers = serde_json::to_vec(&record.layers).map_err(encode("layers"))?;
     let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", record.uuid, record.name);
-    let user_data = format!("#cloud-init\n{}", guest::recorded(record)?.to_yaml());
+    let user_data = user_data(record)?;
     let manifest = manifest.to_bytes();
     let mut files: Vec<(&str, &[u8])> = vec![
-        (volume::USER_DATA, user_data.as_bytes()),
+        (volume::USER_DATA, &user_data),
         (volume::META_DATA, meta_data.as_bytes()),
         (volume::LAYERS, &layers),
         (volume::REQUEST, &request),
@@ -260,71 +263,6 @@ fn volume_bytes(
 /// The configuration of the record as types.
 pub(crate) fn config(record: &MachineRecord) -> Result<Config, Failure> {
     validate(&guest::recorded(record)?).map_err(refused)
-}
-
-/// What the machine is given besides its declared disks.
-struct Given {
-    volume: Digest,
-    volume_size: u64,
-    image_size: u64,
-    agent: Digest,
-    table: Option<Digest>,
-    url: Option<ExpectedUrl>,
-    append: String,
-}
-
-fn expected(record: &MachineRecord, request: Request, config: &Config, given: Given, layout: &ImageLayout) -> Expected {
-    let wiping = |disk: &cloud_machine_driver::store::DiskRecord| {
-        config.resources.disks.get(&disk.name).and_then(|declared| Wiping::of(request.action, declared))
-    };
-    let treatment = |disk: &cloud_machine_driver::store::DiskRecord| match (disk.boot, wiping(disk)) {
-        (true, _) => Treatment::System,
-        (false, Some(_)) => Treatment::Wipe,
-        (false, None) => Treatment::Keep,
-    };
-    let mut disks: Vec<ExpectedDisk> = record
-        .disks
-        .iter()
-        .map(|disk| ExpectedDisk {
-            serial: disk.serial.clone(),
-            size: disk.size,
-            role: Role::Declared { name: disk.name.to_string() },
-            treatment: treatment(disk),
-            wiping: wiping(disk).unwrap_or_default(),
-            encrypted: config.resources.disks.get(&disk.name).is_some_and(is_encrypted),
-            read_only: disk.medium.is_some(),
-            filesystem: config
-                .resources
-                .disks
-                .get(&disk.name)
-                .and_then(|declared| WantedFilesystem::of(&disk.name, declared)),
-            root_pool: config.resources.disks.get(&disk.name).and_then(|declared| RootPool::of(&disk.name, declared)),
-            partitions: config.resources.disks.get(&disk.name).and_then(WantedTable::of),
-        })
-        .collect();
-    let kept = |serial: &str, size, role| ExpectedDisk::new(serial, size, role, Treatment::Keep);
-    disks.push(kept(VOLUME_SERIAL, given.volume_size, Role::Volume));
-    if record.image.url.is_none() {
-        disks.push(kept(IMAGE_SERIAL, given.image_size, Role::ImageSource));
-    }
-    let drives = record.drives.iter().enumerate();
-    disks.extend(drives.map(|(index, drive)| kept(&drive_serial(index), drive.size, Role::Drive)));
-    Expected {
-        request,
-        volume: given.volume,
-        url: given.url,
-        drives_trusted: config.drives == Drives::Trusted,
-        disks,
-        table: given.table,
-        generation: layout.generation,
-        root: layout.root.clone(),
-        identity: record.identity.clone(),
-        last_host_key: record.host_key.clone(),
-        agent: given.agent,
-        // The digest of a text is made as that of a volume.
-        command_line: volume_image::pin(given.append.as_bytes()),
-        host_boot: true,
-    }
 }
 
 /// Waits until SSH answers with the pinned host key.

@@ -318,9 +318,6 @@ fn wipe(
     let compared = evidence.read_bytes;
     // Of a partition, the step alone says what was read: evidence is of whole disks.
     if range.length == evidence.disk_size {
-        if evidence.read_bytes < evidence.disk_size {
-            report.not_covered(device, method);
-        }
         report.disk(evidence);
     }
     Ok(Cost {

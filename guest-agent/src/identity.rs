@@ -2,7 +2,8 @@
 //! left, and a private key never leaves the machine.
 
 use cloud_machine_config::Config;
-use cloud_machine_protocol::{Identity, IdentityItem};
+use cloud_machine_plan::HOST_KEY;
+use cloud_machine_protocol::{Identity, IdentityItem, SecretPolicy};
 use cloud_machine_system::root::{self, RootFile};
 use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
 
@@ -24,19 +25,16 @@ pub(crate) fn write(identity: &Identity, layers: &Layers) -> Result<Vec<Identity
     {
         root::write(file)?;
     }
-    let item = |name: &str, policy: &str, public: String| IdentityItem {
-        name: name.to_owned(),
-        policy: policy.to_owned(),
-        public,
-    };
+    let item = |name: &str, policy, public: String| IdentityItem { name: name.to_owned(), policy, public };
+    let kept = |name: &str, public: String| item(name, SecretPolicy::Keep, public);
     Ok(vec![
-        item("hostname", "keep", identity.name.to_string()),
-        item("machine-id", "keep", identity.machine_id.to_string()),
-        item("hostid", "keep", format!("{:08x}", identity.machine_id.hostid())),
-        item("machine-uuid", "keep", identity.machine_uuid.clone()),
-        item("mac", "keep", identity.mac.to_string()),
-        item("authorized-keys", "keep", authorized_keys),
-        item("ssh-host-key-ed25519", "rotate", public),
+        kept("hostname", identity.name.to_string()),
+        kept("machine-id", identity.machine_id.to_string()),
+        kept("hostid", format!("{:08x}", identity.machine_id.hostid())),
+        kept("machine-uuid", identity.machine_uuid.clone()),
+        kept("mac", identity.mac.to_string()),
+        kept("authorized-keys", authorized_keys),
+        item(HOST_KEY, SecretPolicy::Rotate, public),
     ])
 }
 

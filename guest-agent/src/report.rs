@@ -2,21 +2,15 @@
 
 use std::{fs, time::Duration};
 
+use cloud_machine_plan::not_covered;
 use cloud_machine_protocol::{
     AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
     IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, RootEvidence,
-    SourceEvidence, StepId, StepRecord, Timing, WipeMethod,
+    SourceEvidence, StepId, StepRecord, Timing,
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
 use crate::error::AgentError;
-
-/// What no report of an agent can speak about.
-const NOT_COVERED: [&str; 3] = [
-    "the host and its hypervisor",
-    "firmware of the machine and its devices",
-    "the root filesystem after it was mounted: identity files were read back through it",
-];
 
 /// Collects a report while the pipe runs.
 pub(crate) struct ReportBuilder {
@@ -59,16 +53,18 @@ impl ReportBuilder {
     }
 
     pub(crate) fn devices(&mut self, devices: Vec<DeviceRecord>) {
-        for device in &devices {
-            if matches!(device.method.as_str(), "kept" | "ignored") {
-                self.report.not_covered.push(format!("/dev/{}: {}", device.disk.name, device.method));
-            }
-        }
+        self.report.not_covered = not_covered(&devices);
         self.report.devices = devices;
     }
 
+    /// Adds volumes that did not count; the first reason for a volume stays.
     pub(crate) fn ignored_volumes(&mut self, ignored: Vec<IgnoredVolume>) {
-        self.report.ignored_volumes = ignored;
+        let known = |one: &IgnoredVolume, all: &[IgnoredVolume]| all.iter().any(|other| other.device == one.device);
+        for one in ignored {
+            if !known(&one, &self.report.ignored_volumes) {
+                self.report.ignored_volumes.push(one);
+            }
+        }
     }
 
     /// The files of a root in a pool.
@@ -97,12 +93,6 @@ impl ReportBuilder {
 
     pub(crate) fn disk(&mut self, evidence: DiskEvidence) {
         self.report.disks.push(evidence);
-    }
-
-    /// What `method` left of the old content of a disk.
-    pub(crate) fn not_covered(&mut self, device: &str, method: WipeMethod) {
-        let left = method.does_not_cover().map(|left| format!("/dev/{device}: {left}"));
-        self.report.not_covered.extend(left);
     }
 
     pub(crate) fn changed(&mut self, changed: ChangedExtents) {
@@ -159,7 +149,7 @@ fn empty() -> Report {
         image_source: None,
         ignored_volumes: Vec::new(),
         identity: Vec::new(),
-        not_covered: NOT_COVERED.map(str::to_owned).to_vec(),
+        not_covered: not_covered(&[]),
         timings: Vec::new(),
     }
 }

@@ -70,7 +70,7 @@ fn outcome(folder: &Path) -> Result<String, String> {
         .map_err(|error| format!("{error}\n"))?;
     let file = PlanFile {
         steps: planned.steps.into_iter().map(|planned| (planned.id, planned.step)).collect(),
-        devices: planned.devices.into_iter().map(|device| (device.disk.name, device.method)).collect(),
+        devices: planned.devices.into_iter().map(|device| (device.disk.name, device.method.to_string())).collect(),
     };
     Ok(format!("{}\n", serde_json::to_string_pretty(&file).unwrap()))
 }

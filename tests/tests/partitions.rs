@@ -97,7 +97,7 @@ impl Scene {
 
     /// What the plan makes of the disk.
     fn method(&self, overwrite: bool) -> String {
-        self.planned(overwrite).unwrap_or_else(|error| panic!("{error}")).devices[2].method.clone()
+        self.planned(overwrite).unwrap_or_else(|error| panic!("{error}")).devices[2].method.to_string()
     }
 
     fn refusal(&self) -> String {

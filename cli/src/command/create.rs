@@ -156,7 +156,8 @@ fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described)
         host_key: None,
         last_report: None,
         assurance: None,
-        left: Vec::new(),
+        accepted: None,
+        not_covered: Vec::new(),
         dirty: false,
         created: Timestamp::now(),
     })

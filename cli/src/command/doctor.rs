@@ -5,12 +5,14 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use cloud_machine_driver::store::Store;
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
     arguments::Global,
-    failure::{Failure, Kind},
+    evidence,
+    failure::{Failure, Kind, causes},
     ui::{Show, Ui},
 };
 
@@ -66,6 +68,9 @@ pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
         PROGRAMS.iter().map(|(name, purpose, package)| program(name, purpose, package)).collect();
     findings.push(kvm());
     findings.push(state(global));
+    if let Ok(store) = crate::open_store(global) {
+        findings.push(evidence(&store));
+    }
     let missing = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
     ui.result(&Findings { findings })?;
     Ok(if missing { ExitCode::from(Kind::Failed as u8) } else { ExitCode::SUCCESS })
@@ -94,6 +99,27 @@ fn kvm() -> Finding {
         Err(error) => (Verdict::Slow, format!("{error}; machines run in software emulation, many times slower")),
     };
     Finding { what: path.display().to_string(), verdict, detail }
+}
+
+/// Whether every accepted report of every machine is there and is the one that was stored.
+fn evidence(store: &Store) -> Finding {
+    let what = "evidence".to_owned();
+    let (mut reports, mut wrong) = (0, Vec::new());
+    let rows = match store.list() {
+        Ok(rows) => rows,
+        Err(error) => return Finding { what, verdict: Verdict::Missing, detail: causes(&error) },
+    };
+    for record in rows.into_iter().filter_map(|row| row.record.ok()) {
+        match evidence::count(store, &record) {
+            Ok(count) => reports += count,
+            Err(failure) => wrong.push(format!("machine {}: {}", record.name, failure.causes().join(": "))),
+        }
+    }
+    if wrong.is_empty() {
+        let detail = format!("{reports} accepted reports, each the one that was stored");
+        return Finding { what, verdict: Verdict::Good, detail };
+    }
+    Finding { what, verdict: Verdict::Missing, detail: wrong.join("; ") }
 }
 
 fn state(global: &Global) -> Finding {

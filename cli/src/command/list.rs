@@ -76,4 +76,27 @@ pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
     ui.result(&Machines { machines })
 }
 
-<<<<<<< HEAD
+/// What concerns one machine stays in its row, whatever is wrong with it.
+fn machine(ui: &Ui, store: &Store, row: MachineRow) -> Machine {
+    let mut machine = Machine { name: row.name, ..Machine::default() };
+    match row.record {
+        Ok(record) => {
+            match is_alive(store, &record.name) {
+                Ok(alive) => machine.process = Some(alive),
+                Err(failure) => {
+                    let error = failure.causes().join(": ");
+                    ui.note(&format!("machine {}: {error}", machine.name));
+                    machine.error = Some(error);
+                }
+            }
+            machine.state = Some(record.state.to_string());
+            machine.image = Some(record.image.name.to_string());
+            machine.ssh_port = Some(record.ssh_port);
+            machine.assurance = record.standing_assurance().map(|level| level.to_string());
+            // Whether a job ran since a report that no longer stands says nothing about the disks.
+            machine.dirty = (record.standing() == Standing::Stands).then_some(record.dirty);
+        }
+        Err(error) => machine.error = Some(Failure::from(error).causes().join(": ")),
+    }
+    machine
+}

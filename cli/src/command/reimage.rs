@@ -38,6 +38,8 @@ pub(crate) struct Reimaged {
     pub(crate) phases: Vec<Phase>,
     pub(crate) steps: Vec<StepRecord>,
     pub(crate) changed: Vec<ChangedExtents>,
+    /// Why `changed` says nothing, when it does not.
+    pub(crate) not_recorded: Option<&'static str>,
     pub(crate) ignored_volumes: Vec<IgnoredVolume>,
 }
 
@@ -54,7 +56,7 @@ impl Reimaged {
             ssh_port: record.ssh_port,
             image: record.image.clone(),
             assurance: record.standing_assurance(),
-            does_not_cover: record.standing_assurance().map(|level| gaps_of(record, level, &record.left)),
+            does_not_cover: record.standing_assurance().map(|level| gaps_of(record, level, &record.not_covered)),
             strategy: last.map(|last| last.strategy),
             tier: last.map(|last| last.tier),
             request: record.request.as_ref().map(|request| request.id.clone()),
@@ -63,6 +65,7 @@ impl Reimaged {
             phases: Vec::new(),
             steps: Vec::new(),
             changed: Vec::new(),
+            not_recorded: None,
             ignored_volumes: Vec::new(),
         }
     }
@@ -70,11 +73,12 @@ impl Reimaged {
     /// Of a completed attempt.
     pub(crate) fn new(store: &Store, record: &MachineRecord, completed: &Completed) -> Self {
         Self {
-            does_not_cover: record.assurance.map(|level| gaps_of(record, level, &completed.verdict.left)),
+            does_not_cover: record.assurance.map(|level| gaps_of(record, level, &completed.verdict.not_covered)),
             checked: completed.verdict.checked.clone(),
             phases: completed.phases.clone(),
             steps: completed.report.steps.clone(),
             changed: completed.report.changed.clone(),
+            not_recorded: completed.verdict.not_recorded,
             ignored_volumes: completed.report.ignored_volumes.clone(),
             ..Self::unchanged(store, record)
         }

@@ -94,7 +94,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
 fn assurance(record: &MachineRecord) -> String {
     match (record.standing(), record.assurance) {
         (Standing::Stands, Some(level)) => {
-            format!("{level} (does not cover: {})", evidence::gaps_of(record, level, &record.left))
+            format!("{level} (does not cover: {})", evidence::gaps_of(record, level, &record.not_covered))
         }
         (Standing::Ended { state }, _) => {
             format!("none: another attempt began since the last accepted report, and the machine is {state}")

@@ -6,13 +6,14 @@ use cloud_machine_driver::{
     escape,
     store::{MachineRecord, MachineState, Store},
 };
-use cloud_machine_plan::verify;
+use cloud_machine_plan::{Verdict, verify};
 use cloud_machine_protocol::{Assurance, MachineName, Tier};
 use serde::Serialize;
 
 use crate::{
     arguments::Verify,
-    evidence,
+    evidence::{self, Evidence},
+    expectation::AttemptFacts,
     failure::{Failure, Kind},
     launch,
     several::{self, Line},
@@ -28,6 +29,8 @@ struct Verified {
     identity_checked: bool,
     checked: Vec<String>,
     not_covered: Vec<String>,
+    /// What had changed on the system disk before, when nobody can tell.
+    not_recorded: Option<&'static str>,
     report: Option<String>,
 }
 
@@ -47,8 +50,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, arguments: &Verify) -> Result<ExitCode
 
 fn one(store: &Store, name: &MachineName, arguments: &Verify) -> Result<Verified, Failure> {
     let record = store.read(name)?;
-    let evidence = evidence::load(store, &record)?;
-    let verdict = verify(&evidence.expected, &evidence.report).map_err(|rejection| evidence::rejected(&rejection))?;
+    let (evidence, verdict) = judge(store, &record)?;
     evidence::require(verdict.assurance, arguments.require_assurance)?;
     let ask = !arguments.stored_only && record.state == MachineState::Running;
     let mut checked = verdict.checked.clone();
@@ -64,8 +66,34 @@ fn one(store: &Store, name: &MachineName, arguments: &Verify) -> Result<Verified
         identity_checked: ask,
         checked,
         not_covered: evidence.report.not_covered,
+        not_recorded: verdict.not_recorded,
         report: Some(report.display().to_string()),
     })
+}
+
+/// Judges the stored report again, against an expectation that is made anew from the record.
+fn judge(store: &Store, record: &MachineRecord) -> Result<(Evidence, Verdict), Failure> {
+    let evidence = evidence::load(store, record)?;
+    let facts = AttemptFacts::of_last(record)?;
+    if let Ok((image, manifest)) = launch::image(store, record) {
+        facts.check_image(record, &image, &manifest)?;
+    }
+    let expected = facts.expected(record)?;
+    let refuse = |what: &str| {
+        let text = format!("{what} of machine {} is not what its record and configuration make of it", record.name);
+        Err(Failure::new(Kind::Verification, text))
+    };
+    if evidence.expected != expected {
+        return refuse("the expectation in the evidence");
+    }
+    let verdict = verify(&expected, &evidence.report).map_err(|rejection| evidence::rejected(&rejection))?;
+    if record.assurance != Some(verdict.assurance) || record.not_covered != verdict.not_covered {
+        return refuse("the assurance in the record");
+    }
+    if record.host_key != Some(evidence::host_key(&evidence.report)?) {
+        return refuse("the host key in the record");
+    }
+    Ok((evidence, verdict))
 }
 
 /// Asks the machine over SSH, which succeeds only with the host key of the report.

@@ -5,7 +5,7 @@ use std::{
     io,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use cloud_machine_protocol::{AgentMessage, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT};
@@ -17,6 +17,8 @@ use crate::{
 
 /// Deepest nesting of a message. The deepest report has 5 levels.
 const MAX_DEPTH: usize = 16;
+/// How long it takes to see that nothing is there.
+const LOOK: Duration = Duration::from_millis(20);
 /// How a report begins: only such a line may be longer than [`MAX_LINE`].
 const REPORT_START: &[u8] = br#"{"kind":"report","#;
 
@@ -62,6 +64,9 @@ pub enum ChannelError {
         /// The parser's answer, safe to show.
         reason: String,
     },
+    /// The agent began to speak when it had to wait.
+    #[error("the agent began to speak again after its report")]
+    Unfinished,
     /// A message of the host could not be turned to JSON.
     #[error("write a message as JSON")]
     ToJson(#[source] serde_json::Error),
@@ -117,6 +122,19 @@ impl AgentChannel {
         let line = self.lines.next(deadline, &limit)?;
         self.count += 1;
         parse(&line)
+    }
+
+    /// A message that came without being waited for; `None` when the agent is silent, as it has to be while it waits.
+    ///
+    /// # Errors
+    /// Those of [`AgentChannel::next`]; [`ChannelError::Unfinished`] for the beginning of a line.
+    pub fn waiting(&mut self) -> Result<Option<AgentMessage>, ChannelError> {
+        match self.next(Instant::now() + LOOK) {
+            Ok(message) => Ok(Some(message)),
+            Err(ChannelError::TimedOut) if self.lines.held() == 0 => Ok(None),
+            Err(ChannelError::TimedOut) => Err(ChannelError::Unfinished),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a message.

@@ -74,7 +74,8 @@ pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36 && Uuid::try_parse(text).is_ok()
 }
 
-fn random<const N: usize>() -> Result<[u8; N], RandomError> {
+/// Bytes of the system's secure source.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], RandomError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|source| RandomError { count: N, source })?;
     Ok(bytes)

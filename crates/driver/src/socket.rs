@@ -95,7 +95,6 @@ impl Lines {
     }
 
     /// Bytes that are held for lines to come.
-    #[cfg(test)]
     pub(crate) fn held(&self) -> usize {
         self.buffer.len()
     }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use cloud_machine_config::validate;
 use cloud_machine_driver::{FileBlocks, qemu::Drive, volume as volume_image};
 use cloud_machine_image::{Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, Treatment};
@@ -34,11 +35,18 @@ impl Boot {
                 serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
                 _ => (Role::Volume, Treatment::Keep),
             };
-            ExpectedDisk::new(&drive.serial, size(drive), role, treatment)
+            let (bus, read_only) = (drive.bus, drive.read_only);
+            ExpectedDisk { bus, read_only, ..ExpectedDisk::new(&drive.serial, size(drive), role, treatment) }
         };
+        let (merged, user_data) = self.document();
+        let configured = &validate(&merged).expect("a configuration").ssh_authorized_keys;
+        let own: Vec<String> =
+            self.identity.authorized_keys.iter().filter(|key| !configured.contains(key)).cloned().collect();
         Expected {
             request: self.expected.clone(),
             volume: pin,
+            document: volume_image::pin(user_data.as_bytes()),
+            origins: merged.origins(),
             url: self.expected_url.clone(),
             drives_trusted: self.drives_trusted,
             disks: drives.iter().map(disk).collect(),
@@ -47,7 +55,11 @@ impl Boot {
             root: self.layout.root.clone(),
             identity: self.identity.clone(),
             last_host_key: None,
+            authorized_keys: own.iter().chain(configured).cloned().collect(),
+            own_keys: own.len(),
             agent: self.image.boot.agent,
+            kernel_release: self.image.boot.kernel_release.clone(),
+            packed_size: fs::metadata(self.image.packed()).expect("the packed image").len(),
             command_line: volume_image::pin(append(pin).as_bytes()),
             host_boot: true,
         }

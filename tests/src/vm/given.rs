@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use cloud_machine_config::{LayerKind, defaults, merge, parse};
+use cloud_machine_config::{LayerKind, Merged, defaults, merge, parse};
 use cloud_machine_driver::{
     qemu::{self, DirectBoot, Drive, Launch, disk},
     store::AttemptFolder,
@@ -25,12 +25,19 @@ impl Boot {
         }
     }
 
+    /// The host's layers, and the document on the volume.
+    pub(super) fn document(&self) -> (Merged, String) {
+        let document = parse(LayerKind::Project, "case.yaml", self.user_data.as_bytes()).expect("a document");
+        let merged = merge(&[defaults(), document]).expect("layers that merge");
+        let user_data = format!("#cloud-init\n{}", merged.to_yaml());
+        (merged, user_data)
+    }
+
     pub(super) fn volume(&self) -> Vec<u8> {
         let request = serde_json::to_vec(&self.request).expect("JSON");
         let identity = serde_json::to_vec(&self.identity).expect("JSON");
-        let document = parse(LayerKind::Project, "case.yaml", self.user_data.as_bytes()).expect("a document");
-        let merged = merge(&[defaults(), document]).expect("layers that merge");
-        let (layers, user_data) = (merged.to_layers(), format!("#cloud-init\n{}", merged.to_yaml()));
+        let (merged, user_data) = self.document();
+        let layers = merged.to_layers();
         let mut files: Vec<(&str, &[u8])> = vec![
             (volume::USER_DATA, self.other_user_data.unwrap_or(&user_data).as_bytes()),
             (volume::META_DATA, b"instance-id: case\n"),

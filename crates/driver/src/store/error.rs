@@ -192,6 +192,15 @@ pub enum StoreError {
         /// What was installed.
         expected: String,
     },
+    /// There is no key, so nobody can say whether a file is the one that was stored.
+    #[error("the key {} is missing, so nothing can be said of the evidence that was sealed with it", path.display())]
+    KeyAbsent {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// The system gave no random bytes.
+    #[error("cannot make a key")]
+    Random(#[source] crate::identity::RandomError),
     /// A lock of one machine was used for another.
     #[error("the lock of machine {held} was used for machine {wanted}")]
     WrongLock {

@@ -34,6 +34,24 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     flush_folder(folder)
 }
 
+/// Puts `bytes` at `path` in one step, readable by the owner only, unless something is there already.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let folder = parent(path)?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".write.")
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(folder)
+        .map_err(StoreError::io("make a file beside", path))?;
+    file.write_all(bytes).map_err(StoreError::io("write", path))?;
+    file.as_file().sync_all().map_err(StoreError::io("flush", path))?;
+    match file.persist_noclobber(path) {
+        Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::io("make", path)(error.error))
+        }
+        _ => flush_folder(folder),
+    }
+}
+
 /// Flushes the entries of a folder, without which a rename may be lost at a power cut.
 pub(crate) fn flush_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(StoreError::io("flush the folder", folder))

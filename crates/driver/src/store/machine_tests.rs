@@ -51,7 +51,8 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
         host_key: None,
         last_report: None,
         assurance: None,
-        left: Vec::new(),
+        accepted: None,
+        not_covered: Vec::new(),
         dirty: false,
         created: "2026-11-22T12:00:00Z".parse().unwrap(),
     }

@@ -11,6 +11,7 @@ mod lock;
 mod machine;
 mod name;
 mod record;
+mod seal;
 mod standing;
 mod system;
 
@@ -32,9 +33,10 @@ pub(crate) use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
 pub use record::{
-    DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
+    AcceptedRecord, DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
     SignatureRecord,
 };
+pub use seal::Seal;
 pub use standing::Standing;
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 

@@ -7,7 +7,7 @@ use cloud_machine_protocol::{Action, Assurance, Bus, Digest, DiskName, Exception
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{name::ImageName, system::SystemDisk};
+use super::{name::ImageName, seal::Seal, system::SystemDisk};
 
 /// Version of every record of the store; a reader refuses any other.
 pub const RECORD_VERSION: u32 = 1;
@@ -53,13 +53,26 @@ pub struct MachineRecord {
     pub last_report: Option<String>,
     /// Assurance of the last accepted report.
     pub assurance: Option<Assurance>,
-    /// What of the old content of data disks it left, for people.
+    /// What the host knew of that attempt, and the seal of its evidence; `None` in records of before that was kept.
     #[serde(default)]
-    pub left: Vec<String>,
+    pub accepted: Option<AcceptedRecord>,
+    /// What may be left on disks besides the system disk, for people.
+    #[serde(default, alias = "left")]
+    pub not_covered: Vec<String>,
     /// Whether a job may have run since the last accepted report.
     pub dirty: bool,
     /// When the machine was created.
     pub created: Timestamp,
+}
+
+/// The attempt whose report was accepted last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct AcceptedRecord {
+    /// Of the stored evidence.
+    pub seal: Seal,
+    /// What the host gave the machine besides what is in this record, for whoever judges the evidence again.
+    pub attempt: serde_json::Value,
 }
 
 /// Which image.

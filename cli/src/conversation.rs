@@ -1,0 +1,137 @@
+//! The order in which an agent may speak: hello, any number of events, one report, and then nothing until the host's word.
+//! Must not judge what a report says.
+
+use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, Hello, Report};
+
+use crate::failure::{Failure, Kind};
+
+/// What was heard so far.
+#[derive(Debug, Default)]
+pub(crate) struct Conversation {
+    hello: Option<Hello>,
+    reported: bool,
+}
+
+/// What a message is good for.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// The agent is there.
+    Hello,
+    /// Progress.
+    Event(Event),
+    /// What it did and found.
+    Report(Box<Report>),
+}
+
+impl Conversation {
+    /// Takes the next message.
+    ///
+    /// # Errors
+    /// Of [`Kind::Verification`]: one that is out of order, of an unknown version, or from another boot than the hello.
+    pub(crate) fn hear(&mut self, message: AgentMessage) -> Result<Heard, Failure> {
+        let refuse = |text: String| Err(Failure::new(Kind::Verification, text));
+        match (message, &self.hello) {
+            (_, _) if self.reported => refuse("the agent spoke again after its report".to_owned()),
+            (AgentMessage::Hello(hello), None) if hello.version == FORMAT_VERSION => {
+                self.hello = Some(hello);
+                Ok(Heard::Hello)
+            }
+            (AgentMessage::Hello(hello), None) => {
+                let text = format!("the agent speaks format version {}, this program {FORMAT_VERSION}", hello.version);
+                Err(Failure::new(Kind::Verification, text)
+                    .hint("`cloud-machine image pack` puts the agent of this program into an image"))
+            }
+            (AgentMessage::Hello(_), Some(_)) => refuse("the agent said hello twice".to_owned()),
+            (AgentMessage::Event(_), None) => refuse("the agent told of progress before it said hello".to_owned()),
+            (AgentMessage::Report(_), None) => refuse("the agent reported before it said hello".to_owned()),
+            (AgentMessage::Event(event), Some(_)) => Ok(Heard::Event(event)),
+            (AgentMessage::Report(report), Some(hello)) => {
+                // A report that the supervisor makes for a worker that died knows nothing of the boot.
+                let known = !report.boot_id.is_empty();
+                if known && report.boot_id != hello.boot_id {
+                    return refuse("the report is of another boot than the agent's first message".to_owned());
+                }
+                self.reported = true;
+                Ok(Heard::Report(report))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_protocol::{AgentEvidence, Algorithm, Digest, ReportResult};
+
+    use super::*;
+
+    fn hello(version: u32) -> AgentMessage {
+        AgentMessage::Hello(Hello { version, agent: "0".to_owned(), boot_id: "a".to_owned() })
+    }
+
+    fn event() -> AgentMessage {
+        AgentMessage::Event(Event { at: 0, step: None, message: String::new(), done: None, total: None })
+    }
+
+    fn report(boot_id: &str) -> AgentMessage {
+        let digest = Digest::new(Algorithm::Sha256, [0; 32]);
+        AgentMessage::Report(Box::new(Report {
+            version: FORMAT_VERSION,
+            request_id: None,
+            nonce: None,
+            machine_uuid: None,
+            action: None,
+            boot_id: boot_id.to_owned(),
+            result: ReportResult::Done,
+            agent: AgentEvidence {
+                version: "0".to_owned(),
+                digest,
+                kernel_release: "6".to_owned(),
+                command_line_digest: digest,
+            },
+            image: None,
+            config: None,
+            steps: Vec::new(),
+            devices: Vec::new(),
+            image_source: None,
+            disks: Vec::new(),
+            root: None,
+            changed: Vec::new(),
+            ignored_volumes: Vec::new(),
+            identity: Vec::new(),
+            not_covered: Vec::new(),
+            timings: Vec::new(),
+        }))
+    }
+
+    /// The reason of the first refused message; none when all are taken.
+    fn heard(messages: Vec<AgentMessage>) -> Option<String> {
+        let mut conversation = Conversation::default();
+        messages.into_iter().find_map(|message| conversation.hear(message).err()).map(|failure| {
+            assert_eq!(failure.kind, Kind::Verification);
+            failure.error.to_string()
+        })
+    }
+
+    #[test]
+    fn only_the_order_of_an_agent_is_taken() {
+        let good = || hello(FORMAT_VERSION);
+        assert_eq!(heard(vec![good(), event(), event(), report("a")]), None);
+        assert_eq!(heard(vec![good(), report("a")]), None);
+        assert_eq!(heard(vec![good(), report("")]), None, "of a worker that died");
+        for (messages, reason) in [
+            (vec![report("a")], "reported before it said hello"),
+            (vec![event(), good()], "progress before it said hello"),
+            (vec![good(), good()], "hello twice"),
+            (vec![good(), event(), good()], "hello twice"),
+            (vec![hello(FORMAT_VERSION + 1)], "format version"),
+            (vec![good(), report("b")], "another boot"),
+            (vec![good(), report("a"), report("a")], "again after its report"),
+            (vec![good(), report("a"), report("")], "again after its report"),
+            (vec![good(), report("a"), event()], "again after its report"),
+            (vec![good(), report("a"), good()], "again after its report"),
+        ] {
+            let found = heard(messages);
+            assert!(found.as_ref().is_some_and(|found| found.contains(reason)), "{reason}: {found:?}");
+        }
+    }
+}
