@@ -231,7 +231,7 @@ fn a_disk_that_its_bus_finds_late_is_waited_for() {
     let report = end.report.as_ref().unwrap_or_else(|| panic!("no report\n{}", end.console));
     assert_eq!(report.result, ReportResult::Done, "{}", end.console);
     let record = report.devices.iter().find(|record| record.disk.serial.as_deref() == Some("data")).expect("the disk");
-    assert_eq!((record.disk.name.as_str(), record.method.as_str()), ("sdb", "kept"));
+    assert_eq!((record.disk.name.as_str(), record.method.to_string().as_str()), ("sdb", "kept"));
 }
 
 #[test]
