@@ -1,6 +1,11 @@
 //! A regular file of the host as blocks, for packed and raw images. Only reads.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
 
 use cloud_machine_image::ReadBlocks;
 
@@ -15,11 +20,16 @@ impl FileBlocks {
     /// Opens `path` for reading.
     ///
     /// # Errors
-    /// The system's error; the caller names the path.
+    /// The system's error, or that it is something else than a regular file; the caller names the path.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let size = file.metadata()?.len();
-        Ok(Self { file, size })
+        // Opening a pipe that nobody writes to waits for somebody; a regular file does not know the flag.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+        let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+        let found = file.metadata()?;
+        if !found.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        }
+        Ok(Self { file, size: found.len() })
     }
 }
 
