@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use cloud_machine_driver::store::ImageName;
@@ -59,9 +60,15 @@ pub(crate) fn manifest(
     proved: Option<Digest>,
     shown: &str,
 ) -> Result<Manifest, Failure> {
-    let progress = ui.progress(&format!("hash the zeros of {shown}"));
-    read_manifest_unless(blocks, proved, &|done, total| progress.set(done, total))
-        .map_err(|error| unreadable(error, format!("read the image {shown}")))
+    // Of fewer zeros than this it takes less than a second.
+    const SHOWN: u64 = 4 << 30;
+    let progress = OnceLock::new();
+    let told = |done, total| {
+        if total >= SHOWN {
+            progress.get_or_init(|| ui.progress(&format!("hash the zeros of {shown}"))).set(done, total);
+        }
+    };
+    read_manifest_unless(blocks, proved, &told).map_err(|error| unreadable(error, format!("read the image {shown}")))
 }
 
 /// Opens an image that will be written to a disk. Every frame is compared with the manifest before it is written; over

@@ -120,8 +120,7 @@ pub fn ensure(
     if stamp.size != size {
         return Err(GoldenError::Size { path: golden.disk(), found: stamp.size, expected: size });
     }
-    let is_known =
-        |record: GoldenRecord| record.proved && record.image == manifest.digest() && record.stamp == stamp;
+    let is_known = |record: GoldenRecord| record.proved && record.image == manifest.digest() && record.stamp == stamp;
     let known = golden.record()?.is_some_and(is_known);
     if known && when == Compare::IfChanged {
         return Ok(Checked::Unchanged);

@@ -182,7 +182,9 @@ fn write_table(
     let invalid = |error: gpt::header::HeaderError| io::Error::new(io::ErrorKind::InvalidData, error);
     for primary in [false, true] {
         let mut own = HeaderBuilder::from_header(header)
-            .first_usable(header.first_usable.saturating_mul(SECTOR_SIZE).max(disk.head_end(header)).div_ceil(disk.sector()))
+            .first_usable(
+                header.first_usable.saturating_mul(SECTOR_SIZE).max(disk.head_end(header)).div_ceil(disk.sector()),
+            )
             .last_usable(disk.tail(header).offset / disk.sector() - 1)
             .backup_lba(sectors - 1)
             .primary(primary)

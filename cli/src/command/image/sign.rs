@@ -14,12 +14,7 @@ use crate::{
 };
 
 /// Signs the packed image that `image` names with the key in the file `key`.
-pub(super) fn sign(
-    ui: &Ui,
-    global: &Global,
-    image: &str,
-    key: &Path,
-) -> Result<(Manifest, SignatureRecord), Failure> {
+pub(super) fn sign(ui: &Ui, global: &Global, image: &str, key: &Path) -> Result<(Manifest, SignatureRecord), Failure> {
     let (packed, proved) = source::packed_file(global, image)?;
     let packed = packed.as_path();
     let blocks = launch::open_blocks(packed)?;

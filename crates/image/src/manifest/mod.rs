@@ -182,7 +182,9 @@ fn frame_offsets(lengths: &[u32], size: u64) -> Result<Vec<u64>, ImageError> {
         let length = u64::from(*length);
         let raw = FRAME_SIZE.min(size - frame as u64 * FRAME_SIZE);
         if length < min_frame_length(raw) || length > max_frame_length() {
-            return invalid(format!("frame {frame} has an impossible length of {length} bytes for {raw} bytes of the image"));
+            return invalid(format!(
+                "frame {frame} has an impossible length of {length} bytes for {raw} bytes of the image"
+            ));
         }
         offset += length;
         offsets.push(offset);

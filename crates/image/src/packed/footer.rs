@@ -4,7 +4,8 @@
 use cloud_machine_protocol::{Digest, Extent};
 
 use crate::{
-    ALIGNMENT, AlignedBuffer, ClaimedManifest, Device, ImageError, Manifest, Progress, ReadBlocks, blocks, own_table,
+    ALIGNMENT, AlignedBuffer, ClaimedManifest, Device, ImageError, Manifest, Progress, ReadBlocks, blocks,
+    layout::is_zero, own_table,
 };
 
 // Both are skippable frames: magic, length of the content (u32), content. All numbers are little-endian.
@@ -92,14 +93,26 @@ fn find(packed: &dyn ReadBlocks) -> Result<ClaimedManifest, ImageError> {
     if length > MAX_MANIFEST {
         return Err(invalid(format!("the manifest would have {length} bytes, at most {MAX_MANIFEST} are possible")));
     }
-    if offset.checked_add(length).is_none_or(|end| end > size - FOOTER) {
+    let end = offset.checked_add(length).filter(|end| offset >= FRAME_HEADER && *end <= size - FOOTER);
+    let Some(end) = end else {
         return Err(invalid(format!("the manifest would be at byte {offset}, {length} bytes, beyond the end")));
+    };
+    let padding = size - FOOTER - end;
+    if padding >= ALIGNMENT {
+        return Err(invalid(format!("{padding} bytes stand between the manifest and the footer")));
     }
-    let found = Range::read(packed, Extent { offset, length })?;
-    if blake3::hash(found.bytes()).as_bytes() != digest {
+    let frame =
+        Range::read(packed, Extent { offset: offset - FRAME_HEADER, length: size - FOOTER - offset + FRAME_HEADER })?;
+    let (header, content) = frame.bytes().split_at(FRAME_HEADER as usize);
+    let (bytes, zeros) = content.split_at(length as usize);
+    if blake3::hash(bytes).as_bytes() != digest {
         return Err(ImageError::PackedManifest);
     }
-    let claimed = ClaimedManifest::parse(found.bytes())?;
+    // Plain zstd goes by what stands around the manifest, and must find nothing there that gives a byte.
+    if header != skippable(length + padding) || !is_zero(zeros) {
+        return Err(invalid("the manifest is not in the skippable frame in which it must be".to_owned()));
+    }
+    let claimed = ClaimedManifest::parse(bytes)?;
     if claimed.packed_bytes() + FRAME_HEADER != offset {
         return Err(invalid(format!(
             "the manifest is at byte {offset}, but the frames end at {}",

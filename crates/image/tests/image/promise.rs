@@ -2,7 +2,8 @@
 //! digest that was promised, by a count of its bytes that shares nothing with the engine's.
 
 use cloud_machine_image::{
-    Approach, ImageError, Manifest, Options, check, compare, read_manifest, read_manifest_unless, rewrite, verify_packed,
+    Approach, ImageError, Manifest, Options, check, compare, read_manifest, read_manifest_unless, rewrite,
+    verify_packed,
 };
 
 use crate::{
@@ -172,7 +173,11 @@ fn partitions_that_are_not_those_of_the_image_are_refused() {
         (root.to_owned(), "swap".to_owned(), "partition 1 has \"swap\" for a GUID"),
         (root.to_owned(), root.to_uppercase(), "for a GUID"),
         ("\"name\":\"root\"".to_owned(), "\"name\":\"boot\"".to_owned(), "is not as the image's own table has it"),
-        ("\"name\":\"root\"".to_owned(), "\"name\":\"\\u001b[2J\"".to_owned(), "has control characters, \"\\u{1b}[2J\""),
+        (
+            "\"name\":\"root\"".to_owned(),
+            "\"name\":\"\\u001b[2J\"".to_owned(),
+            "has control characters, \"\\u{1b}[2J\"",
+        ),
         ("\"name\":\"root\"".to_owned(), "\"name\":\"\\u009b2J\"".to_owned(), "has control characters"),
         ("\"name\":\"root\"".to_owned(), format!("\"name\":\"{}\"", "x".repeat(37)), "longer than 36"),
         ("\"number\":1".to_owned(), "\"number\":0".to_owned(), "has no number from 1 to 128"),
@@ -189,7 +194,30 @@ fn partitions_that_are_not_those_of_the_image_are_refused() {
 
 /// One more partition.
 fn extra(guid: &str) -> String {
-    format!("{{\"number\":2,\"name\":\"\",\"type-guid\":\"{guid}\",\"unique-guid\":\"{guid}\",\"offset\":65536,\"length\":512}}")
+    format!(
+        "{{\"number\":2,\"name\":\"\",\"type-guid\":\"{guid}\",\"unique-guid\":\"{guid}\",\"offset\":65536,\"length\":512}}"
+    )
+}
+
+#[test]
+fn nothing_hides_around_the_manifest_that_plain_zstd_would_unpack() {
+    let packed = small();
+    let at = packed.manifest.packed_bytes() as usize;
+    let (manifest, footer) = (at + 8 + packed.manifest.to_bytes().len(), packed.file.len() - 80);
+    assert!(footer > manifest + 20);
+    for byte in (at..at + 8).chain([manifest, manifest + 9, footer - 1]) {
+        for bit in 0..8 {
+            let mut file = packed.file.clone();
+            file[byte] ^= 1 << bit;
+            let error = read_manifest(&Source(&file)).unwrap_err();
+            assert!(matches!(error, ImageError::PackedFooter { .. }), "byte {byte} bit {bit}: {error}");
+        }
+    }
+    // More room than the padding needs, with a frame of its own in it.
+    let mut file = packed.file.clone();
+    file.splice(footer..footer, [0; 4096]);
+    let error = read_manifest(&Source(&file)).unwrap_err();
+    assert!(matches!(error, ImageError::PackedFooter { .. }), "{error}");
 }
 
 #[test]
