@@ -29,8 +29,8 @@ pub(crate) fn admit(
     keys: &[String],
     allowed: Exceptions,
 ) -> Result<Admitted, Failure> {
-    let packed = store.image(name)?.packed();
-    let manifest = launch::manifest(&packed)?;
+    let folder = store.image(name)?;
+    let (packed, manifest) = (folder.packed(), launch::installed(&folder)?);
     if manifest.name() != name.as_str() {
         let text = format!("image {name} calls itself {} in its manifest", manifest.name());
         return Err(Failure::new(Kind::Refused, text).hint("pack it again under the name that it shall have"));

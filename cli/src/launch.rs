@@ -18,7 +18,7 @@ use cloud_machine_driver::{
     store::{AttemptFolder, DriveRecord, ImageFolder, MachineRecord, Store},
     volume as volume_image,
 };
-use cloud_machine_image::{Manifest, read_manifest};
+use cloud_machine_image::{Manifest, read_manifest_unless};
 use cloud_machine_plan::{Expected, ImageLayout};
 use cloud_machine_protocol::{
     Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
@@ -31,6 +31,7 @@ use crate::{
     disks,
     expectation::{AttemptFacts, expected_url, table},
     failure::{Failure, Kind},
+    source::unreadable,
     strategy::{self, Ground},
     verdict,
 };
@@ -71,7 +72,7 @@ pub(crate) fn qemu(name: &str) -> Result<Qemu, Failure> {
 /// The installed image of a machine, checked against its record.
 pub(crate) fn image(store: &Store, record: &MachineRecord) -> Result<(ImageFolder, Manifest), Failure> {
     let folder = store.image(&record.image.name)?;
-    let manifest = manifest(&folder.packed())?;
+    let manifest = installed(&folder)?;
     if manifest.digest() != record.image.digest {
         let (name, image) = (&record.name, &record.image.name);
         let text = format!("image {image} was replaced since machine {name} was last reimaged");
@@ -91,10 +92,11 @@ pub(crate) fn open_blocks(path: &std::path::Path) -> Result<FileBlocks, Failure>
     })
 }
 
-/// Reads the manifest of a packed file.
-pub(crate) fn manifest(path: &std::path::Path) -> Result<Manifest, Failure> {
-    let blocks = open_blocks(path)?;
-    read_manifest(&blocks).map_err(Failure::during(Kind::Failed, format!("read the image {}", path.display())))
+/// Reads the manifest of an installed image. Its zeros are hashed only where they are not known already.
+pub(crate) fn installed(folder: &ImageFolder) -> Result<Manifest, Failure> {
+    let path = folder.packed();
+    read_manifest_unless(&open_blocks(&path)?, folder.proved_manifest(), &|_, _| ())
+        .map_err(|error| unreadable(error, format!("read the image {}", path.display())))
 }
 
 /// Makes nonce, volume and launch of the next attempt. The old process must be gone.

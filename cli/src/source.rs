@@ -4,17 +4,19 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
 use cloud_machine_driver::store::{ImageName, StoreError, read_named};
 use cloud_machine_fetch::{FetchError, Names, RangeLimits, Ranges, shown};
-use cloud_machine_image::{ImageError, Manifest, ReadBlocks, read_manifest};
+use cloud_machine_image::{ImageError, Manifest, ReadBlocks, read_manifest_unless};
 use cloud_machine_protocol::{Algorithm, Digest, ImageUrl};
 
 use crate::{
     arguments::{Global, ImageAddress, ImageSource},
     failure::{Failure, Kind, causes},
     launch,
+    ui::Ui,
 };
 
 /// An open image.
@@ -29,19 +31,19 @@ pub(crate) struct Packed {
     pub(crate) manifest: Manifest,
 }
 
-/// Opens an image to look at it.
-pub(crate) fn open(global: &Global, source: &ImageSource) -> Result<Packed, Failure> {
+/// Opens an image to look at it. Its zeros are hashed, unless it is one of the store, of which that is known.
+pub(crate) fn open(ui: &Ui, global: &Global, source: &ImageSource) -> Result<Packed, Failure> {
     check_digest(source.digest)?;
-    let (path, shown, blocks): (_, _, Box<dyn ReadBlocks>) = if is_address(&source.image) {
-        (None, shown(&source.image), Box::new(open_address(&source.image, source.ca.as_deref())?))
+    let (path, proved, shown, blocks): (_, _, _, Box<dyn ReadBlocks>) = if is_address(&source.image) {
+        (None, None, shown(&source.image), Box::new(open_address(&source.image, source.ca.as_deref())?))
     } else if source.ca.is_some() {
         return Err(Failure::new(Kind::Usage, "--ca is for an image behind an https address"));
     } else {
-        let path = packed_file(global, &source.image)?;
+        let (path, proved) = packed_file(global, &source.image)?;
         let blocks = Box::new(launch::open_blocks(&path)?);
-        (Some(path), source.image.clone(), blocks)
+        (Some(path), proved, source.image.clone(), blocks)
     };
-    let manifest = read_manifest(&*blocks).map_err(|error| unreadable(error, format!("read the image {shown}")))?;
+    let manifest = manifest(ui, &*blocks, proved, &shown)?;
     match source.digest {
         Some(expected) if expected != manifest.digest() => {
             let text = format!("the image {shown} has digest {}, expected {expected}", manifest.digest());
@@ -51,16 +53,34 @@ pub(crate) fn open(global: &Global, source: &ImageSource) -> Result<Packed, Fail
     }
 }
 
+/// Reads the manifest of an image that is called `shown`.
+pub(crate) fn manifest(
+    ui: &Ui,
+    blocks: &dyn ReadBlocks,
+    proved: Option<Digest>,
+    shown: &str,
+) -> Result<Manifest, Failure> {
+    // Of fewer zeros than this it takes less than a second.
+    const SHOWN: u64 = 4 << 30;
+    let progress = OnceLock::new();
+    let told = |done, total| {
+        if total >= SHOWN {
+            progress.get_or_init(|| ui.progress(&format!("hash the zeros of {shown}"))).set(done, total);
+        }
+    };
+    read_manifest_unless(blocks, proved, &told).map_err(|error| unreadable(error, format!("read the image {shown}")))
+}
+
 /// Opens an image that will be written to a disk. Every frame is compared with the manifest before it is written; over
 /// http anybody on the way could change both, unless the digest is known from elsewhere.
-pub(crate) fn open_to_write(global: &Global, source: &ImageSource) -> Result<Packed, Failure> {
+pub(crate) fn open_to_write(ui: &Ui, global: &Global, source: &ImageSource) -> Result<Packed, Failure> {
     if scheme(&source.image).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http")) && source.digest.is_none() {
         let text = format!("{} is not encrypted, and nothing else says which image is meant", shown(&source.image));
         return Err(
             Failure::new(Kind::Usage, text).hint("give the image's digest with --digest blake3:…, or an https address")
         );
     }
-    open(global, source)
+    open(ui, global, source)
 }
 
 /// The address of `--image-url`, checked as far as that is possible without asking its server: only the machine does.
@@ -155,14 +175,16 @@ fn hint(error: &FetchError) -> Option<&'static str> {
     }
 }
 
-/// A name of the store, or a path when it has a slash or names a file.
-pub(crate) fn packed_file(global: &Global, image: &str) -> Result<PathBuf, Failure> {
+/// The file of a name of the store, or of a path, which has a slash or names a file; and what the manifest of an installed
+/// image is known by.
+pub(crate) fn packed_file(global: &Global, image: &str) -> Result<(PathBuf, Option<Digest>), Failure> {
     let path = Path::new(image);
     if image.contains('/') || path.is_file() {
-        return Ok(path.to_owned());
+        return Ok((path.to_owned(), None));
     }
     let name: ImageName = image.parse().map_err(Failure::failed)?;
-    Ok(crate::open_store(global)?.image(&name)?.packed())
+    let folder = crate::open_store(global)?.image(&name)?;
+    Ok((folder.packed(), folder.proved_manifest()))
 }
 
 #[cfg(test)]

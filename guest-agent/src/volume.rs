@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_image::Manifest;
+use cloud_machine_image::{ClaimedManifest, Manifest};
 use cloud_machine_protocol::{
     Digest, Disk, Extent, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, Tier, version_of, volume,
 };
@@ -131,7 +131,10 @@ impl Volume {
         }
         Ok(Documents {
             identity,
-            manifest: Manifest::parse(&self.files.read(volume::MANIFEST)?).map_err(AgentError::Manifest)?,
+            // Hashing the image's zeros once more would only repeat what the host did before it made this pinned volume.
+            manifest: ClaimedManifest::parse(&self.files.read(volume::MANIFEST)?)
+                .map_err(AgentError::Manifest)?
+                .vouched_for(),
             user_data: self.files.read(volume::USER_DATA)?,
             layers: self.files.read(volume::LAYERS)?,
             dirty: if request.tier == Some(Tier::Hinted) { self.json(volume::DIRTY)? } else { Vec::new() },

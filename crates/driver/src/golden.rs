@@ -12,7 +12,7 @@ use cloud_machine_image::{Approach, ImageError, Manifest, Options, Progress, SEC
 
 use crate::{
     FileBlocks,
-    store::{GoldenFolder, Stamp, Store, StoreError},
+    store::{GoldenFolder, GoldenRecord, Stamp, Store, StoreError},
 };
 
 /// Threads that compare and write.
@@ -120,7 +120,8 @@ pub fn ensure(
     if stamp.size != size {
         return Err(GoldenError::Size { path: golden.disk(), found: stamp.size, expected: size });
     }
-    let known = golden.record()?.is_some_and(|record| record.image == manifest.digest() && record.stamp == stamp);
+    let is_known = |record: GoldenRecord| record.proved && record.image == manifest.digest() && record.stamp == stamp;
+    let known = golden.record()?.is_some_and(is_known);
     if known && when == Compare::IfChanged {
         return Ok(Checked::Unchanged);
     }

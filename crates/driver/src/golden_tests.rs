@@ -115,8 +115,15 @@ fn a_copy_in_its_place_and_one_without_a_record_are_compared_again() {
     fs::rename(&aside, &disk).unwrap();
     assert_eq!(setting.ensure(Compare::IfChanged).unwrap(), Checked::Compared);
     assert_eq!(setting.ensure(Compare::IfChanged).unwrap(), Checked::Unchanged);
-    fs::remove_file(setting.golden().path().join("golden.json")).unwrap();
+    let record = setting.golden().path().join("golden.json");
+    fs::remove_file(&record).unwrap();
     assert_eq!(setting.ensure(Compare::IfChanged).unwrap(), Checked::Compared);
+    // A record of before manifests were proved.
+    let mut old: serde_json::Value = serde_json::from_slice(&fs::read(&record).unwrap()).unwrap();
+    assert_eq!(old.as_object_mut().unwrap().remove("proved"), Some(true.into()));
+    fs::write(&record, old.to_string()).unwrap();
+    assert_eq!(setting.ensure(Compare::IfChanged).unwrap(), Checked::Compared);
+    assert_eq!(setting.ensure(Compare::IfChanged).unwrap(), Checked::Unchanged);
 }
 
 #[test]

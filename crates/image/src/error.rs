@@ -192,6 +192,21 @@ pub enum ImageError {
         computed: Digest,
     },
 
+    /// A run that the manifest calls zero and that is not, since zeros there have another value.
+    #[error("image manifest calls {length} bytes at byte {offset} zero, but states the digest of other bytes for them")]
+    ManifestZeros {
+        /// First byte of the run in the image.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// A manifest that describes other partitions than the table in its image.
+    #[error("image manifest is not about its image: {reason}")]
+    ManifestPartitions {
+        /// What differs.
+        reason: String,
+    },
+
     /// A file without the footer and without a compressed frame at its start.
     #[error("not a packed image: it neither begins with a zstd frame nor ends with the footer")]
     PackedForeign,
@@ -229,6 +244,33 @@ pub enum ImageError {
         #[source]
         source: io::Error,
     },
+    /// A frame that states another size of its content, or none.
+    #[error(
+        "frame {frame} at byte {offset} of the packed image states {} instead of {expected} bytes of content",
+        stated.map_or_else(|| "nothing".to_owned(), |stated| stated.to_string())
+    )]
+    FrameStates {
+        /// Number of the frame, from 0.
+        frame: u64,
+        /// Its first byte in the packed image.
+        offset: u64,
+        /// Bytes that it should state.
+        expected: u64,
+        /// Bytes that it states.
+        stated: Option<u64>,
+    },
+    /// A frame that ends before the place that the manifest says.
+    #[error("frame {frame} at byte {offset} of the packed image ends after {found} of its {length} bytes")]
+    FrameEnds {
+        /// Number of the frame, from 0.
+        frame: u64,
+        /// Its first byte in the packed image.
+        offset: u64,
+        /// Bytes of it by the manifest.
+        length: u64,
+        /// Bytes of it by itself.
+        found: u64,
+    },
     /// A frame that decompresses to fewer bytes than it should.
     #[error("frame {frame} at byte {offset} of the packed image gives {found} bytes instead of {expected}")]
     FrameLength {
@@ -252,14 +294,6 @@ pub enum ImageError {
         offset: u64,
         /// First byte of the leaf in the raw image.
         leaf: u64,
-    },
-    /// The frames give an image of another digest: a range that the manifest calls zero is not what it describes.
-    #[error("packed image gives digest {found} instead of {expected}")]
-    PackedRoot {
-        /// Digest in the manifest.
-        expected: Digest,
-        /// Digest of the decompressed bytes.
-        found: Digest,
     },
 
     /// A read, write or zeroing that failed.

@@ -41,7 +41,7 @@ pub(crate) struct Piece {
 #[derive(Debug)]
 pub(crate) struct Sighting {
     /// The manifest's entry that the piece is in, and the value that it contributes: of a leaf the value as read; of
-    /// zeros in the image the manifest's, since hashing gigabytes of zeros would only give it again; of a computed cell
+    /// zeros in the image the manifest's, which was proved when it became a `Manifest`; of a computed cell
     /// the manifest's too, since the cell replaces what the image has there.
     pub(crate) entry: Option<(usize, Value)>,
     /// Its bytes.

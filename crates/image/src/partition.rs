@@ -3,6 +3,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use cloud_machine_protocol::Extent;
 use gpt::{
     disk::LogicalBlockSize,
     header::{Header, read_header_from_arbitrary_device},
@@ -18,6 +19,8 @@ const HEADER_BYTES: u32 = 92;
 /// Bytes of an entry of the table.
 pub(crate) const ENTRY_BYTES: u32 = 128;
 const MAX_ENTRIES: u32 = 128;
+/// UTF-16 units of a partition's name.
+const MAX_NAME: usize = 36;
 
 /// A partition of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +28,8 @@ const MAX_ENTRIES: u32 = 128;
 pub struct Partition {
     /// Number in the table, from 1.
     pub number: u32,
-    /// Name in the table; any text, so escape it before it reaches a terminal.
+    /// Name in the table, without control characters; other text may still reorder a line, so escape it before it
+    /// reaches a terminal.
     pub name: String,
     /// Type, in lower-case hexadecimal digits with hyphens.
     pub type_guid: String,
@@ -41,14 +45,17 @@ pub struct Partition {
 pub(crate) fn read_table(raw: &dyn ReadBlocks) -> Result<Vec<Partition>, ImageError> {
     check_raw_header(raw)?;
     let (_, entries) = parse_table(Cursor { raw, position: 0 })?;
-    let partitions: Vec<Partition> =
-        entries.iter().map(|(number, entry)| partition(*number, entry)).collect::<Result<_, _>>()?;
+    let partitions = partitions(&entries)?;
     check(&partitions, raw.size()).map_err(|reason| ImageError::TableInvalid { reason })?;
     Ok(partitions)
 }
 
-/// The header and the used entries, with their numbers, of a table whose fields were checked by [`read_table`] when the
-/// image was packed.
+/// The used entries of a table, as an image has them.
+pub(crate) fn partitions(entries: &[(u32, gpt::partition::Partition)]) -> Result<Vec<Partition>, ImageError> {
+    entries.iter().map(|(number, entry)| partition(*number, entry)).collect()
+}
+
+/// The header and the used entries, with their numbers, of a table whose header was seen by [`check_header`].
 pub(crate) fn parse_table(
     mut reader: impl Read + Seek,
 ) -> Result<(Header, Vec<(u32, gpt::partition::Partition)>), ImageError> {
@@ -80,6 +87,9 @@ pub(crate) fn check(partitions: &[Partition], size: u64) -> Result<(), String> {
     if partitions.len() > MAX_ENTRIES as usize {
         return Err(format!("it has {} partitions, at most {MAX_ENTRIES} are possible", partitions.len()));
     }
+    for partition in partitions {
+        check_texts(partition)?;
+    }
     let mut ordered: Vec<&Partition> = partitions.iter().collect();
     ordered.sort_unstable_by_key(|partition| partition.offset);
     let mut previous: Option<&Partition> = None;
@@ -106,7 +116,44 @@ pub(crate) fn check(partitions: &[Partition], size: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks the fields of the header that say how much is to be read, before anything acts on them.
+/// Checks what a table could not hold, or nobody should be shown.
+fn check_texts(partition: &Partition) -> Result<(), String> {
+    let Partition { number, name, type_guid, unique_guid, .. } = partition;
+    if !(1..=MAX_ENTRIES).contains(number) {
+        return Err(format!("partition {number} has no number from 1 to {MAX_ENTRIES}"));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(format!(
+            "the name of partition {number} has control characters, {:?}; `sgdisk --change-name={number}:NAME` on the raw \
+             image gives it another",
+            shortened(name)
+        ));
+    }
+    if name.encode_utf16().count() > MAX_NAME {
+        return Err(format!("the name of partition {number} is longer than {MAX_NAME} UTF-16 units"));
+    }
+    for guid in [type_guid, unique_guid] {
+        if !is_guid(guid) {
+            return Err(format!("partition {number} has {:?} for a GUID", shortened(guid)));
+        }
+    }
+    Ok(())
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(80).collect()
+}
+
+/// Whether a text is a GUID in lower case, as every table gives it.
+fn is_guid(text: &str) -> bool {
+    let fits = |(index, byte): (usize, u8)| match index {
+        8 | 13 | 18 | 23 => byte == b'-',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    text.len() == 36 && text.bytes().enumerate().all(fits)
+}
+
+/// Checks the header of a raw image.
 fn check_raw_header(raw: &dyn ReadBlocks) -> Result<(), ImageError> {
     let mut buffer = AlignedBuffer::new(ALIGNMENT as usize);
     blocks::read(raw, Device::Raw, &mut buffer, 0)?;
@@ -114,11 +161,21 @@ fn check_raw_header(raw: &dyn ReadBlocks) -> Result<(), ImageError> {
     if !header.starts_with(b"EFI PART") {
         return Err(ImageError::TableAbsent);
     }
+    check_header(&buffer, raw.size()).map(drop)
+}
+
+/// Checks the fields of the header that say where and how much is to be read, before anything acts on them. `start` are
+/// the first bytes of an image of `size` bytes, [`ALIGNMENT`] at least. Gives where the entries are.
+pub(crate) fn check_header(start: &[u8], size: u64) -> Result<Extent, ImageError> {
+    let header = &start[SECTOR_SIZE as usize..ALIGNMENT as usize];
+    if !header.starts_with(b"EFI PART") {
+        return Err(ImageError::TableAbsent);
+    }
     let number =
         |at: usize, bytes: usize| header[at..at + bytes].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let (entries_at, entries) = (number(72, 8), number(80, 4));
-    let table_end =
-        entries_at.checked_mul(SECTOR_SIZE).and_then(|start| start.checked_add(entries * u64::from(ENTRY_BYTES)));
+    let length = entries * u64::from(ENTRY_BYTES);
+    let offset = entries_at.checked_mul(SECTOR_SIZE).filter(|at| at.checked_add(length).is_some_and(|end| end <= size));
     let reason = if number(12, 4) != u64::from(HEADER_BYTES) {
         format!("its header has {} bytes instead of {HEADER_BYTES}", number(12, 4))
     } else if number(24, 8) != 1 {
@@ -127,10 +184,10 @@ fn check_raw_header(raw: &dyn ReadBlocks) -> Result<(), ImageError> {
         format!("its entries have {} bytes instead of {ENTRY_BYTES}", number(84, 4))
     } else if !(1..=u64::from(MAX_ENTRIES)).contains(&entries) {
         format!("it has {entries} entries instead of 1 to {MAX_ENTRIES}")
-    } else if table_end.is_none_or(|end| end > raw.size()) {
-        format!("its entries at sector {entries_at} lie beyond the image")
+    } else if let Some(offset) = offset {
+        return Ok(Extent { offset, length });
     } else {
-        return Ok(());
+        format!("its entries at sector {entries_at} lie beyond the image")
     };
     Err(ImageError::TableInvalid { reason })
 }

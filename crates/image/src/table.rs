@@ -14,7 +14,7 @@ use gpt::{
 use crate::{
     ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE,
     compare::check_target,
-    extent,
+    extent, own_table,
     packed::FrameReader,
     partition::{self, ENTRY_BYTES},
     sparse::{Cell, Sparse},
@@ -79,9 +79,10 @@ impl Table {
         check_target(manifest, size)?;
         let disk = Geometry { size: size - size % sector_size, sector };
         let mut image = Leaves { manifest, frames: FrameReader::new(manifest, source) };
+        own_table::check(&mut image)?;
         let first = image.read(0)?;
         let (header, entries) = partition::parse_table(Cursor::new(&first))?;
-        let old = own_tables(&header);
+        let old = own_tables(&header, manifest.size())?;
         check(manifest, &header, disk, &old)?;
 
         // What is not a table stays as it is in the image: boot code, gaps, the ends of partitions.
@@ -125,22 +126,26 @@ fn impossible(reason: String) -> ImageError {
 }
 
 /// Where the image has its own tables: both headers and both lists of entries.
-fn own_tables(header: &Header) -> Vec<Extent> {
+fn own_tables(header: &Header, size: u64) -> Result<Vec<Extent>, ImageError> {
     let sectors = (u64::from(header.num_parts) * u64::from(header.part_size)).div_ceil(SECTOR_SIZE);
-    let range = |first: u64, count: u64| Extent { offset: first * SECTOR_SIZE, length: count * SECTOR_SIZE };
-    vec![
-        range(header.current_lba, 1),
-        range(header.part_start, sectors),
+    let ranges = [
+        (header.current_lba, 1),
+        (header.part_start, sectors),
         // A header that names no backup, or one before its own entries, is of no tool; the range is then empty.
-        range(header.backup_lba.saturating_sub(sectors), (sectors + 1).min(header.backup_lba)),
-    ]
+        (header.backup_lba.saturating_sub(sectors), (sectors + 1).min(header.backup_lba)),
+    ];
+    let range = |(first, count): (u64, u64)| {
+        let end = first.checked_add(count).and_then(|end| end.checked_mul(SECTOR_SIZE));
+        if end.is_none_or(|end| end > size) {
+            return Err(impossible(format!("the image's table at sector {first} lies beyond the image")));
+        }
+        Ok(Extent { offset: first * SECTOR_SIZE, length: count * SECTOR_SIZE })
+    };
+    ranges.into_iter().map(range).collect()
 }
 
 fn check(manifest: &Manifest, header: &Header, disk: Geometry, old: &[Extent]) -> Result<(), ImageError> {
     let sector = disk.sector();
-    if let Some(range) = old.iter().find(|range| extent::end(range) > manifest.size()) {
-        return Err(impossible(format!("the image's table at byte {} lies beyond the image", range.offset)));
-    }
     let (start, end) = (disk.head_end(header), disk.tail(header).offset);
     let mut partitions: Vec<&partition::Partition> = manifest.partitions().iter().collect();
     partitions.sort_unstable_by_key(|partition| partition.offset);
@@ -177,7 +182,9 @@ fn write_table(
     let invalid = |error: gpt::header::HeaderError| io::Error::new(io::ErrorKind::InvalidData, error);
     for primary in [false, true] {
         let mut own = HeaderBuilder::from_header(header)
-            .first_usable((header.first_usable * SECTOR_SIZE).max(disk.head_end(header)).div_ceil(disk.sector()))
+            .first_usable(
+                header.first_usable.saturating_mul(SECTOR_SIZE).max(disk.head_end(header)).div_ceil(disk.sector()),
+            )
             .last_usable(disk.tail(header).offset / disk.sector() - 1)
             .backup_lba(sectors - 1)
             .primary(primary)
@@ -199,14 +206,14 @@ fn write_table(
 }
 
 /// Leaves of the packed image, each compared with the manifest.
-struct Leaves<'a> {
-    manifest: &'a Manifest,
-    frames: FrameReader<'a>,
+pub(crate) struct Leaves<'a> {
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) frames: FrameReader<'a>,
 }
 
 impl Leaves<'_> {
     /// The leaf at `offset`; the last one of the image may be shorter.
-    fn read(&mut self, offset: u64) -> Result<Vec<u8>, ImageError> {
+    pub(crate) fn read(&mut self, offset: u64) -> Result<Vec<u8>, ImageError> {
         let length = LEAF_SIZE.min(self.manifest.size() - offset);
         Ok(self.frames.leaf(Extent { offset, length })?.to_vec())
     }
@@ -214,7 +221,7 @@ impl Leaves<'_> {
 
 impl Sparse {
     /// Makes the cells of `range` exist, with what the image has there and zeros behind it.
-    fn touch(&mut self, image: &mut Leaves<'_>, range: Extent) -> Result<(), ImageError> {
+    pub(crate) fn touch(&mut self, image: &mut Leaves<'_>, range: Extent) -> Result<(), ImageError> {
         for offset in (range.offset / LEAF_SIZE * LEAF_SIZE..extent::end(&range)).step_by(LEAF_SIZE as usize) {
             let slot = match self.cells.binary_search_by_key(&offset, |cell| cell.offset) {
                 Ok(_) => continue,

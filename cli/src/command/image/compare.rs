@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use cloud_machine_disk::{Access, Disk, DiskError};
+use cloud_machine_driver::escape;
 use cloud_machine_image::{Manifest, Partition, ReadBlocks, Table, compare};
 use cloud_machine_protocol::Extent;
 use comfy_table::{Table as Columns, presets::NOTHING};
@@ -138,7 +139,9 @@ fn places(manifest: &Manifest, disk_size: u64, range: Extent) -> Vec<Difference>
             .iter()
             .find(|partition| (partition.offset..partition.offset + partition.length).contains(&offset));
         let place = match inside {
-            Some(partition) => format!("partition {} {}", partition.number, partition.name.escape_debug()),
+            Some(partition) => {
+                format!("partition {} {}", partition.number, escape::line(partition.name.as_bytes(), 36))
+            }
             None if offset == 0 => "boot sector and partition table".to_owned(),
             None if pair[1] == disk_size => "backup partition table".to_owned(),
             None if offset >= manifest.size() => "behind the image".to_owned(),

@@ -33,7 +33,7 @@ pub(super) fn delete(ui: &Ui, store: &Store, name: &ImageName, yes: bool) -> Res
     let digest = match store.image(name) {
         Ok(image) => {
             let recorded = image.boot.image.map(|image| image.digest);
-            recorded.map_or_else(|| launch::manifest(&image.packed()).map(|manifest| manifest.digest()), Ok)
+            recorded.map_or_else(|| launch::installed(&image).map(|manifest| manifest.digest()), Ok)
         }
         Err(error @ StoreError::NoImage { .. }) => return Err(error.into()),
         Err(error) => Err(error.into()),

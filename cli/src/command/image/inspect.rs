@@ -1,6 +1,6 @@
 //! The facts of one image as a result to show. Must not read the image's data.
 
-use cloud_machine_driver::store::SignatureRecord;
+use cloud_machine_driver::{escape, store::SignatureRecord};
 use cloud_machine_image::Manifest;
 use serde::Serialize;
 
@@ -56,7 +56,11 @@ impl Show for Inspected {
         for partition in &self.partitions {
             text.push_str(&format!(
                 "partition    {} {:8} {} bytes at {}\n",
-                partition.number, partition.name, partition.length, partition.offset
+                partition.number,
+                // A manifest has no control characters there, but it may have those that turn a line around.
+                escape::line(partition.name.as_bytes(), 36),
+                partition.length,
+                partition.offset
             ));
         }
         if self.verified {

@@ -59,7 +59,7 @@ pub(super) fn list(ui: &Ui, store: &Store) -> Result<(), Failure> {
     };
     let mut images = Vec::new();
     for store::ImageRow { name, image, .. } in store.list_images()? {
-        let manifest = image.map_err(Failure::from).and_then(|folder| launch::manifest(&folder.packed()));
+        let manifest = image.map_err(Failure::from).and_then(|folder| launch::installed(&folder));
         images.push(match manifest {
             Ok(manifest) => ImageRow {
                 name,

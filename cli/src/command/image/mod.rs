@@ -31,25 +31,25 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             ui.result(&Inspected::new(&manifest, &signature, false))
         }
         Image::Inspect(source) => {
-            let packed = source::open(global, source)?;
+            let packed = source::open(ui, global, source)?;
             ui.result(&Inspected::new(&packed.manifest, &signed(ui, &packed, &[])?, false))
         }
         Image::Sign { image, key } => {
-            let (manifest, signature) = sign::sign(ui, &source::packed_file(global, image)?, &key.sign_key)?;
+            let (manifest, signature) = sign::sign(ui, global, image, &key.sign_key)?;
             ui.result(&Inspected::new(&manifest, &signature, false))
         }
         Image::Verify { source, disk: Some(disk), threads, key } => {
-            let packed = source::open(global, source)?;
+            let packed = source::open(ui, global, source)?;
             signed(ui, &packed, key)?;
             compare::run(ui, &packed.manifest, &*packed.blocks, disk, threads.get())
         }
         Image::Write(arguments) => {
-            let packed = source::open_to_write(global, &arguments.source)?;
+            let packed = source::open_to_write(ui, global, &arguments.source)?;
             signed(ui, &packed, &arguments.key)?;
             write::run(ui, &packed.manifest, &*packed.blocks, arguments)
         }
         Image::Verify { source, disk: None, key, .. } => {
-            let packed = source::open(global, source)?;
+            let packed = source::open(ui, global, source)?;
             let signature = signed(ui, &packed, key)?;
             let Packed { shown, blocks, manifest, .. } = packed;
             let progress = ui.progress("verify");

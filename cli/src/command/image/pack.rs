@@ -48,7 +48,11 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
             initramfs: Content::Bytes(&initramfs),
             kernel_release: &release,
             agent: pin(&agent),
-            image: InstalledImage { generation: manifest.generation(), digest: manifest.digest() },
+            image: InstalledImage {
+                generation: manifest.generation(),
+                digest: manifest.digest(),
+                manifest: Some(manifest.fingerprint()),
+            },
             signature: signature.as_ref().map(|text| Content::Bytes(text.as_bytes())),
         },
         allowed,

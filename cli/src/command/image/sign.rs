@@ -1,20 +1,29 @@
-//! `image sign`: a signature beside a packed image. Must not change the image.
+//! `image sign`: a signature beside a packed image, of which every frame was seen to give the image that the signature
+//! names. Must not change the image.
 
 use std::{fs::File, path::Path};
 
 use cloud_machine_driver::{signature as file, store::SignatureRecord};
-use cloud_machine_image::Manifest;
+use cloud_machine_image::{Manifest, verify_packed};
 
 use crate::{
+    arguments::Global,
     failure::{Failure, Kind},
-    launch, signature,
+    launch, signature, source,
     ui::Ui,
 };
 
-/// Signs `packed` with the key in the file `key`.
-pub(super) fn sign(ui: &Ui, packed: &Path, key: &Path) -> Result<(Manifest, SignatureRecord), Failure> {
-    let manifest = launch::manifest(packed)?;
+/// Signs the packed image that `image` names with the key in the file `key`.
+pub(super) fn sign(ui: &Ui, global: &Global, image: &str, key: &Path) -> Result<(Manifest, SignatureRecord), Failure> {
+    let (packed, proved) = source::packed_file(global, image)?;
+    let packed = packed.as_path();
+    let blocks = launch::open_blocks(packed)?;
+    let manifest = source::manifest(ui, &blocks, proved, image)?;
     let key = signature::secret_key(key)?;
+    let progress = ui.progress(&format!("verify {}", manifest.name()));
+    verify_packed(&manifest, &blocks, &|done, total| progress.set(done, total))
+        .map_err(|error| source::unreadable(error, format!("verify {image}")))?;
+    drop(progress);
     let image = File::open(packed).map_err(Failure::during(Kind::Failed, format!("open {}", packed.display())))?;
     let progress = ui.progress(&format!("sign {}", manifest.name()));
     let text =

@@ -54,6 +54,18 @@ pub enum InputError {
         #[source]
         source: io::Error,
     },
+    /// A compressed image whose decoder would have to keep more in memory than is allowed. It is not damaged.
+    #[error("decompress {name} as {}: it needs {}, at most {limit} bytes are allowed", format.name(), wanted(*window))]
+    Window {
+        /// The image.
+        name: String,
+        /// The format.
+        format: Format,
+        /// Bytes that it asks for, where its beginning tells.
+        window: Option<u64>,
+        /// Most bytes that are allowed.
+        limit: u64,
+    },
     /// The raw image has more bytes than allowed.
     #[error("{name} is a disk of more than {max} bytes")]
     TooLarge {
@@ -117,6 +129,10 @@ pub enum InputError {
         /// The last 4 KiB of its stderr, safe to show.
         said: String,
     },
+}
+
+fn wanted(window: Option<u64>) -> String {
+    window.map_or_else(|| "a larger window".to_owned(), |window| format!("a window of {window} bytes"))
 }
 
 impl InputError {

@@ -5,6 +5,7 @@ mod error;
 mod qcow2;
 mod sparse;
 mod spool;
+mod window;
 
 use std::{
     fs::File,

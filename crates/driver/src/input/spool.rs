@@ -4,17 +4,15 @@
 use std::{
     cell::Cell,
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Cursor, Read},
     os::unix::fs::FileExt,
     path::Path,
 };
 
-use super::{Format, InputError, Phase, Progress, temporary};
+use super::{Format, InputError, Phase, Progress, temporary, window};
 
 /// Bytes that are read at once; a whole piece of zeros becomes a hole.
 const PIECE: usize = 64 << 10;
-/// Memory of the xz decoder: four times what `xz -9` needs.
-const XZ_MEMORY: u64 = 256 << 20;
 
 /// Bounds of one stream.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +37,18 @@ pub(super) fn spool(
         Format::Zstd | Format::Gzip | Format::Xz => Phase::Decompress,
     };
     let taken = Cell::new(0);
-    let counted = BufReader::with_capacity(PIECE, Counted { input, taken: &taken });
-    let failed = |decompressed, source| match phase {
-        Phase::Spool => InputError::Read { name: name.to_owned(), source },
-        _ => InputError::Decompress { name: name.to_owned(), format, decompressed, source },
+    let mut counted = BufReader::with_capacity(PIECE, Counted { input, taken: &taken });
+    let mut head = [0; window::HEAD];
+    let begun = fill(&mut counted, &mut head).map_err(|source| InputError::Read { name: name.to_owned(), source })?;
+    let head = head.get(..begun).unwrap_or_default();
+    let failed = |decompressed, source| match (phase, window::beyond(format, head, &source)) {
+        (Phase::Spool, _) => InputError::Read { name: name.to_owned(), source },
+        (_, Some(beyond)) => {
+            InputError::Window { name: name.to_owned(), format, window: beyond.window, limit: beyond.limit }
+        }
+        (_, None) => InputError::Decompress { name: name.to_owned(), format, decompressed, source },
     };
+    let counted = Cursor::new(head).chain(counted);
     let mut decoded = decoder(format, counted).map_err(|source| failed(0, source))?;
     let file = temporary(folder)?;
     let mut sparse = Sparse { file: &file, name, size: 0, written: 0 };
@@ -74,7 +79,7 @@ fn decoder<'a>(format: Format, input: impl BufRead + 'a) -> io::Result<Box<dyn R
         Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
         Format::Xz => {
             use liblzma::stream::{CONCATENATED, Stream};
-            let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
+            let stream = Stream::new_stream_decoder(window::XZ_MEMORY, CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
         }
     })

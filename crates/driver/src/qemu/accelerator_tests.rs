@@ -21,7 +21,11 @@ fn setting(script: &str) -> Setting {
         initramfs: Content::Bytes(b"initramfs"),
         kernel_release: "6.1",
         agent: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
-        image: InstalledImage { generation: 1, digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap() },
+        image: InstalledImage {
+            generation: 1,
+            digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap(),
+            manifest: None,
+        },
         signature: None,
     };
     let image = store.install_image(&"x".parse().unwrap(), &source, Replacement::default()).unwrap();

@@ -122,7 +122,7 @@ mod tests {
             initramfs: Content::Bytes(b"initramfs"),
             kernel_release: "6.1.0-test",
             agent: digest(0),
-            image: InstalledImage { generation, digest: digest(content) },
+            image: InstalledImage { generation, digest: digest(content), manifest: None },
             signature: None,
         };
         store.install_image(&"x".parse().unwrap(), &source, allowed).map(drop)

@@ -31,6 +31,10 @@ pub struct GoldenRecord {
     pub image: Digest,
     /// Looks of the file.
     pub stamp: Stamp,
+    /// Whether it was held against a manifest of which the zeros were proved; records of before that was done do not say
+    /// so.
+    #[serde(default)]
+    pub proved: bool,
 }
 
 /// What changes with a file when somebody writes or replaces it (inode(7)). Who can set a clock or write below the
@@ -99,7 +103,7 @@ impl GoldenFolder {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn write_record(&self, image: Digest, stamp: Stamp) -> Result<(), StoreError> {
-        let record = GoldenRecord { version: RECORD_VERSION, image, stamp };
+        let record = GoldenRecord { version: RECORD_VERSION, image, stamp, proved: true };
         write_record(&self.path.join("golden.json"), "the record of a golden disk", &record)
     }
 

@@ -42,6 +42,10 @@ pub struct InstalledImage {
     pub generation: u64,
     /// BLAKE3 digest of the raw image.
     pub digest: Digest,
+    /// [`cloud_machine_image::Manifest::fingerprint`] of its manifest, of which the zeros are known to be zeros; `None` in
+    /// records of before that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Digest>,
 }
 
 /// What is installed as an image.
@@ -101,6 +105,12 @@ impl ImageFolder {
         self.path.join("initramfs")
     }
 
+    /// What the manifest of the installed image is known by, once its zeros were proved.
+    #[must_use]
+    pub fn proved_manifest(&self) -> Option<Digest> {
+        self.boot.image.and_then(|image| image.manifest)
+    }
+
     /// Hashes kernel and initramfs and compares them with what was installed.
     ///
     /// # Errors
@@ -130,7 +140,7 @@ impl Store {
         allowed: Replacement,
     ) -> Result<ImageFolder, StoreError> {
         let _lock = self.lock_image(name)?;
-        let InstalledImage { generation, digest } = source.image;
+        let InstalledImage { generation, digest, .. } = source.image;
         self.check_generation(name, generation, Some(digest), allowed)?;
         let path = self.images().join(name.as_str());
         let new = file::prepare_folder(&path)?;
@@ -246,7 +256,11 @@ mod tests {
             initramfs: Content::Bytes(b"initramfs"),
             kernel_release: "6.1.0-test",
             agent: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
-            image: InstalledImage { generation: 1, digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap() },
+            image: InstalledImage {
+                generation: 1,
+                digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap(),
+                manifest: None,
+            },
             signature: None,
         }
     }

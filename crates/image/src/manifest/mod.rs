@@ -2,21 +2,27 @@
 //! Owns the checked value; must not read a disk.
 
 mod binary;
+mod claimed;
 mod entry;
 mod header;
+mod zeros;
 
 use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{FRAME_SIZE, ImageError, LEAF_SIZE, MAX_IMAGE_SIZE, Partition, tree};
 
+pub use claimed::ClaimedManifest;
 pub(crate) use entry::{Entry, Leaf, collect};
 pub(crate) use header::{Header, ROOT_FILESYSTEM, check_name, check_size};
 
 /// Version of the manifest's format. A reader refuses any other.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// A manifest whose parts agree with each other: the values of its entries give its digest, and its entries and frames
-/// cover the image without gap or overlap.
+/// A manifest that stands for its digest: the values of its entries give it, the value of every run of zeros is that of
+/// so many zeros at that place, and entries and frames cover the image without gap or overlap. So a disk whose leaves
+/// have the values of the data entries, and zeros elsewhere, has the digest.
+///
+/// One that was read is a [`ClaimedManifest`] until its zeros are proved or somebody who proved them vouches for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
     header: Header,
@@ -27,7 +33,8 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Puts a manifest together and checks that its parts agree.
+    /// Puts a manifest together and checks that its parts agree. That the values of its zero entries are those of zeros is
+    /// for the caller to know: whoever packs has hashed them, and what was read is only [`ClaimedManifest`].
     pub(crate) fn assemble(header: Header, entries: Vec<Entry>, lengths: &[u32]) -> Result<Self, ImageError> {
         let root = header.check()?.clone();
         entry::check(&entries, header.size)?;
@@ -39,13 +46,13 @@ impl Manifest {
         Ok(Self { header, root, entries, frames })
     }
 
-    /// Reads a manifest that [`Manifest::to_bytes`] wrote. Safe on hostile bytes: what it allocates is bounded by their
-    /// number.
+    /// Reads a manifest that [`Manifest::to_bytes`] wrote and proves its zeros. Safe on hostile bytes: what it allocates is
+    /// bounded by their number.
     ///
     /// # Errors
-    /// A `Manifest…` variant of [`ImageError`] for each way in which the bytes are none.
+    /// As [`ClaimedManifest::parse`] and [`ClaimedManifest::prove`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
-        binary::parse(bytes)
+        ClaimedManifest::parse(bytes)?.prove(&|_, _| ())
     }
 
     /// The bytes of the manifest; the same for equal manifests.
@@ -155,6 +162,13 @@ pub(crate) fn max_frame_length() -> u64 {
     zstd::zstd_safe::compress_bound(FRAME_SIZE as usize) as u64
 }
 
+/// Bytes of the smallest zstd frame that gives `raw` bytes (RFC 8878, 3.1.1): magic, descriptor, one byte of content size
+/// or window, and for each 128 KiB a block of three bytes of header and one of content. It keeps what a file can claim in
+/// proportion to what it has.
+fn min_frame_length(raw: u64) -> u64 {
+    6 + 4 * raw.div_ceil(128 << 10)
+}
+
 fn frame_offsets(lengths: &[u32], size: u64) -> Result<Vec<u64>, ImageError> {
     let invalid = |reason| Err(ImageError::ManifestInvalid { reason });
     let expected = size.min(MAX_IMAGE_SIZE).div_ceil(FRAME_SIZE);
@@ -166,8 +180,11 @@ fn frame_offsets(lengths: &[u32], size: u64) -> Result<Vec<u64>, ImageError> {
     offsets.push(offset);
     for (frame, length) in lengths.iter().enumerate() {
         let length = u64::from(*length);
-        if length == 0 || length > max_frame_length() {
-            return invalid(format!("frame {frame} has an impossible length of {length} bytes"));
+        let raw = FRAME_SIZE.min(size - frame as u64 * FRAME_SIZE);
+        if length < min_frame_length(raw) || length > max_frame_length() {
+            return invalid(format!(
+                "frame {frame} has an impossible length of {length} bytes for {raw} bytes of the image"
+            ));
         }
         offset += length;
         offsets.push(offset);

@@ -1,13 +1,11 @@
 //! Reads one frame of a packed image, decompresses it and compares its leaves with the manifest. Must hand out no byte
 //! that a caller could write before [`FrameReader::check`] has seen it.
 
-use std::io;
-
 use cloud_machine_protocol::Extent;
-use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
+use zstd::zstd_safe;
 
 use crate::{
-    ALIGNMENT, AlignedBuffer, Device, FRAME_SIZE, ImageError, Manifest, ReadBlocks, blocks, extent,
+    ALIGNMENT, AlignedBuffer, Device, FRAME_SIZE, ImageError, Manifest, ReadBlocks, blocks,
     goal::{Goal, Piece},
     manifest::max_frame_length,
 };
@@ -30,23 +28,21 @@ pub(crate) struct FrameReader<'a> {
     manifest: &'a Manifest,
     source: &'a dyn ReadBlocks,
     decompressor: zstd::bulk::Decompressor<'static>,
-    /// For frames of which only the front is needed.
-    front: Option<Decoder<'static>>,
     buffers: Option<Buffers>,
 }
 
 impl<'a> FrameReader<'a> {
     pub(crate) fn new(manifest: &'a Manifest, source: &'a dyn ReadBlocks) -> Self {
-        Self { manifest, source, decompressor: zstd::bulk::Decompressor::default(), front: None, buffers: None }
+        Self { manifest, source, decompressor: zstd::bulk::Decompressor::default(), buffers: None }
     }
 
-    /// The raw bytes of frame number `frame` up to byte `end` of the image at least, not yet compared with anything. The
-    /// first lies on an aligned address.
-    fn read(&mut self, frame: u64, end: u64) -> Result<&[u8], ImageError> {
+    /// The raw bytes of frame number `frame`, not yet compared with anything. The first lies on an aligned address. All
+    /// of the frame is decompressed, though less may be needed: only then is it known that it has as many bytes as it
+    /// must.
+    fn read(&mut self, frame: u64) -> Result<&[u8], ImageError> {
         check_source(self.manifest, self.source)?;
         let (offset, length) = self.manifest.frame(frame);
-        let whole = FRAME_SIZE.min(self.manifest.size() - frame * FRAME_SIZE);
-        let expected = whole.min(end.saturating_sub(frame * FRAME_SIZE));
+        let expected = FRAME_SIZE.min(self.manifest.size() - frame * FRAME_SIZE);
         let buffers = self.buffers.get_or_insert_with(|| Buffers {
             packed: AlignedBuffer::new((max_frame_length() + 2 * ALIGNMENT) as usize),
             raw: AlignedBuffer::new(FRAME_SIZE as usize),
@@ -57,13 +53,9 @@ impl<'a> FrameReader<'a> {
         let packed = &mut buffers.packed[..(stop - start) as usize];
         blocks::read(self.source, Device::Packed, packed, start)?;
         let packed = &packed[(offset - start) as usize..(offset - start + length) as usize];
+        check_frame(packed, frame, offset, expected)?;
         let raw = &mut buffers.raw[..expected as usize];
-        // Most of the work of a few leaves that differ is decompressing what lies around them.
-        let decoded = if expected == whole {
-            self.decompressor.decompress_to_buffer(packed, raw)
-        } else {
-            decompress_front(&mut self.front, packed, raw)
-        };
+        let decoded = self.decompressor.decompress_to_buffer(packed, raw);
         let found = decoded.map_err(|source| ImageError::FrameUndecodable { frame, offset, source })? as u64;
         if found != expected {
             return Err(ImageError::FrameLength { frame, offset, expected, found });
@@ -71,13 +63,12 @@ impl<'a> FrameReader<'a> {
         Ok(raw)
     }
 
-    /// The raw bytes of frame number `frame` up to the end of the last of `pieces` at least, refused unless every one of
-    /// `pieces`, all in this frame, is what it must be.
+    /// The raw bytes of frame number `frame`, refused unless every one of `pieces`, all in this frame, is what it must
+    /// be.
     pub(crate) fn check(&mut self, frame: u64, pieces: &[Piece]) -> Result<&[u8], ImageError> {
         let goal = Goal::image(self.manifest);
         let (offset, _) = self.manifest.frame(frame);
-        let end = pieces.iter().map(|piece| extent::end(&piece.range)).max().unwrap_or(0);
-        let raw = self.read(frame, end)?;
+        let raw = self.read(frame)?;
         for piece in pieces {
             if goal.look(piece, piece.of(raw, frame * FRAME_SIZE)).is_none() {
                 return Err(ImageError::FrameDigest { frame, offset, leaf: piece.range.offset });
@@ -95,22 +86,21 @@ impl<'a> FrameReader<'a> {
     }
 }
 
-/// Decompresses a frame until `raw` is full, and says how many bytes of it are there.
-fn decompress_front(decoder: &mut Option<Decoder<'static>>, packed: &[u8], raw: &mut [u8]) -> io::Result<usize> {
-    let decoder = match decoder {
-        Some(decoder) => {
-            decoder.reinit()?;
-            decoder
-        }
-        None => decoder.insert(Decoder::new()?),
+/// Holds what a frame says of itself against what it must be: one frame, as long as its place, that states its content.
+/// Every other reader of the file would go by it.
+fn check_frame(packed: &[u8], frame: u64, offset: u64, expected: u64) -> Result<(), ImageError> {
+    let undecodable = |code| {
+        let source = std::io::Error::new(std::io::ErrorKind::InvalidData, zstd_safe::get_error_name(code));
+        ImageError::FrameUndecodable { frame, offset, source }
     };
-    let (length, mut input, mut output) = (raw.len(), InBuffer::around(packed), OutBuffer::around(raw));
-    while output.pos() < length {
-        let before = (input.pos(), output.pos());
-        // 0 is the end of the frame.
-        if decoder.run(&mut input, &mut output)? == 0 || before == (input.pos(), output.pos()) {
-            break;
-        }
+    let found = zstd_safe::find_frame_compressed_size(packed).map_err(undecodable)? as u64;
+    let length = packed.len() as u64;
+    if found != length {
+        return Err(ImageError::FrameEnds { frame, offset, length, found });
     }
-    Ok(output.pos())
+    let stated = zstd_safe::get_frame_content_size(packed).ok().flatten();
+    if stated != Some(expected) {
+        return Err(ImageError::FrameStates { frame, offset, expected, stated });
+    }
+    Ok(())
 }

@@ -21,7 +21,7 @@ use crate::{
     partition, tree,
 };
 
-pub use footer::read_manifest;
+pub use footer::{read_manifest, read_manifest_unless};
 pub(crate) use frame::{FrameReader, check_source};
 pub use verify::verify_packed;
 

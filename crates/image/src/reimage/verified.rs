@@ -65,8 +65,8 @@ impl VerifiedImage {
 
     /// BLAKE3 of the image's range as it was read; `None` when not all of it was read. Leaves with data count with the
     /// value of the bytes that were read; a run of zeros counts with the manifest's value for it, once all its bytes
-    /// were seen to be zero. That value itself is checked by [`crate::verify_packed`]. Leaves of a computed table count
-    /// with the image's value for what they replace.
+    /// were seen to be zero: a [`crate::Manifest`] exists only with the values of zeros. Leaves of a computed table
+    /// count with the image's value for what they replace.
     #[must_use]
     pub fn root(&self) -> Option<Digest> {
         self.root

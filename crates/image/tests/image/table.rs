@@ -46,7 +46,7 @@ fn the_root_is_found_by_its_type_or_taken_by_number() {
 
 #[test]
 fn an_unclear_root_lists_the_partitions() {
-    let plain = |number, first| entry(number, LINUX_FS, first, first + 63, "da\u{1b}ta");
+    let plain = |number, first| entry(number, LINUX_FS, first, first + 63, "da\u{202e}ta");
     let swap = entry(1, LINUX_SWAP, 128, 191, "swap");
     let cases = [
         (vec![plain(1, 128), plain(2, 256)], None, "2 partitions could be the root, so its number must be given"),
@@ -57,10 +57,21 @@ fn an_unclear_root_lists_the_partitions() {
         let error = try_pack(with_entries(entries), wanted).unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
         assert!(error.contains("; partitions: 1 (type "), "{error}");
-        assert!(!error.contains('\u{1b}'), "{error:?}");
+        assert!(!error.contains('\u{202e}'), "{error:?}");
     }
     let none = try_pack(with_entries(vec![]), None).unwrap_err().to_string();
     assert!(none.ends_with("partitions: none"), "{none}");
+}
+
+#[test]
+fn a_name_that_a_terminal_would_obey_is_refused_with_the_way_out() {
+    let named = |name| with_entries(vec![entry(1, LINUX_FS, 128, 191, name)]);
+    for name in ["da\u{1b}[2Jta", "\u{9b}2J", "a\nb", "\u{7f}"] {
+        let error = try_pack(named(name), None).unwrap_err().to_string();
+        assert!(error.contains("the name of partition 1 has control characters"), "{error}");
+        assert!(error.contains("sgdisk --change-name=1:NAME") && !error.contains(name), "{error}");
+    }
+    try_pack(named("größe"), None).unwrap();
 }
 
 #[test]
