@@ -11,6 +11,7 @@ mod files;
 mod goal;
 mod layout;
 mod manifest;
+mod mbr;
 mod new_table;
 mod packed;
 mod partition;
