@@ -21,6 +21,7 @@ mod sparse;
 mod table;
 mod tree;
 mod wipe;
+mod zeros;
 
 pub use blocks::{Progress, ReadBlocks, WriteBlocks};
 pub use buffer::AlignedBuffer;

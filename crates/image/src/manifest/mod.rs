@@ -9,7 +9,9 @@ use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{FRAME_SIZE, ImageError, LEAF_SIZE, MAX_IMAGE_SIZE, Partition, tree};
 
-pub(crate) use entry::{Entry, Leaf, collect};
+#[cfg(test)]
+pub(crate) use entry::collect;
+pub(crate) use entry::{Entry, Leaf};
 pub(crate) use header::{Header, ROOT_FILESYSTEM, check_name, check_size};
 
 /// Version of the manifest's format. A reader refuses any other.

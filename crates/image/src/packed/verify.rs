@@ -21,7 +21,11 @@ use crate::{
 pub fn verify_packed(manifest: &Manifest, packed: &dyn ReadBlocks, progress: Progress<'_>) -> Result<(), ImageError> {
     let meter = Meter::new(manifest.size(), progress);
     let count = manifest.size().div_ceil(LEAF_SIZE) as usize;
-    let unknown = Leaf { value: [0; 32], zero: false };
+    let unknown = Leaf {
+        value: [0; 32],
+        #[cfg(test)]
+        zero: false,
+    };
     let leaves = Mutex::new(vec![unknown; count]);
     let reader = || FrameReader::new(manifest, packed);
     claim::each(0, manifest.frame_count(), reader, |reader, frame| {
