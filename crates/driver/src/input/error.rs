@@ -54,6 +54,27 @@ pub enum InputError {
         #[source]
         source: io::Error,
     },
+    /// The image was compressed so that much memory is needed.
+    #[error("decompressing {name} as {} needs more memory than a decoder gets here", format.name())]
+    Window {
+        /// The image.
+        name: String,
+        /// The format.
+        format: Format,
+        /// The decompressor's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The image is in a form that is not read.
+    #[error("{name} is {what}")]
+    Foreign {
+        /// The image.
+        name: String,
+        /// What it is.
+        what: String,
+        /// What makes a disk of it that is read.
+        way_out: String,
+    },
     /// The raw image has more bytes than allowed.
     #[error("{name} is a disk of more than {max} bytes")]
     TooLarge {

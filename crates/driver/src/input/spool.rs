@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use super::{Format, InputError, Phase, Progress, temporary};
+use super::{Format, InputError, Phase, Progress, gzip, temporary};
 
 /// Bytes that are read at once; a whole piece of zeros becomes a hole.
 const PIECE: usize = 64 << 10;
@@ -42,6 +42,7 @@ pub(super) fn spool(
     let counted = BufReader::with_capacity(PIECE, Counted { input, taken: &taken });
     let failed = |decompressed, source| match phase {
         Phase::Spool => InputError::Read { name: name.to_owned(), source },
+        _ if wants_memory(&source) => InputError::Window { name: name.to_owned(), format, source },
         _ => InputError::Decompress { name: name.to_owned(), format, decompressed, source },
     };
     let mut decoded = decoder(format, counted).map_err(|source| failed(0, source))?;
@@ -71,13 +72,20 @@ fn decoder<'a>(format: Format, input: impl BufRead + 'a) -> io::Result<Box<dyn R
         Format::Raw | Format::Qcow2 => Box::new(input),
         // Its own limit on the window, 128 MiB, is that of `zstd -d`.
         Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Format::Gzip => Box::new(gzip::Members::new(input)),
         Format::Xz => {
             use liblzma::stream::{CONCATENATED, Stream};
             let stream = Stream::new_stream_decoder(XZ_MEMORY, CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
         }
     })
+}
+
+/// Whether a decoder was asked for more memory than it may take: nothing is wrong with the image then.
+fn wants_memory(error: &io::Error) -> bool {
+    use liblzma::stream::Error;
+    let of_xz = error.get_ref().and_then(|source| source.downcast_ref::<Error>());
+    matches!(of_xz, Some(Error::MemLimit)) || error.to_string().contains("too much memory")
 }
 
 /// Reads until `piece` is full or the input ends.
