@@ -5,6 +5,7 @@ mod deleting;
 mod generations;
 mod guide;
 mod inputs;
+mod modules;
 mod programs;
 mod signatures;
 
