@@ -1,11 +1,6 @@
 //! A regular file of the host as blocks, for packed and raw images. Only reads.
 
-use std::{
-    fs::{File, OpenOptions},
-    io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use cloud_machine_image::ReadBlocks;
 
