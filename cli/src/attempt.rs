@@ -13,7 +13,7 @@ use cloud_machine_driver::{
     },
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
-use cloud_machine_protocol::{Action, AgentMessage, Assurance, Digest, HostMessage, Report, Tier};
+use cloud_machine_protocol::{Action, AgentMessage, Assurance, Digest, HostMessage, Report, Secrets, Tier};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -123,7 +123,7 @@ impl Attempt<'_> {
         self.store.write(self.lock, record)?;
         clock.phase("prepare");
         let (process, mut channel) = self.start(record, &mut prepared)?;
-        let conversed = self.converse(&mut channel, clock);
+        let conversed = self.converse(&mut channel, &prepared.secrets, clock);
         let (report, verdict) = match conversed {
             Ok(report) => match self.judge(&prepared.expected, &report) {
                 Ok(verdict) => (report, verdict),
@@ -164,13 +164,16 @@ impl Attempt<'_> {
         Ok((process, channel))
     }
 
-    fn converse(&self, channel: &mut AgentChannel, clock: &mut Clock) -> Result<Report, Failure> {
+    fn converse(&self, channel: &mut AgentChannel, secrets: &Secrets, clock: &mut Clock) -> Result<Report, Failure> {
         let mut shown: Option<(String, Progress)> = None;
         let mut greeted = false;
         loop {
             match channel.next(self.deadline).map_err(channel_failure)? {
                 AgentMessage::Hello(_) if !greeted => {
                     greeted = true;
+                    // Once, and only to what the host itself has started: the job's system comes long after.
+                    let secrets = HostMessage::Secrets(secrets.clone());
+                    channel.send(&secrets, self.deadline).map_err(channel_failure)?;
                     clock.phase("start the agent");
                 }
                 AgentMessage::Hello(_) => {

@@ -25,7 +25,7 @@ use cloud_machine_plan::{
 };
 use cloud_machine_protocol::{
     Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Role,
-    Tier, volume,
+    SecretUrl, Secrets, Tier, volume,
 };
 
 use crate::{
@@ -53,6 +53,8 @@ pub(crate) struct Prepared {
     pub(crate) folder: AttemptFolder,
     pub(crate) launch: Launch,
     pub(crate) expected: Expected,
+    /// What of the configuration the agent is told over its port, since the volume stays attached.
+    pub(crate) secrets: Secrets,
 }
 
 /// The driver called `name`.
@@ -159,7 +161,16 @@ pub(crate) fn prepare(
         folder: folder.clone(),
     };
     let expected = expected(record, request, &config, given, &ImageLayout::from(manifest));
-    Ok(Prepared { folder, launch, expected })
+    Ok(Prepared { folder, launch, expected, secrets: secrets(record, &config) })
+}
+
+/// The addresses of which the volume states only the place.
+fn secrets(record: &MachineRecord, config: &Config) -> Secrets {
+    let whole = |url: &SecretUrl| url.gives_access().then(|| url.clone());
+    Secrets {
+        image: record.image.url.as_ref().and_then(|url| whole(&url.url)),
+        document: config.cloud_init_url.as_ref().and_then(|url| whole(&url.url)),
+    }
 }
 
 /// Digest of the partition table that the system disk gets, when it is not the image's own.
@@ -239,9 +250,11 @@ fn volume_bytes(
     let encode = |what| Failure::during(Kind::Failed, format!("encode the {what}"));
     let request = serde_json::to_vec_pretty(request).map_err(encode("request"))?;
     let identity = serde_json::to_vec_pretty(&record.identity).map_err(encode("identity"))?;
-    let layers = serde_json::to_vec(&record.layers).map_err(encode("layers"))?;
+    // The volume stays attached while the machine's own system runs.
+    let configuration = guest::recorded(record)?.without_access();
+    let layers = configuration.to_layers();
     let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", record.uuid, record.name);
-    let user_data = format!("#cloud-init\n{}", guest::recorded(record)?.to_yaml());
+    let user_data = format!("#cloud-init\n{}", configuration.to_yaml());
     let manifest = manifest.to_bytes();
     let mut files: Vec<(&str, &[u8])> = vec![
         (volume::USER_DATA, user_data.as_bytes()),

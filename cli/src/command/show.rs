@@ -15,6 +15,7 @@ use crate::{
 
 #[derive(Serialize)]
 struct Machine {
+    /// As people may see it.
     record: MachineRecord,
     /// As YAML, with secrets redacted.
     configuration: String,
@@ -69,14 +70,10 @@ impl Show for Machine {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
-    let mut record = store.read(name)?;
+    let record = store.read(name)?;
     let process = is_alive(store, name)?;
     let merged = guest::recorded(&record)?;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
-    record.layers = serde_json::Value::Null;
-    // Its query may give access.
-    if let Some(url) = &mut record.image.url {
-        url.url = url.shown();
-    }
-    ui.result(&Machine { record, configuration, process, folder: store.machine(name).path().display().to_string() })
+    let folder = store.machine(name).path().display().to_string();
+    ui.result(&Machine { record: record.shown(), configuration, process, folder })
 }

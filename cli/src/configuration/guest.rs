@@ -76,7 +76,7 @@ pub(crate) fn url_document(url: &CloudInitUrl, fetch: bool) -> Result<Option<Vec
     if !fetch || url.file().is_some() {
         return url_file(url);
     }
-    let source = Source { url: url.url.as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
+    let source = Source { url: url.url.reveal().as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
     let tell = |error: &FetchError, wait: Duration| tracing::info!("{error}; again in {:.1} s", wait.as_secs_f64());
     let fetched = cloud_machine_fetch::fetch(&source, &Limits::of(MAX_DOCUMENT), &Names::System, &tell);
     Ok(Some(fetched.map_err(Failure::during(Kind::Failed, "fetch the document of cloud-init-url"))?.bytes))

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use cloud_machine_protocol::DiskName;
 
 use crate::{
-    emit,
+    access, emit,
     error::ConfigError,
     grammar::{BOOLEAN, Key, Shape, names, nearest},
     partition_type,
+    scalar::Scalar,
     source::{Mark, Source, shortened},
     tree::{Entry, Node, Value, child_path},
 };
@@ -113,6 +114,9 @@ pub(crate) fn not_yet(source: &Arc<Source>, mark: Mark, path: &str, what: &str) 
 /// A value that is not one of those `allowed`.
 pub(crate) fn invalid(node: &Node, path: &str, allowed: &str) -> ConfigError {
     let message = match &node.value {
+        Value::Scalar(Scalar::Text(text)) if access::gives_access(text) => {
+            "invalid value, a text that is not shown, since it may hold a secret".to_owned()
+        }
         Value::Scalar(_) => format!("invalid value `{}`, {}", shortened(&emit::flow(&node.value)), node.kind()),
         _ => format!("found {}", node.kind()),
     };

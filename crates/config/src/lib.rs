@@ -5,6 +5,7 @@
 //! [`merge`] gives [`Merged`], and [`validate`] gives [`Config`]. From the host into the guest, [`Merged::to_layers`] and
 //! [`Document::from_layers`] carry all values with their origins.
 
+mod access;
 mod check;
 mod cloud_init;
 mod config;

@@ -29,7 +29,7 @@ impl Boot {
         let request = serde_json::to_vec(&self.request).expect("JSON");
         let identity = serde_json::to_vec(&self.identity).expect("JSON");
         let document = parse(LayerKind::Project, "case.yaml", self.user_data.as_bytes()).expect("a document");
-        let merged = merge(&[defaults(), document]).expect("layers that merge");
+        let merged = merge(&[defaults(), document]).expect("layers that merge").without_access();
         let (layers, user_data) = (merged.to_layers(), format!("#cloud-init\n{}", merged.to_yaml()));
         let mut files: Vec<(&str, &[u8])> = vec![
             (volume::USER_DATA, self.other_user_data.unwrap_or(&user_data).as_bytes()),
