@@ -16,6 +16,7 @@ mod environment;
 mod error;
 mod exclude;
 mod filesystem_schema;
+mod foreign;
 mod grammar;
 mod hint;
 mod key_path;

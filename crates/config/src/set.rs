@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::{
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
+    foreign,
     grammar, key_path,
     parse::{Document, MAX_DEPTH, MAX_KEY, parse_node},
     scalar::Scalar,
@@ -69,7 +70,9 @@ pub(crate) fn value(source: &Arc<Source>, text: &str, keys: &[String]) -> Result
 }
 
 fn document(source: &Arc<Source>, keys: &[String], value: Node) -> Result<Document, ConfigErrors> {
-    let root = excluded(source, wrap(source, keys, value))?;
+    let root = wrap(source, keys, value);
+    foreign::merging(source, &root)?;
+    let root = excluded(source, root)?;
     Ok(Document::new(LayerKind::CommandLine, root))
 }
 
