@@ -62,7 +62,7 @@ pub(crate) fn documents(
     for path in files::of_folder(Path::new(GLOBAL))? {
         found.file(LayerKind::Global, &path)?;
     }
-    if let Some(user) = files::user_folder() {
+    if let Some(user) = files::user_folder()? {
         for path in files::of_folder(&user)? {
             found.file(LayerKind::User, &path)?;
         }
