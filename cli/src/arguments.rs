@@ -289,7 +289,7 @@ pub(crate) struct Verify {
 pub(crate) enum Volume {
     /// Build a volume from files and print its pin
     #[command(after_help = "Example:
-  cloud-machine volume build drive.img user-data=my.yaml meta-data=meta.yaml")]
+  cloud-machine volume build drive.img user-data=my.yaml")]
     Build {
         /// The volume to write; it must not exist
         file: PathBuf,

@@ -15,6 +15,7 @@ use cloud_machine_config::{
 use crate::{
     arguments::{Configuration, Last, Step},
     failure::{Failure, Kind},
+    ui::Ui,
 };
 
 /// Folder of the host's own documents.
@@ -33,6 +34,15 @@ pub(crate) struct Synthesized {
 pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) document: Document,
+    /// What lies beside it and nobody reads, for people.
+    pub(crate) unread: Vec<String>,
+}
+
+/// What lies beside the documents and nobody reads; it is told as well.
+pub(crate) fn unread(ui: &Ui, documents: &[Named]) -> Vec<String> {
+    let remarks: Vec<String> = documents.iter().flat_map(|named| named.unread.iter().cloned()).collect();
+    remarks.iter().for_each(|remark| ui.note(remark));
+    remarks
 }
 
 /// Merges all layers up to the command line and validates the result. `more` are settings that stand for other
@@ -97,7 +107,8 @@ fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
     }
     for path in &last.volume {
         let drive = guest::Drive::read(path)?;
-        found.documents.push(Named { name: drive.source.clone(), document: drive.document()? });
+        let (name, document) = (drive.source.clone(), drive.document()?);
+        found.documents.push(Named { name, document, unread: drive.unread });
     }
     found.end()
 }
@@ -118,7 +129,7 @@ struct Found {
 impl Found {
     fn add(&mut self, name: &str, document: Result<Document, ConfigErrors>) {
         match document {
-            Ok(document) => self.documents.push(Named { name: name.to_owned(), document }),
+            Ok(document) => self.documents.push(Named { name: name.to_owned(), document, unread: Vec::new() }),
             Err(errors) => self.refused.push(errors.to_string()),
         }
     }

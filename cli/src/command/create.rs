@@ -46,6 +46,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     // A machine without what nothing does yet would not be the one that was described.
     supported(&synthesized.merged).map_err(refused)?;
     let drives: Vec<Drive> = create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?;
+    drives.iter().flat_map(|drive| &drive.unread).for_each(|remark| ui.note(remark));
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
     let described =
         Described { synthesized, drives, exceptions: create.exceptions, url: source::address(&create.address)? };

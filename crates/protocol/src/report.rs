@@ -253,12 +253,12 @@ pub struct Extent {
     pub length: u64,
 }
 
-/// A device that carries the volume's label and was not used.
+/// A device that carries the volume's label and was not used, or of which a file was not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IgnoredVolume {
     /// Kernel name of the device.
     pub device: String,
-    /// Why it did not count.
+    /// Why it did not count, or what of it did not.
     pub reason: String,
 }
 

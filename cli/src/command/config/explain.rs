@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{self, Global},
-    configuration::{Named, checked, documents, refused},
+    configuration::{self, Named, checked, documents, refused},
     failure::{Failure, Kind},
     ui::{Show, Ui},
     verdict::{self, Missed, Verdict, Verdicts},
@@ -135,6 +135,7 @@ impl Event {
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &str) -> Result<(), Failure> {
     let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
+    configuration::unread(ui, &named);
     // Each document is looked at once more, one after the other.
     let synthesized = checked(named.clone())?;
     let verdicts = Verdicts::of(&synthesized)?;
