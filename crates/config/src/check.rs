@@ -10,7 +10,7 @@ use crate::{
     error::ConfigError,
     grammar::{BOOLEAN, Key, Shape, names, nearest},
     partition_type,
-    scalar::Scalar,
+    scalar::{Scalar, Written},
     source::{Mark, Source, shortened},
     tree::{Entry, Node, Value, child_path},
 };
@@ -23,6 +23,11 @@ pub(crate) fn shape(
     errors: &mut Vec<ConfigError>,
 ) -> Option<serde_yaml::Value> {
     if node.is_null() {
+        return None;
+    }
+    if holds_bytes(node) {
+        let error = ConfigError::new(&node.source, node.mark, path, "the tag `!!binary` means nothing below our keys");
+        errors.push(error.allowed(shape.allowed()));
         return None;
     }
     match (shape, &node.value) {
@@ -53,6 +58,14 @@ pub(crate) fn shape(
             None
         }
         (Shape::Later(inner), _) => self::shape(node, inner, path, errors),
+    }
+}
+
+/// Whether it is bytes, or a list with some: maps are looked into key by key.
+fn holds_bytes(node: &Node) -> bool {
+    match &node.value {
+        Value::List(items) => items.iter().any(holds_bytes),
+        _ => node.written == Written::Binary,
     }
 }
 

@@ -325,7 +325,10 @@ fn the_address_on_a_volume_is_without_what_gives_access_also_where_it_was_replac
         ("{cloud-init-url: {url: https://h/old?hunter2}}", "{cloud-init-url: https://h/new?hunter2}"),
         ("{cloud-init-url: https://h/old?hunter2}", "{cloud-init-url: {url: https://h/new?hunter2}}"),
         ("{cloud-init-url: 'https://u:hunter2@['}", "!override {cloud-init-url: https://h/new?hunter2}"),
-        ("{resources: {cloud-init-url: https://h/old?hunter2}}", "{resources: {cloud-init-url: https://h/new?hunter2}}"),
+        (
+            "{resources: {cloud-init-url: https://h/old?hunter2}}",
+            "{resources: {cloud-init-url: https://h/new?hunter2}}",
+        ),
     ] {
         let texts = [format!("cloud-machine: {first}\nurl: https://h/?theirs"), format!("cloud-machine: {second}")];
         let stripped = merged(&texts.each_ref().map(String::as_str)).without_access();
@@ -337,4 +340,44 @@ fn the_address_on_a_volume_is_without_what_gives_access_also_where_it_was_replac
     let argument = set(0, "cloud-machine.cloud-init-url=https://h/x?hunter2").unwrap();
     let layers = merge(&[argument]).unwrap().without_access().to_layers();
     assert!(!String::from_utf8(layers).unwrap().contains("hunter2"));
+}
+
+#[test]
+fn bytes_of_yaml_1_1_reach_cloud_init_as_they_were_written() {
+    let base = "write_files:\n- path: /a\n  content: !!binary |\n    CiMgVGhpcyBmaWxl\n    IGNvbnRyb2xz\n";
+    let later = "write_files: !append\n- {path: /b, content: !<tag:yaml.org,2002:binary> 1234}\n- {path: /c, content: !!str 0777}\n";
+    let result = merged(&[base, later]);
+    let yaml = result.to_yaml();
+    for text in [
+        "content: !!binary \"CiMgVGhpcyBmaWxl\\nIGNvbnRyb2xz\\n\"\n",
+        "content: !!binary \"1234\"\n",
+        "content: \"0777\"\n",
+    ] {
+        assert!(yaml.contains(text), "{yaml}");
+    }
+    let again = merge(&[parse(LayerKind::User, "u", yaml.as_bytes()).unwrap()]).unwrap();
+    let travelled = merge(&[Document::from_layers(&result.to_layers()).unwrap()]).unwrap();
+    for copy in [&again, &travelled] {
+        assert_eq!(copy.to_yaml(), yaml);
+    }
+    assert!(yaml.ends_with(&validate(&travelled).unwrap().cloud_init.to_yaml()));
+    let shown = merged(&["a: {password: !!binary AAAA}"]).redacted(&|_| "#".to_owned()).to_yaml();
+    assert_eq!(shown, "a:\n  password: \"#\"\n");
+}
+
+#[test]
+fn bytes_have_one_place_and_are_base64() {
+    for (text, expected) in [
+        ("a: !!binary x", "the tag `!!binary` stands before base64, and this is none"),
+        ("a: !!binary [x]", "the tag `!!binary` stands before a text, and this is none"),
+        ("!!binary AAAA: x", "the tag `!!binary` means nothing on a key"),
+        ("a: !!int 1", "unknown tag `tag:yaml.org,2002:int`"),
+    ] {
+        let errors = parse(LayerKind::User, "u", text.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains(expected), "{text}: {errors}");
+    }
+    for text in ["cloud-machine: {image: !!binary AAAA}", "cloud-machine: {require: [!!binary AAAA]}"] {
+        let errors = validate(&merged(&[text])).unwrap_err().to_string();
+        assert!(errors.contains("`!!binary` means nothing below our keys"), "{text}: {errors}");
+    }
 }
