@@ -8,8 +8,8 @@ mod project;
 use std::{ffi::OsString, path::Path};
 
 use cloud_machine_config::{
-    CloudInitUrl, Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge_all, parse, set,
-    unset, validate,
+    CloudInitUrl, Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge_all, named, parse,
+    set, unset, validate,
 };
 
 use crate::{
@@ -45,9 +45,28 @@ pub(crate) fn unread(ui: &Ui, documents: &[Named]) -> Vec<String> {
     remarks
 }
 
-/// Merges all layers up to the command line and validates the result. `more` are settings that stand for other
-/// options, and come last.
-pub(crate) fn synthesize(configuration: &Configuration, more: &[String]) -> Result<Synthesized, Failure> {
+/// An option that takes a name, and the key that it states.
+pub(crate) struct Given<'a> {
+    pub(crate) option: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) name: &'a str,
+}
+
+impl<'a> Given<'a> {
+    /// `--driver`, when it was given.
+    pub(crate) fn driver(name: Option<&'a String>) -> Option<Self> {
+        name.map(|name| Self { option: "--driver", key: "driver", name })
+    }
+
+    /// `--image`, when it was given.
+    pub(crate) fn image(name: Option<&'a String>) -> Option<Self> {
+        name.map(|name| Self { option: "--image", key: "image", name })
+    }
+}
+
+/// Merges all layers up to the command line and validates the result. `more` are names that other options state, and come
+/// last.
+pub(crate) fn synthesize(configuration: &Configuration, more: &[Given<'_>]) -> Result<Synthesized, Failure> {
     checked(documents(configuration, more, None)?)
 }
 
@@ -63,7 +82,7 @@ pub(crate) fn checked(documents: Vec<Named>) -> Result<Synthesized, Failure> {
 /// far as the host can read them.
 pub(crate) fn documents(
     configuration: &Configuration,
-    more: &[String],
+    more: &[Given<'_>],
     last: Option<&Last>,
 ) -> Result<Vec<Named>, Failure> {
     let folder = std::env::current_dir().map_err(Failure::during(Kind::Failed, "find the working folder"))?;
@@ -84,8 +103,8 @@ pub(crate) fn documents(
     for (index, step) in configuration.steps.iter().enumerate() {
         found.step(index, step)?;
     }
-    for (index, argument) in more.iter().enumerate() {
-        found.add(&format!("--set {argument}"), set(configuration.steps.len() + index, argument));
+    for (index, Given { option, key, name }) in more.iter().enumerate() {
+        found.add(&format!("{option} {name}"), named(configuration.steps.len() + index, option, key, name));
     }
     let mut documents = found.end()?;
     if let Some(last) = last {

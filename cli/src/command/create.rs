@@ -22,7 +22,7 @@ use crate::{
     attempt::Attempt,
     command::reimage::{Reimaged, quarantined},
     configuration::{
-        Synthesized,
+        Given, Synthesized,
         guest::{self, Drive},
         refused, synthesize,
     },
@@ -36,9 +36,8 @@ use crate::{
 
 pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, Failure> {
     let wish = create.short_cut.wish()?;
-    let mut more = Vec::new();
-    more.extend(create.image.iter().map(|image| format!("image={image}")));
-    more.extend(create.driver.iter().map(|driver| format!("driver={driver}")));
+    let given = [Given::image(create.image.as_ref()), Given::driver(create.driver.as_ref())];
+    let more: Vec<Given<'_>> = given.into_iter().flatten().collect();
     let synthesized = synthesize(&create.configuration, &more)?;
     // Whether the driver is there at all comes before what it honours.
     launch::qemu(&synthesized.config.driver)?;

@@ -62,7 +62,7 @@ pub use merge::{merge, merge_all};
 pub use merged::{Hidden, Leaf, Merged};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::{Document, MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCALAR, parse};
-pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, set, unset};
+pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, unset};
 pub use source::{LayerKind, Origin, Place};
 pub use supported::supported;
 pub use url::CloudInitUrl;

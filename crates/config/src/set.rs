@@ -6,8 +6,7 @@ use std::sync::Arc;
 use crate::{
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
-    foreign,
-    grammar, key_path,
+    foreign, grammar, key_path,
     parse::{Document, MAX_DEPTH, MAX_KEY, parse_node},
     scalar::Scalar,
     secret::is_told_in,
@@ -45,6 +44,18 @@ pub fn set(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
     let blanks = " ".repeat(path.chars().count() + 1);
     let value = value(&source, &format!("{blanks}{text}"), &keys)?;
     document(&source, &keys, value)
+}
+
+/// The document of an option that takes a name, such as `--image 22.04`, for the key at `path`: the text as it was typed,
+/// which `--set` would take for a number.
+///
+/// # Errors
+/// A `path` that is none.
+pub fn named(index: usize, option: &str, path: &str, text: &str) -> Result<Document, ConfigErrors> {
+    let name = format!("{option} {}", shortened(text));
+    let source = Source::new(LayerKind::CommandLine, &name, text, Form::Argument(index));
+    let keys = keys(&source, whole(text), path)?;
+    document(&source, &keys, Node::new(&source, whole(text), Value::Scalar(Scalar::Text(text.to_owned()))))
 }
 
 /// The argument as errors and origins name it: they travel further than a secret should.

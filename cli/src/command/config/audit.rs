@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{self, Global},
-    configuration::{self, checked, documents},
+    configuration::{self, Given, checked, documents},
     failure::Failure,
     ui::{Show, Ui},
     verdict::{self, Missed, Verdict, Verdicts},
@@ -92,7 +92,7 @@ impl Value<'_> {
 }
 
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Result<(), Failure> {
-    let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
+    let more: Vec<Given<'_>> = Given::driver(arguments.driver.as_ref()).into_iter().collect();
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
     let unread = configuration::unread(ui, &named);
     let synthesized = checked(named)?;
