@@ -151,12 +151,12 @@ pub(crate) struct Create {
     pub(crate) machines: Several,
     #[command(flatten)]
     pub(crate) configuration: Configuration,
-    /// Name of the image; the same as --set image=NAME
+    /// Name of the image, as it is typed; stronger than `image` in a document and --set
     #[arg(long)]
     pub(crate) image: Option<String>,
     #[command(flatten)]
     pub(crate) address: ImageAddress,
-    /// Name of the driver; the same as --set driver=NAME
+    /// Name of the driver, as it is typed; stronger than `driver` in a document and --set
     #[arg(long)]
     pub(crate) driver: Option<String>,
     /// Attach a copy of this volume labelled CLOUD-INIT, read-only; the machine merges its user-data last
@@ -289,7 +289,7 @@ pub(crate) struct Verify {
 pub(crate) enum Volume {
     /// Build a volume from files and print its pin
     #[command(after_help = "Example:
-  cloud-machine volume build drive.img user-data=my.yaml meta-data=meta.yaml")]
+  cloud-machine volume build drive.img user-data=my.yaml")]
     Build {
         /// The volume to write; it must not exist
         file: PathBuf,
@@ -336,7 +336,7 @@ Exit code 3 when the driver does not honour a key named in `require`.")]
 pub(crate) struct Audit {
     #[command(flatten)]
     pub(crate) configuration: Configuration,
-    /// Name of the driver to ask; the same as --set driver=NAME
+    /// Name of the driver to ask, as it is typed; stronger than `driver` in a document and --set
     #[arg(long, value_name = "NAME")]
     pub(crate) driver: Option<String>,
     /// Tell the story of one key, or of all below it, through all layers

@@ -13,7 +13,7 @@ use cloud_machine_driver::{
     },
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
-use cloud_machine_protocol::{Action, Assurance, Digest, HostMessage, Report, Tier};
+use cloud_machine_protocol::{Action, Assurance, Digest, HostMessage, Report, Secrets, Tier};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -125,7 +125,7 @@ impl Attempt<'_> {
         clock.phase("prepare");
         let (process, mut channel) = self.start(record, &mut prepared)?;
         let mut conversation = Conversation::default();
-        let conversed = self.converse(&mut channel, &mut conversation, clock);
+        let conversed = self.converse(&mut channel, &mut conversation, &prepared.secrets, clock);
         let (report, verdict) = match conversed {
             Ok(report) => match self
                 .judge(&prepared.expected, &report)
@@ -174,12 +174,18 @@ impl Attempt<'_> {
         &self,
         channel: &mut AgentChannel,
         conversation: &mut Conversation,
+        secrets: &Secrets,
         clock: &mut Clock,
     ) -> Result<Report, Failure> {
         let mut shown: Option<(String, Progress)> = None;
         loop {
             match conversation.hear(channel.next(self.deadline).map_err(channel_failure)?)? {
-                Heard::Hello => clock.phase("start the agent"),
+                Heard::Hello => {
+                    // Once, and only to what the host itself has started: the job's system comes long after.
+                    let secrets = HostMessage::Secrets(secrets.clone());
+                    channel.send(&secrets, self.deadline).map_err(channel_failure)?;
+                    clock.phase("start the agent");
+                }
                 Heard::Event(event) => {
                     let step = event.step.map(|id| escape::line(id.0.as_bytes(), 28)).unwrap_or_default();
                     if shown.as_ref().is_none_or(|(current, _)| *current != step) {

@@ -8,13 +8,14 @@ mod project;
 use std::{ffi::OsString, path::Path};
 
 use cloud_machine_config::{
-    CloudInitUrl, Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge_all, parse, set,
-    unset, validate,
+    CloudInitUrl, Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge_all, named, parse,
+    set, unset, validate,
 };
 
 use crate::{
     arguments::{Configuration, Last, Step},
     failure::{Failure, Kind},
+    ui::Ui,
 };
 
 /// Folder of the host's own documents.
@@ -33,11 +34,39 @@ pub(crate) struct Synthesized {
 pub(crate) struct Named {
     pub(crate) name: String,
     pub(crate) document: Document,
+    /// What lies beside it and nobody reads, for people.
+    pub(crate) unread: Vec<String>,
 }
 
-/// Merges all layers up to the command line and validates the result. `more` are settings that stand for other
-/// options, and come last.
-pub(crate) fn synthesize(configuration: &Configuration, more: &[String]) -> Result<Synthesized, Failure> {
+/// What lies beside the documents and nobody reads; it is told as well.
+pub(crate) fn unread(ui: &Ui, documents: &[Named]) -> Vec<String> {
+    let remarks: Vec<String> = documents.iter().flat_map(|named| named.unread.iter().cloned()).collect();
+    remarks.iter().for_each(|remark| ui.note(remark));
+    remarks
+}
+
+/// An option that takes a name, and the key that it states.
+pub(crate) struct Given<'a> {
+    pub(crate) option: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) name: &'a str,
+}
+
+impl<'a> Given<'a> {
+    /// `--driver`, when it was given.
+    pub(crate) fn driver(name: Option<&'a String>) -> Option<Self> {
+        name.map(|name| Self { option: "--driver", key: "driver", name })
+    }
+
+    /// `--image`, when it was given.
+    pub(crate) fn image(name: Option<&'a String>) -> Option<Self> {
+        name.map(|name| Self { option: "--image", key: "image", name })
+    }
+}
+
+/// Merges all layers up to the command line and validates the result. `more` are names that other options state, and come
+/// last.
+pub(crate) fn synthesize(configuration: &Configuration, more: &[Given<'_>]) -> Result<Synthesized, Failure> {
     checked(documents(configuration, more, None)?)
 }
 
@@ -53,7 +82,7 @@ pub(crate) fn checked(documents: Vec<Named>) -> Result<Synthesized, Failure> {
 /// far as the host can read them.
 pub(crate) fn documents(
     configuration: &Configuration,
-    more: &[String],
+    more: &[Given<'_>],
     last: Option<&Last>,
 ) -> Result<Vec<Named>, Failure> {
     let folder = std::env::current_dir().map_err(Failure::during(Kind::Failed, "find the working folder"))?;
@@ -62,7 +91,7 @@ pub(crate) fn documents(
     for path in files::of_folder(Path::new(GLOBAL))? {
         found.file(LayerKind::Global, &path)?;
     }
-    if let Some(user) = files::user_folder() {
+    if let Some(user) = files::user_folder()? {
         for path in files::of_folder(&user)? {
             found.file(LayerKind::User, &path)?;
         }
@@ -74,8 +103,8 @@ pub(crate) fn documents(
     for (index, step) in configuration.steps.iter().enumerate() {
         found.step(index, step)?;
     }
-    for (index, argument) in more.iter().enumerate() {
-        found.add(&format!("--set {argument}"), set(configuration.steps.len() + index, argument));
+    for (index, Given { option, key, name }) in more.iter().enumerate() {
+        found.add(&format!("{option} {name}"), named(configuration.steps.len() + index, option, key, name));
     }
     let mut documents = found.end()?;
     if let Some(last) = last {
@@ -97,7 +126,8 @@ fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
     }
     for path in &last.volume {
         let drive = guest::Drive::read(path)?;
-        found.documents.push(Named { name: drive.source.clone(), document: drive.document()? });
+        let (name, document) = (drive.source.clone(), drive.document()?);
+        found.documents.push(Named { name, document, unread: drive.unread });
     }
     found.end()
 }
@@ -118,7 +148,7 @@ struct Found {
 impl Found {
     fn add(&mut self, name: &str, document: Result<Document, ConfigErrors>) {
         match document {
-            Ok(document) => self.documents.push(Named { name: name.to_owned(), document }),
+            Ok(document) => self.documents.push(Named { name: name.to_owned(), document, unread: Vec::new() }),
             Err(errors) => self.refused.push(errors.to_string()),
         }
     }

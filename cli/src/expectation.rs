@@ -98,7 +98,8 @@ impl AttemptFacts {
 
     /// What a report of the attempt has to say.
     pub(crate) fn expected(&self, record: &MachineRecord) -> Result<Expected, Failure> {
-        let (config, merged) = (launch::config(record)?, guest::recorded(record)?);
+        // As the volume has them: without what gives access.
+        let (config, merged) = (launch::config(record)?, guest::recorded(record)?.without_access());
         let (own_keys, authorized_keys) = authorized_keys(record, &config);
         Ok(Expected {
             request: self.request.clone(),

@@ -21,8 +21,8 @@ use cloud_machine_driver::{
 use cloud_machine_image::{Manifest, read_manifest_unless};
 use cloud_machine_plan::{Expected, ImageLayout};
 use cloud_machine_protocol::{
-    Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
-    volume,
+    Bus, DeviceSelector, Digest, DriveRequest, Extent, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request,
+    SecretUrl, Secrets, Tier, volume,
 };
 
 use crate::{
@@ -53,6 +53,8 @@ pub(crate) struct Prepared {
     pub(crate) launch: Launch,
     pub(crate) expected: Expected,
     pub(crate) facts: AttemptFacts,
+    /// What of the configuration the agent is told over its port, since the volume stays attached.
+    pub(crate) secrets: Secrets,
 }
 
 /// The driver called `name`.
@@ -167,7 +169,16 @@ pub(crate) fn prepare(
         folder: folder.clone(),
     };
     let expected = facts.expected(record)?;
-    Ok(Prepared { folder, launch, expected, facts })
+    Ok(Prepared { folder, launch, expected, facts, secrets: secrets(record, &config) })
+}
+
+/// The addresses of which the volume states only the place.
+fn secrets(record: &MachineRecord, config: &Config) -> Secrets {
+    let whole = |url: &SecretUrl| url.gives_access().then(|| url.clone());
+    Secrets {
+        image: record.image.url.as_ref().and_then(|url| whole(&url.url)),
+        document: config.cloud_init_url.as_ref().and_then(|url| whole(&url.url)),
+    }
 }
 
 fn drive(bus: Bus, file: PathBuf, serial: &str, read_only: bool) -> Drive {
@@ -225,7 +236,7 @@ fn drive_request((index, drive): (usize, &DriveRecord)) -> DriveRequest {
 
 /// The document on the volume: the host's layers for readers that know no layers.
 pub(crate) fn user_data(record: &MachineRecord) -> Result<Vec<u8>, Failure> {
-    Ok(format!("#cloud-init\n{}", guest::recorded(record)?.to_yaml()).into_bytes())
+    Ok(format!("#cloud-init\n{}", guest::recorded(record)?.without_access().to_yaml()).into_bytes())
 }
 
 /// SHA-256 of bytes that the machine is given.
@@ -244,7 +255,9 @@ fn volume_bytes(
     let encode = |what| Failure::during(Kind::Failed, format!("encode the {what}"));
     let request = serde_json::to_vec_pretty(request).map_err(encode("request"))?;
     let identity = serde_json::to_vec_pretty(&record.identity).map_err(encode("identity"))?;
-    let layers = serde_json::to_vec(&record.layers).map_err(encode("layers"))?;
+    // The volume stays attached while the machine's own system runs.
+    let configuration = guest::recorded(record)?.without_access();
+    let layers = configuration.to_layers();
     let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", record.uuid, record.name);
     let user_data = user_data(record)?;
     let manifest = manifest.to_bytes();

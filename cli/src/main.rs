@@ -12,6 +12,7 @@ mod disks;
 mod evidence;
 mod expectation;
 mod failure;
+mod folders;
 mod launch;
 mod redaction;
 mod several;
@@ -83,9 +84,7 @@ fn state_folder(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(folder) = &global.state {
         return absolute(folder.clone());
     }
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
-    base.map(|folder| folder.join("cloud-machine")).ok_or_else(|| {
+    folders::base("XDG_STATE_HOME", ".local/state")?.ok_or_else(|| {
         Failure::failed("there is no place for the state").hint("set HOME or CLOUD_MACHINE_STATE, or give --state")
     })
 }

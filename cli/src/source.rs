@@ -89,7 +89,7 @@ pub(crate) fn address(given: &ImageAddress) -> Result<Option<ImageUrl>, Failure>
     let ca = given.image_ca.as_deref().map(read_ca).transpose()?;
     let usage = |error| Failure::during(Kind::Usage, "read --image-url")(error);
     cloud_machine_fetch::check(url, ca.as_deref()).map_err(usage)?;
-    Ok(Some(ImageUrl { url: url.clone(), ca }))
+    Ok(Some(ImageUrl { url: url.parse().map_err(Failure::failed)?, ca }))
 }
 
 /// A failure of the image engine on this source: that it cannot be read is told apart from that it is wrong.

@@ -1,19 +1,24 @@
 //! Volumes labelled `CLOUD-INIT` besides the pinned one: which of them count, and what is on those. A label alone
 //! proves nothing, since a job can write one; must not change a disk.
 
-use cloud_machine_config::{Document, Drives, LayerKind, parse};
+use cloud_machine_config::{Document, Drives, LayerKind, NO_CLOUD, parse, unread};
 use cloud_machine_protocol::{
     Disk, DriveEvidence, DriveRequest, IgnoredVolume, Inventory, Probe,
     volume::{LABEL, MAX_SIZE, USER_DATA},
 };
-use cloud_machine_system::{read_device, reader::read_untrusted, sha256};
+use cloud_machine_system::{
+    read_device,
+    reader::{read_untrusted, read_untrusted_if_there},
+    sha256,
+};
 
 use crate::{
     error::AgentError,
+    report::chain,
     volume::{is_candidate, names},
 };
 
-/// What the drives say, and which volumes were passed over.
+/// What the drives say, and which volumes or parts of them were passed over.
 #[derive(Default)]
 pub(crate) struct Found {
     pub(crate) documents: Vec<Document>,
@@ -59,6 +64,13 @@ impl Found {
         let user_data = read_untrusted(&bytes, USER_DATA).map_err(drive)?;
         let document = parse(LayerKind::Volume, &format!("{name}/{USER_DATA}"), &user_data);
         self.documents.push(document.map_err(AgentError::Config)?);
+        for file in NO_CLOUD {
+            let remark = match read_untrusted_if_there(&bytes, file) {
+                Ok(content) => content.and_then(|content| unread(file, &content)),
+                Err(error) => Some(format!("{file} is not read, and cannot be: {}", chain(&error))),
+            };
+            self.ignored.extend(remark.map(|reason| IgnoredVolume { device: disk.name.clone(), reason }));
+        }
         self.evidence.push(DriveEvidence { device: disk.name.clone(), digest: sha256(&bytes) });
         Ok(())
     }

@@ -103,6 +103,10 @@ pub(crate) enum AgentError {
     Answer(#[source] serde_json::Error),
     #[error("the host's answer carries the nonce of another attempt")]
     ForeignNonce,
+    #[error("the host said something else than {expected}")]
+    OutOfTurn { expected: &'static str },
+    #[error("the host names {found} over the port, and {stated} on its volume")]
+    OtherAddress { stated: String, found: String },
     #[error("the host refused the report: {reason}")]
     Refused { reason: String },
     #[error(transparent)]

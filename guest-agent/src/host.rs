@@ -1,9 +1,12 @@
 //! The conversation with the host, as typed messages over the port. Owns how often progress is told.
 
-use std::{fs, time::Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use cloud_machine_protocol::{
-    AgentMessage, Event, FORMAT_VERSION, Hello, HostMessage, MAX_LINE, Nonce, Report, StepId,
+    AgentMessage, Event, FORMAT_VERSION, Hello, HostMessage, MAX_LINE, Nonce, Report, Secrets, StepId,
 };
 use cloud_machine_system::{SystemError, kernel, port::Port};
 
@@ -11,6 +14,8 @@ use crate::error::AgentError;
 
 /// Where the report stays for the new system.
 const REPORT_FOLDER: &str = "/run/cloud-machine";
+/// How long the host may take to answer the hello.
+const SECRETS_TIME: Duration = Duration::from_secs(60);
 
 /// The host at the other end of the port.
 pub(crate) struct Host {
@@ -64,14 +69,29 @@ impl Host {
         self.send(&AgentMessage::Report(Box::new(report)))
     }
 
+    /// What the host tells over the port alone, as its answer to the hello. It is read once, and then nowhere but in the
+    /// memory of this process, which ends before the machine's own system starts.
+    pub(crate) fn secrets(&mut self) -> Result<Secrets, AgentError> {
+        match self.answer(Instant::now() + SECRETS_TIME)? {
+            HostMessage::Secrets(secrets) => Ok(secrets),
+            HostMessage::Stop { reason } => Err(AgentError::Refused { reason }),
+            HostMessage::Go { .. } => Err(AgentError::OutOfTurn { expected: "what answers the hello" }),
+        }
+    }
+
     /// Waits until the host accepts the report of this attempt.
     pub(crate) fn wait_for_go(&mut self, expected: Option<Nonce>, deadline: Instant) -> Result<(), AgentError> {
-        let line = self.port.read_line(MAX_LINE, deadline)?;
-        match serde_json::from_slice(&line).map_err(AgentError::Answer)? {
+        match self.answer(deadline)? {
             HostMessage::Go { nonce } if Some(nonce) == expected => Ok(()),
             HostMessage::Go { .. } => Err(AgentError::ForeignNonce),
             HostMessage::Stop { reason } => Err(AgentError::Refused { reason }),
+            HostMessage::Secrets(_) => Err(AgentError::OutOfTurn { expected: "its word on the report" }),
         }
+    }
+
+    fn answer(&mut self, deadline: Instant) -> Result<HostMessage, AgentError> {
+        let line = self.port.read_line(MAX_LINE, deadline)?;
+        serde_json::from_slice(&line).map_err(AgentError::Answer)
     }
 
     fn send(&mut self, message: &AgentMessage) -> Result<(), AgentError> {

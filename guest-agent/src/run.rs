@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_plan::{ImageLayout, plan};
-use cloud_machine_protocol::ConfigEvidence;
+use cloud_machine_protocol::{ConfigEvidence, ImageSource};
 use cloud_machine_system::{kernel, sha256};
 
 use crate::{
@@ -34,12 +34,17 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     let request = found.volume.request()?;
     report.request(&request);
     let deadline = Deadline::start(Duration::from_secs(request.deadline_seconds));
-    let documents = found.volume.documents(request)?;
+    let secrets = host.secrets()?;
+    let mut documents = found.volume.documents(request)?;
+    if let ImageSource::Url(image) = &mut documents.request.image.source {
+        image.url = url::whole(&image.url, secrets.image)?;
+    }
 
     // parse, merge and validate: the host's layers, the address that they name, the drives
     let mut layers = Layers::of_host(&documents.layers, &documents.user_data)?;
     let url = match layers.config().cloud_init_url.clone() {
-        Some(url) => {
+        Some(mut url) => {
+            url.url = url::whole(&url.url, secrets.document)?;
             let (document, evidence) = url::read(&url, &found.volume, documents.identity.mac, host)?;
             layers.add([document])?;
             Some(evidence)

@@ -46,8 +46,9 @@ fn over_network<T>(
     let told = |error: &cloud_machine_fetch::FetchError, wait: std::time::Duration| {
         kernel::log(&format!("{}; again in {:.1} s", chain(error), wait.as_secs_f64()));
     };
-    let ranges = Ranges::open(&url.url, url.ca.as_deref(), RangeLimits::default(), &online.names, &told)
-        .map_err(|source| AgentError::ImageAddress { url: url.shown(), source })?;
+    let ranges =
+        Ranges::open(url.url.reveal().as_str(), url.ca.as_deref(), RangeLimits::default(), &online.names, &told)
+            .map_err(|source| AgentError::ImageAddress { url: url.shown(), source })?;
     let done = read(&ranges, host, report);
     report.image_source(SourceEvidence {
         url: url.shown(),

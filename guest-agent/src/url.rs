@@ -5,10 +5,20 @@ use std::{cell::RefCell, time::Duration};
 
 use cloud_machine_config::{CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, parse};
 use cloud_machine_fetch::{FetchError, Fetched, Limits, Names, Source, fetch};
-use cloud_machine_protocol::{MacAddress, UrlEvidence};
+use cloud_machine_protocol::{MacAddress, SecretUrl, UrlEvidence};
 use cloud_machine_system::{kernel, sha256};
 
 use crate::{error::AgentError, host::Host, online::Online, report::chain, volume::Volume};
+
+/// All of the address of which the pinned volume states the place; `told` is what the host said over the port, if the
+/// volume has not all of it. That must lead to the same place: nothing but the pin vouches for where that is.
+pub(crate) fn whole(stated: &SecretUrl, told: Option<SecretUrl>) -> Result<SecretUrl, AgentError> {
+    match told {
+        None => Ok(stated.clone()),
+        Some(told) if told.without_access() == *stated => Ok(told),
+        Some(found) => Err(AgentError::OtherAddress { stated: stated.shown(), found: found.shown() }),
+    }
+}
 
 /// Reads the document of `url` for the machine with the interface `mac`, and says what was read.
 pub(crate) fn read(
@@ -46,7 +56,7 @@ fn fetched(url: &CloudInitUrl, mac: MacAddress, host: &mut Host) -> Result<(Vec<
 }
 
 fn get(url: &CloudInitUrl, names: &Names, host: &mut Host) -> Result<Fetched, AgentError> {
-    let source = Source { url: url.url.as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
+    let source = Source { url: url.url.reveal().as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
     let host = RefCell::new(host);
     let tell = |error: &FetchError, wait: Duration| {
         let text = format!("{}; again in {:.1} s", chain(error), wait.as_secs_f64());
@@ -56,4 +66,21 @@ fn get(url: &CloudInitUrl, names: &Names, host: &mut Host) -> Result<Fetched, Ag
         }
     };
     fetch(&source, &Limits::of(MAX_DOCUMENT), names, &tell).map_err(AgentError::Fetch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_tells_leads_to_the_place_that_the_volume_states() {
+        let url = |text: &str| text.parse::<SecretUrl>().unwrap();
+        let (stated, told) = (url("https://h/x"), url("https://me:hunter2@h/x?token=hunter2"));
+        assert_eq!(whole(&stated, Some(told.clone())).unwrap(), told);
+        assert_eq!(whole(&stated, None).unwrap(), stated);
+        for other in ["https://me:hunter2@other/x", "http://me:hunter2@h/x", "https://me:hunter2@h/y"] {
+            let error = whole(&stated, Some(url(other))).unwrap_err().to_string();
+            assert!(error.contains("https://h/x on its volume") && !error.contains("hunter2"), "{error}");
+        }
+    }
 }

@@ -45,6 +45,7 @@ struct Shared {
     ended: AtomicBool,
     count: Count,
     dice: Mutex<u64>,
+    head: Mutex<String>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -71,6 +72,7 @@ impl ImageServer {
             ended: AtomicBool::new(false),
             count: Count::default(),
             dice: Mutex::new(seed),
+            head: Mutex::default(),
             open: Mutex::new(Vec::new()),
         });
         let seen = Arc::clone(&shared);
@@ -94,6 +96,12 @@ impl ImageServer {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.shared.count.requests.load(Ordering::SeqCst)
+    }
+
+    /// Whether the head of the last request, in small letters, has `text`.
+    #[must_use]
+    pub fn asked_with(&self, text: &str) -> bool {
+        self.shared.head.lock().unwrap_or_else(PoisonError::into_inner).contains(text)
     }
 
     /// Requests that were not answered as they should have been.
@@ -164,6 +172,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
                 return Ok(());
             }
         }
+        *shared.head.lock().unwrap_or_else(PoisonError::into_inner) = head.to_ascii_lowercase();
         let number = shared.count.requests.fetch_add(1, Ordering::SeqCst);
         if !answer(stream, shared, number, asked(&head, shared.file.len()))? {
             return Ok(());

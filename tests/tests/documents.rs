@@ -41,10 +41,15 @@ fn vfat(user_data: &str) -> Vec<u8> {
 fn iso9660(user_data: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("user-data"), user_data).expect("a file");
-    std::fs::write(folder.path().join("meta-data"), "").expect("a file");
+    std::fs::write(folder.path().join("meta-data"), "instance-id: x\n").expect("a file");
+    std::fs::write(folder.path().join("network-config"), "version: 2\n").expect("a file");
     let mut xorriso = Command::new("xorriso");
     xorriso.args(["-as", "mkisofs", "-quiet", "-volid", "CLOUD-INIT", "-joliet", "-rock", "-output", "drive.iso"]);
-    let output = xorriso.args(["user-data", "meta-data"]).current_dir(folder.path()).output().expect("xorriso runs");
+    let output = xorriso
+        .args(["user-data", "meta-data", "network-config"])
+        .current_dir(folder.path())
+        .output()
+        .expect("xorriso runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     std::fs::read(folder.path().join("drive.iso")).expect("an image")
 }
@@ -104,7 +109,9 @@ fn all_layers_are_applied_in_their_order_and_told_with_their_origins() {
     let roles = report.devices.iter().filter(|device| device.role == Role::Drive).count();
     assert_eq!(roles, 2);
     let ignored = &report.ignored_volumes;
-    assert!(ignored.len() == 1 && ignored[0].reason.contains("the host did not attach it as a drive"), "{ignored:?}");
+    assert_eq!(ignored.len(), 2, "{ignored:?}");
+    assert!(ignored.iter().any(|one| one.reason.contains("the host did not attach it as a drive")), "{ignored:?}");
+    assert!(ignored.iter().any(|one| one.reason.starts_with("network-config is not read: ")), "{ignored:?}");
 
     // What the document made stricter is accepted, since it is proved; what the host did not name is not.
     let mut expected = end.expected.clone();

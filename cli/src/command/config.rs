@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{Config, Global},
-    configuration::{checked, documents},
+    configuration::{self, checked, documents},
     failure::Failure,
     ui::{Show, Ui},
     verdict,
@@ -38,8 +38,10 @@ impl Show for Document {
 
 pub(crate) fn run(ui: &Ui, global: &Global, config: &Config) -> Result<(), Failure> {
     match config {
-        Config::Show { configuration, last } => {
-            let synthesized = checked(documents(configuration, &[], Some(last))?)?;
+        Config::Show { configuration: given, last } => {
+            let named = documents(given, &[], Some(last))?;
+            configuration::unread(ui, &named);
+            let synthesized = checked(named)?;
             ui.result(&Document { yaml: synthesized.merged.to_yaml() })
         }
         Config::Audit(audit) => match &audit.explain {

@@ -22,7 +22,7 @@ use crate::{
     attempt::Attempt,
     command::reimage::{Reimaged, quarantined},
     configuration::{
-        Synthesized,
+        Given, Synthesized,
         guest::{self, Drive},
         refused, synthesize,
     },
@@ -36,9 +36,8 @@ use crate::{
 
 pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, Failure> {
     let wish = create.short_cut.wish()?;
-    let mut more = Vec::new();
-    more.extend(create.image.iter().map(|image| format!("image={image}")));
-    more.extend(create.driver.iter().map(|driver| format!("driver={driver}")));
+    let given = [Given::image(create.image.as_ref()), Given::driver(create.driver.as_ref())];
+    let more: Vec<Given<'_>> = given.into_iter().flatten().collect();
     let synthesized = synthesize(&create.configuration, &more)?;
     // Whether the driver is there at all comes before what it honours.
     launch::qemu(&synthesized.config.driver)?;
@@ -46,6 +45,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     // A machine without what nothing does yet would not be the one that was described.
     supported(&synthesized.merged).map_err(refused)?;
     let drives: Vec<Drive> = create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?;
+    drives.iter().flat_map(|drive| &drive.unread).for_each(|remark| ui.note(remark));
     guest::check(&synthesized.merged, synthesized.config.cloud_init_url.as_ref(), &drives)?;
     let described =
         Described { synthesized, drives, exceptions: create.exceptions, url: source::address(&create.address)? };

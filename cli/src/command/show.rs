@@ -15,6 +15,7 @@ use crate::{
 
 #[derive(Serialize)]
 struct Machine {
+    /// As people may see it.
     record: MachineRecord,
     /// As YAML, with secrets redacted.
     configuration: String,
@@ -75,19 +76,10 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     });
     let merged = guest::recorded(&record)?;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
-    record.layers = serde_json::Value::Null;
     // What no longer stands is not handed on as if it did.
     record.assurance = record.standing_assurance();
-    // Its query may give access.
-    if let Some(url) = &mut record.image.url {
-        url.url = url.shown();
-    }
-    ui.result(&Machine {
-        record,
-        configuration,
-        process: process.ok(),
-        folder: store.machine(name).path().display().to_string(),
-    })
+    let folder = store.machine(name).path().display().to_string();
+    ui.result(&Machine { record: record.shown(), configuration, process: process.ok(), folder })
 }
 
 /// What the last accepted report is worth now.

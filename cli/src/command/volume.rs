@@ -11,11 +11,13 @@ use cloud_machine_driver::{
     store::{StoreError, read_named},
     volume::{build, pin},
 };
+use cloud_machine_protocol::volume::REQUEST;
 use cloud_machine_volume::Volume as Opened;
 use serde::Serialize;
 
 use crate::{
     arguments::Volume,
+    configuration::guest::unread_of,
     failure::{Failure, Kind},
     ui::{Show, Ui},
 };
@@ -29,6 +31,8 @@ struct Inspected {
     bytes: u64,
     pin: String,
     files: Vec<FileLine>,
+    /// What a machine would not read of it.
+    unread: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +49,9 @@ impl Show for Inspected {
         for file in &self.files {
             let path = escape::line(file.path.as_bytes(), LONGEST_PATH);
             text.push_str(&format!("file    {path} ({} bytes)\n", file.bytes));
+        }
+        for remark in &self.unread {
+            text.push_str(&format!("remark  {remark}\n"));
         }
         text
     }
@@ -77,12 +84,17 @@ fn build_file(file: &Path, files: &[String]) -> Result<(), Failure> {
 
 fn inspect(ui: &Ui, file: &Path) -> Result<(), Failure> {
     let bytes = read(file)?;
-    let files = Opened::open(&bytes).and_then(|volume| volume.list()).map_err(Failure::failed)?;
+    let volume = Opened::open(bytes.as_slice()).map_err(Failure::failed)?;
+    let files = volume.list().map_err(Failure::failed)?;
+    // The agent reads more of the host's own volume than of a drive.
+    let own = files.iter().any(|(path, _)| path == REQUEST);
+    let unread = if own { Vec::new() } else { unread_of(&volume) };
     ui.result(&Inspected {
         file: file.display().to_string(),
         bytes: bytes.len() as u64,
         pin: pin(&bytes).to_string(),
         files: files.into_iter().map(|(path, bytes)| FileLine { path, bytes }).collect(),
+        unread,
     })
 }
 

@@ -1,5 +1,5 @@
 //! The files of a layer: `config.yaml`, then `config.d/*.yaml` by name. Absent is no error; unreadable is one, and so
-//! is a name that leads nowhere. Must not parse.
+//! is a name that leads nowhere, and so is a name that was probably meant. Must not parse.
 
 use std::{
     fs::{self, File},
@@ -10,11 +10,18 @@ use std::{
 use cloud_machine_config::MAX_DOCUMENT;
 use cloud_machine_driver::store::{StoreError, open_elsewhere};
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    failure::{Failure, Kind},
+    folders,
+};
+
+/// Names in a layer's folder that look like that of its document.
+const OTHERS: [&str; 4] = ["config.yml", "config.json", "cloud-machine.yaml", "cloud-machine.yml"];
 
 /// The documents of `folder` that are there, in their order.
 pub(super) fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut paths = Vec::new();
+    refuse_others(folder, &OTHERS, "config.yaml")?;
     paths.extend(present(folder.join("config.yaml"))?);
     let drop_ins = folder.join("config.d");
     let failed = |error| Failure::during(Kind::Failed, format!("list the folder {}", drop_ins.display()))(error);
@@ -23,8 +30,11 @@ pub(super) fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
         for entry in fs::read_dir(&drop_ins).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if !hidden && path.extension().is_some_and(|extension| extension == "yaml") {
+            let Some(extension) = path.extension().filter(|_| !hidden) else { continue };
+            if extension == "yaml" {
                 names.push(path);
+            } else if ["yml", "yaml"].iter().any(|near| extension.eq_ignore_ascii_case(near)) {
+                return Err(not_read(&path, "*.yaml"));
             }
         }
     }
@@ -33,12 +43,27 @@ pub(super) fn of_folder(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     Ok(paths)
 }
 
-/// `$XDG_CONFIG_HOME/cloud-machine` or `~/.config/cloud-machine`; `None` for a user without a home. A relative path
-/// counts as unset, as the XDG base directory specification has it.
-pub(super) fn user_folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
-    base.map(|folder| folder.join("cloud-machine"))
+/// `$XDG_CONFIG_HOME/cloud-machine` or `~/.config/cloud-machine`; `None` for a user without a home.
+pub(super) fn user_folder() -> Result<Option<PathBuf>, Failure> {
+    folders::base("XDG_CONFIG_HOME", ".config")
+}
+
+/// Refuses what has one of `names` in `folder`: somebody wrote it to be read, and it is not.
+pub(super) fn refuse_others(folder: &Path, names: &[&str], right: &str) -> Result<(), Failure> {
+    for name in names {
+        if let Some(path) = present(folder.join(name))? {
+            return Err(not_read(&path, right));
+        }
+    }
+    Ok(())
+}
+
+fn not_read(path: &Path, right: &str) -> Failure {
+    Failure::new(
+        Kind::Refused,
+        format!("configuration {} is not read: it would be under the name {right}", path.display()),
+    )
+    .hint("rename it, or move it away; --config takes a document of any name")
 }
 
 /// `path`, when something has that name, even if it leads nowhere.
@@ -105,13 +130,27 @@ mod tests {
         for name in ["config.yaml", "config.d/20-b.yaml", "config.d/10-a.yaml", "config.d/9.yaml", "config.d/.x.yaml"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
-        for name in ["config.d/30.yml", "config.d/30.yaml~", "config.d/README", "other.yaml"] {
+        for name in ["config.d/.x.yml", "config.d/30.yaml~", "config.d/README", "other.yaml"] {
             fs::write(folder.path().join(name), b"").unwrap();
         }
         assert_eq!(
             names(folder.path()),
             ["config.yaml", "config.d/10-a.yaml", "config.d/20-b.yaml", "config.d/9.yaml"]
         );
+    }
+
+    #[test]
+    fn a_document_under_a_name_that_is_not_read_is_refused() {
+        for name in ["config.yml", "cloud-machine.yaml", "config.d/30.yml", "config.d/30.YAML"] {
+            let folder = tempfile::tempdir().unwrap();
+            fs::create_dir(folder.path().join("config.d")).unwrap();
+            for name in [name, "config.yaml", "config.d/10.yaml"] {
+                fs::write(folder.path().join(name), b"").unwrap();
+            }
+            let failure = of_folder(folder.path()).unwrap_err();
+            assert_eq!(failure.kind, Kind::Refused);
+            assert!(failure.causes()[0].contains(&format!("{name} is not read")), "{:?}", failure.causes());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use cloud_machine_config::{
-    CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, Merged, defaults, merge, parse, supported, validate,
+    CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, Merged, defaults, merge, parse, supported, unread, validate,
 };
 use cloud_machine_driver::{store::MachineRecord, volume::pin};
 use cloud_machine_fetch::{FetchError, Limits, Names, Source};
@@ -24,6 +24,8 @@ pub(crate) struct Drive {
     pub(crate) source: String,
     /// All its bytes.
     pub(crate) bytes: Vec<u8>,
+    /// What on it nobody reads, for people.
+    pub(crate) unread: Vec<String>,
     user_data: Vec<u8>,
 }
 
@@ -32,8 +34,8 @@ impl Drive {
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = files::read_up_to(path, MAX_SIZE)?;
         let source = path.display().to_string();
-        let user_data = user_data(&source, &bytes)?;
-        Ok(Self { source, bytes, user_data })
+        let (user_data, unread) = content(&source, &bytes)?;
+        Ok(Self { source, bytes, unread, user_data })
     }
 
     /// SHA-256 of all bytes.
@@ -47,8 +49,8 @@ impl Drive {
     }
 }
 
-/// The document on a volume.
-fn user_data(source: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
+/// The document on a volume, and what else on it states something.
+fn content(source: &str, bytes: &[u8]) -> Result<(Vec<u8>, Vec<String>), Failure> {
     let failed = |error| Failure::during(Kind::Failed, format!("read the volume {source}"))(error);
     let volume = Volume::open(bytes).map_err(failed)?;
     let label = volume.label();
@@ -56,7 +58,19 @@ fn user_data(source: &str, bytes: &[u8]) -> Result<Vec<u8>, Failure> {
         return Err(refusal(&format!("volume {source} is labelled {label:?}, not {LABEL}"))
             .hint("`cloud-machine volume build` makes one with this label"));
     }
-    volume.read(USER_DATA).map_err(failed)
+    let user_data = volume.read(USER_DATA).map_err(failed)?;
+    Ok((user_data, unread_of(&volume).into_iter().map(|remark| format!("{source}: {remark}")).collect()))
+}
+
+/// What lies on a drive beside its document, and nobody reads.
+pub(crate) fn unread_of(volume: &Volume<&[u8]>) -> Vec<String> {
+    let files = match volume.list() {
+        Ok(files) => files,
+        Err(error) => return vec![format!("whether more than user-data is on it is unknown: {error}")],
+    };
+    let others = files.iter().map(|(path, _)| path).filter(|path| *path != USER_DATA);
+    // What cannot be read states something as well.
+    others.filter_map(|path| unread(path, &volume.read(path).unwrap_or_else(|_| b"?".to_vec()))).collect()
 }
 
 /// The bytes behind a `file:` address; `None` for an address that only the machine can read.
@@ -76,7 +90,7 @@ pub(crate) fn url_document(url: &CloudInitUrl, fetch: bool) -> Result<Option<Vec
     if !fetch || url.file().is_some() {
         return url_file(url);
     }
-    let source = Source { url: url.url.as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
+    let source = Source { url: url.url.reveal().as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
     let tell = |error: &FetchError, wait: Duration| tracing::info!("{error}; again in {:.1} s", wait.as_secs_f64());
     let fetched = cloud_machine_fetch::fetch(&source, &Limits::of(MAX_DOCUMENT), &Names::System, &tell);
     Ok(Some(fetched.map_err(Failure::during(Kind::Failed, "fetch the document of cloud-init-url"))?.bytes))

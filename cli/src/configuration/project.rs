@@ -9,10 +9,12 @@ use std::{
 
 use crate::failure::{Failure, Kind};
 
-use super::files::present;
+use super::files::{present, refuse_others};
 
 /// Name of the document.
 const FILE: &str = "cloud-machine.yaml";
+/// Names that look like it.
+const OTHERS: [&str; 3] = ["cloud-machine.yml", "cloud_machine.yaml", "cloud_machine.yml"];
 /// What the root of a repository has: a folder, or a file in a worktree or submodule.
 const REPOSITORY: &str = ".git";
 
@@ -54,6 +56,7 @@ fn search(start: &Path, device: &dyn Fn(&Path) -> Result<u64, Failure>) -> Resul
         if device(folder)? != own {
             return Ok(None);
         }
+        refuse_others(folder, &OTHERS, FILE)?;
         if let Some(path) = present(folder.join(FILE))? {
             return Ok(Some(if folder == start { PathBuf::from(FILE) } else { path }));
         }
@@ -89,7 +92,18 @@ mod tests {
     fn the_nearest_document_wins() {
         assert_eq!(found(&["a/cloud-machine.yaml", "cloud-machine.yaml"]).as_deref(), Some("a/cloud-machine.yaml"));
         assert_eq!(found(&["a/b/c/cloud-machine.yaml", "a/cloud-machine.yaml"]).as_deref(), Some("cloud-machine.yaml"));
-        assert_eq!(found(&["a/cloud-machine.yml"]), None);
+    }
+
+    #[test]
+    fn a_document_under_a_name_that_is_not_read_is_refused_in_each_folder_that_is_looked_into() {
+        for files in [["a/cloud-machine.yml", "b"].as_slice(), &["a/b/c/cloud-machine.yml", "a/b/c/cloud-machine.yaml"]]
+        {
+            let (_folder, deep) = tree(files);
+            let failure = nearest(&deep).unwrap_err();
+            assert_eq!(failure.kind, Kind::Refused);
+            assert!(failure.causes()[0].ends_with("is not read: it would be under the name cloud-machine.yaml"));
+        }
+        assert_eq!(found(&["cloud-machine.yml", "a/cloud-machine.yaml"]).as_deref(), Some("a/cloud-machine.yaml"));
     }
 
     #[test]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use cloud_machine_protocol::DiskName;
 
 use crate::{
-    emit,
+    access, emit,
     error::ConfigError,
-    grammar::{BOOLEAN, Key, Shape, names, nearest},
+    grammar::{self, BOOLEAN, Key, Shape, names, nearest},
     partition_type,
+    scalar::{Scalar, Written},
     source::{Mark, Source, shortened},
     tree::{Entry, Node, Value, child_path},
 };
@@ -22,6 +23,11 @@ pub(crate) fn shape(
     errors: &mut Vec<ConfigError>,
 ) -> Option<serde_yaml::Value> {
     if node.is_null() {
+        return None;
+    }
+    if holds_bytes(node) {
+        let error = ConfigError::new(&node.source, node.mark, path, "the tag `!!binary` means nothing below our keys");
+        errors.push(error.allowed(shape.allowed()));
         return None;
     }
     match (shape, &node.value) {
@@ -55,6 +61,14 @@ pub(crate) fn shape(
     }
 }
 
+/// Whether it is bytes, or a list with some: maps are looked into key by key.
+fn holds_bytes(node: &Node) -> bool {
+    match &node.value {
+        Value::List(items) => items.iter().any(holds_bytes),
+        _ => node.written == Written::Binary,
+    }
+}
+
 fn map(entries: &[Entry], keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) -> serde_yaml::Value {
     let mut pairs = serde_yaml::Mapping::new();
     for entry in entries {
@@ -83,7 +97,12 @@ fn named(
     for entry in entries {
         let name = entry.key.text();
         let below = child_path(path, &name);
-        if let Err(error) = name.parse::<DiskName>() {
+        if let Some(raw) = entry.written.raw(&entry.key).filter(|raw| *raw != name) {
+            // `0x10` would be a disk called 16.
+            let message = format!("the {what} name `{}` is a number", shortened(raw));
+            let error = ConfigError::new(&entry.value.source, entry.mark, &below, message);
+            errors.push(error.suggestion(Some(format!("write `\"{}\"`, in quotes, for the text", shortened(raw)))));
+        } else if let Err(error) = name.parse::<DiskName>() {
             let message = format!("invalid {what} name `{}`", shortened(&name));
             errors.push(ConfigError::new(&entry.value.source, entry.mark, &below, message).allowed(error.allowed));
         } else if entry.value.is_null() {
@@ -113,16 +132,42 @@ pub(crate) fn not_yet(source: &Arc<Source>, mark: Mark, path: &str, what: &str) 
 /// A value that is not one of those `allowed`.
 pub(crate) fn invalid(node: &Node, path: &str, allowed: &str) -> ConfigError {
     let message = match &node.value {
-        Value::Scalar(_) => format!("invalid value `{}`, {}", shortened(&emit::flow(&node.value)), node.kind()),
-        _ => format!("found {}", node.kind()),
+        Value::Scalar(Scalar::Text(text)) if access::gives_access(text) => {
+            "invalid value, a text that is not shown, since it may hold a secret".to_owned()
+        }
+        // As it was written: `1.10` is the number 1.1, and `0x10` is 16.
+        Value::Scalar(_) => {
+            let written = not_text(node).map_or_else(|| emit::flow(&node.value), str::to_owned);
+            format!("invalid value `{}`, {}", shortened(&written), node.kind())
+        }
+        Value::List(items) => match items.iter().find_map(|item| Some((item, not_text(item)?))) {
+            Some((item, raw)) => format!("found a list with `{}`, {}", shortened(raw), item.kind()),
+            None => format!("found {}", node.kind()),
+        },
+        Value::Map(_) => format!("found {}", node.kind()),
     };
-    ConfigError::new(&node.source, node.mark, path, message).allowed(allowed).suggestion(advice(&node.value, allowed))
+    ConfigError::new(&node.source, node.mark, path, message).allowed(allowed).suggestion(advice(node, path, allowed))
 }
 
-fn advice(value: &Value, allowed: &str) -> Option<String> {
-    let Value::Scalar(scalar) = value else {
-        return None;
+/// What was written without quotes for a scalar that is no text.
+fn not_text(node: &Node) -> Option<&str> {
+    match &node.value {
+        Value::Scalar(Scalar::Text(_)) | Value::List(_) | Value::Map(_) => None,
+        Value::Scalar(scalar) => node.written.raw(scalar),
+    }
+}
+
+fn advice(node: &Node, path: &str, allowed: &str) -> Option<String> {
+    let in_quotes = |raw: &str| format!("write `\"{}\"`, in quotes, for the text", shortened(raw));
+    // All our lists are of texts.
+    let scalar = match &node.value {
+        Value::Scalar(scalar) => scalar,
+        Value::List(items) => return items.iter().find_map(not_text).map(in_quotes),
+        Value::Map(_) => return None,
     };
+    if let Some(raw) = not_text(node).filter(|_| grammar::takes_text(allowed) || path.ends_with(']')) {
+        return Some(in_quotes(raw));
+    }
     let text = scalar.text();
     if allowed.starts_with(BOOLEAN) {
         return match text.to_ascii_lowercase().as_str() {

@@ -86,6 +86,9 @@ impl Writer {
     }
 
     fn scalar(&mut self, typed: &Scalar, written: &Written) {
+        if *written == Written::Binary {
+            self.text.push_str("!!binary ");
+        }
         match written.raw(typed).filter(|raw| self.raw && is_plain(raw)) {
             Some(raw) => self.text.push_str(raw),
             None => self.text.push_str(&scalar(typed)),

@@ -176,6 +176,11 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
     Some(shape)
 }
 
+/// Whether `allowed`, of a scalar, describes texts that may look like a number.
+pub(crate) fn takes_text(allowed: &str) -> bool {
+    [TEXT, LOWER, LABEL, UUID, MODULE].contains(&allowed)
+}
+
 /// The known name that `found` was probably meant to be.
 pub(crate) fn nearest(found: &str, keys: &[Key]) -> Option<&'static str> {
     let found = found.replace('_', "-");

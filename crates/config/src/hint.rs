@@ -1,6 +1,9 @@
 //! What a person probably meant by text that is not YAML. Owns suggestions only; must not accept anything.
 
-use crate::source::{Mark, lines, shortened};
+use crate::{
+    secret::is_told_in,
+    source::{Mark, lines, shortened},
+};
 
 /// Message and suggestion for what the parser said of `mark` in `text`.
 pub(crate) fn explain(text: &str, mark: Mark, parser: &str) -> (String, Option<String>) {
@@ -27,6 +30,9 @@ fn value_and_keys(text: &str, mark: Mark) -> Option<String> {
     if indentation(line) <= indentation(above) {
         return None;
     }
+    if is_told_in(above) || is_told_in(line) {
+        return None;
+    }
     let (key, value) = pair(above)?;
     let (below, below_value) = pair(line)?;
     if value.is_empty() || key.contains(['{', '[', '"', '\'']) {
@@ -41,7 +47,11 @@ fn value_and_keys(text: &str, mark: Mark) -> Option<String> {
 
 /// A value with a colon and a space in it, such as `title: a: b`.
 fn second_colon(text: &str, mark: Mark) -> Option<String> {
-    let (key, value) = pair(lines(text).nth(mark.line - 1)?)?;
+    let line = lines(text).nth(mark.line - 1)?;
+    let (key, value) = pair(line)?;
+    if is_told_in(line) {
+        return Some("quote the value, which is not shown, since it may hold a secret".to_owned());
+    }
     let quoted = !value.contains('"') && value.contains(':');
     quoted.then(|| shortened(&format!("write `{key}: \"{value}\"`")))
 }
@@ -75,6 +85,15 @@ mod tests {
             "`filesystem` cannot have a value and keys below it: write `filesystem: {type: zfs, kernel-module: zfs}`";
         assert_eq!(suggestion(text, 5).as_deref(), Some(expected));
         assert!(suggestion("nic: up\n  mac: auto", 2).unwrap().ends_with("write `nic: {…: up, mac: auto}`"));
+    }
+
+    #[test]
+    fn a_suggestion_repeats_no_secret() {
+        for text in ["password: hunter2: x", "url: https://me:hunter2@h/: x"] {
+            let advice = suggestion(text, 1).unwrap();
+            assert!(!advice.contains("hunter2"), "{advice}");
+        }
+        assert_eq!(suggestion("password: hunter2\n  x: y", 2), None);
     }
 
     #[test]

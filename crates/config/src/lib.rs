@@ -5,6 +5,7 @@
 //! [`merge`] gives [`Merged`], and [`validate`] gives [`Config`]. From the host into the guest, [`Merged::to_layers`] and
 //! [`Document::from_layers`] carry all values with their origins.
 
+mod access;
 mod check;
 mod cloud_init;
 mod config;
@@ -15,6 +16,7 @@ mod environment;
 mod error;
 mod exclude;
 mod filesystem_schema;
+mod foreign;
 mod grammar;
 mod hint;
 mod key_path;
@@ -25,6 +27,7 @@ mod make_options;
 mod media;
 mod merge;
 mod merged;
+mod no_cloud;
 mod parse;
 mod partition_schema;
 mod partition_type;
@@ -57,8 +60,9 @@ pub use key_path::matches;
 pub use layers::MAX_LAYERS;
 pub use merge::{merge, merge_all};
 pub use merged::{Hidden, Leaf, Merged};
+pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::{Document, MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCALAR, parse};
-pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, set, unset};
+pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, unset};
 pub use source::{LayerKind, Origin, Place};
 pub use supported::supported;
 pub use url::CloudInitUrl;

@@ -8,7 +8,7 @@ use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 use crate::{
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
-    hint,
+    foreign, hint,
     merge::ours,
     scalar::{Scalar, Written},
     source::{Form, LayerKind, Mark, Source, mark_of, shortened},
@@ -84,6 +84,7 @@ impl Document {
 /// # Errors
 /// With line and column: more than one of the budgets ([`MAX_DOCUMENT`], [`MAX_DEPTH`], [`MAX_NODES`],
 /// [`MAX_SCALAR`], [`MAX_KEY`], [`MAX_PATH`]) allows; text that is not UTF-8 or not printable; broken YAML; several documents;
+/// another kind of user-data, such as a template, a script or MIME; keys of cloud-init that say how documents merge;
 /// anchors, aliases, merge keys, tags other than ours or in a place where they mean nothing, duplicate keys, keys that
 /// are no scalar; a document that is no map; an `exclude` that is no list of key paths.
 pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, ConfigErrors> {
@@ -100,6 +101,7 @@ pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, Co
             .allowed("a map, such as `cloud-machine: {…}`")
             .into());
     }
+    foreign::merging(&source, &root)?;
     Ok(Document::new(layer, excluded(&source, root)?))
 }
 
@@ -139,6 +141,7 @@ fn readable<'text>(layer: LayerKind, name: &str, text: &'text [u8]) -> Result<&'
         return Err(at("", 0, message).allowed(format!("at most {MAX_DOCUMENT} bytes")).into());
     }
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+    foreign::kind(layer, name, text)?;
     let text = match std::str::from_utf8(text) {
         Ok(text) => text,
         Err(error) => {

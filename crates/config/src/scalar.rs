@@ -29,6 +29,8 @@ pub(crate) enum Written {
     Plain,
     /// Without quotes, as this text: `0x1F` is the number 31.
     As(String),
+    /// In base64 and with the tag `!!binary`: a text here, and bytes for whom it is handed to.
+    Binary,
 }
 
 impl Written {

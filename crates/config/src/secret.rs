@@ -1,8 +1,8 @@
-//! Which values must not be shown: the one table of key names, and what `!secret` marks. Must not make anything
+//! Which values must not be shown: the one table of key names, what `!secret` marks, and addresses that give access. Must not make anything
 //! unreadable itself.
 
 use crate::{
-    key_path,
+    access, key_path,
     scalar::Scalar,
     tree::{Node, Value},
 };
@@ -66,7 +66,7 @@ fn is_secret(name: &str) -> bool {
 /// Whether a line of text names a secret, or marks one: then the line may hold it.
 pub(crate) fn is_told_in(line: &str) -> bool {
     let within = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
-    line.contains("!secret") || line.split(|character| !within(character)).any(is_secret)
+    line.contains("!secret") || access::is_told_in(line) || line.split(|character| !within(character)).any(is_secret)
 }
 
 /// What the keys and marks on the way to a value say of it.
@@ -97,12 +97,18 @@ impl Secrecy {
         self.named
     }
 
+    /// Whether a mark or a key says that what is here is secret.
+    pub(crate) const fn is_told(self) -> bool {
+        self.marked || self.named
+    }
+
     /// Whether the scalar itself is secret. By its name alone, a boolean such as that of `lock_passwd` is not.
-    pub(crate) const fn hides_scalar(self, scalar: &Scalar) -> bool {
+    pub(crate) fn hides_scalar(self, scalar: &Scalar) -> bool {
         match scalar {
             Scalar::Null => false,
             Scalar::Bool(_) => self.marked,
-            _ => self.marked || self.named,
+            Scalar::Text(text) => self.is_told() || access::gives_access(text),
+            _ => self.is_told(),
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
-    grammar, key_path,
+    foreign, grammar, key_path,
     parse::{Document, MAX_DEPTH, MAX_KEY, parse_node},
     scalar::Scalar,
     secret::is_told_in,
@@ -46,6 +46,18 @@ pub fn set(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
     document(&source, &keys, value)
 }
 
+/// The document of an option that takes a name, such as `--image 22.04`, for the key at `path`: the text as it was typed,
+/// which `--set` would take for a number.
+///
+/// # Errors
+/// A `path` that is none.
+pub fn named(index: usize, option: &str, path: &str, text: &str) -> Result<Document, ConfigErrors> {
+    let name = format!("{option} {}", shortened(text));
+    let source = Source::new(LayerKind::CommandLine, &name, text, Form::Argument(index));
+    let keys = keys(&source, whole(text), path)?;
+    document(&source, &keys, Node::new(&source, whole(text), Value::Scalar(Scalar::Text(text.to_owned()))))
+}
+
 /// The argument as errors and origins name it: they travel further than a secret should.
 fn name(argument: &str) -> String {
     match argument.split_once('=') {
@@ -69,7 +81,9 @@ pub(crate) fn value(source: &Arc<Source>, text: &str, keys: &[String]) -> Result
 }
 
 fn document(source: &Arc<Source>, keys: &[String], value: Node) -> Result<Document, ConfigErrors> {
-    let root = excluded(source, wrap(source, keys, value))?;
+    let root = wrap(source, keys, value);
+    foreign::merging(source, &root)?;
+    let root = excluded(source, root)?;
     Ok(Document::new(LayerKind::CommandLine, root))
 }
 

@@ -1,8 +1,11 @@
-//! Our tags and where each may stand. Must not merge.
+//! Our tags, the two of YAML that are taken, and where each may stand. Must not merge.
 
-use crate::tree::{Erases, Node, Value};
+use crate::{
+    scalar::{Scalar, Written},
+    tree::{Erases, Node, Value},
+};
 
-/// A tag of ours.
+/// A tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
     Reset,
@@ -11,10 +14,14 @@ pub(crate) enum Tag {
     Prepend,
     Final,
     Secret,
+    /// YAML's own: bytes, written in base64. They reach cloud-init as they are.
+    Binary,
+    /// YAML's own: a text, as if it were in quotes.
+    Text,
 }
 
 /// All tags, for people.
-pub(crate) const ALLOWED: &str = "!reset, !override, !append, !prepend, !final or !secret";
+pub(crate) const ALLOWED: &str = "!reset, !override, !append, !prepend, !final, !secret, !!binary or !!str";
 
 /// What a value is a part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +46,8 @@ impl Tag {
             "!prepend" => Self::Prepend,
             "!final" => Self::Final,
             "!secret" => Self::Secret,
+            "tag:yaml.org,2002:binary" | "!!binary" => Self::Binary,
+            "tag:yaml.org,2002:str" | "!!str" => Self::Text,
             _ => return None,
         })
     }
@@ -51,6 +60,8 @@ impl Tag {
             Self::Prepend => "!prepend",
             Self::Final => "!final",
             Self::Secret => "!secret",
+            Self::Binary => "!!binary",
+            Self::Text => "!!str",
         }
     }
 
@@ -60,7 +71,7 @@ impl Tag {
         let nowhere = match inside {
             Inside::Document => Some("on the whole document"),
             Inside::Key => Some("on a key"),
-            Inside::List if self != Self::Secret => Some("inside a list"),
+            Inside::List if !matches!(self, Self::Secret | Self::Binary | Self::Text) => Some("inside a list"),
             Inside::List | Inside::Map => None,
         };
         if let Some(place) = nowhere {
@@ -70,6 +81,17 @@ impl Tag {
             Err((format!("the tag `{name}` {message}"), Some(suggestion.to_owned()).filter(|text| !text.is_empty())))
         };
         match (self, &node.value) {
+            (Self::Binary | Self::Text, Value::Scalar(scalar)) => {
+                // A text whatever it looks like: `0777`, `null` and nothing at all, too.
+                let plain = node.written.raw(scalar).map(str::to_owned);
+                let text = plain.unwrap_or_else(|| if node.is_null() { String::new() } else { scalar.text() });
+                if self == Self::Binary && !is_base64(&text) {
+                    return refuse("stands before base64, and this is none", "`base64 FILE` writes it");
+                }
+                node.written = if self == Self::Binary { Written::Binary } else { Written::Quoted };
+                node.value = Value::Scalar(Scalar::Text(text));
+            }
+            (Self::Binary | Self::Text, _) => return refuse("stands before a text, and this is none", ""),
             (Self::Reset, _) if node.is_null() => node.erases = Erases::Inherited,
             (Self::Reset, _) => return refuse("takes no value", "write `!override` to replace what was inherited"),
             _ if node.is_null() => return refuse("needs a value", "write `!reset` to forget what was inherited"),
@@ -83,5 +105,28 @@ impl Tag {
             (Self::Secret, _) => node.secret = true,
         }
         Ok(())
+    }
+}
+
+/// Whether `text` is what a decoder of base64 takes that passes over blanks: whole groups of four, padded at the end.
+fn is_base64(text: &str) -> bool {
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let data = digits.iter().rposition(|digit| *digit != b'=').map_or(0, |last| last + 1);
+    let is_digit = |digit: &u8| digit.is_ascii_alphanumeric() || matches!(digit, b'+' | b'/');
+    digits.len().is_multiple_of(4) && digits.len() - data <= 2 && digits.iter().take(data).all(is_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_base64;
+
+    #[test]
+    fn base64_is_whole_groups_of_four() {
+        for text in ["", "AAAA", "AA==", "AAA=", "AA\n A=\n", "null", "a+/9"] {
+            assert!(is_base64(text), "{text:?}");
+        }
+        for text in ["A", "AAAAA", "A===", "====", "AA=A", "AA-_", "\u{e4}AAA"] {
+            assert!(!is_base64(text), "{text:?}");
+        }
     }
 }

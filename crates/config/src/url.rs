@@ -3,20 +3,20 @@
 
 use std::path::PathBuf;
 
-use cloud_machine_protocol::Digest;
+use cloud_machine_protocol::{Digest, SecretUrl};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use url::Url;
 
-use crate::{check::invalid, error::ConfigError, place::locate, tree::Node};
+use crate::{check::invalid, error::ConfigError, place::locate, set::ROOT, tree::Node};
 
 /// Where one more document for the machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloudInitUrl {
     /// `https:`, `http:` or `file:`; without user, password and fragment. An `http:` address always has `sha256`.
-    pub url: Url,
+    pub url: SecretUrl,
     /// SHA-256 that the document must have.
     pub sha256: Option<Digest>,
     /// Certificates in PEM that are trusted instead of the public ones; only for `https:`.
@@ -27,15 +27,14 @@ impl CloudInitUrl {
     /// The absolute path of a `file:` address, which names a file of the host.
     #[must_use]
     pub fn file(&self) -> Option<PathBuf> {
-        (self.url.scheme() == "file").then(|| self.url.to_file_path().ok()).flatten()
+        let url = self.url.reveal();
+        (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
     }
 
     /// The address for people: without its query, which may hold a token.
     #[must_use]
     pub fn shown(&self) -> String {
-        let mut url = self.url.clone();
-        url.set_query(None);
-        url.into()
+        self.url.shown()
     }
 }
 
@@ -83,7 +82,7 @@ impl<'de> Visitor<'de> for UrlVisitor {
 
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Address(Url);
+struct Address(SecretUrl);
 
 impl TryFrom<String> for Address {
     type Error = &'static str;
@@ -99,7 +98,7 @@ impl TryFrom<String> for Address {
         };
         // The parser drops blanks and line breaks; whoever wrote them meant something else.
         let clean = !text.contains(|character: char| character.is_whitespace() || character.is_control());
-        if plain && leads && clean { Ok(Self(url)) } else { Err("no address that is allowed") }
+        if plain && leads && clean { Ok(Self(url.into())) } else { Err("no address that is allowed") }
     }
 }
 
@@ -130,6 +129,14 @@ impl TryFrom<String> for Pem {
 /// Both keys that may hold the address, below `cloud-machine`.
 const KEYS: [&[&str]; 2] = [&["cloud-init-url"], &["resources", "cloud-init-url"]];
 
+/// Whether `keys`, from the root of a document, lead to the address or into the map with it.
+pub(crate) fn is_address_key(keys: &[String]) -> bool {
+    keys.split_first().is_some_and(|(first, below)| {
+        let leads = |key: &[&str]| below.len() >= key.len() && below.iter().zip(key).all(|(one, two)| one == two);
+        first == ROOT && KEYS.into_iter().any(leads)
+    })
+}
+
 /// The one address of `values`, which are those of [`KEYS`]; what is wrong with it goes to `errors`.
 pub(crate) fn configured(
     values: [Option<UrlValue>; 2],
@@ -150,7 +157,7 @@ pub(crate) fn configured(
     }
     let url = CloudInitUrl { url: url.0, sha256: sha256.map(|digest| digest.0), ca: ca.map(|pem| pem.0) };
     let (node, path) = locate(machine, keys);
-    match url.url.scheme() {
+    match url.url.reveal().scheme() {
         "http" if url.sha256.is_none() => {
             errors.push(invalid(
                 node,

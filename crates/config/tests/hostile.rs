@@ -58,7 +58,7 @@ fn what_is_refused() {
         ("NUL", b"a: \0".to_vec(), "U+0000"),
         ("escaped NUL", b"a: \"\\0\"".to_vec(), "U+0000"),
         ("not UTF-8", b"a: \xff\xfe".to_vec(), "not UTF-8"),
-        ("UTF-16", b"\xff\xfea\0:\0".to_vec(), "not UTF-8"),
+        ("UTF-16", b"\xff\xfea\0:\0".to_vec(), "text in UTF-16"),
         ("surrogate", b"a: \xed\xa0\x80".to_vec(), "not UTF-8"),
         ("tab for indentation", b"a:\n\tb: 1".to_vec(), "indent with spaces"),
         ("unknown tag", b"a: !!python/object/apply:os.system [id]".to_vec(), "unknown tag"),

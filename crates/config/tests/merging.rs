@@ -280,3 +280,104 @@ fn cloud_init_gets_its_scalars_as_they_were_written() {
     // Below our own key the typing table holds.
     assert_eq!(yaml(&["cloud-machine: {image: 0777}"]), "cloud-machine:\n  image: \"0777\"\n");
 }
+
+#[test]
+fn what_gives_access_in_an_address_is_a_secret_and_the_rest_stays_readable() {
+    let result = merged(&[
+        "cloud-machine:\n  cloud-init-url: https://config.example/a?token=hunter2\napt: {source: 'deb https://me:hunter2@h/ x y'}",
+        "phone_home: {url: 'https://h/x#hunter2'}\nplain: https://h/x\nseveral: [a, postgres://u:hunter2@h/db]",
+    ]);
+    let secrets: Vec<String> = result.leaves().into_iter().filter(|leaf| leaf.secret).map(|leaf| leaf.path).collect();
+    assert_eq!(secrets, ["cloud-machine.cloud-init-url", "apt.source", "phone_home.url", "several"]);
+    let shown = result.redacted(&|_| "[redacted]".to_owned()).to_yaml();
+    assert!(!shown.contains("hunter2") && shown.contains("plain: https://h/x\n"), "{shown}");
+    assert!(shown.contains("cloud-init-url: \"https://config.example/a [redacted]\""), "{shown}");
+    let argument = set(0, "cloud-machine.cloud-init-url=https://config.example/a?token=hunter2").unwrap();
+    let result = merge(&[argument]).unwrap();
+    assert!(!format!("{:?}{:?}", result.origins(), result.leaves()[0].origin).contains("hunter2"));
+}
+
+#[test]
+fn an_error_about_an_address_repeats_nothing_that_gives_access() {
+    for text in [
+        "cloud-machine: {cloud-init-url: 'https://me:hunter2@config.example/'}",
+        "cloud-machine: {cloud-init-url: 'ftp://me:hunter2@config.example/'}",
+        "cloud-machine: {cloud-init-url: {url: 'https://me:hunter2@config.example/'}}",
+        "cloud-machine: {cloud-init-url: 'http://config.example/?token=hunter2'}",
+        "cloud-machine: {resources: {ram: 'https://me:hunter2@config.example/'}}",
+        "cloud-machine: {driver: [https://me:hunter2@config.example/]}",
+    ] {
+        let errors = validate(&merged(&[text])).unwrap_err();
+        let all = format!("{errors} {:?}", errors.errors()[0].to_string());
+        assert!(!all.contains("hunter2"), "{text}: {all}");
+    }
+    let refused = parse(LayerKind::User, "u", b"a: https://me:hunter2@h/: x").unwrap_err().to_string();
+    assert!(!refused.contains("hunter2"), "{refused}");
+    let argument = set(0, "cloud-machine.cloud-init-url=ftp://me:hunter2@h/").unwrap();
+    let refused = validate(&merge(&[argument]).unwrap()).unwrap_err().to_string();
+    assert!(!refused.contains("hunter2"), "{refused}");
+}
+
+#[test]
+fn the_address_on_a_volume_is_without_what_gives_access_also_where_it_was_replaced() {
+    for (first, second) in [
+        ("{cloud-init-url: https://h/old?hunter2}", "{cloud-init-url: https://h/new?hunter2}"),
+        ("{cloud-init-url: {url: https://h/old?hunter2}}", "{cloud-init-url: https://h/new?hunter2}"),
+        ("{cloud-init-url: https://h/old?hunter2}", "{cloud-init-url: {url: https://h/new?hunter2}}"),
+        ("{cloud-init-url: 'https://u:hunter2@['}", "!override {cloud-init-url: https://h/new?hunter2}"),
+        (
+            "{resources: {cloud-init-url: https://h/old?hunter2}}",
+            "{resources: {cloud-init-url: https://h/new?hunter2}}",
+        ),
+    ] {
+        let texts = [format!("cloud-machine: {first}\nurl: https://h/?theirs"), format!("cloud-machine: {second}")];
+        let stripped = merged(&texts.each_ref().map(String::as_str)).without_access();
+        let all = format!("{}{}", String::from_utf8(stripped.to_layers()).unwrap(), stripped.to_yaml());
+        assert!(!all.contains("hunter2") && all.contains("https://h/?theirs"), "{all}");
+        let url = validate(&stripped).unwrap().cloud_init_url.unwrap();
+        assert_eq!(url.url.reveal().as_str(), "https://h/new", "{texts:?}");
+    }
+    let argument = set(0, "cloud-machine.cloud-init-url=https://h/x?hunter2").unwrap();
+    let layers = merge(&[argument]).unwrap().without_access().to_layers();
+    assert!(!String::from_utf8(layers).unwrap().contains("hunter2"));
+}
+
+#[test]
+fn bytes_of_yaml_1_1_reach_cloud_init_as_they_were_written() {
+    let base = "write_files:\n- path: /a\n  content: !!binary |\n    CiMgVGhpcyBmaWxl\n    IGNvbnRyb2xz\n";
+    let later = "write_files: !append\n- {path: /b, content: !<tag:yaml.org,2002:binary> 1234}\n- {path: /c, content: !!str 0777}\n";
+    let result = merged(&[base, later]);
+    let yaml = result.to_yaml();
+    for text in [
+        "content: !!binary \"CiMgVGhpcyBmaWxl\\nIGNvbnRyb2xz\\n\"\n",
+        "content: !!binary \"1234\"\n",
+        "content: \"0777\"\n",
+    ] {
+        assert!(yaml.contains(text), "{yaml}");
+    }
+    let again = merge(&[parse(LayerKind::User, "u", yaml.as_bytes()).unwrap()]).unwrap();
+    let travelled = merge(&[Document::from_layers(&result.to_layers()).unwrap()]).unwrap();
+    for copy in [&again, &travelled] {
+        assert_eq!(copy.to_yaml(), yaml);
+    }
+    assert!(yaml.ends_with(&validate(&travelled).unwrap().cloud_init.to_yaml()));
+    let shown = merged(&["a: {password: !!binary AAAA}"]).redacted(&|_| "#".to_owned()).to_yaml();
+    assert_eq!(shown, "a:\n  password: \"#\"\n");
+}
+
+#[test]
+fn bytes_have_one_place_and_are_base64() {
+    for (text, expected) in [
+        ("a: !!binary x", "the tag `!!binary` stands before base64, and this is none"),
+        ("a: !!binary [x]", "the tag `!!binary` stands before a text, and this is none"),
+        ("!!binary AAAA: x", "the tag `!!binary` means nothing on a key"),
+        ("a: !!int 1", "unknown tag `tag:yaml.org,2002:int`"),
+    ] {
+        let errors = parse(LayerKind::User, "u", text.as_bytes()).unwrap_err().to_string();
+        assert!(errors.contains(expected), "{text}: {errors}");
+    }
+    for text in ["cloud-machine: {image: !!binary AAAA}", "cloud-machine: {require: [!!binary AAAA]}"] {
+        let errors = validate(&merged(&[text])).unwrap_err().to_string();
+        assert!(errors.contains("`!!binary` means nothing below our keys"), "{text}: {errors}");
+    }
+}

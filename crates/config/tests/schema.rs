@@ -409,3 +409,34 @@ fn filesystems_are_checked_together_with_where_they_are_mounted() {
         ]
     );
 }
+
+#[test]
+fn a_name_that_an_option_takes_is_a_text_whatever_it_looks_like() {
+    for name in ["22.04", "1.10", "0x10", "null", "true", "[a]", "a: b", "!reset"] {
+        let document = cloud_machine_config::named(3, "--image", "image", name).unwrap();
+        let merged = merge(&[document]).unwrap();
+        assert_eq!(merged.leaves()[0].value.as_str(), Some(name));
+        assert_eq!(merged.leaves()[0].origin.to_string(), format!("argument --image {name}"));
+        assert_eq!(validate(&merged).unwrap().image.as_deref(), Some(name));
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_is_shown_as_it_was_written_with_the_quotes_that_it_needs() {
+    for (text, written) in [
+        ("image: 22.04", "22.04"),
+        ("image: 1.10", "1.10"),
+        ("image: 0x10", "0x10"),
+        ("image: True", "True"),
+        ("driver: 1e3", "1e3"),
+        ("resources: {disks: {d: {filesystem: {type: ext4, label: 1.50}}}}", "1.50"),
+        ("resources: {disks: {0x10: {allocation: 1GiB}}}", "0x10"),
+        ("resources: {disks: {d: {filesystem: {type: zfs, datasets: [1.10]}}}}", "1.10"),
+    ] {
+        let text = format!("cloud-machine: {{{text}}}");
+        let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
+        let errors = validate(&merge(&[document]).unwrap()).unwrap_err().to_string();
+        assert!(errors.contains(&format!("`{written}`")), "{text}: {errors}");
+        assert!(errors.contains(&format!("write `\"{written}\"`, in quotes")), "{text}: {errors}");
+    }
+}

@@ -89,7 +89,7 @@ mod tests {
         let reach = "an address of this machine or its link is not reached from elsewhere";
         for (location, to, reason) in [
             ("http://a.test/", "http://a.test/", "https is not left for http"),
-            ("file:///etc/shadow", "file:", "only http and https are followed"),
+            ("file:///etc/shadow", "file:///etc/shadow", "only http and https are followed"),
             ("ftp://b.test/x?secret", "ftp://b.test/x", "only http and https are followed"),
             ("https://[", "(not an address)", "it is no address"),
             ("https://169.254.169.254/latest?secret", "https://169.254.169.254/latest", reach),
@@ -129,7 +129,7 @@ mod tests {
         for (text, expected) in [
             ("", "(not an address) is no address of a document"),
             ("seed.yaml", "(not an address) is no address of a document"),
-            ("file:///etc/passwd", "file: is no address of a document"),
+            ("file:///etc/passwd", "file:///etc/passwd is no address of a document"),
             ("ftp://user:secret@example.org/", "ftp://example.org/ is no address of a document"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected);

@@ -13,6 +13,7 @@ mod name;
 mod partition;
 mod report;
 mod request;
+mod secret_url;
 mod size;
 mod step;
 mod tier;
@@ -23,7 +24,7 @@ pub use bus::Bus;
 pub use digest::{Algorithm, Digest};
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use inventory::{Disk, Inventory, Probe, Signature};
-pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME};
+pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME, Secrets};
 pub use method::{DataContent, Method, PartitionMethod, Provenance};
 pub use name::{DeviceSelector, DiskName, MachineName, WordError};
 pub use partition::{NewPartition, NewTable, Partition, PartitionPlace, Partitions};
@@ -33,6 +34,7 @@ pub use report::{
     Timing, UrlEvidence,
 };
 pub use request::{Action, DriveRequest, Exception, ImageRequest, ImageSource, ImageUrl, Nonce, Request};
+pub use secret_url::SecretUrl;
 pub use size::ByteSize;
 pub use step::{Mount, Outcome, Step, StepId, StepRecord, WipeMethod};
 pub use tier::Tier;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Nonce, Report, StepId};
+use crate::{Nonce, Report, SecretUrl, StepId, secret_url::revealed};
 
 /// Name of the virtio-serial port.
 pub const PORT_NAME: &str = "cloud-machine.agent.0";
@@ -53,10 +53,24 @@ pub struct Event {
     pub total: Option<u64>,
 }
 
+/// Whole addresses whose places the volume states. Absent when the volume has all of an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Secrets {
+    /// That of the packed image.
+    #[serde(default, with = "revealed", skip_serializing_if = "Option::is_none")]
+    pub image: Option<SecretUrl>,
+    /// That of the document behind `cloud-init-url`.
+    #[serde(default, with = "revealed", skip_serializing_if = "Option::is_none")]
+    pub document: Option<SecretUrl>,
+}
+
 /// What the host answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum HostMessage {
+    /// The answer to the hello, once: what may not lie on a volume that stays attached while the machine's system runs.
+    Secrets(Secrets),
     /// The report is accepted and stored: start the machine's own system.
     Go {
         /// Nonce of the attempt.
@@ -67,4 +81,21 @@ pub enum HostMessage {
         /// Why.
         reason: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_cross_whole_and_are_not_printed() {
+        let image = Some("https://me:hunter2@images.example/x?token=hunter2".parse().unwrap());
+        let message = HostMessage::Secrets(Secrets { image, document: None });
+        let line = serde_json::to_string(&message).unwrap();
+        assert_eq!(line, r#"{"kind":"secrets","image":"https://me:hunter2@images.example/x?token=hunter2"}"#);
+        assert_eq!(serde_json::from_str::<HostMessage>(&line).unwrap(), message);
+        assert!(!format!("{message:?}").contains("hunter2"), "{message:?}");
+        let none = HostMessage::Secrets(Secrets::default());
+        assert_eq!(serde_json::from_str::<HostMessage>(r#"{"kind":"secrets"}"#).unwrap(), none);
+    }
 }

@@ -254,13 +254,13 @@ pub struct Extent {
     pub length: u64,
 }
 
-/// A device that carries the volume's label and was not used.
+/// A device that carries the volume's label and was not used, or of which a file was not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IgnoredVolume {
     /// Kernel name of the device.
     pub device: String,
-    /// Why it did not count.
+    /// Why it did not count, or what of it did not.
     pub reason: String,
 }
 

@@ -72,6 +72,17 @@ pub fn read_untrusted(bytes: &[u8], path: &str) -> Result<Vec<u8>, SystemError> 
     }
 }
 
+/// [`read_untrusted`] of a file that need not be there.
+///
+/// # Errors
+/// As there, but not for an absent file.
+pub fn read_untrusted_if_there(bytes: &[u8], path: &str) -> Result<Option<Vec<u8>>, SystemError> {
+    match read_untrusted(bytes, path) {
+        Err(SystemError::Volume(VolumeError::NoFile { .. })) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 /// Why a conversation with the child ended.
 enum Lost {
     Slow,

@@ -28,7 +28,7 @@ impl Boot {
     /// The host's layers, and the document on the volume.
     pub(super) fn document(&self) -> (Merged, String) {
         let document = parse(LayerKind::Project, "case.yaml", self.user_data.as_bytes()).expect("a document");
-        let merged = merge(&[defaults(), document]).expect("layers that merge");
+        let merged = merge(&[defaults(), document]).expect("layers that merge").without_access();
         let user_data = format!("#cloud-init\n{}", merged.to_yaml());
         (merged, user_data)
     }

@@ -12,7 +12,7 @@ use cloud_machine_image::{Manifest, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedUrl, ImageLayout};
 use cloud_machine_protocol::{
     Action, DeviceSelector, Event, Extent, FORMAT_VERSION, Identity, ImageRequest, ImageSource, ImageUrl, Report,
-    Request, SecretPolicy, Tier,
+    Request, SecretPolicy, SecretUrl, Secrets, Tier,
 };
 
 use crate::fixture::{Fixture, IMAGE, dirty};
@@ -25,6 +25,8 @@ pub struct Boot {
     pub user_data: String,
     /// What the volume says in `user-data`, when it is not what the layers say.
     pub other_user_data: Option<&'static str>,
+    /// What the agent is told over its port.
+    pub secrets: Secrets,
     /// The document behind a `file:` address.
     pub url_document: Option<Vec<u8>>,
     /// Volumes besides the host's, and whether their devices are read-only; the request names them.
@@ -164,6 +166,7 @@ impl Boot {
             user_data: "#cloud-init\ncloud-machine:\n  resources:\n    disks:\n      system: {boot-partition: true}\n"
                 .to_owned(),
             other_user_data: None,
+            secrets: Secrets::default(),
             url_document: None,
             drives: Vec::new(),
             expected_url: None,
@@ -195,6 +198,8 @@ impl Boot {
     /// # Panics
     /// When the request is no longer one.
     pub fn fetch_image(&mut self, url: String) {
+        let url: SecretUrl = url.parse().expect("an address");
+        self.secrets.image = url.gives_access().then(|| url.clone());
         let source = ImageSource::Url(ImageUrl { url, ca: None });
         self.request["image"]["source"] = serde_json::to_value(&source).expect("JSON");
         self.expected.image.source = source;

@@ -11,7 +11,7 @@ use cloud_machine_driver::{
     qemu::{self, Process, Qemu},
     store::AttemptFolder,
 };
-use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, HostMessage, Report};
+use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, HostMessage, Report, Secrets};
 
 use super::{Boot, BootEnd};
 
@@ -42,7 +42,7 @@ impl Boot {
             }
             kill(event)
         };
-        let (greeted, report, events) = converse(&mut channel, &process.0, stop, kill);
+        let (greeted, report, events) = converse(&mut channel, &process.0, &self.secrets, stop, kill);
         let took = began.elapsed();
         if report.is_some() {
             let stop = HostMessage::Stop { reason: "the test is over".to_owned() };
@@ -98,6 +98,7 @@ impl Boot {
 fn converse(
     channel: &mut AgentChannel,
     process: &Process,
+    secrets: &Secrets,
     stop: Instant,
     kill: impl Fn(&Event) -> bool,
 ) -> (bool, Option<Report>, Vec<Event>) {
@@ -107,6 +108,8 @@ fn converse(
             Ok(AgentMessage::Hello(hello)) => {
                 assert_eq!(hello.version, FORMAT_VERSION);
                 greeted = true;
+                // What breaks the port here ends the conversation with the next line.
+                channel.send(&HostMessage::Secrets(secrets.clone()), stop).unwrap_or_default();
             }
             Ok(AgentMessage::Event(event)) => {
                 let now = kill(&event);

@@ -261,3 +261,48 @@ fn a_drive_is_judged_before_anything_is_made() {
     }
     place.refused(&["create", "demo", "--image", "none", "--drive", "none.img"], 4, &["none.img"]);
 }
+
+#[test]
+fn what_nobody_reads_of_a_drive_is_told_wherever_it_is_looked_at() {
+    let place = Place::new();
+    let files: [(&str, &[u8]); 3] =
+        [("user-data", b"hostname: a\n"), ("meta-data", b"local-hostname: b\n"), ("network-config", b"version: 2\n")];
+    let drive = place.write("drive.img", volume::build(&files).unwrap());
+    let unread = ["of meta-data, `local-hostname` is not read", "network-config is not read"];
+    let audit = place.audit(&["--volume", &drive]);
+    assert_eq!(audit.0["unread"].as_array().unwrap().len(), 2, "{}", audit.0);
+    place.refused(&["config", "audit", "--volume", &drive], 0, &unread);
+    place.refused(&["config", "show", "--volume", &drive], 0, &unread);
+    let inspected = place.call(&["volume", "inspect", &drive]).output;
+    assert!(unread.iter().all(|text| inspected.contains(&format!("remark  {text}"))), "{inspected}");
+    let plain = place.volume("plain.img", "resources: {ram: 2}");
+    assert_eq!(place.audit(&["--volume", &plain]).0["unread"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn what_gives_access_in_an_address_is_in_no_output() {
+    let place = Place::new();
+    let url = "cloud-init-url=https://config.example/x?token=hunter2";
+    for form in ["table", "json", "yaml"] {
+        let called = place.call(&["config", "audit", "--output", form, "--set", url]);
+        assert_eq!(called.code, 0, "{}", called.errors);
+        let all = format!("{}{}", called.output, called.errors);
+        assert!(!all.contains("hunter2") && all.contains("https://config.example/x [redacted "), "{all}");
+    }
+    let wrong = "cloud-init-url=https://me:hunter2@config.example/x";
+    let called = place.refused(&["config", "audit", "--set", wrong], 3, &["since it may hold a secret"]);
+    assert!(!called.errors.contains("hunter2"), "{}", called.errors);
+    let arguments = ["create", "x", "--image", "y", "--image-url", "ftp://me:hunter2@images.example/x?hunter2"];
+    let called = place.call(&arguments);
+    assert!(called.code != 0 && !called.errors.contains("hunter2"), "{}", called.errors);
+}
+
+#[test]
+fn an_option_takes_a_name_as_it_is_typed() {
+    let place = Place::new();
+    for name in ["22.04", "1.10", "0x10", "null"] {
+        let called = place.call(&["config", "audit", "--driver", name]);
+        assert!(called.code == 3 && called.errors.contains(&format!("{name:?}")), "{name}: {}", called.errors);
+    }
+    place.refused(&["config", "audit", "--set", "image=1.10"], 3, &["invalid value `1.10`", "write `\"1.10\"`"]);
+}

@@ -14,7 +14,8 @@ fn only_what_a_job_changed_is_fetched_from_a_server_that_breaks() {
     let (fixture, _turn) = fixture();
     let mut boot = Boot::good(&fixture);
     let server = ImageServer::start(boot.packed.clone(), Behaviour::Breaks { seed: 5, broken: 25 });
-    boot.fetch_image(server.url_for_machine());
+    let secret = server.url_for_machine().replace("http://", "http://me:hunter2@");
+    boot.fetch_image(format!("{secret}?token=hunter2"));
     // One change in the data, beside those in every place that no partition has.
     boot.system = fixture.raw();
     for at in [100, 100 * 512, 7 << 20, 23 << 20] {
@@ -31,6 +32,11 @@ fn only_what_a_job_changed_is_fetched_from_a_server_that_breaks() {
 
     let image = report.image_source.as_ref().expect("an address");
     assert_eq!(image.url, server.url_for_machine());
+    assert!(
+        server.asked_with("token=hunter2") && server.asked_with("authorization: basic"),
+        "all of the address is sent"
+    );
+    assert!(!format!("{report:?}{}", end.console).contains("hunter2"));
     assert_eq!(image.address, "10.0.2.15/24");
     assert_eq!(image.packed_bytes, boot.packed.len() as u64);
     assert!(image.requests >= server.requests(), "{image:?}");

@@ -230,7 +230,8 @@ fn a_machine_reads_documents_of_its_own(program: &Program) {
     let volume = |text: &str| volume::build(&[("user-data", text.as_bytes()), ("meta-data", b"")]).unwrap();
     let document = keys("of-url");
     let server = Server::start(Answer::Document(document.clone().into_bytes()));
-    let url = format!("{{url: '{}', sha256: '{}'}}", server.url(), volume::pin(document.as_bytes()).hex());
+    let url =
+        format!("{{url: '{}?token=hunter2', sha256: '{}'}}", server.url(), volume::pin(document.as_bytes()).hex());
     let drive = write("own.img", &volume(&keys("of-drive")));
     let url = format!("cloud-init-url={url}");
     let create = |drive: &str| {
@@ -252,6 +253,7 @@ fn a_machine_reads_documents_of_its_own(program: &Program) {
     };
     assert_eq!(owners(), ["of-url", "of-drive"]);
     assert_eq!(server.requests(), 1);
+    a_job_finds_no_secret_of_an_address(program, &created.output);
     assert!(create(&drive).errors.contains("nothing to do"), "an equal machine is left alone");
     assert_eq!(create(&write("other.img", &volume("hostname: other"))).code, 3, "another drive is another machine");
     assert!(program.call(["show", "own"], b"").output.contains("own.img sha256:"));
@@ -267,6 +269,23 @@ fn a_machine_reads_documents_of_its_own(program: &Program) {
     assert_eq!(down.code, 1, "{}", down.errors);
     assert!(down.errors.contains("the document of cloud-init-url was not fetched"), "{}", down.errors);
     assert_eq!(program.call(["delete", "own", "--yes"], b"").code, 0);
+}
+
+/// The token of the address that machine `own` was made with is nowhere but in its record, and was told once.
+fn a_job_finds_no_secret_of_an_address(program: &Program, created: &str) {
+    let look = "cat /dev/disk/by-id/virtio-cm-volume /run/cloud-machine/report.json | grep -c hunter2; \
+                timeout 2 cat /dev/virtio-ports/cloud-machine.agent.0 | wc -c; \
+                grep -c machine.yaml /dev/disk/by-id/virtio-cm-volume";
+    let found = program.call(["exec", "own", "--", "sh", "-c", look], b"");
+    let counts: Vec<&str> = found.output.lines().collect();
+    assert_eq!(counts.get(..2), Some(["0", "0"].as_slice()), "{}\n{}", found.output, found.errors);
+    assert!(counts.len() == 3 && counts[2] != "0", "the place of the address is on the volume: {counts:?}");
+    let shown = program.call(["show", "own", "--output", "json"], b"").output;
+    assert!(!created.contains("hunter2") && !shown.contains("hunter2") && shown.contains("machine.yaml"), "{shown}");
+    let folder = program.state().join("machines/own");
+    let files = std::process::Command::new("grep").args(["-rl", "--include=*.json", "hunter2"]).arg(&folder).output();
+    let files = String::from_utf8(files.unwrap().stdout).unwrap();
+    assert_eq!(files.trim_end(), folder.join("machine.json").display().to_string());
 }
 
 /// One bit of the packed image is wrong in a block that the machine needs.

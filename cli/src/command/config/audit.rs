@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{self, Global},
-    configuration::{checked, documents},
+    configuration::{self, Given, checked, documents},
     failure::Failure,
     ui::{Show, Ui},
     verdict::{self, Missed, Verdict, Verdicts},
@@ -24,6 +24,8 @@ struct Audit<'a> {
     driver: &'static str,
     values: Vec<Value<'a>>,
     missed: Vec<Missed>,
+    /// What lies beside the documents and nobody reads.
+    unread: Vec<String>,
     #[serde(skip)]
     all: bool,
     /// Without secrets. Its YAML is only made when it is asked for: that takes as long as all the rest.
@@ -90,8 +92,10 @@ impl Value<'_> {
 }
 
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Result<(), Failure> {
-    let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
-    let synthesized = checked(documents(&arguments.configuration, &more, Some(&arguments.last))?)?;
+    let more: Vec<Given<'_>> = Given::driver(arguments.driver.as_ref()).into_iter().collect();
+    let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
+    let unread = configuration::unread(ui, &named);
+    let synthesized = checked(named)?;
     let verdicts = Verdicts::of(&synthesized)?;
     let leaves = synthesized.merged.leaves();
     let shown = redacted(global, &synthesized.merged, &leaves)?;
@@ -114,7 +118,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
         })
         .collect();
     let missed = verdicts.missed(&leaves);
-    let audit = Audit { driver: verdicts.driver(), values, missed, all: arguments.all, shown: &shown };
+    let audit = Audit { driver: verdicts.driver(), values, missed, unread, all: arguments.all, shown: &shown };
     ui.result(&audit)?;
     let ended = verdict::refuse(audit.driver, &audit.missed);
     // The process ends here: giving thousands of values back one by one would only take time.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{self, Global},
-    configuration::{Named, checked, documents, refused},
+    configuration::{self, Given, Named, checked, documents, refused},
     failure::{Failure, Kind},
     ui::{Show, Ui},
     verdict::{self, Missed, Verdict, Verdicts},
@@ -133,8 +133,9 @@ impl Event {
 }
 
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &str) -> Result<(), Failure> {
-    let more: Vec<String> = arguments.driver.iter().map(|driver| format!("driver={driver}")).collect();
+    let more: Vec<Given<'_>> = Given::driver(arguments.driver.as_ref()).into_iter().collect();
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
+    configuration::unread(ui, &named);
     // Each document is looked at once more, one after the other.
     let synthesized = checked(named.clone())?;
     let verdicts = Verdicts::of(&synthesized)?;

@@ -4,7 +4,7 @@
 //! `{"format": 1, "root": VALUE}`. A VALUE has an ORIGIN (`layer`, `source` and, by the kind of the source, `line` and
 //! `column`, `argument`, or `variable`) and one of `plain` (a scalar without quotes, to be typed), `text`, `list` and
 //! `map` (a list of `{key, line, column, value}`); and where they apply `hidden` (VALUEs with their `path` below the
-//! hiding one), `final` (the ORIGIN of the lock), `secret` and `replaces` (a map that leaves nothing of what lies below).
+//! hiding one), `final` (the ORIGIN of the lock), `binary` (a text that is base64 of bytes), `secret` and `replaces` (a map that leaves nothing of what lies below).
 
 mod read;
 mod write;
@@ -95,6 +95,8 @@ struct Written {
     hidden: Vec<Written>,
     #[serde(default, rename = "final", skip_serializing_if = "Option::is_none")]
     locked: Option<WrittenOrigin>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    binary: bool,
     #[serde(default, skip_serializing_if = "is_false")]
     secret: bool,
     #[serde(default, skip_serializing_if = "is_false")]

@@ -103,6 +103,12 @@ impl Reader {
         if written.replaces && !matches!(value, Value::Map(_)) {
             return wrong(path, "a value that replaces and is no map");
         }
+        if written.binary {
+            if !matches!(value, Value::Scalar(Scalar::Text(_))) || how != How::Quoted {
+                return wrong(path, "bytes that are no text in base64");
+            }
+            how = How::Binary;
+        }
         let secret = written.secret;
         Ok(Node { written: how, hidden, locked, erases, secret, ..Node::new(&source, mark, value) })
     }

@@ -30,6 +30,7 @@ fn value(node: &Node) -> Written {
         variable,
         hidden: node.hidden.iter().map(hidden).collect(),
         locked: node.locked.as_deref().map(WrittenOrigin::from),
+        binary: node.written == How::Binary,
         secret: node.secret,
         replaces: node.erases == Erases::Everything,
     };

@@ -251,3 +251,21 @@ fn only_the_files_of_a_form_stay() {
     let escaping = DiskRecord { file: "../x.raw".to_owned(), ..disk };
     assert!(matches!(folder.map(&escaping), Err(StoreError::Escapes { .. })));
 }
+
+#[test]
+fn only_the_file_of_a_record_has_what_gives_access_to_an_address() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("demo")).unwrap();
+    let mut record = record("demo");
+    let url = "https://me:hunter2@images.example/x?token=hunter2".parse().unwrap();
+    record.image.url = Some(cloud_machine_protocol::ImageUrl { url, ca: Some("PEM".to_owned()) });
+    store.create(&lock, &record).unwrap();
+    assert_eq!(store.read(&name("demo")).unwrap(), record, "the next attempt can open the address");
+    for text in [
+        serde_json::to_string(&record.image).unwrap(),
+        serde_json::to_string(&record.shown()).unwrap(),
+        format!("{record:?}"),
+    ] {
+        assert!(!text.contains("hunter2") && text.contains("images.example/x"), "{text}");
+    }
+}

@@ -5,7 +5,7 @@ use std::fmt;
 
 use cloud_machine_protocol::{Action, Assurance, Bus, Digest, DiskName, Exception, Identity, ImageUrl, MachineName};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{name::ImageName, seal::Seal, system::SystemDisk};
 
@@ -13,6 +13,9 @@ use super::{name::ImageName, seal::Seal, system::SystemDisk};
 pub const RECORD_VERSION: u32 = 1;
 
 /// The record of one machine. Paths in it are relative to the machine's folder.
+///
+/// Serialized it is the file of the machine's folder, and has every secret that the next attempt needs; for people there
+/// is [`MachineRecord::shown`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct MachineRecord {
@@ -25,6 +28,7 @@ pub struct MachineRecord {
     /// Name of the driver, such as `qemu`.
     pub driver: String,
     /// The image that the system disk holds, or shall hold.
+    #[serde(serialize_with = "WholeImage::serialize")]
     pub image: ImageRecord,
     /// What the host's layers of configuration gave, with all origins, in the configuration's own format.
     pub layers: serde_json::Value,
@@ -97,6 +101,31 @@ pub struct ImageRecord {
     /// Where the machine fetches its frames, when it does not read them from the store's packed file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<ImageUrl>,
+}
+
+/// An [`ImageRecord`] with all of its address.
+#[derive(Serialize)]
+#[serde(remote = "ImageRecord", rename_all = "kebab-case")]
+struct WholeImage {
+    name: ImageName,
+    digest: Digest,
+    size: u64,
+    generation: u64,
+    exceptions: Vec<Exception>,
+    signature: SignatureRecord,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_url")]
+    url: Option<ImageUrl>,
+}
+
+fn whole_url<S: Serializer>(url: &Option<ImageUrl>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Whole<'a> {
+        url: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ca: Option<&'a str>,
+    }
+    let whole = url.as_ref().map(|url| Whole { url: url.url.reveal().as_str(), ca: url.ca.as_deref() });
+    whole.serialize(serializer)
 }
 
 /// What is known of an image's signature.
@@ -234,6 +263,17 @@ impl fmt::Display for MachineState {
 }
 
 impl MachineRecord {
+    /// The record for people: without the layers of configuration, which hold secrets of the machine, and without what
+    /// gives access to the image's address.
+    #[must_use]
+    pub fn shown(&self) -> Self {
+        let mut shown = Self { layers: serde_json::Value::Null, accepted: None, ..self.clone() };
+        if let Some(url) = &mut shown.image.url {
+            url.url = url.url.without_access();
+        }
+        shown
+    }
+
     /// What in the record contradicts itself or leads out of the machine's folder; `None` when nothing does.
     pub(super) fn contradiction(&self) -> Option<String> {
         if self.identity.name != self.name {

@@ -70,7 +70,10 @@ fn files_that_cannot_be_opened() {
         (answer("404 Not Found", "Content-Length: 0\r\n", ""), "{} answered with status 404 Not Found"),
         (answer("403 Forbidden", "Content-Length: 0\r\n", ""), "{} answered with status 403 Forbidden"),
         (answer("204 No Content", "", ""), "{} answered with status 204 No Content"),
-        (redirect("file:///etc/shadow"), "refused to follow {} to file:: only http and https are followed"),
+        (
+            redirect("file:///etc/shadow"),
+            "refused to follow {} to file:///etc/shadow: only http and https are followed",
+        ),
     ] {
         let server = Server::say([told]);
         let error = open(&format!("{}/image?token=secret", server.address), 3).unwrap_err();

@@ -26,7 +26,9 @@ fn five_redirects_are_followed_and_no_more() {
 
 #[test]
 fn other_schemes_are_not_followed() {
-    for (location, to) in [("file:///etc/shadow", "file:"), ("ftp://127.0.0.1/x?secret", "ftp://127.0.0.1/x")] {
+    for (location, to) in
+        [("file:///etc/shadow", "file:///etc/shadow"), ("ftp://127.0.0.1/x?secret", "ftp://127.0.0.1/x")]
+    {
         let server = Server::say([redirect(location)]);
         let error = get(&server.address, &limits(3)).unwrap_err();
         let expected = format!("refused to follow {}/ to {to}: only http and https are followed", server.address);

@@ -2,9 +2,9 @@
 //! may be collapsed; must not hash bytes.
 
 #[cfg(test)]
-use crate::{ImageError, tree};
+use crate::tree;
 use crate::{
-    LEAF_SIZE,
+    ImageError, LEAF_SIZE,
     tree::{Node, Value},
 };
 

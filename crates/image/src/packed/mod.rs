@@ -12,13 +12,12 @@ use std::{
     thread,
 };
 
-use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{
     AlignedBuffer, Device, FRAME_SIZE, ImageError, LEAF_SIZE, Manifest, Progress, ReadBlocks, SECTOR_SIZE,
     blocks::{self, Meter},
     claim, layout,
-    manifest::{Header, Leaf, MANIFEST_VERSION, ROOT_FILESYSTEM, check_name, check_size, digest_of_entries},
+    manifest::{Header, MANIFEST_VERSION, ROOT_FILESYSTEM, check_name, check_size, digest_of_entries},
     partition, tree,
 };
 use seen::Seen;

@@ -14,7 +14,7 @@ const URL: &str = "https://images.example/debian-12.image";
 fn from_address(action: Action) -> Request {
     let mut request = request(action);
     let url = format!("{}?token=secret", URL.replace("//", "//user:secret@"));
-    request.image.source = ImageSource::Url(ImageUrl { url, ca: None });
+    request.image.source = ImageSource::Url(ImageUrl { url: url.parse().unwrap(), ca: None });
     request
 }
 

@@ -143,7 +143,7 @@ fn what_is_mounted_beside_the_root_is_made_when_all_else_was_destroyed_and_again
 #[test]
 fn files_are_not_received_from_an_address() {
     let mut request = asked(Action::Reimage, None);
-    request.image.source = ImageSource::Url(ImageUrl { url: "https://x/i.zst".into(), ca: None });
+    request.image.source = ImageSource::Url(ImageUrl { url: "https://x/i.zst".parse().unwrap(), ca: None });
     let mut inventory = machine(None);
     inventory.disks.remove(3);
     assert_eq!(planned(&request, &inventory).unwrap_err(), PlanError::RootSource);
