@@ -121,7 +121,7 @@ pub(crate) fn prepare(
     let bytes = volume_bytes(record, &request, manifest, system.dirty.as_deref(), url_document.as_deref())?;
     let pin = volume_image::pin(&bytes);
     let folder = machine.new_attempt(lock)?;
-    fs::write(folder.volume(), &bytes).map_err(Failure::during(Kind::Failed, "write the volume"))?;
+    folder.write_volume(&bytes)?;
     let bus = disks::volume_bus(&config);
     // Behind the machine's disks, but before its optical drives when it is one of them.
     let place = if bus == Bus::Cdrom { 0 } else { drives.len() };

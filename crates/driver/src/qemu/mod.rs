@@ -7,10 +7,10 @@ mod error;
 mod pidfd;
 mod process;
 mod qmp;
+mod tool;
 
 use std::{
     ffi::{OsStr, OsString},
-    process::Command,
     time::Duration,
 };
 
@@ -57,9 +57,7 @@ impl Qemu {
     /// [`QemuError::Run`] or [`QemuError::Refused`].
     pub fn version(&self) -> Result<String, QemuError> {
         let program = self.program.to_string_lossy().into_owned();
-        let output = Command::new(&self.program)
-            .arg("--version")
-            .output()
+        let output = tool::output(tool::command(&self.program).arg("--version"))
             .map_err(|source| QemuError::Run { program: program.clone(), source })?;
         if !output.status.success() {
             let said = escape::tail(&output.stderr, 10).replace('\n', "; ");

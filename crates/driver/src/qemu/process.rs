@@ -6,13 +6,13 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, pidfd::Pidfd};
+use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, pidfd::Pidfd, tool};
 use crate::{escape, store::AttemptFolder};
 
 /// How long the kernel may take to end a process after SIGKILL.
@@ -52,22 +52,13 @@ impl Qemu {
         let arguments = command::arguments(launch)?;
         let program = || self.program().to_string_lossy().into_owned();
         let log_path = launch.folder.qemu_log();
-        let log = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&log_path)
-            .map_err(QemuError::io("make", &log_path))?;
+        let log = private(&log_path)?;
+        // With `-daemonize` QEMU takes a mask of its own, which lets the group read: the file is there before.
+        private(&launch.folder.console_log())?;
         let stdout = log.try_clone().map_err(QemuError::io("make", &log_path))?;
-        let mut child = Command::new(self.program())
-            .args(&arguments)
-            .current_dir(launch.folder.path())
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(log)
-            .spawn()
-            .map_err(|source| QemuError::Run { program: program(), source })?;
+        let mut command = tool::command(self.program());
+        command.args(&arguments).current_dir(launch.folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(log);
+        let mut child = tool::spawn(&mut command).map_err(|source| QemuError::Run { program: program(), source })?;
         let limit = self.launch_limit;
         if !ended_within(limit, &child).map_err(|source| QemuError::Run { program: program(), source })? {
             abandon(&mut child, &launch.folder).map_err(|source| QemuError::Run { program: program(), source })??;
@@ -238,6 +229,12 @@ fn abandon(child: &mut Child, folder: &AttemptFolder) -> io::Result<Result<(), Q
         Some(process) => process.stop(KILL_LIMIT).map(drop),
         None => Ok(()),
     }))
+}
+
+/// An empty file for its owner alone.
+fn private(path: &Path) -> Result<File, QemuError> {
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    made.map_err(QemuError::io("make", path))
 }
 
 /// The end of QEMU's stderr, on one line and safe to show.

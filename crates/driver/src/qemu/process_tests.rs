@@ -74,6 +74,10 @@ fn a_machine_is_launched_paused_found_again_resumed_and_ended() {
 
     let machine = start(&launch);
     assert!(machine.0.alive().unwrap());
+    for path in [launch.folder.console_log(), launch.folder.pid_file(), launch.folder.qemu_log()] {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{} has mode {mode:o}", path.display());
+    }
     assert!(!machine.0.ended(Instant::now() + Duration::from_millis(50)).unwrap());
     assert_eq!(machine.0.monitor(soon()).unwrap().query_status(soon()).unwrap(), "prelaunch");
     let nodes = machine.0.monitor(soon()).unwrap().execute("query-block", &serde_json::json!({}), soon()).unwrap();
@@ -241,4 +245,24 @@ fn the_console_is_shown_escaped_and_only_its_end() {
     fs::write(attempt.console_log(), text).unwrap();
     assert_eq!(console_tail(&attempt, 2).unwrap(), "kernel panic\n\\u{1b}]0;evil\\u{7}");
     assert!(console_tail(&attempt, 100).unwrap().len() < 2000);
+}
+
+#[test]
+fn what_qemu_gets_of_the_caller_is_where_programs_lie_and_what_it_makes_is_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("qemu");
+    fs::write(&program, "#!/bin/sh\nenv > seen\nmkfifo made\nexit 1\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the test has an environment");
+    Qemu::new(&program).launch(&launch(folder.path())).unwrap_err();
+    let seen = fs::read_to_string(folder.path().join("seen")).unwrap();
+    let mut names: Vec<&str> = seen.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    // The shell's own.
+    names.retain(|name| !matches!(*name, "PWD" | "OLDPWD" | "SHLVL" | "_"));
+    names.sort_unstable();
+    assert_eq!(names, ["LC_ALL", "PATH"]);
+    for name in ["seen", "made", "qemu.log"] {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name} has mode {mode:o}");
+    }
 }
