@@ -153,6 +153,7 @@ fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described)
         ssh_port: ssh::free_port().map_err(Failure::failed)?,
         state: MachineState::Creating,
         request: None,
+        process: None,
         host_key: None,
         last_report: None,
         assurance: None,

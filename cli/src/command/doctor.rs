@@ -5,12 +5,14 @@ use std::{
     process::{Command, ExitCode},
 };
 
+use cloud_machine_driver::store::Store;
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
     arguments::Global,
     failure::{Failure, Kind},
+    life::{self, Word},
     ui::{Show, Ui},
 };
 
@@ -40,6 +42,8 @@ struct Finding {
 enum Verdict {
     Good,
     Slow,
+    /// It works now and may not later.
+    Tight,
     Missing,
 }
 
@@ -53,6 +57,7 @@ impl Show for Findings {
             let verdict = match finding.verdict {
                 Verdict::Good => "good",
                 Verdict::Slow => "slow",
+                Verdict::Tight => "tight",
                 Verdict::Missing => "missing",
             };
             table.add_row([verdict, &finding.what, &finding.detail]);
@@ -65,7 +70,7 @@ pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
     let mut findings: Vec<Finding> =
         PROGRAMS.iter().map(|(name, purpose, package)| program(name, purpose, package)).collect();
     findings.push(kvm());
-    findings.push(state(global));
+    findings.extend(state(global));
     let missing = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
     ui.result(&Findings { findings })?;
     Ok(if missing { ExitCode::from(Kind::Failed as u8) } else { ExitCode::SUCCESS })
@@ -96,10 +101,29 @@ fn kvm() -> Finding {
     Finding { what: path.display().to_string(), verdict, detail }
 }
 
-fn state(global: &Global) -> Finding {
+fn state(global: &Global) -> Vec<Finding> {
     let what = "state folder".to_owned();
     match crate::open_store(global) {
-        Ok(store) => Finding { what, verdict: Verdict::Good, detail: store.root().display().to_string() },
-        Err(failure) => Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") },
+        Ok(store) => {
+            let folder = Finding { what, verdict: Verdict::Good, detail: store.root().display().to_string() };
+            [folder].into_iter().chain(machines(&store)).collect()
+        }
+        Err(failure) => vec![Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") }],
     }
+}
+
+/// Machines that stand still, and those of which it is not known whether they run.
+fn machines(store: &Store) -> Vec<Finding> {
+    let records = store.list().unwrap_or_default().into_iter().filter_map(|row| row.record.ok());
+    let troubled = records.filter_map(|record| {
+        let told = life::told(store, &record);
+        let verdict = match told.process {
+            Word::Paused => Verdict::Tight,
+            Word::Unknown => Verdict::Missing,
+            Word::None | Word::Runs => return None,
+        };
+        let detail = format!("process {}: {}", told.process, told.process_reason.unwrap_or_default());
+        Some(Finding { what: format!("machine {}", record.name), verdict, detail })
+    });
+    troubled.collect()
 }

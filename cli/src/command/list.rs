@@ -5,8 +5,8 @@ use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
-    command::start::is_alive,
     failure::Failure,
+    life::{self, Told},
     ui::{Show, Ui},
 };
 
@@ -20,8 +20,8 @@ struct Machine {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<bool>,
+    #[serde(flatten)]
+    process: Option<Told>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ impl Show for Machines {
                 None => table.add_row([
                     machine.name.clone(),
                     text(&machine.state),
-                    machine.process.map(|runs| if runs { "runs" } else { "none" }.to_owned()).unwrap_or_default(),
+                    machine.process.as_ref().map(|told| told.process.to_string()).unwrap_or_default(),
                     text(&machine.image),
                     machine.ssh_port.map(|port| port.to_string()).unwrap_or_default(),
                     text(&machine.assurance),
@@ -64,7 +64,7 @@ pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
     for row in store.list()? {
         machines.push(match row.record {
             Ok(record) => {
-                let process = is_alive(store, &record.name)?;
+                let process = life::told(store, &record);
                 machine(row.name, &record, process)
             }
             Err(error) => {
@@ -85,7 +85,7 @@ pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
     ui.result(&Machines { machines })
 }
 
-fn machine(name: String, record: &MachineRecord, process: bool) -> Machine {
+fn machine(name: String, record: &MachineRecord, process: Told) -> Machine {
     // Whether a job ran since a report that no longer stands says nothing about the disks.
     let stands = record.standing() == Standing::Stands;
     Machine {

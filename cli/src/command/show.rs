@@ -5,10 +5,10 @@ use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
-    command::start::is_alive,
     configuration::guest,
     evidence,
     failure::Failure,
+    life::{self, Told},
     redaction,
     ui::{Show, Ui},
 };
@@ -18,7 +18,8 @@ struct Machine {
     record: MachineRecord,
     /// As YAML, with secrets redacted.
     configuration: String,
-    process: bool,
+    #[serde(flatten)]
+    process: Told,
     folder: String,
 }
 
@@ -30,7 +31,7 @@ impl Show for Machine {
         let mut lines = vec![
             ("name", record.name.to_string()),
             ("state", record.state.to_string()),
-            ("process", if self.process { "runs" } else { "none" }.to_owned()),
+            ("process", process(&self.process)),
             ("driver", record.driver.clone()),
             ("image", format!("{} {}", record.image.name, record.image.digest)),
             ("generation", record.image.generation.to_string()),
@@ -69,7 +70,7 @@ impl Show for Machine {
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
     let mut record = store.read(name)?;
-    let process = is_alive(store, name)?;
+    let process = life::told(store, &record);
     let merged = guest::recorded(&record)?;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     record.layers = serde_json::Value::Null;
@@ -92,5 +93,12 @@ fn assurance(record: &MachineRecord) -> String {
             format!("none: another attempt began since the last accepted report, and the machine is {state}")
         }
         _ => "none yet".to_owned(),
+    }
+}
+
+fn process(told: &Told) -> String {
+    match &told.process_reason {
+        Some(why) => format!("{}: {why}", told.process),
+        None => told.process.to_string(),
     }
 }

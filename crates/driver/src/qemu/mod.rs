@@ -4,10 +4,13 @@ mod accelerator;
 mod command;
 pub mod disk;
 mod error;
+mod kernel;
+mod life;
 mod pidfd;
 mod process;
 mod qmp;
 mod tool;
+mod trouble;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -17,8 +20,10 @@ use std::{
 pub use accelerator::{Accelerator, MARKER, PROBE_ARGUMENT, TCG_CPU, Verdict, decide};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub use error::QemuError;
-pub use process::{Ended, Process, console_tail};
+pub use life::{Doubt, Ended, Life, Subject};
+pub use process::{Ending, Process, console_tail};
 pub use qmp::{Qmp, QmpError};
+pub use trouble::Trouble;
 
 use crate::{escape, machine};
 

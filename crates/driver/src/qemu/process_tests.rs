@@ -83,7 +83,7 @@ fn a_machine_is_launched_paused_found_again_resumed_and_ended() {
     let nodes = machine.0.monitor(soon()).unwrap().execute("query-block", &serde_json::json!({}), soon()).unwrap();
     assert_eq!(nodes.as_array().unwrap().len(), 3, "{nodes}");
 
-    let again = Process::attach(&launch.folder).unwrap().expect("the process is found again");
+    let again = Process::attach(&launch.folder, UUID).unwrap().expect("the process is found again");
     assert_eq!(again.pid(), machine.0.pid());
     let mut channel = AgentChannel::connect(&launch.folder.agent_socket(), soon()).unwrap();
     again.resume(soon()).unwrap();
@@ -91,11 +91,11 @@ fn a_machine_is_launched_paused_found_again_resumed_and_ended() {
     let nothing = channel.next(Instant::now() + Duration::from_millis(200));
     assert!(matches!(nothing, Err(ChannelError::TimedOut)), "{nothing:?}");
 
-    assert_eq!(again.stop(Duration::from_secs(20)).unwrap(), Ended::Quit);
+    assert_eq!(again.stop(Duration::from_secs(20)).unwrap(), Ending::Quit);
     assert!(!machine.0.alive().unwrap());
-    assert_eq!(machine.0.stop(Duration::from_secs(1)).unwrap(), Ended::Before);
+    assert_eq!(machine.0.stop(Duration::from_secs(1)).unwrap(), Ending::Before);
     assert!(matches!(channel.next(soon()), Err(ChannelError::Closed)));
-    assert!(Process::attach(&launch.folder).unwrap().is_none());
+    assert!(Process::attach(&launch.folder, UUID).unwrap().is_none());
     assert_eq!(console_tail(&launch.folder, 10).unwrap(), "");
 }
 
@@ -134,7 +134,7 @@ fn the_console_is_logged_with_nobody_connected_and_a_reset_ends_the_process() {
     machine.0.resume(soon()).unwrap();
     assert!(machine.0.ended(Instant::now() + Duration::from_secs(60)).unwrap(), "a reset ends the process");
     assert_eq!(console_tail(machine.0.folder(), 2).unwrap(), "hello\nworld \\u{1b}[2J");
-    assert!(Process::attach(machine.0.folder()).unwrap().is_none());
+    assert!(Process::attach(machine.0.folder(), UUID).unwrap().is_none());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_busy_monitor_does_not_keep_a_machine_alive() {
     let folder = tempfile::tempdir().unwrap();
     let machine = start(&launch(folder.path()));
     let _held = machine.0.monitor(soon()).unwrap();
-    assert_eq!(machine.0.stop(Duration::from_secs(4)).unwrap(), Ended::Terminated);
+    assert_eq!(machine.0.stop(Duration::from_secs(4)).unwrap(), Ending::Terminated);
     assert!(!machine.0.alive().unwrap());
 }
 
@@ -151,24 +151,24 @@ fn a_stopped_process_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let machine = start(&launch(folder.path()));
     machine.0.handle.signal(Signal::STOP).unwrap();
-    assert_eq!(machine.0.stop(Duration::from_secs(2)).unwrap(), Ended::Killed);
+    assert_eq!(machine.0.stop(Duration::from_secs(2)).unwrap(), Ending::Killed);
     assert!(machine.0.folder().pid_file().exists(), "SIGKILL leaves the file with the number");
-    assert!(Process::attach(machine.0.folder()).unwrap().is_none(), "and it is not believed");
+    assert!(Process::attach(machine.0.folder(), UUID).unwrap().is_none(), "and it is not believed");
 }
 
 #[test]
 fn a_number_of_another_process_is_never_taken_for_the_machine() {
     let folder = tempfile::tempdir().unwrap();
     let attempt = AttemptFolder::at(folder.path().to_owned(), 1);
-    assert!(Process::attach(&attempt).unwrap().is_none(), "no file");
+    assert!(Process::attach(&attempt, UUID).unwrap().is_none(), "no file");
     let own = std::process::id().to_string();
     for text in [own.as_str(), "1\n", "0", "-1", "4194305"] {
         fs::write(attempt.pid_file(), text).unwrap();
-        assert!(Process::attach(&attempt).unwrap().is_none(), "{text:?}");
+        assert!(Process::attach(&attempt, UUID).unwrap().is_none(), "{text:?}");
     }
     for text in ["", "x", "99999999999999", "1 2", "\x1b[2J"] {
         fs::write(attempt.pid_file(), text).unwrap();
-        let error = Process::attach(&attempt).unwrap_err().to_string();
+        let error = Process::attach(&attempt, UUID).unwrap_err().to_string();
         assert!(error.contains("/pid holds no process id: ") && !error.contains('\x1b'), "{error}");
     }
 }
@@ -190,7 +190,7 @@ fn what_qemu_refuses_is_told_in_its_own_words() {
     assert!(said.contains("absent.raw") && said.contains("No such file or directory"), "{said}");
     assert!(matches!(&error, QemuError::Refused { arguments, .. } if arguments.contains(&UUID.to_owned())));
     assert!(!error.is_port_taken());
-    assert!(Process::attach(&launch.folder).unwrap().is_none());
+    assert!(Process::attach(&launch.folder, UUID).unwrap().is_none());
 }
 
 #[test]

@@ -340,6 +340,14 @@ impl MachineFolder {
         Ok(attempt::list(&self.run())?.pop())
     }
 
+    /// All attempts whose folders are there, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn attempts(&self) -> Result<Vec<AttemptFolder>, StoreError> {
+        attempt::list(&self.run())
+    }
+
     /// Stores a report as `reports/REQUEST-ID.json` and says its path relative to the folder.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod image;
 mod lock;
 mod machine;
 mod name;
+mod process;
 mod record;
 mod standing;
 mod system;
@@ -31,6 +32,7 @@ pub use lock::MachineLock;
 pub(crate) use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
+pub use process::{FileId, ProcessRecord};
 pub use record::{
     DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
     SignatureRecord,
