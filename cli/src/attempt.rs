@@ -23,6 +23,7 @@ use crate::{
     launch::{self, Prepared},
     life::{self, END_TIME},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
+    space,
     strategy::{Ground, Wish},
     ui::{Progress, Ui},
 };
@@ -79,6 +80,9 @@ impl Attempt<'_> {
         let mut clock = Clock::start();
         // What cannot be ended for certain is not begun with: the record stays as it is.
         life::process(self.store, record)?;
+        if action == Action::Reimage {
+            space::check(self.ui, self.store, record, self.wish)?;
+        }
         let before = record.clone();
         let since = self.intend(record, action)?;
         let ended = match life::end(self.store, record) {

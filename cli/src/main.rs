@@ -17,6 +17,7 @@ mod request;
 mod several;
 mod signature;
 mod source;
+mod space;
 mod strategy;
 mod ui;
 mod verdict;

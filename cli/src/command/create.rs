@@ -28,7 +28,7 @@ use crate::{
     },
     disks,
     failure::{Failure, Kind},
-    launch, several, source,
+    launch, several, source, space,
     strategy::{self, Wish},
     ui::Ui,
     verdict,
@@ -86,6 +86,7 @@ fn one(
         }
         Err(StoreError::NoMachine { .. }) => {
             let record = new_record(ui, store, name, described)?;
+            space::fits(store, &record, wish)?;
             store.create(&lock, &record)?;
             record
         }

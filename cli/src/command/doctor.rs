@@ -13,6 +13,7 @@ use crate::{
     arguments::Global,
     failure::{Failure, Kind},
     life::{self, Word},
+    space,
     ui::{Show, Ui},
 };
 
@@ -106,9 +107,28 @@ fn state(global: &Global) -> Vec<Finding> {
     match crate::open_store(global) {
         Ok(store) => {
             let folder = Finding { what, verdict: Verdict::Good, detail: store.root().display().to_string() };
-            [folder].into_iter().chain(machines(&store)).collect()
+            [folder, room(&store)].into_iter().chain(machines(&store)).collect()
         }
         Err(failure) => vec![Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") }],
+    }
+}
+
+/// Free room against what is promised to sparse disks.
+fn room(store: &Store) -> Finding {
+    let what = "room".to_owned();
+    let room = match store.room() {
+        Ok(room) => room,
+        Err(error) => {
+            return Finding { what, verdict: Verdict::Missing, detail: Failure::from(error).causes().join(": ") };
+        }
+    };
+    if room.free < space::LEAST {
+        let detail = format!("{} are free: no machine can be reimaged", space::shown(room.free));
+        return Finding { what, verdict: Verdict::Missing, detail };
+    }
+    match space::overcommitted(room) {
+        Some(detail) => Finding { what, verdict: Verdict::Tight, detail },
+        None => Finding { what, verdict: Verdict::Good, detail: format!("{} are free", space::shown(room.free)) },
     }
 }
 

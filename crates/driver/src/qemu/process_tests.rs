@@ -5,7 +5,7 @@ use cloud_machine_protocol::Bus;
 use super::*;
 use crate::{
     channel::{AgentChannel, ChannelError},
-    qemu::{Accelerator, Drive, TCG_CPU},
+    qemu::{Accelerator, Drive, TCG_CPU, Trouble},
     ssh,
 };
 
@@ -265,4 +265,54 @@ fn what_qemu_gets_of_the_caller_is_where_programs_lie_and_what_it_makes_is_priva
         let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{name} has mode {mode:o}");
     }
+}
+
+/// A boot sector that writes the second sector of its disk by the firmware's service and then waits.
+fn writing_sector() -> Vec<u8> {
+    let mut sector = vec![
+        0x31, 0xc0, // xor ax, ax
+        0x8e, 0xd8, // mov ds, ax
+        0x8e, 0xc0, // mov es, ax
+        0xb8, 0x01, 0x03, // mov ax, write one sector
+        0xbb, 0x00, 0x7c, // mov bx, this sector
+        0xb9, 0x02, 0x00, // mov cx, to the second one
+        0xb6, 0x00, // mov dh, of the first head
+        0xcd, 0x13, // int the disk service
+        0xf4, // hlt
+        0xeb, 0xfd, // jmp to hlt
+    ];
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    sector
+}
+
+/// Asks until the machine stands still, or runs.
+fn trouble(process: &Process, there: bool) -> Option<Trouble> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = process.trouble(deadline).expect("the monitor answers");
+        if found.is_some() == there || Instant::now() >= deadline {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn a_machine_whose_write_finds_no_room_stands_still_with_its_reason_and_can_go_on_or_be_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "system.raw", 1 << 20);
+    let disk = OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&disk, &writing_sector(), 0).unwrap();
+    let error = serde_json::json!({"event": "write_aio", "errno": 28, "once": true});
+    let image = serde_json::json!({"driver": "file", "filename": path});
+    let faulty = serde_json::json!({"driver": "blkdebug", "image": image, "inject-error": [error]});
+    let node = serde_json::json!({"driver": "raw", "file": faulty}).to_string();
+    let drive = Drive { bus: Bus::Virtio, file: path, serial: "system".to_owned(), read_only: false, node: Some(node) };
+    let machine = start(&Launch { drives: vec![drive], ..launch(folder.path()) });
+    assert_eq!(trouble(&machine.0, false), None, "it has not begun");
+    machine.0.resume(soon()).unwrap();
+    assert_eq!(trouble(&machine.0, true), Some(Trouble::NoSpace));
+    machine.0.resume(soon()).unwrap();
+    assert_eq!(trouble(&machine.0, false), None, "the write is tried again");
+    machine.0.stop(Duration::from_secs(20)).unwrap();
 }

@@ -12,6 +12,8 @@ mod machine;
 mod name;
 mod process;
 mod record;
+mod reserve;
+mod space;
 mod standing;
 mod system;
 
@@ -37,6 +39,7 @@ pub use record::{
     DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
     SignatureRecord,
 };
+pub use space::Room;
 pub use standing::Standing;
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 
@@ -71,6 +74,7 @@ impl Store {
         for folder in [store.machines(), store.images(), store.generations()].iter().chain(&locks) {
             file::make_folder(folder)?;
         }
+        reserve::keep(&store.root);
         Ok(store)
     }
 
