@@ -208,3 +208,32 @@ fn a_machine_whose_later_attempt_failed_has_no_assurance_in_list_and_show() {
         assert!(shown["value"]["record"]["assurance"].is_null(), "{shown}");
     }
 }
+
+/// On a file system of its own, which only the commands of the script see.
+#[test]
+fn a_full_file_system_is_told_by_doctor_and_does_not_keep_a_record_from_being_written() {
+    let host = Host::new("7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad207", "running");
+    let script = r#"
+        set -eu
+        cp -a "$1" "$1.old"
+        mount -t tmpfs -o size=24m,mode=700 tmpfs "$1"
+        cp -a "$1.old/." "$1"
+        rm "$1/reserve"
+        "$2" --state "$1" list >/dev/null
+        test "$(stat -c %b "$1/reserve")" -gt 0
+        dd if=/dev/zero of="$1/fill" bs=64k 2>/dev/null && exit 9
+        "$2" --state "$1" doctor | grep '^ *missing *room' || exit 8
+        "$2" --state "$1" stop demo >/dev/null
+        test ! -e "$1/reserve"
+        cat "$1/machines/demo/machine.json"
+    "#;
+    let artifacts = Artifacts::from_environment().unwrap();
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([host.program.state(), &artifacts.program])
+        .output()
+        .unwrap();
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{said}\n{errors}", output.status);
+    assert!(said.contains("no machine can be reimaged") && said.contains("\"state\": \"stopped\""), "{said}\n{errors}");
+}
