@@ -31,7 +31,7 @@ pub(crate) fn subject(store: &Store, record: &MachineRecord) -> Subject {
 /// The machine's process; `None` when it is proved that there is none.
 pub(crate) fn process(store: &Store, record: &MachineRecord) -> Result<Option<Process>, Failure> {
     let subject = subject(store, record);
-    match subject.life() {
+    match subject.settled_life() {
         Life::Ended(_) => Ok(None),
         Life::Running(process) => Ok(Some(process)),
         Life::Unknown(doubt) => Err(failed(subject.unproven(doubt))),

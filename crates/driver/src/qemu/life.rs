@@ -22,7 +22,7 @@ use crate::{
 
 /// Processes of one machine that are ended before it is given up.
 const MOST: usize = 16;
-/// How long the kernel may take to close the files of a process that has ended.
+/// How long a doubt has to last: the kernel closes the files of a process that has ended, a tool looks at a disk.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How often it is looked meanwhile: nothing announces that a lock is gone.
 const LOOK: Duration = Duration::from_millis(50);
@@ -91,29 +91,32 @@ impl Subject {
         self.life_in(&Kernel::host())
     }
 
+    /// As [`Subject::life`], but a doubt has to last: what has a disk open for a moment only is no reason to give up.
+    #[must_use]
+    pub fn settled_life(&self) -> Life {
+        let settled = Instant::now() + SETTLE;
+        loop {
+            match self.life() {
+                Life::Unknown(_) if Instant::now() < settled => thread::sleep(LOOK),
+                life => return life,
+            }
+        }
+    }
+
     /// Ends whatever runs of it, each of its processes within `grace` and then by force, and proves it.
     ///
     /// # Errors
     /// [`QemuError::Unproven`], [`QemuError::StillThere`] or [`QemuError::Process`].
     pub fn end(&self, grace: Duration) -> Result<Ended, QemuError> {
-        let mut settled = Instant::now() + SETTLE;
-        let mut ended = 0;
-        loop {
-            match self.life() {
+        for _ in 0..MOST {
+            match self.settled_life() {
                 Life::Ended(proof) => return Ok(proof),
-                Life::Running(process) if ended < MOST => {
-                    process.stop(grace)?;
-                    ended += 1;
-                    settled = Instant::now() + SETTLE;
-                }
-                Life::Running(process) => {
-                    let why = format!("{MOST} processes of it were ended, and there are more");
-                    return Err(self.unproven(Doubt { pid: Some(process.pid()), why }));
-                }
-                Life::Unknown(_) if Instant::now() < settled => thread::sleep(LOOK),
+                Life::Running(process) => drop(process.stop(grace)?),
                 Life::Unknown(doubt) => return Err(self.unproven(doubt)),
             }
         }
+        Err(self
+            .unproven(Doubt { pid: None, why: format!("{MOST} processes of it were ended, and there may be more") }))
     }
 
     /// The error for a doubt.
