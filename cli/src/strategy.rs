@@ -100,9 +100,8 @@ impl Ground<'_> {
     /// gone then, too.
     fn make_room(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<bool, Failure> {
         let folder = self.store.machine(&record.name);
-        let growth = self.manifest.data_bytes().min(folder.growth_of(record, disk)?);
-        let free = self.store.free()?;
-        if free >= growth.saturating_add(space::LEAST) || folder.taken(disk)? == 0 {
+        let (free, taken) = (self.store.free()?, folder.taken(disk)?);
+        if !space::discards_first(free, taken, self.manifest.data_bytes(), folder.growth_of(record, disk)?) {
             return Ok(false);
         }
         self.ui.note(&format!("{} are free: the old system disk is discarded first", space::shown(free)));

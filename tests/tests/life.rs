@@ -2,9 +2,10 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cloud_machine_config::{defaults, merge};
@@ -64,9 +65,12 @@ impl Host {
 
     /// Starts the machine, paused and without a guest, and removes its pid file as a cleaner of old files does.
     fn start(&self) -> Guard {
+        self.start_on(None)
+    }
+
+    fn start_on(&self, node: Option<String>) -> Guard {
         let folder = self.store.machine(&self.record.name).new_attempt(&self.lock()).unwrap();
-        let drive =
-            Drive { bus: Bus::Virtio, file: self.disk(), serial: "system".to_owned(), read_only: false, node: None };
+        let drive = Drive { bus: Bus::Virtio, file: self.disk(), serial: "system".to_owned(), read_only: false, node };
         let launch = Launch {
             name: self.record.name.clone(),
             uuid: self.record.uuid.clone(),
@@ -236,4 +240,43 @@ fn a_full_file_system_is_told_by_doctor_and_does_not_keep_a_record_from_being_wr
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{said}\n{errors}", output.status);
     assert!(said.contains("no machine can be reimaged") && said.contains("\"state\": \"stopped\""), "{said}\n{errors}");
+}
+
+/// A boot sector that writes the second sector of its disk by the firmware's service and then waits.
+const WRITES: [u8; 20] = [
+    0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xb8, 0x01, 0x03, 0xbb, 0x00, 0x7c, 0xb9, 0x02, 0x00, 0xb6, 0x00, 0xcd, 0x13,
+    0xf4,
+];
+
+#[test]
+fn a_machine_that_a_full_host_paused_is_told_with_its_reason_and_start_lets_it_go_on() {
+    let host = Host::new("7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad208", "running");
+    let disk = fs::OpenOptions::new().write(true).open(host.disk()).unwrap();
+    disk.write_all_at(&WRITES, 0).unwrap();
+    disk.write_all_at(&[0x55, 0xaa], 510).unwrap();
+    drop(disk);
+    let error = json!({"event": "write_aio", "errno": 28, "once": true});
+    let image = json!({"driver": "file", "filename": host.disk()});
+    let faulty = json!({"driver": "blkdebug", "image": image, "inject-error": [error]});
+    let machine = host.start_on(Some(json!({"driver": "raw", "file": faulty}).to_string()));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    machine.0.resume(deadline).unwrap();
+    while machine.0.trouble(deadline).unwrap().is_none() {}
+
+    let full = "the host's file system is full";
+    let row = host.row();
+    assert_eq!(row["process"], "paused");
+    assert!(row["process_reason"].as_str().unwrap().starts_with(full), "{row}");
+    assert!(host.call(&["show", "demo"]).output.contains(&format!("process       paused: {full}")));
+    assert!(host.call(&["doctor"]).output.contains(full));
+    let exec = host.call(&["exec", "demo", "--", "true"]);
+    assert_eq!(exec.code, 1, "{}", exec.errors);
+    assert!(exec.errors.contains(&format!("machine demo is paused: {full}")), "{}", exec.errors);
+
+    let started = host.call(&["start", "demo"]);
+    assert_eq!(started.code, 0, "{}", started.errors);
+    assert!(started.errors.contains("it goes on"), "{}", started.errors);
+    assert_eq!(host.row()["process"], "runs");
+    assert_eq!(host.call(&["stop", "demo", "--now"]).code, 0);
+    assert!(!machine.0.alive().unwrap());
 }
