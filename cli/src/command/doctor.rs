@@ -1,6 +1,7 @@
 //! `doctor`: what this host has and lacks, and how to get it.
 
 use std::{
+    io::ErrorKind,
     path::Path,
     process::{Command, ExitCode},
 };
@@ -105,11 +106,20 @@ fn kvm() -> Finding {
 fn state(global: &Global) -> Vec<Finding> {
     let what = "state folder".to_owned();
     match crate::open_store(global) {
-        Ok(store) => {
-            let folder = Finding { what, verdict: Verdict::Good, detail: store.root().display().to_string() };
-            [folder, room(&store)].into_iter().chain(machines(&store)).collect()
-        }
+        Ok(store) => [written(what, &store), room(&store)].into_iter().chain(machines(&store)).collect(),
         Err(failure) => vec![Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") }],
+    }
+}
+
+/// Whether anything can be written there: that it opens says nothing of a file system that is read-only.
+fn written(what: String, store: &Store) -> Finding {
+    let root = store.root().display().to_string();
+    // On a full file system it can: that is another finding.
+    match tempfile::tempfile_in(store.root()) {
+        Err(error) if error.kind() != ErrorKind::StorageFull => {
+            Finding { what, verdict: Verdict::Missing, detail: format!("cannot make a file in {root}: {error}") }
+        }
+        _ => Finding { what, verdict: Verdict::Good, detail: root },
     }
 }
 
