@@ -1,12 +1,12 @@
 //! One attempt at a request, in the order that makes its report believable: intent, end of the old process, nonce,
 //! new process, report, verification, GO. Each effect is the driver's; the order is owned here.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
     escape, identity,
-    qemu::{Process, QemuError, console_tail},
+    qemu::{Ended, Process, QemuError, console_tail},
     ssh,
     store::{
         AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Strategy,
@@ -22,14 +22,13 @@ use crate::{
     evidence::{self, Evidence},
     failure::{Failure, Kind},
     launch::{self, Prepared},
+    life::{self, END_TIME},
+    request::{MAX_FAILURES, count_failure, is_pending, next_request},
+    space,
     strategy::{Ground, Wish},
     ui::{Progress, Ui},
 };
 
-/// Failed attempts after which a machine is quarantined.
-const MAX_FAILURES: u32 = 3;
-/// How long a process gets to end by itself.
-const END_TIME: Duration = Duration::from_secs(10);
 /// Lines of the console that a failure shows.
 const TAIL: usize = 20;
 
@@ -80,13 +79,31 @@ impl Attempt<'_> {
     /// Serves `action`: a request that is under way is continued, otherwise a new one is stored.
     pub(crate) fn run(&self, record: &mut MachineRecord, action: Action) -> Result<Completed, Failure> {
         let mut clock = Clock::start();
+        // What cannot be ended for certain is not begun with: the record stays as it is.
+        life::process(self.store, record)?;
+        if action == Action::Reimage {
+            space::check(self.ui, self.store, record, self.wish)?;
+        }
+        let before = record.clone();
         let since = self.intend(record, action)?;
-        end_process(self.store, record)?;
+        let ended = match life::end(self.store, record) {
+            Ok(ended) => ended,
+            Err(failure) => return Err(self.unchanged(record, before, failure)),
+        };
         clock.phase("end the old process");
-        let attempted = self.attempt(record, action, since, &mut clock);
+        let attempted = self.attempt(record, action, since, ended, &mut clock);
         match attempted {
             Ok((report, verdict)) => Ok(Completed { report, verdict, phases: clock.phases }),
             Err(failure) => Err(self.failed(record, failure)),
+        }
+    }
+
+    /// Puts the record back as it was before the intent of an attempt that was not made.
+    fn unchanged(&self, record: &mut MachineRecord, before: MachineRecord, failure: Failure) -> Failure {
+        *record = before;
+        match self.store.write(self.lock, record) {
+            Ok(()) => failure,
+            Err(error) => failure.hint(format!("also: {}", Failure::from(error).causes().join(": "))),
         }
     }
 
@@ -109,6 +126,7 @@ impl Attempt<'_> {
         record: &mut MachineRecord,
         action: Action,
         since: Option<Digest>,
+        ended: Ended,
         clock: &mut Clock,
     ) -> Result<(Report, Verdict), Failure> {
         let (image, manifest) = launch::image(self.store, record)?;
@@ -119,7 +137,7 @@ impl Attempt<'_> {
         };
         let strategy = system.strategy;
         clock.phase("make the system disk");
-        let mut prepared = launch::prepare(&ground, record, system)?;
+        let mut prepared = launch::prepare(&ground, record, system, ended)?;
         record.state = MachineState::Writing;
         self.store.write(self.lock, record)?;
         clock.phase("prepare");
@@ -134,7 +152,7 @@ impl Attempt<'_> {
                 Ok(verdict) => (report, verdict),
                 Err(failure) => return Err(self.refuse(&mut channel, &prepared, &report, failure)),
             },
-            Err(failure) => return Err(with_console(failure, &prepared.folder)),
+            Err(failure) => return Err(with_console(life::with_trouble(failure, &process), &prepared.folder)),
         };
         self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase("verify and store");
@@ -162,6 +180,9 @@ impl Attempt<'_> {
             launched = qemu.launch(&prepared.launch);
         }
         let process = launched.map_err(Failure::failed)?;
+        // The proof of which process it is is durable before it may do anything.
+        record.process = Some(life::subject(self.store, record).proof(&process).map_err(Failure::failed)?);
+        self.store.write(self.lock, record)?;
         let channel = AgentChannel::connect(&prepared.folder.agent_socket(), self.deadline).map_err(channel_failure)?;
         process.resume(self.deadline).map_err(|error| {
             let kind = if Instant::now() >= self.deadline { Kind::TimedOut } else { Kind::Failed };
@@ -275,7 +296,7 @@ impl Attempt<'_> {
     ) -> Result<(), Failure> {
         let progress = self.ui.progress("start the system");
         let ready = launch::wait_ready(self.store, record, process, self.deadline)
-            .map_err(|failure| with_console(failure, folder));
+            .map_err(|failure| with_console(life::with_trouble(failure, process), folder));
         drop(progress);
         match (ready, action) {
             (Err(failure), Action::Boot) => {
@@ -287,13 +308,9 @@ impl Attempt<'_> {
 
     /// Ends the process and records the failure; after too many of them the machine is quarantined.
     fn failed(&self, record: &mut MachineRecord, failure: Failure) -> Failure {
-        let quarantined = record.request.as_mut().is_some_and(|request| {
-            request.failures = request.failures.saturating_add(1);
-            // A system that does not start is not tried again and again: a reimage is the way out of that.
-            request.action == Action::Reimage && request.failures >= MAX_FAILURES
-        });
+        let quarantined = count_failure(record);
         record.state = if quarantined { MachineState::Quarantined } else { MachineState::Failed };
-        let ended = end_process(self.store, record);
+        let ended = life::end(self.store, record).map(drop);
         let written = self.store.write(self.lock, record).map_err(Failure::from);
         let mut failure = failure;
         for lost in [ended, written].into_iter().filter_map(Result::err) {
@@ -308,41 +325,6 @@ impl Attempt<'_> {
             failure
         }
     }
-}
-
-/// What is served next: the request that is under way, or `new`.
-///
-/// One report of a request is accepted. When that was done and the system then did not answer, another reimage is a
-/// request of its own; its failures count on, or a machine whose system never answers would be reimaged for ever.
-fn next_request(pending: Option<RequestRecord>, new: RequestRecord, last_report: Option<&str>) -> RequestRecord {
-    let Some(pending) = pending else { return new };
-    let is_accepted = last_report == Some(format!("reports/{}.json", pending.id).as_str());
-    if is_accepted {
-        return RequestRecord { failures: pending.failures, ..new };
-    }
-    RequestRecord { attempts: pending.attempts.saturating_add(1), ..pending }
-}
-
-fn is_pending(state: MachineState) -> bool {
-    matches!(state, MachineState::Requested | MachineState::Writing | MachineState::Failed | MachineState::Quarantined)
-}
-
-/// The request that must be finished before anything else may start on this machine.
-pub(crate) fn pending_action(record: &MachineRecord) -> Option<Action> {
-    let request = record.request.as_ref()?;
-    // A reimage whose report was accepted but whose system never answered is not pending: its disk is the image.
-    (record.state == MachineState::Creating || is_pending(record.state)).then_some(request.action)
-}
-
-/// Ends whatever process the machine has; nothing of it is left when this returns.
-pub(crate) fn end_process(store: &Store, record: &MachineRecord) -> Result<(), Failure> {
-    let folder = store.machine(&record.name);
-    if let Some(attempt) = folder.last_attempt()?
-        && let Some(process) = Process::attach(&attempt).map_err(Failure::failed)?
-    {
-        process.stop(END_TIME).map_err(Failure::failed)?;
-    }
-    Ok(())
 }
 
 /// The agent waits for the host's word; whatever it says in the meantime contradicts the report that was judged.
@@ -369,26 +351,5 @@ fn with_console(failure: Failure, folder: &AttemptFolder) -> Failure {
         Ok(tail) if !tail.trim().is_empty() => failure.hint(format!("the console ends with\n{tail}")),
         Ok(_) => failure.hint("the console is empty"),
         Err(error) => failure.hint(format!("the console cannot be read: {error}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_is_continued_until_a_report_of_it_was_accepted() {
-        let request = |id: &str, attempts, failures| RequestRecord {
-            id: id.to_owned(),
-            action: Action::Reimage,
-            attempts,
-            failures,
-            started: Timestamp::UNIX_EPOCH,
-        };
-        let next = |pending, last| next_request(pending, request("NEW", 1, 0), last);
-        assert_eq!(next(None, None), request("NEW", 1, 0));
-        assert_eq!(next(Some(request("OLD", 1, 1)), None), request("OLD", 2, 1));
-        assert_eq!(next(Some(request("OLD", 2, 2)), Some("reports/OTHER.json")), request("OLD", 3, 2));
-        assert_eq!(next(Some(request("OLD", 2, 2)), Some("reports/OLD.json")), request("NEW", 1, 2));
     }
 }

@@ -12,8 +12,8 @@ use std::{
 
 use cloud_machine_config::{Config, validate};
 use cloud_machine_driver::{
-    FileBlocks, escape, identity,
-    qemu::{DirectBoot, Drive, Launch, Process, Qemu, decide},
+    FileBlocks, escape,
+    qemu::{DirectBoot, Drive, Ended, Launch, Process, Qemu, decide},
     ssh::{self, SshError},
     store::{AttemptFolder, DriveRecord, ImageFolder, MachineRecord, Store},
     volume as volume_image,
@@ -101,11 +101,12 @@ pub(crate) fn installed(folder: &ImageFolder) -> Result<Manifest, Failure> {
         .map_err(|error| unreadable(error, format!("read the image {}", path.display())))
 }
 
-/// Makes nonce, volume and launch of the next attempt. The old process must be gone.
+/// Makes nonce, volume and launch of the next attempt, once the last one has ended.
 pub(crate) fn prepare(
     ground: &Ground<'_>,
     record: &MachineRecord,
     system: strategy::Prepared,
+    ended: Ended,
 ) -> Result<Prepared, Failure> {
     let Ground { store, lock, ui, image, manifest } = *ground;
     let machine = store.machine(&record.name);
@@ -118,13 +119,13 @@ pub(crate) fn prepare(
         });
     }
     let minimum = admission::minimum_generation(store, record, manifest)?;
-    let request = request(record, manifest, minimum, system.tier, identity::nonce().map_err(Failure::failed)?)?;
+    let request = request(record, manifest, minimum, system.tier, ended.nonce().map_err(Failure::failed)?)?;
     let config = config(record)?;
     let url_document = config.cloud_init_url.as_ref().map(guest::url_file).transpose()?.flatten();
     let bytes = volume_bytes(record, &request, manifest, system.dirty.as_deref(), url_document.as_deref())?;
     let pin = volume_image::pin(&bytes);
     let folder = machine.new_attempt(lock)?;
-    fs::write(folder.volume(), &bytes).map_err(Failure::during(Kind::Failed, "write the volume"))?;
+    folder.write_volume(&bytes)?;
     let bus = disks::volume_bus(&config);
     // Behind the machine's disks, but before its optical drives when it is one of them.
     let place = if bus == Bus::Cdrom { 0 } else { drives.len() };

@@ -16,7 +16,7 @@ use cloud_machine_protocol::{Digest, Extent, Tier};
 
 use crate::{
     failure::{Failure, Kind},
-    launch,
+    launch, space,
     ui::Ui,
 };
 
@@ -77,6 +77,7 @@ impl Ground<'_> {
         if root_pool(&config).is_some() {
             return self.pool(record, &disk, wish);
         }
+        let since = if self.make_room(record, &disk)? { None } else { since };
         let mut reasons = Vec::new();
         if wish.strategy.is_none_or(|wished| wished == Strategy::Overlay) {
             match self.overlay(record, &disk, wish) {
@@ -93,6 +94,21 @@ impl Ground<'_> {
             }
         }
         self.in_place(record, &disk, Strategy::Rewrite, wish, None, &reasons)
+    }
+
+    /// Discards the old system disk first when what becomes of it finds no room beside it; says whether it did. Its map is
+    /// gone then, too.
+    fn make_room(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<bool, Failure> {
+        let folder = self.store.machine(&record.name);
+        let (free, taken) = (self.store.free()?, folder.taken(disk)?);
+        if !space::discards_first(free, taken, self.manifest.data_bytes(), folder.growth_of(record, disk)?) {
+            return Ok(false);
+        }
+        self.ui.note(&format!("{} are free: the old system disk is discarded first", space::shown(free)));
+        record.system.form = DiskForm::Raw;
+        self.store.write(self.lock, record)?;
+        folder.discard(self.lock, disk)?;
+        Ok(true)
     }
 
     /// A fresh overlay on the golden disk. The inner error says why `auto` takes something else; who asked for an overlay

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::{escape, qemu::Process, store::Store};
+use cloud_machine_driver::{escape, store::Store};
 
 use crate::{
     arguments::Console,
     failure::{Failure, Kind},
+    life,
     ui::Ui,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(ui: &Ui, store: &Store, console: &Console) -> Result<(), Failure> {
-    store.read(&console.name)?;
+    let record = store.read(&console.name)?;
     let folder = store
         .machine(&console.name)
         .last_attempt()?
@@ -33,7 +34,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, console: &Console) -> Result<(), Failu
     if !console.follow {
         return Ok(());
     }
-    let Some(process) = Process::attach(&folder).map_err(Failure::failed)? else { return Ok(()) };
+    let Some(process) = life::process(store, &record)? else { return Ok(()) };
     let mut at = bytes.len() as u64;
     loop {
         let ended = process.ended(Instant::now() + LOOK).map_err(Failure::failed)?;

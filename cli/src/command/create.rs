@@ -28,7 +28,7 @@ use crate::{
     },
     disks,
     failure::{Failure, Kind},
-    launch, several, source,
+    launch, several, source, space,
     strategy::{self, Wish},
     ui::Ui,
     verdict,
@@ -86,6 +86,7 @@ fn one(
         }
         Err(StoreError::NoMachine { .. }) => {
             let record = new_record(ui, store, name, described)?;
+            space::fits(store, &record, wish)?;
             store.create(&lock, &record)?;
             record
         }
@@ -153,6 +154,7 @@ fn new_record(ui: &Ui, store: &Store, name: &MachineName, described: &Described)
         ssh_port: ssh::free_port().map_err(Failure::failed)?,
         state: MachineState::Creating,
         request: None,
+        process: None,
         host_key: None,
         last_report: None,
         assurance: None,

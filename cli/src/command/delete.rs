@@ -2,15 +2,18 @@
 
 use std::process::ExitCode;
 
-use cloud_machine_driver::store::{Store, StoreError};
+use cloud_machine_driver::{
+    qemu::Subject,
+    store::{Store, StoreError},
+};
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
     arguments::Delete,
-    attempt::end_process,
     confirm,
     failure::Failure,
+    life,
     several::{self, Line},
     ui::Ui,
 };
@@ -32,22 +35,17 @@ pub(crate) fn run(ui: &Ui, store: &Store, delete: &Delete) -> Result<ExitCode, F
 
 fn one(ui: &Ui, store: &Store, name: &MachineName, yes: bool) -> Result<Deleted, Failure> {
     let lock = store.lock(name)?;
-    let folder = store.machine(name);
     match store.read(name) {
-        Ok(record) => {
+        Ok(mut record) => {
             confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
-            end_process(store, &record)?;
+            drop(life::end(store, &mut record)?);
         }
         Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
         Err(error) => {
-            // A broken record must not make a machine immortal; its process is known by its folder alone.
+            // A broken record must not make a machine immortal; its process is known by its files alone.
             ui.note(&format!("the record of {name} cannot be read ({error}); its folder is deleted"));
             confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
-            if let Some(attempt) = folder.last_attempt()?
-                && let Some(process) = cloud_machine_driver::qemu::Process::attach(&attempt).map_err(Failure::failed)?
-            {
-                process.stop(std::time::Duration::from_secs(10)).map_err(Failure::failed)?;
-            }
+            drop(life::end_of(&Subject::without_record(name.clone(), store.machine(name)))?);
         }
     }
     store.delete(&lock)?;

@@ -1,6 +1,7 @@
 //! `doctor`: what this host has and lacks, and how to get it.
 
 use std::{
+    io::ErrorKind,
     path::Path,
     process::{Command, ExitCode},
 };
@@ -13,6 +14,8 @@ use crate::{
     arguments::Global,
     evidence,
     failure::{Failure, Kind, causes},
+    life::{self, Word},
+    space,
     ui::{Show, Ui},
 };
 
@@ -42,6 +45,8 @@ struct Finding {
 enum Verdict {
     Good,
     Slow,
+    /// It works now and may not later.
+    Tight,
     Missing,
 }
 
@@ -55,6 +60,7 @@ impl Show for Findings {
             let verdict = match finding.verdict {
                 Verdict::Good => "good",
                 Verdict::Slow => "slow",
+                Verdict::Tight => "tight",
                 Verdict::Missing => "missing",
             };
             table.add_row([verdict, &finding.what, &finding.detail]);
@@ -67,10 +73,7 @@ pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
     let mut findings: Vec<Finding> =
         PROGRAMS.iter().map(|(name, purpose, package)| program(name, purpose, package)).collect();
     findings.push(kvm());
-    findings.push(state(global));
-    if let Ok(store) = crate::open_store(global) {
-        findings.push(evidence(&store));
-    }
+    findings.extend(state(global));
     let missing = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
     ui.result(&Findings { findings })?;
     Ok(if missing { ExitCode::from(Kind::Failed as u8) } else { ExitCode::SUCCESS })
@@ -122,10 +125,57 @@ fn evidence(store: &Store) -> Finding {
     Finding { what, verdict: Verdict::Missing, detail: wrong.join("; ") }
 }
 
-fn state(global: &Global) -> Finding {
+fn state(global: &Global) -> Vec<Finding> {
     let what = "state folder".to_owned();
     match crate::open_store(global) {
-        Ok(store) => Finding { what, verdict: Verdict::Good, detail: store.root().display().to_string() },
-        Err(failure) => Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") },
+        Ok(store) => [written(what, &store), room(&store), evidence(&store)].into_iter().chain(machines(&store)).collect(),
+        Err(failure) => vec![Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") }],
     }
+}
+
+/// Whether anything can be written there: that it opens says nothing of a file system that is read-only.
+fn written(what: String, store: &Store) -> Finding {
+    let root = store.root().display().to_string();
+    // On a full file system it can: that is another finding.
+    match tempfile::tempfile_in(store.root()) {
+        Err(error) if error.kind() != ErrorKind::StorageFull => {
+            Finding { what, verdict: Verdict::Missing, detail: format!("cannot make a file in {root}: {error}") }
+        }
+        _ => Finding { what, verdict: Verdict::Good, detail: root },
+    }
+}
+
+/// Free room against what is promised to sparse disks.
+fn room(store: &Store) -> Finding {
+    let what = "room".to_owned();
+    let room = match store.room() {
+        Ok(room) => room,
+        Err(error) => {
+            return Finding { what, verdict: Verdict::Missing, detail: Failure::from(error).causes().join(": ") };
+        }
+    };
+    if room.free < space::LEAST {
+        let detail = format!("{} are free: no machine can be reimaged", space::shown(room.free));
+        return Finding { what, verdict: Verdict::Missing, detail };
+    }
+    match space::overcommitted(room) {
+        Some(detail) => Finding { what, verdict: Verdict::Tight, detail },
+        None => Finding { what, verdict: Verdict::Good, detail: format!("{} are free", space::shown(room.free)) },
+    }
+}
+
+/// Machines that stand still, and those of which it is not known whether they run.
+fn machines(store: &Store) -> Vec<Finding> {
+    let records = store.list().unwrap_or_default().into_iter().filter_map(|row| row.record.ok());
+    let troubled = records.filter_map(|record| {
+        let told = life::told(store, &record);
+        let verdict = match told.process {
+            Word::Paused => Verdict::Tight,
+            Word::Unknown => Verdict::Missing,
+            Word::None | Word::Runs => return None,
+        };
+        let detail = format!("process {}: {}", told.process, told.process_reason.unwrap_or_default());
+        Some(Finding { what: format!("machine {}", record.name), verdict, detail })
+    });
+    troubled.collect()
 }

@@ -5,8 +5,8 @@ use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
-    command::start::is_alive,
     failure::Failure,
+    life::{self, Told},
     ui::{Show, Ui},
 };
 
@@ -20,8 +20,8 @@ struct Machine {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    process: Option<bool>,
+    #[serde(flatten)]
+    process: Option<Told>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,14 +43,11 @@ impl Show for Machines {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         for machine in &self.machines {
             match &machine.error {
-                // The record was read, only the process could not be looked at: that is told beside the table.
-                Some(error) if machine.state.is_none() => {
-                    table.add_row([machine.name.clone(), format!("error: {error}")])
-                }
-                _ => table.add_row([
+                Some(error) => table.add_row([machine.name.clone(), format!("error: {error}")]),
+                None => table.add_row([
                     machine.name.clone(),
                     text(&machine.state),
-                    process(machine.process).to_owned(),
+                    machine.process.as_ref().map(|told| told.process.to_string()).unwrap_or_default(),
                     text(&machine.image),
                     machine.ssh_port.map(|port| port.to_string()).unwrap_or_default(),
                     text(&machine.assurance),
@@ -62,41 +59,30 @@ impl Show for Machines {
     }
 }
 
-/// Whether a process runs, in a word.
-pub(crate) fn process(found: Option<bool>) -> &'static str {
-    match found {
-        Some(true) => "runs",
-        Some(false) => "none",
-        None => "unknown",
-    }
-}
-
 pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
-    let machines = store.list()?.into_iter().map(|row| machine(ui, store, row)).collect();
+    let machines = store.list()?.into_iter().map(|row| machine(store, row)).collect();
     ui.result(&Machines { machines })
 }
 
 /// What concerns one machine stays in its row, whatever is wrong with it.
-fn machine(ui: &Ui, store: &Store, row: MachineRow) -> Machine {
-    let mut machine = Machine { name: row.name, ..Machine::default() };
-    match row.record {
-        Ok(record) => {
-            match is_alive(store, &record.name) {
-                Ok(alive) => machine.process = Some(alive),
-                Err(failure) => {
-                    let error = failure.causes().join(": ");
-                    ui.note(&format!("machine {}: {error}", machine.name));
-                    machine.error = Some(error);
-                }
-            }
-            machine.state = Some(record.state.to_string());
-            machine.image = Some(record.image.name.to_string());
-            machine.ssh_port = Some(record.ssh_port);
-            machine.assurance = record.standing_assurance().map(|level| level.to_string());
-            // Whether a job ran since a report that no longer stands says nothing about the disks.
-            machine.dirty = (record.standing() == Standing::Stands).then_some(record.dirty);
+fn machine(store: &Store, row: MachineRow) -> Machine {
+    let record = match row.record {
+        Ok(record) => record,
+        Err(error) => {
+            let error = Failure::from(error).causes().join(": ");
+            return Machine { name: row.name, error: Some(error), ..Machine::default() };
         }
-        Err(error) => machine.error = Some(Failure::from(error).causes().join(": ")),
+    };
+    // Whether a job ran since a report that no longer stands says nothing about the disks.
+    let stands = record.standing() == Standing::Stands;
+    Machine {
+        name: row.name,
+        state: Some(record.state.to_string()),
+        process: Some(life::told(store, &record)),
+        image: Some(record.image.name.to_string()),
+        ssh_port: Some(record.ssh_port),
+        assurance: record.standing_assurance().map(|level| level.to_string()),
+        dirty: stands.then_some(record.dirty),
+        error: None,
     }
-    machine
 }

@@ -5,10 +5,10 @@ use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
-    command::{list, start::is_alive},
     configuration::guest,
     evidence,
     failure::Failure,
+    life::{self, Told},
     redaction,
     ui::{Show, Ui},
 };
@@ -19,8 +19,8 @@ struct Machine {
     record: MachineRecord,
     /// As YAML, with secrets redacted.
     configuration: String,
-    /// `None` when it is not known.
-    process: Option<bool>,
+    #[serde(flatten)]
+    process: Told,
     folder: String,
 }
 
@@ -32,7 +32,7 @@ impl Show for Machine {
         let mut lines = vec![
             ("name", record.name.to_string()),
             ("state", record.state.to_string()),
-            ("process", list::process(self.process).to_owned()),
+            ("process", process(&self.process)),
             ("driver", record.driver.clone()),
             ("image", format!("{} {}", record.image.name, record.image.digest)),
             ("generation", record.image.generation.to_string()),
@@ -71,15 +71,13 @@ impl Show for Machine {
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
     let mut record = store.read(name)?;
-    let process = is_alive(store, name).map_err(|failure| {
-        ui.note(&format!("whether the process of {name} runs is unknown: {}", failure.causes().join(": ")));
-    });
+    let process = life::told(store, &record);
     let merged = guest::recorded(&record)?;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     // What no longer stands is not handed on as if it did.
     record.assurance = record.standing_assurance();
     let folder = store.machine(name).path().display().to_string();
-    ui.result(&Machine { record: record.shown(), configuration, process: process.ok(), folder })
+    ui.result(&Machine { record: record.shown(), configuration, process, folder })
 }
 
 /// What the last accepted report is worth now.
@@ -92,5 +90,12 @@ fn assurance(record: &MachineRecord) -> String {
             format!("none: another attempt began since the last accepted report, and the machine is {state}")
         }
         _ => "none yet".to_owned(),
+    }
+}
+
+fn process(told: &Told) -> String {
+    match &told.process_reason {
+        Some(why) => format!("{}: {why}", told.process),
+        None => told.process.to_string(),
     }
 }

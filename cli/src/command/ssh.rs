@@ -9,7 +9,7 @@ use cloud_machine_protocol::MachineName;
 use crate::{
     arguments::{Exec, Ssh},
     failure::{Failure, Kind},
-    launch,
+    launch, life,
 };
 
 pub(crate) fn log_in(store: &Store, ssh: &Ssh) -> Result<ExitCode, Failure> {
@@ -39,6 +39,7 @@ fn used(store: &Store, name: &MachineName) -> Result<MachineRecord, Failure> {
         return Err(Failure::failed(format!("machine {name} is {}", record.state))
             .hint(format!("`cloud-machine start {name}` starts it")));
     }
+    life::answers(store, &record)?;
     if !record.dirty {
         let lock = store.lock(name)?;
         // Read again under the lock: the record may have changed in between.

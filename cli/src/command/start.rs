@@ -5,17 +5,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::{
-    qemu::Process,
-    store::{MachineState, Store},
-};
+use cloud_machine_driver::store::{MachineState, Store};
 use cloud_machine_protocol::{Action, Assurance, MachineName};
 
 use crate::{
     arguments::Timed,
-    attempt::{Attempt, pending_action},
+    attempt::Attempt,
     command::reimage::{Reimaged, quarantined},
     failure::Failure,
+    life,
+    request::pending_action,
     several,
     strategy::Wish,
     ui::Ui,
@@ -32,8 +31,17 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, timeout: Duration) -> Result<
         return Err(quarantined(&record));
     }
     let pending = if record.last_report.is_none() { Some(Action::Reimage) } else { pending_action(&record) };
-    if pending.is_none() && record.state == MachineState::Running && is_alive(store, name)? {
-        ui.note(&format!("machine {name} runs; nothing to do"));
+    if pending.is_none()
+        && record.state == MachineState::Running
+        && let Some(process) = life::process(store, &record)?
+    {
+        match life::trouble(&process) {
+            Some(trouble) => {
+                process.resume(Instant::now() + timeout).map_err(Failure::failed)?;
+                ui.note(&format!("machine {name} was paused ({trouble}); it goes on"));
+            }
+            None => ui.note(&format!("machine {name} runs; nothing to do")),
+        }
         return Ok(Reimaged::unchanged(store, &record));
     }
     let action = pending.unwrap_or(Action::Boot);
@@ -50,13 +58,4 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, timeout: Duration) -> Result<
     };
     let completed = attempt.run(&mut record, action)?;
     Ok(Reimaged::new(store, &record, &completed))
-}
-
-/// Whether the machine's process runs.
-pub(crate) fn is_alive(store: &Store, name: &MachineName) -> Result<bool, Failure> {
-    let Some(folder) = store.machine(name).last_attempt()? else { return Ok(false) };
-    match Process::attach(&folder).map_err(Failure::failed)? {
-        Some(process) => process.alive().map_err(Failure::failed),
-        None => Ok(false),
-    }
 }

@@ -5,17 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::{
-    qemu::Process,
-    store::{MachineState, Store},
-};
+use cloud_machine_driver::store::{MachineRecord, MachineState, Store};
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
     arguments::Stop,
-    attempt::end_process,
-    failure::Failure,
+    failure::{Failure, causes},
+    life,
     several::{self, Line},
     ui::Ui,
 };
@@ -41,8 +38,8 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, stop: &Stop) -> Result<Stoppe
     let lock = store.lock(name)?;
     let mut record = store.read(name)?;
     let ask = !stop.now && record.state == MachineState::Running;
-    let shut_down = ask && shut_down(ui, store, name, Duration::from_secs(stop.grace))?;
-    end_process(store, &record)?;
+    let shut_down = ask && shut_down(ui, store, &record, Duration::from_secs(stop.grace))?;
+    drop(life::end(store, &mut record)?);
     // A reimage that is under way stays so: stopping does not make it done.
     if matches!(record.state, MachineState::Running | MachineState::Stopped) {
         record.state = MachineState::Stopped;
@@ -51,9 +48,20 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, stop: &Stop) -> Result<Stoppe
     Ok(Stopped { state: record.state, shut_down })
 }
 
-fn shut_down(ui: &Ui, store: &Store, name: &MachineName, grace: Duration) -> Result<bool, Failure> {
-    let Some(folder) = store.machine(name).last_attempt()? else { return Ok(false) };
-    let Some(process) = Process::attach(&folder).map_err(Failure::failed)? else { return Ok(false) };
-    let _progress = ui.progress(&format!("shut down {name}"));
-    process.power_down(Instant::now() + grace).map_err(Failure::failed)
+/// Asks the system to shut down; whatever does not come of it, the process is ended afterwards.
+fn shut_down(ui: &Ui, store: &Store, record: &MachineRecord, grace: Duration) -> Result<bool, Failure> {
+    let Some(process) = life::process(store, record)? else { return Ok(false) };
+    let _progress = ui.progress(&format!("shut down {}", record.name));
+    match process.power_down(Instant::now() + grace) {
+        Ok(ended) => Ok(ended),
+        // A process that hangs, or whose monitor somebody else holds, is what ending it is for.
+        Err(error) => {
+            ui.note(&format!(
+                "the system of {} could not be asked to shut down, so its process is ended, as with --now: {}",
+                record.name,
+                causes(&error)
+            ));
+            Ok(false)
+        }
+    }
 }

@@ -161,7 +161,7 @@ fn run(input: &Input<'_>, image: &File, raw: &File, size: u64) -> Result<(), Inp
         .map(str::to_owned);
     let program = input.qemu_img.display().to_string();
     let unread = |source| InputError::Run { program: program.clone(), source };
-    let mut errors = tempfile::tempfile().map_err(unread)?;
+    let mut errors = temporary(input.folder)?;
     let mut child = Command::new(input.qemu_img)
         .args(&arguments)
         .stdin(Stdio::null())

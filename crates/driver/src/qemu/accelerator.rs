@@ -7,14 +7,14 @@ use std::{
     io::{self, Read, Seek},
     os::fd::AsFd,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
 use cloud_machine_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::{Qemu, QemuError, pidfd};
+use super::{Qemu, QemuError, pidfd, tool};
 use crate::{
     escape,
     store::{ImageFolder, Store, file},
@@ -130,7 +130,8 @@ fn decide_on(host: &Host, qemu: &Qemu, memory: &Path, image: &ImageFolder) -> Re
     if let Some((_, verdict)) = remembered.verdicts.iter().find(|(known, _)| *known == circumstances) {
         return Ok(verdict.clone());
     }
-    let verdict = prove(host.limit, qemu, &image.kernel(), &image.initramfs())?;
+    let folder = memory.parent().unwrap_or(Path::new("/"));
+    let verdict = prove(host.limit, qemu, (&image.kernel(), &image.initramfs()), folder)?;
     // Verdicts of another boot of the host can never hold again.
     remembered.verdicts.retain(|(known, _)| known.boot_id == circumstances.boot_id);
     remembered.verdicts.insert(0, (circumstances, verdict.clone()));
@@ -175,11 +176,11 @@ enum Probe {
     Ended { status: ExitStatus, said: String },
 }
 
-fn prove(limit: Duration, qemu: &Qemu, kernel: &Path, initramfs: &Path) -> Result<Verdict, QemuError> {
+fn prove(limit: Duration, qemu: &Qemu, files: (&Path, &Path), folder: &Path) -> Result<Verdict, QemuError> {
     let mut reasons = Vec::new();
     for cpu_model in KVM_CPUS {
         let started = Instant::now();
-        match probe(limit, qemu, cpu_model, kernel, initramfs)? {
+        match probe(limit, qemu, cpu_model, files, folder)? {
             Probe::Alive => {
                 let reason =
                     format!("proved with processor model {cpu_model} in {:.1} s", started.elapsed().as_secs_f64());
@@ -212,10 +213,18 @@ impl Drop for Probed {
     }
 }
 
-fn probe(limit: Duration, qemu: &Qemu, cpu_model: &str, kernel: &Path, initramfs: &Path) -> Result<Probe, QemuError> {
+fn probe(
+    limit: Duration,
+    qemu: &Qemu,
+    cpu_model: &str,
+    files: (&Path, &Path),
+    folder: &Path,
+) -> Result<Probe, QemuError> {
+    let (kernel, initramfs) = files;
     let failed = |source| QemuError::Run { program: qemu.program().to_string_lossy().into_owned(), source };
-    let mut said = tempfile::tempfile().map_err(failed)?;
-    let child = Command::new(qemu.program())
+    let mut said = tempfile::tempfile_in(folder).map_err(QemuError::io("make a file in", folder))?;
+    let mut command = tool::command(qemu.program());
+    command
         .args(["-machine", "q35", "-accel", Accelerator::Kvm.option(), "-cpu", cpu_model, "-smp", "1", "-m", "512M"])
         .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
         .args([Path::new("-kernel"), kernel, Path::new("-initrd"), initramfs])
@@ -223,9 +232,8 @@ fn probe(limit: Duration, qemu: &Qemu, cpu_model: &str, kernel: &Path, initramfs
         .args(["-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(said.try_clone().map_err(failed)?)
-        .spawn()
-        .map_err(failed)?;
+        .stderr(said.try_clone().map_err(failed)?);
+    let child = tool::spawn(&mut command).map_err(failed)?;
     let mut machine = Probed(child);
     let mut console = machine.0.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
     let deadline = Instant::now() + limit;

@@ -2,7 +2,7 @@ use std::{
     io::Write,
     os::unix::fs::FileExt,
     path::PathBuf,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -250,4 +250,30 @@ fn a_tool_that_fails_is_told_in_its_own_words() {
     let error = new_overlay(&files.path("none/overlay.qcow2"), &files.path("golden"), MIB).unwrap_err();
     assert!(error.to_string().contains("qemu-img ended with exit status: 1"), "{error}");
     assert!(matches!(error, QemuError::Refused { arguments, .. } if arguments.contains(&"create".to_owned())));
+}
+
+/// The test runs itself again, since a process cannot change its environment safely while it has threads.
+#[test]
+fn a_map_is_read_where_there_is_no_folder_for_temporary_files() {
+    const NAME: &str = "a_map_is_read_where_there_is_no_folder_for_temporary_files";
+    const FOLDER: &str = "TEST_MAP_FOLDER";
+    let size = 1 << 20;
+    if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
+        let map = read_map(&folder.join("system.map.qcow2"), &folder.join("system.raw"), size).unwrap();
+        assert_eq!(map, DirtyMap::Extents(Vec::new()));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::File::create(folder.path().join("system.raw")).unwrap().set_len(size).unwrap();
+    new_map(&folder.path().join("system.map.qcow2"), size).unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", &format!("qemu::disk::tests::{NAME}")])
+        .env("TMPDIR", "/nonexistent")
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
 }

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
+use cloud_machine_protocol::MachineName;
+
 use crate::store::StoreError;
 
 /// Why a QEMU process could not be started, asked or ended.
@@ -102,6 +104,16 @@ pub enum QemuError {
         /// The process.
         pid: i32,
     },
+    /// Nothing proves that the machine has ended.
+    #[error("cannot prove that {} of machine {machine} has ended: {why}", process(*.pid))]
+    Unproven {
+        /// The machine.
+        machine: MachineName,
+        /// The process that may be it.
+        pid: Option<i32>,
+        /// Why, safe to show.
+        why: String,
+    },
     /// The monitor did not do what it was asked.
     #[error("ask QEMU's monitor for {command}")]
     Monitor {
@@ -128,4 +140,8 @@ impl QemuError {
         let path = path.into();
         move |source| Self::Io { operation, path, source }
     }
+}
+
+fn process(pid: Option<i32>) -> String {
+    pid.map_or_else(|| "every process".to_owned(), |pid| format!("process {pid}"))
 }

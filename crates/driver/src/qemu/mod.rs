@@ -4,21 +4,26 @@ mod accelerator;
 mod command;
 pub mod disk;
 mod error;
+mod kernel;
+mod life;
 mod pidfd;
 mod process;
 mod qmp;
+mod tool;
+mod trouble;
 
 use std::{
     ffi::{OsStr, OsString},
-    process::Command,
     time::Duration,
 };
 
 pub use accelerator::{Accelerator, MARKER, PROBE_ARGUMENT, TCG_CPU, Verdict, decide};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub use error::QemuError;
-pub use process::{Ended, Process, console_tail};
+pub use life::{Doubt, Ended, Life, Subject};
+pub use process::{Ending, Process, console_tail};
 pub use qmp::{Qmp, QmpError};
+pub use trouble::Trouble;
 
 use crate::{escape, machine};
 
@@ -57,9 +62,7 @@ impl Qemu {
     /// [`QemuError::Run`] or [`QemuError::Refused`].
     pub fn version(&self) -> Result<String, QemuError> {
         let program = self.program.to_string_lossy().into_owned();
-        let output = Command::new(&self.program)
-            .arg("--version")
-            .output()
+        let output = tool::output(tool::command(&self.program).arg("--version"))
             .map_err(|source| QemuError::Run { program: program.clone(), source })?;
         if !output.status.success() {
             let said = escape::tail(&output.stderr, 10).replace('\n', "; ");

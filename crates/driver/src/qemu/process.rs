@@ -2,17 +2,17 @@
 //! know what the machine does.
 
 use std::{
-    fs::{self, OpenOptions},
-    io,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom},
     os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
 
-use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, pidfd::Pidfd};
+use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, kernel::Kernel, pidfd::Pidfd, tool};
 use crate::{
     escape,
     store::{AttemptFolder, file},
@@ -20,6 +20,8 @@ use crate::{
 
 /// How long the kernel may take to end a process after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long the monitor may take to press the power button. One that hangs does not keep the machine for longer.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of stderr that an error carries.
 const SAID: u64 = 4 << 10;
 /// Bytes of the console log that are looked through for its last lines.
@@ -34,7 +36,7 @@ pub struct Process {
 
 /// What ended a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum Ending {
     /// It had ended before.
     Before,
     /// QEMU's monitor.
@@ -55,25 +57,16 @@ impl Qemu {
         let arguments = command::arguments(launch)?;
         let program = || self.program().to_string_lossy().into_owned();
         let log_path = launch.folder.qemu_log();
-        let log = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&log_path)
-            .map_err(QemuError::io("make", &log_path))?;
+        let log = private(&log_path)?;
+        // With `-daemonize` QEMU takes a mask of its own, which lets the group read: the file is there before.
+        private(&launch.folder.console_log())?;
         let stdout = log.try_clone().map_err(QemuError::io("make", &log_path))?;
-        let mut child = Command::new(self.program())
-            .args(&arguments)
-            .current_dir(launch.folder.path())
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(log)
-            .spawn()
-            .map_err(|source| QemuError::Run { program: program(), source })?;
+        let mut command = tool::command(self.program());
+        command.args(&arguments).current_dir(launch.folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(log);
+        let mut child = tool::spawn(&mut command).map_err(|source| QemuError::Run { program: program(), source })?;
         let limit = self.launch_limit;
         if !ended_within(limit, &child).map_err(|source| QemuError::Run { program: program(), source })? {
-            abandon(&mut child, &launch.folder).map_err(|source| QemuError::Run { program: program(), source })??;
+            abandon(&mut child, launch).map_err(|source| QemuError::Run { program: program(), source })??;
             return Err(QemuError::Undecided { program: program(), limit, said: said(&log_path)? });
         }
         let status = child.wait().map_err(|source| QemuError::Run { program: program(), source })?;
@@ -81,7 +74,7 @@ impl Qemu {
             let arguments = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
             return Err(QemuError::Refused { program: program(), arguments, status, said: said(&log_path)? });
         }
-        match Process::attach(&launch.folder)? {
+        match Process::attach(&launch.folder, &launch.uuid)? {
             Some(process) => Ok(process),
             None => Err(QemuError::Vanished { said: said(&log_path)? }),
         }
@@ -89,11 +82,17 @@ impl Qemu {
 }
 
 impl Process {
-    /// Finds the process of an attempt again; `None` when it has ended or its number now means another process.
+    /// A process that is known to be a machine's.
+    pub(super) fn new(folder: AttemptFolder, handle: Pidfd) -> Self {
+        Self { folder, handle }
+    }
+
+    /// Finds the process that has just been started as machine `uuid`; `None` when it has ended or its number now means
+    /// another process. Of one that may have been started before, only [`super::Subject::life`] can tell.
     ///
     /// # Errors
     /// [`QemuError::InvalidPid`], [`QemuError::Process`] or [`QemuError::Io`].
-    pub fn attach(folder: &AttemptFolder) -> Result<Option<Self>, QemuError> {
+    pub(super) fn attach(folder: &AttemptFolder, uuid: &str) -> Result<Option<Self>, QemuError> {
         let path = folder.pid_file();
         let Some(text) = file::read(&path, file::MAX_WORD).map_err(QemuError::File)? else { return Ok(None) };
         let number = std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok());
@@ -104,7 +103,8 @@ impl Process {
         // The order matters: the handle first, then the look at its command line, then that it has not ended since.
         // So the command line that was seen is the one of the handle's process.
         let Some(handle) = Pidfd::open(pid).map_err(failed("open"))? else { return Ok(None) };
-        let ours = belongs_to(pid, &path).map_err(failed("read the command line of"))?;
+        let found = Kernel::host().uuid(pid).map_err(failed("read the command line of"))?;
+        let ours = found.is_some_and(|found| found == uuid.as_bytes());
         let gone = handle.ended(Instant::now()).map_err(failed("watch"))?;
         Ok((ours && !gone).then(|| Self { folder: folder.clone(), handle }))
     }
@@ -159,7 +159,8 @@ impl Process {
     /// # Errors
     /// [`QemuError::Monitor`] or [`QemuError::Process`].
     pub fn power_down(&self, deadline: Instant) -> Result<bool, QemuError> {
-        let asked = self.monitor(deadline).and_then(|mut monitor| monitor.power_down(deadline));
+        let answered = deadline.min(Instant::now() + ASK_LIMIT);
+        let asked = self.monitor(answered).and_then(|mut monitor| monitor.power_down(answered));
         asked.map_err(|source| QemuError::Monitor { command: "system_powerdown".to_owned(), source })?;
         self.ended(deadline)
     }
@@ -169,20 +170,20 @@ impl Process {
     ///
     /// # Errors
     /// [`QemuError::StillThere`] or [`QemuError::Process`].
-    pub fn stop(&self, grace: Duration) -> Result<Ended, QemuError> {
+    pub fn stop(&self, grace: Duration) -> Result<Ending, QemuError> {
         if !self.alive()? {
-            return Ok(Ended::Before);
+            return Ok(Ending::Before);
         }
         let deadline = Instant::now() + grace / 2;
         let asked = self.monitor(deadline).and_then(|mut monitor| monitor.quit(deadline));
         match asked {
-            Ok(()) if self.ended(deadline)? => return Ok(Ended::Quit),
+            Ok(()) if self.ended(deadline)? => return Ok(Ending::Quit),
             Ok(()) => {}
             // A monitor that does not answer is what the signals are for.
             Err(error) => tracing::debug!(pid = self.pid(), %error, "the monitor did not end the process"),
         }
         for (signal, ended, limit) in
-            [(Signal::TERM, Ended::Terminated, grace / 2), (Signal::KILL, Ended::Killed, KILL_LIMIT)]
+            [(Signal::TERM, Ending::Terminated, grace / 2), (Signal::KILL, Ending::Killed, KILL_LIMIT)]
         {
             self.handle.signal(signal).map_err(self.failed("signal"))?;
             if self.ended(Instant::now() + limit)? {
@@ -207,19 +208,6 @@ pub fn console_tail(folder: &AttemptFolder, lines: usize) -> Result<String, Qemu
     Ok(escape::tail(&end_of(&path, CONSOLE)?, lines))
 }
 
-/// Whether process `pid` was started with `-pidfile PATH`. A process that has ended has no command line.
-fn belongs_to(pid: i32, pid_file: &Path) -> io::Result<bool> {
-    let words = match fs::read(format!("/proc/{pid}/cmdline")) {
-        Ok(words) => words,
-        // ESRCH: it ended between opening and reading.
-        Err(error) if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(3) => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-    let wanted = pid_file.as_os_str().as_bytes();
-    Ok(words.windows(2).any(|pair| matches!(pair, [name, value] if *name == b"-pidfile" && *value == wanted)))
-}
-
 /// With `-daemonize` the child ends when the machine is there, or when it will never be.
 fn ended_within(limit: Duration, child: &Child) -> io::Result<bool> {
     let pid = i32::try_from(child.id()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -230,13 +218,19 @@ fn ended_within(limit: Duration, child: &Child) -> io::Result<bool> {
 }
 
 /// Ends a QEMU that does not come to a decision, and the process that it may have left behind.
-fn abandon(child: &mut Child, folder: &AttemptFolder) -> io::Result<Result<(), QemuError>> {
+fn abandon(child: &mut Child, launch: &Launch) -> io::Result<Result<(), QemuError>> {
     child.kill()?;
     child.wait()?;
-    Ok(Process::attach(folder).and_then(|process| match process {
+    Ok(Process::attach(&launch.folder, &launch.uuid).and_then(|process| match process {
         Some(process) => process.stop(KILL_LIMIT).map(drop),
         None => Ok(()),
     }))
+}
+
+/// An empty file for its owner alone.
+fn private(path: &Path) -> Result<File, QemuError> {
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    made.map_err(QemuError::io("make", path))
 }
 
 /// The end of QEMU's stderr, on one line and safe to show.

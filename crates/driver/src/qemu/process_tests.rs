@@ -5,7 +5,7 @@ use cloud_machine_protocol::Bus;
 use super::*;
 use crate::{
     channel::{AgentChannel, ChannelError},
-    qemu::{Accelerator, Drive, TCG_CPU},
+    qemu::{Accelerator, Drive, TCG_CPU, Trouble},
     ssh,
 };
 
@@ -74,12 +74,16 @@ fn a_machine_is_launched_paused_found_again_resumed_and_ended() {
 
     let machine = start(&launch);
     assert!(machine.0.alive().unwrap());
+    for path in [launch.folder.console_log(), launch.folder.pid_file(), launch.folder.qemu_log()] {
+        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{} has mode {mode:o}", path.display());
+    }
     assert!(!machine.0.ended(Instant::now() + Duration::from_millis(50)).unwrap());
     assert_eq!(machine.0.monitor(soon()).unwrap().query_status(soon()).unwrap(), "prelaunch");
     let nodes = machine.0.monitor(soon()).unwrap().execute("query-block", &serde_json::json!({}), soon()).unwrap();
     assert_eq!(nodes.as_array().unwrap().len(), 3, "{nodes}");
 
-    let again = Process::attach(&launch.folder).unwrap().expect("the process is found again");
+    let again = Process::attach(&launch.folder, UUID).unwrap().expect("the process is found again");
     assert_eq!(again.pid(), machine.0.pid());
     let mut channel = AgentChannel::connect(&launch.folder.agent_socket(), soon()).unwrap();
     again.resume(soon()).unwrap();
@@ -87,11 +91,11 @@ fn a_machine_is_launched_paused_found_again_resumed_and_ended() {
     let nothing = channel.next(Instant::now() + Duration::from_millis(200));
     assert!(matches!(nothing, Err(ChannelError::TimedOut)), "{nothing:?}");
 
-    assert_eq!(again.stop(Duration::from_secs(20)).unwrap(), Ended::Quit);
+    assert_eq!(again.stop(Duration::from_secs(20)).unwrap(), Ending::Quit);
     assert!(!machine.0.alive().unwrap());
-    assert_eq!(machine.0.stop(Duration::from_secs(1)).unwrap(), Ended::Before);
+    assert_eq!(machine.0.stop(Duration::from_secs(1)).unwrap(), Ending::Before);
     assert!(matches!(channel.next(soon()), Err(ChannelError::Closed)));
-    assert!(Process::attach(&launch.folder).unwrap().is_none());
+    assert!(Process::attach(&launch.folder, UUID).unwrap().is_none());
     assert_eq!(console_tail(&launch.folder, 10).unwrap(), "");
 }
 
@@ -130,7 +134,7 @@ fn the_console_is_logged_with_nobody_connected_and_a_reset_ends_the_process() {
     machine.0.resume(soon()).unwrap();
     assert!(machine.0.ended(Instant::now() + Duration::from_secs(60)).unwrap(), "a reset ends the process");
     assert_eq!(console_tail(machine.0.folder(), 2).unwrap(), "hello\nworld \\u{1b}[2J");
-    assert!(Process::attach(machine.0.folder()).unwrap().is_none());
+    assert!(Process::attach(machine.0.folder(), UUID).unwrap().is_none());
 }
 
 #[test]
@@ -138,7 +142,7 @@ fn a_busy_monitor_does_not_keep_a_machine_alive() {
     let folder = tempfile::tempdir().unwrap();
     let machine = start(&launch(folder.path()));
     let _held = machine.0.monitor(soon()).unwrap();
-    assert_eq!(machine.0.stop(Duration::from_secs(4)).unwrap(), Ended::Terminated);
+    assert_eq!(machine.0.stop(Duration::from_secs(4)).unwrap(), Ending::Terminated);
     assert!(!machine.0.alive().unwrap());
 }
 
@@ -147,24 +151,24 @@ fn a_stopped_process_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let machine = start(&launch(folder.path()));
     machine.0.handle.signal(Signal::STOP).unwrap();
-    assert_eq!(machine.0.stop(Duration::from_secs(2)).unwrap(), Ended::Killed);
+    assert_eq!(machine.0.stop(Duration::from_secs(2)).unwrap(), Ending::Killed);
     assert!(machine.0.folder().pid_file().exists(), "SIGKILL leaves the file with the number");
-    assert!(Process::attach(machine.0.folder()).unwrap().is_none(), "and it is not believed");
+    assert!(Process::attach(machine.0.folder(), UUID).unwrap().is_none(), "and it is not believed");
 }
 
 #[test]
 fn a_number_of_another_process_is_never_taken_for_the_machine() {
     let folder = tempfile::tempdir().unwrap();
     let attempt = AttemptFolder::at(folder.path().to_owned(), 1);
-    assert!(Process::attach(&attempt).unwrap().is_none(), "no file");
+    assert!(Process::attach(&attempt, UUID).unwrap().is_none(), "no file");
     let own = std::process::id().to_string();
     for text in [own.as_str(), "1\n", "0", "-1", "4194305"] {
         fs::write(attempt.pid_file(), text).unwrap();
-        assert!(Process::attach(&attempt).unwrap().is_none(), "{text:?}");
+        assert!(Process::attach(&attempt, UUID).unwrap().is_none(), "{text:?}");
     }
     for text in ["", "x", "99999999999999", "1 2", "\x1b[2J"] {
         fs::write(attempt.pid_file(), text).unwrap();
-        let error = Process::attach(&attempt).unwrap_err().to_string();
+        let error = Process::attach(&attempt, UUID).unwrap_err().to_string();
         assert!(error.contains("/pid holds no process id: ") && !error.contains('\x1b'), "{error}");
     }
 }
@@ -186,7 +190,7 @@ fn what_qemu_refuses_is_told_in_its_own_words() {
     assert!(said.contains("absent.raw") && said.contains("No such file or directory"), "{said}");
     assert!(matches!(&error, QemuError::Refused { arguments, .. } if arguments.contains(&UUID.to_owned())));
     assert!(!error.is_port_taken());
-    assert!(Process::attach(&launch.folder).unwrap().is_none());
+    assert!(Process::attach(&launch.folder, UUID).unwrap().is_none());
 }
 
 #[test]
@@ -241,4 +245,74 @@ fn the_console_is_shown_escaped_and_only_its_end() {
     fs::write(attempt.console_log(), text).unwrap();
     assert_eq!(console_tail(&attempt, 2).unwrap(), "kernel panic\n\\u{1b}]0;evil\\u{7}");
     assert!(console_tail(&attempt, 100).unwrap().len() < 2000);
+}
+
+#[test]
+fn what_qemu_gets_of_the_caller_is_where_programs_lie_and_what_it_makes_is_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("qemu");
+    fs::write(&program, "#!/bin/sh\nenv > seen\nmkfifo made\nexit 1\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "the test has an environment");
+    Qemu::new(&program).launch(&launch(folder.path())).unwrap_err();
+    let seen = fs::read_to_string(folder.path().join("seen")).unwrap();
+    let mut names: Vec<&str> = seen.lines().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
+    // The shell's own.
+    names.retain(|name| !matches!(*name, "PWD" | "OLDPWD" | "SHLVL" | "_"));
+    names.sort_unstable();
+    assert_eq!(names, ["LC_ALL", "PATH"]);
+    for name in ["seen", "made", "qemu.log"] {
+        let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{name} has mode {mode:o}");
+    }
+}
+
+/// A boot sector that writes the second sector of its disk by the firmware's service and then waits.
+fn writing_sector() -> Vec<u8> {
+    let mut sector = vec![
+        0x31, 0xc0, // xor ax, ax
+        0x8e, 0xd8, // mov ds, ax
+        0x8e, 0xc0, // mov es, ax
+        0xb8, 0x01, 0x03, // mov ax, write one sector
+        0xbb, 0x00, 0x7c, // mov bx, this sector
+        0xb9, 0x02, 0x00, // mov cx, to the second one
+        0xb6, 0x00, // mov dh, of the first head
+        0xcd, 0x13, // int the disk service
+        0xf4, // hlt
+        0xeb, 0xfd, // jmp to hlt
+    ];
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    sector
+}
+
+/// Asks until the machine stands still, or runs.
+fn trouble(process: &Process, there: bool) -> Option<Trouble> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let found = process.trouble(deadline).expect("the monitor answers");
+        if found.is_some() == there || Instant::now() >= deadline {
+            return found;
+        }
+    }
+}
+
+#[test]
+fn a_machine_whose_write_finds_no_room_stands_still_with_its_reason_and_can_go_on_or_be_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "system.raw", 1 << 20);
+    let disk = OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&disk, &writing_sector(), 0).unwrap();
+    let error = serde_json::json!({"event": "write_aio", "errno": 28, "once": true});
+    let image = serde_json::json!({"driver": "file", "filename": path});
+    let faulty = serde_json::json!({"driver": "blkdebug", "image": image, "inject-error": [error]});
+    let node = serde_json::json!({"driver": "raw", "file": faulty}).to_string();
+    let drive = Drive { bus: Bus::Virtio, file: path, serial: "system".to_owned(), read_only: false, node: Some(node) };
+    let machine = start(&Launch { drives: vec![drive], ..launch(folder.path()) });
+    assert_eq!(trouble(&machine.0, false), None, "it has not begun");
+    machine.0.resume(soon()).unwrap();
+    assert_eq!(trouble(&machine.0, true), Some(Trouble::NoSpace));
+    machine.0.resume(soon()).unwrap();
+    assert_eq!(trouble(&machine.0, false), None, "the write is tried again");
+    machine.0.stop(Duration::from_secs(20)).unwrap();
 }

@@ -2,7 +2,9 @@
 //! not look into the files.
 
 use std::{
-    fs, io,
+    fs::{self, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -62,6 +64,16 @@ impl AttemptFolder {
     #[must_use]
     pub fn volume(&self) -> PathBuf {
         self.path.join("volume.img")
+    }
+
+    /// Writes the volume, for its owner alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn write_volume(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.volume();
+        let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(bytes)).map_err(StoreError::io("write the volume", path))
     }
 
     /// The process's id, written by QEMU.

@@ -12,7 +12,7 @@ use cloud_machine_protocol::{Digest, MachineName};
 
 use super::{
     AttemptFolder, DiskForm, DiskRecord, MachineLock, MachineRecord, Store, StoreError, attempt, file, lock,
-    read_record, record, write_record,
+    read_record, record, reserve, write_record,
 };
 
 /// Attempts whose folders are kept, the running one included: enough to see why a reimage failed three times.
@@ -31,7 +31,7 @@ impl Store {
     /// The folder of a machine, whether it is there or not.
     #[must_use]
     pub fn machine(&self, name: &MachineName) -> MachineFolder {
-        MachineFolder { name: name.clone(), path: self.machines().join(name.as_str()) }
+        MachineFolder { name: name.clone(), path: self.machines().join(name.as_str()), root: self.root.clone() }
     }
 
     /// Takes the machine's lock, also of a machine that does not exist yet, without waiting.
@@ -103,7 +103,7 @@ impl Store {
         if folder.path.try_exists().map_err(StoreError::io("look for", &folder.path))? {
             return Err(StoreError::MachineExists { name: lock.name().clone() });
         }
-        let new = MachineFolder { name: record.name.clone(), path: file::prepare_folder(&folder.path)? };
+        let new = MachineFolder { path: file::prepare_folder(&folder.path)?, ..folder.clone() };
         for part in [new.disks(), new.ssh(), new.run(), new.reports()] {
             file::make_folder(&part)?;
         }
@@ -123,7 +123,7 @@ impl Store {
         if !folder.path.try_exists().map_err(StoreError::io("look for", &folder.path))? {
             return Err(StoreError::NoMachine { name: lock.name().clone() });
         }
-        write_record(&folder.record(), "the record of a machine", record)
+        reserve::with(&self.root, || write_record(&folder.record(), "the record of a machine", record))
     }
 
     /// Removes a machine's folder with its disks. The process of the machine must be gone. A machine that does not
@@ -151,6 +151,8 @@ fn check(lock: &MachineLock, record: &MachineRecord, path: &Path) -> Result<(), 
 pub struct MachineFolder {
     name: MachineName,
     path: PathBuf,
+    /// The state folder.
+    root: PathBuf,
 }
 
 impl MachineFolder {
@@ -340,6 +342,14 @@ impl MachineFolder {
         Ok(attempt::list(&self.run())?.pop())
     }
 
+    /// All attempts whose folders are there, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn attempts(&self) -> Result<Vec<AttemptFolder>, StoreError> {
+        attempt::list(&self.run())
+    }
+
     /// Stores a report as `reports/REQUEST-ID.json` and says its path relative to the folder.
     ///
     /// # Errors
@@ -352,11 +362,11 @@ impl MachineFolder {
             return Err(StoreError::Escapes { path: request_id.to_owned() });
         }
         let relative = format!("reports/{request_id}.json");
-        file::replace(&self.path.join(&relative), report)?;
+        reserve::with(&self.root, || file::replace(&self.path.join(&relative), report))?;
         Ok(relative)
     }
 
-    fn check(&self, lock: &MachineLock) -> Result<(), StoreError> {
+    pub(super) fn check(&self, lock: &MachineLock) -> Result<(), StoreError> {
         if *lock.name() == self.name {
             return Ok(());
         }

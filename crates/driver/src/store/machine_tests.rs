@@ -48,6 +48,7 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
         ssh_port: 2222,
         state: MachineState::Creating,
         request: None,
+        process: None,
         host_key: None,
         last_report: None,
         assurance: None,

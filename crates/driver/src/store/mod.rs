@@ -10,8 +10,11 @@ mod image;
 mod lock;
 mod machine;
 mod name;
+mod process;
 mod record;
+mod reserve;
 mod seal;
+mod space;
 mod standing;
 mod system;
 
@@ -32,11 +35,13 @@ pub use lock::MachineLock;
 pub(crate) use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
+pub use process::{FileId, ProcessRecord};
 pub use record::{
     AcceptedRecord, DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
     SignatureRecord,
 };
 pub use seal::Seal;
+pub use space::Room;
 pub use standing::Standing;
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 
@@ -71,6 +76,7 @@ impl Store {
         for folder in [store.machines(), store.images(), store.generations()].iter().chain(&locks) {
             file::make_folder(folder)?;
         }
+        reserve::keep(&store.root);
         Ok(store)
     }
 

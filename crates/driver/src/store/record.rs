@@ -7,7 +7,7 @@ use cloud_machine_protocol::{Action, Assurance, Bus, Digest, DiskName, Exception
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{name::ImageName, seal::Seal, system::SystemDisk};
+use super::{name::ImageName, process::ProcessRecord, seal::Seal, system::SystemDisk};
 
 /// Version of every record of the store; a reader refuses any other.
 pub const RECORD_VERSION: u32 = 1;
@@ -51,6 +51,9 @@ pub struct MachineRecord {
     pub state: MachineState,
     /// The request that is under way, or the last one.
     pub request: Option<RequestRecord>,
+    /// The process that the machine was last started as, until it is proved that it has ended.
+    #[serde(default)]
+    pub process: Option<ProcessRecord>,
     /// Public host key line of the last accepted report.
     pub host_key: Option<String>,
     /// The last accepted report, relative to the machine's folder.

@@ -4,9 +4,12 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    os::unix::fs::MetadataExt,
-    path::Path,
-    process::{Command, Stdio},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -17,7 +20,7 @@ use serde::Deserialize;
 use super::{mapped, put_in_place, remove, run};
 use crate::{
     escape,
-    qemu::{QemuError, pidfd::Pidfd},
+    qemu::{QemuError, pidfd::Pidfd, tool},
     store::file,
 };
 
@@ -57,7 +60,8 @@ pub fn new_map(path: &Path, size: u64) -> Result<(), QemuError> {
     let (new, stand_in) = (path.with_extension("new"), path.with_extension("none"));
     remove(&new)?;
     // `qemu-img create` empties the data file that it is given, so it gets another one than the disk.
-    let made = fs::File::create(&stand_in).and_then(|file| file.set_len(size));
+    let made = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&stand_in);
+    let made = made.and_then(|file| file.set_len(size));
     made.map_err(QemuError::io("make", &stand_in))?;
     let made = create(&new, &stand_in, size);
     remove(&stand_in)?;
@@ -96,9 +100,14 @@ pub fn read_map(path: &Path, raw: &Path, size: u64) -> Result<DirtyMap, QemuErro
     if is_in_use(&node)? {
         return Ok(DirtyMap::Inconsistent);
     }
-    // A folder of its own: a socket's address holds 107 bytes (unix(7)), and qemu-nbd wants it absolute.
-    let folder = tempfile::tempdir().map_err(QemuError::io("make a folder in", std::env::temp_dir()))?;
-    let (socket, pid) = (folder.path().join("map.sock"), folder.path().join("pid"));
+    // Beside the map, where there is room for what the machine needs anyway.
+    let beside = path.parent().unwrap_or(Path::new("/"));
+    let folder = tempfile::Builder::new().prefix(".map.").tempdir_in(beside);
+    let folder = folder.map_err(QemuError::io("make a folder in", beside))?;
+    let pid = folder.path().join("pid");
+    // A socket's address holds 107 bytes (unix(7)), and qemu-nbd wants it absolute: it goes through the open folder.
+    let opened = fs::File::open(folder.path()).map_err(QemuError::io("open", folder.path()))?;
+    let socket = PathBuf::from(format!("/proc/{}/fd/{}/map.sock", std::process::id(), opened.as_raw_fd()));
     let words = ["--fork", "--read-only", "--bitmap", BITMAP, "--socket"].map(Into::into).to_vec();
     let more = [socket.clone().into(), "--pid-file".into(), pid.clone().into(), node.into()];
     run("qemu-nbd", words.into_iter().chain(more).collect())?;
@@ -206,13 +215,10 @@ fn dirty_extents(socket: &Path, size: u64) -> Result<DirtyMap, QemuError> {
     let bitmap = format!("qemu:dirty-bitmap:{BITMAP}");
     let node = serde_json::json!({"driver": "nbd", "server": server, "x-dirty-bitmap": bitmap});
     let failed = |source| QemuError::Run { program: PROGRAM.to_owned(), source };
-    let mut child = Command::new("qemu-img")
-        .args(["map", "--output=json", &format!("json:{node}")])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+    let mut command = tool::command("qemu-img");
+    command.args(["map", "--output=json", &format!("json:{node}")]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = tool::spawn(&mut command).map_err(failed)?;
     let output = child.stdout.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
     let read = extents(&mut BufReader::new(output), size);
     if !matches!(read, Ok(DirtyMap::Extents(_))) {

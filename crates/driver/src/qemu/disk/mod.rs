@@ -4,13 +4,13 @@
 mod map;
 mod overlay;
 
-use std::{ffi::OsString, io, path::Path, process::Command};
+use std::{ffi::OsString, io, path::Path};
 
 pub use map::{DirtyMap, MAX_EXTENTS, is_newer_than_map, new_map, read_map};
 pub use overlay::new_overlay;
 use serde_json::{Value, json};
 
-use super::QemuError;
+use super::{QemuError, tool};
 use crate::escape;
 
 /// Block node of a disk whose writes go to the qcow2 file `overlay`, above the raw file `golden` that is only read.
@@ -59,9 +59,7 @@ fn file(path: &Path, read_only: bool) -> Result<Value, QemuError> {
 
 /// Runs a program of QEMU's disk tools to its end and gives what it printed.
 fn run(program: &str, arguments: Vec<OsString>) -> Result<Vec<u8>, QemuError> {
-    let output = Command::new(program)
-        .args(&arguments)
-        .output()
+    let output = tool::output(tool::command(program).args(&arguments))
         .map_err(|source| QemuError::Run { program: program.to_owned(), source })?;
     if output.status.success() {
         return Ok(output.stdout);

@@ -1,0 +1,108 @@
+//! Whether the host has room for what is asked: what cannot work is refused before anything is touched, what may run out
+//! later is said. Must not make room.
+
+use cloud_machine_driver::store::{MachineRecord, Room, Store, Strategy};
+
+use crate::{
+    failure::Failure,
+    launch,
+    strategy::{self, Wish},
+    ui::Ui,
+};
+
+/// Bytes that every attempt takes beside its disks: volume, records, logs, tables of an overlay.
+pub(crate) const LEAST: u64 = 16 << 20;
+
+/// Holds a reimage against the room that there is, and says when disks may outgrow it.
+pub(crate) fn check(ui: &Ui, store: &Store, record: &MachineRecord, wish: Wish) -> Result<(), Failure> {
+    fits(store, record, wish)?;
+    if let Some(warning) = overcommitted(store.room()?) {
+        ui.note(&format!("{warning}: a machine that finds no room is paused"));
+    }
+    Ok(())
+}
+
+/// Refuses a reimage that finds no room, of a machine that need not be there yet.
+pub(crate) fn fits(store: &Store, record: &MachineRecord, wish: Wish) -> Result<(), Failure> {
+    let disk = strategy::system_disk(record)?;
+    // What the system disk takes now can be given up for what it becomes.
+    let usable = store.free()?.saturating_add(store.machine(&record.name).taken(disk)?);
+    let least = least(store, record, wish)?;
+    if let Some(text) = too_little(usable, least) {
+        let hint = format!("make room below {}, or take another folder with --state", store.root().display());
+        return Err(Failure::failed(format!("machine {} has {text}", record.name)).hint(hint));
+    }
+    Ok(())
+}
+
+/// What a reimage cannot do without: the image's data, unless they lie in a golden disk that is there already.
+fn least(store: &Store, record: &MachineRecord, wish: Wish) -> Result<u64, Failure> {
+    if strategy::root_pool(&launch::config(record)?).is_some() {
+        return Ok(LEAST);
+    }
+    let disk = strategy::system_disk(record)?;
+    let overlay = wish.strategy.is_none_or(|wished| wished == Strategy::Overlay);
+    if overlay && store.golden(&record.image.digest, disk.size).exists()? {
+        return Ok(LEAST);
+    }
+    let manifest = launch::manifest(&store.image(&record.image.name)?.packed())?;
+    Ok(LEAST.saturating_add(manifest.data_bytes()))
+}
+
+/// Whether a system disk that takes `taken` bytes has to go before what becomes of it is made: `data` bytes of an image, on a
+/// disk that can take no more than `growth` bytes beside what it has.
+pub(crate) fn discards_first(free: u64, taken: u64, data: u64, growth: u64) -> bool {
+    taken > 0 && free < data.min(growth).saturating_add(LEAST)
+}
+
+/// What is said when something cannot be done at all.
+fn too_little(usable: u64, least: u64) -> Option<String> {
+    (usable < least).then(|| {
+        let (least, usable) = (shown(least), shown(usable));
+        format!("no room on the file system of the state folder: it needs at least {least}, and {usable} can be had")
+    })
+}
+
+/// What is said when the disks of all machines may outgrow what is free.
+pub(crate) fn overcommitted(room: Room) -> Option<String> {
+    (room.growth > room.free).then(|| {
+        format!("the disks of all machines may still grow by {}, and {} are free", shown(room.growth), shown(room.free))
+    })
+}
+
+/// Bytes for people.
+pub(crate) fn shown(bytes: u64) -> String {
+    if bytes < 10 << 20 { format!("{bytes} bytes") } else { format!("{} MiB", bytes >> 20) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_fit_is_refused() {
+        assert_eq!(too_little(LEAST, LEAST), None);
+        let said = too_little(1 << 20, 1 << 30);
+        let expected =
+            "no room on the file system of the state folder: it needs at least 1024 MiB, and 1048576 bytes can be had";
+        assert_eq!(said.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn an_old_disk_goes_first_only_where_the_new_one_finds_no_room_beside_it() {
+        let (gib, mib) = (1 << 30, 1 << 20);
+        assert!(!discards_first(10 * gib, gib, gib, gib), "there is room");
+        assert!(discards_first(100 * mib, gib, gib, gib));
+        assert!(!discards_first(100 * mib, 0, gib, gib), "there is nothing to discard");
+        assert!(!discards_first(100 * mib, gib, gib, 0), "what is written goes where the old disk has its bytes");
+        assert!(discards_first(mib, gib, gib, 0), "not even a record finds room");
+    }
+
+    #[test]
+    fn more_promised_than_free_is_said() {
+        assert_eq!(overcommitted(Room { free: 10, growth: 10 }), None);
+        let said = overcommitted(Room { free: 20 << 20, growth: 3 << 30 });
+        let expected = "the disks of all machines may still grow by 3072 MiB, and 20 MiB are free";
+        assert_eq!(said.as_deref(), Some(expected));
+    }
+}

@@ -1,0 +1,51 @@
+//! Why a machine that has a process does not run on: what QEMU says of its state and of its disks. Must not change it.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::{Process, Qmp, QmpError};
+use crate::escape;
+
+/// Why a machine stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A write of the machine found no room on the host.
+    NoSpace,
+    /// The host could not read or write a disk of the machine.
+    Disk,
+    /// Another of QEMU's words, safe to show.
+    Other(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSpace => formatter.write_str("the host's file system is full, and a write to a disk found no room"),
+            Self::Disk => formatter.write_str("the host could not read or write a disk of it"),
+            Self::Other(word) => write!(formatter, "QEMU calls it {word}"),
+        }
+    }
+}
+
+impl Process {
+    /// Why the machine stands still; `None` while it runs, or is about to be started or ended.
+    ///
+    /// # Errors
+    /// Any [`QmpError`].
+    pub fn trouble(&self, deadline: Instant) -> Result<Option<Trouble>, QmpError> {
+        let mut monitor = self.monitor(deadline)?;
+        let status = monitor.query_status(deadline)?;
+        Ok(match status.as_str() {
+            "running" | "prelaunch" | "shutdown" => None,
+            "io-error" => Some(of_disks(&mut monitor, deadline)?),
+            other => Some(Trouble::Other(escape::line(other.as_bytes(), 60))),
+        })
+    }
+}
+
+fn of_disks(monitor: &mut Qmp, deadline: Instant) -> Result<Trouble, QmpError> {
+    let disks = monitor.execute("query-block", &json!({}), deadline)?;
+    let full = |disk: &Value| disk.get("io-status").and_then(Value::as_str) == Some("nospace");
+    Ok(if disks.as_array().is_some_and(|disks| disks.iter().any(full)) { Trouble::NoSpace } else { Trouble::Disk })
+}
