@@ -4,14 +4,20 @@
 mod map;
 mod overlay;
 
-use std::{ffi::OsString, io, path::Path, process::Command};
+use std::{ffi::OsString, io, path::Path, process::Command, time::Duration};
 
 pub use map::{DirtyMap, MAX_EXTENTS, is_newer_than_map, new_map, read_map};
 pub use overlay::new_overlay;
 use serde_json::{Value, json};
 
 use super::QemuError;
-use crate::escape;
+use crate::{
+    child::{self, Bounds},
+    escape,
+};
+
+/// What a program of QEMU's disk tools may take: none of those that run here looks at the content of a disk.
+const BOUNDS: Bounds = Bounds { limit: Duration::from_secs(120), output: 4 << 20 };
 
 /// Block node of a disk whose writes go to the qcow2 file `overlay`, above the raw file `golden` that is only read.
 ///
@@ -59,10 +65,7 @@ fn file(path: &Path, read_only: bool) -> Result<Value, QemuError> {
 
 /// Runs a program of QEMU's disk tools to its end and gives what it printed.
 fn run(program: &str, arguments: Vec<OsString>) -> Result<Vec<u8>, QemuError> {
-    let output = Command::new(program)
-        .args(&arguments)
-        .output()
-        .map_err(|source| QemuError::Run { program: program.to_owned(), source })?;
+    let output = child::run(Command::new(program).args(&arguments), BOUNDS).map_err(QemuError::child)?;
     if output.status.success() {
         return Ok(output.stdout);
     }
