@@ -21,6 +21,7 @@ use crate::{
     evidence::{self, Evidence},
     failure::{Failure, Kind},
     launch::{self, Prepared},
+    login,
     strategy::{Ground, Wish},
     ui::{Progress, Ui},
 };
@@ -233,7 +234,7 @@ impl Attempt<'_> {
             record.last_report = Some(path);
             record.assurance = Some(verdict.assurance);
             record.left.clone_from(&verdict.left);
-            record.dirty = false;
+            record.dirty = login::may_others_log_in(self.store, record, report)?;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.form == DiskForm::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
@@ -264,7 +265,7 @@ impl Attempt<'_> {
         folder: &AttemptFolder,
     ) -> Result<(), Failure> {
         let progress = self.ui.progress("start the system");
-        let ready = launch::wait_ready(self.store, record, process, self.deadline)
+        let ready = login::wait_ready(self.store, record, process, self.deadline)
             .map_err(|failure| with_console(failure, folder));
         drop(progress);
         match (ready, action) {

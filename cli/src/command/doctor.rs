@@ -3,14 +3,16 @@
 use std::{
     path::Path,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
+use cloud_machine_driver::child::{self, Bounds};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
     arguments::Global,
-    failure::{Failure, Kind},
+    failure::{Failure, Kind, causes},
     ui::{Show, Ui},
 };
 
@@ -22,6 +24,9 @@ const PROGRAMS: [(&str, &str, &str); 5] = [
     ("ssh", "logs in to machines", "openssh-client"),
     ("mmdebstrap", "builds golden images (only for that)", "mmdebstrap"),
 ];
+
+/// What a program may take to say its version.
+const VERSION: Bounds = Bounds { limit: Duration::from_secs(20), output: 64 << 10 };
 
 #[derive(Serialize)]
 struct Findings {
@@ -73,14 +78,16 @@ pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
 
 fn program(name: &str, purpose: &str, package: &str) -> Finding {
     let version = if name == "ssh" { "-V" } else { "--version" };
-    let found = Command::new(name).arg(version).output();
+    let found = child::run(Command::new(name).arg(version), VERSION);
     let (verdict, detail) = match found {
         Ok(output) => {
             let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
             let first = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
             (Verdict::Good, first)
         }
-        Err(error) => (Verdict::Missing, format!("{purpose}: {error}; `apt-get install {package}` brings it")),
+        Err(error) => {
+            (Verdict::Missing, format!("{purpose}: {}; `apt-get install {package}` brings it", causes(&error)))
+        }
     };
     Finding { what: name.to_owned(), verdict, detail }
 }
@@ -98,7 +105,8 @@ fn kvm() -> Finding {
 
 fn state(global: &Global) -> Finding {
     let what = "state folder".to_owned();
-    match crate::open_store(global) {
+    let opened = crate::open_store(global).and_then(|store| store.check_writable().map(|()| store).map_err(Into::into));
+    match opened {
         Ok(store) => Finding { what, verdict: Verdict::Good, detail: store.root().display().to_string() },
         Err(failure) => Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") },
     }

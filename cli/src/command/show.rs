@@ -41,7 +41,7 @@ impl Show for Machine {
             ("mac", record.identity.mac.to_string()),
             ("ssh", format!("127.0.0.1 port {}", record.ssh_port)),
             ("ssh host key", record.host_key.clone().unwrap_or_else(|| "none yet".to_owned())),
-            ("used since", if record.dirty { "yes" } else { "no" }.to_owned()),
+            ("used since", if record.dirty { "yes" } else { "no login by ssh or exec" }.to_owned()),
             ("folder", self.folder.clone()),
         ];
         if let Some(url) = &record.image.url {
