@@ -16,8 +16,9 @@ use crate::{
     escape,
 };
 
-/// What a program of QEMU's disk tools may take: none of those that run here looks at the content of a disk.
-const BOUNDS: Bounds = Bounds { limit: Duration::from_secs(120), output: 4 << 20 };
+/// What a program of QEMU's disk tools may take: none of those that run here looks at the content of a disk, and a dirty
+/// map of [`MAX_EXTENTS`] has less than 40,001 lines of 120 bytes.
+const BOUNDS: Bounds = Bounds { limit: Duration::from_secs(120), output: 8 << 20 };
 
 /// Block node of a disk whose writes go to the qcow2 file `overlay`, above the raw file `golden` that is only read.
 ///
