@@ -3,7 +3,10 @@
 use std::{
     fs,
     io::Read,
-    os::unix::fs::symlink,
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::ExitStatusExt,
+    },
     path::Path,
     process::{Command, Stdio},
 };
@@ -159,4 +162,31 @@ fn doctor_does_not_call_a_folder_good_that_cannot_be_written() {
     assert_eq!(state["verdict"], "missing", "{state}");
     assert!(state["detail"].as_str().unwrap().contains("Read-only file system"), "{state}");
     assert_eq!(output.status.code(), Some(1));
+}
+
+/// `doctor` runs programs as every command does.
+#[test]
+fn a_signal_to_the_program_ends_what_it_runs_and_then_the_program() {
+    let program = program();
+    let folder = tempfile::tempdir().unwrap();
+    let (stand_in, up) = (folder.path().join("qemu-img"), folder.path().join("up"));
+    let script = format!("#!/bin/sh\necho $$ > {0}.new; mv {0}.new {0}; exec sleep 100000\n", up.display());
+    fs::write(&stand_in, script).unwrap();
+    fs::set_permissions(&stand_in, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let mut child = program.command().arg("doctor").env("PATH", path).stdout(Stdio::null()).spawn().unwrap();
+    while !up.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "doctor ends without it");
+        std::thread::yield_now();
+    }
+    let pid = fs::read_to_string(&up).unwrap();
+    let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+    let left = Path::new("/proc").join(pid.trim()).exists();
+    // Of a program that leaves it behind.
+    if left {
+        Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap();
+    }
+    assert!(!left, "process {pid} outlives the program");
 }

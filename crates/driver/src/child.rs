@@ -117,7 +117,7 @@ pub fn run(command: &mut Command, bounds: Bounds) -> Result<Output, ChildError> 
         }
         if let Some(signal) = held.take() {
             drop(group);
-            drop(held);
+            held.obey(signal);
             // Reached only where the signal does not end this program.
             return Err(ChildError::Interrupted { program, signal });
         }

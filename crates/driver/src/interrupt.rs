@@ -71,6 +71,16 @@ impl Held {
     }
 }
 
+impl Held {
+    /// Lets a signal that was taken do what it would have done: this program ends by it, unless somebody else holds
+    /// signals back still.
+    pub fn obey(self, signal: i32) {
+        if let Ok(hooks) = hooks() {
+            hooks.last.store(usize::try_from(signal).unwrap_or_default(), Ordering::SeqCst);
+        }
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let Ok(hooks) = hooks() else { return };
