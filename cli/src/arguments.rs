@@ -98,7 +98,14 @@ pub(crate) enum Command {
     /// Run a program on a machine as root and pass on its exit code
     #[command(after_help = "Examples:
   cloud-machine exec demo -- uname -a
-  cloud-machine exec demo -- sh -s < job.sh")]
+  cloud-machine exec demo -- sh -s < job.sh
+  cloud-machine exec demo --timeout 600 --output json -- make test
+
+Exit code: that of the program, 128 and the number of a signal that ended it. It returns when the program ends, also
+when something that it left behind holds its output open. 1: it was not begun, or the connection was lost. 5: the
+machine did not do as it was asked, the program was not begun. 6: the time was over. The program may have run after a
+lost connection, after --timeout, and after a signal to exec itself; --output json says so, with the first MiB of both
+outputs of the program.")]
     Exec(Exec),
     /// Reimage machines in place and verify it
     #[command(after_help = "Examples:
@@ -223,7 +230,7 @@ pub(crate) struct Delete {
 pub(crate) struct Console {
     /// Name of the machine
     pub(crate) name: MachineName,
-    /// Lines from the end; 0 for all
+    /// Lines from the end, of its last 4 MiB at most; 0 for all
     #[arg(long, short = 'n', default_value_t = 0)]
     pub(crate) lines: usize,
     /// Go on printing what comes until the machine's process ends
@@ -244,6 +251,9 @@ pub(crate) struct Ssh {
 pub(crate) struct Exec {
     /// Name of the machine
     pub(crate) name: MachineName,
+    /// Seconds that the program may take; without it, as long as it likes
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub(crate) timeout: Option<u64>,
     /// Program and arguments
     #[arg(last = true, required = true)]
     pub(crate) program: Vec<String>,

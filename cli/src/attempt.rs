@@ -23,6 +23,7 @@ use crate::{
     failure::{Failure, Kind},
     launch::{self, Prepared},
     life::{self, END_TIME},
+    login,
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space,
     strategy::{Ground, Wish},
@@ -264,7 +265,7 @@ impl Attempt<'_> {
             record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
             record.assurance = Some(verdict.assurance);
             record.not_covered.clone_from(&verdict.not_covered);
-            record.dirty = false;
+            record.dirty = login::may_others_log_in(self.store, record, report)?;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.form == DiskForm::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
@@ -295,7 +296,7 @@ impl Attempt<'_> {
         folder: &AttemptFolder,
     ) -> Result<(), Failure> {
         let progress = self.ui.progress("start the system");
-        let ready = launch::wait_ready(self.store, record, process, self.deadline)
+        let ready = login::wait_ready(self.store, record, process, self.deadline)
             .map_err(|failure| with_console(life::with_trouble(failure, process), folder));
         drop(progress);
         match (ready, action) {

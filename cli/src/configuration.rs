@@ -156,7 +156,9 @@ impl Found {
     /// A file that must be there.
     fn file(&mut self, layer: LayerKind, path: &Path) -> Result<(), Failure> {
         let name = path.display().to_string();
-        let bytes = if layer == LayerKind::CommandLine { files::read(path)? } else { files::read_found(path)? };
+        // Those that are named on the command line may be pipes of the shell.
+        let is_named = matches!(layer, LayerKind::CommandLine | LayerKind::CloudInitUrl);
+        let bytes = if is_named { files::read(path)? } else { files::read_found(path)? };
         self.add(&name, parse(layer, &name, &bytes));
         Ok(())
     }

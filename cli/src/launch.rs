@@ -1,20 +1,12 @@
 //! From a machine's record to one process: volume, pin, command line and drives. Owns what the machine is given;
 //! how it is started is the driver's.
 
-use std::{
-    cell::Cell,
-    fs,
-    path::PathBuf,
-    process::Command,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs, path::PathBuf};
 
 use cloud_machine_config::{Config, validate};
 use cloud_machine_driver::{
-    FileBlocks, escape,
-    qemu::{DirectBoot, Drive, Ended, Launch, Process, Qemu, decide},
-    ssh::{self, SshError},
+    FileBlocks, console,
+    qemu::{DirectBoot, Drive, Ended, Launch, Qemu, decide},
     store::{AttemptFolder, DriveRecord, ImageFolder, MachineRecord, Store},
     volume as volume_image,
 };
@@ -42,8 +34,6 @@ pub(crate) const VOLUME_SERIAL: &str = "cm-volume";
 pub(crate) const IMAGE_SERIAL: &str = "cm-image";
 /// What serials begin with that no disk of a configuration may have.
 pub(crate) const OWN_SERIALS: &str = "cm-";
-/// How long connecting by SSH may take; the key exchange is slow in software emulation.
-const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 /// Seconds that an agent may take; the host's own deadline is usually shorter.
 const AGENT_DEADLINE: u64 = 3600;
 
@@ -124,6 +114,9 @@ pub(crate) fn prepare(
     let url_document = config.cloud_init_url.as_ref().map(guest::url_file).transpose()?.flatten();
     let bytes = volume_bytes(record, &request, manifest, system.dirty.as_deref(), url_document.as_deref())?;
     let pin = volume_image::pin(&bytes);
+    if let Some(last) = machine.last_attempt()? {
+        console::cut(&last)?;
+    }
     let folder = machine.new_attempt(lock)?;
     folder.write_volume(&bytes)?;
     let bus = disks::volume_bus(&config);
@@ -281,63 +274,4 @@ pub(crate) fn config(record: &MachineRecord) -> Result<Config, Failure> {
     validate(&guest::recorded(record)?).map_err(refused)
 }
 
-/// Waits until SSH answers with the pinned host key.
-pub(crate) fn wait_ready(
-    store: &Store,
-    record: &MachineRecord,
-    process: &Process,
-    deadline: Instant,
-) -> Result<(), Failure> {
-    // A failed look does not mean that the machine has ended: it ends the waiting and is told as what it is.
-    let unseen = Cell::new(None);
-    let alive = || match process.alive() {
-        Ok(alive) => alive,
-        Err(error) => {
-            unseen.set(Some(error));
-            false
-        }
-    };
-    let answered = ssh::wait_banner(record.ssh_port, deadline, &alive);
-    if let Some(error) = unseen.take() {
-        return Err(Failure::failed(error));
-    }
-    answered.map_err(|error| {
-        let kind = if matches!(error, SshError::Silent { .. }) { Kind::TimedOut } else { Kind::Failed };
-        Failure::new(kind, error)
-    })?;
-    loop {
-        let output = remote(store, record, &["true"])?.output().map_err(Failure::during(Kind::Failed, "start ssh"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        // A server that is busy for a moment ends the connection before it says who it is.
-        let unheard = String::from_utf8_lossy(&output.stderr).contains("kex_exchange_identification");
-        if !unheard || Instant::now() >= deadline {
-            let said = escape::tail(&output.stderr, 5);
-            let text = format!("the machine does not answer with its pinned host key\n{said}");
-            return Err(Failure::new(Kind::Verification, text));
-        }
-        thread::sleep(Duration::from_secs(1));
-    }
-}
-
-/// `ssh` to a machine, as root and with its pinned host key; arguments can be added.
-pub(crate) fn login(store: &Store, record: &MachineRecord) -> Result<Command, Failure> {
-    let machine = store.machine(&record.name);
-    let target = ssh::Target {
-        user: "root".to_owned(),
-        port: record.ssh_port,
-        key: machine.ssh_key(),
-        known_hosts: machine.known_hosts(),
-        connect_limit: CONNECT_LIMIT,
-    };
-    ssh::command(&target).map_err(Failure::failed)
-}
-
-/// `ssh` that runs one program; each word arrives as it was given, whatever a shell would make of it.
-pub(crate) fn remote(store: &Store, record: &MachineRecord, words: &[&str]) -> Result<Command, Failure> {
-    let mut command = login(store, record)?;
-    let quoted: Vec<String> = words.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
-    command.arg(quoted.join(" "));
-    Ok(command)
 }

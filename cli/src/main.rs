@@ -15,6 +15,7 @@ mod failure;
 mod folders;
 mod launch;
 mod life;
+mod login;
 mod redaction;
 mod request;
 mod several;
@@ -25,14 +26,14 @@ mod strategy;
 mod ui;
 mod verdict;
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use arguments::{Arguments, Command, Global};
 use clap::Parser;
 use cloud_machine_driver::store::Store;
 use failure::{Failure, Kind};
 use tracing_subscriber::EnvFilter;
-use ui::Ui;
+use ui::{SafeErrors, Ui};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -62,15 +63,17 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Plan(plan) => done(command::plan::run(ui, &store()?, &plan.name)),
         Command::Console(console) => done(command::console::run(ui, &store()?, console)),
         Command::Ssh(ssh) => command::ssh::log_in(&store()?, ssh),
-        Command::Exec(exec) => command::ssh::execute(&store()?, exec),
+        Command::Exec(exec) => command::exec::run(ui, &store()?, exec),
         Command::Volume(volume) => done(command::volume::run(ui, volume)),
         Command::Image(image) => done(command::image::run(ui, &arguments.global, image)),
         Command::Config(config) => done(command::config::run(ui, &arguments.global, config)),
         Command::Doctor => command::doctor::run(ui, &arguments.global),
         Command::Completions { shell } => {
             let mut command = <Arguments as clap::CommandFactory>::command();
-            clap_complete::generate(*shell, &mut command, "cloud-machine", &mut io::stdout());
-            Ok(ExitCode::SUCCESS)
+            // To memory first: the generator panics when it cannot write.
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, "cloud-machine", &mut script);
+            done(ui.raw(&String::from_utf8_lossy(&script)))
         }
     }
 }
@@ -94,6 +97,6 @@ fn state_folder(global: &Global) -> Result<PathBuf, Failure> {
 
 fn log_to_standard_error(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(Failure::during(Kind::Failed, "read the log filter"))?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| SafeErrors).with_ansi(false).init();
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The one writer: results to standard output, everything else to standard error. Must not decide anything.
+//! The one writer: results to standard output, everything else to standard error, and nothing in either that a terminal
+//! obeys. Must not decide anything.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -6,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use cloud_machine_driver::escape;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -78,29 +80,47 @@ impl Ui {
 
     /// Writes the result of the command.
     pub(crate) fn result<T: Show>(&self, result: &T) -> Result<(), Failure> {
+        self.raw(&self.form(result)?)
+    }
+
+    /// The result in the form that was asked for, ending with one end of line.
+    fn form<T: Show>(&self, result: &T) -> Result<String, Failure> {
         let envelope = Envelope { kind: T::KIND, version: 1, value: result };
         let mut text = match self.form {
-            OutputForm::Table => result.table(),
+            OutputForm::Table => escape::text(&result.table()).into_owned(),
             OutputForm::Yaml => match result.yaml()? {
-                Some(text) => text,
-                None => serde_yaml::to_string(&envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?,
+                Some(text) => escape::text(&text).into_owned(),
+                None => yaml(&envelope)?,
             },
             OutputForm::Json => {
-                serde_json::to_string_pretty(&envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?
+                let json = serde_json::to_string_pretty(&envelope)
+                    .map_err(Failure::during(Kind::Failed, "encode the result"))?;
+                escape::json(&json).into_owned()
             }
         };
         text.truncate(text.trim_end().len());
         text.push('\n');
-        self.raw(&text)
+        Ok(text)
     }
 
-    /// Writes text as it is.
+    /// Whether results are for people and not for a program.
+    pub(crate) fn is_for_people(&self) -> bool {
+        self.form == OutputForm::Table
+    }
+
+    /// Writes text of our own, or that is safe to show, as it is. That nobody reads any more is no failure.
     pub(crate) fn raw(&self, text: &str) -> Result<(), Failure> {
+        self.is_read(text).map(drop)
+    }
+
+    /// As [`Ui::raw`], and says whether anybody reads still.
+    pub(crate) fn is_read(&self, text: &str) -> Result<bool, Failure> {
         let mut output = io::stdout().lock();
-        output
-            .write_all(text.as_bytes())
-            .and_then(|()| output.flush())
-            .map_err(Failure::during(Kind::Failed, "write to standard output"))
+        match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::during(Kind::Failed, "write to standard output")(error)),
+        }
     }
 
     /// A remark on what is going on.
@@ -126,7 +146,7 @@ impl Ui {
     pub(crate) fn progress(&self, what: &str) -> Progress {
         if self.remarks == Remarks::Bars {
             let style = ProgressStyle::with_template("{prefix:28} {bar:30} {bytes:>10}/{total_bytes:10} {elapsed}");
-            let bar = ProgressBar::new(0).with_prefix(what.to_owned());
+            let bar = ProgressBar::new(0).with_prefix(escape::line(what.as_bytes(), 200));
             if let Ok(style) = style {
                 bar.set_style(style);
             }
@@ -142,7 +162,31 @@ impl Ui {
 
     fn line(&self, text: &str) {
         // Nobody is left to tell when standard error is closed.
-        writeln!(io::stderr().lock(), "{text}").unwrap_or_default();
+        writeln!(io::stderr().lock(), "{}", escape::text(text)).unwrap_or_default();
+    }
+}
+
+/// As YAML. Its plain texts cannot hold an escape, so a document that needs one is written as JSON, which is YAML, too.
+fn yaml<T: Serialize>(envelope: &Envelope<'_, T>) -> Result<String, Failure> {
+    let text = serde_yaml::to_string(envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?;
+    if escape::is_shown_as_it_is(&text) {
+        return Ok(text);
+    }
+    let json = serde_json::to_string_pretty(envelope).map_err(Failure::during(Kind::Failed, "encode the result"))?;
+    Ok(escape::yaml(&json).into_owned())
+}
+
+/// Standard error for what the program logs: made safe like everything else, and never a reason to end.
+pub(crate) struct SafeErrors;
+
+impl Write for SafeErrors {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write!(io::stderr().lock(), "{}", escape::text(&String::from_utf8_lossy(bytes))).unwrap_or_default();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -151,7 +195,7 @@ fn event(message: &str, bytes: Option<(u64, u64)>) {
     let (done, total) = (bytes.map(|(done, _)| done), bytes.map(|(_, total)| total));
     let line = serde_json::to_string(&EventLine { kind: "event", version: 1, message, done, total });
     // A line of strings and numbers always has a JSON form; standard error may be closed.
-    writeln!(io::stderr().lock(), "{}", line.unwrap_or_default()).unwrap_or_default();
+    writeln!(io::stderr().lock(), "{}", escape::json(&line.unwrap_or_default())).unwrap_or_default();
 }
 
 /// Progress of one piece of work; a bar disappears when dropped.
@@ -199,3 +243,7 @@ impl Drop for Progress {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "ui_tests.rs"]
+mod tests;

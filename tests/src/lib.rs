@@ -3,6 +3,7 @@
 
 pub mod artifacts;
 pub mod bench;
+pub mod fabricated;
 pub mod fixture;
 pub mod hostile;
 pub mod hostile_documents;
@@ -11,4 +12,5 @@ pub mod image_server;
 pub mod loop_device;
 pub mod program;
 pub mod scenario;
+pub mod sshd;
 pub mod vm;

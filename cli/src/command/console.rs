@@ -1,12 +1,11 @@
-//! `console`: the console log of the last attempt, escaped, since it is text of the guest.
+//! `console`: the console log of the last attempt, line by line and escaped, since it is text of the guest.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    time::{Duration, Instant},
+use std::time::{Duration, Instant};
+
+use cloud_machine_driver::{
+    console::{self, Reader},
+    store::{MachineRecord, Store},
 };
-
-use cloud_machine_driver::{escape, store::Store};
 
 use crate::{
     arguments::Console,
@@ -18,34 +17,63 @@ use crate::{
 /// How often a followed log is looked at: QEMU appends to a plain file, which announces nothing.
 const LOOK: Duration = Duration::from_millis(300);
 
-pub(crate) fn run(ui: &Ui, store: &Store, console: &Console) -> Result<(), Failure> {
-    let record = store.read(&console.name)?;
+pub(crate) fn run(ui: &Ui, store: &Store, command: &Console) -> Result<(), Failure> {
+    let record = store.read(&command.name)?;
     let folder = store
-        .machine(&console.name)
+        .machine(&command.name)
         .last_attempt()?
-        .ok_or_else(|| Failure::new(Kind::NotFound, format!("machine {} was never started", console.name)))?;
-    let path = folder.console_log();
-    let failed = |error| Failure::during(Kind::Failed, format!("read {}", path.display()))(error);
-    let mut log = File::open(&path).map_err(failed)?;
-    let mut bytes = Vec::new();
-    log.read_to_end(&mut bytes).map_err(failed)?;
-    let lines = if console.lines == 0 { usize::MAX } else { console.lines };
-    ui.raw(&format!("{}\n", escape::tail(&bytes, lines)))?;
-    if !console.follow {
-        return Ok(());
-    }
-    let Some(process) = life::process(store, &record)? else { return Ok(()) };
-    let mut at = bytes.len() as u64;
-    loop {
-        let ended = process.ended(Instant::now() + LOOK).map_err(Failure::failed)?;
-        log.seek(SeekFrom::Start(at)).map_err(failed)?;
-        let mut new = Vec::new();
-        at += log.read_to_end(&mut new).map_err(failed)? as u64;
-        if !new.is_empty() {
-            ui.raw(&escape::tail(&new, usize::MAX))?;
+        .ok_or_else(|| Failure::new(Kind::NotFound, format!("machine {} was never started", command.name)))?;
+    let mut log = Reader::open(&folder)?.ok_or_else(|| {
+        let path = folder.console_log();
+        Failure::new(Kind::NotFound, format!("machine {} has no console log {}", command.name, path.display()))
+    })?;
+    let mut printer = Printer { ui, ended: Ok(true) };
+    if command.lines == 0 {
+        if let Some(before) = log.before()? {
+            ui.note("the log was too large and was cut; it begins with the end of what was before");
+            before.into_iter().for_each(|line| printer.print(line));
         }
-        if ended {
+        log.go_on(&mut |line| printer.print(line))?;
+    } else {
+        log.last(command.lines)?.into_iter().for_each(|line| printer.print(line));
+    }
+    if command.follow {
+        follow(&mut log, &mut printer, store, &record)?;
+    }
+    log.finish(&mut |line| printer.print(line));
+    printer.ended?;
+    // After it was shown, so that nothing of it is lost to whoever reads all of it.
+    Ok(console::cut(&folder)?)
+}
+
+/// Goes on until the machine's process has ended, or nobody reads any more.
+fn follow(
+    log: &mut Reader,
+    printer: &mut Printer<'_>,
+    store: &Store,
+    record: &MachineRecord,
+) -> Result<(), Failure> {
+    let Some(process) = life::process(store, record)? else { return Ok(()) };
+    loop {
+        // Looked at first: what was said before the end is in the log then.
+        let ended = process.ended(Instant::now() + LOOK).map_err(Failure::failed)?;
+        log.go_on(&mut |line| printer.print(line))?;
+        if ended || !matches!(printer.ended, Ok(true)) {
             return Ok(());
+        }
+    }
+}
+
+/// Prints lines as long as somebody reads them.
+struct Printer<'a> {
+    ui: &'a Ui,
+    ended: Result<bool, Failure>,
+}
+
+impl Printer<'_> {
+    fn print(&mut self, line: String) {
+        if matches!(self.ended, Ok(true)) {
+            self.ended = self.ui.is_read(&format!("{line}\n"));
         }
     }
 }

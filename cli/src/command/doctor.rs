@@ -4,9 +4,13 @@ use std::{
     io::ErrorKind,
     path::Path,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::{
+    child::{self, Bounds},
+    store::{Store, StoreError},
+};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -27,6 +31,9 @@ const PROGRAMS: [(&str, &str, &str); 5] = [
     ("ssh", "logs in to machines", "openssh-client"),
     ("mmdebstrap", "builds golden images (only for that)", "mmdebstrap"),
 ];
+
+/// What a program may take to say its version.
+const VERSION: Bounds = Bounds { limit: Duration::from_secs(20), output: 64 << 10 };
 
 #[derive(Serialize)]
 struct Findings {
@@ -81,14 +88,16 @@ pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
 
 fn program(name: &str, purpose: &str, package: &str) -> Finding {
     let version = if name == "ssh" { "-V" } else { "--version" };
-    let found = Command::new(name).arg(version).output();
+    let found = child::run(Command::new(name).arg(version), VERSION);
     let (verdict, detail) = match found {
         Ok(output) => {
             let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
             let first = String::from_utf8_lossy(&text).lines().next().unwrap_or_default().to_owned();
             (Verdict::Good, first)
         }
-        Err(error) => (Verdict::Missing, format!("{purpose}: {error}; `apt-get install {package}` brings it")),
+        Err(error) => {
+            (Verdict::Missing, format!("{purpose}: {}; `apt-get install {package}` brings it", causes(&error)))
+        }
     };
     Finding { what: name.to_owned(), verdict, detail }
 }
@@ -127,21 +136,16 @@ fn evidence(store: &Store) -> Finding {
 
 fn state(global: &Global) -> Vec<Finding> {
     let what = "state folder".to_owned();
-    match crate::open_store(global) {
-        Ok(store) => [written(what, &store), room(&store), evidence(&store)].into_iter().chain(machines(&store)).collect(),
+    let opened = crate::open_store(global).and_then(|store| match store.check_writable() {
+        // On a full file system it can be written: that is another finding.
+        Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => Ok(store),
+        checked => checked.map(|()| store).map_err(Into::into),
+    });
+    let detail = |store: &Store| store.root().display().to_string();
+    let good = |store: &Store| Finding { what: what.clone(), verdict: Verdict::Good, detail: detail(store) };
+    match opened {
+        Ok(store) => [good(&store), room(&store), evidence(&store)].into_iter().chain(machines(&store)).collect(),
         Err(failure) => vec![Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") }],
-    }
-}
-
-/// Whether anything can be written there: that it opens says nothing of a file system that is read-only.
-fn written(what: String, store: &Store) -> Finding {
-    let root = store.root().display().to_string();
-    // On a full file system it can: that is another finding.
-    match tempfile::tempfile_in(store.root()) {
-        Err(error) if error.kind() != ErrorKind::StorageFull => {
-            Finding { what, verdict: Verdict::Missing, detail: format!("cannot make a file in {root}: {error}") }
-        }
-        _ => Finding { what, verdict: Verdict::Good, detail: root },
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod console;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod doctor;
+pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod list;
 pub(crate) mod plan;

@@ -49,7 +49,7 @@ impl Show for Machine {
         }
         lines.push(("assurance", assurance(record)));
         if record.standing() == Standing::Stands {
-            lines.push(("used since", if record.dirty { "yes" } else { "no" }.to_owned()));
+            lines.push(("used since", if record.dirty { "yes" } else { "no login by ssh or exec" }.to_owned()));
         }
         for exception in &record.image.exceptions {
             lines.push(("exception", format!("{exception}, allowed by an operator")));

@@ -1,6 +1,6 @@
 //! `verify`: the stored evidence judged again, and the running machine asked for its identity.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use cloud_machine_driver::{
     escape,
@@ -15,10 +15,13 @@ use crate::{
     evidence::{self, Evidence},
     expectation::AttemptFacts,
     failure::{Failure, Kind},
-    launch,
+    login,
     several::{self, Line},
     ui::Ui,
 };
+
+/// How long a machine may take to say who it is; a login is slow in software emulation.
+const ASK_LIMIT: Duration = Duration::from_secs(90);
 
 #[derive(Serialize)]
 struct Verified {
@@ -36,7 +39,7 @@ struct Verified {
 
 impl Line for Verified {
     fn cells(&self) -> Vec<String> {
-        let used = if self.used_since { "used since" } else { "not used since" };
+        let used = if self.used_since { "used since" } else { "no login since by ssh or exec" };
         let identity = if self.identity_checked { "identity answers" } else { "identity not asked" };
         let checks = format!("{} checks", self.checked.len());
         let level = format!("{} (does not cover: {})", self.assurance, self.does_not_cover);
@@ -98,9 +101,7 @@ fn judge(store: &Store, record: &MachineRecord) -> Result<(Evidence, Verdict), F
 
 /// Asks the machine over SSH, which succeeds only with the host key of the report.
 fn ask_identity(store: &Store, record: &MachineRecord) -> Result<Vec<String>, Failure> {
-    let output = launch::remote(store, record, &["cat", "/etc/hostname", "/etc/machine-id"])?
-        .output()
-        .map_err(Failure::during(Kind::Failed, "start ssh"))?;
+    let output = login::ask(store, record, &["cat", "/etc/hostname", "/etc/machine-id"], ASK_LIMIT)?;
     if !output.status.success() {
         let said = escape::tail(&output.stderr, 5);
         return Err(Failure::new(Kind::Verification, format!("the machine does not answer as expected\n{said}")));

@@ -114,7 +114,6 @@ fn is_plain(raw: &str) -> bool {
     let first = raw.strip_prefix(['-', '+', '.']).unwrap_or(raw).chars().next();
     let starts = first.is_some_and(|first| first.is_alphanumeric() || "~=</._$(^;\\".contains(first));
     let printable = |c: char| !c.is_control() && !c.is_whitespace() || c == ' ';
-    let hides = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}');
     starts
         && raw.chars().all(|c| printable(c) && !hides(c))
         && !raw.contains(": ")
@@ -155,6 +154,16 @@ fn is_safe(text: &str) -> bool {
         && !WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
+/// Whether a terminal or an editor shows nothing of a character, or shows others in another order because of it.
+fn hides(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' // soft hyphen
+        | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' // lines, direction
+        | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' // blank letters, selectors
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}'
+        | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}') // private use, tags
+}
+
 /// Double-quoted, with the escapes of YAML 1.2.2, 5.7.
 fn quoted(text: &str) -> String {
     let mut result = String::from("\"");
@@ -168,13 +177,8 @@ fn quoted(text: &str) -> String {
             '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{a0}' => {
                 write!(result, "\\x{:02X}", u32::from(character))
             }
-            '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff0}'..='\u{ffff}' => {
-                write!(result, "\\u{:04X}", u32::from(character))
-            }
+            hidden @ '\u{10000}'.. if hides(hidden) => write!(result, "\\U{:08X}", u32::from(hidden)),
+            hidden if hides(hidden) => write!(result, "\\u{:04X}", u32::from(hidden)),
             other => write!(result, "{other}"),
         };
     }
@@ -197,5 +201,7 @@ mod tests {
             assert_eq!(scalar(&Scalar::Text(text.into())), text);
         }
         assert_eq!(quoted("a\"\\\n\u{1b}\u{2028}ä"), "\"a\\\"\\\\\\n\\x1B\\u2028ä\"");
+        assert_eq!(quoted("\u{ad}\u{61c}\u{fe0f}\u{e0041}"), "\"\\u00AD\\u061C\\uFE0F\\U000E0041\"");
+        assert!(!is_plain("a\u{202e}b") && !is_plain("a\u{ad}b") && is_plain("größe"));
     }
 }

@@ -1,7 +1,64 @@
 //! Untrusted text made safe for a terminal: nothing in it can move a cursor, change a colour or reorder a line.
 //! Must not decide what is shown.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
+
+/// `text` with its lines; whatever else a terminal would obey becomes visible, as of [`line()`].
+#[must_use]
+pub fn text(text: &str) -> Cow<'_, str> {
+    if is_shown_as_it_is(text) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\n' { shown.push(character) } else { push(&mut shown, character) }
+    }
+    Cow::Owned(shown)
+}
+
+/// A JSON document with the same meaning that a terminal shows as it is: `\uXXXX` for whatever it would obey.
+#[must_use]
+pub fn json(document: &str) -> Cow<'_, str> {
+    escaped(document, |shown, character| {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(shown, "\\u{unit:04x}");
+        }
+    })
+}
+
+/// As [`json`], for a reader of YAML, which knows no pairs of `\uXXXX`.
+#[must_use]
+pub fn yaml(document: &str) -> Cow<'_, str> {
+    escaped(document, |shown, character| {
+        let _ = match u32::from(character) {
+            number @ 0x1_0000.. => write!(shown, "\\U{number:08x}"),
+            number => write!(shown, "\\u{number:04x}"),
+        };
+    })
+}
+
+fn escaped(document: &str, escape: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if is_shown_as_it_is(document) {
+        return Cow::Borrowed(document);
+    }
+    let mut shown = String::with_capacity(document.len());
+    for character in document.chars() {
+        if character == '\n' || is_safe(character) {
+            shown.push(character);
+        } else {
+            // It stands in a string: the writer of the document uses none between them.
+            escape(&mut shown, character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether a terminal obeys nothing in `text` but its ends of lines.
+#[must_use]
+pub fn is_shown_as_it_is(text: &str) -> bool {
+    text.chars().all(|character| character == '\n' || is_safe(character))
+}
 
 /// `bytes` on one line of at most `longest` characters before escaping; a longer text ends in `…`. Control, format
 /// and direction characters become `\n`, `\t`, `\r` or `\u{…}`, bytes that are not UTF-8 become `\xNN`.
@@ -39,10 +96,15 @@ pub fn line(bytes: &[u8], longest: usize) -> String {
 #[must_use]
 pub fn tail(bytes: &[u8], lines: usize) -> String {
     let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let all: Vec<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-    let start = all.len().saturating_sub(lines);
-    let shown: Vec<String> = all.iter().skip(start).map(|bytes| line(&console_text(bytes), 1000)).collect();
-    shown.join("\n")
+    let mut last: Vec<&[u8]> = text.rsplit(|byte| *byte == b'\n').take(lines).collect();
+    last.reverse();
+    last.into_iter().map(console_line).collect::<Vec<_>>().join("\n")
+}
+
+/// One line of a console, made safe by [`line()`] and cut at 1,000 characters.
+#[must_use]
+pub fn console_line(bytes: &[u8]) -> String {
+    line(&console_text(bytes), 1000)
 }
 
 /// A console's line without what every console has: colours (ECMA-48, SGR) and the carriage returns at its end. What
@@ -114,6 +176,17 @@ mod tests {
     }
 
     #[test]
+    fn lines_stay_lines_and_json_keeps_its_meaning() {
+        assert_eq!(text("a\nb\r\u{1b}[2J\u{202e}c"), "a\nb\\r\\u{1b}[2J\\u{202e}c");
+        assert!(matches!(text("größe\n"), Cow::Borrowed(_)));
+        let hostile = "\u{9b}31m \u{202e} \u{e0041} \u{7f} \u{1b}]0;x\u{7} \u{2028}";
+        let document = serde_json::to_string(&[hostile]).unwrap();
+        let shown = json(&document);
+        assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{shown}");
+        assert_eq!(serde_json::from_str::<[String; 1]>(&shown).unwrap(), [hostile.to_owned()]);
+    }
+
+    #[test]
     fn tail_keeps_the_last_lines() {
         assert_eq!(tail(b"one\r\ntwo\r\n\x1bthree\r\n", 2), "two\n\\u{1b}three");
         assert_eq!(tail(b"", 5), "");
@@ -122,6 +195,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn every_json_document_keeps_its_meaning(value in any::<String>()) {
+            let document = serde_json::to_string(&value).unwrap();
+            let shown = json(&document);
+            prop_assert!(is_shown_as_it_is(&shown) && is_shown_as_it_is(&text(&value)));
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).unwrap(), value);
+        }
+
         #[test]
         fn nothing_that_a_terminal_obeys_comes_through(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let shown = line(&bytes, 50);

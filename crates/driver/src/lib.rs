@@ -3,11 +3,14 @@
 
 mod blocks;
 pub mod channel;
+pub mod child;
+pub mod console;
 mod error;
 pub mod escape;
 pub mod golden;
 pub mod identity;
 pub mod input;
+pub mod interrupt;
 pub mod machine;
 pub mod qemu;
 pub mod signature;

@@ -6,12 +6,16 @@ use std::{
     io::{self, Read},
     os::{fd::AsRawFd, unix::fs::FileExt},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use serde::Deserialize;
 
 use super::{Input, InputError, Phase, RawImage, temporary};
-use crate::escape;
+use crate::{
+    child::{self, Bounds, ChildError},
+    escape,
+};
 
 mod tables;
 
@@ -25,6 +29,8 @@ const EXTERNAL_DATA: u64 = 1 << 2;
 const EXTENDED_L2: u64 = 1 << 4;
 /// `qemu-img check`: clusters that nothing refers to. They cost space, nothing is wrong with the disk.
 const LEAKS: i32 = 3;
+/// What `qemu-img check` may take; it reads all tables of the image.
+const CHECK: Bounds = Bounds { limit: Duration::from_secs(3600), output: 4 << 20 };
 /// Bytes of stderr that an error carries.
 const SAID: usize = 4096;
 
@@ -137,11 +143,10 @@ fn path(file: &File) -> String {
 fn check(input: &Input<'_>, image: &File) -> Result<Checked, InputError> {
     let arguments = ["check", "-f", "qcow2", "--output", "json", &path(image)].map(str::to_owned);
     let program = input.qemu_img.display().to_string();
-    let output = Command::new(input.qemu_img)
-        .args(&arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| InputError::Run { program: program.clone(), source })?;
+    let output = child::run(Command::new(input.qemu_img).args(&arguments), CHECK).map_err(|error| match error {
+        ChildError::Run { program, source } => InputError::Run { program, source },
+        other => InputError::Run { program: program.clone(), source: io::Error::other(other) },
+    })?;
     let failed = |said: String| InputError::Program {
         program: program.clone(),
         arguments: arguments.join(" "),

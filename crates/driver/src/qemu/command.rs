@@ -120,7 +120,7 @@ fn ports_and_network(launch: &Launch, list: &mut Arguments) {
     list.option("-netdev", format!("user,id=net0{forward}"));
     // No option ROM: nothing is ever started from the network.
     list.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", launch.mac));
-    list.option("-chardev", "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log");
+    list.option("-chardev", "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on");
     list.option("-device", "isa-serial,chardev=console");
     list.option("-qmp", "unix:qmp.sock,server=on,wait=off");
 }

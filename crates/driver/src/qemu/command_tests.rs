@@ -81,7 +81,7 @@ fn a_launch_is_these_arguments_word_by_word() {
         "-device",
         "virtio-net-pci,netdev=net0,mac=52:54:00:12:34:56,romfile=",
         "-chardev",
-        "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log",
+        "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on",
         "-device",
         "isa-serial,chardev=console",
         "-qmp",

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
 use cloud_machine_protocol::MachineName;
 
-use crate::store::StoreError;
+use crate::{child::ChildError, store::StoreError};
 
 /// Why a QEMU process could not be started, asked or ended.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +43,9 @@ pub enum QemuError {
         #[source]
         source: io::Error,
     },
+    /// The program did not end within its bounds.
+    #[error(transparent)]
+    Child(ChildError),
     /// QEMU ended instead of starting the machine.
     #[error("{program} ended with {status}: {said}")]
     Refused {
@@ -134,6 +137,13 @@ impl QemuError {
     pub fn is_port_taken(&self) -> bool {
         // QEMU has no code for it; the text is the same in QEMU 2.0 to 10.
         matches!(self, Self::Refused { said, .. } if said.contains("Could not set up host forwarding rule"))
+    }
+
+    pub(super) fn child(error: ChildError) -> Self {
+        match error {
+            ChildError::Run { program, source } => Self::Run { program, source },
+            other => Self::Child(other),
+        }
     }
 
     pub(super) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -25,7 +25,10 @@ pub use process::{Ending, Process, console_tail};
 pub use qmp::{Qmp, QmpError};
 pub use trouble::Trouble;
 
-use crate::{escape, machine};
+use crate::{
+    child::Bounds,
+    escape, machine,
+};
 
 /// How long QEMU may take until the machine is there, paused. On a busy host it takes a second or two.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(60);
@@ -62,8 +65,8 @@ impl Qemu {
     /// [`QemuError::Run`] or [`QemuError::Refused`].
     pub fn version(&self) -> Result<String, QemuError> {
         let program = self.program.to_string_lossy().into_owned();
-        let output = tool::output(tool::command(&self.program).arg("--version"))
-            .map_err(|source| QemuError::Run { program: program.clone(), source })?;
+        let bounds = Bounds { limit: self.launch_limit, output: 64 << 10 };
+        let output = tool::output(tool::command(&self.program).arg("--version"), bounds).map_err(QemuError::child)?;
         if !output.status.success() {
             let said = escape::tail(&output.stderr, 10).replace('\n', "; ");
             let arguments = vec!["--version".to_owned()];

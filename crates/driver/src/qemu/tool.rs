@@ -4,11 +4,13 @@
 use std::{
     ffi::OsStr,
     io,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command},
     sync::{Mutex, PoisonError},
 };
 
 use rustix::fs::Mode;
+
+use crate::child::{self, Bounds, ChildError, Output};
 
 /// The mask belongs to the whole process: two threads that change it at once would leave each other's.
 static MASK: Mutex<()> = Mutex::new(());
@@ -30,7 +32,11 @@ pub(super) fn spawn(command: &mut Command) -> io::Result<Child> {
     child
 }
 
-/// Runs it to its end and gives what it printed.
-pub(super) fn output(command: &mut Command) -> io::Result<Output> {
-    spawn(command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()))?.wait_with_output()
+/// Runs it to its end within `bounds` and gives what it printed; the files that it makes have no permissions for others.
+pub(super) fn output(command: &mut Command, bounds: Bounds) -> Result<Output, ChildError> {
+    let _alone = MASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let output = child::run(command, bounds);
+    rustix::process::umask(before);
+    output
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::SshError;
+use crate::store::open;
 
 /// Whom to log in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,8 @@ pub fn command(target: &Target) -> Result<Command, SshError> {
         return Err(SshError::Unspeakable { what: "user", found: target.user.clone() });
     }
     for path in [&target.key, &target.known_hosts] {
-        if !path.exists() {
+        // ssh would wait for a named pipe in their place.
+        if open(path).map_err(SshError::Store)?.is_none() {
             return Err(SshError::Missing { path: path.clone() });
         }
     }
@@ -54,6 +56,9 @@ pub fn command(target: &Target) -> Result<Command, SshError> {
         "ControlMaster=no",
         "ControlPath=none",
         "LogLevel=ERROR",
+        // A machine that is there and says nothing for two minutes, such as a paused one, is lost.
+        "ServerAliveInterval=15",
+        "ServerAliveCountMax=8",
     ] {
         ssh.args(["-o", option]);
     }
@@ -62,6 +67,12 @@ pub fn command(target: &Target) -> Result<Command, SshError> {
     ssh.args(["-o", &format!("IdentityFile={}", quoted(&target.key)?)]);
     ssh.args(["-l", &target.user, "--", "127.0.0.1"]);
     Ok(ssh)
+}
+
+/// A word of a command line that a POSIX shell reads as it is, whatever is in it.
+#[must_use]
+pub fn quoted_word(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// A path as ssh_config(5) reads it: in quotes, `%` doubled. What has a meaning inside quotes is refused.
@@ -110,6 +121,7 @@ mod tests {
             "forwardagent no",
             "forwardx11 no",
             "connecttimeout 7",
+            "serveraliveinterval 15",
             "identityagent none",
             "globalknownhostsfile /dev/null",
             "hostkeyalgorithms ssh-ed25519",

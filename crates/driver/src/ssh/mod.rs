@@ -1,17 +1,23 @@
 //! SSH to a machine: the host's key for it, its pinned host key, the system's `ssh`, and whether anybody answers.
 //! Must not accept a host key that no accepted report has named.
 
+mod ask;
 mod command;
+mod job;
 mod key;
+mod marks;
+mod pipe;
 mod port;
 
 use std::{io, path::PathBuf};
 
-pub use command::{Target, command};
+pub use ask::{ask, wait_ready};
+pub use command::{Target, command, quoted_word};
+pub use job::{Fate, Followed, Job, NotBegun, Sink};
 pub use key::{generate_key, write_known_hosts};
 pub use port::{free_port, wait_banner};
 
-use crate::store::StoreError;
+use crate::{child::ChildError, store::StoreError};
 
 /// Why SSH to a machine could not be prepared or nobody answered.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +26,8 @@ pub enum SshError {
     /// A key could not be made or written in OpenSSH's format.
     #[error("make an SSH key")]
     Key(#[source] ssh_key::Error),
-    /// A key or `known_hosts` could not be stored.
-    #[error("store an SSH key")]
+    /// A key or `known_hosts` could not be stored or read.
+    #[error("store or read an SSH key")]
     Store(#[source] StoreError),
     /// A machine's host key is no public key line.
     #[error("the machine's host key is no public key: {found}")]
@@ -68,6 +74,18 @@ pub enum SshError {
         /// What it said, safe to show.
         said: String,
     },
+    /// `ssh` could not be run, or what it was to say did not come within its bounds.
+    #[error("the machine does not answer over SSH as it should")]
+    Child(#[source] ChildError),
+    /// The login failed.
+    #[error("the machine does not answer with its pinned host key\n{said}")]
+    Unready {
+        /// What `ssh` said last, safe to show.
+        said: String,
+    },
+    /// Whether the machine's process is there could not be seen while its SSH was waited for.
+    #[error("see whether the machine's process is there")]
+    Unseen(#[source] io::Error),
     /// A file is missing that [`command`] needs.
     #[error("there is no {}", path.display())]
     Missing {

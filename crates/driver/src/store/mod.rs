@@ -20,6 +20,7 @@ mod system;
 
 use std::{
     fs,
+    io::Write,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -84,6 +85,19 @@ impl Store {
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether something can be stored now: makes a file in the folder and in that of the machines, and removes both.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`], such as that of a filesystem that is read-only or full.
+    pub fn check_writable(&self) -> Result<(), StoreError> {
+        for folder in [self.root.clone(), self.machines()] {
+            let made = tempfile::Builder::new().prefix(".write.").tempfile_in(&folder);
+            let written = made.and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));
+            written.map_err(StoreError::io("write to", folder))?;
+        }
+        Ok(())
     }
 
     /// Where the verdict about KVM is remembered.

@@ -66,7 +66,8 @@ pub struct MachineRecord {
     /// What may be left on disks besides the system disk, for people.
     #[serde(default, alias = "left")]
     pub not_covered: Vec<String>,
-    /// Whether a job may have run since the last accepted report.
+    /// Whether somebody may have logged in since the last accepted report: with `ssh` or `exec` of this program, or with
+    /// a key of the machine's that is not this host's own, which nobody here can see.
     pub dirty: bool,
     /// When the machine was created.
     pub created: Timestamp,

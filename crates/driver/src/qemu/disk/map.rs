@@ -19,6 +19,7 @@ use serde::Deserialize;
 
 use super::{mapped, put_in_place, remove, run};
 use crate::{
+    child::ChildError,
     escape,
     qemu::{QemuError, pidfd::Pidfd, tool},
     store::file,
@@ -208,35 +209,17 @@ struct Line {
     data: bool,
 }
 
-/// Reads the bitmap behind an NBD socket, line by line: what the program prints has no bound of its own.
+/// Reads the bitmap behind an NBD socket.
 fn dirty_extents(socket: &Path, size: u64) -> Result<DirtyMap, QemuError> {
-    const PROGRAM: &str = "qemu-img map";
     let server = serde_json::json!({"type": "unix", "path": socket.to_string_lossy()});
     let bitmap = format!("qemu:dirty-bitmap:{BITMAP}");
-    let node = serde_json::json!({"driver": "nbd", "server": server, "x-dirty-bitmap": bitmap});
-    let failed = |source| QemuError::Run { program: PROGRAM.to_owned(), source };
-    let mut command = tool::command("qemu-img");
-    command.args(["map", "--output=json", &format!("json:{node}")]);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = tool::spawn(&mut command).map_err(failed)?;
-    let output = child.stdout.take().ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
-    let read = extents(&mut BufReader::new(output), size);
-    if !matches!(read, Ok(DirtyMap::Extents(_))) {
-        // It waits for somebody who reads on; that it has ended by itself is as good.
-        child.kill().map_err(failed)?;
-        child.wait().map_err(failed)?;
-        return read;
+    let node = format!("json:{}", serde_json::json!({"driver": "nbd", "server": server, "x-dirty-bitmap": bitmap}));
+    match run("qemu-img", ["map", "--output=json", &node].map(Into::into).to_vec()) {
+        Ok(printed) => extents(&mut printed.as_slice(), size),
+        // A line an extent: that is more of them than a map may have.
+        Err(QemuError::Child(ChildError::TooMuch { .. })) => Ok(DirtyMap::TooMany),
+        Err(error) => Err(error),
     }
-    let ended = child.wait_with_output().map_err(failed)?;
-    if ended.status.success() {
-        return read;
-    }
-    Err(QemuError::Refused {
-        program: PROGRAM.to_owned(),
-        arguments: vec![node.to_string()],
-        status: ended.status,
-        said: escape::tail(&ended.stderr, 10).replace('\n', "; "),
-    })
 }
 
 /// With `x-dirty-bitmap` a range without data is a dirty one (QEMU's `qapi/block-core.json`).

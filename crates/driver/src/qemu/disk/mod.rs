@@ -4,14 +4,21 @@
 mod map;
 mod overlay;
 
-use std::{ffi::OsString, io, path::Path};
+use std::{ffi::OsString, io, path::Path, time::Duration};
 
 pub use map::{DirtyMap, MAX_EXTENTS, is_newer_than_map, new_map, read_map};
 pub use overlay::new_overlay;
 use serde_json::{Value, json};
 
 use super::{QemuError, tool};
-use crate::escape;
+use crate::{
+    child::Bounds,
+    escape,
+};
+
+/// What a program of QEMU's disk tools may take: none of those that run here looks at the content of a disk, and a dirty
+/// map of [`MAX_EXTENTS`] has less than 40,001 lines of 120 bytes.
+const BOUNDS: Bounds = Bounds { limit: Duration::from_secs(120), output: 8 << 20 };
 
 /// Block node of a disk whose writes go to the qcow2 file `overlay`, above the raw file `golden` that is only read.
 ///
@@ -59,8 +66,7 @@ fn file(path: &Path, read_only: bool) -> Result<Value, QemuError> {
 
 /// Runs a program of QEMU's disk tools to its end and gives what it printed.
 fn run(program: &str, arguments: Vec<OsString>) -> Result<Vec<u8>, QemuError> {
-    let output = tool::output(tool::command(program).args(&arguments))
-        .map_err(|source| QemuError::Run { program: program.to_owned(), source })?;
+    let output = tool::output(tool::command(program).args(&arguments), BOUNDS).map_err(QemuError::child)?;
     if output.status.success() {
         return Ok(output.stdout);
     }

@@ -1,0 +1,218 @@
+//! `exec`: a program on a machine, and what became of it, so that nobody runs a job twice that may have run. Must not
+//! tell a program's end from a lost connection by the exit code of ssh, which is the same for both.
+
+use std::{io, os::fd::AsFd, process::ExitCode, time::Duration};
+
+use cloud_machine_driver::{
+    console,
+    ssh::{Fate, Followed, Job, NotBegun, Sink},
+    store::Store,
+};
+use cloud_machine_protocol::MachineName;
+use serde::Serialize;
+
+use crate::{
+    arguments::Exec,
+    command::ssh::used,
+    failure::{Failure, Kind},
+    login,
+    ui::{Show, Ui},
+};
+
+/// How long a machine may take until the program begins; a login is slow in software emulation.
+const START: Duration = Duration::from_secs(120);
+/// Bytes of each output that a result carries.
+const KEPT: usize = 1 << 20;
+/// What a shell adds to the number of a signal.
+const SIGNALLED: u8 = 128;
+/// The highest number of a signal (signal(7)).
+const LAST_SIGNAL: u8 = 64;
+
+/// What became of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum End {
+    Exited,
+    NotBegun,
+    LostConnection,
+    TimedOut,
+    Interrupted,
+}
+
+/// Whether the program ran on the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Ran {
+    Yes,
+    No,
+    /// It may have ended, be running, or never have begun.
+    Unknown,
+}
+
+#[derive(Debug, Serialize)]
+struct Executed {
+    name: MachineName,
+    end: End,
+    ran: Ran,
+    /// That of the program.
+    exit_code: Option<u8>,
+    /// The signal that ended it, as far as its exit code tells.
+    signal: Option<u8>,
+    /// Why there is no exit code.
+    reason: Option<String>,
+    output: String,
+    errors: String,
+    /// Whether that is all that it said.
+    complete: bool,
+}
+
+impl Show for Executed {
+    const KIND: &'static str = "executed";
+
+    /// For people the program's own outputs are the result.
+    fn table(&self) -> String {
+        String::new()
+    }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failure> {
+    let record = used(store, &exec.name)?;
+    let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
+    let memory = !ui.is_for_people();
+    let job = Job {
+        ssh: login::login(store, &record)?,
+        words: &exec.program,
+        start: START,
+        limit: exec.timeout.map(Duration::from_secs),
+        input: input.as_fd(),
+        output: if memory { Sink::Memory(KEPT) } else { Sink::File(output.as_fd()) },
+        errors: if memory { Sink::Memory(KEPT) } else { Sink::File(errors.as_fd()) },
+    };
+    let followed = job.follow().map_err(Failure::failed)?;
+    cut_console(store, &exec.name);
+    let (code, failure) = judge(&exec.name, exec.timeout, &followed.fate);
+    if memory {
+        ui.result(&executed(exec.name.clone(), followed, failure.as_ref()))?;
+    } else if !followed.is_complete && matches!(followed.fate, Fate::Exited(_)) {
+        ui.note("the program has ended; something that it left behind holds its output open");
+    }
+    if let Some(failure) = failure {
+        ui.failure(&failure);
+    }
+    Ok(ExitCode::from(code))
+}
+
+/// The job may have filled the log of the console. What it ended with is told whether or not that can be cut.
+fn cut_console(store: &Store, name: &MachineName) {
+    let last = store.machine(name).last_attempt();
+    if let Err(error) = last.and_then(|last| last.as_ref().map_or(Ok(()), console::cut)) {
+        tracing::warn!(%error, "the console log could not be looked at");
+    }
+}
+
+/// The exit code, and what is to be said when it is not the program's own.
+fn judge(name: &MachineName, timeout: Option<u64>, fate: &Fate) -> (u8, Option<Failure>) {
+    let console = format!("`cloud-machine console {name}` shows what the machine says");
+    let told = |failure: Failure| (failure.kind as u8, Some(failure));
+    let interrupted = |signal: i32| SIGNALLED.saturating_add(u8::try_from(signal).unwrap_or_default());
+    let may_run = "do not run it again without looking: it may have run, or run still; a reimage ends it";
+    match fate {
+        Fate::Exited(code) => (*code, None),
+        Fate::Lost(said) => told(
+            Failure::failed(format!("the connection to machine {name} was lost while the program ran\n{said}"))
+                .hint(may_run)
+                .hint(console),
+        ),
+        Fate::TimedOut => told(
+            Failure::new(
+                Kind::TimedOut,
+                format!("the program on machine {name} did not end within {} s", timeout.unwrap_or_default()),
+            )
+            .hint(may_run),
+        ),
+        Fate::Interrupted(signal) => {
+            let text = format!("signal {signal} ended the connection to machine {name} while the program ran");
+            (interrupted(*signal), Some(Failure::failed(text).hint(may_run)))
+        }
+        Fate::NotBegun(NotBegun::Interrupted(signal)) => {
+            let text = format!("signal {signal} came before the program on machine {name} was begun");
+            (interrupted(*signal), Some(Failure::failed(text)))
+        }
+        Fate::NotBegun(reason) => told(not_begun(name, reason).hint(console)),
+    }
+}
+
+fn not_begun(name: &MachineName, reason: &NotBegun) -> Failure {
+    let text = format!("the program was not begun on machine {name}");
+    match reason {
+        NotBegun::Ssh(said) => Failure::failed(format!("{text}: ssh could not log in\n{said}")),
+        NotBegun::Foreign(said) => {
+            Failure::new(Kind::Verification, format!("{text}: the machine ran something else\n{said}"))
+        }
+        NotBegun::Flood => Failure::new(Kind::Verification, format!("{text}: the machine said too much before")),
+        NotBegun::TimedOut => Failure::new(Kind::TimedOut, format!("{text} in time")),
+        NotBegun::Interrupted(signal) => Failure::failed(format!("{text}: signal {signal} came first")),
+    }
+}
+
+fn executed(name: MachineName, followed: Followed, failure: Option<&Failure>) -> Executed {
+    let (end, ran) = match &followed.fate {
+        Fate::Exited(_) => (End::Exited, Ran::Yes),
+        Fate::NotBegun(_) => (End::NotBegun, Ran::No),
+        Fate::Lost(_) => (End::LostConnection, Ran::Unknown),
+        Fate::TimedOut => (End::TimedOut, Ran::Unknown),
+        Fate::Interrupted(_) => (End::Interrupted, Ran::Unknown),
+    };
+    let exit_code = match followed.fate {
+        Fate::Exited(code) => Some(code),
+        _ => None,
+    };
+    let signal =
+        exit_code.and_then(|code| code.checked_sub(SIGNALLED)).filter(|signal| (1..=LAST_SIGNAL).contains(signal));
+    Executed {
+        name,
+        end,
+        ran,
+        exit_code,
+        signal,
+        reason: failure.map(|failure| failure.causes().join(": ")),
+        output: String::from_utf8_lossy(&followed.output).into_owned(),
+        errors: String::from_utf8_lossy(&followed.errors).into_owned(),
+        complete: followed.is_complete,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(fate: Fate) -> (u8, Executed) {
+        let name: MachineName = "m".parse().unwrap();
+        let (code, failure) = judge(&name, Some(5), &fate);
+        let followed = Followed { fate, output: b"out".to_vec(), errors: Vec::new(), is_complete: true };
+        (code, executed(name, followed, failure.as_ref()))
+    }
+
+    #[test]
+    fn a_program_that_may_have_run_is_never_called_one_that_did_not() {
+        for (fate, code, end, ran) in [
+            (Fate::Exited(0), 0, End::Exited, Ran::Yes),
+            (Fate::Exited(255), 255, End::Exited, Ran::Yes),
+            (Fate::Lost("x".to_owned()), 1, End::LostConnection, Ran::Unknown),
+            (Fate::TimedOut, 6, End::TimedOut, Ran::Unknown),
+            (Fate::Interrupted(15), 143, End::Interrupted, Ran::Unknown),
+            (Fate::NotBegun(NotBegun::Ssh("x".to_owned())), 1, End::NotBegun, Ran::No),
+            (Fate::NotBegun(NotBegun::Foreign("x".to_owned())), 5, End::NotBegun, Ran::No),
+            (Fate::NotBegun(NotBegun::Flood), 5, End::NotBegun, Ran::No),
+            (Fate::NotBegun(NotBegun::TimedOut), 6, End::NotBegun, Ran::No),
+            (Fate::NotBegun(NotBegun::Interrupted(2)), 130, End::NotBegun, Ran::No),
+        ] {
+            let (found, executed) = told(fate.clone());
+            assert_eq!((found, executed.end, executed.ran), (code, end, ran), "{fate:?}");
+            assert_eq!(executed.reason.is_some(), executed.exit_code.is_none(), "{fate:?}");
+        }
+        assert_eq!(told(Fate::Exited(137)).1.signal, Some(9));
+        assert_eq!(told(Fate::Exited(128)).1.signal, None);
+        assert_eq!(told(Fate::Exited(255)).1.signal, None);
+    }
+}

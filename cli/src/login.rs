@@ -1,0 +1,104 @@
+//! Talking to a machine over SSH: as root, with its pinned host key. Owns which end of a conversation has which exit
+//! code; how it is bounded is the driver's.
+
+use std::{
+    io,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_driver::{
+    child::{ChildError, Output},
+    qemu::Process,
+    ssh::{self, SshError},
+    store::{MAX_WORD, MachineRecord, Store, read},
+};
+use cloud_machine_protocol::Report;
+
+use crate::failure::{Failure, Kind};
+
+/// How long connecting by SSH may take; the key exchange is slow in software emulation.
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Waits until SSH answers with the pinned host key and a program runs there.
+pub(crate) fn wait_ready(
+    store: &Store,
+    record: &MachineRecord,
+    process: &Process,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let alive = || process.alive().map_err(io::Error::other);
+    ssh::wait_ready(&target(store, record), deadline, &alive).map_err(failure)
+}
+
+/// Lets the machine run a program and gives what it said, within `limit`.
+pub(crate) fn ask(store: &Store, record: &MachineRecord, words: &[&str], limit: Duration) -> Result<Output, Failure> {
+    ssh::ask(&target(store, record), words, limit).map_err(failure)
+}
+
+/// `ssh` to a machine; arguments can be added.
+pub(crate) fn login(store: &Store, record: &MachineRecord) -> Result<Command, Failure> {
+    ssh::command(&target(store, record)).map_err(failure)
+}
+
+/// Whether the report names a key that is not this host's own: whoever has it can use the machine unseen.
+pub(crate) fn may_others_log_in(store: &Store, record: &MachineRecord, report: &Report) -> Result<bool, Failure> {
+    let own = read(&store.machine(&record.name).ssh_key().with_extension("pub"), MAX_WORD)?;
+    let keys = report.identity.iter().find(|item| item.name == "authorized-keys").map(|item| item.public.as_str());
+    Ok(has_others(keys, own.as_deref().unwrap_or_default()))
+}
+
+/// Whether `keys`, lines of `authorized_keys`, hold another one than `own`. Keys that are not known are others.
+fn has_others(keys: Option<&str>, own: &[u8]) -> bool {
+    let own = String::from_utf8_lossy(own);
+    keys.is_none_or(|keys| keys.lines().map(str::trim).any(|key| !key.is_empty() && key != own.trim()))
+}
+
+fn target(store: &Store, record: &MachineRecord) -> ssh::Target {
+    let machine = store.machine(&record.name);
+    ssh::Target {
+        user: "root".to_owned(),
+        port: record.ssh_port,
+        key: machine.ssh_key(),
+        known_hosts: machine.known_hosts(),
+        connect_limit: CONNECT_LIMIT,
+    }
+}
+
+fn failure(error: SshError) -> Failure {
+    let held = "what runs there may have made its SSH its own: a reimage ends that";
+    match &error {
+        SshError::Silent { .. } => Failure::new(Kind::TimedOut, error),
+        SshError::Child(ChildError::TimedOut { .. }) => Failure::new(Kind::TimedOut, error).hint(held),
+        SshError::Child(ChildError::TooMuch { .. }) => Failure::new(Kind::Verification, error).hint(held),
+        SshError::Unready { .. } => Failure::new(Kind::Verification, error),
+        _ => Failure::failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_but_our_own_may_be_used_unseen() {
+        let own = b"ssh-ed25519 AAAA cloud-machine m\n";
+        assert!(!has_others(Some("ssh-ed25519 AAAA cloud-machine m"), own));
+        assert!(!has_others(Some(""), own));
+        for keys in [None, Some("ssh-ed25519 AAAA cloud-machine m\nssh-ed25519 BBBB me"), Some("ssh-ed25519 BBBB me")] {
+            assert!(has_others(keys, own), "{keys:?}");
+        }
+        assert!(has_others(Some("ssh-ed25519 AAAA cloud-machine m"), b""), "without a key of ours all are others");
+    }
+
+    #[test]
+    fn a_machine_that_holds_or_floods_its_host_is_6_or_5() {
+        let program = || "ssh".to_owned();
+        let limit = Duration::from_secs(1);
+        let silent = ChildError::TimedOut { program: program(), limit, said: String::new() };
+        let loud = ChildError::TooMuch { program: program(), limit: 1 };
+        assert_eq!(failure(SshError::Child(silent)).kind, Kind::TimedOut);
+        assert_eq!(failure(SshError::Child(loud)).kind, Kind::Verification);
+        assert_eq!(failure(SshError::Unready { said: String::new() }).kind, Kind::Verification);
+    }
+}

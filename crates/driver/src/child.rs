@@ -1,0 +1,267 @@
+//! The one door for programs that are run and waited for: bounded in time and in what they say, ended with all their
+//! descendants of the same group, and reaped. Must not know what a program is for.
+
+use std::{
+    io::{self, Read},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+};
+
+use crate::{escape, interrupt::Held};
+
+/// How long the kernel may take to end what was killed.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// Lines of a program's words that an error carries.
+const SAID: usize = 5;
+
+/// What a program may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// How long it may run.
+    pub limit: Duration,
+    /// Bytes that it may say on each of standard output and standard error.
+    pub output: usize,
+}
+
+/// What a program gave that ended within its bounds.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: Vec<u8>,
+}
+
+/// Why a program gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChildError {
+    /// It could not be started or watched.
+    #[error("run {program}")]
+    Run {
+        /// The program.
+        program: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// It did not end in time.
+    #[error("{program} did not end within {} s and was ended{}", limit.as_secs(), after(said))]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// How long it was given.
+        limit: Duration,
+        /// The end of what it said on standard error, safe to show.
+        said: String,
+    },
+    /// It said more than it may.
+    #[error("{program} said more than {limit} bytes and was ended")]
+    TooMuch {
+        /// The program.
+        program: String,
+        /// Bytes that it may say.
+        limit: usize,
+    },
+    /// A signal asked this program to end.
+    #[error("{program} was ended by signal {signal} to this program")]
+    Interrupted {
+        /// The program.
+        program: String,
+        /// The signal.
+        signal: i32,
+    },
+}
+
+fn after(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("; it said: {said}") }
+}
+
+/// Runs a program to its end, with nothing on its standard input. Whatever comes of it, no process of its group is left.
+///
+/// # Errors
+/// Any [`ChildError`].
+pub fn run(command: &mut Command, bounds: Bounds) -> Result<Output, ChildError> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let failed = |source| ChildError::Run { program: program.clone(), source };
+    let deadline = Instant::now() + bounds.limit;
+    // Before the start, so that no signal can end this program and leave the child.
+    let held = Held::begin().map_err(failed)?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::start(command).map_err(failed)?;
+    let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
+    let mut streams = [Stream::new(stdout).map_err(failed)?, Stream::new(stderr).map_err(failed)?];
+    loop {
+        let ended = wait(&group, &held, &streams, deadline).map_err(failed)?;
+        for stream in &mut streams {
+            // Once it has ended, what lies in the pipes is all that counts: somebody else may hold them open.
+            while stream.read().map_err(failed)? && ended && stream.heard.len() <= bounds.output {}
+        }
+        if streams.iter().any(|stream| stream.heard.len() > bounds.output) {
+            return Err(ChildError::TooMuch { program, limit: bounds.output });
+        }
+        if ended {
+            break;
+        }
+        if let Some(signal) = held.take() {
+            drop(group);
+            held.obey(signal);
+            // Reached only where the signal does not end this program.
+            return Err(ChildError::Interrupted { program, signal });
+        }
+        if Instant::now() >= deadline {
+            let [_, stderr] = streams;
+            let said = escape::tail(&stderr.heard, SAID).replace('\n', "; ");
+            return Err(ChildError::TimedOut { program, limit: bounds.limit, said });
+        }
+    }
+    let status = group.end().map_err(failed)?;
+    let [stdout, stderr] = streams.map(|stream| stream.heard);
+    Ok(Output { status, stdout, stderr })
+}
+
+/// Waits until something is to be done; whether the program has ended.
+fn wait(group: &Group, held: &Held, streams: &[Stream; 2], deadline: Instant) -> io::Result<bool> {
+    let bell = held.bell()?;
+    let open: Vec<BorrowedFd<'_>> = streams.iter().filter_map(Stream::descriptor).collect();
+    let mut watched = vec![PollFd::new(&group.handle, PollFlags::IN), PollFd::new(&bell, PollFlags::IN)];
+    watched.extend(open.iter().map(|stream| PollFd::new(stream, PollFlags::IN)));
+    match poll(&mut watched, Some(&left(deadline))) {
+        Ok(_) | Err(Errno::INTR) => Ok(watched.first().is_some_and(|ended| !ended.revents().is_empty())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn left(deadline: Instant) -> Timespec {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Timespec { tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX), tv_nsec: left.subsec_nanos().into() }
+}
+
+/// One pipe of a program, read without waiting.
+struct Stream {
+    source: Option<Box<dyn Source>>,
+    heard: Vec<u8>,
+}
+
+trait Source: Read + AsFd {}
+
+impl<T: Read + AsFd> Source for T {}
+
+impl Stream {
+    fn new<T: Source + 'static>(source: Option<T>) -> io::Result<Self> {
+        if let Some(source) = &source {
+            rustix::io::ioctl_fionbio(source, true)?;
+        }
+        Ok(Self { source: source.map(|source| Box::new(source) as Box<dyn Source>), heard: Vec::new() })
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.source.as_ref().map(|source| source.as_fd())
+    }
+
+    /// Reads one piece of what is there; whether there may be more.
+    fn read(&mut self) -> io::Result<bool> {
+        let Some(source) = &mut self.source else { return Ok(false) };
+        let mut piece = [0; 16 << 10];
+        match source.read(&mut piece) {
+            Ok(0) => {
+                self.source = None;
+                Ok(false)
+            }
+            Ok(count) => {
+                self.heard.extend_from_slice(piece.get(..count).unwrap_or_default());
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// A program in a process group of its own. When this is dropped the whole group is killed and the program reaped.
+#[derive(Debug)]
+pub struct Group {
+    /// The program, for its pipes. It is reaped by [`Group::end`] and nothing else.
+    pub child: Child,
+    handle: OwnedFd,
+    status: Option<ExitStatus>,
+}
+
+impl Group {
+    /// Starts a program.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        let mut child = command.process_group(0).spawn()?;
+        // It is not reaped yet, so the number is still its own.
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(handle) => Ok(Self { child, handle, status: None }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Whether the program has ended before the deadline; a past one only looks.
+    ///
+    /// # Errors
+    /// That of the system.
+    pub fn ended(&self, deadline: Instant) -> io::Result<bool> {
+        loop {
+            match poll(&mut [PollFd::new(&self.handle, PollFlags::IN)], Some(&left(deadline))) {
+                Ok(count) => return Ok(count > 0),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Kills what is left of the group and says how the program ended, by itself or now.
+    ///
+    /// # Errors
+    /// That of the system; [`io::ErrorKind::TimedOut`] when the kernel does not end it.
+    pub fn end(&mut self) -> io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        // The program is not reaped before, so the number of its group cannot mean another one.
+        match kill_process_group(Pid::from_child(&self.child), Signal::KILL) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if !self.ended(Instant::now() + KILL_LIMIT)? {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let status = self.child.wait()?;
+        self.status = Some(status);
+        Ok(status)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::warn!(pid = self.child.id(), %error, "a child process could not be ended");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "child_tests.rs"]
+mod tests;

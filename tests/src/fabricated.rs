@@ -1,0 +1,41 @@
+//! A machine that is only a record, for tests of what the host does with what it finds.
+
+use std::{fs, path::PathBuf};
+
+use cloud_machine_config::{LayerKind, merge, parse};
+use serde_json::{Value, json};
+
+use crate::program::Program;
+
+/// A configuration of the host.
+fn layers() -> Value {
+    let document = parse(LayerKind::CommandLine, "test", b"cloud-machine: {image: debian-12}\n").expect("a document");
+    serde_json::from_slice(&merge(&[document]).expect("one document").to_layers()).expect("JSON")
+}
+
+/// Writes the record of a machine called `name` whose SSH answers on `port`; `change` may alter it.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn machine(program: &Program, name: &str, port: u16, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let uuid = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
+    let mut record = json!({
+        "version": 1, "name": name, "uuid": uuid, "driver": "qemu",
+        "image": {"name": "debian-12", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1 << 30, "generation": 1},
+        "layers": layers(), "ram": 1 << 30, "cpus": 2,
+        "disks": [{"name": "system", "serial": "system", "size": 1 << 30, "file": "disks/system.raw", "boot": true}],
+        "drives": [],
+        "identity": {
+            "name": name, "machine-uuid": uuid, "machine-id": "0123456789abcdef0123456789abcdef",
+            "mac": "52:54:00:12:34:56", "authorized-keys": [], "ssh-host-keys": "rotate",
+        },
+        "ssh-port": port, "state": "running", "request": null, "host-key": null, "last-report": null,
+        "assurance": null, "dirty": false, "created": "2026-11-22T12:00:00Z",
+    });
+    change(&mut record);
+    let folder = program.state().join("machines").join(name);
+    fs::create_dir_all(folder.join("run/attempt-001")).expect("the folder of the machine");
+    fs::create_dir_all(folder.join("ssh")).expect("the folder of its key");
+    fs::write(folder.join("machine.json"), record.to_string()).expect("the record");
+    folder
+}
