@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::{
     evidence::{self, Evidence},
     failure::{Failure, Kind},
+    history,
     launch::{self, Prepared},
     strategy::{Ground, Wish},
     ui::{Progress, Ui},
@@ -227,6 +228,7 @@ impl Attempt<'_> {
         verdict: &Verdict,
     ) -> Result<(), Failure> {
         record.state = MachineState::Accepted;
+        history::accepted(&mut record.disks, &prepared.expected);
         if prepared.expected.request.action == Action::Reimage {
             let evidence = Evidence { expected: prepared.expected.clone(), report: report.clone() };
             let path = evidence::store(self.store, self.lock, &prepared.expected.request.id, &evidence)?;

@@ -33,6 +33,7 @@ use crate::{
     configuration::{guest, refused},
     disks,
     failure::{Failure, Kind},
+    history,
     strategy::{self, Ground},
     verdict,
 };
@@ -220,6 +221,7 @@ pub(crate) fn request(
         },
         tier,
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
+        histories: history::sent(&record.disks),
         unhonoured: verdict::unhonoured(&record.driver)?,
         deadline_seconds: AGENT_DEADLINE,
     })

@@ -10,6 +10,7 @@ mod confirm;
 mod disks;
 mod evidence;
 mod failure;
+mod history;
 mod launch;
 mod redaction;
 mod several;

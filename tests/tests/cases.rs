@@ -52,6 +52,7 @@ fn request(action: Action) -> Request {
         },
         tier: None,
         drives: Vec::new(),
+        histories: std::collections::BTreeMap::new(),
         unhonoured: Vec::new(),
         deadline_seconds: 600,
     }

@@ -2,13 +2,14 @@
 //! it. Must not put steps of different disks in order.
 
 use cloud_machine_config::DiskConfig;
-use cloud_machine_protocol::{Action, Disk, DiskName, Mount, Request, WipeMethod};
+use cloud_machine_protocol::{Action, Disk, DiskName, History, Mount, Request, WipeMethod};
 
 use crate::{
     assign::Assignment,
+    decision::{Decision, Refusal},
     encrypted::{encrypt, is_encrypted, mapped},
     error::{PlanError, Wanted},
-    filesystem::{Decision, Refusal, WantedFilesystem, described},
+    filesystem::{WantedFilesystem, described},
     layout::LayoutError,
     partition_steps,
     partitions::{TableFate, TableRefusal, WantedTable},
@@ -80,7 +81,10 @@ pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) ->
     let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
     let mut fates: Vec<Fate<'plan>> = others
         .clone()
-        .map(|(name, (disk, device))| fate(name, disk, device, request.action, &request.machine_uuid))
+        .map(|(name, (disk, device))| {
+            let known = Known { machine: &request.machine_uuid, history: request.history(name.as_str()) };
+            fate(name, disk, device, request.action, known)
+        })
         .collect::<Result<_, _>>()?;
     for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
         fate.mapped = mapped;
@@ -88,20 +92,29 @@ pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) ->
     Ok(fates)
 }
 
-/// What becomes of the disk `name` of the machine with the UUID `machine`, which is `device`.
+/// What the host knows of a disk, whatever is found on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// UUID of its machine.
+    pub(crate) machine: &'a str,
+    /// What the host's record says of its content.
+    pub(crate) history: History,
+}
+
+/// What becomes of the disk `name`, which is `device`.
 pub(crate) fn fate<'plan>(
     name: &'plan DiskName,
     disk: &DiskConfig,
     device: &'plan Disk,
     action: Action,
-    machine: &str,
+    known: Known<'_>,
 ) -> Result<Fate<'plan>, PlanError> {
     if lacks_discard(disk, device) {
         return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
     }
     let mut wipe = Wiping::of(action, disk).map(|wiping| wiping.method(device));
-    let filesystem = filesystem(name, disk, device, wipe.is_some())?;
-    let table = table(name, disk, device, wipe.is_some(), machine)?;
+    let filesystem = filesystem(name, disk, device, wipe.is_some(), known)?;
+    let table = table(name, disk, device, wipe.is_some(), known)?;
     let of_whole = filesystem.as_ref().map(|(_, decision)| *decision);
     let of_table = table.as_ref().map(|table| table.decision);
     if [of_whole, of_table].contains(&Some(Decision::Replace)) {
@@ -121,9 +134,10 @@ fn filesystem(
     disk: &DiskConfig,
     device: &Disk,
     wiped: bool,
+    known: Known<'_>,
 ) -> Result<Option<(WantedFilesystem, Decision)>, PlanError> {
     let Some(wanted) = WantedFilesystem::of(name, disk) else { return Ok(None) };
-    match wanted.decision(&device.probe, wiped) {
+    match wanted.decision(&device.probe, known.history, wiped) {
         Decision::Refuse(refusal) => Err(PlanError::Content {
             wanted: Wanted::Disk(name.to_string()),
             device: device.name.clone(),
@@ -141,11 +155,11 @@ fn table(
     disk: &DiskConfig,
     device: &Disk,
     wiped: bool,
-    machine: &str,
+    known: Known<'_>,
 ) -> Result<Option<TableFate>, PlanError> {
     let Some(wanted) = WantedTable::of(disk) else { return Ok(None) };
     let (disk, on) = (Wanted::Disk(name.to_string()), device.name.clone());
-    wanted.fate(name.as_str(), device, wiped, machine).map(Some).map_err(|refused| match refused {
+    wanted.fate(name.as_str(), device, wiped, known).map(Some).map_err(|refused| match refused {
         TableRefusal::Layout(LayoutError::Sectors(size)) => PlanError::Sectors { wanted: disk, device: on, size },
         TableRefusal::Layout(LayoutError::Room { needed, available }) => {
             PlanError::Room { wanted: disk, device: on, needed, available }
@@ -163,6 +177,11 @@ fn table(
 fn way_out(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Other | Refusal::Ambivalent => "; `overwrite: true` would let it be replaced",
+        Refusal::Unknown => "; only a disk of zeros is taken for empty, `overwrite: true` would let it be replaced",
+        Refusal::Gone => {
+            "; it was there before, so it is damaged or lost and not made anew: repair or restore it, or write \
+             `overwrite: true` to give it up"
+        }
         Refusal::ReadOnly => "; it is read-only, so nothing can be made on it",
         Refusal::Unreadable => "",
     }

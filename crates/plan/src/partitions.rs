@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
 use crate::{
-    filesystem::{Content, Decision, Refusal, WantedFilesystem, decide, described},
+    decision::{Content, Decision, Refusal, decide},
+    fate::Known,
+    filesystem::{WantedFilesystem, described},
     layout::{LayoutError, layout},
 };
 
@@ -92,12 +94,18 @@ impl WantedTable {
         (!partitions.is_empty()).then_some(Self { partitions, overwrite: disk.overwrite })
     }
 
-    /// What becomes of `disk`, which the configuration calls `name`, in the machine with the UUID `machine`. `wiped`: it is
-    /// wiped before.
-    pub(crate) fn fate(&self, name: &str, disk: &Disk, wiped: bool, machine: &str) -> Result<TableFate, TableRefusal> {
-        let table = self.table(name, disk, machine).map_err(TableRefusal::Layout)?;
+    /// What becomes of `disk`, which the configuration calls `name`, of which the host has `known`. `wiped`: it is wiped
+    /// before.
+    pub(crate) fn fate(
+        &self,
+        name: &str,
+        disk: &Disk,
+        wiped: bool,
+        known: Known<'_>,
+    ) -> Result<TableFate, TableRefusal> {
+        let table = self.table(name, disk, known.machine).map_err(TableRefusal::Layout)?;
         let (content, found) = content(&table, disk);
-        let decision = decide(content, wiped, self.overwrite);
+        let decision = decide(content, known.history, wiped, self.overwrite);
         if let Decision::Refuse(refusal) = decision {
             return Err(TableRefusal::Content { partition: None, wanted: self.to_string(), found, refusal });
         }
@@ -110,7 +118,7 @@ impl WantedTable {
                     // A table that is used lists it; were it not so, nobody could say what is there.
                     let absent = Probe::Unreadable { reason: "it is not listed".to_owned() };
                     let probe = found.map_or(&absent, |partition| &partition.probe);
-                    let decision = filesystem.decision(probe, false);
+                    let decision = filesystem.decision(probe, known.history, false);
                     if let Decision::Refuse(refusal) = decision {
                         let (name, wanted) = (Some(wanted.name.clone()), filesystem.to_string());
                         return Err(TableRefusal::Content {
@@ -175,9 +183,6 @@ fn listed(disk: &Disk) -> impl Iterator<Item = &Partition> {
 fn content(wanted: &NewTable, disk: &Disk) -> (Content, String) {
     let found = described(&disk.probe);
     match (&disk.probe, &disk.partitions) {
-        (Probe::Empty, _) => (Content::Empty, found),
-        (Probe::Ambivalent, _) => (Content::Ambivalent, found),
-        (Probe::Unreadable { .. }, _) => (Content::Unreadable, found),
         (Probe::Found(signature), partitions) => {
             let table = signature.filesystem.is_none() && signature.partition_table.as_deref() == Some("gpt");
             match partitions {
@@ -197,6 +202,7 @@ fn content(wanted: &NewTable, disk: &Disk) -> (Content, String) {
                 },
             }
         }
+        (probe, _) => (Content::of(probe, false), found),
     }
 }
 

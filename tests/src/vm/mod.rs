@@ -156,6 +156,7 @@ impl Boot {
             },
             tier: None,
             drives: Vec::new(),
+            histories: std::collections::BTreeMap::new(),
             unhonoured: Vec::new(),
             deadline_seconds: 600,
         };
