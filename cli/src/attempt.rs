@@ -22,6 +22,7 @@ use crate::{
     failure::{Failure, Kind},
     history,
     launch::{self, Prepared},
+    startup,
     strategy::{Ground, Wish},
     ui::{Progress, Ui},
 };
@@ -266,8 +267,8 @@ impl Attempt<'_> {
         folder: &AttemptFolder,
     ) -> Result<(), Failure> {
         let progress = self.ui.progress("start the system");
-        let ready = launch::wait_ready(self.store, record, process, self.deadline)
-            .map_err(|failure| with_console(failure, folder));
+        let ready = launch::wait_ready(self.store, record, process, folder, self.deadline)
+            .map_err(|failure| with_console(with_units(failure, folder), folder));
         drop(progress);
         match (ready, action) {
             (Err(failure), Action::Boot) => {
@@ -345,6 +346,14 @@ fn channel_failure(error: ChannelError) -> Failure {
         _ => Kind::Verification,
     };
     Failure::new(kind, error)
+}
+
+/// Adds the units that the system says have failed, when the failure does not name them already.
+fn with_units(failure: Failure, folder: &AttemptFolder) -> Failure {
+    let console = console_tail(folder, usize::MAX).unwrap_or_default();
+    let told = failure.error.to_string();
+    let units: Vec<String> = startup::failed_units(&console).into_iter().filter(|unit| !told.contains(unit)).collect();
+    if units.is_empty() { failure } else { failure.hint(format!("the console says: {}", units.join("; "))) }
 }
 
 /// Adds the end of the console, escaped: it is text of the guest.

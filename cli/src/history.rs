@@ -1,8 +1,9 @@
 //! What the record knows of the content of each disk: what goes to the agent, and what an accepted report makes of it. Must
 //! not look at a disk: only what was accepted counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use cloud_machine_config::{Config, DiskConfig, OnReimage};
 use cloud_machine_driver::store::DiskRecord;
 use cloud_machine_plan::{Expected, ExpectedDisk};
 use cloud_machine_protocol::{Action, DiskName, History, Role};
@@ -11,6 +12,15 @@ use cloud_machine_protocol::{Action, DiskName, History, Role};
 pub(crate) fn sent(disks: &[DiskRecord]) -> BTreeMap<DiskName, History> {
     let known = disks.iter().filter(|disk| disk.history != History::Unknown);
     known.map(|disk| (disk.name.clone(), disk.history)).collect()
+}
+
+/// The disks that may hold what a job left before the last reimage.
+pub(crate) fn kept(config: &Config) -> BTreeSet<DiskName> {
+    let is = |disk: &DiskConfig| {
+        disk.on_reimage == OnReimage::Keep && disk.wipe_on_boot.is_none() && !disk.readonly && !disk.boot_partition
+    };
+    let disks = config.resources.disks.iter().filter(|(_, disk)| is(disk));
+    disks.map(|(name, _)| name.clone()).collect()
 }
 
 /// A report was accepted: what it was expected to make or to find is there, and from now on a job may have written
@@ -59,16 +69,27 @@ mod tests {
         assert_eq!(sent, ["a New", "c Made"]);
     }
 
+    fn described(disks: &str) -> Config {
+        let text = format!("cloud-machine: {{resources: {{disks: {{{disks}}}}}}}");
+        let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
+        validate(&merge(&[defaults(), document]).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_disk_is_kept_when_neither_a_reimage_nor_a_boot_wipes_it() {
+        let config = described(
+            "kept: {on-reimage: keep}, wiped: {}, booted: {on-reimage: keep, wipe-on-boot: true}, again: {on-reimage: recreate}",
+        );
+        assert_eq!(kept(&config).iter().map(DiskName::as_str).collect::<Vec<_>>(), ["kept"]);
+    }
+
     #[test]
     fn after_an_accepted_report_no_disk_is_new_and_what_was_described_is_made() {
-        let text = "cloud-machine: {resources: {disks: {whole: {filesystem: ext4}, parts: {partitions: {one: {}}}, raw: {}}}}";
-        let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
-        let config = validate(&merge(&[defaults(), document]).unwrap()).unwrap();
+        let config = described("whole: {filesystem: ext4}, parts: {partitions: {one: {}}}, raw: {}");
         for (name, history) in [("whole", History::Made), ("parts", History::Made), ("raw", History::Unknown)] {
             let name: DiskName = name.parse().unwrap();
             let declared = &config.resources.disks[&name];
-            let mut expected =
-                ExpectedDisk::new("s", 1, Role::Declared { name: name.to_string() }, Treatment::Keep);
+            let mut expected = ExpectedDisk::new("s", 1, Role::Declared { name: name.to_string() }, Treatment::Keep);
             expected.filesystem = WantedFilesystem::of(&name, declared);
             expected.partitions = WantedTable::of(declared);
             assert_eq!(after(Some(&expected)), history, "{name}");

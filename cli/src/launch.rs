@@ -13,7 +13,7 @@ use std::{
 use cloud_machine_config::{CloudInitUrl, Config, Drives, validate};
 use cloud_machine_driver::{
     FileBlocks, escape, identity,
-    qemu::{DirectBoot, Drive, Launch, Process, Qemu, decide},
+    qemu::{DirectBoot, Drive, Launch, Process, Qemu, console_tail, decide},
     ssh::{self, SshError},
     store::{AttemptFolder, DriveRecord, ImageFolder, MachineRecord, Store},
     volume as volume_image,
@@ -33,7 +33,7 @@ use crate::{
     configuration::{guest, refused},
     disks,
     failure::{Failure, Kind},
-    history,
+    history, startup,
     strategy::{self, Ground},
     verdict,
 };
@@ -222,6 +222,7 @@ pub(crate) fn request(
         tier,
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
         histories: history::sent(&record.disks),
+        kept: history::kept(&config(record)?),
         unhonoured: verdict::unhonoured(&record.driver)?,
         deadline_seconds: AGENT_DEADLINE,
     })
@@ -334,12 +335,21 @@ pub(crate) fn wait_ready(
     store: &Store,
     record: &MachineRecord,
     process: &Process,
+    folder: &AttemptFolder,
     deadline: Instant,
 ) -> Result<(), Failure> {
     // A failed look does not mean that the machine has ended: it ends the waiting and is told as what it is.
     let unseen = Cell::new(None);
+    let stopped = Cell::new(None);
     let alive = || match process.alive() {
-        Ok(alive) => alive,
+        Ok(true) => {
+            // A console that cannot be read says nothing; whoever shows its end tells why.
+            let reason = console_tail(folder, usize::MAX).ok().and_then(|console| startup::stopped(&console));
+            let goes_on = reason.is_none();
+            stopped.set(reason);
+            goes_on
+        }
+        Ok(false) => false,
         Err(error) => {
             unseen.set(Some(error));
             false
@@ -348,6 +358,9 @@ pub(crate) fn wait_ready(
     let answered = ssh::wait_banner(record.ssh_port, deadline, &alive);
     if let Some(error) = unseen.take() {
         return Err(Failure::failed(error));
+    }
+    if let Some(reason) = stopped.take() {
+        return Err(Failure::failed(reason));
     }
     answered.map_err(|error| {
         let kind = if matches!(error, SshError::Silent { .. }) { Kind::TimedOut } else { Kind::Failed };

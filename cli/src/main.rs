@@ -16,6 +16,7 @@ mod redaction;
 mod several;
 mod signature;
 mod source;
+mod startup;
 mod strategy;
 mod ui;
 mod verdict;

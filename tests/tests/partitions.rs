@@ -170,6 +170,7 @@ fn request() -> Request {
         tier: None,
         drives: Vec::new(),
         histories: std::collections::BTreeMap::new(),
+        kept: std::collections::BTreeSet::new(),
         unhonoured: Vec::new(),
         deadline_seconds: 600,
     }

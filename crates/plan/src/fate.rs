@@ -29,6 +29,8 @@ pub(crate) struct Fate<'plan> {
     mapped: Option<String>,
     /// Whether it is never written.
     pub(crate) read_only: bool,
+    /// Whether it may hold what a job left before the last reimage.
+    kept: bool,
     filesystem: Option<(WantedFilesystem, Decision)>,
     table: Option<TableFate>,
 }
@@ -57,8 +59,11 @@ impl Fate<'_> {
     }
 
     pub(crate) fn mounts(&self) -> Vec<Mount> {
-        let whole = self.filesystem.iter().flat_map(|(wanted, _)| wanted.mounts(self.used()));
-        whole.chain(self.table.iter().flat_map(|table| table.mounts(&self.device.name))).collect()
+        let described = Wanted::Disk(self.name.to_string());
+        let (name, kept) = (self.name.as_str(), self.kept);
+        let whole = self.filesystem.iter().flat_map(|(wanted, _)| wanted.mounts(self.used(), &described, kept));
+        let table = self.table.iter().flat_map(|table| table.mounts(&self.device.name, name, kept));
+        whole.chain(table).collect()
     }
 
     /// What becomes of the filesystem on it, or of its table.
@@ -81,10 +86,7 @@ pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) ->
     let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
     let mut fates: Vec<Fate<'plan>> = others
         .clone()
-        .map(|(name, (disk, device))| {
-            let known = Known { machine: &request.machine_uuid, history: request.history(name.as_str()) };
-            fate(name, disk, device, request.action, known)
-        })
+        .map(|(name, (disk, device))| fate(name, disk, device, request.action, Known::of(request, name.as_str())))
         .collect::<Result<_, _>>()?;
     for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
         fate.mapped = mapped;
@@ -99,6 +101,15 @@ pub(crate) struct Known<'a> {
     pub(crate) machine: &'a str,
     /// What the host's record says of its content.
     pub(crate) history: History,
+    /// Whether it may hold what a job left before the last reimage.
+    pub(crate) kept: bool,
+}
+
+impl<'a> Known<'a> {
+    /// What a request says of the disk `name`.
+    pub(crate) fn of(request: &'a Request, name: &str) -> Self {
+        Self { machine: &request.machine_uuid, history: request.history(name), kept: request.is_kept(name) }
+    }
 }
 
 /// What becomes of the disk `name`, which is `device`.
@@ -124,8 +135,8 @@ pub(crate) fn fate<'plan>(
     if wipe.is_some() || made {
         writable(name.as_str(), device)?;
     }
-    let encrypted = is_encrypted(disk);
-    Ok(Fate { name, device, wipe, encrypted, mapped: None, read_only: disk.readonly, filesystem, table })
+    let (encrypted, kept) = (is_encrypted(disk), known.kept);
+    Ok(Fate { name, device, wipe, encrypted, mapped: None, read_only: disk.readonly, kept, filesystem, table })
 }
 
 /// What becomes of the filesystem on a disk that shall have one of its own.

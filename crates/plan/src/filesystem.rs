@@ -7,7 +7,11 @@ use cloud_machine_config::{DiskConfig, Filesystem, FilesystemType};
 use cloud_machine_protocol::{DiskName, History, Mount, Probe, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::decision::{Content, Decision, Refusal, decide};
+use crate::{
+    decision::{Content, Decision, Refusal, decide},
+    error::Wanted,
+    guarded,
+};
 
 /// Kernel module of ZFS.
 pub const ZFS_MODULE: &str = "zfs";
@@ -41,6 +45,9 @@ pub struct WantedFilesystem {
     /// Whether the disk is never written.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether the booted system cannot do without it, even when it is kept.
+    #[serde(default)]
+    pub required: bool,
     /// Kernel module that is loaded before.
     #[serde(default)]
     pub kernel_module: Option<String>,
@@ -63,6 +70,7 @@ impl WantedFilesystem {
             mount_options: disk.mount_options.clone(),
             overwrite: disk.overwrite,
             read_only: disk.readonly,
+            required: disk.required,
             ..Self::new(filesystem)
         })
     }
@@ -80,6 +88,7 @@ impl WantedFilesystem {
             mount_options: Vec::new(),
             overwrite: false,
             read_only: false,
+            required: false,
             kernel_module: filesystem.kernel_module.clone().or(implied),
             properties: filesystem.properties.clone(),
             datasets: filesystem.datasets.clone(),
@@ -127,18 +136,21 @@ impl WantedFilesystem {
         if self.kind == FilesystemType::Vfat.word() { found.eq_ignore_ascii_case(label) } else { found == label }
     }
 
-    /// How the booted system gets it from `device`: a pool's own dataset first, then those below it.
-    #[must_use]
-    pub fn mounts(&self, device: &str) -> Vec<Mount> {
+    /// How the booted system gets it from `device`, which is `described` for people: a pool's own dataset first, then
+    /// those below it. `kept`: it may hold what a job left before the last reimage. What was made by that, or came from the
+    /// host, does not fail for a job's sake, and is required in any case.
+    pub(crate) fn mounts(&self, device: &str, described: &Wanted, kept: bool) -> Vec<Mount> {
         let mount = |dataset: Option<String>, mountpoint| Mount {
             device: device.to_owned(),
             partition: None,
             filesystem: self.word().to_owned(),
             mountpoint,
-            options: self.mount_options.clone(),
+            options: guarded::options(self, kept),
             grow: self.grow,
             dataset,
             read_only: self.read_only,
+            required: self.required || !kept,
+            described: described.to_string(),
         };
         let mut mounts = vec![mount(self.pool().map(str::to_owned), self.mountpoint.clone())];
         if let (Some(pool), Some(mountpoint)) = (self.pool(), &self.mountpoint) {
@@ -211,6 +223,7 @@ mod tests {
             mount_options: Vec::new(),
             overwrite: false,
             read_only: false,
+            required: false,
             kernel_module: None,
             properties: Vec::new(),
             datasets: Vec::new(),
@@ -269,8 +282,11 @@ mod tests {
     fn a_pool_is_mounted_by_its_datasets() {
         let datasets = vec!["logs".to_owned(), "work/cache".to_owned()];
         let pool = WantedFilesystem { datasets, ..wanted("zfs_member", Some("tank")) };
-        let mounts: Vec<_> =
-            pool.mounts("vdb").into_iter().map(|mount| (mount.dataset.unwrap(), mount.mountpoint.unwrap())).collect();
+        let mounts: Vec<_> = pool
+            .mounts("vdb", &Wanted::Disk("tank".to_owned()), false)
+            .into_iter()
+            .map(|mount| (mount.dataset.unwrap(), mount.mountpoint.unwrap()))
+            .collect();
         let pair = |dataset: &str, path: &str| (dataset.to_owned(), path.to_owned());
         assert_eq!(
             mounts,

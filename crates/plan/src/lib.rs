@@ -11,6 +11,7 @@ mod error;
 mod expected;
 mod fate;
 mod filesystem;
+mod guarded;
 mod hostkey;
 mod image;
 mod layout;

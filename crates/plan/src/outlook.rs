@@ -113,7 +113,7 @@ fn system(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> 
 
 fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> Outcome {
     // The machine only decides on identifiers, which nobody is shown; and whoever asks here has no record.
-    let fate = fate(name, disk, device, action, Known { machine: "", history: History::Unknown })?;
+    let fate = fate(name, disk, device, action, Known { machine: "", history: History::Unknown, kept: true })?;
     let holds = described(&device.probe);
     let (verdict, reason) = match fate.decision() {
         Some(Decision::Reuse) if disk.filesystem.is_none() => {
@@ -122,9 +122,7 @@ fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> O
         Some(Decision::Reuse) => (OutlookVerdict::Reuse, format!("it holds {holds}, as described")),
         Some(Decision::Replace) => (OutlookVerdict::Replace, format!("it holds {holds}, and `overwrite` is true")),
         _ if fate.wipe.is_some() => (OutlookVerdict::Wipe, says_so(disk, action)),
-        Some(Decision::Create) => {
-            (OutlookVerdict::Create, "it holds nothing: zeros wherever it was looked".to_owned())
-        }
+        Some(Decision::Create) => (OutlookVerdict::Create, "it holds nothing: zeros wherever it was looked".to_owned()),
         _ if disk.readonly => (OutlookVerdict::Keep, "it is read-only".to_owned()),
         _ => (OutlookVerdict::Keep, "nothing says that it is wiped".to_owned()),
     };

@@ -44,9 +44,7 @@ pub(crate) fn fate(
     wiped: bool,
 ) -> Result<Option<TableFate>, Rejection> {
     let (Some(wanted), Role::Declared { name }) = (&attached.partitions, &attached.role) else { return Ok(None) };
-    let request = &expected.request;
-    let known = Known { machine: &request.machine_uuid, history: request.history(name) };
-    let fate = wanted.fate(name, disk, wiped, known);
+    let fate = wanted.fate(name, disk, wiped, Known::of(&expected.request, name));
     fate.map(Some).map_err(|_| Rejection::Content { device: disk.name.clone() })
 }
 

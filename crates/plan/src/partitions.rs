@@ -10,6 +10,7 @@ use uuid::{Builder, Uuid};
 
 use crate::{
     decision::{Content, Decision, Refusal, decide},
+    error::Wanted,
     fate::Known,
     filesystem::{WantedFilesystem, described},
     layout::{LayoutError, layout},
@@ -87,6 +88,7 @@ impl WantedTable {
                     mountpoint: partition.mountpoint.clone(),
                     mount_options: partition.mount_options.clone(),
                     overwrite: disk.overwrite,
+                    required: disk.required,
                     ..WantedFilesystem::new(filesystem)
                 }),
             })
@@ -235,11 +237,13 @@ fn difference(wanted: &NewTable, found: &[Partition]) -> Option<String> {
 }
 
 impl TableFate {
-    /// How the booted system gets what is in the partitions of `device`.
-    pub(crate) fn mounts(&self, device: &str) -> Vec<Mount> {
+    /// How the booted system gets what is in the partitions of `device`, which the configuration calls `name`. `kept`: they
+    /// may hold what a job left before the last reimage.
+    pub(crate) fn mounts(&self, device: &str, name: &str, kept: bool) -> Vec<Mount> {
         let in_it = |fate: &FilesystemFate, mount| Mount { partition: Some(fate.place.clone()), ..mount };
         let mounts = |fate: &FilesystemFate| -> Vec<Mount> {
-            fate.wanted.mounts(device).into_iter().map(|mount| in_it(fate, mount)).collect()
+            let described = Wanted::Partition(Box::new((name.to_owned(), fate.name.clone())));
+            fate.wanted.mounts(device, &described, kept).into_iter().map(|mount| in_it(fate, mount)).collect()
         };
         self.filesystems.iter().flat_map(mounts).collect()
     }

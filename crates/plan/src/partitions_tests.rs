@@ -8,7 +8,7 @@ use crate::decision::tests::HISTORIES;
 
 const MACHINE: &str = "7d8f0c9e-4a9c-4b5e-9d63-5d6c1f0b2a11";
 /// Of a disk of which the host knows nothing.
-const KNOWN: Known<'_> = Known { machine: MACHINE, history: History::Unknown };
+const KNOWN: Known<'_> = Known { machine: MACHINE, history: History::Unknown, kept: true };
 /// What makes a table another one, and what is said of it.
 type Wrong<'a> = (&'a dyn Fn(&mut Vec<Partition>), &'a str);
 

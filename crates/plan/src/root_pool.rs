@@ -84,6 +84,8 @@ impl RootPool {
             dataset: Some(format!("{}/{dataset}", self.pool())),
             grow: false,
             read_only: false,
+            required: true,
+            described: Wanted::Disk(self.disk.clone()).to_string(),
         };
         self.filesystem.datasets.iter().map(mount).collect()
     }

@@ -1,6 +1,10 @@
 //! What the host asks of the agent, one request at a time. Must not decide how it is done.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +36,9 @@ pub struct Request {
     /// What the host's record says of the content of each disk; [`History::Unknown`] of one that is not named.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub histories: BTreeMap<DiskName, History>,
+    /// Disks that a reimage keeps and no boot wipes, by the host's configuration.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<DiskName>,
     /// Paths below `cloud-machine` that the machine's driver does not honour: a document that requires one of them is
     /// refused in the machine, too.
     pub unhonoured: Vec<String>,
@@ -45,6 +52,12 @@ impl Request {
     pub fn history(&self, name: &str) -> History {
         let named = |(disk, _): &(&DiskName, &History)| disk.as_str() == name;
         self.histories.iter().find(named).map(|(_, history)| *history).unwrap_or_default()
+    }
+
+    /// Whether the disk `name` may hold what a job left before the last reimage.
+    #[must_use]
+    pub fn is_kept(&self, name: &str) -> bool {
+        self.kept.iter().any(|disk| disk.as_str() == name)
     }
 }
 

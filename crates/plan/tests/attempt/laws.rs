@@ -78,6 +78,7 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
                 on_reimage,
                 wipe_on_boot,
                 readonly,
+                required: false,
                 overwrite: second,
                 // A root in a pool is another matter: `root_pool`.
                 filesystem: filesystem.filter(|_| !boot_partition),
