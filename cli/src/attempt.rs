@@ -21,11 +21,13 @@ use crate::{
     conversation::{Conversation, Heard},
     evidence::{self, Evidence},
     failure::{Failure, Kind},
+    history,
     launch::{self, Prepared},
     life::{self, END_TIME},
     login,
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space,
+    startup,
     strategy::{Ground, Wish},
     ui::{Progress, Ui},
 };
@@ -258,6 +260,7 @@ impl Attempt<'_> {
         verdict: &Verdict,
     ) -> Result<(), Failure> {
         record.state = MachineState::Accepted;
+        history::accepted(&mut record.disks, &prepared.expected);
         if prepared.expected.request.action == Action::Reimage {
             let evidence = Evidence::new(&prepared.expected, report).after(record);
             let (path, seal) = evidence.store(self.store, self.lock, &prepared.expected.request.id)?;
@@ -296,8 +299,8 @@ impl Attempt<'_> {
         folder: &AttemptFolder,
     ) -> Result<(), Failure> {
         let progress = self.ui.progress("start the system");
-        let ready = login::wait_ready(self.store, record, process, self.deadline)
-            .map_err(|failure| with_console(life::with_trouble(failure, process), folder));
+        let ready = login::wait_ready(self.store, record, process, folder, self.deadline)
+            .map_err(|failure| with_console(with_units(life::with_trouble(failure, process), folder), folder));
         drop(progress);
         match (ready, action) {
             (Err(failure), Action::Boot) => {
@@ -344,6 +347,14 @@ fn channel_failure(error: ChannelError) -> Failure {
         _ => Kind::Verification,
     };
     Failure::new(kind, error)
+}
+
+/// Adds the units that the system says have failed, when the failure does not name them already.
+fn with_units(failure: Failure, folder: &AttemptFolder) -> Failure {
+    let console = console_tail(folder, startup::LINES).unwrap_or_default();
+    let told = failure.error.to_string();
+    let units: Vec<String> = startup::failed_units(&console).into_iter().filter(|unit| !told.contains(unit)).collect();
+    if units.is_empty() { failure } else { failure.hint(format!("the console says: {}", units.join("; "))) }
 }
 
 /// Adds the end of the console, escaped: it is text of the guest.

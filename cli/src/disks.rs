@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_driver::store::{DiskRecord, MediumRecord, digest};
 use cloud_machine_image::{ALIGNMENT, Manifest};
-use cloud_machine_protocol::{Bus, DeviceSelector, DiskName};
+use cloud_machine_protocol::{Bus, DeviceSelector, DiskName, History};
 
 use crate::{
     failure::{Failure, Kind},
@@ -141,7 +141,19 @@ fn record(name: &DiskName, serial: String, disk: &DiskConfig, manifest: &Manifes
     } else {
         (format!("disks/{name}.raw"), size(name, disk, manifest)?, None)
     };
-    Ok(DiskRecord { name: name.clone(), serial, size, file, boot, bus: disk.bus, medium })
+    // The file of a medium has its content already, and what is on the system disk is the image's.
+    let history = if boot || medium.is_some() { History::Unknown } else { History::New };
+    Ok(DiskRecord {
+        name: name.clone(),
+        serial,
+        size,
+        file,
+        boot,
+        bus: disk.bus,
+        history,
+        history_before: History::Unknown,
+        medium,
+    })
 }
 
 fn refused(name: &DiskName, text: &str) -> Failure {

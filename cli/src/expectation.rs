@@ -15,6 +15,7 @@ use crate::{
     configuration::guest,
     disks,
     failure::{Failure, Kind},
+    history,
     launch::{self, IMAGE_SERIAL, VOLUME_SERIAL, drive_serial, open_blocks, sha256},
 };
 
@@ -62,6 +63,8 @@ impl AttemptFacts {
             Some("another image")
         } else if facts.generation != record.image.generation || request.image.exceptions != record.image.exceptions {
             Some("another generation of the image, or other exceptions")
+        } else if request.kept != history::kept(&launch::config(record)?) || request.histories != history::before(&record.disks) {
+            Some("disks with another history")
         } else if record.last_report.as_ref() != Some(&report) {
             Some("another report")
         } else {

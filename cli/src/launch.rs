@@ -23,6 +23,7 @@ use crate::{
     disks,
     expectation::{AttemptFacts, expected_url, table},
     failure::{Failure, Kind},
+    history,
     source::unreadable,
     strategy::{self, Ground},
     verdict,
@@ -219,6 +220,8 @@ pub(crate) fn request(
         },
         tier,
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
+        histories: history::sent(&record.disks),
+        kept: history::kept(&config(record)?),
         unhonoured: verdict::unhonoured(&record.driver)?,
         deadline_seconds: AGENT_DEADLINE,
     })
@@ -272,6 +275,4 @@ fn volume_bytes(
 /// The configuration of the record as types.
 pub(crate) fn config(record: &MachineRecord) -> Result<Config, Failure> {
     validate(&guest::recorded(record)?).map_err(refused)
-}
-
 }

@@ -9,13 +9,16 @@ use std::{
 
 use cloud_machine_driver::{
     child::{ChildError, Output},
-    qemu::Process,
+    qemu::{Process, console_tail},
     ssh::{self, SshError},
-    store::{MAX_WORD, MachineRecord, Store, read},
+    store::{AttemptFolder, MAX_WORD, MachineRecord, Store, read},
 };
 use cloud_machine_protocol::Report;
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    failure::{Failure, Kind},
+    startup,
+};
 
 /// How long connecting by SSH may take; the key exchange is slow in software emulation.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
@@ -25,9 +28,17 @@ pub(crate) fn wait_ready(
     store: &Store,
     record: &MachineRecord,
     process: &Process,
+    folder: &AttemptFolder,
     deadline: Instant,
 ) -> Result<(), Failure> {
-    let alive = || process.alive().map_err(io::Error::other);
+    let alive = || {
+        let alive = process.alive().map_err(io::Error::other)?;
+        // A console that cannot be read says nothing; whoever shows its end tells why.
+        match console_tail(folder, startup::LINES).ok().and_then(|console| startup::stopped(&console)) {
+            Some(reason) if alive => Err(io::Error::other(reason)),
+            _ => Ok(alive),
+        }
+    };
     ssh::wait_ready(&target(store, record), deadline, &alive).map_err(failure)
 }
 

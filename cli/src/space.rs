@@ -45,7 +45,7 @@ fn least(store: &Store, record: &MachineRecord, wish: Wish) -> Result<u64, Failu
     if overlay && store.golden(&record.image.digest, disk.size).exists()? {
         return Ok(LEAST);
     }
-    let manifest = launch::manifest(&store.image(&record.image.name)?.packed())?;
+    let manifest = launch::installed(&store.image(&record.image.name)?)?;
     Ok(LEAST.saturating_add(manifest.data_bytes()))
 }
 

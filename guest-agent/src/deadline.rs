@@ -1,4 +1,4 @@
-//! The request's deadline: a worker that has not reported by then ends, wherever it is. That is safe at any write, as a
+//! A deadline, that of the request or of the search for it: a worker that has not reported by then ends, wherever it is. That is safe at any write, as a
 //! power cut is; must not try to tidy up.
 
 use std::{
@@ -21,21 +21,21 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Starts to count.
-    pub(crate) fn start(limit: Duration) -> Self {
+    /// Starts to count for `what`.
+    pub(crate) fn start(what: &'static str, limit: Duration) -> Self {
         let met = Arc::new(AtomicBool::new(false));
         let seen = Arc::clone(&met);
         thread::spawn(move || {
             thread::sleep(limit);
             if !seen.load(Ordering::SeqCst) {
-                kernel::log(&format!("the request's deadline of {} s has passed", limit.as_secs()));
+                kernel::log(&format!("the deadline of {} s for {what} has passed", limit.as_secs()));
                 end_process();
             }
         });
         Self { met }
     }
 
-    /// The report is sent: time no longer counts.
+    /// It is done: time no longer counts.
     pub(crate) fn meet(&self) {
         self.met.store(true, Ordering::SeqCst);
     }

@@ -124,9 +124,10 @@ fn unclear(disk: &Disk) -> Option<String> {
             let label = signature.label.as_deref().unwrap_or_default();
             (!label.eq_ignore_ascii_case(LABEL)).then(|| format!("it is labelled {label:?}, not {LABEL}"))
         }
-        Probe::Empty => Some("no filesystem was found on it".to_owned()),
+        Probe::Empty | Probe::Unknown => Some("no filesystem was found on it".to_owned()),
         Probe::Ambivalent => Some("its signatures contradict each other".to_owned()),
         Probe::Unreadable { reason } => Some(format!("it could not be probed: {reason}")),
+        Probe::Silent { seconds } => Some(format!("it did not answer within {seconds} s")),
     }
 }
 

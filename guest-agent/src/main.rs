@@ -49,15 +49,14 @@ fn main() -> ExitCode {
     if argument.as_deref() == Some(outlook::ARGUMENT) {
         return outlook::run(arguments);
     }
-    let mut rest = || arguments.next().unwrap_or_default();
     if std::process::id() == 1 {
         return supervisor::run();
     }
     match argument.as_deref() {
         Some(supervisor::WORKER_ARGUMENT) => worker::run(),
-        Some(probe::CHILD_ARGUMENT) => child(probe::child()),
-        Some(reader::CHILD_ARGUMENT) => child(reader::child(&rest())),
-        Some(survey::DETAILS_ARGUMENT) => child(survey::child(&rest(), &rest())),
+        Some(probe::CHILD_ARGUMENT) => child(probe::child(arguments)),
+        Some(reader::CHILD_ARGUMENT) => child(reader::child(&arguments.next().unwrap_or_default())),
+        Some(survey::DETAILS_ARGUMENT) => child(survey::child(arguments)),
         Some("--version") => print(&format!("cloud-machine-agent {}\n", env!("CARGO_PKG_VERSION")), 0),
         Some("--help") => print(USAGE, 0),
         _ => print(USAGE, 2),

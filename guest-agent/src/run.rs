@@ -21,19 +21,25 @@ use crate::{
     url, volume,
 };
 
+/// What the search for the volume may take: the request's own limit is on it. Each look at a disk has a much shorter one.
+const SEARCH: Duration = Duration::from_secs(300);
+
 /// Makes the machine what the request and the configuration describe, or says why not. The deadline goes on counting
 /// until the caller has reported.
 pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadline, AgentError> {
     // observe
     let began = Instant::now();
     let pin = command_line::pin(&kernel::command_line()?)?;
-    let found = volume::find(pin)?;
+    let looking = Deadline::start("the search for the volume", SEARCH);
+    let found = volume::find(pin);
+    looking.meet();
+    let found = found?;
     report.ignored_volumes(found.ignored);
 
     // read, from the pinned copy in memory
     let request = found.volume.request()?;
     report.request(&request);
-    let deadline = Deadline::start(Duration::from_secs(request.deadline_seconds));
+    let deadline = Deadline::start("the request", Duration::from_secs(request.deadline_seconds));
     let secrets = host.secrets()?;
     let mut documents = found.volume.documents(request)?;
     if let ImageSource::Url(image) = &mut documents.request.image.source {

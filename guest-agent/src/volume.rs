@@ -88,8 +88,8 @@ pub(crate) fn is_candidate(disk: &Disk) -> bool {
         Probe::Found(signature) => {
             signature.label.as_ref().is_some_and(|label| label.eq_ignore_ascii_case(volume::LABEL))
         }
-        Probe::Empty => false,
-        Probe::Ambivalent | Probe::Unreadable { .. } => disk.size <= volume::MAX_SIZE,
+        Probe::Empty | Probe::Unknown => false,
+        Probe::Ambivalent | Probe::Unreadable { .. } | Probe::Silent { .. } => disk.size <= volume::MAX_SIZE,
     }
 }
 

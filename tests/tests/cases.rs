@@ -52,6 +52,8 @@ fn request(action: Action) -> Request {
         },
         tier: None,
         drives: Vec::new(),
+        histories: std::collections::BTreeMap::new(),
+        kept: std::collections::BTreeSet::new(),
         unhonoured: Vec::new(),
         deadline_seconds: 600,
     }

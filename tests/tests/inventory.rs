@@ -27,6 +27,8 @@ struct Scene {
     ambivalent: LoopDevice,
     /// A vfat labelled `CIDATA`, on a device that can be written.
     planted: LoopDevice,
+    /// An ext4 without its magic number.
+    unknown: LoopDevice,
     folder: tempfile::TempDir,
 }
 
@@ -41,7 +43,7 @@ impl Scene {
         shell(
             folder.path(),
             r"truncate -s 64M table large damaged
-            truncate -s 8M ext4 label ambivalent planted
+            truncate -s 8M ext4 label ambivalent planted unknown
             for file in table damaged; do
                 printf 'label: gpt\nstart=2048, size=40960, name=root\nstart=43008, size=40960\n' | sfdisk -q $file
             done
@@ -51,6 +53,8 @@ impl Scene {
             mkfs.vfat -n ROOT label >/dev/null
             mkfs.vfat -n CIDATA planted >/dev/null
             mkfs.ext4 -q ambivalent
+            mkfs.ext4 -q unknown
+            dd if=/dev/zero of=unknown bs=1 seek=1080 count=2 conv=notrunc status=none
             printf '\001CD001\001' | dd of=ambivalent bs=1 seek=32768 conv=notrunc status=none",
         );
         let device = |name: &str, sector_size| LoopDevice::new(&folder.path().join(name), sector_size);
@@ -71,6 +75,7 @@ impl Scene {
             label: device("label", 512),
             ambivalent: device("ambivalent", 512),
             planted: device("planted", 512),
+            unknown: device("unknown", 512),
             table,
             folder,
         }
@@ -113,6 +118,8 @@ fn disks_partitions_and_what_can_be_mistaken_are_listed() {
     assert_eq!((&first["offset"], &first["length"]), (&(1 << 20).into(), &(20 << 20).into()), "{first}");
     assert_eq!(first["partition-name"], "root", "{first}");
     assert_eq!(table["partitions"].as_array().map(Vec::len), Some(2), "{table}");
+    assert_eq!(table["partitions"][1]["probe"]["kind"], "empty", "{table}");
+    assert_eq!(disk(&value, &scene.unknown)["probe"]["kind"], "unknown", "{value}");
     let large = disk(&value, &scene.large);
     assert_eq!(large["partitions"][0]["offset"], 1 << 20, "{large}");
     assert_eq!(large["partitions"][0]["length"], 20 << 20, "{large}");
@@ -125,6 +132,7 @@ fn disks_partitions_and_what_can_be_mistaken_are_listed() {
     };
     assert!(line(&scene.ambivalent).contains("ambivalent: "), "{printed}");
     assert!(line(&scene.damaged).contains("gpt (backup)"), "{printed}");
+    assert!(line(&scene.unknown).contains(" unknown "), "{printed}");
     assert!(line(&scene.large).contains(" 4096 "), "{printed}");
     let warning = |words: &[&str]| {
         let has = |line: &&str| words.iter().all(|word| line.contains(word));

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt,
     path::Path,
     process::{Command, Output},
 };
@@ -19,6 +20,12 @@ fn devices(folder: &Path, names: &[&str]) -> Vec<LoopDevice> {
         fs::File::create(&file).unwrap().set_len(16 << 20).unwrap();
         match *name {
             "ext4" => drop(run(Command::new("mkfs.ext4").args(["-q", "-L", "data"]).arg(&file))),
+            // The magic number is gone; everything else is there.
+            "damaged" => {
+                run(Command::new("mkfs.ext4").arg("-q").arg(&file));
+                fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(&[0; 2], 1024 + 56).unwrap();
+            }
+            "one" => fs::OpenOptions::new().write(true).open(&file).unwrap().write_all_at(&[1], 9 << 20).unwrap(),
             "vfat" => drop(run(Command::new("mkfs.vfat").args(["-n", "CIDATA"]).arg(&file))),
             _ => {}
         }
@@ -48,7 +55,7 @@ fn row(output: &Output, disk: &str) -> [String; 3] {
 #[test]
 fn each_disk_has_a_verdict_with_its_reason_and_none_is_touched() {
     let folder = tempfile::tempdir().unwrap();
-    let names = ["system", "empty", "ext4", "vfat", "mounted", "replaced"];
+    let names = ["system", "empty", "ext4", "vfat", "mounted", "replaced", "damaged", "one"];
     let devices = devices(folder.path(), &names);
     run(Command::new("mkfs.ext4").arg("-q").arg(devices[4].path()));
     run(Command::new("mkfs.ext4").arg("-q").arg(devices[5].path()));
@@ -68,6 +75,8 @@ fn each_disk_has_a_verdict_with_its_reason_and_none_is_touched() {
       other: {{devicepath: {}, on-reimage: keep, filesystem: ext4}}
       used: {{devicepath: {}, filesystem: ext4}}
       replaced: {{devicepath: {}, on-reimage: keep, overwrite: true, filesystem: {{type: vfat, label: new}}}}
+      damaged: {{devicepath: {}, on-reimage: keep, filesystem: ext4}}
+      one: {{devicepath: {}, on-reimage: keep, filesystem: ext4}}
       absent: {{devicepath: 'serial:none'}}
 ",
         path(0),
@@ -75,14 +84,18 @@ fn each_disk_has_a_verdict_with_its_reason_and_none_is_touched() {
         path(2),
         path(3),
         path(4),
-        path(5)
+        path(5),
+        path(6),
+        path(7)
     );
     let output = plan(folder.path(), &configuration, &["--output", "json"]);
     run(Command::new("umount").arg(&target));
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     for (disk, verdict, method, reason) in [
         ("system", "reimage", "reimage", "it is the system disk"),
-        ("empty", "create", "create ext4", "it holds nothing"),
+        ("empty", "create", "create ext4", "it holds nothing: zeros wherever it was looked"),
+        ("damaged", "refuse", "", "and holds data of no kind that is known; only a disk of zeros is taken for empty"),
+        ("one", "refuse", "", "and holds data of no kind that is known"),
         ("kept", "reuse", "reuse ext4", "it holds ext4 labelled `data`, as described"),
         ("other", "refuse", "", "and holds vfat labelled `CIDATA`; `overwrite: true` would let it be replaced"),
         ("used", "refuse", "", &format!("{} is mounted at {}", devices[4].name(), target.display())),

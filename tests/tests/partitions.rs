@@ -12,8 +12,8 @@ use cloud_machine_disk::{Access, Disk as OpenDisk};
 use cloud_machine_image::write_table;
 use cloud_machine_plan::{ImageLayout, Plan, PlanError, RootPartition, plan};
 use cloud_machine_protocol::{
-    Action, Algorithm, Digest, Disk, FORMAT_VERSION, ImageRequest, ImageSource, Inventory, NewTable, Nonce, Partitions,
-    Probe, Request, Step,
+    Action, Algorithm, Digest, Disk, FORMAT_VERSION, History, ImageRequest, ImageSource, Inventory, NewTable, Nonce,
+    Partitions, Probe, Request, Step,
 };
 use cloud_machine_system::{partition_node, probe, survey};
 use cloud_machine_tests::loop_device::{LoopDevice, run};
@@ -27,16 +27,20 @@ type Test = fn(u64);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let rest = |index: usize| arguments.get(index).cloned().unwrap_or_default();
+    let rest = arguments.iter().skip(1).cloned();
     let child = match arguments.first().map(String::as_str) {
-        Some(probe::CHILD_ARGUMENT) => Some(probe::child()),
-        Some(survey::DETAILS_ARGUMENT) => Some(survey::child(&rest(1), &rest(2))),
+        Some(probe::CHILD_ARGUMENT) => Some(probe::child(rest)),
+        Some(survey::DETAILS_ARGUMENT) => Some(survey::child(rest)),
         _ => None,
     };
     if let Some(ended) = child {
         return if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let tests: [(&str, Test); 5] = [
+    let tests: [(&str, Test); 6] = [
+        (
+            "a_table_that_lost_its_protective_mbr_is_not_taken_for_nothing",
+            a_table_that_lost_its_protective_mbr_is_not_taken_for_nothing,
+        ),
         ("a_table_is_what_was_planned_and_is_used_again", a_table_is_what_was_planned_and_is_used_again),
         ("a_damaged_primary_is_not_taken_for_the_table", a_damaged_primary_is_not_taken_for_the_table),
         ("tables_of_other_disks_are_not_taken_for_the_table", tables_of_other_disks_are_not_taken_for_the_table),
@@ -85,6 +89,11 @@ impl Scene {
     }
 
     fn planned(&self, overwrite: bool) -> Result<Plan, PlanError> {
+        self.planned_with(History::Unknown, overwrite)
+    }
+
+    fn planned_with(&self, history: History, overwrite: bool) -> Result<Plan, PlanError> {
+        let request = Request { histories: [("parts".parse().unwrap(), history)].into(), ..request() };
         let inventory = Inventory {
             disks: vec![
                 disk("vda", "system", 4 * MIB, 512, Probe::Empty),
@@ -92,7 +101,7 @@ impl Scene {
                 self.found(),
             ],
         };
-        plan(&config(overwrite), &inventory, &request(), &image(), "vdz", &"demo".parse().unwrap())
+        plan(&config(overwrite), &inventory, &request, &image(), "vdz", &"demo".parse().unwrap())
     }
 
     /// What the plan makes of the disk.
@@ -104,8 +113,9 @@ impl Scene {
         self.planned(false).expect_err("it was planned").to_string()
     }
 
+    /// Writes the table as for a disk that the host made.
     fn write(&self) -> NewTable {
-        let planned = self.planned(false).unwrap_or_else(|error| panic!("{error}"));
+        let planned = self.planned_with(History::New, false).unwrap_or_else(|error| panic!("{error}"));
         let table = planned.steps.iter().find_map(|step| match &step.step {
             Step::WriteTable { table, .. } => Some(table.clone()),
             _ => None,
@@ -159,6 +169,8 @@ fn request() -> Request {
         },
         tier: None,
         drives: Vec::new(),
+        histories: std::collections::BTreeMap::new(),
+        kept: std::collections::BTreeSet::new(),
         unhonoured: Vec::new(),
         deadline_seconds: 600,
     }
@@ -266,16 +278,36 @@ fn tables_of_other_disks_are_not_taken_for_the_table(sector: u64) {
         assert!(refusal.contains("holds a partition table"), "{size}: {refusal}");
         assert!(scene.method(true).starts_with("wipe zero, create table"));
     }
-    // Without the first MiB nothing points to the backup: the disk is empty, and the new table wins at once.
+    // Without the first MiB nothing points to the backup: nobody knows what the disk holds. On a disk that the host made it
+    // is what a cut-off attempt left, and the new table wins at once.
     let scene = Scene::new(sector, &(other(SIZE) + "dd if=/dev/zero of=disk bs=1M count=1 conv=notrunc status=none"));
-    assert_eq!(scene.found().probe, Probe::Empty);
+    is_somebodys(&scene);
     let table = scene.write();
     read_by_others(&scene, &table);
     // One of a smaller disk lies in the middle of a partition, where nobody looks for it.
     let smaller = other(SIZE / 2) + "dd if=/dev/zero of=disk bs=1M count=1 conv=notrunc status=none";
     let scene = Scene::new(sector, &smaller);
+    is_somebodys(&scene);
     let table = scene.write();
     read_by_others(&scene, &table);
+}
+
+/// A look that finds no signature finds something all the same, and nothing is made over it.
+fn is_somebodys(scene: &Scene) {
+    assert_eq!(scene.found().probe, Probe::Unknown);
+    for history in [History::Unknown, History::Made] {
+        let refusal = scene.planned_with(history, false).expect_err("it was planned").to_string();
+        assert!(refusal.contains("holds data of no kind that is known; "), "{refusal}");
+    }
+    assert!(scene.method(true).starts_with("wipe zero, create table"));
+}
+
+fn a_table_that_lost_its_protective_mbr_is_not_taken_for_nothing(sector: u64) {
+    let scene = Scene::new(sector, "");
+    scene.write();
+    scene.file().write_all_at(&[0; 512], 0).unwrap();
+    scene.file().sync_all().unwrap();
+    is_somebodys(&scene);
 }
 
 /// Filesystems of an earlier job where the new partitions will begin, on a disk that shows nothing as a whole.
@@ -287,12 +319,13 @@ fn what_was_planted_shows_in_no_new_partition(sector: u64) {
         dd if=ext4 of=disk bs=1M seek=17 conv=notrunc status=none
         mkswap -q ext4; dd if=ext4 of=disk bs=1M seek=32 conv=notrunc status=none",
     );
-    assert_eq!(scene.found().probe, Probe::Empty);
+    is_somebodys(&scene);
     let table = scene.write();
     read_by_others(&scene, &table);
     let Some(Partitions::Found { partitions, .. }) = scene.found().partitions else { panic!("no table") };
+    // Both ends of each were made zero: what lies between has no signature any more.
     for partition in partitions {
-        assert_eq!(partition.probe, Probe::Empty, "{partition:?}");
+        assert!(matches!(partition.probe, Probe::Empty | Probe::Unknown), "{partition:?}");
     }
 }
 

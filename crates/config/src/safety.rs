@@ -64,6 +64,7 @@ const TABLE: &[Row] = &[
     row(&["resources", "disks", "*", "mountpoint"], Rule::Fixed, ""),
     row(&["resources", "disks", "*", "mount-options"], Rule::Fixed, "[]"),
     row(&["resources", "disks", "*", "partitions"], Rule::Fixed, "{}"),
+    row(&["resources", "disks", "*", "required"], Rule::Fixed, "false"),
     row(&["resources", "disks", "*", "readonly"], Rule::Rises(&["false", "true"]), "false"),
 ];
 

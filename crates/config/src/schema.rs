@@ -52,6 +52,7 @@ pub(crate) struct Disk {
     pub(crate) on_reimage: OnReimage,
     pub(crate) boot_partition: bool,
     pub(crate) readonly: bool,
+    pub(crate) required: bool,
     pub(crate) filesystem: Option<FilesystemValue>,
     pub(crate) mountpoint: Option<Mountpoint>,
     pub(crate) mount_options: Vec<String>,

@@ -146,6 +146,8 @@ fn what_happens_to_a_disk_may_only_become_stricter() {
         ("on-reimage", "wipe", "recreate"),
         ("on-reimage", "recreate", "keep"),
         ("readonly", "true", "false"),
+        ("required", "true", "false"),
+        ("required", "false", "true"),
     ] {
         let path = format!("resources.disks.d.{key}");
         refused(&disk(&format!("{key}: {from}")), &disk(&format!("{key}: {to}")), &path);

@@ -365,6 +365,7 @@ fn filesystems_are_checked_together_with_where_they_are_mounted() {
     let disks = |text: &str| format!("cloud-machine:\n  resources: {{disks: {{s: {{boot-partition: true}}, {text}}}}}");
     for (text, path, message) in [
         ("d: {mountpoint: /data}", "d.mountpoint", "a disk without `filesystem` has nothing to mount"),
+        ("d: {required: true}", "d.required", "without `filesystem` there is nothing that could be required"),
         ("d: {filesystem: swap, mountpoint: /data}", "d.mountpoint", "swap is switched on and not mounted"),
         ("d: {filesystem: ext4, mountpoint: /etc}", "d.mountpoint", "`/etc` belongs to the system itself"),
         ("d: {filesystem: ext4, mountpoint: /run/x}", "d.mountpoint", "`/run/x` belongs to the system itself"),

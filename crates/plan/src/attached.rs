@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, DataContent, DeviceRecord, Disk, Method, Report, Role, WipeMethod};
+use cloud_machine_protocol::{Bus, DataContent, DeviceRecord, Disk, History, Method, Report, Role, WipeMethod};
 
 use crate::{
+    decision::Decision,
     encrypted,
     expected::{Expected, ExpectedDisk, Treatment},
-    filesystem::Decision,
     partition_steps,
     partitions::TableFate,
     rejection::Rejection,
@@ -61,7 +61,12 @@ pub(crate) fn devices<'report>(
         let declared = matches!(attached.role, Role::Declared { .. });
         let stated = wiped::stated(report, &disk.name).filter(|_| more && declared);
         let mut wipe = wiped::demanded(attached, disk, stated);
-        let decision = attached.filesystem.as_ref().map(|wanted| wanted.decision(&disk.probe, wipe.is_some()));
+        let history = match &attached.role {
+            Role::Declared { name } => expected.request.history(name),
+            _ => History::Unknown,
+        };
+        let wanted = attached.filesystem.as_ref();
+        let decision = wanted.map(|wanted| wanted.decision(&disk.probe, history, wipe.is_some()));
         let table = partition_steps::fate(expected, attached, disk, wipe.is_some())?;
         if matches!(decision, Some(Decision::Refuse(_))) {
             return Err(Rejection::Content { device });

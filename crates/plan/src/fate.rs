@@ -2,13 +2,14 @@
 //! it. Must not put steps of different disks in order.
 
 use cloud_machine_config::DiskConfig;
-use cloud_machine_protocol::{Action, DataContent, Disk, DiskName, Method, Mount, Request, WipeMethod};
+use cloud_machine_protocol::{Action, DataContent, Disk, DiskName, History, Method, Mount, Request, WipeMethod};
 
 use crate::{
     assign::Assignment,
+    decision::{Decision, Refusal},
     encrypted::{encrypt, is_encrypted, mapped},
     error::{PlanError, Wanted},
-    filesystem::{Decision, Refusal, WantedFilesystem, described},
+    filesystem::{WantedFilesystem, described},
     layout::LayoutError,
     partition_steps,
     partitions::{TableFate, TableRefusal, WantedTable},
@@ -28,6 +29,8 @@ pub(crate) struct Fate<'plan> {
     mapped: Option<String>,
     /// Whether it is never written.
     pub(crate) read_only: bool,
+    /// Whether it may hold what a job left before the last reimage.
+    kept: bool,
     filesystem: Option<(WantedFilesystem, Decision)>,
     table: Option<TableFate>,
 }
@@ -56,8 +59,11 @@ impl Fate<'_> {
     }
 
     pub(crate) fn mounts(&self) -> Vec<Mount> {
-        let whole = self.filesystem.iter().flat_map(|(wanted, _)| wanted.mounts(self.used()));
-        whole.chain(self.table.iter().flat_map(|table| table.mounts(&self.device.name))).collect()
+        let described = Wanted::Disk(self.name.to_string());
+        let (name, kept) = (self.name.as_str(), self.kept);
+        let whole = self.filesystem.iter().flat_map(|(wanted, _)| wanted.mounts(self.used(), &described, kept));
+        let table = self.table.iter().flat_map(|table| table.mounts(&self.device.name, name, kept));
+        whole.chain(table).collect()
     }
 
     /// What becomes of the filesystem on it, or of its table.
@@ -77,7 +83,7 @@ pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) ->
     let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
     let mut fates: Vec<Fate<'plan>> = others
         .clone()
-        .map(|(name, (disk, device))| fate(name, disk, device, request.action, &request.machine_uuid))
+        .map(|(name, (disk, device))| fate(name, disk, device, request.action, Known::of(request, name.as_str())))
         .collect::<Result<_, _>>()?;
     for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
         fate.mapped = mapped;
@@ -85,20 +91,38 @@ pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) ->
     Ok(fates)
 }
 
-/// What becomes of the disk `name` of the machine with the UUID `machine`, which is `device`.
+/// What the host knows of a disk, whatever is found on it.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    /// UUID of its machine.
+    pub(crate) machine: &'a str,
+    /// What the host's record says of its content.
+    pub(crate) history: History,
+    /// Whether it may hold what a job left before the last reimage.
+    pub(crate) kept: bool,
+}
+
+impl<'a> Known<'a> {
+    /// What a request says of the disk `name`.
+    pub(crate) fn of(request: &'a Request, name: &str) -> Self {
+        Self { machine: &request.machine_uuid, history: request.history(name), kept: request.is_kept(name) }
+    }
+}
+
+/// What becomes of the disk `name`, which is `device`.
 pub(crate) fn fate<'plan>(
     name: &'plan DiskName,
     disk: &DiskConfig,
     device: &'plan Disk,
     action: Action,
-    machine: &str,
+    known: Known<'_>,
 ) -> Result<Fate<'plan>, PlanError> {
     if lacks_discard(disk, device) {
         return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
     }
     let mut wipe = Wiping::of(action, disk).map(|wiping| wiping.method(device));
-    let filesystem = filesystem(name, disk, device, wipe.is_some())?;
-    let table = table(name, disk, device, wipe.is_some(), machine)?;
+    let filesystem = filesystem(name, disk, device, wipe.is_some(), known)?;
+    let table = table(name, disk, device, wipe.is_some(), known)?;
     let of_whole = filesystem.as_ref().map(|(_, decision)| *decision);
     let of_table = table.as_ref().map(|table| table.decision);
     if [of_whole, of_table].contains(&Some(Decision::Replace)) {
@@ -108,8 +132,8 @@ pub(crate) fn fate<'plan>(
     if wipe.is_some() || made {
         writable(name.as_str(), device)?;
     }
-    let encrypted = is_encrypted(disk);
-    Ok(Fate { name, device, wipe, encrypted, mapped: None, read_only: disk.readonly, filesystem, table })
+    let (encrypted, kept) = (is_encrypted(disk), known.kept);
+    Ok(Fate { name, device, wipe, encrypted, mapped: None, read_only: disk.readonly, kept, filesystem, table })
 }
 
 /// What becomes of the filesystem on a disk that shall have one of its own.
@@ -118,9 +142,10 @@ fn filesystem(
     disk: &DiskConfig,
     device: &Disk,
     wiped: bool,
+    known: Known<'_>,
 ) -> Result<Option<(WantedFilesystem, Decision)>, PlanError> {
     let Some(wanted) = WantedFilesystem::of(name, disk) else { return Ok(None) };
-    match wanted.decision(&device.probe, wiped) {
+    match wanted.decision(&device.probe, known.history, wiped) {
         Decision::Refuse(refusal) => Err(PlanError::Content {
             wanted: Wanted::Disk(name.to_string()),
             device: device.name.clone(),
@@ -138,11 +163,11 @@ fn table(
     disk: &DiskConfig,
     device: &Disk,
     wiped: bool,
-    machine: &str,
+    known: Known<'_>,
 ) -> Result<Option<TableFate>, PlanError> {
     let Some(wanted) = WantedTable::of(disk) else { return Ok(None) };
     let (disk, on) = (Wanted::Disk(name.to_string()), device.name.clone());
-    wanted.fate(name.as_str(), device, wiped, machine).map(Some).map_err(|refused| match refused {
+    wanted.fate(name.as_str(), device, wiped, known).map(Some).map_err(|refused| match refused {
         TableRefusal::Layout(LayoutError::Sectors(size)) => PlanError::Sectors { wanted: disk, device: on, size },
         TableRefusal::Layout(LayoutError::Room { needed, available }) => {
             PlanError::Room { wanted: disk, device: on, needed, available }
@@ -160,6 +185,11 @@ fn table(
 fn way_out(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::Other | Refusal::Ambivalent => "; `overwrite: true` would let it be replaced",
+        Refusal::Unknown => "; only a disk of zeros is taken for empty, `overwrite: true` would let it be replaced",
+        Refusal::Gone => {
+            "; it was there before, so it is damaged or lost and not made anew: repair or restore it, or write \
+             `overwrite: true` to give it up"
+        }
         Refusal::ReadOnly => "; it is read-only, so nothing can be made on it",
         Refusal::Unreadable => "",
     }

@@ -1,11 +1,17 @@
-//! What becomes of a disk that shall hold a filesystem: one table of what is found on it and what is allowed. Must not
-//! look at a device, and must not guess between contradicting signatures.
+//! The filesystem that a disk or a partition shall hold, and which of the contents that a look finds is that filesystem.
+//! Must not look at a device, and must not guess between contradicting signatures.
 
 use std::fmt;
 
 use cloud_machine_config::{DiskConfig, Filesystem, FilesystemType};
-use cloud_machine_protocol::{DataContent, DiskName, Mount, Probe, Provenance, Signature};
+use cloud_machine_protocol::{DataContent, DiskName, History, Mount, Probe, Provenance, Signature};
 use serde::{Deserialize, Serialize};
+
+use crate::{
+    decision::{Content, Decision, Refusal, decide},
+    error::Wanted,
+    guarded,
+};
 
 /// Kernel module of ZFS.
 pub const ZFS_MODULE: &str = "zfs";
@@ -39,6 +45,9 @@ pub struct WantedFilesystem {
     /// Whether the disk is never written.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether the booted system cannot do without it, even when it is kept.
+    #[serde(default)]
+    pub required: bool,
     /// Kernel module that is loaded before.
     #[serde(default)]
     pub kernel_module: Option<String>,
@@ -48,61 +57,6 @@ pub struct WantedFilesystem {
     /// Datasets below that of a ZFS pool.
     #[serde(default)]
     pub datasets: Vec<String>,
-}
-
-/// What is found on a disk, seen from the filesystem that it shall hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// No signature that is known.
-    Empty,
-    /// The wanted filesystem: its type, and its label where one is wanted.
-    Wanted,
-    /// Something else.
-    Other,
-    /// Signatures that contradict each other.
-    Ambivalent,
-    /// It could not be read.
-    Unreadable,
-}
-
-/// What becomes of the disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// The filesystem that is there is used; nothing is written.
-    Reuse,
-    /// The filesystem is made, on a disk that has been wiped or on which nothing is known.
-    Create,
-    /// The disk is wiped, then the filesystem is made.
-    Replace,
-    /// The machine does not come up.
-    Refuse(Refusal),
-}
-
-/// Why a disk is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Its content is something else and must not be replaced.
-    Other,
-    /// Its signatures contradict each other and must not be replaced.
-    Ambivalent,
-    /// It cannot be read.
-    Unreadable,
-    /// It is never written, and not what was described.
-    ReadOnly,
-}
-
-/// The table. `wiped`: the disk is made zero before, so that it does not matter what is on it.
-#[must_use]
-pub fn decide(content: Content, wiped: bool, overwrite: bool) -> Decision {
-    match (content, wiped, overwrite) {
-        (_, true, _) | (Content::Empty, false, _) => Decision::Create,
-        (Content::Wanted, false, _) => Decision::Reuse,
-        (Content::Other | Content::Ambivalent, false, true) => Decision::Replace,
-        (Content::Other, false, false) => Decision::Refuse(Refusal::Other),
-        (Content::Ambivalent, false, false) => Decision::Refuse(Refusal::Ambivalent),
-        // Whoever cannot read a disk cannot know that it was wiped either.
-        (Content::Unreadable, false, _) => Decision::Refuse(Refusal::Unreadable),
-    }
 }
 
 impl WantedFilesystem {
@@ -116,6 +70,7 @@ impl WantedFilesystem {
             mount_options: disk.mount_options.clone(),
             overwrite: disk.overwrite,
             read_only: disk.readonly,
+            required: disk.required,
             ..Self::new(filesystem)
         })
     }
@@ -133,17 +88,18 @@ impl WantedFilesystem {
             mount_options: Vec::new(),
             overwrite: false,
             read_only: false,
+            required: false,
             kernel_module: filesystem.kernel_module.clone().or(implied),
             properties: filesystem.properties.clone(),
             datasets: filesystem.datasets.clone(),
         }
     }
 
-    /// What becomes of a disk on which `probe` was found. A disk that is never written holds what was described, or is
-    /// refused.
+    /// What becomes of a disk on which `probe` was found, and of which the host's record says `history`. A disk that is
+    /// never written holds what was described, or is refused.
     #[must_use]
-    pub fn decision(&self, probe: &Probe, wiped: bool) -> Decision {
-        match decide(self.content(probe), wiped, self.overwrite) {
+    pub fn decision(&self, probe: &Probe, history: History, wiped: bool) -> Decision {
+        match decide(self.content(probe), history, wiped, self.overwrite) {
             decision if !self.read_only => decision,
             used @ (Decision::Reuse | Decision::Refuse(Refusal::Unreadable)) => used,
             _ => Decision::Refuse(Refusal::ReadOnly),
@@ -164,13 +120,7 @@ impl WantedFilesystem {
     /// What a probe of the whole disk is for this filesystem.
     #[must_use]
     pub fn content(&self, probe: &Probe) -> Content {
-        match probe {
-            Probe::Empty => Content::Empty,
-            Probe::Found(signature) if self.is(signature) => Content::Wanted,
-            Probe::Found(_) => Content::Other,
-            Probe::Ambivalent => Content::Ambivalent,
-            Probe::Unreadable { .. } => Content::Unreadable,
-        }
+        Content::of(probe, matches!(probe, Probe::Found(signature) if self.is(signature)))
     }
 
     fn is(&self, found: &Signature) -> bool {
@@ -186,18 +136,21 @@ impl WantedFilesystem {
         if self.kind == FilesystemType::Vfat.word() { found.eq_ignore_ascii_case(label) } else { found == label }
     }
 
-    /// How the booted system gets it from `device`: a pool's own dataset first, then those below it.
-    #[must_use]
-    pub fn mounts(&self, device: &str) -> Vec<Mount> {
+    /// How the booted system gets it from `device`, which is `described` for people: a pool's own dataset first, then
+    /// those below it. `kept`: it may hold what a job left before the last reimage. What was made by that, or came from the
+    /// host, does not fail for a job's sake, and is required in any case.
+    pub(crate) fn mounts(&self, device: &str, described: &Wanted, kept: bool) -> Vec<Mount> {
         let mount = |dataset: Option<String>, mountpoint| Mount {
             device: device.to_owned(),
             partition: None,
             filesystem: self.word().to_owned(),
             mountpoint,
-            options: self.mount_options.clone(),
+            options: guarded::options(self, kept),
             grow: self.grow,
             dataset,
             read_only: self.read_only,
+            required: self.required || !kept,
+            described: described.to_string(),
         };
         let mut mounts = vec![mount(self.pool().map(str::to_owned), self.mountpoint.clone())];
         if let (Some(pool), Some(mountpoint)) = (self.pool(), &self.mountpoint) {
@@ -239,6 +192,8 @@ impl fmt::Display for WantedFilesystem {
 pub(crate) fn described(probe: &Probe) -> String {
     match probe {
         Probe::Empty => "nothing".to_owned(),
+        Probe::Unknown => "data of no kind that is known".to_owned(),
+        Probe::Silent { seconds } => format!("nobody knows what: it did not answer within {seconds} s"),
         Probe::Ambivalent => "signatures that contradict each other".to_owned(),
         Probe::Unreadable { reason } => format!("what cannot be read ({})", reason.escape_default()),
         Probe::Found(signature) => {
@@ -259,9 +214,7 @@ pub(crate) fn described(probe: &Probe) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const CONTENTS: [Content; 5] =
-        [Content::Empty, Content::Wanted, Content::Other, Content::Ambivalent, Content::Unreadable];
+    use crate::decision::tests::{CONTENTS, HISTORIES};
 
     fn wanted(kind: &str, label: Option<&str>) -> WantedFilesystem {
         WantedFilesystem {
@@ -274,6 +227,7 @@ mod tests {
             mount_options: Vec::new(),
             overwrite: false,
             read_only: false,
+            required: false,
             kernel_module: None,
             properties: Vec::new(),
             datasets: Vec::new(),
@@ -285,35 +239,13 @@ mod tests {
         Probe::Found(Signature { filesystem: text(kind), label: text(label), uuid: None, partition_table: text(table) })
     }
 
-    /// All cells: nothing is destroyed unless something says so, and nothing is used that is not what was described.
-    #[test]
-    fn every_cell_of_the_table_keeps_the_promises() {
-        for content in CONTENTS {
-            for wiped in [false, true] {
-                for overwrite in [false, true] {
-                    let decision = decide(content, wiped, overwrite);
-                    let cell = format!("{content:?}, wiped {wiped}, overwrite {overwrite}: {decision:?}");
-                    let destroys = decision == Decision::Replace || (decision == Decision::Create && wiped);
-                    assert!(!destroys || wiped || overwrite, "{cell}");
-                    let holds_something = !matches!(content, Content::Empty);
-                    assert!(decision != Decision::Create || wiped || !holds_something, "{cell}");
-                    assert!(decision != Decision::Reuse || content == Content::Wanted, "{cell}");
-                    let refused = matches!(decision, Decision::Refuse(_));
-                    assert!(!(refused && wiped), "{cell}");
-                    // Applied to its own result, it changes nothing.
-                    if !refused && !wiped {
-                        assert_eq!(decide(Content::Wanted, false, overwrite), Decision::Reuse, "{cell}");
-                    }
-                }
-            }
-        }
-    }
-
     #[test]
     fn what_is_there_is_told_by_type_label_and_table() {
         let ext4 = wanted("ext4", Some("data"));
         for (probe, content) in [
             (Probe::Empty, Content::Empty),
+            (Probe::Unknown, Content::Unknown),
+            (Probe::Silent { seconds: 20 }, Content::Unreadable),
             (Probe::Ambivalent, Content::Ambivalent),
             (Probe::Unreadable { reason: String::new() }, Content::Unreadable),
             (found(Some("ext4"), Some("data"), None), Content::Wanted),
@@ -331,17 +263,18 @@ mod tests {
 
     #[test]
     fn a_disk_that_is_never_written_is_used_or_refused() {
-        for content in CONTENTS {
+        for (content, history) in CONTENTS.into_iter().flat_map(|content| HISTORIES.map(|history| (content, history))) {
             for overwrite in [false, true] {
                 let wanted = WantedFilesystem { read_only: true, overwrite, ..wanted("ext4", None) };
                 let probe = match content {
                     Content::Empty => Probe::Empty,
+                    Content::Unknown => Probe::Unknown,
                     Content::Wanted => found(Some("ext4"), None, None),
                     Content::Other => found(Some("xfs"), None, None),
                     Content::Ambivalent => Probe::Ambivalent,
                     Content::Unreadable => Probe::Unreadable { reason: String::new() },
                 };
-                let decision = wanted.decision(&probe, false);
+                let decision = wanted.decision(&probe, history, false);
                 let used = decision == Decision::Reuse;
                 assert!(used == (content == Content::Wanted), "{content:?}, overwrite {overwrite}: {decision:?}");
                 assert!(used || matches!(decision, Decision::Refuse(_)), "{content:?}: {decision:?}");
@@ -353,8 +286,11 @@ mod tests {
     fn a_pool_is_mounted_by_its_datasets() {
         let datasets = vec!["logs".to_owned(), "work/cache".to_owned()];
         let pool = WantedFilesystem { datasets, ..wanted("zfs_member", Some("tank")) };
-        let mounts: Vec<_> =
-            pool.mounts("vdb").into_iter().map(|mount| (mount.dataset.unwrap(), mount.mountpoint.unwrap())).collect();
+        let mounts: Vec<_> = pool
+            .mounts("vdb", &Wanted::Disk("tank".to_owned()), false)
+            .into_iter()
+            .map(|mount| (mount.dataset.unwrap(), mount.mountpoint.unwrap()))
+            .collect();
         let pair = |dataset: &str, path: &str| (dataset.to_owned(), path.to_owned());
         assert_eq!(
             mounts,

@@ -2,14 +2,15 @@
 //! one, also where a plan of the whole would be refused. Must not be looser than a plan.
 
 use cloud_machine_config::{Config, DiskConfig, OnReimage, Undeclared};
-use cloud_machine_protocol::{Action, Disk, DiskName, Inventory};
+use cloud_machine_protocol::{Action, Disk, DiskName, History, Inventory};
 use serde::Serialize;
 
 use crate::{
     assign::{allocated, only},
+    decision::Decision,
     error::{PlanError, Wanted},
-    fate::{fate, writable},
-    filesystem::{Decision, described},
+    fate::{Known, fate, writable},
+    filesystem::described,
     root_pool::RootPool,
 };
 
@@ -39,7 +40,7 @@ pub enum OutlookVerdict {
     Boot,
     /// What is there is used as it is.
     Reuse,
-    /// A filesystem is made where nothing is known.
+    /// A filesystem is made where there are only zeros.
     Create,
     /// Other content is wiped and a filesystem is made.
     Replace,
@@ -111,8 +112,8 @@ fn system(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> 
 }
 
 fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> Outcome {
-    // The machine only decides on identifiers, which nobody is shown.
-    let fate = fate(name, disk, device, action, "")?;
+    // The machine only decides on identifiers, which nobody is shown; and whoever asks here has no record.
+    let fate = fate(name, disk, device, action, Known { machine: "", history: History::Unknown, kept: true })?;
     let holds = described(&device.probe);
     let (verdict, reason) = match fate.decision() {
         Some(Decision::Reuse) if disk.filesystem.is_none() => {
@@ -121,7 +122,7 @@ fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> O
         Some(Decision::Reuse) => (OutlookVerdict::Reuse, format!("it holds {holds}, as described")),
         Some(Decision::Replace) => (OutlookVerdict::Replace, format!("it holds {holds}, and `overwrite` is true")),
         _ if fate.wipe.is_some() => (OutlookVerdict::Wipe, says_so(disk, action)),
-        Some(Decision::Create) => (OutlookVerdict::Create, format!("it holds {holds}")),
+        Some(Decision::Create) => (OutlookVerdict::Create, "it holds nothing: zeros wherever it was looked".to_owned()),
         _ if disk.readonly => (OutlookVerdict::Keep, "it is read-only".to_owned()),
         _ => (OutlookVerdict::Keep, "nothing says that it is wiped".to_owned()),
     };

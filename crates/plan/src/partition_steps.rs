@@ -4,8 +4,9 @@
 use cloud_machine_protocol::{Disk, Report, Role, Step, StepId, WipeMethod};
 
 use crate::{
+    decision::Decision,
     expected::{Expected, ExpectedDisk},
-    filesystem::Decision,
+    fate::Known,
     partitions::TableFate,
     rejection::Rejection,
     steps::{PlannedStep, make},
@@ -43,7 +44,7 @@ pub(crate) fn fate(
     wiped: bool,
 ) -> Result<Option<TableFate>, Rejection> {
     let (Some(wanted), Role::Declared { name }) = (&attached.partitions, &attached.role) else { return Ok(None) };
-    let fate = wanted.fate(name, disk, wiped, &expected.request.machine_uuid);
+    let fate = wanted.fate(name, disk, wiped, Known::of(&expected.request, name));
     fate.map(Some).map_err(|_| Rejection::Content { device: disk.name.clone() })
 }
 

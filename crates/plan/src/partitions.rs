@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
 
 use crate::{
-    filesystem::{Content, Decision, Refusal, WantedFilesystem, decide, described},
+    decision::{Content, Decision, Refusal, decide},
+    error::Wanted,
+    fate::Known,
+    filesystem::{WantedFilesystem, described},
     layout::{LayoutError, layout},
 };
 
@@ -87,6 +90,7 @@ impl WantedTable {
                     mountpoint: partition.mountpoint.clone(),
                     mount_options: partition.mount_options.clone(),
                     overwrite: disk.overwrite,
+                    required: disk.required,
                     ..WantedFilesystem::new(filesystem)
                 }),
             })
@@ -94,12 +98,18 @@ impl WantedTable {
         (!partitions.is_empty()).then_some(Self { partitions, overwrite: disk.overwrite })
     }
 
-    /// What becomes of `disk`, which the configuration calls `name`, in the machine with the UUID `machine`. `wiped`: it is
-    /// wiped before.
-    pub(crate) fn fate(&self, name: &str, disk: &Disk, wiped: bool, machine: &str) -> Result<TableFate, TableRefusal> {
-        let table = self.table(name, disk, machine).map_err(TableRefusal::Layout)?;
+    /// What becomes of `disk`, which the configuration calls `name`, of which the host has `known`. `wiped`: it is wiped
+    /// before.
+    pub(crate) fn fate(
+        &self,
+        name: &str,
+        disk: &Disk,
+        wiped: bool,
+        known: Known<'_>,
+    ) -> Result<TableFate, TableRefusal> {
+        let table = self.table(name, disk, known.machine).map_err(TableRefusal::Layout)?;
         let (content, found) = content(&table, disk);
-        let decision = decide(content, wiped, self.overwrite);
+        let decision = decide(content, known.history, wiped, self.overwrite);
         if let Decision::Refuse(refusal) = decision {
             return Err(TableRefusal::Content { partition: None, wanted: self.to_string(), found, refusal });
         }
@@ -112,7 +122,7 @@ impl WantedTable {
                     // A table that is used lists it; were it not so, nobody could say what is there.
                     let absent = Probe::Unreadable { reason: "it is not listed".to_owned() };
                     let probe = found.map_or(&absent, |partition| &partition.probe);
-                    let decision = filesystem.decision(probe, false);
+                    let decision = filesystem.decision(probe, known.history, false);
                     if let Decision::Refuse(refusal) = decision {
                         let (name, wanted) = (Some(wanted.name.clone()), filesystem.to_string());
                         return Err(TableRefusal::Content {
@@ -177,9 +187,6 @@ fn listed(disk: &Disk) -> impl Iterator<Item = &Partition> {
 fn content(wanted: &NewTable, disk: &Disk) -> (Content, String) {
     let found = described(&disk.probe);
     match (&disk.probe, &disk.partitions) {
-        (Probe::Empty, _) => (Content::Empty, found),
-        (Probe::Ambivalent, _) => (Content::Ambivalent, found),
-        (Probe::Unreadable { .. }, _) => (Content::Unreadable, found),
         (Probe::Found(signature), partitions) => {
             let table = signature.filesystem.is_none() && signature.partition_table.as_deref() == Some("gpt");
             match partitions {
@@ -199,6 +206,7 @@ fn content(wanted: &NewTable, disk: &Disk) -> (Content, String) {
                 },
             }
         }
+        (probe, _) => (Content::of(probe, false), found),
     }
 }
 
@@ -231,11 +239,13 @@ fn difference(wanted: &NewTable, found: &[Partition]) -> Option<String> {
 }
 
 impl TableFate {
-    /// How the booted system gets what is in the partitions of `device`.
-    pub(crate) fn mounts(&self, device: &str) -> Vec<Mount> {
+    /// How the booted system gets what is in the partitions of `device`, which the configuration calls `name`. `kept`: they
+    /// may hold what a job left before the last reimage.
+    pub(crate) fn mounts(&self, device: &str, name: &str, kept: bool) -> Vec<Mount> {
         let in_it = |fate: &FilesystemFate, mount| Mount { partition: Some(fate.place.clone()), ..mount };
         let mounts = |fate: &FilesystemFate| -> Vec<Mount> {
-            fate.wanted.mounts(device).into_iter().map(|mount| in_it(fate, mount)).collect()
+            let described = Wanted::Partition(Box::new((name.to_owned(), fate.name.clone())));
+            fate.wanted.mounts(device, &described, kept).into_iter().map(|mount| in_it(fate, mount)).collect()
         };
         self.filesystems.iter().flat_map(mounts).collect()
     }

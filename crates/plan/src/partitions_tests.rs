@@ -1,11 +1,14 @@
 //! Every cell of the decisions about a disk with partitions, and each attribute that makes a table another one.
 
 use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
-use cloud_machine_protocol::{ByteSize, Disk, Signature};
+use cloud_machine_protocol::{ByteSize, Disk, History, Signature};
 
 use super::*;
+use crate::decision::tests::HISTORIES;
 
 const MACHINE: &str = "7d8f0c9e-4a9c-4b5e-9d63-5d6c1f0b2a11";
+/// Of a disk of which the host knows nothing.
+const KNOWN: Known<'_> = Known { machine: MACHINE, history: History::Unknown, kept: true };
 /// What makes a table another one, and what is said of it.
 type Wrong<'a> = (&'a dyn Fn(&mut Vec<Partition>), &'a str);
 
@@ -68,7 +71,7 @@ fn with(partitions: Vec<Partition>) -> Disk {
 }
 
 fn new_table() -> NewTable {
-    wanted(false).fate("parts", &disk(Probe::Empty, None), false, MACHINE).unwrap().table
+    wanted(false).fate("parts", &disk(Probe::Empty, None), false, KNOWN).unwrap().table
 }
 
 /// Every kind of disk that there can be, with what it is for this table.
@@ -84,6 +87,8 @@ fn disks() -> Vec<(Disk, Content)> {
     let dos = Probe::Found(Signature { partition_table: Some("dos".to_owned()), ..Signature::default() });
     vec![
         (disk(Probe::Empty, None), Content::Empty),
+        (disk(Probe::Unknown, None), Content::Unknown),
+        (disk(Probe::Silent { seconds: 20 }, None), Content::Unreadable),
         (disk(gpt(), found(true)), Content::Wanted),
         (disk(gpt(), found(false)), Content::Other),
         (disk(gpt(), Some(Partitions::Absent)), Content::Other),
@@ -102,33 +107,45 @@ fn disks() -> Vec<(Disk, Content)> {
 #[test]
 fn every_cell_keeps_the_promises() {
     for (disk, is) in disks() {
-        for wiped in [false, true] {
-            for overwrite in [false, true] {
-                let cell = format!("{is:?}, wiped {wiped}, overwrite {overwrite}");
-                let wanted = wanted(overwrite);
-                assert_eq!(content(&new_table(), &disk).0, is, "{cell}");
-                let fate = match (wanted.fate("parts", &disk, wiped, MACHINE), decide(is, wiped, overwrite)) {
-                    (Err(TableRefusal::Content { partition: None, refusal, .. }), Decision::Refuse(other)) => {
-                        assert_eq!(refusal, other, "{cell}");
-                        continue;
-                    }
-                    (Ok(fate), decision) if fate.decision == decision => fate,
-                    (other, decision) => panic!("{cell}: {other:?}, {decision:?}"),
-                };
-                // Nothing is destroyed unless something says so.
-                assert!(fate.decision != Decision::Replace || overwrite, "{cell}");
-                assert!(fate.decision != Decision::Create || wiped || is == Content::Empty, "{cell}");
-                let remade = fate.decision != Decision::Reuse;
-                let each = if remade { Decision::Create } else { Decision::Reuse };
-                assert!(fate.filesystems.iter().all(|filesystem| filesystem.decision == each), "{cell}");
-                assert_eq!(fate.writes(), remade, "{cell}");
-                // Applied to its own result, it changes nothing; planned again, it is the same.
-                let after = with(as_written(&fate.table, &good()));
-                assert!(!wanted.fate("parts", &after, false, MACHINE).unwrap().writes(), "{cell}");
-                assert_eq!(wanted.fate("parts", &disk, wiped, MACHINE).unwrap(), fate, "{cell}");
+        for history in HISTORIES {
+            for wiped in [false, true] {
+                for overwrite in [false, true] {
+                    keeps_the_promises(&disk, is, Known { history, ..KNOWN }, wiped, overwrite);
+                }
             }
         }
     }
+}
+
+fn keeps_the_promises(disk: &Disk, is: Content, known: Known<'_>, wiped: bool, overwrite: bool) {
+    let cell = format!("{is:?}, {:?}, wiped {wiped}, overwrite {overwrite}", known.history);
+    let wanted = wanted(overwrite);
+    assert_eq!(content(&new_table(), disk).0, is, "{cell}");
+    let decided = decide(is, known.history, wiped, overwrite);
+    let fate = match (wanted.fate("parts", disk, wiped, known), decided) {
+        (Err(TableRefusal::Content { partition: None, refusal, .. }), Decision::Refuse(other)) => {
+            assert_eq!(refusal, other, "{cell}");
+            return;
+        }
+        (Ok(fate), decision) if fate.decision == decision => fate,
+        (other, decision) => panic!("{cell}: {other:?}, {decision:?}"),
+    };
+    // Nothing is destroyed unless something says so.
+    assert!(fate.decision != Decision::Replace || overwrite, "{cell}");
+    let free = match known.history {
+        History::Unknown => is == Content::Empty,
+        History::New => matches!(is, Content::Empty | Content::Unknown),
+        History::Made => false,
+    };
+    assert!(fate.decision != Decision::Create || wiped || free, "{cell}");
+    let remade = fate.decision != Decision::Reuse;
+    let each = if remade { Decision::Create } else { Decision::Reuse };
+    assert!(fate.filesystems.iter().all(|filesystem| filesystem.decision == each), "{cell}");
+    assert_eq!(fate.writes(), remade, "{cell}");
+    // Applied to its own result, it changes nothing; planned again, it is the same.
+    let after = with(as_written(&fate.table, &good()));
+    assert!(!wanted.fate("parts", &after, false, known).unwrap().writes(), "{cell}");
+    assert_eq!(wanted.fate("parts", disk, wiped, known).unwrap(), fate, "{cell}");
 }
 
 /// In a table that is used, each filesystem is decided by its own probe, and none takes another with it.
@@ -138,6 +155,7 @@ fn a_filesystem_in_a_table_that_is_used_is_decided_alone() {
     for (probe, without, with_overwrite) in [
         (holds("ext4", Some("any")), Some(Decision::Reuse), Some(Decision::Reuse)),
         (Probe::Empty, Some(Decision::Create), Some(Decision::Create)),
+        (Probe::Unknown, None, Some(Decision::Replace)),
         (holds("vfat", Some("CIDATA")), None, Some(Decision::Replace)),
         (gpt(), None, Some(Decision::Replace)),
         (Probe::Ambivalent, None, Some(Decision::Replace)),
@@ -148,7 +166,7 @@ fn a_filesystem_in_a_table_that_is_used_is_decided_alone() {
             // What lies in a partition without a filesystem is nobody's business.
             for raw in [raw, holds("xfs", Some("CLOUD-INIT"))] {
                 let found = with(as_written(&new_table(), &[probe.clone(), raw, two.clone()]));
-                match (wanted(overwrite).fate("parts", &found, false, MACHINE), expected) {
+                match (wanted(overwrite).fate("parts", &found, false, KNOWN), expected) {
                     (Ok(fate), Some(decision)) => {
                         assert_eq!(fate.decision, Decision::Reuse);
                         let decisions: Vec<Decision> = fate.filesystems.iter().map(|one| one.decision).collect();
@@ -161,6 +179,22 @@ fn a_filesystem_in_a_table_that_is_used_is_decided_alone() {
                 }
             }
         }
+    }
+}
+
+/// A kept table in which a filesystem that was made once cannot be found any more.
+#[test]
+fn a_filesystem_that_was_made_once_is_not_made_again_in_its_partition() {
+    for probe in [Probe::Empty, Probe::Unknown] {
+        let [_, raw, two] = good();
+        let found = with(as_written(&new_table(), &[probe.clone(), raw, two]));
+        let fate = |history| wanted(false).fate("parts", &found, false, Known { history, ..KNOWN });
+        let Err(TableRefusal::Content { partition, refusal, .. }) = fate(History::Made) else {
+            panic!("{probe:?} is taken for nothing");
+        };
+        assert_eq!((partition.as_deref(), refusal), (Some("one"), Refusal::Gone), "{probe:?}");
+        // What a cut-off attempt may have left on a new disk is finished.
+        assert_eq!(fate(History::New).unwrap().filesystems[0].decision, Decision::Create, "{probe:?}");
     }
 }
 
@@ -213,7 +247,7 @@ fn guids_are_a_machines_own_and_stay() {
 #[test]
 fn the_method_says_what_becomes_of_table_and_filesystems() {
     let method = |overwrite, disk: &Disk, wiped| {
-        wanted(overwrite).fate("parts", disk, wiped, MACHINE).unwrap().made().to_string()
+        wanted(overwrite).fate("parts", disk, wiped, KNOWN).unwrap().made().to_string()
     };
     let made = ", create ext4 on one, create xfs on two";
     assert_eq!(method(false, &disk(Probe::Empty, None), false), format!("create table{made}"));

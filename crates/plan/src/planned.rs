@@ -1,11 +1,12 @@
 //! The steps of an attempt as the host itself would plan them, from what it expects. Must make each by the same function as
 //! the plan.
 
-use cloud_machine_protocol::{Disk, Mount, Role};
+use cloud_machine_protocol::{Disk, Mount, Request, Role};
 
 use crate::{
     attached::{Attached, Devices},
     encrypted::encrypt,
+    error::Wanted,
     expected::{Expected, Treatment},
     image::ImageLayout,
     partition_steps,
@@ -32,7 +33,7 @@ pub(crate) fn planned(expected: &Expected, devices: &Devices<'_>) -> Vec<Planned
     let declared = || devices.iter().filter_map(|attached| Some((attached.name()?, attached)));
     steps.extend(declared().flat_map(|(name, attached)| made(name, attached)));
     let root = devices.iter().filter_map(|one| Some(one.expected.root_pool.as_ref()?.mounts(one.disk)));
-    let mounts = root.flatten().chain(declared().flat_map(|(_, attached)| mounts(attached)));
+    let mounts = root.flatten().chain(declared().flat_map(|(name, attached)| mounts(request, name, attached)));
     steps.extend(write_mounts(mounts.collect()));
     steps
 }
@@ -62,7 +63,9 @@ fn made(name: &str, attached: &Attached<'_>) -> Vec<PlannedStep> {
     whole.into_iter().chain(table).collect()
 }
 
-fn mounts(attached: &Attached<'_>) -> Vec<Mount> {
-    let whole = attached.expected.filesystem.iter().flat_map(|wanted| wanted.mounts(attached.used()));
-    whole.chain(attached.table.iter().flat_map(|table| table.mounts(&attached.disk.name))).collect()
+fn mounts(request: &Request, name: &str, attached: &Attached<'_>) -> Vec<Mount> {
+    let (described, kept) = (Wanted::Disk(name.to_owned()), request.is_kept(name));
+    let whole = attached.expected.filesystem.iter();
+    let whole = whole.flat_map(|wanted| wanted.mounts(attached.used(), &described, kept));
+    whole.chain(attached.table.iter().flat_map(|table| table.mounts(&attached.disk.name, name, kept))).collect()
 }

@@ -9,9 +9,10 @@ use cloud_machine_protocol::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    decision::{Content, Decision},
     error::{PlanError, Wanted},
     expected::Expected,
-    filesystem::{Content, Decision, MOUNTED_ZFS, WantedFilesystem, described},
+    filesystem::{MOUNTED_ZFS, WantedFilesystem, described},
     image::ImageLayout,
     rejection::Rejection,
     steps::{PlannedStep, make, root_partition, wipe, write_identity},
@@ -83,6 +84,8 @@ impl RootPool {
             dataset: Some(format!("{}/{dataset}", self.pool())),
             grow: false,
             read_only: false,
+            required: true,
+            described: Wanted::Disk(self.disk.clone()).to_string(),
         };
         self.filesystem.datasets.iter().map(mount).collect()
     }

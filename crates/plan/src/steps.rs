@@ -10,9 +10,10 @@ use cloud_machine_protocol::{
 
 use crate::{
     assign::{Assignment, assign},
+    decision::Decision,
     error::PlanError,
     fate::{Fate, fates, writable},
-    filesystem::{Decision, WantedFilesystem},
+    filesystem::WantedFilesystem,
     image::ImageLayout,
     root_pool::{RootDisks, RootPool},
 };

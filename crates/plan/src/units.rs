@@ -17,12 +17,13 @@ pub struct UnitFile {
     pub content: String,
 }
 
-/// The units of `mounts`, and what makes the system wait for them: a mount that fails stops the boot, as one of fstab
-/// does, since a machine without its disk is not the one that was described.
+/// The units of `mounts`, and what makes the system wait for them. One that is required and fails stops the boot, as one
+/// of fstab does, since a machine without it is not the one that was described. Of any other the system knows that it
+/// failed, and goes on without it: what a job left there must not keep the next one from coming up.
 #[must_use]
 pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
     let mut files = Vec::new();
-    let mut targets: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut targets: BTreeMap<&str, String> = BTreeMap::new();
     for mount in mounts {
         let device = mount.dataset.clone().unwrap_or_else(|| format!("/dev/{}", mount.node()));
         let options = options(mount);
@@ -42,19 +43,18 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
             }
             _ => String::new(),
         };
-        let unit = format!("[Unit]\nDescription={device} of cloud-machine\nBefore={target}\n{check}\n{section}");
+        let description = doubled(&description(mount, &device));
+        let unit = format!("[Unit]\nDescription={description}\nBefore={target}\n{check}\n{section}");
         files.push(UnitFile { path: format!("{FOLDER}/{name}"), content: unit });
-        targets.entry(target).or_default().push(name);
+        let needs = if mount.required { "Requires" } else { "Wants" };
+        let wanted = targets.entry(target).or_insert_with(|| "[Unit]\n".to_owned());
+        // Writing into a String cannot fail.
+        let _ = writeln!(wanted, "{needs}={name}");
         if let Some(path) = mount.mountpoint.as_ref().filter(|_| mount.grow) {
-            targets.entry(target).or_default().push(format!("cloud-machine-grow@{}.service", escaped(path)));
+            let _ = writeln!(wanted, "{needs}=cloud-machine-grow@{}.service", escaped(path));
         }
     }
-    for (target, names) in targets {
-        let mut content = "[Unit]\n".to_owned();
-        for name in names {
-            // Writing into a String cannot fail.
-            let _ = writeln!(content, "Requires={name}");
-        }
+    for (target, content) in targets {
         files.push(UnitFile { path: format!("{FOLDER}/{target}.d/50-cloud-machine.conf"), content });
     }
     if mounts.iter().any(|mount| mount.grow) {
@@ -64,6 +64,15 @@ pub fn units(mounts: &[Mount]) -> Vec<UnitFile> {
         files.extend(masked_zfs_units());
     }
     files
+}
+
+/// What a person reads on the console when the unit fails: not every system names the unit there.
+fn description(mount: &Mount, device: &str) -> String {
+    if mount.described.is_empty() {
+        format!("{device} of cloud-machine")
+    } else {
+        format!("{} ({device}) of cloud-machine", mount.described)
+    }
 }
 
 /// Grows what is mounted at the path that the unit's instance is. systemd has such a unit only where its own generator
@@ -146,7 +155,26 @@ mod tests {
             dataset: None,
             grow: false,
             read_only: false,
+            required: true,
+            described: String::new(),
         }
+    }
+
+    #[test]
+    fn what_is_not_required_is_wanted_and_awaited_and_named() {
+        let described = "the partition `two` of the disk `work`".to_owned();
+        let kept = Mount { required: false, grow: true, described, ..mount("vdi2", "xfs", Some("/mnt/work-two")) };
+        let swap = Mount { required: false, ..mount("vdj", "swap", None) };
+        let files = units(&[mount("vdb", "ext4", Some("/x")), kept, swap]);
+        let content = |end: &str| &files.iter().find(|file| file.path.ends_with(end)).unwrap().content;
+        assert_eq!(
+            content("/local-fs.target.d/50-cloud-machine.conf"),
+            "[Unit]\nRequires=x.mount\nWants=mnt-work\\x2dtwo.mount\nWants=cloud-machine-grow@mnt-work\\x2dtwo.service\n"
+        );
+        assert_eq!(content("/swap.target.d/50-cloud-machine.conf"), "[Unit]\nWants=dev-vdj.swap\n");
+        let unit = content("/mnt-work\\x2dtwo.mount");
+        let head = "[Unit]\nDescription=the partition `two` of the disk `work` (/dev/vdi2) of cloud-machine\nBefore=local-fs.target\n";
+        assert!(unit.starts_with(head), "{unit}");
     }
 
     #[test]

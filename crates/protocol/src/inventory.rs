@@ -75,8 +75,11 @@ impl Disk {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Probe {
-    /// No signature is known there.
+    /// No signature is known there, and every byte that was looked at is zero: all of them on a small device, the ends
+    /// and a sample of a large one.
     Empty,
+    /// No signature is known there, and there is something: whose it is, nobody can tell.
+    Unknown,
     /// One consistent answer.
     Found(Signature),
     /// Several signatures contradict each other; never to be guessed between.
@@ -85,6 +88,11 @@ pub enum Probe {
     Unreadable {
         /// Why.
         reason: String,
+    },
+    /// The device did not answer in time.
+    Silent {
+        /// The time that it had.
+        seconds: u64,
     },
 }
 

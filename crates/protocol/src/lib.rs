@@ -33,7 +33,7 @@ pub use report::{
     IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, RootEvidence, SourceEvidence,
     Timing, UrlEvidence,
 };
-pub use request::{Action, DriveRequest, Exception, ImageRequest, ImageSource, ImageUrl, Nonce, Request};
+pub use request::{Action, DriveRequest, Exception, History, ImageRequest, ImageSource, ImageUrl, Nonce, Request};
 pub use secret_url::SecretUrl;
 pub use size::ByteSize;
 pub use step::{Mount, Outcome, Step, StepId, StepRecord, WipeMethod};

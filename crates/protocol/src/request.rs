@@ -1,10 +1,14 @@
 //! What the host asks of the agent, one request at a time. Must not decide how it is done.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceSelector, Digest, SecretUrl, Tier, WordError, hex};
+use crate::{DeviceSelector, Digest, DiskName, SecretUrl, Tier, WordError, hex};
 
 /// Contents of `cloud-machine/request.json` on the volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,11 +33,46 @@ pub struct Request {
     pub tier: Option<Tier>,
     /// Volumes besides the pinned one whose documents are merged, in this order.
     pub drives: Vec<DriveRequest>,
+    /// What the host's record says of the content of each disk; [`History::Unknown`] of one that is not named.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub histories: BTreeMap<DiskName, History>,
+    /// Disks that a reimage keeps and no boot wipes, by the host's configuration.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept: BTreeSet<DiskName>,
     /// Paths below `cloud-machine` that the machine's driver does not honour: a document that requires one of them is
     /// refused in the machine, too.
     pub unhonoured: Vec<String>,
     /// Seconds that the agent may take until its report.
     pub deadline_seconds: u64,
+}
+
+impl Request {
+    /// What the host's record says of the content of the disk `name`.
+    #[must_use]
+    pub fn history(&self, name: &str) -> History {
+        let named = |(disk, _): &(&DiskName, &History)| disk.as_str() == name;
+        self.histories.iter().find(named).map(|(_, history)| *history).unwrap_or_default()
+    }
+
+    /// Whether the disk `name` may hold what a job left before the last reimage.
+    #[must_use]
+    pub fn is_kept(&self, name: &str) -> bool {
+        self.kept.iter().any(|disk| disk.as_str() == name)
+    }
+}
+
+/// What the host's record says of the content of a disk, whatever a look at the disk finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum History {
+    /// Nothing: there may be anybody's data on it.
+    #[default]
+    Unknown,
+    /// The host made it full of zeros, and no report about it was accepted since: what is on it is at most what an attempt
+    /// had begun to make.
+    New,
+    /// A report was accepted in which what was described had been made on it, or was found there.
+    Made,
 }
 
 /// A volume labelled `CLOUD-INIT` that the host attached read-only, and vouches that it never was anything else.

@@ -220,6 +220,12 @@ pub struct Mount {
     /// Whether it is mounted read-only.
     #[serde(default)]
     pub read_only: bool,
+    /// Whether the system stops when it cannot be mounted or switched on.
+    #[serde(default)]
+    pub required: bool,
+    /// The disk or the partition in the words of the configuration, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub described: String,
 }
 
 impl Mount {

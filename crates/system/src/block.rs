@@ -25,10 +25,6 @@ impl BlockReader {
         let size = ioctl::size(&file).map_err(SystemError::io("read the size of", &path))?;
         Ok(Self { file, size })
     }
-
-    pub(crate) fn into_file(self) -> File {
-        self.file
-    }
 }
 
 impl ReadBlocks for BlockReader {

@@ -3,6 +3,8 @@
 
 mod block;
 pub mod buses;
+mod confined;
+mod device;
 mod disks;
 mod error;
 pub mod files;
@@ -25,6 +27,7 @@ pub mod survey;
 mod uevent;
 mod volume;
 mod wipe;
+mod zeros;
 
 pub use block::{BlockReader, set_read_only};
 pub use disks::{inventory, inventory_with_loops};

@@ -2,77 +2,92 @@
 //! prober is C. Must not mount, and must not read a failed probe as an empty device.
 
 use std::{
-    io::{Read, Write},
-    process::{Command, Stdio},
+    fs::File,
+    io::{self, Write},
+    os::fd::AsRawFd,
+    path::Path,
 };
 
 use cloud_machine_protocol::{Probe, Signature};
 use libblkid_rs::{BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
 
-use crate::{BlockReader, sandbox};
+use crate::{
+    confined::{Limits, Lost, PATIENCE, ask},
+    device::{self, DeviceNumber},
+    disks::SYSFS,
+    sandbox,
+    survey::device_number,
+    zeros,
+};
 
-/// Argument that makes the agent's binary the probing child; the device is its standard input.
+/// Argument that makes the agent's binary the probing child; the kernel's name of the device follows it, and its major and
+/// minor number.
 pub const CHILD_ARGUMENT: &str = "probe";
 /// Longest answer of the child, in bytes.
-const MAX_ANSWER: u64 = 4096;
+const MAX_ANSWER: usize = 4096;
 
-/// Probes `/dev/<name>` in a child process.
+/// Probes the device that the kernel calls `name` in a child process, which is waited for no longer than for any look.
 #[must_use]
 pub fn probe(name: &str) -> Probe {
-    let unreadable = |reason: String| Probe::Unreadable { reason };
-    let device = match BlockReader::open(name) {
-        Ok(device) => device,
+    let (major, minor) = match device_number(&Path::new(SYSFS).join(name)) {
+        Ok((major, minor)) => (major.to_string(), minor.to_string()),
         Err(error) => return unreadable(format!("{error}: {}", source_text(&error))),
     };
-    let child = Command::new("/proc/self/exe")
-        .arg(CHILD_ARGUMENT)
-        .env_clear()
-        .stdin(Stdio::from(device.into_file()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) => return unreadable(format!("cannot start the probing process: {error}")),
-    };
-    let mut answer = Vec::new();
-    let read = match child.stdout.take() {
-        Some(output) => output.take(MAX_ANSWER).read_to_end(&mut answer),
-        None => Ok(0),
-    };
-    match (read, child.wait()) {
-        (Ok(_), Ok(status)) if status.success() => {
+    let limits = Limits { time: PATIENCE, answer: MAX_ANSWER };
+    match ask(&[CHILD_ARGUMENT, name, &major, &minor], &[], limits) {
+        Ok(answer) => {
             serde_json::from_slice(&answer).unwrap_or_else(|error| unreadable(format!("invalid answer: {error}")))
         }
-        (Ok(_), Ok(status)) => unreadable(format!("the probing process ended with {status}")),
-        (Err(error), _) | (_, Err(error)) => unreadable(format!("lost the probing process: {error}")),
+        Err(Lost::Slow(limit)) => Probe::Silent { seconds: limit.as_secs() },
+        Err(lost) => unreadable(lost.to_string()),
     }
+}
+
+fn unreadable(reason: String) -> Probe {
+    Probe::Unreadable { reason }
 }
 
 fn source_text(error: &dyn std::error::Error) -> String {
     error.source().map(ToString::to_string).unwrap_or_default()
 }
 
-/// Body of the child: gives up its privileges, probes standard input, prints one JSON object.
+/// Body of the child: opens the device that `arguments` name, gives up its privileges, probes it, prints one JSON object.
 ///
 /// # Errors
 /// A text for the exit path; the parent only sees that the child did not succeed.
-pub fn child() -> Result<(), String> {
+pub fn child(arguments: impl IntoIterator<Item = String>) -> Result<(), String> {
+    let arguments: Vec<String> = arguments.into_iter().collect();
+    let [name, major, minor] = arguments.as_slice() else {
+        return Err("a device has a name and two numbers".to_owned());
+    };
+    let number = |text: &String| text.parse::<u64>().map_err(|_| format!("{text:?} is no number"));
+    let found = probe_here(name, (number(major)?, number(minor)?))?;
+    let answer = serde_json::to_vec(&found).map_err(|error| error.to_string())?;
+    io::stdout().write_all(&answer).map_err(|error| error.to_string())
+}
+
+fn probe_here(name: &str, number: DeviceNumber) -> Result<Probe, String> {
+    let path = device::path(name);
+    let device = match device::open(&path, number) {
+        Ok(device) => device,
+        Err(error) => return Ok(unreadable(format!("cannot open {path}: {error}"))),
+    };
     sandbox::confine().map_err(|error| format!("cannot confine the probing process: {error}"))?;
-    let answer = serde_json::to_vec(&probe_standard_input()).map_err(|error| error.to_string())?;
-    std::io::stdout().write_all(&answer).map_err(|error| error.to_string())
+    Ok(match safe_probe(&device) {
+        Ok(Probe::Empty) => match device::size(&device).and_then(|size| zeros::are_zero(&device, 0, size)) {
+            Ok(true) => Probe::Empty,
+            Ok(false) => Probe::Unknown,
+            Err(error) => unreadable(format!("cannot read {path}: {error}")),
+        },
+        Ok(found) => found,
+        Err(error) => unreadable(error.to_string()),
+    })
 }
 
-fn probe_standard_input() -> Probe {
-    match safe_probe() {
-        Ok(probe) => probe,
-        Err(error) => Probe::Unreadable { reason: error.to_string() },
-    }
-}
-
-fn safe_probe() -> Result<Probe, libblkid_rs::BlkidErr> {
+/// By signatures alone: what has none is empty here.
+fn safe_probe(device: &File) -> Result<Probe, libblkid_rs::BlkidErr> {
     let mut probe = BlkidProbe::new()?;
-    probe.set_device(0, 0, 0)?;
+    probe.set_device(device.as_raw_fd(), 0, 0)?;
     probe.enable_superblocks(true)?;
     probe.set_superblock_flags(BlkidSublksFlags::new(vec![
         BlkidSublks::Label,

@@ -15,14 +15,18 @@ use std::{error::Error, fs, path::Path};
 use cloud_machine_disk::{DiskError, Holder, holders};
 pub use look::{CHILD_ARGUMENT as DETAILS_ARGUMENT, child};
 pub use partitions::partitions;
+pub(crate) use sysfs::device_number;
 pub use words::{
     Ambiguity, Content, Look, Partition, Row, SeenBy, Signature, Survey, SurveyedDisk, Table, TableCopy, TableLook,
 };
 
-use crate::SystemError;
+use crate::{
+    SystemError,
+    device::{self, DeviceNumber},
+};
 use links::Links;
 use look::{Answer, Range};
-use sysfs::{DeviceNumber, Facts, Node};
+use sysfs::{Facts, Node};
 use words::TableEntry;
 
 /// What the survey sees the machine through, so that tests can show it another one.
@@ -86,7 +90,7 @@ impl Eyes<'_> {
             Look::Unreadable { reason } => (TableLook::Unreadable { reason }, Vec::new()),
         };
         let partitions = self.partitions(&facts, sysfs::nodes(&folder)?, entries);
-        let holders = match (self.holders)(Path::new(&sysfs::path(name))) {
+        let holders = match (self.holders)(Path::new(&device::path(name))) {
             Ok(value) => Look::Found { value },
             Err(error) => Look::Unreadable { reason: chain(&error) },
         };

@@ -53,7 +53,7 @@ fn recreate(name: &str, target: &Disk, progress: Progress<'_>) -> Result<(Wiped,
     let failed = |source| SystemError::Wipe { device: name.to_owned(), source };
     if let Some(partitions) = extents::partitions(name)? {
         let (wiped, ranges) = remove_signatures(target, &partitions, progress).map_err(failed)?;
-        if extents::is_empty(name)? {
+        if extents::is_unsigned(name)? {
             return Ok((wiped, ranges));
         }
     }

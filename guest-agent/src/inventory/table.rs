@@ -47,7 +47,7 @@ pub(super) fn table(survey: &Survey) -> String {
             identities.row([name, model, serial, wwn, file]);
         }
         if let Some(reason) = unread(&disk.probe) {
-            failures.row([name, reason]);
+            failures.row([name, &reason]);
         } else if let TableLook::Unreadable { reason } = &disk.table {
             failures.row([name, reason]);
         }
@@ -59,7 +59,7 @@ pub(super) fn table(survey: &Survey) -> String {
                 .map(|text| text.as_deref().unwrap_or(NONE));
             partitions.row([&own, &number, label, r#type, uuid]);
             if let Some(reason) = unread(&partition.probe) {
-                failures.row([&own, reason]);
+                failures.row([&own, &reason]);
             }
         }
         match &disk.holders {
@@ -110,21 +110,24 @@ fn content(content: &Content) -> [String; 3] {
     let none = || NONE.to_owned();
     match content {
         Content::Empty => ["empty".to_owned(), none(), none()],
+        Content::Unknown => ["unknown".to_owned(), none(), none()],
         Content::Ambivalent { signatures } => [format!("ambivalent: {}", signatures.join("+")), none(), none()],
         Content::Unreadable { .. } => ["unreadable".to_owned(), "?".to_owned(), "?".to_owned()],
+        Content::Silent { .. } => ["no answer".to_owned(), "?".to_owned(), "?".to_owned()],
         Content::Found(found) => {
             let types: Vec<&str> =
                 [&found.filesystem, &found.partition_table].into_iter().flatten().map(String::as_str).collect();
-            let what = if types.is_empty() { "unknown".to_owned() } else { types.join("+") };
+            let what = if types.is_empty() { "a signature".to_owned() } else { types.join("+") };
             [what, found.label.clone().unwrap_or_else(none), found.uuid.clone().unwrap_or_else(none)]
         }
     }
 }
 
-fn unread(content: &Content) -> Option<&str> {
+fn unread(content: &Content) -> Option<String> {
     match content {
-        Content::Unreadable { reason } => Some(reason),
-        Content::Empty | Content::Found(_) | Content::Ambivalent { .. } => None,
+        Content::Unreadable { reason } => Some(reason.clone()),
+        Content::Silent { seconds } => Some(format!("it did not answer within {seconds} s")),
+        Content::Empty | Content::Unknown | Content::Found(_) | Content::Ambivalent { .. } => None,
     }
 }
 

@@ -158,6 +158,8 @@ impl Boot {
             },
             tier: None,
             drives: Vec::new(),
+            histories: std::collections::BTreeMap::new(),
+            kept: std::collections::BTreeSet::new(),
             unhonoured: Vec::new(),
             deadline_seconds: 600,
         };

@@ -1,8 +1,11 @@
 //! Filesystems on data disks of a real Debian machine, over its whole life: made, mounted by the booted system, kept,
 //! wiped at a boot, made again at a reimage, and refused when they are not what was described.
 
+use std::process::Command;
+
 use cloud_machine_tests::{
     artifacts::Artifacts,
+    loop_device::run,
     program::{Program, method},
 };
 use serde_json::Value;
@@ -16,7 +19,7 @@ cloud-machine:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}
       scratch: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: discard}
-      cache: {allocation: 288MiB, filesystem: {type: btrfs, label: cache, grow: true}, on-reimage: keep}
+      cache: {allocation: 288MiB, filesystem: {type: btrfs, label: cache, grow: true}, on-reimage: keep, required: true}
       share: {allocation: 64MiB, filesystem: {type: vfat, label: share}}
       swap: {allocation: 64MiB, filesystem: swap}
       temp: {allocation: 64MiB, filesystem: ext4, wipe-on-boot: recreate, on-reimage: recreate}
@@ -25,7 +28,7 @@ cloud-machine:
         allocation: 512MiB
         on-reimage: keep
         partitions:
-          one: {size: 64MiB, filesystem: {type: ext4, options: [-m, '0'], grow: true}}
+          one: {size: 64MiB, filesystem: {type: ext4, options: [-m, '0'], grow: true}, mount-options: [exec]}
           two: {size: 75%, filesystem: {type: xfs, label: two}, mount-options: [noatime]}
           raw: {type: lvm}
       yard:
@@ -81,8 +84,9 @@ fn data_disks_are_what_was_described_at_every_boot() {
     ] {
         assert_eq!(method(&created, disk), expected);
     }
-    everything_is_mounted(&program);
+    everything_is_mounted(&program, "");
     partitions_are_what_was_described(&program);
+    assert_eq!(options(&program, "/mnt/work-two", &["nosuid", "nodev", "noexec", "noatime"]), 4);
     let full = sizes(&program);
     inside(
         &program,
@@ -102,13 +106,14 @@ fn data_disks_are_what_was_described_at_every_boot() {
     {
         assert_eq!(methods_of_steps(&started, step), word);
     }
-    everything_is_mounted(&program);
+    everything_is_mounted(&program, "");
     assert_eq!(sizes(&program), full, "what shall grow is as large as it was");
     assert_eq!(marks(&program), ["/mnt/cache", "/mnt/share", "/mnt/work-one", "/mnt/work-two", "/srv/the-data"]);
     assert_ne!(only_ciphertext_lies_below_a_cipher(&program), key, "the key of yesterday");
 
     // A job may make of its disks what it likes; a kept disk keeps what it holds.
     leave_marks(&program);
+    leave_traps(&program);
     inside(
         &program,
         "umount /srv/the-data; mkfs.vfat -I -n CLOUD-INIT /dev/vdc; swapoff -a; dd if=/dev/urandom of=/dev/vdf bs=1M \
@@ -118,9 +123,10 @@ fn data_disks_are_what_was_described_at_every_boot() {
     assert_eq!(method(&reimaged, "cache"), "reuse btrfs");
     assert_eq!(method(&reimaged, "data"), "wipe zero, create xfs");
     assert_eq!(method(&reimaged, "work"), "reuse table, reuse ext4 on one, reuse xfs on two");
-    everything_is_mounted(&program);
+    everything_is_mounted(&program, "/mnt/work-two");
     partitions_are_what_was_described(&program);
-    assert_eq!(marks(&program), ["/mnt/cache", "/mnt/work-one", "/mnt/work-two"]);
+    assert_eq!(marks(&program), ["/mnt/cache", "/mnt/work-one"]);
+    no_trap_snaps(&program);
     // What was not erased is said, and not of a disk that was.
     let verified = program.done(&["verify", MACHINE]);
     let shown = program.done(&["show", MACHINE]);
@@ -130,14 +136,56 @@ fn data_disks_are_what_was_described_at_every_boot() {
         assert!(shown.contains(&left), "{shown}");
     }
 
-    // A kept disk with something else on it is not the machine that was described.
-    inside(&program, "umount /mnt/cache; mkfs.vfat -I -n CIDATA /dev/vdb; sync");
+    // Without a disk that is required the machine does not come up, and says for which.
+    inside(
+        &program,
+        "umount /mnt/cache; for at in 1 65; do dd if=/dev/zero of=/dev/vdb bs=1M seek=$at count=62; done; sync",
+    );
     let refused = program.call(["reimage", MACHINE], b"");
     assert_eq!(refused.code, 1, "{}", refused.errors);
-    let told = "the disk `cache` on vdb shall hold btrfs labelled `cache` and holds vfat labelled `CIDATA`; \
-        `overwrite: true` would let it be replaced";
+    let told =
+        "the machine's system stopped while it started: Failed to mount mnt-cache.mount - the disk `cache` (/dev/vdb)";
     assert!(refused.errors.contains(told), "{}", refused.errors);
+
+    // A kept disk on which nothing known is found any more is not one that holds nothing.
+    let cache = program.state().join(format!("machines/{MACHINE}/disks/cache.raw"));
+    run(Command::new("wipefs").args(["--all", "--force", "--quiet"]).arg(&cache));
+    let digest = || String::from_utf8(run(Command::new("sha256sum").arg(&cache)).stdout).unwrap();
+    let before = digest();
+    let refused = program.call(["reimage", MACHINE], b"");
+    assert_eq!(refused.code, 1, "{}", refused.errors);
+    let told = "the disk `cache` on vdb shall hold btrfs labelled `cache` and holds data of no kind that is known; it was there \
+        before, so it is damaged or lost and not made anew";
+    assert!(refused.errors.contains(told), "{}", refused.errors);
+    assert_eq!(digest(), before);
     program.done(&["delete", MACHINE, "--yes"]);
+}
+
+/// A set-user-id shell, a device node, a filesystem whose own wish is a panic, and one that cannot be mounted.
+fn leave_traps(program: &Program) {
+    inside(
+        program,
+        "cp /bin/dash /mnt/work-one/shell; chmod 4755 /mnt/work-one/shell; \
+         mknod -m 666 /mnt/work-one/node b $(stat -c '0x%t 0x%T' /dev/vda); tune2fs -e panic /dev/vdi1; \
+         umount /mnt/work-two; dd if=/dev/zero of=/dev/vdi2 bs=4k seek=1 count=255 conv=fsync",
+    );
+}
+
+/// Of what [`leave_traps`] left, nothing works in the next system, and nothing keeps it from coming up.
+fn no_trap_snaps(program: &Program) {
+    let guards = ["nosuid", "nodev", "errors=remount-ro"];
+    assert_eq!(options(program, "/mnt/work-one", &guards), guards.len());
+    let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    assert_eq!(inside(program, &format!("{nobody} /mnt/work-one/shell -p -c 'id -u'")).trim(), "65534");
+    let look = format!("test -b /mnt/work-one/node; ! {nobody} head -c 1 /mnt/work-one/node 2>&1");
+    assert!(inside(program, &look).contains("Permission denied"));
+    assert!(inside(program, "systemctl --failed --plain --no-legend").contains("mnt-work\\x2dtwo.mount"));
+}
+
+/// How many of `wanted` are among the options of a mount.
+fn options(program: &Program, folder: &str, wanted: &[&str]) -> usize {
+    let found = inside(program, &format!("findmnt -no OPTIONS {folder}"));
+    wanted.iter().filter(|option| found.trim().split(',').any(|one| one == **option)).count()
 }
 
 fn inside(program: &Program, script: &str) -> String {
@@ -172,10 +220,12 @@ fn sizes(program: &Program) -> [u64; 2] {
     found.try_into().unwrap()
 }
 
-fn everything_is_mounted(program: &Program) {
+/// Everything but what is mounted at `missing`.
+fn everything_is_mounted(program: &Program, missing: &str) {
     let found = inside(program, "findmnt -rn -o TARGET,SOURCE,FSTYPE,LABEL | grep -E ' /dev/(vd[b-z]|mapper/)' | sort");
     let found: Vec<&str> = found.lines().map(str::trim_end).collect();
-    assert_eq!(found, MOUNTED.map(str::trim_end));
+    let expected = MOUNTED.iter().filter(|line| line.split(' ').next() != Some(missing));
+    assert_eq!(found, expected.map(|line| line.trim_end()).collect::<Vec<_>>());
     assert_eq!(inside(program, "swapon --noheadings --raw --show=NAME,SIZE").trim(), "/dev/vdf 64M");
     let units = "systemctl is-active srv-the\\\\x2ddata.mount mnt-cache.mount dev-vdf.swap local-fs.target";
     assert_eq!(inside(program, units).trim(), ["active"; 4].join("\n"));
@@ -190,7 +240,6 @@ fn partitions_are_what_was_described(program: &Program) {
     let places = [("one", 1, 64), ("two", 65, two), ("raw", 65 + two, 510 - 64 - two)];
     let expected = places.map(|(name, start, length)| format!("{name}\n{}\n{}\n", start * mib, length * mib));
     assert_eq!(found, expected.concat());
-    assert!(inside(program, "findmnt -no OPTIONS /mnt/work-two").contains("noatime"));
 }
 
 fn leave_marks(program: &Program) {

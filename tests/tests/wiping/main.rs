@@ -27,7 +27,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        [survey::DETAILS_ARGUMENT, offset, length] => survey::child(offset, length).expect("an answer"),
+        [survey::DETAILS_ARGUMENT, ref rest @ ..] => {
+            survey::child(rest.iter().map(ToString::to_string)).expect("an answer");
+        }
         [WIPE, name, size, method] => {
             wiped(name, size.parse().expect("a size"), method_of(method));
         }

@@ -67,10 +67,6 @@ pub(super) fn failure(error: InputError) -> Failure {
     let (kind, hint) = match &error {
         InputError::Open { source, .. } if absent(source) => (Kind::NotFound, None),
         InputError::Terminal => (Kind::Failed, Some("give a file with --input, or a pipe")),
-        InputError::Window { format: Format::Zstd, .. } => {
-            (Kind::Failed, Some("decompress it with `zstd -dc --long=31`, and pack what comes out"))
-        }
-        InputError::Window { .. } => (Kind::Failed, Some("decompress it with `xz -dc`, and pack what comes out")),
         InputError::TooLarge { .. } => (Kind::Failed, Some("--max-size SIZE allows more, up to 16 TiB")),
         InputError::Changed { .. } => (Kind::Failed, Some("stop what writes it, then try again")),
         InputError::Run { source, .. } if absent(source) => {

@@ -38,7 +38,7 @@ pub fn example() -> String {
 }
 
 /// Keys that the system disk cannot have, or seldom has.
-const NOT_SHOWN: [&str; 4] = ["filesystem", "mountpoint", "mount-options", "partitions"];
+const NOT_SHOWN: [&str; 5] = ["required", "filesystem", "mountpoint", "mount-options", "partitions"];
 
 fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
     for key in keys_here {

@@ -291,6 +291,15 @@ pub(super) const NOTES: &[Note] = &[
         ..MAP
     },
     Note {
+        path: "resources.disks.*.required",
+        summary: "Whether the machine does not come up when a filesystem of a kept disk cannot be mounted; otherwise it comes up without it. Any other disk is required in any case.",
+        form: Form::Flag { yes: true, words: &[] },
+        default: "false",
+        example: "true",
+        safety: "must stay as it is",
+        ..MAP
+    },
+    Note {
         path: "resources.disks.*.mountpoint",
         summary: "Folder in which the booted system mounts its filesystem.",
         form: Form::Text,

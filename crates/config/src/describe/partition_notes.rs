@@ -46,9 +46,13 @@ const fn grow(path: &'static str) -> Note {
 
 const fn mount_options(path: &'static str) -> Note {
     Note {
-        default: "those of its type",
-        example: "[noatime, nodev]",
-        ..of_filesystem(path, Form::Options, "Options of its mount, or of its swap area.")
+        default: "`nosuid`, `nodev` and `noexec` on a disk that is kept, `errors=remount-ro` for ext4",
+        example: "[noatime, exec]",
+        ..of_filesystem(
+            path,
+            Form::Options,
+            "Options of its mount, or of its swap area. `suid`, `dev`, `exec` and another `errors=` take the place of the default that they contradict.",
+        )
     }
 }
 

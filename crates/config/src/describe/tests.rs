@@ -38,8 +38,9 @@ fn document(path: &str, value: &str) -> String {
     }
     if path.starts_with("resources.disks.") && !path.ends_with("boot-partition") {
         text += "  resources:\n    disks:\n      first: {boot-partition: true}\n      other:\n";
-        // Something has to be there to be mounted, or to lie on a cipher.
-        let filesystem = if path.contains("mount") || value == "crypto" { "        filesystem: ext4\n" } else { "" };
+        // Something has to be there to be mounted, to be required, or to lie on a cipher.
+        let needs = path.contains("mount") || path.ends_with(".required") || value == "crypto";
+        let filesystem = if needs { "        filesystem: ext4\n" } else { "" };
         // What comes with its content is never written.
         let media = ["iso9660", "squashfs", "erofs", "cdrom", "/srv"];
         let readonly = if media.iter().any(|medium| value.contains(medium)) { "        readonly: true\n" } else { "" };

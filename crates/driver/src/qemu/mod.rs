@@ -101,6 +101,7 @@ impl machine::Driver for Qemu {
                 ("resources.disks.*.on-reimage", Exact),
                 ("resources.disks.*.wipe-on-boot", Exact),
                 ("resources.disks.*.readonly", Exact),
+                ("resources.disks.*.required", Exact),
                 ("resources.disks.*.overwrite", Exact),
                 ("resources.disks.*.filesystem", Exact),
                 ("resources.disks.*.filesystem.type", Exact),

@@ -2,9 +2,9 @@
 //! know what the machine does.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
-    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Child, Stdio},
     time::{Duration, Instant},

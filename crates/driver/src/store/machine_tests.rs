@@ -1,6 +1,6 @@
 use std::os::unix::fs::PermissionsExt;
 
-use cloud_machine_protocol::{Bus, Digest, Identity, SecretPolicy};
+use cloud_machine_protocol::{Bus, Digest, History, Identity, SecretPolicy};
 
 use super::*;
 use crate::store::{ImageRecord, MachineState, RECORD_VERSION, SystemDisk};
@@ -68,6 +68,8 @@ fn disk(disk: &str, size: u64) -> DiskRecord {
         size,
         file: format!("disks/{disk}.raw"),
         boot: true,
+        history: History::Unknown,
+        history_before: History::Unknown,
     }
 }
 

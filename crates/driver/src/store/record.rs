@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use cloud_machine_protocol::{Action, Assurance, Bus, Digest, DiskName, Exception, Identity, ImageUrl, MachineName};
+use cloud_machine_protocol::{
+    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageUrl, MachineName,
+};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -184,6 +186,12 @@ pub struct DiskRecord {
     /// How it is attached.
     #[serde(default)]
     pub bus: Bus,
+    /// What is known of its content. A record without it knows nothing.
+    #[serde(default)]
+    pub history: History,
+    /// What was known of it before the last accepted reimage, which was planned by that.
+    #[serde(default)]
+    pub history_before: History,
     /// Content that the host gave it and that is never written; `None` for a disk of the machine's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub medium: Option<MediumRecord>,

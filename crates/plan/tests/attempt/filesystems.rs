@@ -1,10 +1,10 @@
 //! Disks that shall hold a filesystem: what is planned from what is found, and that the host plans the same.
 
 use cloud_machine_plan::{PlanError, Rejection, WantedFilesystem, verify};
-use cloud_machine_protocol::{Action, DiskEvidence, Mount, Probe, Signature, Step};
+use cloud_machine_protocol::{Action, DiskEvidence, History, Mount, Probe, Signature, Step};
 
 use crate::{
-    fixture::{config, ids, inventory, planned},
+    fixture::{config, ids, inventory, planned, planned_for, request_for},
     honest::honest,
     verify::{expected, record, report},
 };
@@ -22,33 +22,58 @@ fn holds(kind: &str, label: &str) -> Probe {
     Probe::Found(Signature { filesystem: Some(kind.to_owned()), label: Some(label.to_owned()), ..Signature::default() })
 }
 
-/// Everything that can be found on the kept disk, and what is planned for it without and with `overwrite`; `None` is a
-/// refusal.
-fn cells() -> Vec<(Probe, Option<&'static str>, Option<&'static str>)> {
+/// What is planned for the kept disk without and with `overwrite`; `None` is a refusal.
+type Cell = (Probe, History, Option<&'static str>, Option<&'static str>);
+
+/// Everything that can be found on the kept disk, and that can be known of it.
+fn cells() -> Vec<Cell> {
+    let (create, reuse, replace) = (Some("create ext4"), Some("reuse ext4"), Some("wipe zero, create ext4"));
     let unreadable = Probe::Unreadable { reason: "Input/output error".to_owned() };
-    vec![
-        (Probe::Empty, Some("create ext4"), Some("create ext4")),
-        (holds("ext4", "cache"), Some("reuse ext4"), Some("reuse ext4")),
-        (holds("ext4", "CLOUD-INIT"), None, Some("wipe zero, create ext4")),
-        (holds("xfs", "cache"), None, Some("wipe zero, create ext4")),
-        (Probe::Ambivalent, None, Some("wipe zero, create ext4")),
-        (unreadable, None, None),
-    ]
+    let mut cells = vec![
+        (Probe::Empty, History::New, create, create),
+        (Probe::Empty, History::Unknown, create, create),
+        (Probe::Empty, History::Made, None, replace),
+        (Probe::Unknown, History::New, create, create),
+        (Probe::Unknown, History::Unknown, None, replace),
+        (Probe::Unknown, History::Made, None, replace),
+    ];
+    for history in [History::New, History::Unknown, History::Made] {
+        cells.extend([
+            (holds("ext4", "cache"), history, reuse, reuse),
+            (holds("ext4", "CLOUD-INIT"), history, None, replace),
+            (holds("xfs", "cache"), history, None, replace),
+            (Probe::Ambivalent, history, None, replace),
+            (unreadable.clone(), history, None, None),
+            (Probe::Silent { seconds: 20 }, history, None, None),
+        ]);
+    }
+    cells
 }
 
 #[test]
 fn what_is_found_decides_and_the_host_decides_the_same() {
-    for (probe, without, with) in cells() {
+    for (probe, history, without, with) in cells() {
         for (overwrite, method) in [("", without), (", overwrite: true", with)] {
             for action in ACTIONS {
                 let config = config(&disks(overwrite), "refuse");
                 let mut inventory = inventory();
                 inventory.disks[2].probe = probe.clone();
-                let case = format!("{probe:?}{overwrite}, {action:?}");
-                let plan = match (planned(&config, &inventory, action), method) {
+                let case = format!("{probe:?}, {history:?}{overwrite}, {action:?}");
+                let request = request_for(action, &["cache"], history);
+                let mut expected = expected(action);
+                expected.request.histories.clone_from(&request.histories);
+                for (index, name) in [(1, "scratch"), (2, "cache")] {
+                    expected.disks[index].filesystem =
+                        WantedFilesystem::of(&name.parse().unwrap(), &config.resources.disks[&name.parse().unwrap()]);
+                }
+                let plan = match (planned_for(&config, &inventory, &request), method) {
                     (Ok(plan), Some(_)) => plan,
                     (Err(PlanError::Content { device, filesystem, .. }), None) => {
                         assert_eq!((device.as_str(), filesystem.as_str()), ("vdc", "ext4 labelled `cache`"));
+                        // A report that says that all is well is of a machine that did not decide so.
+                        let mut report = report(action);
+                        report.devices[2].disk.probe = probe.clone();
+                        assert_eq!(verify(&expected, &report), Err(Rejection::Content { device }), "{case}");
                         continue;
                     }
                     (other, _) => panic!("{case}: {other:?}"),
@@ -56,11 +81,6 @@ fn what_is_found_decides_and_the_host_decides_the_same() {
                 assert_eq!(plan.devices[2].method.to_string(), method.unwrap(), "{case}");
                 assert_eq!(plan.devices[1].method.to_string(), "wipe zero, create xfs", "{case}");
 
-                let mut expected = expected(action);
-                for (index, name) in [(1, "scratch"), (2, "cache")] {
-                    expected.disks[index].filesystem =
-                        WantedFilesystem::of(&name.parse().unwrap(), &config.resources.disks[&name.parse().unwrap()]);
-                }
                 let mut report = report(action);
                 report.steps = plan.steps.iter().map(|step| record(&step.id, &step.step)).collect();
                 report.devices.clone_from(&plan.devices);
@@ -93,7 +113,9 @@ fn what_is_found_decides_and_the_host_decides_the_same() {
 
 #[test]
 fn the_steps_of_filesystems_come_last_and_leave_no_choice() {
-    let plan = planned(&config(&disks(""), "refuse"), &inventory(), Action::Reimage).unwrap();
+    let mut request = request_for(Action::Reimage, &["cache"], History::New);
+    request.kept.insert("cache".parse().unwrap());
+    let plan = planned_for(&config(&disks(""), "refuse"), &inventory(), &request).unwrap();
     assert_eq!(
         ids(&plan),
         [
@@ -106,17 +128,21 @@ fn the_steps_of_filesystems_come_last_and_leave_no_choice() {
             "write-mounts"
         ]
     );
-    let mount = |device: &str, filesystem: &str, mountpoint: &str| Mount {
+    let mount = |name: &str, device: &str, filesystem: &str, mountpoint: &str, options: &[&str]| Mount {
         device: device.to_owned(),
         partition: None,
         filesystem: filesystem.to_owned(),
         mountpoint: Some(mountpoint.to_owned()),
-        options: Vec::new(),
+        options: options.iter().map(ToString::to_string).collect(),
         dataset: None,
         grow: false,
         read_only: false,
+        required: name != "cache",
+        described: format!("the disk `{name}`"),
     };
-    let mounts = vec![mount("vdc", "ext4", "/srv/cache"), mount("vdb", "xfs", "/mnt/scratch")];
+    let guards = ["nosuid", "nodev", "noexec", "errors=remount-ro"];
+    let mounts =
+        vec![mount("cache", "vdc", "ext4", "/srv/cache", &guards), mount("scratch", "vdb", "xfs", "/mnt/scratch", &[])];
     assert_eq!(plan.steps[6].step, Step::WriteMounts { mounts });
     let label = Some("cache".to_owned());
     let make = Step::MakeFilesystem {
@@ -141,6 +167,17 @@ fn a_refusal_says_what_is_there_and_what_would_let_it_be_replaced() {
         "the disk `cache` on vdc shall hold ext4 labelled `cache` and holds xfs labelled `old\\u{1b}[2J`; \
          `overwrite: true` would let it be replaced"
     );
+    inventory.disks[2].probe = Probe::Unknown;
+    let refused = |history, expected: &str| {
+        let request = request_for(Action::Boot, &["cache"], history);
+        let error = planned_for(&config(&disks(""), "refuse"), &inventory, &request).unwrap_err().to_string();
+        let told = "the disk `cache` on vdc shall hold ext4 labelled `cache` and holds data of no kind that is known; ";
+        assert_eq!(error, format!("{told}{expected}"));
+    };
+    refused(History::Unknown, "only a disk of zeros is taken for empty, `overwrite: true` would let it be replaced");
+    let made = "it was there before, so it is damaged or lost and not made anew: repair or restore it, or write \
+                `overwrite: true` to give it up";
+    refused(History::Made, made);
     inventory.disks[2].read_only = true;
     inventory.disks[2].probe = Probe::Empty;
     let error = planned(&config(&disks(""), "refuse"), &inventory, Action::Boot).unwrap_err();

@@ -3,7 +3,8 @@
 use cloud_machine_config::{Config, LayerKind, defaults, merge, parse, validate};
 use cloud_machine_plan::{ImageLayout, Plan, PlanError, RootPartition, plan};
 use cloud_machine_protocol::{
-    Action, Algorithm, Digest, Disk, FORMAT_VERSION, ImageRequest, ImageSource, Inventory, Nonce, Probe, Request,
+    Action, Algorithm, Digest, Disk, FORMAT_VERSION, History, ImageRequest, ImageSource, Inventory, Nonce, Probe,
+    Request,
 };
 
 pub(crate) const DISKS: &str =
@@ -64,6 +65,8 @@ pub(crate) fn request(action: Action) -> Request {
         },
         tier: None,
         drives: Vec::new(),
+        histories: std::collections::BTreeMap::new(),
+        kept: std::collections::BTreeSet::new(),
         unhonoured: Vec::new(),
         deadline_seconds: 600,
     }
@@ -75,7 +78,17 @@ pub(crate) fn image() -> ImageLayout {
 }
 
 pub(crate) fn planned(config: &Config, inventory: &Inventory, action: Action) -> Result<Plan, PlanError> {
-    plan(config, inventory, &request(action), &image(), "vde", &"demo".parse().unwrap())
+    planned_for(config, inventory, &request(action))
+}
+
+pub(crate) fn planned_for(config: &Config, inventory: &Inventory, request: &Request) -> Result<Plan, PlanError> {
+    plan(config, inventory, request, &image(), "vde", &"demo".parse().unwrap())
+}
+
+/// A request that says of all these disks the same.
+pub(crate) fn request_for(action: Action, disks: &[&str], history: History) -> Request {
+    let histories = disks.iter().map(|disk| (disk.parse().unwrap(), history)).collect();
+    Request { histories, ..request(action) }
 }
 
 pub(crate) fn good(action: Action) -> Plan {

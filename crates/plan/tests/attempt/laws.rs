@@ -7,12 +7,12 @@ use cloud_machine_config::{
 };
 use cloud_machine_plan::{Plan, PlannedStep};
 use cloud_machine_protocol::{
-    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, Inventory, Method, NewPartition, NewTable, Partition,
-    Partitions, Probe, Role, Signature, Step, WipeMethod,
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, DiskName, History, Inventory, Method, NewPartition, NewTable,
+    Partition, Partitions, Probe, Request, Role, Signature, Step, WipeMethod,
 };
 use proptest::prelude::*;
 
-use crate::fixture::{DISKS, config, disk, inventory, planned};
+use crate::fixture::{DISKS, config, disk, inventory, planned, planned_for, request};
 
 type Declared = (DeviceSelector, OnReimage, Option<WipeOnBoot>, bool, Option<Filesystem>, bool, Vec<PartitionConfig>);
 
@@ -78,6 +78,7 @@ fn declared() -> impl Strategy<Value = BTreeMap<DiskName, DiskConfig>> {
                 on_reimage,
                 wipe_on_boot,
                 readonly,
+                required: false,
                 overwrite: second,
                 // A root in a pool is another matter: `root_pool`.
                 filesystem: filesystem.filter(|_| !boot_partition),
@@ -238,33 +239,43 @@ proptest! {
     #[test]
     fn a_disk_is_only_written_when_something_says_so(
         (config, mut inventory, action) in fitting(),
-        probes in prop::collection::vec(0u8..4, 9),
+        probes in prop::collection::vec(0u8..5, 9),
+        history in prop_oneof![Just(History::Unknown), Just(History::New), Just(History::Made)],
     ) {
+        let histories = config.resources.disks.keys().map(|name| (name.clone(), history)).collect();
+        let request = Request { histories, ..request(action) };
         for (disk, probe) in inventory.disks.iter_mut().zip(probes) {
             disk.probe = match probe {
                 0 => Probe::Empty,
                 1 => Probe::Ambivalent,
-                2 => Probe::Unreadable { reason: "hostile".into() },
+                2 => Probe::Unknown,
+                3 => Probe::Unreadable { reason: "hostile".into() },
                 _ => Probe::Found(Signature { filesystem: Some("ext4".into()), ..Signature::default() }),
             };
         }
-        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        let Ok(plan) = planned_for(&config, &inventory, &request) else { return Ok(()) };
         for record in &plan.devices {
             let Role::Declared { name } = &record.role else { continue };
             let declared = &config.resources.disks[&name.parse().unwrap()];
             let device = record.disk.name.as_str();
+            // What was made once is nobody's to make again; what is new is the host's own.
+            let free = match history {
+                History::Unknown => record.disk.probe == Probe::Empty,
+                History::New => matches!(record.disk.probe, Probe::Empty | Probe::Unknown),
+                History::Made => false,
+            };
             let wiped = plan.steps.iter().any(|step| matches!(&step.step, Step::Wipe { device: one, .. } if one == device));
             let made =
                 plan.steps.iter().any(|step| matches!(&step.step, Step::MakeFilesystem { device: one, .. } if below(&plan, one) == device));
             let says_so = declared.wipe_on_boot.is_some() || declared.overwrite
                 || (action == Action::Reimage && declared.on_reimage != OnReimage::Keep);
             prop_assert!(!wiped || says_so, "{:?}", record);
-            prop_assert!(!made || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
+            prop_assert!(!made || says_so || free, "{:?}", record);
             let table = plan.steps.iter().find_map(|step| match &step.step {
                 Step::WriteTable { device: one, table } if one == device => Some(table),
                 _ => None,
             });
-            prop_assert!(table.is_none() || says_so || record.disk.probe == Probe::Empty, "{:?}", record);
+            prop_assert!(table.is_none() || says_so || free, "{:?}", record);
             let kept = declared.partitions.is_empty() || record.method.to_string().starts_with("reuse ");
             prop_assert_eq!(table.is_none(), kept, "{:?}", record);
             if let Some(table) = table {
@@ -286,7 +297,9 @@ proptest! {
             disk.wipe_on_boot = None;
             disk.on_reimage = OnReimage::Keep;
         });
-        let again = planned(&kept, &inventory, action).unwrap();
+        // What was accepted once is there, or something says so.
+        let histories = kept.resources.disks.keys().map(|name| (name.clone(), History::Made)).collect();
+        let again = planned_for(&kept, &inventory, &Request { histories, ..request }).unwrap();
         let writes = |step: &Step| matches!(step, Step::MakeFilesystem { .. } | Step::Wipe { .. });
         prop_assert!(!again.steps.iter().any(|step| writes(&step.step)), "{:?}", again.steps);
     }

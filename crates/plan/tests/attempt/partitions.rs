@@ -130,7 +130,7 @@ fn a_table_is_written_before_what_lies_in_it_and_a_step_leaves_no_choice() {
     let nodes: Vec<(&str, Option<&str>)> =
         mounts.iter().map(|mount| (mount.node(), mount.mountpoint.as_deref())).collect();
     assert_eq!(nodes, [("vdc1", Some("/mnt/cache-one")), ("vdc2", None), ("vdb", Some("/mnt/scratch"))]);
-    assert_eq!(mounts[0].options, ["noatime"]);
+    assert_eq!(mounts[0].options, ["errors=remount-ro", "noatime"]);
 }
 
 #[test]

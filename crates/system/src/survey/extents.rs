@@ -24,21 +24,27 @@ pub(crate) fn partitions(name: &str) -> Result<Option<Vec<Extent>>, SystemError>
         Answer::NoMedium => return Ok(None),
     };
     let entries = match (content, table) {
-        (Content::Empty | Content::Found(_), Look::Found { value }) => value.map(|found| found.entries),
-        (Content::Ambivalent { .. } | Content::Unreadable { .. }, _) | (_, Look::Unreadable { .. }) => return Ok(None),
+        (Content::Empty | Content::Unknown | Content::Found(_), Look::Found { value }) => {
+            value.map(|found| found.entries)
+        }
+        (Content::Ambivalent { .. } | Content::Unreadable { .. } | Content::Silent { .. }, _)
+        | (_, Look::Unreadable { .. }) => return Ok(None),
     };
     let listed = entries.unwrap_or_default().into_iter().map(|entry| (entry.offset, entry.length));
     let known = nodes(&folder)?.into_iter().map(|node| (node.offset, node.length));
     Ok(Some(listed.chain(known).map(|(offset, length)| Extent { offset, length }).collect()))
 }
 
-/// Whether nothing that is known lies on `/dev/<name>`, and that could be told.
+/// Whether no signature that is known lies on `/dev/<name>`, and that could be told.
 ///
 /// # Errors
 /// As [`partitions`].
-pub(crate) fn is_empty(name: &str) -> Result<bool, SystemError> {
+pub(crate) fn is_unsigned(name: &str) -> Result<bool, SystemError> {
     let answer = seen(&Path::new(SYSFS).join(name), name)?;
-    Ok(matches!(answer, Answer::Seen { content: Content::Empty, table: Look::Found { value: None } }))
+    Ok(matches!(
+        answer,
+        Answer::Seen { content: Content::Empty | Content::Unknown, table: Look::Found { value: None } }
+    ))
 }
 
 fn seen(folder: &Path, name: &str) -> Result<Answer, SystemError> {

@@ -9,7 +9,8 @@ use std::{
 
 use nix::libc;
 
-use super::{sysfs::DeviceNumber, words::Look};
+use super::words::Look;
+use crate::device::DeviceNumber;
 
 /// Folders whose names are made of hardware and place, and not of content.
 const FOLDERS: [&str; 2] = ["by-id", "by-path"];

@@ -2,36 +2,26 @@
 //! device that does not answer, and must not read a failed look as an empty device.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
-    },
-    process::{Child, ChildStdout, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    fs::File,
+    io::{self, Write},
+    os::fd::AsRawFd,
 };
 
 use libblkid_rs::{BlkidProbe, BlkidProbeRet, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
-use nix::{
-    errno::Errno,
-    libc,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-};
+use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    sysfs::{DeviceNumber, path},
-    words::{Content, Look, Signature, Table, TableCopy, TableEntry},
+use super::words::{Content, Look, Signature, Table, TableCopy, TableEntry};
+use crate::{
+    confined::{Limits, Lost, PATIENCE, ask},
+    device::{self, DeviceNumber},
+    probe::value,
+    sandbox, zeros,
 };
-use crate::{probe::value, sandbox};
 
-/// Argument of the agent that makes its binary the looking child, followed by offset and length; the device is its
-/// standard input.
+/// Argument of the agent that makes its binary the looking child, followed by the kernel's name of the device, its major
+/// and minor number, offset and length.
 pub const CHILD_ARGUMENT: &str = "probe-details";
-/// What one look may take: a drive that spins up needs ten seconds.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest answer: as many partitions as there may be, each with the longest name that a GPT can hold.
 const MAX_ANSWER: usize = 256 << 10;
 /// More partitions than any kernel takes from a table (block/partitions/core.c).
@@ -73,131 +63,61 @@ impl Answer {
         let table = Look::Unreadable { reason: reason.clone() };
         Self::Seen { content: Content::Unreadable { reason }, table }
     }
+
+    fn silent(seconds: u64) -> Self {
+        let table = Look::Unreadable { reason: format!("the device did not answer within {seconds} s") };
+        Self::Seen { content: Content::Silent { seconds }, table }
+    }
 }
 
 /// Looks at the device `name` of the kernel, whose number is `number`, or at a range of it.
 pub(super) fn look(name: &str, number: DeviceNumber, range: Option<Range>) -> Answer {
-    let path = path(name);
-    let device = match open(&path, number) {
-        Ok(device) => device,
-        Err(error) if error.raw_os_error() == Some(libc::ENOMEDIUM) => return Answer::NoMedium,
-        Err(error) => return Answer::unreadable(format!("cannot open {path}: {error}")),
-    };
     let Range { offset, length } = range.unwrap_or(Range { offset: 0, length: 0 });
-    let child = Command::new("/proc/self/exe")
-        .args([CHILD_ARGUMENT, &offset.to_string(), &length.to_string()])
-        .env_clear()
-        .stdin(Stdio::from(device))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn();
-    match child {
-        Ok(child) => answer(child).unwrap_or_else(Answer::unreadable),
-        Err(error) => Answer::unreadable(format!("cannot start the probing process: {error}")),
+    let (major, minor) = number;
+    let numbers = [major, minor, offset, length].map(|number| number.to_string());
+    let [major, minor, offset, length] = numbers.each_ref().map(String::as_str);
+    let arguments = [CHILD_ARGUMENT, name, major, minor, offset, length];
+    match ask(&arguments, &[], Limits { time: PATIENCE, answer: MAX_ANSWER }) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .unwrap_or_else(|error| Answer::unreadable(format!("the probing process gave an invalid answer: {error}"))),
+        Err(Lost::Slow(limit)) => Answer::silent(limit.as_secs()),
+        Err(lost) => Answer::unreadable(lost.to_string()),
     }
 }
 
-/// Opens a device node for reading, and only the device that it should be.
-fn open(path: &str, number: DeviceNumber) -> io::Result<File> {
-    // Without O_NONBLOCK a drive would close its tray, and a pipe in the place of a device would wait for a writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    let found = file.metadata()?;
-    let own = (u64::from(libc::major(found.rdev())), u64::from(libc::minor(found.rdev())));
-    if found.file_type().is_block_device() && own == number {
-        Ok(file)
-    } else {
-        Err(io::Error::other("it is not the device of that name in /sys"))
-    }
-}
-
-/// The child's answer, or why there is none.
-fn answer(mut child: Child) -> Result<Answer, String> {
-    let deadline = Instant::now() + PATIENCE;
-    let bytes = match child.stdout.take() {
-        Some(output) => read(output, deadline),
-        None => Err(ErrorKind::BrokenPipe.into()),
-    };
-    let status = match bytes {
-        Ok(_) => wait(&mut child, deadline),
-        Err(_) => Ok(None),
-    };
-    if !matches!(status, Ok(Some(_))) {
-        // A process that waits for a dead drive ends only with the drive's answer: it is told to, and left behind.
-        child.kill().unwrap_or_default();
-        wait(&mut child, Instant::now() + Duration::from_millis(200)).map(|_| ()).unwrap_or_default();
-    }
-    let slow = || format!("the device did not answer within {} s", PATIENCE.as_secs());
-    let bytes = bytes.map_err(|error| match error.kind() {
-        ErrorKind::TimedOut => slow(),
-        _ => format!("lost the probing process: {error}"),
-    })?;
-    let status = status.map_err(|error| format!("lost the probing process: {error}"))?.ok_or_else(slow)?;
-    if !status.success() {
-        return Err(format!("the probing process ended with {status}"));
-    }
-    serde_json::from_slice(&bytes).map_err(|error| format!("the probing process gave an invalid answer: {error}"))
-}
-
-fn read(mut output: ChildStdout, deadline: Instant) -> io::Result<Vec<u8>> {
-    let mut answer = Vec::new();
-    let mut chunk = [0; 1 << 14];
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        let timeout = PollTimeout::try_from(left.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(output.as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) | Err(Errno::EINTR) => continue,
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let count = match output.read(&mut chunk) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            other => other?,
-        };
-        if count == 0 {
-            return Ok(answer);
-        }
-        answer.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        if answer.len() > MAX_ANSWER {
-            return Err(io::Error::other("its answer is too long"));
-        }
-    }
-}
-
-fn wait(child: &mut Child, deadline: Instant) -> io::Result<Option<std::process::ExitStatus>> {
-    loop {
-        let status = child.try_wait()?;
-        if status.is_some() || Instant::now() >= deadline {
-            return Ok(status);
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
-/// Body of the child: gives up its privileges, looks at standard input from `offset` on, prints one JSON object.
+/// Body of the child: opens the device that `arguments` name, gives up its privileges, looks at it from the offset on,
+/// prints one JSON object.
 ///
 /// # Errors
 /// A text for the exit path; the parent only sees that the child did not succeed.
-pub fn child(offset: &str, length: &str) -> Result<(), String> {
-    let number = |text: &str| text.parse::<i64>().map_err(|_| format!("{text:?} is no number of bytes"));
-    let (offset, length) = (number(offset)?, number(length)?);
-    let answer = match sandbox::confine() {
-        Ok(()) => look_at_standard_input(offset, length),
-        // Told instead of probed: nothing has been read yet.
-        Err(error) => Answer::unreadable(format!("cannot confine the probing process: {error}")),
+pub fn child(arguments: impl IntoIterator<Item = String>) -> Result<(), String> {
+    let arguments: Vec<String> = arguments.into_iter().collect();
+    let [name, numbers @ ..] = arguments.as_slice() else { return Err("no device is named".to_owned()) };
+    let number = |text: &String| text.parse::<u64>().map_err(|_| format!("{text:?} is no number"));
+    let numbers: Vec<u64> = numbers.iter().map(number).collect::<Result<_, _>>()?;
+    let &[major, minor, offset, length] = numbers.as_slice() else { return Err("four numbers are needed".to_owned()) };
+    let path = device::path(name);
+    let answer = match device::open(&path, (major, minor)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEDIUM) => Answer::NoMedium,
+        Err(error) => Answer::unreadable(format!("cannot open {path}: {error}")),
+        Ok(device) => match sandbox::confine() {
+            Ok(()) => look_at(&device, Range { offset, length }),
+            // Told instead of probed: nothing has been read yet.
+            Err(error) => Answer::unreadable(format!("cannot confine the probing process: {error}")),
+        },
     };
     let answer = serde_json::to_vec(&answer).map_err(|error| error.to_string())?;
     io::stdout().write_all(&answer).map_err(|error| error.to_string())
 }
 
-fn look_at_standard_input(offset: i64, length: i64) -> Answer {
+/// A range without length goes to the end of the device.
+fn look_at(device: &File, range: Range) -> Answer {
     let mut probe = match prepare() {
         Ok(probe) => probe,
         Err(error) => return Answer::unreadable(error.to_string()),
     };
-    if probe.set_device(0, offset, length).is_err() {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    if probe.set_device(device.as_raw_fd(), number(range.offset), number(range.length)).is_err() {
         // The library gives no reason but errno; it asks an optical drive whether it has a medium.
         let error = io::Error::last_os_error();
         return match error.raw_os_error() {
@@ -206,7 +126,10 @@ fn look_at_standard_input(offset: i64, length: i64) -> Answer {
         };
     }
     match probe.do_safeprobe() {
-        Ok(BlkidSafeprobeRet::None) => Answer::Seen { content: Content::Empty, table: Look::Found { value: None } },
+        Ok(BlkidSafeprobeRet::None) => match unsigned(device, range) {
+            Ok(content) => Answer::Seen { content, table: Look::Found { value: None } },
+            Err(error) => Answer::unreadable(format!("cannot read the device: {error}")),
+        },
         Ok(BlkidSafeprobeRet::Ambiguous) => Answer::Seen {
             content: Content::Ambivalent { signatures: signatures(&mut probe) },
             table: Look::Found { value: None },
@@ -232,6 +155,12 @@ fn look_at_standard_input(offset: i64, length: i64) -> Answer {
         }
         Err(_) => Answer::unreadable(format!("cannot read the device: {}", io::Error::last_os_error())),
     }
+}
+
+/// What is there, when no signature is known.
+fn unsigned(device: &File, Range { offset, length }: Range) -> io::Result<Content> {
+    let length = if length == 0 { device::size(device)?.saturating_sub(offset) } else { length };
+    Ok(if zeros::are_zero(device, offset, length)? { Content::Empty } else { Content::Unknown })
 }
 
 fn prepare() -> Result<BlkidProbe, libblkid_rs::BlkidErr> {

@@ -51,6 +51,8 @@ fn of(answer: Answer) -> Probe {
     match answer {
         Answer::NoMedium => Probe::Unreadable { reason: "its drive has no medium".to_owned() },
         Answer::Seen { content: Content::Empty, .. } => Probe::Empty,
+        Answer::Seen { content: Content::Unknown, .. } => Probe::Unknown,
+        Answer::Seen { content: Content::Silent { seconds }, .. } => Probe::Silent { seconds },
         Answer::Seen { content: Content::Ambivalent { .. }, .. } => Probe::Ambivalent,
         Answer::Seen { content: Content::Unreadable { reason }, .. } => Probe::Unreadable { reason },
         Answer::Seen { content: Content::Found(found), .. } => Probe::Found(Signature {

@@ -5,11 +5,9 @@ use std::{fs, io, path::Path};
 use super::words::{Content, Look, SurveyedDisk, TableLook};
 use crate::{
     SystemError,
+    device::DeviceNumber,
     disks::{SYSFS_SECTOR, attribute, first_attribute, number, serial},
 };
-
-/// Major and minor number.
-pub(super) type DeviceNumber = (u64, u64);
 
 /// A disk of which only /sys was asked; all else in it is still unknown.
 pub(super) struct Facts {
@@ -26,11 +24,6 @@ pub(super) struct Node {
     pub(super) length: u64,
     pub(super) partition_name: Option<String>,
     pub(super) partition_uuid: Option<String>,
-}
-
-/// Path of a device node: the kernel writes `!` for a slash in a name of /sys.
-pub(super) fn path(name: &str) -> String {
-    format!("/dev/{}", name.replace('!', "/"))
 }
 
 /// The disk of a folder of /sys; `None` for a partition, memory, a drive without medium, or a loop device when those
@@ -98,7 +91,8 @@ pub(super) fn nodes(folder: &Path) -> Result<Vec<Node>, SystemError> {
     Ok(nodes)
 }
 
-fn device_number(folder: &Path) -> Result<DeviceNumber, SystemError> {
+/// Major and minor number of the device of a folder of /sys.
+pub(crate) fn device_number(folder: &Path) -> Result<DeviceNumber, SystemError> {
     let text = attribute(folder, "dev")?.unwrap_or_default();
     let numbers = text.split_once(':').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     numbers.ok_or_else(|| SystemError::unexpected(folder.join("dev").display().to_string(), &text, "two numbers"))
@@ -163,10 +157,5 @@ mod tests {
         ] {
             assert_eq!(transport(Path::new(&path)), expected, "{path}");
         }
-    }
-
-    #[test]
-    fn a_slash_in_a_name_is_one_in_the_path() {
-        assert_eq!(path("cciss!c0d0"), "/dev/cciss/c0d0");
     }
 }

@@ -90,8 +90,11 @@ pub struct SurveyedDisk {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Content {
-    /// No signature that is known.
+    /// No signature that is known, and zeros wherever it was looked: everywhere on a small device, at the ends and in a
+    /// sample of a large one.
     Empty,
+    /// No signature that is known, and not empty.
+    Unknown,
     /// One consistent answer.
     Found(Signature),
     /// Signatures that contradict each other.
@@ -103,6 +106,11 @@ pub enum Content {
     Unreadable {
         /// Why.
         reason: String,
+    },
+    /// It did not answer in time.
+    Silent {
+        /// The time that it had.
+        seconds: u64,
     },
 }
 

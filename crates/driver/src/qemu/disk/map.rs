@@ -3,13 +3,12 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::BufRead,
     os::{
         fd::AsRawFd,
         unix::fs::{MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
-    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -21,7 +20,7 @@ use super::{mapped, put_in_place, remove, run};
 use crate::{
     child::ChildError,
     escape,
-    qemu::{QemuError, pidfd::Pidfd, tool},
+    qemu::{QemuError, pidfd::Pidfd},
     store::file,
 };
 
