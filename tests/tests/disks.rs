@@ -270,6 +270,10 @@ fn disks_that_cannot_be_are_refused_untouched() {
             assert!(fs::read(scene.file()).unwrap().iter().all(|byte| *byte == 0xa5), "{size}");
         }
     }
+    fs::write(scene.file(), vec![0xa5; 23 * MIB as usize]).unwrap();
+    let small = call(program, &WRITE, &scene.file());
+    assert!(small.errors.contains("hint: nothing was written: the disk is as it was"), "{}", small.errors);
+    assert!(!small.errors.contains("boots nothing"), "{}", small.errors);
     let absent = scene.folder.path().join("absent");
     refused(program, &WRITE, &absent, 4, &["there is no", "truncate -s"]);
     assert!(!absent.exists());

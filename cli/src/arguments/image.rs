@@ -170,6 +170,9 @@ pub(crate) struct Pack {
     /// Refuse a disk of more bytes; a few compressed bytes can stand for many
     #[arg(long, value_name = "SIZE", default_value = "16TiB")]
     pub(crate) max_size: ByteSize,
+    /// Number of the partition with the root filesystem, where its type does not say which one that is
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) root_partition: Option<u32>,
     /// The kernel that machines are started with
     #[arg(long, value_name = "FILE")]
     pub(crate) kernel: PathBuf,

@@ -29,6 +29,12 @@ pub trait ReadBlocks: Sync {
     /// # Errors
     /// When fewer bytes are there or they cannot be read; nothing is said about `buffer` then.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// The first byte from `offset` on that may be something else than zero: all before it is known to be zero without
+    /// reading, as a hole of a file is. [`ReadBlocks::size`] when no such byte follows.
+    fn next_data(&self, offset: u64) -> u64 {
+        offset
+    }
 }
 
 /// A disk that can also be written.

@@ -84,6 +84,22 @@ pub enum ImageError {
     /// No partition table where one must be.
     #[error("raw image has no GPT: no header at sector 1")]
     TableAbsent,
+    /// Something else where the partition table must be.
+    #[error("raw image has no GPT: it has {found}")]
+    TableForeign {
+        /// What it has.
+        found: String,
+        /// What makes an image with a GPT of it.
+        way_out: &'static str,
+    },
+    /// A partition table of which a part is missing, or that is not the same in both places.
+    #[error("GPT of the raw image is not whole: {reason}")]
+    TableBroken {
+        /// What is wrong with it.
+        reason: String,
+        /// What mends it.
+        way_out: &'static str,
+    },
     /// A partition table that contradicts itself, the image or this crate's limits.
     #[error("GPT of the raw image is invalid: {reason}")]
     TableInvalid {
@@ -394,4 +410,15 @@ pub enum ImageError {
         /// Bytes that had to be.
         expected: u64,
     },
+}
+
+impl ImageError {
+    /// What mends it, where something does.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&'static str> {
+        match self {
+            Self::TableForeign { way_out, .. } | Self::TableBroken { way_out, .. } => Some(way_out),
+            _ => None,
+        }
+    }
 }

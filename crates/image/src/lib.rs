@@ -11,6 +11,7 @@ mod files;
 mod goal;
 mod layout;
 mod manifest;
+mod mbr;
 mod new_table;
 mod own_table;
 mod packed;
@@ -21,6 +22,7 @@ mod sparse;
 mod table;
 mod tree;
 mod wipe;
+mod zeros;
 
 pub use blocks::{Progress, ReadBlocks, WriteBlocks};
 pub use buffer::AlignedBuffer;

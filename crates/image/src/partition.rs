@@ -11,6 +11,9 @@ use gpt::{
 };
 use serde::{Deserialize, Serialize};
 
+mod absent;
+mod whole;
+
 use crate::{ALIGNMENT, AlignedBuffer, Device, ImageError, ReadBlocks, SECTOR_SIZE, blocks};
 
 const ROOT_X86_64: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
@@ -44,9 +47,10 @@ pub struct Partition {
 /// Reads and checks the partition table of a raw image.
 pub(crate) fn read_table(raw: &dyn ReadBlocks) -> Result<Vec<Partition>, ImageError> {
     check_raw_header(raw)?;
-    let (_, entries) = parse_table(Cursor { raw, position: 0 })?;
+    let (header, entries) = parse_table(Cursor { raw, position: 0 })?;
     let partitions = partitions(&entries)?;
     check(&partitions, raw.size()).map_err(|reason| ImageError::TableInvalid { reason })?;
+    whole::check(raw, &header)?;
     Ok(partitions)
 }
 
@@ -159,7 +163,7 @@ fn check_raw_header(raw: &dyn ReadBlocks) -> Result<(), ImageError> {
     blocks::read(raw, Device::Raw, &mut buffer, 0)?;
     let header = &buffer[SECTOR_SIZE as usize..];
     if !header.starts_with(b"EFI PART") {
-        return Err(ImageError::TableAbsent);
+        return Err(absent::error(raw)?);
     }
     check_header(&buffer, raw.size()).map(drop)
 }

@@ -1,20 +1,18 @@
 //! The partition table of an image, computed for a disk of another size or with other sectors (UEFI 2.10, section 5.3):
 //! protective MBR, both GPTs, nothing left of the image's own. Owns the bytes; must not write them to a disk.
 
-use std::io::{self, Cursor, Read, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom, Write};
 
 use cloud_machine_protocol::{Algorithm, Digest, Extent};
 use gpt::{
     disk::LogicalBlockSize,
     header::{Header, HeaderBuilder},
-    mbr::ProtectiveMBR,
-    partition::Partition,
 };
 
 use crate::{
     ImageError, LEAF_SIZE, Manifest, ReadBlocks, SECTOR_SIZE,
     compare::check_target,
-    extent, own_table,
+    extent, mbr, own_table,
     packed::FrameReader,
     partition::{self, ENTRY_BYTES},
     sparse::{Cell, Sparse},
@@ -81,7 +79,7 @@ impl Table {
         let mut image = Leaves { manifest, frames: FrameReader::new(manifest, source) };
         own_table::check(&mut image)?;
         let first = image.read(0)?;
-        let (header, entries) = partition::parse_table(Cursor::new(&first))?;
+        let (header, _) = partition::parse_table(Cursor::new(&first))?;
         let old = own_tables(&header, manifest.size())?;
         check(manifest, &header, disk, &old)?;
 
@@ -95,7 +93,11 @@ impl Table {
         for range in &old {
             sparse.zero(*range).map_err(computed)?;
         }
-        write_table(&mut sparse, &header, &entries, disk).map_err(computed)?;
+        write_table(&mut sparse, &header, &first, disk).map_err(computed)?;
+        let sectors = [manifest.size() / SECTOR_SIZE, disk.size / disk.sector()];
+        if let Some(cell) = sparse.cells.first_mut() {
+            mbr::fit(&mut cell.bytes, sectors[0], sectors[1], disk.sector()).map_err(impossible)?;
+        }
         Ok(Some(Self { cells: sparse.cells }))
     }
 
@@ -171,15 +173,12 @@ fn check(manifest: &Manifest, header: &Header, disk: Geometry, old: &[Extent]) -
     Ok(())
 }
 
-/// Writes the backup and the primary GPT and the protective MBR; the entries keep their numbers.
-fn write_table(
-    device: &mut Sparse,
-    header: &Header,
-    entries: &[(u32, Partition)],
-    disk: Geometry,
-) -> Result<(), io::Error> {
+/// Writes the backup and the primary GPT. The entries are those of the image, of which `first` is the first leaf, byte for
+/// byte: only where a partition begins and ends counts in the sectors of the disk.
+fn write_table(device: &mut Sparse, header: &Header, first: &[u8], disk: Geometry) -> Result<(), io::Error> {
     let (sector, sectors) = (disk.sector, disk.size / disk.sector());
     let invalid = |error: gpt::header::HeaderError| io::Error::new(io::ErrorKind::InvalidData, error);
+    let entries = scaled_entries(header, first, disk)?;
     for primary in [false, true] {
         let mut own = HeaderBuilder::from_header(header)
             .first_usable(
@@ -190,19 +189,33 @@ fn write_table(
             .primary(primary)
             .build(sector)
             .map_err(invalid)?;
-        for (number, entry) in entries {
-            // A partition that ends inside a larger sector gets all of it.
-            let after = ((entry.last_lba + 1) * SECTOR_SIZE).div_ceil(disk.sector());
-            let first_lba = entry.first_lba * SECTOR_SIZE / disk.sector();
-            let scaled = Partition { first_lba, last_lba: after - 1, ..entry.clone() };
-            scaled.write_to_device(device, u64::from(*number) - 1, own.part_start, sector, ENTRY_BYTES)?;
-        }
+        device.seek(SeekFrom::Start(own.part_start * disk.sector()))?;
+        device.write_all(&entries)?;
         let written = if primary { own.write_primary(device, sector) } else { own.write_backup(device, sector) };
         written.map_err(invalid)?;
     }
-    let rest = u32::try_from(sectors - 1).unwrap_or(u32::MAX);
-    ProtectiveMBR::with_lb_size(rest).update_conservative(device).map_err(io::Error::other)?;
     Ok(())
+}
+
+/// The list of entries in the image's first leaf, in sectors of the disk.
+fn scaled_entries(header: &Header, first: &[u8], disk: Geometry) -> io::Result<Vec<u8>> {
+    let start = header.part_start.saturating_mul(SECTOR_SIZE) as usize;
+    let length = (u64::from(header.num_parts) * u64::from(header.part_size)) as usize;
+    let listed = first.get(start..start.saturating_add(length)).ok_or(io::ErrorKind::UnexpectedEof)?;
+    let mut entries = listed.to_vec();
+    for entry in entries.as_chunks_mut::<{ ENTRY_BYTES as usize }>().0 {
+        if entry[..16] == [0; 16] {
+            continue;
+        }
+        let number = |at: usize| entry[at..at + 8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        let bytes = |sector: u64| sector.saturating_mul(SECTOR_SIZE);
+        // A partition that ends inside a larger sector gets all of it.
+        let (start, after) =
+            (bytes(number(32)) / disk.sector(), bytes(number(40).saturating_add(1)).div_ceil(disk.sector()));
+        entry[32..40].copy_from_slice(&start.to_le_bytes());
+        entry[40..48].copy_from_slice(&after.saturating_sub(1).to_le_bytes());
+    }
+    Ok(entries)
 }
 
 /// Leaves of the packed image, each compared with the manifest.

@@ -7,7 +7,7 @@ use cpio::newc::{self, Builder, ModeFileType};
 
 use crate::{InitramfsError, Programs, programs::ProgramEntry};
 
-/// A kernel module as it is in the kernel's folder.
+/// A kernel module as the agent loads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
     /// File name without folders, such as `virtio_blk.ko`.
@@ -26,15 +26,15 @@ pub struct Stage {
 }
 
 const FOLDERS: [&str; 6] = ["dev", "proc", "sys", "run", "newroot", "modules"];
-const MAX_MODULES: usize = 999;
+const MAX_COUNT: usize = 999;
 
 /// Builds the initramfs: `/init` is `agent`, `/modules` has the modules of all `stages`, each once, and one file for each
 /// stage, such as `/modules/boot`, the names of its modules, one a line. Each of the `programs` has its own path. The
 /// same input gives the same bytes.
 ///
 /// # Errors
-/// When the agent or a module is empty or too large, a module is compressed or has a strange name, there are too many,
-/// or a link of the programs leads out of them.
+/// When the agent or a module is empty or too large, a module has a strange name, there are too many, or a link of the
+/// programs leads out of them.
 pub fn build(agent: &[u8], stages: &[Stage], programs: &Programs) -> Result<Vec<u8>, InitramfsError> {
     if agent.is_empty() {
         return Err(InitramfsError::AgentEmpty);
@@ -45,7 +45,7 @@ pub fn build(agent: &[u8], stages: &[Stage], programs: &Programs) -> Result<Vec<
             modules.push(module);
         }
     }
-    if modules.len() > MAX_MODULES {
+    if modules.len() > MAX_COUNT {
         return Err(InitramfsError::TooManyModules { count: modules.len() });
     }
     let mut archive = Archive { bytes: Vec::new(), entries: 0 };
@@ -78,9 +78,6 @@ pub fn build(agent: &[u8], stages: &[Stage], programs: &Programs) -> Result<Vec<
 
 fn check_module(module: &Module) -> Result<(), InitramfsError> {
     let name = &module.name;
-    if [".ko.xz", ".ko.zst", ".ko.gz"].iter().any(|suffix| name.ends_with(suffix)) {
-        return Err(InitramfsError::ModuleCompressed { module: name.clone() });
-    }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     let stem = name.strip_suffix(".ko").filter(|stem| !stem.is_empty() && stem.len() <= 128);
     if !stem.is_some_and(|stem| stem.bytes().all(allowed)) {
@@ -307,8 +304,7 @@ mod tests {
     fn bad_input_is_refused() {
         let none = Programs::default();
         let cases = [
-            ("a.ko.xz", "module \"a.ko.xz\" is compressed"),
-            ("a.ko.zst", "module \"a.ko.zst\" is compressed"),
+            ("a.ko.xz", "invalid file name of a module \"a.ko.xz\""),
             ("../a.ko", "invalid file name of a module \"../a.ko\""),
             ("a\nb.ko", "invalid file name of a module \"a\\nb.ko\""),
             (".ko", "invalid file name of a module \".ko\""),

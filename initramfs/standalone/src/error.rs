@@ -43,12 +43,30 @@ pub enum InitramfsError {
         /// Path of the module at the end of the chain.
         module: String,
     },
-    /// A module that would have to be decompressed first.
+    /// A module in a form that is not read.
     #[error(
-        "module {module:?} is compressed; only plain .ko files can be loaded, so decompress it and run depmod again"
+        "module {module:?} is neither a .ko file nor one that xz, zstd or gzip compressed; decompress it and run depmod again"
     )]
     ModuleCompressed {
         /// Its path or file name.
+        module: String,
+    },
+    /// A compressed module that is cut off, damaged or not compressed at all.
+    #[error("cannot decompress module {module:?}")]
+    ModuleDamaged {
+        /// Its file name.
+        module: String,
+        /// What the decompressor said.
+        #[source]
+        source: io::Error,
+    },
+    /// Modules that are too large together.
+    #[error(
+        "with {module:?} the modules have more than {} MiB, the most that goes into an initramfs",
+        crate::MAX_MODULES >> 20
+    )]
+    ModulesTooLarge {
+        /// The file with which they are.
         module: String,
     },
     /// A module's file name that is none.

@@ -3,11 +3,13 @@
 //! Decides every byte of the archive; must not read a file or a clock itself.
 
 mod archive;
+mod compressed;
 mod error;
 mod order;
 mod programs;
 
 pub use archive::{Module, Stage, build};
+pub use compressed::MAX_MODULES;
 pub use error::InitramfsError;
 pub use order::{BOOT, load_order, stage_of, stages};
 pub use programs::{MAX_PROGRAMS, ProgramEntry, Programs};

@@ -90,6 +90,56 @@ fn each_wrong_input_has_its_message_and_nothing_stays_of_it() {
 }
 
 #[test]
+fn what_is_no_disk_or_no_whole_one_has_its_name_and_its_way_out_is_one() {
+    let place = Place::new();
+    place.shell(
+        "qemu-img convert -O vpc -o subformat=fixed,force_size=on disk.raw fixed.vhd
+        qemu-img convert -O vmdk disk.raw disk.vmdk; qemu-img convert -O qcow2 disk.raw disk.qcow2; gzip disk.qcow2
+        cp disk.raw grown.raw; truncate -s 6M grown.raw; cp fixed.vhd obeyed.raw; truncate -s %4096 obeyed.raw
+        cp disk.raw damaged.raw; printf x | dd of=damaged.raw bs=1 seek=4193860 conv=notrunc status=none
+        truncate -s 4M dos.raw; echo 'start=2048, size=4096, type=83' | sfdisk -q --label dos dos.raw",
+    );
+    for (input, texts) in [
+        (
+            "fixed.vhd",
+            ["fixed.vhd is a VHD image of fixed size", "hint: `qemu-img convert -f vpc -O raw FILE disk.raw`"],
+        ),
+        ("disk.vmdk", ["disk.vmdk is a VMDK image", "hint: `qemu-img convert -f vmdk"]),
+        ("disk.qcow2.gz", ["disk.qcow2.gz is a qcow2 image, inside gzip", "hint: `gzip -dc FILE > unpacked`"]),
+        ("grown.raw", ["its backup is at sector 8191, and sector 12287 is the last one", "hint: "]),
+        ("obeyed.raw", ["its backup is at sector 8191, and sector 8199 is the last one", "sfdisk --relocate"]),
+        ("damaged.raw", ["its backup at sector 8191 is damaged", "hint: `sfdisk --relocate gpt-bak-std FILE`"]),
+        ("dos.raw", ["raw image has no GPT: it has a DOS partition table", "sgdisk --mbrtogpt FILE"]),
+    ] {
+        place.refused(&format!("{PACK} {input}"), 1, &texts);
+        assert_eq!(place.state(), BARE, "{input}");
+    }
+    place.shell(&format!("qemu-img convert -f vpc -O raw fixed.vhd out.raw; cmp out.raw disk.raw; {PACK} out.raw"));
+    for mended in ["grown.raw", "damaged.raw"] {
+        place.shell(&format!("sfdisk -q --relocate gpt-bak-std {mended}; {PACK} {mended} --replace"));
+    }
+}
+
+#[test]
+fn a_root_among_several_partitions_is_named_by_its_number() {
+    let place = Place::new();
+    place.shell(
+        "printf 'label: gpt\nstart=2048, size=2048, type=linux\nstart=4096, size=2048, type=linux\n' > table
+        truncate -s 4M two.raw; sfdisk -q two.raw < table
+        printf '\\123\\357' | dd of=two.raw bs=1 seek=$((2097152 + 1080)) conv=notrunc status=none",
+    );
+    place.refused(
+        &format!("{PACK} two.raw"),
+        1,
+        &["2 partitions could be the root", "hint: --root-partition NUMBER names it"],
+    );
+    place.refused(&format!("{PACK} two.raw --root-partition 1"), 1, &["partition 1 holds no ext4 filesystem"]);
+    place.refused(&format!("{PACK} two.raw --root-partition 3"), 1, &["root partition 3 does not exist", "hint: "]);
+    let packed = place.shell(&format!("{PACK} two.raw --root-partition 2"));
+    assert!(packed.contains("partition    2"), "{packed}");
+}
+
+#[test]
 fn a_terminal_is_no_disk_image() {
     let place = Place::new();
     // script(1) gives the program a terminal, and passes on its exit code.

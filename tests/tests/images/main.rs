@@ -6,6 +6,7 @@ mod generations;
 mod guide;
 mod inputs;
 mod lies;
+mod modules;
 mod programs;
 mod signatures;
 

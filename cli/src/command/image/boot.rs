@@ -2,7 +2,9 @@
 //! Must not look at the disk image.
 
 use std::{
-    fs,
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -52,9 +54,10 @@ pub(super) fn initramfs(
     wanted.extend(more.iter().map(|module| (standalone::stage_of(module), vec![module.as_str()])));
     let mut stages: Vec<standalone::Stage> = Vec::new();
     let mut loaded = Vec::new();
+    let mut modules = Modules { folder, read: BTreeMap::new(), room: standalone::MAX_MODULES };
     for (name, wanted) in wanted {
         let paths: Vec<String> = order(&wanted)?.into_iter().filter(|path| !loaded.contains(path)).collect();
-        let modules = paths.iter().map(|path| module(folder, path)).collect::<Result<_, _>>()?;
+        let modules = paths.iter().map(|path| modules.get(path)).collect::<Result<_, _>>()?;
         if name == standalone::BOOT {
             loaded = paths;
         }
@@ -67,9 +70,31 @@ pub(super) fn initramfs(
     Ok((release, bytes))
 }
 
-fn module(folder: &Path, path: &str) -> Result<standalone::Module, Failure> {
-    let name = path.rsplit('/').next().unwrap_or(path).to_owned();
-    Ok(standalone::Module { name, bytes: read(&folder.join(path))? })
+/// The modules of a kernel's folder, each read and decompressed once.
+struct Modules<'a> {
+    folder: &'a Path,
+    read: BTreeMap<String, standalone::Module>,
+    /// Bytes that all others may still have.
+    room: u64,
+}
+
+impl Modules<'_> {
+    fn get(&mut self, path: &str) -> Result<standalone::Module, Failure> {
+        if let Some(module) = self.read.get(path) {
+            return Ok(module.clone());
+        }
+        let file = self.folder.join(path);
+        let mut bytes = Vec::new();
+        File::open(&file)
+            .and_then(|file| file.take(self.room + 1).read_to_end(&mut bytes))
+            .map_err(|error| unreadable(&file, error))?;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let module = standalone::Module::from_file(name, bytes, self.room)
+            .map_err(Failure::during(Kind::Failed, format!("take {}", file.display())))?;
+        self.room -= module.bytes.len() as u64;
+        self.read.insert(path.to_owned(), module.clone());
+        Ok(module)
+    }
 }
 
 /// The release for which all modules were built, from their `vermagic` (linux/vermagic.h).
@@ -87,8 +112,10 @@ fn kernel_release(stages: &[standalone::Stage]) -> Option<String> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| {
-        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
-        Failure::during(kind, format!("read {}", path.display()))(error)
-    })
+    fs::read(path).map_err(|error| unreadable(path, error))
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Failure {
+    let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+    Failure::during(kind, format!("read {}", path.display()))(error)
 }

@@ -59,23 +59,24 @@ fn format(format: InputFormat) -> Option<Format> {
 
 /// An error with what helps.
 pub(super) fn failure(error: InputError) -> Failure {
+    if let InputError::Foreign { way_out, .. } = &error {
+        let way_out = way_out.clone();
+        return Failure::failed(error).hint(way_out);
+    }
     let absent = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
     let (kind, hint) = match &error {
         InputError::Open { source, .. } if absent(source) => (Kind::NotFound, None),
         InputError::Terminal => (Kind::Failed, Some("give a file with --input, or a pipe")),
+        InputError::Window { format: Format::Zstd, .. } => {
+            (Kind::Failed, Some("decompress it with `zstd -dc --long=31`, and pack what comes out"))
+        }
+        InputError::Window { .. } => (Kind::Failed, Some("decompress it with `xz -dc`, and pack what comes out")),
         InputError::TooLarge { .. } => (Kind::Failed, Some("--max-size SIZE allows more, up to 16 TiB")),
         InputError::Changed { .. } => (Kind::Failed, Some("stop what writes it, then try again")),
         InputError::Run { source, .. } if absent(source) => {
             (Kind::Failed, Some("`apt-get install qemu-utils` brings it; it converts qcow2 images"))
         }
         error if error.is_full() => (Kind::Failed, Some(FULL)),
-        InputError::Window { format: Format::Zstd, .. } => (
-            Kind::Failed,
-            Some("it is not damaged: `zstd -dc --long=31 FILE | cloud-machine image pack --input - …` takes it"),
-        ),
-        InputError::Window { .. } => {
-            (Kind::Failed, Some("it is not damaged: `xz -dc FILE | cloud-machine image pack --input - …` takes it"))
-        }
         InputError::Decompress { .. } => (
             Kind::Failed,
             Some("the image is damaged, cut off or followed by something else; --format raw takes it as it is"),

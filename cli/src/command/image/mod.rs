@@ -10,6 +10,7 @@ mod list;
 mod pack;
 mod programs;
 mod sign;
+mod touched;
 mod write;
 
 use cloud_machine_driver::store::SignatureRecord;

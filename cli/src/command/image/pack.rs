@@ -36,7 +36,7 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
         name: name.to_string(),
         generation: arguments.generation,
         kernel_release: release.clone(),
-        root_partition: None,
+        root_partition: arguments.root_partition,
     };
     let (manifest, packed) = pack_file(ui, store, &raw, &options, &arguments.input)?;
     let signature = key.as_ref().map(|key| sign(ui, &packed, key, &manifest, &arguments.input)).transpose()?;
@@ -85,9 +85,16 @@ fn pack_file(
     // A file that shrinks gives a read error, one that is written a wrong image; both are told as what they are.
     raw.unchanged().map_err(input::failure)?;
     let manifest = manifest.map_err(|error| {
-        let full = matches!(&error, ImageError::Sink { .. });
+        let hint = match &error {
+            ImageError::Sink { .. } => Some(input::FULL),
+            ImageError::RootUnclear { .. } => Some("--root-partition NUMBER names it"),
+            error => error.way_out(),
+        };
         let failure = Failure::during(Kind::Failed, format!("pack {}", shown.display()))(error);
-        if full { failure.hint(input::FULL) } else { failure }
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     })?;
     drop(sink);
     Ok((manifest, packed))

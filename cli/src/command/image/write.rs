@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{TierChoice, Write as Arguments},
+    command::image::touched::Touched,
     failure::{Failure, Kind},
     ui::{Show, Ui},
 };
@@ -101,6 +102,9 @@ impl Show for Written {
     }
 }
 
+const CUT_OFF: &str = "the disk boots nothing until the same command has succeeded";
+const AS_IT_WAS: &str = "nothing was written: the disk is as it was";
+
 /// Writes the image and proves that every byte of the disk is right.
 pub(super) fn run(ui: &Ui, manifest: &Manifest, source: &dyn ReadBlocks, arguments: &Arguments) -> Result<(), Failure> {
     let dirty = arguments.dirty.as_deref().map(dirty_ranges).transpose()?;
@@ -112,9 +116,10 @@ pub(super) fn run(ui: &Ui, manifest: &Manifest, source: &dyn ReadBlocks, argumen
     let progress = ui.progress(&format!("write {}", manifest.name()));
     let options = Options { threads: arguments.threads.get(), approach: approach(arguments.tier, dirty.as_deref())? };
     let during = || format!("write image {} to {}", manifest.name(), arguments.disk.display());
-    let done = rewrite(manifest, source, &disk, options, &|done, total| progress.set(done, total))
+    let touched = Touched::new(&disk);
+    let done = rewrite(manifest, source, &touched, options, &|done, total| progress.set(done, total))
         .map_err(Failure::during(Kind::Failed, during()))
-        .map_err(|failure| failure.hint("the disk boots nothing until the same command has succeeded"))?;
+        .map_err(|failure| failure.hint(if touched.is_touched() { CUT_OFF } else { AS_IT_WAS }))?;
     drop(progress);
     disk.check_size().map_err(Failure::during(Kind::Failed, during()))?;
     if let Err(error) = disk.reread_partition_table() {

@@ -66,6 +66,16 @@ pub enum InputError {
         /// Most bytes that are allowed.
         limit: u64,
     },
+    /// The image is in a form that is not read.
+    #[error("{name} is {what}")]
+    Foreign {
+        /// The image.
+        name: String,
+        /// What it is.
+        what: String,
+        /// What makes a disk of it that is read.
+        way_out: String,
+    },
     /// The raw image has more bytes than allowed.
     #[error("{name} is a disk of more than {max} bytes")]
     TooLarge {

@@ -2,6 +2,8 @@
 //! temporary files, which have no name and so end with the program; must not judge what is in the image.
 
 mod error;
+mod foreign;
+mod gzip;
 mod qcow2;
 mod sparse;
 mod spool;
@@ -135,7 +137,7 @@ impl Input<'_> {
         let head = head(&mut file, &name)?;
         match self.format_of(&head, &name)? {
             Format::Raw if size > self.max_size => Err(InputError::TooLarge { name, max: self.max_size }),
-            Format::Raw => RawImage::of(file, name),
+            Format::Raw => self.raw(file, name, Format::Raw),
             Format::Qcow2 => qcow2::convert(self, &file, &name),
             _ => {
                 io::Seek::rewind(&mut file).map_err(open)?;
@@ -154,8 +156,18 @@ impl Input<'_> {
         let spooled = spool::spool(self.folder, format, whole, name, limits, self.progress)?;
         match format {
             Format::Qcow2 => qcow2::convert(self, &spooled, name),
-            _ => RawImage::of(spooled, name.to_owned()),
+            _ => self.raw(spooled, name.to_owned(), format),
         }
+    }
+
+    /// The bytes of a disk, which came out of `outer`, unless they are seen to be something else. Who says that they are the
+    /// disk is believed.
+    fn raw(&self, file: File, name: String, outer: Format) -> Result<RawImage, InputError> {
+        let image = RawImage::of(file, name)?;
+        if self.format != Some(Format::Raw) {
+            foreign::refuse(&image, outer)?;
+        }
+        Ok(image)
     }
 
     fn format_of(&self, head: &[u8], name: &str) -> Result<Format, InputError> {

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use super::{Input, InputError, Phase, RawImage, temporary};
 use crate::escape;
 
+mod tables;
+
 // docs/interop/qcow2.txt of QEMU: all numbers are big-endian. Version 2 has a header of 72 bytes, version 3 one of at
 // least 104 that begins with the same fields.
 const HEADER_2: usize = 72;
@@ -33,6 +35,8 @@ struct Header {
     size: u64,
     /// Whether clusters may be written in part.
     extended_l2: bool,
+    /// Bytes of a cluster.
+    cluster: u64,
 }
 
 /// What `qemu-img check` says, as far as it is used.
@@ -60,7 +64,8 @@ pub(super) fn convert(input: &Input<'_>, image: &File, name: &str) -> Result<Raw
     // A conversion reads what is cut off as zeros and says nothing.
     let checked = check(input, image)?;
     let whole = checked.image_end_offset.unwrap_or_default();
-    if length < whole && checked.compressed_clusters == 0 && !header.extended_l2 {
+    let ends_early = length < whole && checked.compressed_clusters == 0 && !header.extended_l2;
+    if ends_early && !ends_in_table(image, &header, length, whole).map_err(read)? {
         return Err(invalid(format!("it is truncated: it has {length} bytes, its last cluster ends at byte {whole}")));
     }
     let raw = temporary(input.folder)?;
@@ -68,6 +73,15 @@ pub(super) fn convert(input: &Input<'_>, image: &File, name: &str) -> Result<Raw
     raw.set_len(header.size).map_err(failed)?;
     run(input, image, &raw, header.size)?;
     RawImage::of(raw, name.to_owned())
+}
+
+/// Whether the last cluster of an image, which ends at byte `whole`, holds a table that is all there and needs no more
+/// than the `length` bytes of the file.
+fn ends_in_table(image: &File, header: &Header, length: u64, whole: u64) -> io::Result<bool> {
+    let mut head = vec![0; header.cluster.min(length) as usize];
+    image.read_exact_at(&mut head, 0)?;
+    let last = whole.saturating_sub(header.cluster);
+    Ok(tables::exact(image, &head)?.iter().any(|(start, end)| *start < whole && *end > last && *end <= length))
 }
 
 impl Header {
@@ -103,10 +117,13 @@ impl Header {
             ),
             (features & CORRUPT != 0, "it is marked as corrupt; `qemu-img check -r all` may repair it"),
             (number(24, 8) == 0, "it is a disk of 0 bytes"),
+            (!(9..=21).contains(&number(20, 4)), "its clusters have a size that is none of qcow2"),
         ];
         match refused.iter().find(|(is, _)| *is) {
             Some((_, reason)) => Err((*reason).to_owned()),
-            None => Ok(Self { size: number(24, 8), extended_l2: features & EXTENDED_L2 != 0 }),
+            None => {
+                Ok(Self { size: number(24, 8), extended_l2: features & EXTENDED_L2 != 0, cluster: 1 << number(20, 4) })
+            }
         }
     }
 }
@@ -197,6 +214,7 @@ mod tests {
         let mut bytes = vec![0; HEADER_3];
         bytes[..4].copy_from_slice(b"QFI\xfb");
         bytes[7] = 3;
+        bytes[23] = 16;
         bytes[24 + 4] = 1;
         change(&mut bytes);
         Header::parse(&bytes)
@@ -204,10 +222,11 @@ mod tests {
 
     #[test]
     fn what_needs_more_than_the_file_is_refused_by_its_reason() {
-        assert_eq!(header(|_| ()), Ok(Header { size: 1 << 24, extended_l2: false }));
-        assert_eq!(header(|bytes| bytes[79] = 0x11), Ok(Header { size: 1 << 24, extended_l2: true }));
+        let plain = |extended_l2| Ok(Header { size: 1 << 24, extended_l2, cluster: 1 << 16 });
+        assert_eq!(header(|_| ()), plain(false));
+        assert_eq!(header(|bytes| bytes[79] = 0x11), plain(true));
         type Case = (fn(&mut [u8]), &'static str);
-        let cases: [Case; 8] = [
+        let cases: [Case; 9] = [
             (|bytes| bytes[0] = 0, "no qcow2 image"),
             (|bytes| bytes[7] = 4, "version 4"),
             (|bytes| bytes[15] = 1, "backing file"),
@@ -216,6 +235,7 @@ mod tests {
             (|bytes| bytes[63] = 1, "internal snapshots"),
             (|bytes| bytes[79] = 2, "corrupt"),
             (|bytes| bytes[28] = 0, "0 bytes"),
+            (|bytes| bytes[23] = 22, "clusters"),
         ];
         for (change, expected) in cases {
             let reason = header(change).unwrap_err();

@@ -14,9 +14,9 @@ use super::InputError;
 /// A raw image. Holes of its file are zeros that cost no reading.
 #[derive(Debug)]
 pub struct RawImage {
-    file: File,
-    name: String,
-    size: u64,
+    pub(super) file: File,
+    pub(super) name: String,
+    pub(super) size: u64,
     // Where data begins and ends, in order, without overlap.
     data: Vec<(u64, u64)>,
     opened: Metadata,
@@ -68,6 +68,11 @@ impl ReadBlocks for RawImage {
         }
         part(buffer, offset, at, end).fill(0);
         Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        let next = self.data.partition_point(|(_, data_end)| *data_end <= offset);
+        self.data.get(next).map_or(self.size, |(start, _)| (*start).max(offset))
     }
 }
 
@@ -127,6 +132,12 @@ mod tests {
             assert!(buffer == expected[offset..offset + length], "{offset} {length}");
         }
         assert_eq!(image.data_bytes(), 25_000);
+        for (offset, next) in [(0, 1000), (1000, 1000), (4999, 4999), (5000, 5000), (6000, 20_000), (39_999, 39_999)] {
+            assert_eq!(image.next_data(offset), next, "{offset}");
+        }
+        image.data.pop();
+        assert_eq!((image.next_data(6000), image.next_data(40_000)), (40_000, 40_000));
+        image.data.push((20_000, 40_000));
         let beyond = image.read_at(&mut [0; 2], 39_999).unwrap_err();
         assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
     }

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use super::{Format, InputError, Phase, Progress, temporary, window};
+use super::{Format, InputError, Phase, Progress, gzip, temporary, window};
 
 /// Bytes that are read at once; a whole piece of zeros becomes a hole.
 const PIECE: usize = 64 << 10;
@@ -76,7 +76,7 @@ fn decoder<'a>(format: Format, input: impl BufRead + 'a) -> io::Result<Box<dyn R
         Format::Raw | Format::Qcow2 => Box::new(input),
         // Its own limit on the window, 128 MiB, is that of `zstd -d`.
         Format::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
-        Format::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Format::Gzip => Box::new(gzip::Members::new(input)),
         Format::Xz => {
             use liblzma::stream::{CONCATENATED, Stream};
             let stream = Stream::new_stream_decoder(window::XZ_MEMORY, CONCATENATED)?;

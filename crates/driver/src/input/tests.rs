@@ -212,6 +212,95 @@ fn a_truncated_stream_and_one_with_something_behind_it_are_refused() {
 }
 
 #[test]
+fn zeros_behind_gzip_are_padding_and_nothing_else_is() {
+    let folders = Folders::new();
+    let raw = folders.raw();
+    folders.run(
+        "gzip -c disk.raw > disk; head -c 5000 /dev/zero > zeros
+        head -c 3000000 disk.raw | gzip > two; tail -c +3000001 disk.raw | gzip >> two
+        for name in disk two; do cat $name zeros > $name.padded; done
+        (cat disk zeros; echo x) > behind; cat disk zeros disk > between; gzip -dc disk.padded | cmp - disk.raw
+        cp disk.padded long; truncate -s +65M long",
+    );
+    for name in ["disk.padded", "two.padded"] {
+        assert!(bytes(&folders.open(name).unwrap()) == raw, "{name}");
+    }
+    for (name, told) in [
+        ("behind", "something follows its zero padding"),
+        ("between", "something follows its zero padding"),
+        ("long", "more than 67108864 zeros follow it"),
+    ] {
+        assert_eq!(
+            folders.refused(name),
+            format!("decompress {name} as gzip, after 8388608 bytes of the disk: {told}"),
+        );
+    }
+}
+
+/// Each is made by the program whose format it is.
+#[test]
+fn images_of_other_programs_and_archives_have_their_name_and_a_way_out() {
+    let folders = Folders::new();
+    let raw = folders.raw();
+    folders.run(
+        "for format in vpc vhdx vmdk vdi qed qcow2; do qemu-img convert -O $format disk.raw disk.$format; done
+        qemu-img convert -O vpc -o subformat=fixed,force_size=on disk.raw fixed.vpc
+        qemu-img convert -O vmdk -o subformat=monolithicFlat disk.raw flat.vmdk
+        tar -cf disk.tar disk.raw; zip -q disk.zip disk.raw; lz4 -q disk.raw disk.lz4; lz4 -ql disk.raw legacy.lz4
+        bzip2 -k disk.raw; xz -0 --format=lzma -c disk.raw > disk.lzma
+        gzip -k disk.qcow2; xz -0 -k disk.vmdk; zstd -q disk.vdi; gzip -k disk.tar; gzip -c disk.raw | xz -0 > twice.xz
+        gzip -k fixed.vpc",
+    );
+    for (name, what, way_out) in [
+        ("disk.vpc", "a dynamic VHD image", "qemu-img convert -f vpc -O raw"),
+        ("fixed.vpc", "a VHD image of fixed size, a raw disk with a footer", "qemu-img convert -f vpc -O raw"),
+        ("disk.vhdx", "a VHDX image", "qemu-img convert -f vhdx -O raw"),
+        ("disk.vmdk", "a VMDK image", "qemu-img convert -f vmdk -O raw"),
+        ("flat.vmdk", "the description of a VMDK image", "qemu-img convert -f vmdk -O raw"),
+        ("disk.vdi", "a VDI image", "qemu-img convert -f vdi -O raw"),
+        ("disk.qed", "a QED image", "qemu-img convert -f qed -O raw"),
+        ("disk.tar", "a tar archive", "tar -xf"),
+        ("disk.zip", "a zip archive", "unzip"),
+        ("disk.lz4", "compressed by lz4", "lz4 -dc"),
+        ("legacy.lz4", "compressed by lz4", "lz4 -dc"),
+        ("disk.raw.bz2", "compressed by bzip2", "bzip2 -dc"),
+        ("disk.lzma", "compressed by lzma", "xz --format=lzma -dc"),
+        ("disk.qcow2.gz", "a qcow2 image, inside gzip", "`gzip -dc FILE > unpacked` decompresses it"),
+        ("disk.vmdk.xz", "a VMDK image, inside xz", "qemu-img convert -f vmdk -O raw"),
+        ("disk.vdi.zst", "a VDI image, inside zstd", "`zstd -dc FILE > unpacked` decompresses it"),
+        ("disk.tar.gz", "a tar archive, inside gzip", "tar -xf"),
+        (
+            "fixed.vpc.gz",
+            "a VHD image of fixed size, a raw disk with a footer that is no part of it, inside gzip",
+            "-f vpc",
+        ),
+        ("twice.xz", "compressed once more, inside xz", "`xz -dc FILE > unpacked` decompresses it"),
+    ] {
+        let text = folders.refused(name);
+        assert!(text.starts_with(&format!("{name} is {what}")), "{text}");
+        let Err(InputError::Foreign { way_out: told, .. }) = folders.open(name) else { panic!("{name}") };
+        assert!(told.contains(way_out), "{name}: {told}");
+        // What is told is done, where it is one command.
+        let command = told.split('`').nth(1).unwrap().replace("FILE", name);
+        if told.contains("-O raw FILE disk.raw` makes") && !name.ends_with(".gz") && !told.contains("unpacked") {
+            folders.run(&command.replace("disk.raw", "out.raw"));
+            let out = bytes(&folders.open("out.raw").unwrap());
+            // Some formats round the size of a disk up.
+            assert!(out.starts_with(&raw) && out[raw.len()..].iter().all(|byte| *byte == 0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_form_that_was_named_is_believed() {
+    let mut folders = Folders::new();
+    folders.raw();
+    folders.run("tar -cf disk.tar disk.raw");
+    folders.format = Some(Format::Raw);
+    assert_eq!(bytes(&folders.open("disk.tar").unwrap()), fs::read(folders.path("disk.tar")).unwrap());
+}
+
+#[test]
 fn a_bomb_ends_at_the_limit() {
     let folders = Folders::new();
     folders.max_size.set(16 * MIB);
@@ -299,6 +388,37 @@ fn a_truncated_qcow2_image_is_refused_wherever_it_is_cut() {
             let told =
                 ["qemu-img check", "qemu-img convert", "it is truncated"].iter().any(|text| error.contains(text));
             assert!(told, "{whole} {length}: {error}");
+        }
+    }
+}
+
+/// QEMU writes the list of bitmaps, their tables and the first level of the map to their own end, not to that of their
+/// cluster.
+#[test]
+fn a_qcow2_image_that_ends_inside_the_cluster_of_a_table_is_whole() {
+    let folders = Folders::new();
+    let raw = folders.raw();
+    folders.run(
+        "qemu-img convert -O qcow2 disk.raw bitmap.qcow2; qemu-img bitmap --add bitmap.qcow2 backup0
+        cp bitmap.qcow2 bitmaps.qcow2; qemu-img bitmap --add bitmaps.qcow2 a-second-one
+        cp bitmaps.qcow2 removed.qcow2; qemu-img bitmap --remove removed.qcow2 backup0
+        cp bitmap.qcow2 used.qcow2; qemu-io -c 'read 0 64k' -c 'write -P 7 2M 64k' -c 'write -z 2M 64k' used.qcow2
+        qemu-img convert -O qcow2 disk.raw grown.qcow2; qemu-img resize -q grown.qcow2 1T
+        qemu-img create -q -f qcow2 empty.qcow2 8M",
+    );
+    for name in ["bitmap.qcow2", "bitmaps.qcow2", "removed.qcow2", "used.qcow2"] {
+        assert!(bytes(&folders.open(name).unwrap()) == raw, "{name}");
+    }
+    assert_eq!(folders.open("grown.qcow2").unwrap().size(), 1 << 40);
+    assert_eq!(folders.open("empty.qcow2").unwrap().data_bytes(), 0);
+    for name in ["bitmap.qcow2", "grown.qcow2"] {
+        let length = fs::metadata(folders.path(name)).unwrap().size();
+        assert_ne!(length % 65_536, 0, "{name} ends with a cluster, so nothing is tried");
+        for less in [1, 70_000] {
+            fs::copy(folders.path(name), folders.path("cut.qcow2")).unwrap();
+            File::options().write(true).open(folders.path("cut.qcow2")).unwrap().set_len(length - less).unwrap();
+            let error = folders.refused("cut.qcow2");
+            assert!(["qemu-img check", "it is truncated"].iter().any(|text| error.contains(text)), "{name}: {error}");
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The entries of a manifest: single leaves with data, and runs of zero leaves that share one value. Owns which runs
 //! may be collapsed; must not hash bytes.
 
+#[cfg(test)]
+use crate::tree;
 use crate::{
     ImageError, LEAF_SIZE,
-    tree::{self, Node, Value},
+    tree::{Node, Value},
 };
 
-/// What was seen of one leaf when the image was packed.
+/// What was seen of one leaf.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Leaf {
     pub(crate) value: Value,
@@ -41,7 +44,9 @@ impl Entry {
     }
 }
 
-/// Makes the entries of an image of `size` bytes, more than one leaf, from all its leaves.
+/// Makes the entries of an image of `size` bytes, more than one leaf, from all its leaves. Packing makes the same from
+/// runs, without a value for each leaf; tests hold one against the other.
+#[cfg(test)]
 pub(crate) fn collect(leaves: &[Leaf], size: u64) -> Result<Vec<Entry>, ImageError> {
     let mut entries = Vec::new();
     let mut first = 0;
@@ -58,6 +63,7 @@ pub(crate) fn collect(leaves: &[Leaf], size: u64) -> Result<Vec<Entry>, ImageErr
 }
 
 /// Leaves of the largest zero subtree that begins at leaf `first`; 0 when that leaf is not a whole leaf of zeros.
+#[cfg(test)]
 fn zero_run(leaves: &[Leaf], first: usize, size: u64) -> usize {
     let whole = (size / LEAF_SIZE) as usize;
     let is_zero = |from: usize, count: usize| {
@@ -77,6 +83,7 @@ fn zero_run(leaves: &[Leaf], first: usize, size: u64) -> usize {
     run
 }
 
+#[cfg(test)]
 fn merged(leaves: &[Leaf], first: usize, count: usize) -> Result<Value, ImageError> {
     let node = |index: usize| Node { offset: index as u64 * LEAF_SIZE, length: LEAF_SIZE, value: leaves[index].value };
     let nodes = (first..first + count).map(node);

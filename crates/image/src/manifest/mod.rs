@@ -12,7 +12,9 @@ use cloud_machine_protocol::{Algorithm, Digest};
 use crate::{FRAME_SIZE, ImageError, LEAF_SIZE, MAX_IMAGE_SIZE, Partition, tree};
 
 pub use claimed::ClaimedManifest;
-pub(crate) use entry::{Entry, Leaf, collect};
+pub(crate) use entry::Entry;
+#[cfg(test)]
+pub(crate) use entry::{Leaf, collect};
 pub(crate) use header::{Header, ROOT_FILESYSTEM, check_name, check_size};
 
 /// Version of the manifest's format. A reader refuses any other.

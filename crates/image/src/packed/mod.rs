@@ -3,6 +3,7 @@
 
 mod footer;
 mod frame;
+mod seen;
 mod verify;
 
 use std::{
@@ -11,15 +12,14 @@ use std::{
     thread,
 };
 
-use cloud_machine_protocol::{Algorithm, Digest};
-
 use crate::{
     AlignedBuffer, Device, FRAME_SIZE, ImageError, LEAF_SIZE, Manifest, Progress, ReadBlocks, SECTOR_SIZE,
     blocks::{self, Meter},
     claim, layout,
-    manifest::{Header, Leaf, MANIFEST_VERSION, ROOT_FILESYSTEM, check_name, check_size, collect},
+    manifest::{Header, MANIFEST_VERSION, ROOT_FILESYSTEM, check_name, check_size, digest_of_entries},
     partition, tree,
 };
+use seen::Seen;
 
 pub use footer::{read_manifest, read_manifest_unless};
 pub(crate) use frame::{FrameReader, check_source};
@@ -59,8 +59,10 @@ pub fn pack(
     check_name("kernel release", &options.kernel_release)?;
     let partitions = partition::read_table(raw)?;
     let root_partition = partition::find_root(raw, &partitions, options.root_partition)?.number;
-    let frames = write_frames(raw, sink, progress)?;
-    let entries = collect(&frames.leaves, raw.size())?;
+    // The number of threads does not change a byte of the result: every frame is compressed on its own.
+    let threads = thread::available_parallelism().map_or(2, |count| count.get());
+    let frames = write_frames(raw, sink, threads, progress)?;
+    let entries = frames.seen.entries(threads)?;
     let header = Header {
         version: MANIFEST_VERSION,
         name: options.name.clone(),
@@ -69,7 +71,7 @@ pub fn pack(
         leaf_size: LEAF_SIZE,
         frame_size: FRAME_SIZE,
         sector_size: SECTOR_SIZE,
-        digest: digest_of_leaves(&frames.leaves, raw.size())?,
+        digest: digest_of_entries(raw.size(), &entries)?,
         kernel_release: options.kernel_release.clone(),
         partitions,
         root_partition,
@@ -82,62 +84,80 @@ pub fn pack(
     Ok(manifest)
 }
 
-/// The digest of a raw image from the values of all its leaves.
-fn digest_of_leaves(leaves: &[Leaf], size: u64) -> Result<Digest, ImageError> {
-    let node = |(index, leaf): (usize, &Leaf)| {
-        let offset = index as u64 * LEAF_SIZE;
-        let length = LEAF_SIZE.min(size - offset);
-        tree::Node { offset, length, value: leaf.value }
-    };
-    let root = tree::root(size, leaves.iter().enumerate().map(node));
-    let root = root.ok_or(ImageError::SizeTooSmall { size })?;
-    Ok(Digest::new(Algorithm::Blake3, root))
-}
-
-/// A compressed frame and what was seen of its leaves.
+/// A compressed frame and what was seen of its leaves; the value of a whole leaf of zeros is not computed here.
 struct Packed {
-    leaves: Vec<Leaf>,
+    leaves: Vec<Option<tree::Value>>,
     bytes: Vec<u8>,
 }
 
 /// All frames, written.
+#[derive(Default)]
 struct Frames {
-    leaves: Vec<Leaf>,
+    seen: Seen,
     lengths: Vec<u32>,
     written: u64,
 }
 
-fn write_frames(raw: &dyn ReadBlocks, sink: &mut dyn Write, progress: Progress<'_>) -> Result<Frames, ImageError> {
-    // The number of threads does not change a byte of the result: every frame is compressed on its own.
-    let threads = thread::available_parallelism().map_or(2, |count| count.get());
+impl Frames {
+    fn write(&mut self, sink: &mut dyn Write, bytes: &[u8]) -> Result<(), ImageError> {
+        write(sink, bytes, self.written)?;
+        self.written += bytes.len() as u64;
+        self.lengths.push(bytes.len() as u32);
+        Ok(())
+    }
+}
+
+fn write_frames(
+    raw: &dyn ReadBlocks,
+    sink: &mut dyn Write,
+    threads: usize,
+    progress: Progress<'_>,
+) -> Result<Frames, ImageError> {
     let meter = Meter::new(raw.size(), progress);
-    let count = raw.size().div_ceil(FRAME_SIZE);
-    let mut frames = Frames { leaves: Vec::new(), lengths: Vec::new(), written: 0 };
-    for first in (0..count).step_by(BATCH as usize) {
-        let slots: Vec<Mutex<Option<Packed>>> = (first..count.min(first + BATCH)).map(|_| Mutex::new(None)).collect();
+    let zeros = compress(&AlignedBuffer::new(FRAME_SIZE as usize), 0)?;
+    let (whole, count) = (raw.size() / FRAME_SIZE, raw.size().div_ceil(FRAME_SIZE));
+    let mut frames = Frames::default();
+    let mut next = 0;
+    while next < count {
+        // Nothing is read of a hole, and its frames are all the same.
+        let data = (raw.next_data(next * FRAME_SIZE) / FRAME_SIZE).clamp(next, whole.max(next));
+        for _ in next..data {
+            frames.write(sink, &zeros)?;
+        }
+        frames.seen.zeros((data - next) * (FRAME_SIZE / LEAF_SIZE));
+        meter.add((data - next) * FRAME_SIZE);
+        let has_data = |frame: &u64| *frame == whole || raw.next_data(frame * FRAME_SIZE) < (frame + 1) * FRAME_SIZE;
+        let batch = data..data + (data..count.min(data + BATCH)).take_while(has_data).count() as u64;
+        let slots: Vec<Mutex<Option<Packed>>> = batch.clone().map(|_| Mutex::new(None)).collect();
         claim::each(threads, slots.len() as u64, Vec::new, |buffers, index| {
-            let frame = pack_frame(raw, first + index, buffers, &meter)?;
+            let frame = pack_frame(raw, batch.start + index, buffers, &zeros)?;
             *slots[index as usize].lock().unwrap_or_else(PoisonError::into_inner) = Some(frame);
+            meter.add(FRAME_SIZE.min(raw.size() - (batch.start + index) * FRAME_SIZE));
             Ok(())
         })?;
         for slot in slots {
             let frame = slot.into_inner().unwrap_or_else(PoisonError::into_inner);
             // Every unit was worked, or `each` had failed; an empty frame would be refused with the manifest.
             let Packed { leaves, bytes } = frame.unwrap_or(Packed { leaves: Vec::new(), bytes: Vec::new() });
-            write(sink, &bytes, frames.written)?;
-            frames.written += bytes.len() as u64;
-            frames.lengths.push(bytes.len() as u32);
-            frames.leaves.extend(leaves);
+            frames.write(sink, &bytes)?;
+            for leaf in leaves {
+                match leaf {
+                    Some(value) => frames.seen.data(value),
+                    None => frames.seen.zeros(1),
+                }
+            }
         }
+        next = batch.end;
     }
     Ok(frames)
 }
 
+/// `zeros` is the frame of a whole MiB of zeros.
 fn pack_frame(
     raw: &dyn ReadBlocks,
     frame: u64,
     buffers: &mut Vec<AlignedBuffer>,
-    meter: &Meter<'_>,
+    zeros: &[u8],
 ) -> Result<Packed, ImageError> {
     if buffers.is_empty() {
         buffers.push(AlignedBuffer::new(FRAME_SIZE as usize));
@@ -146,14 +166,19 @@ fn pack_frame(
     let length = FRAME_SIZE.min(raw.size() - start);
     let bytes = &mut buffers[0][..length as usize];
     blocks::read(raw, Device::Raw, bytes, start)?;
-    let leaf = |(index, bytes): (usize, &[u8])| Leaf {
-        value: tree::leaf_value(bytes, start + index as u64 * LEAF_SIZE),
-        zero: layout::is_zero(bytes),
+    let leaf = |(index, bytes): (usize, &[u8])| {
+        // A short last leaf is listed with its value, whatever it holds.
+        let zero = bytes.len() as u64 == LEAF_SIZE && layout::is_zero(bytes);
+        (!zero).then(|| tree::leaf_value(bytes, start + index as u64 * LEAF_SIZE))
     };
-    let leaves = bytes.chunks(LEAF_SIZE as usize).enumerate().map(leaf).collect();
-    let packed = zstd::bulk::compress(bytes, LEVEL).map_err(|source| ImageError::Compress { frame, source })?;
-    meter.add(length);
-    Ok(Packed { leaves, bytes: packed })
+    let leaves: Vec<Option<tree::Value>> = bytes.chunks(LEAF_SIZE as usize).enumerate().map(leaf).collect();
+    let is_zero = length == FRAME_SIZE && leaves.iter().all(Option::is_none);
+    let bytes = if is_zero { zeros.to_vec() } else { compress(bytes, frame)? };
+    Ok(Packed { leaves, bytes })
+}
+
+fn compress(bytes: &[u8], frame: u64) -> Result<Vec<u8>, ImageError> {
+    zstd::bulk::compress(bytes, LEVEL).map_err(|source| ImageError::Compress { frame, source })
 }
 
 fn write(sink: &mut dyn Write, bytes: &[u8], offset: u64) -> Result<(), ImageError> {

@@ -49,6 +49,67 @@ fn a_disk_of_any_size_and_sector_has_both_tables_where_its_readers_look() {
     }
 }
 
+/// The MBR of an image with these entries: flag, type, first sector, sectors.
+fn with_mbr(entries: &[(u8, u8, u32, u32)]) -> Vec<u8> {
+    let mut raw = image(5 * MIB);
+    raw[440..444].copy_from_slice(b"disk");
+    raw[446..510].fill(0);
+    for (index, (flag, kind, first, sectors)) in entries.iter().enumerate() {
+        let at = 446 + 16 * index;
+        raw[at] = *flag;
+        raw[at + 4] = *kind;
+        raw[at + 8..at + 12].copy_from_slice(&first.to_le_bytes());
+        raw[at + 12..at + 16].copy_from_slice(&sectors.to_le_bytes());
+    }
+    raw
+}
+
+#[test]
+fn boot_flag_and_hybrid_entries_are_on_a_disk_of_another_size_as_in_the_image() {
+    let all = 5 * MIB as u32 / 512 - 1;
+    for (entries, sectors) in [
+        (vec![(0x80, 0xee, 1, all)], 6 * MIB as u32 / 512 - 1),
+        (vec![(0, 0xee, 1, 255), (0x80, 0x83, 256, 9000)], 255),
+        (vec![(0, 0xee, 1, all), (0x80, 0x83, 256, 9000)], 6 * MIB as u32 / 512 - 1),
+    ] {
+        let packed = packed(with_mbr(&entries));
+        let disk = Disk::new(used(&packed, 6 * MIB, 3));
+        packed.rewrite(&disk).unwrap();
+        let mut expected = packed.raw[..512].to_vec();
+        expected[446 + 12..446 + 16].copy_from_slice(&sectors.to_le_bytes());
+        assert_eq!(disk.bytes()[..512], expected, "{entries:?}");
+        let same = Disk::new(used(&packed, 5 * MIB, 3));
+        packed.rewrite(&same).unwrap();
+        assert_eq!(same.bytes()[..512], packed.raw[..512], "{entries:?}");
+    }
+}
+
+#[test]
+fn a_hybrid_mbr_has_no_place_on_sectors_of_another_size() {
+    let packed = packed(with_mbr(&[(0, 0xee, 1, 255), (0x80, 0x83, 256, 9000)]));
+    let table = |size: usize, sector| Table::for_disk(&packed.manifest, &Source(&packed.file), size as u64, sector);
+    let error = table(6 * MIB, 4096).unwrap_err().to_string();
+    assert!(error.contains("the image has a hybrid MBR") && error.contains("sectors of 4096 bytes"), "{error}");
+    assert!(table(6 * MIB, 512).unwrap().is_some());
+}
+
+#[test]
+fn entries_are_on_a_disk_of_another_size_byte_for_byte() {
+    let mut raw = image(5 * MIB);
+    // An attribute, half of a surrogate pair in the name, text behind its end, and an entry that is not in use.
+    raw[1024 + 48] = 4;
+    raw[1024 + 56 + 8..1024 + 56 + 10].copy_from_slice(&[0, 0xd8]);
+    raw[1024 + 100] = b'x';
+    raw[1024 + 5 * 128 + 60] = b'y';
+    crate::table::repair_checksums(&mut raw);
+    let packed = packed(raw);
+    let disk = Disk::new(used(&packed, 6 * MIB, 3));
+    packed.rewrite(&disk).unwrap();
+    let bytes = disk.bytes();
+    let entries = &packed.raw[1024..1024 + 128 * 128];
+    assert!(bytes[1024..].starts_with(entries) && bytes[6 * MIB - 33 * 512..].starts_with(entries));
+}
+
 #[test]
 fn the_bytes_of_the_table_are_verified_and_have_a_digest() {
     let packed = packed(image(5 * MIB));

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use cloud_machine_image::{ImageError, Manifest, PackOptions, pack, read_manifest, verify_packed};
+use cloud_machine_image::{ImageError, Manifest, PackOptions, ReadBlocks, pack, read_manifest, verify_packed};
 
 use crate::{
     disk::Disk,
@@ -47,6 +47,87 @@ fn the_manifest_is_found_again_and_the_frames_pass() {
 fn the_same_image_gives_the_same_bytes() {
     let raw = image(40 * MIB);
     assert!(packed(raw.clone()).file == packed(raw).file);
+}
+
+/// An image of which it is known where its data lie, as a file with holes knows it. A read of anything else fails.
+struct Holes {
+    raw: Vec<u8>,
+    size: u64,
+    data: Vec<std::ops::Range<u64>>,
+}
+
+impl ReadBlocks for Holes {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let end = offset + buffer.len() as u64;
+        assert!(
+            self.data.iter().any(|data| data.start / MIB as u64 <= offset / MIB as u64 && offset < data.end),
+            "{offset}"
+        );
+        buffer.fill(0);
+        // The raw bytes are the beginning and, from its half on, the end of the image.
+        let half = self.raw.len() as u64 / 2;
+        for (start, place) in [(0, 0), (self.size - half, half)] {
+            let (from, to) = (offset.max(start), end.min(start + half));
+            if from < to {
+                let source = &self.raw[(place + from - start) as usize..(place + to - start) as usize];
+                buffer[(from - offset) as usize..(to - offset) as usize].copy_from_slice(source);
+            }
+        }
+        Ok(())
+    }
+
+    fn next_data(&self, offset: u64) -> u64 {
+        let next = self.data.iter().find(|data| data.end > offset);
+        next.map_or(self.size, |data| data.start.max(offset))
+    }
+}
+
+#[test]
+fn an_image_whose_holes_are_known_gives_the_same_bytes() {
+    for size in [80 * MIB, 80 * MIB + 4096, 79 * MIB + 64 * 1024] {
+        let mut raw = image_of(size, &[false]);
+        raw[40 * MIB + 70_000] = 1;
+        let middle = 40 * MIB as u64 + 65_536;
+        let data = vec![0..200_000, middle..middle + 8192, size as u64 - 20_000..size as u64];
+        let expected = packed(raw.clone());
+        // Beginning and end are the whole image here.
+        let holes = Holes { size: size as u64, raw: [&raw[..], &raw[..]].concat(), data };
+        let mut file = Vec::new();
+        let manifest = pack(&holes, &mut file, &options(), &|_, _| ()).unwrap();
+        assert!(file == expected.file && manifest == expected.manifest, "{size}");
+    }
+}
+
+/// Nothing of the holes is read or kept, and of their values only those near data are hashed.
+#[test]
+fn a_huge_image_of_holes_is_packed_by_what_it_has() {
+    struct Count(u64);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len() as u64;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (size, sectors) = (2_u64 << 40, (2_u64 << 40) / 512);
+    // The tables of a small image, with the backup at the end of a large one.
+    let mut raw = image_of(2 * MIB, &[false]);
+    raw[512 + 32..512 + 40].copy_from_slice(&(sectors - 1).to_le_bytes());
+    crate::table::repair_checksums(&mut raw);
+    let (last, entries) = (2 * MIB - 512, sectors - 33);
+    raw[last + 72..last + 80].copy_from_slice(&entries.to_le_bytes());
+    crate::table::seal(&mut raw[last..]);
+    let holes = Holes { raw, size, data: vec![0..MIB as u64, size - MIB as u64..size] };
+    let mut sink = Count(0);
+    let manifest = pack(&holes, &mut sink, &options(), &|_, _| ()).unwrap();
+    assert_eq!((manifest.size(), manifest.data_bytes()), (size, 3 * LEAF as u64));
+    assert!(manifest.to_bytes().len() < 10 << 20 && sink.0 < 200 << 20, "{}", sink.0);
 }
 
 #[test]

@@ -96,6 +96,97 @@ fn absent_and_invalid_tables_are_different_errors() {
 }
 
 #[test]
+fn something_else_in_the_place_of_a_table_has_its_name_and_a_way_out() {
+    let at = |places: &[(usize, &[u8])]| {
+        let mut raw = vec![0; MIB];
+        for (at, bytes) in places {
+            raw[*at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        raw
+    };
+    let dos = [0x80, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 4, 0, 0];
+    let cases: [(Vec<u8>, &str, &str); 7] = [
+        (at(&[(446, &dos), (510, &[0x55, 0xaa])]), "a DOS partition table", "sgdisk --mbrtogpt FILE"),
+        (at(&[(4096, b"EFI PART")]), "a GPT for sectors of 4096 bytes", "for sectors of 512 bytes"),
+        (at(&[(MIB - 512, b"EFI PART")]), "only the backup of one in its last sector", "sgdisk -e FILE"),
+        (
+            at(&[(1080, &[0x53, 0xef])]),
+            "an ext2, ext3 or ext4 filesystem without a partition table",
+            "a root partition",
+        ),
+        (at(&[(32_769, b"CD001")]), "an ISO 9660 filesystem, as on an installation medium without", "a root partition"),
+        (at(&[(65_600, b"_BHRfS_M")]), "a btrfs filesystem without a partition table", "a root partition"),
+        (at(&[(0, b"XFSB")]), "an XFS filesystem without a partition table", "a root partition"),
+    ];
+    for (raw, found, way_out) in cases {
+        let error = try_pack(raw, None).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("raw image has no GPT: it has {found}")), "{error}");
+        assert!(error.way_out().unwrap().contains(way_out), "{error}");
+    }
+}
+
+#[test]
+fn a_table_that_is_not_whole_is_refused_by_the_part_that_is_wrong() {
+    let whole = image(2 * MIB);
+    let last = 2 * MIB - 512;
+    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut raw = whole.clone();
+        change(&mut raw);
+        try_pack(raw, None).unwrap_err()
+    };
+    let move_backup = "sfdisk --relocate gpt-bak-std FILE";
+    let cases: [(&dyn Fn(&mut Vec<u8>), &str, &str); 10] = [
+        (&|raw| raw[446 + 4] = 0, "before it is no protective MBR", "sgdisk -e FILE"),
+        (&|raw| raw[510] = 0, "before it is no protective MBR", "sgdisk -e FILE"),
+        (&|raw| raw.resize(3 * MIB, 0), "its backup is at sector 4095, and sector 6143 is the last one", move_backup),
+        (&|raw| raw[last..].fill(0), "its backup at sector 4095, the last one, is missing", move_backup),
+        (&|raw| raw[last + 60] ^= 1, "is damaged: its checksum does not match", move_backup),
+        (
+            &|raw| raw[last - 32 * 512 + 60] ^= 1,
+            "is damaged: its entries are not those of the primary table",
+            move_backup,
+        ),
+        (&|raw| raw[last - 1] ^= 1, "is damaged: its entries are not those of the primary table", move_backup),
+        (
+            &|raw| {
+                raw[last + 56] ^= 1;
+                seal(&mut raw[last..]);
+            },
+            "is damaged: it describes another table",
+            move_backup,
+        ),
+        (
+            &|raw| {
+                raw[last + 24] ^= 1;
+                seal(&mut raw[last..]);
+            },
+            "is damaged: it describes another table",
+            move_backup,
+        ),
+        (
+            &|raw| {
+                raw[last + 72] ^= 1;
+                seal(&mut raw[last..]);
+            },
+            "is damaged: its entries do not lie before it",
+            move_backup,
+        ),
+    ];
+    for (change, reason, way_out) in cases {
+        let error = changed(change);
+        assert!(matches!(error, ImageError::TableBroken { .. }) && error.to_string().contains(reason), "{error}");
+        assert!(error.way_out().unwrap().contains(way_out), "{error}");
+    }
+    // The root ends before what is cut off.
+    let mut cut = write_table(vec![0; 2 * MIB], vec![entry(1, LINUX_ROOT_X64, 128, 1023, "root")]);
+    cut[128 * 512 + 1080..128 * 512 + 1082].copy_from_slice(&[0x53, 0xef]);
+    cut.truncate(MIB);
+    let error = try_pack(cut, None).unwrap_err();
+    assert!(error.to_string().contains("backup would be at sector 4095, and sector 2047 is the last one"), "{error}");
+    assert!(error.way_out().unwrap().contains("get the whole image"), "{error}");
+}
+
+#[test]
 fn impossible_header_fields_are_refused_before_they_are_used() {
     let cases: [(usize, &[u8], &str); 6] = [
         (12, &[93], "header has 93 bytes instead of 92"),
@@ -150,12 +241,26 @@ pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |sum: u32, byte| sum >> 8 ^ OF_BYTE[(sum as u8 ^ byte) as usize])
 }
 
-fn repair_checksums(raw: &mut [u8]) {
+/// Makes the checksums of the primary table right, and the backup what it has to be beside that.
+pub(crate) fn repair_checksums(raw: &mut [u8]) {
     let entries = crc32(&raw[1024..1024 + 128 * 128]);
     raw[512 + 88..512 + 92].copy_from_slice(&entries.to_le_bytes());
-    raw[512 + 16..512 + 20].fill(0);
-    let header = crc32(&raw[512..512 + 92]);
-    raw[512 + 16..512 + 20].copy_from_slice(&header.to_le_bytes());
+    seal(&mut raw[512..1024]);
+    let (last, entries) = (raw.len() - 512, raw.len() - 33 * 512);
+    raw.copy_within(1024..1024 + 128 * 128, entries);
+    raw.copy_within(512..1024, last);
+    raw.copy_within(512 + 24..512 + 32, last + 32);
+    raw.copy_within(512 + 32..512 + 40, last + 24);
+    let at = (entries as u64 / 512).to_le_bytes();
+    raw[last + 72..last + 80].copy_from_slice(&at);
+    seal(&mut raw[last..]);
+}
+
+/// Makes the checksum of a header right.
+pub(crate) fn seal(header: &mut [u8]) {
+    header[16..20].fill(0);
+    let sum = crc32(&header[..92]);
+    header[16..20].copy_from_slice(&sum.to_le_bytes());
 }
 
 #[test]
