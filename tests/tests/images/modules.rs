@@ -35,13 +35,13 @@ fn compressed_modules_give_the_initramfs_of_plain_ones() {
 #[test]
 fn a_damaged_module_is_named_and_nothing_stays_of_the_image() {
     let place = Place::new();
-    place.shell(&format!(
+    place.shell(
         "cp -r \"$(readlink -f modules)\" damaged; chmod -R u+w damaged
         path=$(grep -o '^[^:]*/virtio_ring\\.ko' damaged/modules.dep || grep -o '^[^:]*/virtio_net\\.ko' damaged/modules.dep)
-        name=${{path##*/}}
+        name=${path##*/}
         sed -i \"s/$name/$name.xz/g\" damaged/modules.dep
-        xz < damaged/$path | head -c 1000 > damaged/$path.xz"
-    ));
+        xz < damaged/$path | head -c 1000 > damaged/$path.xz",
+    );
     place.refused(
         "cloud-machine image pack demo --kernel vmlinuz --modules damaged --quiet --input disk.raw",
         1,

@@ -73,13 +73,6 @@ pub(super) fn failure(error: InputError) -> Failure {
             (Kind::Failed, Some("`apt-get install qemu-utils` brings it; it converts qcow2 images"))
         }
         error if error.is_full() => (Kind::Failed, Some(FULL)),
-        InputError::Window { format: Format::Zstd, .. } => (
-            Kind::Failed,
-            Some("it is not damaged: `zstd -dc --long=31 FILE | cloud-machine image pack --input - …` takes it"),
-        ),
-        InputError::Window { .. } => {
-            (Kind::Failed, Some("it is not damaged: `xz -dc FILE | cloud-machine image pack --input - …` takes it"))
-        }
         InputError::Decompress { .. } => (
             Kind::Failed,
             Some("the image is damaged, cut off or followed by something else; --format raw takes it as it is"),

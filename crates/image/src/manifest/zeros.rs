@@ -1,91 +1,55 @@
-//! The proof that what a manifest calls zero has the values of zeros. Owns the hashing of zeros at their place; must not
-//! read anything.
+//! The proof that what a manifest calls zero has the values of zeros. Owns which are asked for and when; must not hash
+//! anything itself.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-    thread,
-};
-
-use blake3::{Hasher, hazmat::HasherExt};
+use std::thread;
 
 use super::Entry;
-use crate::{
-    ImageError, LEAF_SIZE, Progress,
-    blocks::Meter,
-    claim,
-    tree::{self, Node, Value},
-};
+use crate::{ImageError, Progress, blocks::Meter, tree::Value, zeros};
 
-/// What one thread looks at at once: a subtree, some milliseconds of hashing. Longer runs are put together from several.
-const SPAN: u64 = 16 << 20;
+/// Bytes of zeros after which the progress is told, and what was asked for is compared.
+const BATCH: u64 = 4 << 30;
 
 /// Checks the value of every zero entry of an image of `size` bytes. The value of zeros depends on where they are, so
-/// each is hashed in its place.
+/// each is asked for in its place.
 pub(super) fn prove(entries: &[Entry], size: u64, progress: Progress<'_>) -> Result<(), ImageError> {
     let threads = thread::available_parallelism().map_or(2, |count| count.get());
-    let zeros = entries.iter().filter(|entry| entry.zero).map(|entry| entry.length(size)).sum();
-    let meter = Meter::new(zeros, progress);
-    let spans = Mutex::new(BTreeMap::new());
-    claim::each(
-        threads,
-        size.div_ceil(SPAN),
-        || (),
-        |(), index| {
-            let start = index * SPAN;
-            for entry in touching(entries, start) {
-                if entry.length(size) <= SPAN {
-                    let length = entry.length(size);
-                    compare(entry, size, Some(value_of_zeros(entry.offset(), length)))?;
-                    meter.add(length);
-                } else {
-                    // It is aligned to its own length, so all of the span is in it.
-                    let node = Node { offset: start, length: SPAN, value: value_of_zeros(start, SPAN) };
-                    spans.lock().unwrap_or_else(PoisonError::into_inner).insert(start, node);
-                    meter.add(SPAN);
-                }
-            }
-            Ok(())
-        },
-    )?;
-    let spans = spans.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for entry in entries.iter().filter(|entry| entry.zero && entry.length(size) > SPAN) {
-        let (offset, length) = (entry.offset(), entry.length(size));
-        let nodes = spans.range(offset..offset + length).map(|(_, node)| *node);
-        compare(entry, size, tree::subtree(offset, length, nodes))?;
+    let zeros: Vec<&Entry> = entries.iter().filter(|entry| entry.zero).collect();
+    let meter = Meter::new(zeros.iter().map(|entry| entry.length(size)).sum(), progress);
+    let mut rest = &zeros[..];
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let begins = |entry: &&Entry| {
+            bytes += entry.length(size);
+            bytes <= BATCH
+        };
+        let (batch, after) = rest.split_at(rest.iter().copied().take_while(begins).count().max(1));
+        let places: Vec<(u64, u64)> = batch.iter().map(|entry| (entry.offset(), entry.length(size))).collect();
+        for (entry, value) in batch.iter().zip(zeros::values(&places, threads)?) {
+            compare(entry, size, &value)?;
+            meter.add(entry.length(size));
+        }
+        rest = after;
     }
     Ok(())
 }
 
-/// The zero entries that have a byte in the span from `start`.
-fn touching(entries: &[Entry], start: u64) -> impl Iterator<Item = &Entry> {
-    let first = entries.partition_point(|entry| entry.offset() <= start).saturating_sub(1);
-    let inside = entries.get(first..).unwrap_or_default().iter();
-    inside.take_while(move |entry| entry.offset() < start + SPAN).filter(|entry| entry.zero)
-}
-
-fn compare(entry: &Entry, size: u64, found: Option<Value>) -> Result<(), ImageError> {
-    if found == Some(entry.value) {
+fn compare(entry: &Entry, size: u64, found: &Value) -> Result<(), ImageError> {
+    if *found == entry.value {
         return Ok(());
     }
     Err(ImageError::ManifestZeros { offset: entry.offset(), length: entry.length(size) })
 }
 
-/// The value of the subtree over `length` zeros from `offset`, both multiples of a leaf.
-fn value_of_zeros(offset: u64, length: u64) -> Value {
-    static ZEROS: [u8; LEAF_SIZE as usize] = [0; LEAF_SIZE as usize];
-    let mut hasher = Hasher::new();
-    hasher.set_input_offset(offset);
-    for _ in 0..length / LEAF_SIZE {
-        hasher.update(&ZEROS);
-    }
-    hasher.finalize_non_root()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::manifest::{Leaf, collect};
+    use crate::{
+        LEAF_SIZE,
+        manifest::{Leaf, collect},
+        tree,
+    };
 
     /// The entries of an image of which only these leaves have data.
     fn entries(size: u64, data: &[u64]) -> Vec<Entry> {
@@ -99,11 +63,11 @@ mod tests {
     }
 
     #[test]
-    fn runs_shorter_and_longer_than_a_span_are_proved_and_every_wrong_one_is_found() {
+    fn runs_of_every_length_are_proved_and_every_wrong_one_is_found() {
         // From 64 KiB to 64 MiB of zeros in one entry, and a shorter last leaf.
         let size = 128 * (1 << 20) + 4096;
         let entries = entries(size, &[0, 3, 300]);
-        assert!(entries.iter().any(|entry| entry.length(size) == 4 * SPAN));
+        assert!(entries.iter().any(|entry| entry.length(size) == 64 << 20));
         let told = Mutex::new((0, 0));
         prove(&entries, size, &|done, total| *told.lock().unwrap() = (done, total)).unwrap();
         let (done, total) = *told.lock().unwrap();
@@ -125,8 +89,22 @@ mod tests {
     }
 
     #[test]
-    fn zeros_elsewhere_have_another_value() {
-        assert_ne!(value_of_zeros(0, LEAF_SIZE), value_of_zeros(LEAF_SIZE, LEAF_SIZE));
-        assert_eq!(value_of_zeros(LEAF_SIZE, LEAF_SIZE), tree::leaf_value(&[0; LEAF_SIZE as usize], LEAF_SIZE));
+    fn an_image_of_terabytes_of_zeros_is_proved_in_batches_and_a_lie_in_it_is_found() {
+        let size = 1 << 41;
+        let place = |exponent: u32| (LEAF_SIZE << exponent, LEAF_SIZE << exponent);
+        // Runs of 32 GiB to 1 TiB, as they follow each other behind data.
+        let places: Vec<(u64, u64)> = (19..25).map(place).collect();
+        let values = zeros::values(&places, 2).unwrap();
+        let entry = |((offset, length), value): (&(u64, u64), Value)| Entry {
+            first: (offset / LEAF_SIZE) as u32,
+            leaves: (length / LEAF_SIZE) as u32,
+            zero: true,
+            value,
+        };
+        let mut entries: Vec<Entry> = places.iter().zip(values).map(entry).collect();
+        prove(&entries, size, &|_, _| ()).unwrap();
+        entries[4].value = entries[5].value;
+        let error = prove(&entries, size, &|_, _| ()).unwrap_err();
+        assert!(matches!(error, ImageError::ManifestZeros { offset, .. } if offset == places[4].0), "{error}");
     }
 }

@@ -12,7 +12,6 @@ use std::{
     thread,
 };
 
-
 use crate::{
     AlignedBuffer, Device, FRAME_SIZE, ImageError, LEAF_SIZE, Manifest, Progress, ReadBlocks, SECTOR_SIZE,
     blocks::{self, Meter},

@@ -129,13 +129,14 @@ fn something_else_in_the_place_of_a_table_has_its_name_and_a_way_out() {
 fn a_table_that_is_not_whole_is_refused_by_the_part_that_is_wrong() {
     let whole = image(2 * MIB);
     let last = 2 * MIB - 512;
-    let changed = |change: &dyn Fn(&mut Vec<u8>)| {
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let changed = |change: Change<'_>| {
         let mut raw = whole.clone();
         change(&mut raw);
         try_pack(raw, None).unwrap_err()
     };
     let move_backup = "sfdisk --relocate gpt-bak-std FILE";
-    let cases: [(&dyn Fn(&mut Vec<u8>), &str, &str); 10] = [
+    let cases: [(Change<'_>, &str, &str); 10] = [
         (&|raw| raw[446 + 4] = 0, "before it is no protective MBR", "sgdisk -e FILE"),
         (&|raw| raw[510] = 0, "before it is no protective MBR", "sgdisk -e FILE"),
         (&|raw| raw.resize(3 * MIB, 0), "its backup is at sector 4095, and sector 6143 is the last one", move_backup),
