@@ -9,7 +9,8 @@ use cloud_machine_driver::{
     qemu::{Ended, Process, QemuError, console_tail},
     ssh,
     store::{
-        AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Strategy,
+        AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
+        Store, Strategy,
     },
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
@@ -26,8 +27,7 @@ use crate::{
     life::{self, END_TIME},
     login,
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
-    space,
-    startup,
+    space, startup,
     strategy::{Ground, Wish},
     ui::{Progress, Ui},
 };

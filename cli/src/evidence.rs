@@ -74,12 +74,15 @@ pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, Fa
         Standing::Stands => {}
         Standing::Never => return Err(refuse(format!("machine {name} has no accepted report"))),
         Standing::Ended { state } => {
-            let text = format!("another attempt began since the last accepted report of machine {name}, which is {state}");
+            let text =
+                format!("another attempt began since the last accepted report of machine {name}, which is {state}");
             return Err(refuse(text));
         }
     }
     let (Some(report), Some(accepted)) = (record.last_report.clone(), &record.accepted) else {
-        return Err(refuse(format!("the last report of machine {name} was accepted by an older program, which did not seal it")));
+        return Err(refuse(format!(
+            "the last report of machine {name} was accepted by an older program, which did not seal it"
+        )));
     };
     let (evidence, _) = chain(store, record, Link { report, seal: accepted.seal })?;
     Ok(evidence)

@@ -5,8 +5,8 @@ use cloud_machine_config::{CloudInitUrl, Config, Drives};
 use cloud_machine_driver::store::{DiskRecord, ImageFolder, MachineRecord};
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table};
 use cloud_machine_plan::{
-    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, Treatment, WantedFilesystem, WantedTable,
-    Wiping, is_encrypted,
+    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, Treatment, WantedFilesystem,
+    WantedTable, Wiping, is_encrypted,
 };
 use cloud_machine_protocol::{Bus, Digest, Request, Role};
 use serde::{Deserialize, Serialize};
@@ -52,9 +52,12 @@ impl AttemptFacts {
     pub(crate) fn of_last(record: &MachineRecord) -> Result<Self, Failure> {
         let refuse = |text: String| Failure::new(Kind::Verification, text);
         let name = &record.name;
-        let accepted = record.accepted.as_ref().ok_or_else(|| refuse(format!("machine {name} has no accepted attempt")))?;
-        let facts: Self = serde_json::from_value(accepted.attempt.clone())
-            .map_err(Failure::during(Kind::Verification, format!("read the last accepted attempt of machine {name}")))?;
+        let accepted =
+            record.accepted.as_ref().ok_or_else(|| refuse(format!("machine {name} has no accepted attempt")))?;
+        let facts: Self = serde_json::from_value(accepted.attempt.clone()).map_err(Failure::during(
+            Kind::Verification,
+            format!("read the last accepted attempt of machine {name}"),
+        ))?;
         let request = &facts.request;
         let report = format!("reports/{}.json", request.id);
         let differs = if request.machine_uuid != record.uuid {
@@ -63,7 +66,9 @@ impl AttemptFacts {
             Some("another image")
         } else if facts.generation != record.image.generation || request.image.exceptions != record.image.exceptions {
             Some("another generation of the image, or other exceptions")
-        } else if request.kept != history::kept(&launch::config(record)?) || request.histories != history::before(&record.disks) {
+        } else if request.kept != history::kept(&launch::config(record)?)
+            || request.histories != history::before(&record.disks)
+        {
             Some("disks with another history")
         } else if record.last_report.as_ref() != Some(&report) {
             Some("another report")
@@ -95,7 +100,10 @@ impl AttemptFacts {
         if same {
             return Ok(());
         }
-        let text = format!("the last accepted attempt of machine {} was made with other parts of image {}", record.name, image.name);
+        let text = format!(
+            "the last accepted attempt of machine {} was made with other parts of image {}",
+            record.name, image.name
+        );
         Err(Failure::new(Kind::Verification, text))
     }
 
@@ -179,7 +187,11 @@ fn authorized_keys(record: &MachineRecord, config: &Config) -> (usize, Vec<Strin
 }
 
 /// Digest of the partition table that the system disk gets, when it is not the image's own.
-pub(crate) fn table(record: &MachineRecord, manifest: &Manifest, image: &ImageFolder) -> Result<Option<Digest>, Failure> {
+pub(crate) fn table(
+    record: &MachineRecord,
+    manifest: &Manifest,
+    image: &ImageFolder,
+) -> Result<Option<Digest>, Failure> {
     let Some(system) = record.disks.iter().find(|disk| disk.boot) else { return Ok(None) };
     let packed = open_blocks(&image.packed())?;
     let table = Table::for_disk(manifest, &packed, system.size, SECTOR_SIZE)
@@ -191,4 +203,3 @@ pub(crate) fn table(record: &MachineRecord, manifest: &Manifest, image: &ImageFo
 pub(crate) fn expected_url(url: &CloudInitUrl, document: Option<&[u8]>) -> ExpectedUrl {
     ExpectedUrl { url: url.shown(), document: document.map(sha256).or(url.sha256) }
 }
-

@@ -47,12 +47,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, command: &Console) -> Result<(), Failu
 }
 
 /// Goes on until the machine's process has ended, or nobody reads any more.
-fn follow(
-    log: &mut Reader,
-    printer: &mut Printer<'_>,
-    store: &Store,
-    record: &MachineRecord,
-) -> Result<(), Failure> {
+fn follow(log: &mut Reader, printer: &mut Printer<'_>, store: &Store, record: &MachineRecord) -> Result<(), Failure> {
     let Some(process) = life::process(store, record)? else { return Ok(()) };
     loop {
         // Looked at first: what was said before the end is in the log then.

@@ -15,8 +15,7 @@ use crate::{
     evidence::{self, Evidence},
     expectation::AttemptFacts,
     failure::{Failure, Kind},
-    launch,
-    login,
+    launch, login,
     several::{self, Line},
     ui::Ui,
 };

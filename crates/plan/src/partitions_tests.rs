@@ -246,9 +246,8 @@ fn guids_are_a_machines_own_and_stay() {
 
 #[test]
 fn the_method_says_what_becomes_of_table_and_filesystems() {
-    let method = |overwrite, disk: &Disk, wiped| {
-        wanted(overwrite).fate("parts", disk, wiped, KNOWN).unwrap().made().to_string()
-    };
+    let method =
+        |overwrite, disk: &Disk, wiped| wanted(overwrite).fate("parts", disk, wiped, KNOWN).unwrap().made().to_string();
     let made = ", create ext4 on one, create xfs on two";
     assert_eq!(method(false, &disk(Probe::Empty, None), false), format!("create table{made}"));
     assert_eq!(method(false, &disk(gpt(), None), true), format!("create table{made}"));

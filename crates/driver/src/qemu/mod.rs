@@ -25,10 +25,7 @@ pub use process::{Ending, Process, console_tail};
 pub use qmp::{Qmp, QmpError};
 pub use trouble::Trouble;
 
-use crate::{
-    child::Bounds,
-    escape, machine,
-};
+use crate::{child::Bounds, escape, machine};
 
 /// How long QEMU may take until the machine is there, paused. On a busy host it takes a second or two.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(60);

@@ -38,8 +38,8 @@ pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
 pub use process::{FileId, ProcessRecord};
 pub use record::{
-    AcceptedRecord, DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION, RequestRecord,
-    SignatureRecord,
+    AcceptedRecord, DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION,
+    RequestRecord, SignatureRecord,
 };
 pub use seal::Seal;
 pub use space::Room;

@@ -11,10 +11,7 @@ pub use overlay::new_overlay;
 use serde_json::{Value, json};
 
 use super::{QemuError, tool};
-use crate::{
-    child::Bounds,
-    escape,
-};
+use crate::{child::Bounds, escape};
 
 /// What a program of QEMU's disk tools may take: none of those that run here looks at the content of a disk, and a dirty
 /// map of [`MAX_EXTENTS`] has less than 40,001 lines of 120 bytes.
