@@ -57,11 +57,10 @@ impl ReportBuilder {
         self.report.devices = devices;
     }
 
-    /// Adds volumes that did not count; the first reason for a volume stays.
+    /// Adds what did not count of volumes, and why.
     pub(crate) fn ignored_volumes(&mut self, ignored: Vec<IgnoredVolume>) {
-        let known = |one: &IgnoredVolume, all: &[IgnoredVolume]| all.iter().any(|other| other.device == one.device);
         for one in ignored {
-            if !known(&one, &self.report.ignored_volumes) {
+            if !self.report.ignored_volumes.contains(&one) {
                 self.report.ignored_volumes.push(one);
             }
         }

@@ -216,12 +216,12 @@ fn started_with(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// Volumes that did not count are disks of the machine, each named once.
+/// Volumes that did not count, or not all of which did, are disks of the machine; nothing is said twice of one.
 fn ignored_volumes(report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
     for (index, ignored) in report.ignored_volumes.iter().enumerate() {
         let earlier = report.ignored_volumes.iter().take(index);
         let known = devices.iter().any(|one| one.disk.name == ignored.device && one.expected.role != Role::Volume);
-        if !known || earlier.clone().any(|other| other.device == ignored.device) {
+        if !known || earlier.clone().any(|other| other == ignored) {
             return Err(Rejection::IgnoredVolume { device: ignored.device.clone() });
         }
     }
