@@ -1,7 +1,7 @@
 //! The evidence of a reimage: what the host expected and what the agent reported, kept together so that the
 //! verification can be repeated, and sealed one after the other. Must not judge; that is `plan::verify`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use cloud_machine_driver::{
     escape,
@@ -137,7 +137,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, Failure> {
     Ok(evidence)
 }
 
-fn missing(path: &PathBuf) -> Failure {
+fn missing(path: &Path) -> Failure {
     Failure::new(Kind::Verification, format!("the evidence {} is missing", path.display()))
 }
 

@@ -4,7 +4,7 @@
 use std::{fs, process::Command};
 
 use cloud_machine_plan::{Rejection, verify};
-use cloud_machine_protocol::{Assurance, ReportResult};
+use cloud_machine_protocol::{Assurance, FORMAT_VERSION, ReportResult};
 use cloud_machine_tests::{
     fixture::fixture,
     vm::{Boot, BootEnd},
@@ -132,8 +132,9 @@ fn a_document_with_an_error() {
 
 #[test]
 fn a_request_of_an_unknown_version() {
-    refused_untouched("format version 2, this agent reads version 1", |boot| {
-        boot.request["version"] = 2.into();
+    let (other, known) = (FORMAT_VERSION + 1, FORMAT_VERSION);
+    refused_untouched(&format!("format version {other}, this agent reads version {known}"), |boot| {
+        boot.request["version"] = other.into();
     });
 }
 

@@ -25,7 +25,10 @@ pub const INFORMATIONAL: [(&str, &str); 21] = [
     ("image_source.requests", "depends on the network"),
     ("image_source.address", "depends on the network"),
     ("root.entries", "the digests of all files say more; it is not zero"),
-    ("ignored_volumes", "what did not count decided nothing; each is on a disk of the machine, and nothing is said twice"),
+    (
+        "ignored_volumes",
+        "what did not count decided nothing; each is on a disk of the machine, and nothing is said twice",
+    ),
     ("steps[].outcome", "of a pool that was imported or got datasets: whether there were some to make; else checked"),
     ("identity[].public", "of keys to log in with that come from documents of the machine's own; else checked"),
     ("timings", "depends on the machine"),

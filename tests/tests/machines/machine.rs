@@ -2,7 +2,7 @@
 //! operator's day goes wrong. One machine, since a boot in software emulation takes half a minute.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -35,6 +35,7 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
     a_machine_that_is_late_is_off(&program);
     killed_in_the_middle_and_started_again(&program);
     stopped_and_started_it_keeps_its_disk(&program);
+    evidence_that_is_another_is_refused(&program);
     the_hosts_map_takes_back_what_was_done_since(&program);
     a_map_of_a_killed_process_is_not_believed(&program);
     a_fresh_overlay_is_a_reimage(&program);
@@ -97,6 +98,9 @@ fn killed_in_the_middle_and_started_again(program: &Program) {
     assert_eq!(state(program), "failed");
     let refused = program.call(["exec", MACHINE, "--", "true"], b"");
     assert_eq!(refused.code, 1, "a machine that is half made takes no jobs: {}", refused.errors);
+    let verified = program.call(["verify", MACHINE, "--require-assurance", "host-rooted"], b"");
+    assert_eq!(verified.code, 5, "an older report says nothing of it: {}", verified.output);
+    assert!(verified.errors.contains("another attempt began since"), "{}", verified.errors);
 
     let started = program.call(["start", MACHINE], b"");
     assert_eq!(started.code, 0, "{}", started.errors);
@@ -118,6 +122,67 @@ fn stopped_and_started_it_keeps_its_disk(program: &Program) {
     assert_eq!(started.code, 0, "{}", started.errors);
     let read = program.call(["exec", MACHINE, "--", "cat", "/root/mark"], b"");
     assert_eq!((read.code, read.output.as_str()), (0, "mark\n"), "{}", read.errors);
+}
+
+/// What lies in the place of the evidence or the record, once each is judged again: changed, missing, of another kind.
+fn evidence_that_is_another_is_refused(program: &Program) {
+    let verify = || program.call(["verify", MACHINE, "--stored-only"], b"");
+    let good = verify();
+    assert_eq!(good.code, 0, "a boot does not end what the report says: {}", good.errors);
+    let folder = program.state().join("machines").join(MACHINE);
+    let record = folder.join("machine.json");
+    let read = |path: &Path| fs::read_to_string(path).unwrap();
+    let known: serde_json::Value = serde_json::from_str(&read(&record)).unwrap();
+    let last = folder.join(known["last-report"].as_str().unwrap());
+    let evidence: serde_json::Value = serde_json::from_str(&read(&last)).unwrap();
+    let before = folder.join(evidence["previous"]["report"].as_str().expect("there was a report before"));
+    let key = program.state().join("evidence.key");
+    type Change<'a> = Box<dyn Fn(&Path) + 'a>;
+    let replaced = |from: &'static str, to: &'static str| -> Change<'_> {
+        Box::new(move |path| {
+            let text = fs::read_to_string(path).unwrap();
+            assert!(text.contains(from), "{from} in {}", path.display());
+            fs::write(path, text.replacen(from, to, 1)).unwrap();
+        })
+    };
+    let removed = || -> Change<'_> { Box::new(|path| fs::remove_file(path).unwrap()) };
+    let pipe = || -> Change<'_> {
+        Box::new(|path| {
+            fs::remove_file(path).unwrap();
+            assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+        })
+    };
+    for (path, change, reason) in [
+        (&last, replaced("\"changed\"", "\"unchanged\""), "is not the one that was stored"),
+        (&last, replaced("{\n", "{ \n"), "is not the one that was stored"),
+        (&last, removed(), "is missing"),
+        (&last, pipe(), "a named pipe"),
+        (&before, removed(), "is missing"),
+        (&before, replaced("\"version\"", "\"versio\""), "is not the one that was stored"),
+        (&key, removed(), "the key"),
+        (
+            &record,
+            replaced("\"assurance\": \"host-rooted\"", "\"assurance\": \"attested\""),
+            "the assurance in the record",
+        ),
+        (
+            &record,
+            replaced("\"host-key\": \"ssh-ed25519 AAAA", "\"host-key\": \"ssh-ed25519 BBBB"),
+            "the host key in the record",
+        ),
+    ] {
+        let aside = program.state().join("aside");
+        fs::copy(path, &aside).unwrap();
+        change(path);
+        let refused = verify();
+        let told = program.call(["doctor"], b"").output;
+        fs::rename(&aside, path).unwrap();
+        assert_eq!(refused.code, 5, "{reason}: {}", refused.output);
+        assert!(refused.errors.contains(reason), "{reason}: {}", refused.errors);
+        let seen = told.lines().any(|line| line.starts_with("missing") && line.contains("evidence"));
+        assert_eq!(seen, *path != record, "{reason}: {told}");
+    }
+    assert_eq!(verify().code, 0, "all of it is as it was");
 }
 
 /// Leaves a mark, and something in the boot head.

@@ -139,7 +139,7 @@ fn others(value: &Value, words: &BTreeSet<String>) -> Vec<Value> {
         Value::Array(list) => {
             others.push(json!([]));
             others.extend((0..list.len()).map(|index| json!([&list[..index], &list[index + 1..]].concat())));
-            others.extend(list.last().map(|last| json!([list.as_slice(), &[last.clone()]].concat())));
+            others.extend(list.last().map(|last| json!([list.as_slice(), std::slice::from_ref(last)].concat())));
         }
         Value::Object(map) => {
             for key in map.keys() {
@@ -280,4 +280,17 @@ fn variants(tree: &Value, pointer: &str) -> BTreeSet<String> {
 /// The key that `other` lacks of `value`.
 fn dropped<'value>(value: &'value Value, other: &Value) -> Option<&'value String> {
     value.as_object()?.keys().find(|key| other.get(key.as_str()).is_none())
+}
+
+#[test]
+fn the_reference_page_has_the_list() {
+    let page = include_str!("../../../../docs/reference/report.md");
+    let listed: Vec<String> = INFORMATIONAL.iter().map(|(field, reason)| format!("| `{field}` | {reason} |")).collect();
+    let found: Vec<&str> = page
+        .lines()
+        .skip_while(|line| *line != "| field | why |")
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(found, listed);
 }
