@@ -73,6 +73,10 @@ pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, Fa
     match record.standing() {
         Standing::Stands => {}
         Standing::Never => return Err(refuse(format!("machine {name} has no accepted report"))),
+        Standing::Unanswered => {
+            let text = format!("the system of machine {name} did not come up after its last report was accepted");
+            return Err(refuse(text));
+        }
         Standing::Ended { state } => {
             let text =
                 format!("another attempt began since the last accepted report of machine {name}, which is {state}");

@@ -2,6 +2,7 @@
 //! code; how it is bounded is the driver's.
 
 use std::{
+    cell::Cell,
     io,
     process::Command,
     time::{Duration, Instant},
@@ -31,15 +32,20 @@ pub(crate) fn wait_ready(
     folder: &AttemptFolder,
     deadline: Instant,
 ) -> Result<(), Failure> {
+    let stopped = Cell::new(None);
     let alive = || {
         let alive = process.alive().map_err(io::Error::other)?;
         // A console that cannot be read says nothing; whoever shows its end tells why.
-        match console_tail(folder, startup::LINES).ok().and_then(|console| startup::stopped(&console)) {
-            Some(reason) if alive => Err(io::Error::other(reason)),
-            _ => Ok(alive),
-        }
+        let reason = console_tail(folder, startup::LINES).ok().and_then(|console| startup::stopped(&console));
+        let goes_on = reason.is_none();
+        stopped.set(reason.filter(|_| alive));
+        Ok(alive && goes_on)
     };
-    ssh::wait_ready(&target(store, record), deadline, &alive).map_err(failure)
+    let ready = ssh::wait_ready(&target(store, record), deadline, &alive);
+    match stopped.take() {
+        Some(reason) if ready.is_err() => Err(Failure::failed(reason)),
+        _ => ready.map_err(failure),
+    }
 }
 
 /// Lets the machine run a program and gives what it said, within `limit`.

@@ -8,6 +8,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use cloud_machine_protocol::Method;
 use serde_json::Value;
 
 use crate::artifacts::Artifacts;
@@ -176,7 +177,7 @@ pub fn method(result: &str, disk: &str) -> String {
     let evidence: Value = serde_json::from_slice(&std::fs::read(path).expect("the report")).expect("JSON");
     let devices = evidence["report"]["devices"].as_array().expect("devices").clone();
     let device = devices.iter().find(|device| device["role"]["name"] == disk).expect("the disk");
-    device["method"].as_str().expect("its method").to_owned()
+    serde_json::from_value::<Method>(device["method"].clone()).expect("its method").to_string()
 }
 
 impl Drop for Program {

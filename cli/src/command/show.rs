@@ -86,6 +86,7 @@ fn assurance(record: &MachineRecord) -> String {
         (Standing::Stands, Some(level)) => {
             format!("{level} (does not cover: {})", evidence::gaps_of(record, level, &record.not_covered))
         }
+        (Standing::Unanswered, _) => "none: the system did not come up after the last report was accepted".to_owned(),
         (Standing::Ended { state }, _) => {
             format!("none: another attempt began since the last accepted report, and the machine is {state}")
         }

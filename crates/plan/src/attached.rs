@@ -92,8 +92,9 @@ fn facts(attached: &ExpectedDisk, disk: &Disk) -> Result<(), Rejection> {
     if u64::from(disk.sector_size) != attached.bus.sector() {
         return differs("its sectors are not those of the bus that it is attached to");
     }
-    // Linux lets an optical drive with a disc that cannot be written look like one that can.
-    if disk.read_only != attached.read_only && attached.bus != Bus::Cdrom {
+    // An optical drive and an NVMe namespace look as if they could be written, though whoever tries to is refused.
+    let shown = !attached.read_only || matches!(attached.bus, Bus::Virtio | Bus::Scsi);
+    if disk.read_only != attached.read_only && shown {
         return differs(if attached.read_only { "it can be written" } else { "it cannot be written" });
     }
     Ok(())
@@ -125,6 +126,11 @@ impl Attached<'_> {
         let data = matches!(self.expected.role, Role::Declared { .. }) && self.treatment != Treatment::System;
         if !data {
             return undecided(&self.expected.role, expected.request.action);
+        }
+        if self.expected.read_only {
+            return Method::Medium {
+                filesystem: self.expected.filesystem.as_ref().map(|wanted| wanted.word().to_owned()),
+            };
         }
         let whole =
             self.expected.filesystem.as_ref().zip(self.decision).map(|(wanted, decision)| wanted.made(decision));

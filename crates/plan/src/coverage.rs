@@ -31,9 +31,7 @@ fn line(device: &DeviceRecord) -> Option<String> {
     };
     let left = match &device.method {
         Method::Ignored if device.role == Role::Undeclared => "not declared, and ignored".to_owned(),
-        Method::Read | Method::Ignored | Method::Reimage | Method::Booted => return None,
-        // Its content comes from the host, and no job could write it.
-        Method::Data { .. } if device.disk.read_only => return None,
+        Method::Read | Method::Ignored | Method::Reimage | Method::Booted | Method::Medium { .. } => return None,
         Method::Data { wipe: Some(method), encrypted, .. } => {
             let left = method.does_not_cover()?;
             if *encrypted { encrypted::LEFT } else { left }.to_owned()
@@ -142,8 +140,7 @@ mod tests {
                 "{role:?} {method:?}"
             );
         }
-        let mut medium = data(None, false, ext4(Reused));
-        medium.disk.read_only = true;
+        let medium = declared(Method::Medium { filesystem: Some("ext4".to_owned()) });
         assert!(disks_not_covered(&[medium]).is_empty(), "the host wrote it, and nobody else could");
     }
 

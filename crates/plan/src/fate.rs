@@ -73,6 +73,9 @@ impl Fate<'_> {
     }
 
     pub(crate) fn method(&self) -> Method {
+        if self.read_only {
+            return Method::Medium { filesystem: self.filesystem.as_ref().map(|(wanted, _)| wanted.word().to_owned()) };
+        }
         let whole = self.filesystem.as_ref().map(|(wanted, decision)| wanted.made(*decision));
         let content = whole.or_else(|| self.table.as_ref().map(TableFate::made)).unwrap_or(DataContent::Raw);
         Method::Data { wipe: self.wipe, encrypted: self.encrypted, content }

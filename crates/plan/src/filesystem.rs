@@ -113,7 +113,7 @@ impl WantedFilesystem {
     }
 
     /// Its type in the words of the configuration.
-    fn word(&self) -> &str {
+    pub(crate) fn word(&self) -> &str {
         if self.pool().is_some() { MOUNTED_ZFS } else { &self.kind }
     }
 

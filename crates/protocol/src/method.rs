@@ -19,6 +19,11 @@ pub enum Method {
     Reimage,
     /// The system disk: started as it was.
     Booted,
+    /// A disk that is never written: its content comes from the host.
+    Medium {
+        /// The described filesystem, in the words of the configuration.
+        filesystem: Option<String>,
+    },
     /// A data disk.
     Data {
         /// How its old content ended; `None` when it did not.
@@ -78,13 +83,16 @@ pub enum Provenance {
 
 impl fmt::Display for Method {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Data { wipe, encrypted, content } = self else {
-            return formatter.pad(match self {
-                Self::Read => "read",
-                Self::Ignored => "ignored",
-                Self::Reimage => "reimage",
-                Self::Booted | Self::Data { .. } => "booted",
-            });
+        let (wipe, encrypted, content) = match self {
+            Self::Data { wipe, encrypted, content } => (wipe, encrypted, content),
+            Self::Medium { filesystem: Some(filesystem) } => {
+                return formatter.pad(&format!("{} {filesystem}", Provenance::Reused));
+            }
+            Self::Medium { filesystem: None } => return formatter.pad("kept"),
+            Self::Read => return formatter.pad("read"),
+            Self::Ignored => return formatter.pad("ignored"),
+            Self::Reimage => return formatter.pad("reimage"),
+            Self::Booted => return formatter.pad("booted"),
         };
         let wipe = wipe.map(|method| format!("wipe {method}"));
         let cipher = encrypted.then(|| "encrypt".to_owned());
@@ -144,6 +152,8 @@ mod tests {
         for (method, text) in [
             (Method::Reimage, "reimage"),
             (Method::Booted, "booted"),
+            (Method::Medium { filesystem: Some("iso9660".to_owned()) }, "reuse iso9660"),
+            (Method::Medium { filesystem: None }, "kept"),
             (data(None, false, DataContent::Raw), "kept"),
             (data(Some(WipeMethod::Zero), false, DataContent::Raw), "wipe zero"),
             (data(None, false, filesystem(Provenance::Reused)), "reuse ext4"),

@@ -12,6 +12,8 @@ pub enum Standing {
     Never,
     /// Nothing but the machine's own system ran since.
     Stands,
+    /// Nothing else was done since, but the machine's own system did not come up: what it made of its disks is not known.
+    Unanswered,
     /// Another attempt began since and was not accepted, so nobody knows what the disks hold.
     Ended {
         /// How far that attempt got.
@@ -31,7 +33,12 @@ impl MachineRecord {
             Some(request) => *report == format!("reports/{}.json", request.id),
             None => false,
         };
-        if settled && followed { Standing::Stands } else { Standing::Ended { state: self.state } }
+        let same = self.request.as_ref().is_some_and(|request| *report == format!("reports/{}.json", request.id));
+        match (settled && followed, same) {
+            (true, _) => Standing::Stands,
+            (false, true) if self.state == MachineState::Failed => Standing::Unanswered,
+            _ => Standing::Ended { state: self.state },
+        }
     }
 
     /// The assurance of the last accepted report, while it stands.

@@ -33,8 +33,12 @@ fn accepted(state: MachineState, request: Option<(&str, Action)>) -> MachineReco
 fn a_report_stands_only_until_the_next_attempt_begins() {
     for state in STATES {
         let settled = matches!(state, MachineState::Accepted | MachineState::Running | MachineState::Stopped);
-        let wanted = if settled { Standing::Stands } else { Standing::Ended { state } };
         for request in [("FIRST", Action::Reimage), ("SECOND", Action::Boot)] {
+            let wanted = match (settled, request.0) {
+                (true, _) => Standing::Stands,
+                (false, "FIRST") if state == MachineState::Failed => Standing::Unanswered,
+                _ => Standing::Ended { state },
+            };
             let record = accepted(state, Some(request));
             assert_eq!(record.standing(), wanted, "{state} {request:?}");
             assert_eq!(record.standing_assurance().is_some(), settled, "{state} {request:?}");
