@@ -58,6 +58,8 @@ pub(crate) struct Completed {
     pub(crate) report: Report,
     pub(crate) verdict: Verdict,
     pub(crate) phases: Vec<Phase>,
+    /// Bytes of an overlay that was discarded.
+    pub(crate) discarded: Option<u64>,
 }
 
 /// Measures phases one after the other.
@@ -96,7 +98,7 @@ impl Attempt<'_> {
         clock.phase("end the old process");
         let attempted = self.attempt(record, action, since, ended, &mut clock);
         match attempted {
-            Ok((report, verdict)) => Ok(Completed { report, verdict, phases: clock.phases }),
+            Ok(completed) => Ok(Completed { phases: clock.phases, ..completed }),
             Err(failure) => Err(self.failed(record, failure)),
         }
     }
@@ -131,14 +133,14 @@ impl Attempt<'_> {
         since: Option<Digest>,
         ended: Ended,
         clock: &mut Clock,
-    ) -> Result<(Report, Verdict), Failure> {
+    ) -> Result<Completed, Failure> {
         let (image, manifest) = launch::image(self.store, record)?;
         let ground = Ground { store: self.store, lock: self.lock, ui: self.ui, image: &image, manifest: &manifest };
         let system = match action {
             Action::Reimage => ground.reimage(record, self.wish, since)?,
             Action::Boot => ground.boot(record)?,
         };
-        let strategy = system.strategy;
+        let (strategy, discarded) = (system.strategy, system.discarded);
         clock.phase("make the system disk");
         let mut prepared = launch::prepare(&ground, record, system, ended)?;
         record.state = MachineState::Writing;
@@ -167,7 +169,7 @@ impl Attempt<'_> {
         clock.phase("start the system until SSH answers");
         record.state = MachineState::Running;
         self.store.write(self.lock, record)?;
-        Ok((report, verdict))
+        Ok(Completed { report, verdict, phases: Vec::new(), discarded })
     }
 
     /// Starts the process paused, connects to the agent's port, then lets it run.

@@ -55,6 +55,8 @@ pub(crate) struct Prepared {
     pub(crate) dirty: Option<Vec<Extent>>,
     /// The golden disk that a root is received from, in place of the packed image.
     pub(crate) golden: Option<PathBuf>,
+    /// Bytes on the host of an overlay that was discarded: all that was written to the system disk since it was made.
+    pub(crate) discarded: Option<u64>,
 }
 
 /// The disk that the image goes to.
@@ -71,6 +73,17 @@ impl Ground<'_> {
         wish: Wish,
         since: Option<Digest>,
     ) -> Result<Prepared, Failure> {
+        let discarded = match record.system.form {
+            DiskForm::Overlay { .. } => Some(self.store.machine(&record.name).taken(system_disk(record)?)?),
+            DiskForm::Raw | DiskForm::Mapped => None,
+        };
+        if let Some(bytes) = discarded {
+            self.ui.note(&format!("the overlay that is discarded holds {}", space::shown(bytes)));
+        }
+        Ok(Prepared { discarded, ..self.made(record, wish, since)? })
+    }
+
+    fn made(&self, record: &mut MachineRecord, wish: Wish, since: Option<Digest>) -> Result<Prepared, Failure> {
         let disk = system_disk(record)?.clone();
         let config = launch::config(record)?;
         check(&config, record.image.url.is_some(), wish)?;
@@ -138,6 +151,7 @@ impl Ground<'_> {
             tier: Some(Tier::Overlay),
             dirty: None,
             golden: None,
+            discarded: None,
         }))
     }
 
@@ -214,7 +228,7 @@ impl Ground<'_> {
         self.ui.note(&told.join("; "));
         let drive = self.raw_drive(record, disk, raw, map)?;
         let tier = if dirty.is_some() { Some(Tier::Hinted) } else { wish.tier };
-        Ok(Prepared { drive, strategy: Some(strategy), tier, dirty, golden: None })
+        Ok(Prepared { drive, strategy: Some(strategy), tier, dirty, golden: None, discarded: None })
     }
 
     fn raw_drive(
@@ -257,7 +271,7 @@ impl Ground<'_> {
                 self.raw_drive(record, &disk, folder.make_disk(&disk)?, folder.map(&disk)?)?
             }
         };
-        Ok(Prepared { drive, strategy: None, tier: None, dirty: None, golden: None })
+        Ok(Prepared { drive, strategy: None, tier: None, dirty: None, golden: None, discarded: None })
     }
 }
 

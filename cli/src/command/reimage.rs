@@ -40,6 +40,8 @@ pub(crate) struct Reimaged {
     pub(crate) changed: Vec<ChangedExtents>,
     /// Why `changed` says nothing, when it does not.
     pub(crate) not_recorded: Option<&'static str>,
+    /// Bytes on the host of an overlay that was discarded: all that was written to the system disk since it was made.
+    pub(crate) discarded_overlay_bytes: Option<u64>,
     pub(crate) ignored_volumes: Vec<IgnoredVolume>,
 }
 
@@ -66,6 +68,7 @@ impl Reimaged {
             steps: Vec::new(),
             changed: Vec::new(),
             not_recorded: None,
+            discarded_overlay_bytes: None,
             ignored_volumes: Vec::new(),
         }
     }
@@ -79,6 +82,7 @@ impl Reimaged {
             steps: completed.report.steps.clone(),
             changed: completed.report.changed.clone(),
             not_recorded: completed.verdict.not_recorded,
+            discarded_overlay_bytes: completed.discarded,
             ignored_volumes: completed.report.ignored_volumes.clone(),
             ..Self::unchanged(store, record)
         }

@@ -46,7 +46,14 @@ impl Ground<'_> {
         let folder = self.store.machine(&record.name);
         let drive = self.raw_drive(record, disk, folder.make_disk(disk)?, folder.map(disk)?)?;
         self.ui.note(&format!("strategy {strategy}: the files of the golden disk ({})", told(checked)));
-        Ok(Prepared { drive, strategy: Some(strategy), tier: Some(tier), dirty: None, golden: Some(golden.disk()) })
+        Ok(Prepared {
+            drive,
+            strategy: Some(strategy),
+            tier: Some(tier),
+            dirty: None,
+            golden: Some(golden.disk()),
+            discarded: None,
+        })
     }
 }
 

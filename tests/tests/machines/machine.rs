@@ -250,6 +250,7 @@ fn a_fresh_overlay_is_a_reimage(program: &Program) {
     let (strategy, tier, said) = reimage(program, &[]);
     assert_eq!((strategy, tier), done("overlay", "overlay"), "{said}");
     assert!(said.contains("its file is as it was"), "{said}");
+    assert!(said.contains("the overlay that is discarded holds "), "what the job wrote is told: {said}");
 }
 
 /// Nothing stands on a golden disk that is not the image; a machine can do without.
