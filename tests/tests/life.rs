@@ -228,7 +228,7 @@ fn a_full_file_system_is_told_by_doctor_and_does_not_keep_a_record_from_being_wr
         dd if=/dev/zero of="$1/fill" bs=64k 2>/dev/null && exit 9
         "$2" --state "$1" doctor | grep '^ *missing *room' || exit 8
         mount -o remount,ro "$1"
-        "$2" --state "$1" doctor | grep '^ *missing *state folder *cannot make a file' || exit 7
+        "$2" --state "$1" doctor | grep '^ *missing *state folder *.*[Rr]ead-only' || exit 7
         mount -o remount,rw "$1"
         "$2" --state "$1" stop demo >/dev/null
         test ! -e "$1/reserve"

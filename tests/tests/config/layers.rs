@@ -85,7 +85,7 @@ fn absent_unreadable_and_invalid_documents_differ() {
     place.refused(&["config", "show"], 4, &["read configuration", "config.yaml"]);
     fs::remove_file(&user).unwrap();
     fs::create_dir(&user).unwrap();
-    place.refused(&["config", "show"], 1, &["Is a directory"]);
+    place.refused(&["config", "show"], 1, &["is a folder, an ordinary file is expected"]);
     fs::remove_dir(&user).unwrap();
     place.write("home/.config/cloud-machine/config.d", "");
     place.refused(&["config", "show"], 1, &["list the folder", "config.d"]);
