@@ -4,9 +4,9 @@ use std::{fs, time::Duration};
 
 use cloud_machine_plan::not_covered;
 use cloud_machine_protocol::{
-    AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, FORMAT_VERSION,
-    IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request, RootEvidence,
-    SourceEvidence, StepId, StepRecord, Timing,
+    AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, DriveEvidence,
+    FORMAT_VERSION, IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request,
+    RootEvidence, SourceEvidence, StepId, StepRecord, Timing,
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
@@ -57,13 +57,14 @@ impl ReportBuilder {
         self.report.devices = devices;
     }
 
-    /// Adds what did not count of volumes, and why.
-    pub(crate) fn ignored_volumes(&mut self, ignored: Vec<IgnoredVolume>) {
-        for one in ignored {
-            if !self.report.ignored_volumes.contains(&one) {
-                self.report.ignored_volumes.push(one);
-            }
-        }
+    /// Adds what did not count of volumes, and why: in place of what was said before of the same volumes, and of those
+    /// that `counted` after all.
+    pub(crate) fn ignored_volumes(&mut self, ignored: Vec<IgnoredVolume>, counted: &[DriveEvidence]) {
+        let judged = |device: &str| {
+            ignored.iter().any(|one| one.device == device) || counted.iter().any(|drive| drive.device == device)
+        };
+        self.report.ignored_volumes.retain(|one| !judged(&one.device));
+        self.report.ignored_volumes.extend(ignored);
     }
 
     /// The files of a root in a pool.

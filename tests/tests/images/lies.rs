@@ -89,7 +89,7 @@ fn what_is_no_file_is_no_packed_image_and_nobody_waits_for_it() {
             place.refused(
                 &format!("timeout 20 cloud-machine image {command} ./{name}"),
                 1,
-                &["open ./", "it is no regular file"],
+                &["open ./", "an ordinary file is expected"],
             );
         }
     }

@@ -128,4 +128,4 @@ impl Place {
 /// `image pack` of `demo`; the input and more options follow.
 const PACK: &str = "cloud-machine image pack demo --kernel vmlinuz --modules modules --quiet --input";
 /// All that a state folder has without any image or machine.
-const BARE: [&str; 4] = ["generations", "images", "locks", "machines"];
+const BARE: [&str; 5] = ["generations", "images", "locks", "machines", "reserve"];
