@@ -89,7 +89,8 @@ impl Attempt<'_> {
         if action == Action::Reimage {
             space::check(self.ui, self.store, record, self.wish)?;
         }
-        let before = record.clone();
+        // As it is stored: what the caller changed in `record` belongs to the attempt.
+        let before = self.store.read(&record.name)?;
         let since = self.intend(record, action)?;
         let ended = match life::end(self.store, record) {
             Ok(ended) => ended,
@@ -264,9 +265,16 @@ impl Attempt<'_> {
         record.state = MachineState::Accepted;
         history::accepted(&mut record.disks, &prepared.expected);
         if prepared.expected.request.action == Action::Reimage {
-            let evidence = Evidence::new(&prepared.expected, report).after(record);
+            let evidence = Evidence::new(&prepared.expected, report).after(self.store, record);
+            if let Some(lost) = evidence.lost() {
+                self.ui.note(&format!(
+                    "the reports before this one cannot be told to be whole, and a new chain begins: {lost}"
+                ));
+            }
             let (path, seal) = evidence.store(self.store, self.lock, &prepared.expected.request.id)?;
             record.last_report = Some(path);
+            // Of the same image packed again it may be another.
+            record.image.generation = prepared.facts.generation;
             record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
             record.assurance = Some(verdict.assurance);
             record.not_covered.clone_from(&verdict.not_covered);

@@ -21,8 +21,11 @@ const VERSION: u32 = 2;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Evidence {
     version: u32,
-    /// The report that was accepted before this one.
+    /// The report that was accepted before this one, when it is the one that was stored.
     previous: Option<Link>,
+    /// Why there is none, although a report was accepted before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<String>,
     pub(crate) expected: Expected,
     pub(crate) report: Report,
 }
@@ -38,14 +41,23 @@ pub(crate) struct Link {
 
 impl Evidence {
     pub(crate) fn new(expected: &Expected, report: &Report) -> Self {
-        Self { version: VERSION, previous: None, expected: expected.clone(), report: report.clone() }
+        Self { version: VERSION, previous: None, lost: None, expected: expected.clone(), report: report.clone() }
     }
 
-    /// As the report that is accepted after the last one of `record`.
-    pub(crate) fn after(self, record: &MachineRecord) -> Self {
+    /// As the report that is accepted after the last one of `record`. Where a report before it is missing or another, a
+    /// new chain begins, and says why: what is accepted now must be possible to judge.
+    pub(crate) fn after(self, store: &Store, record: &MachineRecord) -> Self {
         let last = record.last_report.clone().zip(record.accepted.as_ref());
         let previous = last.map(|(report, accepted)| Link { report, seal: accepted.seal });
-        Self { previous, ..self }
+        match count(store, record) {
+            Ok(_) => Self { previous, ..self },
+            Err(failure) => Self { lost: Some(failure.causes().join(": ")), ..self },
+        }
+    }
+
+    /// Why the reports before it are not in its chain.
+    pub(crate) fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
     }
 
     /// Stores it as `reports/NAME.json` of the machine. Says its path relative to the machine's folder, and its seal.
@@ -92,9 +104,29 @@ pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, Fa
     Ok(evidence)
 }
 
+/// Refuses a report that is newer than the last one of the record: the record is an older one that was put back. Ids of
+/// requests sort by time; a refused report is named so.
+fn newest(store: &Store, record: &MachineRecord, last: &str) -> Result<(), Failure> {
+    let folder = store.machine(&record.name).reports();
+    let failed = || Failure::during(Kind::Failed, format!("list {}", folder.display()));
+    for entry in std::fs::read_dir(&folder).map_err(failed())? {
+        let name = entry.map_err(failed())?.file_name().to_string_lossy().into_owned();
+        let newer = format!("reports/{name}").as_str() > last && name.ends_with(".json") && !name.contains("refused");
+        // Evidence is stored before the record that names it; a cut between them leaves one of the request under way.
+        let pending = record.request.as_ref().is_some_and(|request| name == format!("{}.json", request.id));
+        if newer && !pending {
+            let text =
+                format!("{} is newer than the last report of machine {}", folder.join(name).display(), record.name);
+            return Err(Failure::new(Kind::Verification, text).hint("an older record may have been put back"));
+        }
+    }
+    Ok(())
+}
+
 /// The evidence that `last` names, and how many there are with those before it, each of which was read and is the one that
 /// was stored.
 fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Evidence, usize), Failure> {
+    newest(store, record, &last.report)?;
     let evidence = read(store, record, &last)?;
     let (mut previous, mut count) = (evidence.previous.clone(), 1);
     while let Some(link) = previous {

@@ -26,6 +26,9 @@ pub(crate) enum Kind {
     Locked = 8,
 }
 
+/// Characters of one cause that are shown; the end of a console is one.
+const MAX_TEXT: usize = 16 << 10;
+
 /// A failed command.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -70,13 +73,21 @@ pub(crate) fn causes(error: &dyn Error) -> String {
 }
 
 fn chain(error: &dyn Error) -> Vec<String> {
-    let mut texts = vec![error.to_string()];
+    let mut texts = vec![bounded(&error.to_string())];
     let mut source = error.source();
     while let Some(cause) = source {
-        texts.push(cause.to_string());
+        texts.push(bounded(&cause.to_string()));
         source = cause.source();
     }
     texts
+}
+
+/// The beginning of a text: a parser may quote all of what it read.
+fn bounded(text: &str) -> String {
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// An operation that failed for a reason of its own.

@@ -121,7 +121,14 @@ fn evidence(store: &Store) -> Finding {
         Ok(rows) => rows,
         Err(error) => return Finding { what, verdict: Verdict::Missing, detail: causes(&error) },
     };
-    for record in rows.into_iter().filter_map(|row| row.record.ok()) {
+    for row in rows {
+        let record = match row.record {
+            Ok(record) => record,
+            Err(error) => {
+                wrong.push(format!("machine {}: {}", row.name, causes(&error)));
+                continue;
+            }
+        };
         match evidence::count(store, &record) {
             Ok(count) => reports += count,
             Err(failure) => wrong.push(format!("machine {}: {}", record.name, failure.causes().join(": "))),

@@ -1,6 +1,7 @@
 //! A report against what the host expects, one check after the other, each with its own rejection. Must not believe
 //! anything that the host did not state itself: what is not checked here is in [`crate::INFORMATIONAL`].
 
+use cloud_machine_image::{boot_head, sampled_bytes};
 use cloud_machine_protocol::{
     Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
     Role, StepRecord, Tier, WipeMethod,
@@ -304,7 +305,7 @@ fn system(
         }
         let covered = evidence.image_size.saturating_add(evidence.zero_bytes);
         let whole_disk = covered == disk.size && evidence.read_bytes == disk.size;
-        let unread = if partly { evidence.read_bytes == 0 } else { !whole_disk };
+        let unread = if partly { !sampled(expected, tier, evidence, disk) } else { !whole_disk };
         if unread || evidence.disk_size != disk.size || evidence.image_size != image.size {
             let covered = covered.min(evidence.read_bytes);
             return Err(Rejection::Coverage { device: device(), covered, size: disk.size });
@@ -324,6 +325,13 @@ fn system(
         _ => "system disk: what the host's own map names and a sample read back; the host vouches for the rest",
     };
     Ok((done, what))
+}
+
+/// Whether the boot head and the sample that the nonce chose were read, and what a map named besides them.
+fn sampled(expected: &Expected, tier: Tier, evidence: &DiskEvidence, disk: &Disk) -> bool {
+    let head: u64 = boot_head(disk.size).iter().map(|range| range.length).sum();
+    let least = head.saturating_add(sampled_bytes(disk.size, expected.request.nonce.seed()));
+    if tier == Tier::Overlay { evidence.read_bytes == least } else { evidence.read_bytes >= least }
 }
 
 /// The pool with the root, and its disk.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use cloud_machine_protocol::{Extent, Tier};
 
-use super::Options;
+use super::{Options, boot_head};
 use crate::{
     AlignedBuffer, ImageError, LEAF_SIZE,
     blocks::Target,
@@ -151,6 +151,15 @@ impl Listed {
         let leaves = |range: &Extent| (range.offset..extent::end(range)).step_by(LEAF_SIZE as usize);
         changed.iter().flat_map(leaves).any(|leaf| self.sample.binary_search(&leaf).is_ok())
     }
+}
+
+/// Bytes of the sample that is read of a disk of `size` bytes of which a map names nothing, without the boot head. `seed`
+/// chose it.
+#[must_use]
+pub fn sampled_bytes(size: u64, seed: u64) -> u64 {
+    let [first, last] = boot_head(size);
+    let body = Extent { offset: first.length, length: last.offset.saturating_sub(first.length) };
+    Listed::new(body, &[], seed).ranges.iter().map(|range| range.length).sum()
 }
 
 /// The leaf of a group of [`SAMPLE`] that is read, counted from the first of all groups.

@@ -23,7 +23,7 @@ use choice::Course;
 use head::Head;
 use verified::VerifiedBody;
 
-pub use choice::Approach;
+pub use choice::{Approach, sampled_bytes};
 pub use head::boot_head;
 pub use verified::VerifiedImage;
 

@@ -1,5 +1,6 @@
 //! How much of the system disk was read, against what was asked: never less, and never said to be more.
 
+use cloud_machine_image::sampled_bytes;
 use cloud_machine_plan::{Expected, Rejection, Verdict, verify};
 use cloud_machine_protocol::{Action, Report, Step, Tier};
 
@@ -17,7 +18,8 @@ pub(crate) fn attempt(asked: Option<Tier>, done: Tier) -> (Expected, Report) {
     evidence.tier = Some(done);
     if matches!(done, Tier::Overlay | Tier::Hinted) {
         // Boot head and sample.
-        (evidence.image_root, evidence.read_bytes, evidence.zero_bytes) = (None, 131_072, 0);
+        let read = 131_072 + sampled_bytes(evidence.disk_size, expected.request.nonce.seed());
+        (evidence.image_root, evidence.read_bytes, evidence.zero_bytes) = (None, read, 0);
     }
     for record in &mut report.steps {
         if let Step::Reimage { tier, .. } = &mut record.step {
@@ -94,9 +96,11 @@ fn an_overlay_that_had_differed_is_refused_whatever_the_agent_made_of_it() {
 fn a_reading_of_nothing_and_another_image_are_refused() {
     for tier in [Tier::Overlay, Tier::Hinted] {
         let (expected, mut report) = attempt(Some(tier), tier);
-        report.disks[1].read_bytes = 0;
-        assert!(matches!(verify(&expected, &report), Err(Rejection::Coverage { .. })));
-        report.disks[1].read_bytes = 1;
+        for less in [0, 1, report.disks[1].read_bytes - 512] {
+            let mut report = report.clone();
+            report.disks[1].read_bytes = less;
+            assert!(matches!(verify(&expected, &honest(report)), Err(Rejection::Coverage { .. })), "{less}");
+        }
         report.disks[1].image_root = Some(digest(9));
         assert!(matches!(verify(&expected, &report), Err(Rejection::Image { .. })));
     }
