@@ -70,11 +70,13 @@ impl Kernel {
         Ok(found)
     }
 
-    /// The UUID of the machine that a process was started as, with `-uuid UUID`. One that has ended has no command line.
+    /// The UUID of the machine that a process was started as, with `-uuid UUID` in either spelling that QEMU takes, in small
+    /// letters. One that has ended has no command line.
     pub(super) fn uuid(&self, pid: i32) -> io::Result<Option<Vec<u8>>> {
         let Some(words) = self.of(pid, "cmdline")? else { return Ok(None) };
-        let mut words = words.split(|byte| *byte == 0).skip_while(|word| *word != b"-uuid");
-        Ok(words.nth(1).map(<[u8]>::to_vec))
+        let named = |word: &&[u8]| !matches!(*word, b"-uuid" | b"--uuid");
+        let mut words = words.split(|byte| *byte == 0).skip_while(named);
+        Ok(words.nth(1).map(<[u8]>::to_ascii_lowercase))
     }
 
     /// The name of a process's program, for people.
