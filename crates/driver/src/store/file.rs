@@ -22,34 +22,31 @@ pub const MAX_WORD: u64 = 16 << 10;
 
 /// Puts `bytes` at `path` in one step, readable by the owner only.
 pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let folder = parent(path)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".write.")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(folder)
-        .map_err(StoreError::io("make a file beside", path))?;
-    file.write_all(bytes).map_err(StoreError::io("write", path))?;
-    file.as_file().sync_all().map_err(StoreError::io("flush", path))?;
+    let file = flushed_beside(path, bytes)?;
     file.persist(path).map_err(|error| StoreError::io("replace", path)(error.error))?;
-    flush_folder(folder)
+    flush_folder(parent(path)?)
 }
 
 /// Puts `bytes` at `path` in one step, readable by the owner only, unless something is there already.
 pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let folder = parent(path)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".write.")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(folder)
-        .map_err(StoreError::io("make a file beside", path))?;
-    file.write_all(bytes).map_err(StoreError::io("write", path))?;
-    file.as_file().sync_all().map_err(StoreError::io("flush", path))?;
-    match file.persist_noclobber(path) {
+    match flushed_beside(path, bytes)?.persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
             Err(StoreError::io("make", path)(error.error))
         }
-        _ => flush_folder(folder),
+        _ => flush_folder(parent(path)?),
     }
+}
+
+/// A file with `bytes` in the folder of `path`, on stable storage and without a name of its own that stays.
+fn flushed_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, StoreError> {
+    let mut file = tempfile::Builder::new()
+        .prefix(".write.")
+        .permissions(Permissions::from_mode(0o600))
+        .tempfile_in(parent(path)?)
+        .map_err(StoreError::io("make a file beside", path))?;
+    file.write_all(bytes).map_err(StoreError::io("write", path))?;
+    file.as_file().sync_all().map_err(StoreError::io("flush", path))?;
+    Ok(file)
 }
 
 /// Flushes the entries of a folder, without which a rename may be lost at a power cut.
