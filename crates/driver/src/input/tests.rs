@@ -296,12 +296,18 @@ fn a_qcow2_image_that_is_not_whole_in_itself_is_refused_before_anything_is_opene
         "qemu-img convert -O qcow2 disk.raw base.qcow2
         qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 backed.qcow2
         qemu-img create -q -f qcow2 -o data_file=data.bin external.qcow2 8M
-        qemu-img create -q -f qcow2 --object secret,id=s,data=abc -o encrypt.format=luks,encrypt.key-secret=s luks.qcow2 8M
+        qemu-img create -q -f qcow2 --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s aes.qcow2 8M
         cp base.qcow2 snapshot.qcow2; qemu-img snapshot -c before snapshot.qcow2",
     );
+    // `qemu-img create` measures its key derivation for LUKS in processor time, and gives up where a machine counts that
+    // too coarsely; the header of such an image differs in its method.
+    fs::copy(folders.path("aes.qcow2"), folders.path("luks.qcow2")).unwrap();
+    let luks = File::options().write(true).open(folders.path("luks.qcow2")).unwrap();
+    luks.write_all_at(&2_u32.to_be_bytes(), 32).unwrap();
     for (name, reason) in [
         ("backed.qcow2", "it has a backing file"),
         ("external.qcow2", "its data is in another file"),
+        ("aes.qcow2", "it is encrypted"),
         ("luks.qcow2", "it is encrypted"),
         ("snapshot.qcow2", "it has internal snapshots"),
     ] {
