@@ -2,14 +2,21 @@
 //! found; what they mean is the library's.
 
 mod files;
-pub(crate) mod guest;
 mod project;
 
 use std::{ffi::OsString, path::Path};
 
 use cloud_machine_config::{
-    CloudInitUrl, Config, ConfigErrors, Document, LayerKind, Merged, defaults, environment, merge_all, named, parse,
-    set, unset, validate,
+    CloudInitUrl, ConfigErrors, Document, LayerKind, defaults, environment, merge_all, named, parse, set, unset,
+    validate,
+};
+
+use cloud_machine_operation::{
+    Described,
+    described::{refusal, refused},
+    documents as reading,
+    drives::Drive,
+    url_document,
 };
 
 use crate::{
@@ -22,12 +29,6 @@ use crate::{
 const GLOBAL: &str = "/etc/cloud-machine";
 /// What names of variables that set a key begin with.
 const VARIABLE: &str = "CLOUD_MACHINE__";
-
-/// A configuration and where its values came from.
-pub(crate) struct Synthesized {
-    pub(crate) merged: Merged,
-    pub(crate) config: Config,
-}
 
 /// A document with the name that people know it by.
 #[derive(Clone)]
@@ -66,16 +67,16 @@ impl<'a> Given<'a> {
 
 /// Merges all layers up to the command line and validates the result. `more` are names that other options state, and come
 /// last.
-pub(crate) fn synthesize(configuration: &Configuration, more: &[Given<'_>]) -> Result<Synthesized, Failure> {
+pub(crate) fn synthesize(configuration: &Configuration, more: &[Given<'_>]) -> Result<Described, Failure> {
     checked(documents(configuration, more, None)?)
 }
 
 /// Merges documents and validates the result.
-pub(crate) fn checked(documents: Vec<Named>) -> Result<Synthesized, Failure> {
+pub(crate) fn checked(documents: Vec<Named>) -> Result<Described, Failure> {
     let documents = documents.into_iter().map(|named| named.document).collect();
     let merged = merge_all(documents).map_err(refused)?;
     let config = validate(&merged).map_err(refused)?;
-    Ok(Synthesized { merged, config })
+    Ok(Described { merged, config })
 }
 
 /// The documents of all layers, in their order; `last` adds the two that a machine reads for itself, as
@@ -119,13 +120,13 @@ fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
     if let Some(path) = &last.url_file {
         found.file(LayerKind::CloudInitUrl, path)?;
     } else if let Some(url) = cloud_init_url(host)
-        && let Some(bytes) = guest::url_document(&url, last.fetch_url)?
+        && let Some(bytes) = url_document::url_document(&url, last.fetch_url)?
     {
         let name = url.shown();
         found.add(&name, parse(LayerKind::CloudInitUrl, &name, &bytes));
     }
     for path in &last.volume {
-        let drive = guest::Drive::read(path)?;
+        let drive = Drive::read(path)?;
         let (name, document) = (drive.source.clone(), drive.document()?);
         found.documents.push(Named { name, document, unread: drive.unread });
     }
@@ -158,7 +159,7 @@ impl Found {
         let name = path.display().to_string();
         // Those that are named on the command line may be pipes of the shell.
         let is_named = matches!(layer, LayerKind::CommandLine | LayerKind::CloudInitUrl);
-        let bytes = if is_named { files::read(path)? } else { files::read_found(path)? };
+        let bytes = if is_named { reading::read(path)? } else { reading::read_found(path)? };
         self.add(&name, parse(layer, &name, &bytes));
         Ok(())
     }
@@ -177,7 +178,7 @@ impl Found {
     }
 
     fn end(self) -> Result<Vec<Named>, Failure> {
-        if self.refused.is_empty() { Ok(self.documents) } else { Err(refusal(&self.refused.join("\n\n"))) }
+        if self.refused.is_empty() { Ok(self.documents) } else { Err(refusal(&self.refused.join("\n\n")).into()) }
     }
 }
 
@@ -188,17 +189,8 @@ fn variables() -> Result<Vec<(String, String)>, Failure> {
         let shown = name.to_string_lossy().into_owned();
         match (name.into_string(), value.into_string()) {
             (Ok(name), Ok(value)) => Ok((name, value)),
-            _ => Err(refusal(&format!("environment variable {shown:?} is not UTF-8"))),
+            _ => Err(refusal(&format!("environment variable {shown:?} is not UTF-8")).into()),
         }
     };
     std::env::vars_os().filter(ours).map(text).collect()
-}
-
-/// A refusal with all its errors, each pointing into its document.
-pub(crate) fn refused(errors: ConfigErrors) -> Failure {
-    refusal(&errors.to_string())
-}
-
-fn refusal(text: &str) -> Failure {
-    Failure::new(Kind::Refused, format!("the configuration is refused\n{text}"))
 }

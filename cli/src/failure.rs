@@ -3,6 +3,9 @@
 use std::{error::Error, fmt};
 
 use cloud_machine_driver::store::StoreError;
+use cloud_machine_operation::{ErrorKind, OperationError, chain};
+
+use crate::hints;
 
 /// Exit codes of the program, documented in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +28,6 @@ pub(crate) enum Kind {
     /// Another operation holds the lock.
     Locked = 8,
 }
-
-/// Characters of one cause that are shown; the end of a console is one.
-const MAX_TEXT: usize = 16 << 10;
 
 /// A failed command.
 #[derive(Debug)]
@@ -67,29 +67,6 @@ impl Failure {
     }
 }
 
-/// An error and its causes on one line, outermost first.
-pub(crate) fn causes(error: &dyn Error) -> String {
-    chain(error).join(": ")
-}
-
-fn chain(error: &dyn Error) -> Vec<String> {
-    let mut texts = vec![bounded(&error.to_string())];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        texts.push(bounded(&cause.to_string()));
-        source = cause.source();
-    }
-    texts
-}
-
-/// The beginning of a text: a parser may quote all of what it read.
-fn bounded(text: &str) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
-}
-
 /// An operation that failed for a reason of its own.
 #[derive(Debug)]
 struct During {
@@ -109,30 +86,22 @@ impl Error for During {
     }
 }
 
+impl From<OperationError> for Failure {
+    fn from(error: OperationError) -> Self {
+        let kind = match error.kind {
+            ErrorKind::Failed => Kind::Failed,
+            ErrorKind::Refused => Kind::Refused,
+            ErrorKind::NotFound => Kind::NotFound,
+            ErrorKind::Verification => Kind::Verification,
+            ErrorKind::TimedOut => Kind::TimedOut,
+            ErrorKind::Locked => Kind::Locked,
+        };
+        Self { kind, error: error.error, hints: error.hints.iter().map(hints::text).collect() }
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let kind = match &error {
-            StoreError::Locked { .. } | StoreError::ImageLocked { .. } => Kind::Locked,
-            StoreError::NoMachine { .. } | StoreError::NoImage { .. } => Kind::NotFound,
-            StoreError::GenerationLow { .. } | StoreError::GenerationTaken { .. } => Kind::Refused,
-            _ => Kind::Failed,
-        };
-        let hint = match &error {
-            StoreError::Locked { .. } | StoreError::ImageLocked { .. } => Some("wait for it to end, then try again"),
-            StoreError::NoMachine { .. } => Some("see `cloud-machine list`; `cloud-machine create` makes one"),
-            StoreError::NoImage { .. } => Some("see `cloud-machine image list`; `cloud-machine image pack` makes one"),
-            StoreError::GenerationLow { .. } => {
-                Some("give a --generation that grows from build to build; --allow-downgrade takes the older image")
-            }
-            StoreError::GenerationTaken { .. } => {
-                Some("give this build a higher --generation; --replace puts it in the place of the other one")
-            }
-            _ => None,
-        };
-        let failure = Self::new(kind, error);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        OperationError::from(error).into()
     }
 }

@@ -1,32 +1,19 @@
 //! `cloud-machine`: what an operator or an orchestrator calls. Parses arguments, calls one command, turns its end
 //! into an exit code.
 
-mod admission;
 mod arguments;
-mod attempt;
+mod batch;
 mod command;
 mod configuration;
 mod confirm;
-mod conversation;
-mod disks;
-mod evidence;
-mod expectation;
 mod failure;
 mod folders;
-mod history;
-mod launch;
-mod life;
-mod login;
+mod hints;
 mod redaction;
-mod request;
-mod several;
-mod signature;
+mod screen;
+mod signing;
 mod source;
-mod space;
-mod startup;
-mod strategy;
 mod ui;
-mod verdict;
 
 use std::{path::PathBuf, process::ExitCode};
 

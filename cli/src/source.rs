@@ -9,13 +9,17 @@ use std::{
 
 use cloud_machine_driver::store::{ImageName, StoreError, read_named};
 use cloud_machine_fetch::{FetchError, Names, RangeLimits, Ranges, shown};
-use cloud_machine_image::{ImageError, Manifest, ReadBlocks, read_manifest_unless};
+use cloud_machine_image::{Manifest, ReadBlocks, read_manifest_unless};
+use cloud_machine_operation::{
+    ErrorKind, Hint, Operation, OperationError, Task, Teller, causes,
+    installed::{open_blocks, unreadable},
+};
 use cloud_machine_protocol::{Algorithm, Digest, ImageUrl};
 
 use crate::{
     arguments::{Global, ImageAddress, ImageSource},
-    failure::{Failure, Kind, causes},
-    launch,
+    failure::{Failure, Kind},
+    screen::Screen,
     ui::Ui,
 };
 
@@ -40,7 +44,7 @@ pub(crate) fn open(ui: &Ui, global: &Global, source: &ImageSource) -> Result<Pac
         return Err(Failure::new(Kind::Usage, "--ca is for an image behind an https address"));
     } else {
         let (path, proved) = packed_file(global, &source.image)?;
-        let blocks = Box::new(launch::open_blocks(&path)?);
+        let blocks = Box::new(open_blocks(&path)?);
         (Some(path), proved, source.image.clone(), blocks)
     };
     let manifest = manifest(ui, &*blocks, proved, &shown)?;
@@ -62,13 +66,15 @@ pub(crate) fn manifest(
 ) -> Result<Manifest, Failure> {
     // Of fewer zeros than this it takes less than a second.
     const SHOWN: u64 = 4 << 30;
-    let progress = OnceLock::new();
+    let (screen, working) = (Screen::new(ui), OnceLock::new());
+    let teller = Teller::of_none(&screen, Operation::Image);
     let told = |done, total| {
         if total >= SHOWN {
-            progress.get_or_init(|| ui.progress(&format!("hash the zeros of {shown}"))).set(done, total);
+            working.get_or_init(|| teller.begin(Task::HashZeros(shown.to_owned()))).progress(done, total);
         }
     };
-    read_manifest_unless(blocks, proved, &told).map_err(|error| unreadable(error, format!("read the image {shown}")))
+    Ok(read_manifest_unless(blocks, proved, &told)
+        .map_err(|error| unreadable(error, format!("read the image {shown}")))?)
 }
 
 /// Opens an image that will be written to a disk. Every frame is compared with the manifest before it is written; over
@@ -90,20 +96,6 @@ pub(crate) fn address(given: &ImageAddress) -> Result<Option<ImageUrl>, Failure>
     let usage = |error| Failure::during(Kind::Usage, "read --image-url")(error);
     cloud_machine_fetch::check(url, ca.as_deref()).map_err(usage)?;
     Ok(Some(ImageUrl { url: url.parse().map_err(Failure::failed)?, ca }))
-}
-
-/// A failure of the image engine on this source: that it cannot be read is told apart from that it is wrong.
-pub(crate) fn unreadable(error: ImageError, operation: String) -> Failure {
-    let unread = matches!(error, ImageError::Io { .. });
-    let (kind, hint) = match (unread, fetch_error(&error)) {
-        (true, found) => (Kind::Failed, found.and_then(hint)),
-        (false, _) => (Kind::Verification, None),
-    };
-    let failure = Failure::during(kind, operation)(error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
 }
 
 fn check_digest(digest: Option<Digest>) -> Result<(), Failure> {
@@ -134,13 +126,14 @@ fn open_address(url: &str, ca: Option<&Path>) -> Result<Ranges<'static>, Failure
     })
     .map_err(|error| {
         let missing = matches!(&error, FetchError::Status { status, .. } if matches!(status.as_u16(), 404 | 410));
-        let kind = if missing { Kind::NotFound } else { Kind::Failed };
-        let hint = hint(&error);
-        let failure = Failure::during(kind, format!("open the image {}", shown(url)))(error);
+        let kind = if missing { ErrorKind::NotFound } else { ErrorKind::Failed };
+        let hint = Hint::of_fetch(&error);
+        let failure = OperationError::during(kind, format!("open the image {}", shown(url)))(error);
         match hint {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+        .into()
     })
 }
 
@@ -154,25 +147,6 @@ fn read_ca(path: &Path) -> Result<String, Failure> {
         let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
         Failure::during(kind, format!("read {}", path.display()))(error)
     })
-}
-
-/// The error of the network below one of the image engine. An I/O error names the source of what it carries, but not
-/// what it carries.
-fn fetch_error(error: &ImageError) -> Option<&FetchError> {
-    let ImageError::Io { source, .. } = error else { return None };
-    source.get_ref()?.downcast_ref()
-}
-
-fn hint(error: &FetchError) -> Option<&'static str> {
-    match error {
-        FetchError::GaveUp { source, .. } => hint(source),
-        FetchError::NoRanges { .. } => {
-            Some("put the image on a server that serves ranges, as nginx, Apache and object stores do; or copy it here")
-        }
-        FetchError::FileChanged { .. } => Some("give every build of an image an address of its own"),
-        FetchError::Certificate { .. } => Some("--ca FILE names an authority of your own"),
-        _ => None,
-    }
 }
 
 /// The file of a name of the store, or of a path, which has a slash or names a file; and what the manifest of an installed

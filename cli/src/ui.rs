@@ -8,6 +8,7 @@ use std::{
 };
 
 use cloud_machine_driver::escape;
+use cloud_machine_operation::{Operation, Phase};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -20,12 +21,12 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ui {
     form: OutputForm,
-    remarks: Remarks,
+    progress_mode: ProgressMode,
 }
 
-/// How progress and remarks reach standard error.
+/// How progress and progress_mode reach standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Remarks {
+enum ProgressMode {
     Silent,
     Lines,
     Bars,
@@ -35,16 +36,38 @@ enum Remarks {
 /// Bytes after which progress towards an unknown total is told again.
 const UNKNOWN: u64 = 64 << 20;
 
-/// A line of `--events ndjson`.
+/// A line of `--events ndjson` (docs/reference/events.md).
 #[derive(Serialize)]
 struct EventLine<'a> {
     kind: &'a str,
     version: u32,
+    #[serde(flatten)]
+    place: &'a Place,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    milliseconds: Option<u64>,
+}
+
+/// Of what an event is: by it lines of several machines can be told apart.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Place {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) machine: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) operation: Option<Operation>,
+    /// The phase that has ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) phase: Option<Phase>,
+    /// The agent's step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<String>,
+    /// What a notice is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) notice: Option<&'static str>,
 }
 
 /// A result that can be shown in every form.
@@ -69,13 +92,13 @@ struct Envelope<'a, T> {
 
 impl Ui {
     pub(crate) fn new(global: &Global) -> Self {
-        let remarks = match (global.quiet, global.events, io::stderr().is_terminal()) {
-            (true, _, _) => Remarks::Silent,
-            (false, Some(EventForm::Ndjson), _) => Remarks::Ndjson,
-            (false, None, true) => Remarks::Bars,
-            (false, None, false) => Remarks::Lines,
+        let progress_mode = match (global.quiet, global.events, io::stderr().is_terminal()) {
+            (true, _, _) => ProgressMode::Silent,
+            (false, Some(EventForm::Ndjson), _) => ProgressMode::Ndjson,
+            (false, None, true) => ProgressMode::Bars,
+            (false, None, false) => ProgressMode::Lines,
         };
-        Self { form: global.output, remarks }
+        Self { form: global.output, progress_mode }
     }
 
     /// Writes the result of the command.
@@ -125,10 +148,23 @@ impl Ui {
 
     /// A remark on what is going on.
     pub(crate) fn note(&self, text: &str) {
-        match self.remarks {
-            Remarks::Silent => {}
-            Remarks::Lines | Remarks::Bars => self.line(text),
-            Remarks::Ndjson => event(text, None),
+        self.note_at(Place::default(), text);
+    }
+
+    /// A remark on what is going on at `place`.
+    pub(crate) fn note_at(&self, place: Place, text: &str) {
+        match self.progress_mode {
+            ProgressMode::Silent => {}
+            ProgressMode::Lines | ProgressMode::Bars => self.line(text),
+            ProgressMode::Ndjson => event(&place, text, None, None),
+        }
+    }
+
+    /// The end of a phase, for programs: people see what goes on inside of it.
+    pub(crate) fn phase(&self, place: Place, phase: Phase, milliseconds: u64) {
+        if self.progress_mode == ProgressMode::Ndjson {
+            let place = Place { phase: Some(phase), ..place };
+            event(&place, &format!("done: {phase}"), None, Some(milliseconds));
         }
     }
 
@@ -144,7 +180,13 @@ impl Ui {
 
     /// A bar over bytes on a terminal, events where they are asked for, plain lines elsewhere, nothing when quiet.
     pub(crate) fn progress(&self, what: &str) -> Progress {
-        if self.remarks == Remarks::Bars {
+        // Whatever concerns a machine is told by its operation.
+        self.progress_at(Place { operation: Some(Operation::Image), ..Place::default() }, what)
+    }
+
+    /// As [`Ui::progress`], of work at `place`.
+    pub(crate) fn progress_at(&self, place: Place, what: &str) -> Progress {
+        if self.progress_mode == ProgressMode::Bars {
             let style = ProgressStyle::with_template("{prefix:28} {bar:30} {bytes:>10}/{total_bytes:10} {elapsed}");
             let bar = ProgressBar::new(0).with_prefix(escape::line(what.as_bytes(), 200));
             if let Ok(style) = style {
@@ -153,9 +195,9 @@ impl Ui {
             bar.enable_steady_tick(Duration::from_millis(200));
             return Progress::Bar(bar);
         }
-        self.note(what);
-        match self.remarks {
-            Remarks::Ndjson => Progress::Events { what: what.to_owned(), percent: AtomicU64::new(0) },
+        self.note_at(place.clone(), what);
+        match self.progress_mode {
+            ProgressMode::Ndjson => Progress::Events { place, what: what.to_owned(), percent: AtomicU64::new(0) },
             _ => Progress::None,
         }
     }
@@ -191,9 +233,10 @@ impl Write for SafeErrors {
 }
 
 /// Writes one line of `--events ndjson`.
-fn event(message: &str, bytes: Option<(u64, u64)>) {
+fn event(place: &Place, message: &str, bytes: Option<(u64, u64)>, milliseconds: Option<u64>) {
     let (done, total) = (bytes.map(|(done, _)| done), bytes.map(|(_, total)| total));
-    let line = serde_json::to_string(&EventLine { kind: "event", version: 1, message, done, total });
+    let line = EventLine { kind: "event", version: 1, place, message, done, total, milliseconds };
+    let line = serde_json::to_string(&line);
     // A line of strings and numbers always has a JSON form; standard error may be closed.
     writeln!(io::stderr().lock(), "{}", escape::json(&line.unwrap_or_default())).unwrap_or_default();
 }
@@ -206,6 +249,8 @@ pub(crate) enum Progress {
     Bar(ProgressBar),
     /// At most a hundred lines of JSON.
     Events {
+        /// Of which machine and operation.
+        place: Place,
         /// What is going on.
         what: String,
         /// How much of it has been told.
@@ -226,10 +271,10 @@ impl Progress {
                 }
                 bar.set_position(done);
             }
-            Self::Events { what, percent } => {
+            Self::Events { place, what, percent } => {
                 let now = done.saturating_mul(100).checked_div(total).unwrap_or(done / UNKNOWN);
                 if percent.fetch_max(now, Ordering::Relaxed) < now {
-                    event(what, Some((done, total)));
+                    event(place, what, Some((done, total)), None);
                 }
             }
         }

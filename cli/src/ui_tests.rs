@@ -18,7 +18,7 @@ impl Show for Said {
 #[test]
 fn nothing_that_a_terminal_obeys_comes_through_in_any_form_and_programs_read_what_was_said() {
     let result = Said { said: HOSTILE.to_owned() };
-    let shown = |form| Ui { form, remarks: Remarks::Silent }.form(&result).unwrap();
+    let shown = |form| Ui { form, progress_mode: ProgressMode::Silent }.form(&result).unwrap();
     for form in [OutputForm::Table, OutputForm::Json, OutputForm::Yaml] {
         let text = shown(form);
         assert!(escape::is_shown_as_it_is(&text), "{text:?}");
@@ -29,6 +29,6 @@ fn nothing_that_a_terminal_obeys_comes_through_in_any_form_and_programs_read_wha
     let yaml: serde_yaml::Value = serde_yaml::from_str(&shown(OutputForm::Yaml)).unwrap();
     assert_eq!(yaml["value"]["said"], HOSTILE);
     let plain = Said { said: "größe".to_owned() };
-    let plain = Ui { form: OutputForm::Yaml, remarks: Remarks::Silent }.form(&plain).unwrap();
+    let plain = Ui { form: OutputForm::Yaml, progress_mode: ProgressMode::Silent }.form(&plain).unwrap();
     assert!(plain.contains("said: größe"), "{plain}");
 }

@@ -223,3 +223,9 @@ pub(crate) struct Exceptions {
     #[arg(long)]
     pub(crate) allow_unsigned: bool,
 }
+
+impl From<Exceptions> for cloud_machine_operation::Exceptions {
+    fn from(Exceptions { allow_downgrade, allow_unsigned }: Exceptions) -> Self {
+        Self { allow_downgrade, allow_unsigned }
+    }
+}

@@ -2,19 +2,17 @@
 
 use clap::{Args, ValueEnum};
 use cloud_machine_driver::store::Strategy;
+use cloud_machine_operation::ReimageOptions;
 use cloud_machine_protocol::Tier;
 
 use super::TierChoice;
-use crate::{
-    failure::{Failure, Kind},
-    strategy::Wish,
-};
+use crate::failure::{Failure, Kind};
 
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ShortCut {
     /// How the system disk becomes the image again
-    #[arg(long, value_enum, default_value_t = Wished::Auto)]
-    pub(crate) strategy: Wished,
+    #[arg(long, value_enum, default_value_t = StrategyChoice::Auto)]
+    pub(crate) strategy: StrategyChoice,
     /// What the machine reads before it writes, with strategy rewrite
     #[arg(long, value_enum, default_value_t = TierChoice::Auto)]
     pub(crate) tier: TierChoice,
@@ -25,7 +23,7 @@ pub(crate) struct ShortCut {
 
 /// How the system disk becomes the image again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Wished {
+pub(crate) enum StrategyChoice {
     /// The first of the others that is possible now; a golden disk is used and not made
     Auto,
     /// A fresh overlay on the host's golden disk, made once; the machine reads boot head and a sample
@@ -40,14 +38,14 @@ pub(crate) enum Wished {
 
 impl ShortCut {
     /// What is asked for.
-    pub(crate) fn wish(self) -> Result<Wish, Failure> {
+    pub(crate) fn options(self) -> Result<ReimageOptions, Failure> {
         let usage = |text: &str| Err(Failure::new(Kind::Usage, text));
         let strategy = match self.strategy {
-            Wished::Auto => None,
-            Wished::Overlay => Some(Strategy::Overlay),
-            Wished::Hinted => Some(Strategy::Hinted),
-            Wished::Rewrite => Some(Strategy::Rewrite),
-            Wished::Clone => Some(Strategy::Clone),
+            StrategyChoice::Auto => None,
+            StrategyChoice::Overlay => Some(Strategy::Overlay),
+            StrategyChoice::Hinted => Some(Strategy::Hinted),
+            StrategyChoice::Rewrite => Some(Strategy::Rewrite),
+            StrategyChoice::Clone => Some(Strategy::Clone),
         };
         let tier = match self.tier {
             TierChoice::Auto => None,
@@ -60,6 +58,6 @@ impl ShortCut {
         if self.verify_golden && !matches!(strategy, None | Some(Strategy::Overlay)) {
             return usage("--verify-golden is for --strategy overlay");
         }
-        Ok(Wish { strategy, tier, verify_golden: self.verify_golden })
+        Ok(ReimageOptions { strategy, tier, verify_golden: self.verify_golden })
     }
 }

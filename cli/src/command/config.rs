@@ -6,6 +6,7 @@ mod comments;
 mod explain;
 mod row;
 
+use cloud_machine_operation::audit::description;
 use serde::Serialize;
 
 use crate::{
@@ -13,7 +14,6 @@ use crate::{
     configuration::{self, checked, documents},
     failure::Failure,
     ui::{Show, Ui},
-    verdict,
 };
 
 /// Drivers that the reference page speaks of.
@@ -56,7 +56,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, config: &Config) -> Result<(), Failu
 
 fn reference() -> Result<String, Failure> {
     let [qemu] = DRIVERS;
-    let description = verdict::description(qemu)?;
-    let support = |key: &str| description.support(key).to_string();
+    let qemu_description = description(qemu)?;
+    let support = |key: &str| qemu_description.support(key).to_string();
     Ok(cloud_machine_config::describe::reference(&[(qemu, &support)]))
 }

@@ -7,10 +7,11 @@ use cloud_machine_driver::{
     store::{MachineRecord, Store},
 };
 
+use cloud_machine_operation::life;
+
 use crate::{
     arguments::Console,
     failure::{Failure, Kind},
-    life,
     ui::Ui,
 };
 

@@ -1,20 +1,18 @@
-//! `delete`: the machine, its disks and its key. A machine that is not there is no error of a repeated deletion.
+//! `delete`: the machine, its disks and its key, once whoever is at the terminal has agreed.
 
 use std::process::ExitCode;
 
-use cloud_machine_driver::{
-    qemu::Subject,
-    store::{Store, StoreError},
-};
+use cloud_machine_driver::store::{Store, StoreError};
+use cloud_machine_operation::Operations;
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
     arguments::Delete,
+    batch::{self, Line},
     confirm,
     failure::Failure,
-    life,
-    several::{self, Line},
+    screen::Screen,
     ui::Ui,
 };
 
@@ -30,24 +28,15 @@ impl Line for Deleted {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, delete: &Delete) -> Result<ExitCode, Failure> {
-    several::each(ui, &delete.machines.names, |name| one(ui, store, name, delete.yes))
+    batch::each(ui, &delete.machines.names, |name| one(ui, store, name, delete.yes))
 }
 
 fn one(ui: &Ui, store: &Store, name: &MachineName, yes: bool) -> Result<Deleted, Failure> {
-    let lock = store.lock(name)?;
-    match store.read(name) {
-        Ok(mut record) => {
-            confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
-            drop(life::end(store, &mut record)?);
-        }
-        Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
-        Err(error) => {
-            // A broken record must not make a machine immortal; its process is known by its files alone.
-            ui.note(&format!("the record of {name} cannot be read ({error}); its folder is deleted"));
-            confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
-            drop(life::end_of(&Subject::without_record(name.clone(), store.machine(name)))?);
-        }
+    // Nobody is asked about a machine that is not there.
+    if let Err(error @ StoreError::NoMachine { .. }) = store.read(name) {
+        return Err(error.into());
     }
-    store.delete(&lock)?;
+    confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
+    Operations { store, observer: &Screen::new(ui) }.delete(name)?;
     Ok(Deleted { deleted: true })
 }

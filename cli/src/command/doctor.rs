@@ -11,15 +11,17 @@ use cloud_machine_driver::{
     child::{self, Bounds},
     store::{Store, StoreError},
 };
+use cloud_machine_operation::{
+    causes, evidence,
+    life::{self, ProcessState},
+    space,
+};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
     arguments::Global,
-    evidence,
-    failure::{Failure, Kind, causes},
-    life::{self, Word},
-    space,
+    failure::{Failure, Kind},
     ui::{Show, Ui},
 };
 
@@ -179,11 +181,11 @@ fn room(store: &Store) -> Finding {
 fn machines(store: &Store) -> Vec<Finding> {
     let records = store.list().unwrap_or_default().into_iter().filter_map(|row| row.record.ok());
     let troubled = records.filter_map(|record| {
-        let told = life::told(store, &record);
+        let told = life::status(store, &record);
         let verdict = match told.process {
-            Word::Paused => Verdict::Tight,
-            Word::Unknown => Verdict::Missing,
-            Word::None | Word::Runs => return None,
+            ProcessState::Paused => Verdict::Tight,
+            ProcessState::Unknown => Verdict::Missing,
+            ProcessState::None | ProcessState::Runs => return None,
         };
         let detail = format!("process {}: {}", told.process, told.process_reason.unwrap_or_default());
         Some(Finding { what: format!("machine {}", record.name), verdict, detail })

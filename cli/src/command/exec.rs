@@ -8,14 +8,13 @@ use cloud_machine_driver::{
     ssh::{Fate, Followed, Job, NotBegun, Sink},
     store::Store,
 };
+use cloud_machine_operation::access;
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
     arguments::Exec,
-    command::ssh::used,
     failure::{Failure, Kind},
-    login,
     ui::{Show, Ui},
 };
 
@@ -76,11 +75,11 @@ impl Show for Executed {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failure> {
-    let record = used(store, &exec.name)?;
+    let record = access::used(store, &exec.name)?;
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
     let memory = !ui.is_for_people();
     let job = Job {
-        ssh: login::login(store, &record)?,
+        ssh: access::login(store, &record)?,
         words: &exec.program,
         start: START,
         limit: exec.timeout.map(Duration::from_secs),

@@ -1,12 +1,12 @@
 //! `list`: one row a machine, from the store alone. A broken record is a row with its error.
 
 use cloud_machine_driver::store::{MachineRow, Standing, Store};
+use cloud_machine_operation::life::{self, ProcessStatus};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
     failure::Failure,
-    life::{self, Told},
     ui::{Show, Ui},
 };
 
@@ -21,7 +21,7 @@ struct Machine {
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
     #[serde(flatten)]
-    process: Option<Told>,
+    process: Option<ProcessStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ fn machine(store: &Store, row: MachineRow) -> Machine {
     Machine {
         name: row.name,
         state: Some(record.state.to_string()),
-        process: Some(life::told(store, &record)),
+        process: Some(life::status(store, &record)),
         image: Some(record.image.name.to_string()),
         ssh_port: Some(record.ssh_port),
         assurance: record.standing_assurance().map(|level| level.to_string()),

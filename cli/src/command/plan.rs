@@ -1,37 +1,14 @@
 //! `plan`: what a reimage would do, step by step, without doing it.
 
-use std::collections::BTreeMap;
-
-use cloud_machine_config::{Config, DiskConfig};
-use cloud_machine_driver::store::{DiskRecord, MachineRecord, RequestRecord, Store, Strategy};
-use cloud_machine_plan::{ImageLayout, WantedFilesystem, Wiping, plan};
-use cloud_machine_protocol::{
-    Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Mount, NewPartition, Nonce, Probe,
-    Signature, Step, Tier, volume,
-};
-use serde::Serialize;
+use cloud_machine_driver::store::Store;
+use cloud_machine_operation::{Operations, Planned};
+use cloud_machine_protocol::{MachineName, Mount, NewPartition, Step, Tier};
 
 use crate::{
-    admission, disks,
-    failure::{Failure, Kind},
-    launch, strategy,
+    failure::Failure,
+    screen::Screen,
     ui::{Show, Ui},
 };
-
-#[derive(Serialize)]
-struct Planned {
-    /// What `reimage` would choose by itself, and why.
-    strategy: Strategy,
-    strategy_reason: String,
-    steps: Vec<PlannedLine>,
-    devices: Vec<DeviceRecord>,
-}
-
-#[derive(Serialize)]
-struct PlannedLine {
-    id: String,
-    step: Step,
-}
 
 impl Show for Planned {
     const KIND: &'static str = "plan";
@@ -41,6 +18,10 @@ impl Show for Planned {
         let strategy = format!("{:20}{}: {}\n", "strategy", self.strategy, self.strategy_reason);
         [strategy].into_iter().chain(steps).collect()
     }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
+    ui.result(&Operations { store, observer: &Screen::new(ui) }.plan(name)?)
 }
 
 fn describe(step: &Step) -> String {
@@ -112,107 +93,5 @@ fn describe(step: &Step) -> String {
             format!("have bootfs of the pool {pool} name {dataset}, and destroy what else is in the pool")
         }
         Step::WriteIdentity { hostname } => format!("write the identity of {hostname}"),
-    }
-}
-
-pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
-    let mut record = store.read(name)?;
-    let (image, manifest) = launch::image(store, &record)?;
-    record.request = Some(RequestRecord {
-        id: "plan".to_owned(),
-        action: Action::Reimage,
-        attempts: 1,
-        failures: 0,
-        started: record.created,
-    });
-    // No agent will see this request, so its nonce binds nothing.
-    let minimum = admission::minimum_generation(store, &record, &manifest)?;
-    let (strategy, strategy_reason) = strategy::outlook(store, &record, &launch::config(&record)?)?;
-    let tier = match strategy {
-        Strategy::Overlay => Some(Tier::Overlay),
-        Strategy::Hinted => Some(Tier::Hinted),
-        Strategy::Clone => Some(Tier::Clone),
-        Strategy::Rewrite => None,
-    };
-    let mut request = launch::request(&record, &manifest, minimum, tier, Nonce::from_random([0; 32]))?;
-    // Nobody looks at the disks here, so that what the record says of them has nothing to be held against.
-    request.histories.clear();
-    let config = launch::config(&record)?;
-    let packed = match strategy::root_pool(&config) {
-        Some(_) => manifest.size(),
-        None => std::fs::metadata(image.packed()).map_err(Failure::failed)?.len(),
-    };
-    let inventory = inventory(&record, &config, packed);
-    let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(launch::VOLUME_SERIAL));
-    let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
-    let layout = ImageLayout::from(&manifest);
-    for (disk, kept) in &config.resources.disks {
-        let described = (kept.filesystem.is_some() && !kept.boot_partition) || !kept.partitions.is_empty();
-        if described && !kept.readonly && Wiping::of(request.action, kept).is_none() {
-            ui.note(&format!("what `{disk}` holds is not known here: the plan takes it for empty"));
-        }
-    }
-    let planned = plan(&config, &inventory, &request, &layout, &volume, name)
-        .map_err(|error| Failure::new(Kind::Refused, error))?;
-    let line = |step: cloud_machine_plan::PlannedStep| PlannedLine { id: step.id.to_string(), step: step.step };
-    let steps = planned.steps.into_iter().map(line).collect();
-    ui.result(&Planned { strategy, strategy_reason, steps, devices: planned.devices })
-}
-
-/// The disks as the driver attaches them; each bus names its own in that order.
-fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory {
-    let disk = |serial: &str, size: u64, read_only: bool, probe: Probe| Disk {
-        name: String::new(),
-        serial: Some(serial.to_owned()),
-        wwn: None,
-        size,
-        sector_size: 512,
-        read_only,
-        // As virtio-blk of QEMU offers it.
-        discard: !read_only,
-        probe,
-        partitions: None,
-    };
-    let mut disks: Vec<(Bus, Disk)> = record
-        .disks
-        .iter()
-        .map(|found| (found.bus, disk(&found.serial, found.size, found.medium.is_some(), content(found, config))))
-        .collect();
-    let label = Signature { label: Some(volume::LABEL.to_owned()), ..Signature::default() };
-    let bus = disks::volume_bus(config);
-    let place = if bus == Bus::Cdrom { 0 } else { disks.len() };
-    disks.insert(place, (bus, disk(launch::VOLUME_SERIAL, 1 << 20, true, Probe::Found(label))));
-    if record.image.url.is_none() {
-        disks.push((Bus::Virtio, disk(launch::IMAGE_SERIAL, packed, true, Probe::Empty)));
-    }
-    let drives = record.drives.iter().enumerate();
-    disks.extend(
-        drives.map(|(index, drive)| (Bus::Virtio, disk(&launch::drive_serial(index), drive.size, true, Probe::Empty))),
-    );
-    let mut counts: BTreeMap<Bus, usize> = BTreeMap::new();
-    for (bus, disk) in &mut disks {
-        let count = counts.entry(*bus).or_default();
-        disk.name = disks::name_on(*bus, *count);
-        *count += 1;
-    }
-    Inventory { disks: disks.into_iter().map(|(_, disk)| disk).collect() }
-}
-
-/// What is taken to be on a disk: on one that is never written what the configuration says of it.
-fn content(disk: &DiskRecord, config: &Config) -> Probe {
-    let declared = config.resources.disks.get(&disk.name).filter(|declared| declared.readonly);
-    let wanted = declared.and_then(|declared| WantedFilesystem::of(&disk.name, declared));
-    let label = |declared: &DiskConfig| match &declared.devicepath {
-        DeviceSelector::Label(label) => Some(label.clone()),
-        _ => None,
-    };
-    match (wanted, declared.and_then(label)) {
-        (None, None) => Probe::Empty,
-        (Some(wanted), label) => Probe::Found(Signature {
-            filesystem: Some(wanted.kind),
-            label: wanted.label.or(label),
-            ..Signature::default()
-        }),
-        (None, label) => Probe::Found(Signature { label, ..Signature::default() }),
     }
 }

@@ -1,14 +1,15 @@
 //! `show`: the whole record of one machine.
 
 use cloud_machine_driver::store::{MachineRecord, Standing, Store};
+use cloud_machine_operation::{
+    Described, evidence,
+    life::{self, ProcessStatus},
+};
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
 use crate::{
-    configuration::guest,
-    evidence,
     failure::Failure,
-    life::{self, Told},
     redaction,
     ui::{Show, Ui},
 };
@@ -20,7 +21,7 @@ struct Machine {
     /// As YAML, with secrets redacted.
     configuration: String,
     #[serde(flatten)]
-    process: Told,
+    process: ProcessStatus,
     folder: String,
 }
 
@@ -71,8 +72,8 @@ impl Show for Machine {
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
     let mut record = store.read(name)?;
-    let process = life::told(store, &record);
-    let merged = guest::recorded(&record)?;
+    let process = life::status(store, &record);
+    let merged = Described::of(&record)?.merged;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     // What no longer stands is not handed on as if it did.
     record.assurance = record.standing_assurance();
@@ -94,7 +95,7 @@ fn assurance(record: &MachineRecord) -> String {
     }
 }
 
-fn process(told: &Told) -> String {
+fn process(told: &ProcessStatus) -> String {
     match &told.process_reason {
         Some(why) => format!("{}: {why}", told.process),
         None => told.process.to_string(),

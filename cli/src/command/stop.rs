@@ -1,27 +1,17 @@
-//! `stop`: the system is asked to shut down, then the process is ended.
+//! `stop`: the system is asked to shut down, then the machine is ended.
 
-use std::{
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{process::ExitCode, time::Duration};
 
-use cloud_machine_driver::store::{MachineRecord, MachineState, Store};
-use cloud_machine_protocol::MachineName;
-use serde::Serialize;
+use cloud_machine_driver::store::Store;
+use cloud_machine_operation::{Operations, Stop as Asked, Stopped};
 
 use crate::{
     arguments::Stop,
-    failure::{Failure, causes},
-    life,
-    several::{self, Line},
+    batch::{self, Line},
+    failure::Failure,
+    screen::Screen,
     ui::Ui,
 };
-
-#[derive(Serialize)]
-struct Stopped {
-    state: MachineState,
-    shut_down: bool,
-}
 
 impl Line for Stopped {
     fn cells(&self) -> Vec<String> {
@@ -31,37 +21,8 @@ impl Line for Stopped {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, stop: &Stop) -> Result<ExitCode, Failure> {
-    several::each(ui, &stop.machines.names, |name| one(ui, store, name, stop))
-}
-
-fn one(ui: &Ui, store: &Store, name: &MachineName, stop: &Stop) -> Result<Stopped, Failure> {
-    let lock = store.lock(name)?;
-    let mut record = store.read(name)?;
-    let ask = !stop.now && record.state == MachineState::Running;
-    let shut_down = ask && shut_down(ui, store, &record, Duration::from_secs(stop.grace))?;
-    drop(life::end(store, &mut record)?);
-    // A reimage that is under way stays so: stopping does not make it done.
-    if matches!(record.state, MachineState::Running | MachineState::Stopped) {
-        record.state = MachineState::Stopped;
-        store.write(&lock, &record)?;
-    }
-    Ok(Stopped { state: record.state, shut_down })
-}
-
-/// Asks the system to shut down; whatever does not come of it, the process is ended afterwards.
-fn shut_down(ui: &Ui, store: &Store, record: &MachineRecord, grace: Duration) -> Result<bool, Failure> {
-    let Some(process) = life::process(store, record)? else { return Ok(false) };
-    let _progress = ui.progress(&format!("shut down {}", record.name));
-    match process.power_down(Instant::now() + grace) {
-        Ok(ended) => Ok(ended),
-        // A process that hangs, or whose monitor somebody else holds, is what ending it is for.
-        Err(error) => {
-            ui.note(&format!(
-                "the system of {} could not be asked to shut down, so its process is ended, as with --now: {}",
-                record.name,
-                causes(&error)
-            ));
-            Ok(false)
-        }
-    }
+    let screen = Screen::new(ui);
+    let operations = Operations { store, observer: &screen };
+    let asked = Asked { now: stop.now, grace: Duration::from_secs(stop.grace) };
+    batch::each(ui, &stop.machines.names, |name| Ok(operations.stop(name, asked)?))
 }

@@ -11,13 +11,13 @@ use cloud_machine_driver::{
     store::{StoreError, read_named},
     volume::{build, pin},
 };
+use cloud_machine_operation::drives::unread_of;
 use cloud_machine_protocol::volume::REQUEST;
 use cloud_machine_volume::Volume as Opened;
 use serde::Serialize;
 
 use crate::{
     arguments::Volume,
-    configuration::guest::unread_of,
     failure::{Failure, Kind},
     ui::{Show, Ui},
 };

@@ -3,6 +3,7 @@
 
 use std::{env, path::PathBuf, process::ExitCode};
 
+use cloud_machine_operation::Phase;
 use cloud_machine_tests::{
     artifacts::Artifacts,
     program::Program,
@@ -109,7 +110,9 @@ fn show_timings(ended: &Ended) {
         if name == "reimage in place" {
             for phase in ended.reimage["machines"][0]["result"]["phases"].as_array().into_iter().flatten() {
                 let milliseconds = phase["milliseconds"].as_f64().unwrap_or_default();
-                phases.add_row([format!("- {}", text(&phase["name"])), seconds(milliseconds)]);
+                let known = serde_json::from_value::<Phase>(phase["phase"].clone());
+                let name = known.map_or_else(|_| text(&phase["phase"]), |phase| phase.to_string());
+                phases.add_row([format!("- {name}"), seconds(milliseconds)]);
             }
         }
     }

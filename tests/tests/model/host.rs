@@ -83,7 +83,7 @@ pub(crate) enum After {
     End,
 }
 
-/// cli/src/attempt.rs `MAX_FAILURES`.
+/// crates/operation/src/request.rs `MAX_FAILURES`.
 const MAX_FAILURES: u8 = 3;
 
 impl Program {
@@ -108,7 +108,7 @@ impl Program {
     }
 }
 
-/// cli/src/attempt.rs `is_pending`.
+/// crates/operation/src/request.rs `is_pending`.
 fn is_pending(state: State) -> bool {
     matches!(state, State::Requested | State::Writing | State::Failed | State::Quarantined)
 }
@@ -116,7 +116,7 @@ fn is_pending(state: State) -> bool {
 /// Takes one step; the real functions are named above each arm. `None` when the call has ended.
 pub(crate) fn step(world: &mut World, mut program: Program) -> Option<Program> {
     program.step = match program.step {
-        // cli/src/command/start.rs `one`, cli/src/command/reimage.rs `one`, then cli/src/attempt.rs `Attempt::intend`.
+        // crates/operation/src/start.rs, reimage.rs, then attempt.rs `Attempt::intend`.
         HostStep::Read => read(world, &mut program),
         // crates/driver/src/store/file.rs `replace`: it is durable when this returns.
         HostStep::Stored(after) => {
@@ -128,18 +128,18 @@ pub(crate) fn step(world: &mut World, mut program: Program) -> Option<Program> {
                 After::End => HostStep::End,
             }
         }
-        // cli/src/attempt.rs `end_process`: nothing of it is left when this returns.
+        // crates/operation/src/life.rs `end`: nothing of it is left when this returns.
         HostStep::EndProcess => {
             world.end_process();
             HostStep::Prepare
         }
-        // cli/src/launch.rs `prepare`, then `Attempt::attempt` stores `Writing`.
+        // crates/operation/src/prepare.rs `prepare`, then `Attempt::attempt` stores `Writing`.
         HostStep::Prepare => {
             program.expected = Some(prepare(world, &program));
             program.record.state = State::Writing;
             store(world, &program.record, After::Writing)
         }
-        // cli/src/attempt.rs `Attempt::start`: a process, its port, and only then it runs.
+        // crates/operation/src/attempt.rs `Attempt::start`: a process, its port, and only then it runs.
         HostStep::Launch => match program.expected {
             Some(expected) => {
                 world.machine = Some(Machine::start([Some(expected), world.planted], expected.digest(), world.asked()));
@@ -147,18 +147,18 @@ pub(crate) fn step(world: &mut World, mut program: Program) -> Option<Program> {
             }
             None => HostStep::Fail,
         },
-        // cli/src/attempt.rs `Attempt::converse`.
+        // crates/operation/src/attempt.rs `Attempt::converse`.
         HostStep::Converse => converse(world, &mut program),
-        // cli/src/attempt.rs `Attempt::judge`, then `Attempt::accept`.
+        // crates/operation/src/attempt.rs `Attempt::judge`, then `Attempt::accept`.
         HostStep::Judge => judge(world, &mut program),
-        // cli/src/attempt.rs `Attempt::attempt`: GO, only when `Accepted` is stored.
+        // crates/operation/src/attempt.rs `Attempt::attempt`: GO, only when `Accepted` is stored.
         HostStep::Go => {
             if let (Some(machine), Some(expected)) = (&mut world.machine, program.expected) {
                 machine.answer = Some(Answer::Go { nonce: expected.nonce });
             }
             HostStep::WaitReady
         }
-        // cli/src/attempt.rs `Attempt::wait_ready`, then `Running` is stored. A system may run and not answer in time.
+        // crates/operation/src/attempt.rs `Attempt::wait_ready`, then `Running` is stored. A system may run and not answer in time.
         HostStep::WaitReady => match world.machine.as_ref().map(|machine| machine.step) {
             Some(Step::Job) if !world.is_silent() => {
                 program.record.state = State::Running;
@@ -166,7 +166,7 @@ pub(crate) fn step(world: &mut World, mut program: Program) -> Option<Program> {
             }
             _ => HostStep::Fail,
         },
-        // cli/src/attempt.rs `Attempt::failed`.
+        // crates/operation/src/attempt.rs `Attempt::failed`.
         HostStep::Fail => {
             if let Some(request) = &mut program.record.request {
                 request.failures = request.failures.saturating_add(1);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use cloud_machine_config::{Hidden, Leaf, Merged, Origin};
+use cloud_machine_operation::audit::{self, Missed, Verdict, Verdicts};
 use serde::Serialize;
 
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     configuration::{self, Given, checked, documents},
     failure::Failure,
     ui::{Show, Ui},
-    verdict::{self, Missed, Verdict, Verdicts},
 };
 
 use super::{
@@ -120,7 +120,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     let missed = verdicts.missed(&leaves);
     let audit = Audit { driver: verdicts.driver(), values, missed, unread, all: arguments.all, shown: &shown };
     ui.result(&audit)?;
-    let ended = verdict::refuse(audit.driver, &audit.missed);
+    let ended = audit::refuse(audit.driver, &audit.missed);
     // The process ends here: giving thousands of values back one by one would only take time.
     std::mem::forget(audit);
     std::mem::forget(shown_leaves);
@@ -128,5 +128,5 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     std::mem::forget(verdicts);
     std::mem::forget(leaves);
     std::mem::forget(synthesized);
-    ended
+    Ok(ended?)
 }

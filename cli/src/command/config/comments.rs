@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use cloud_machine_config::{LayerKind, Place, merge, parse};
 
-use crate::{configuration::refused, failure::Failure};
+use cloud_machine_operation::described::refused;
+
+use crate::failure::Failure;
 
 /// `yaml` as the library writes it, with the remark on each leaf's path behind the line on which its value begins.
 pub(super) fn annotated(yaml: &str, remarks: &BTreeMap<String, String>) -> Result<String, Failure> {

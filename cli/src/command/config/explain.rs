@@ -8,14 +8,17 @@ use cloud_machine_config::{
     merge,
 };
 use cloud_machine_driver::escape;
+use cloud_machine_operation::{
+    audit::{self, Missed, Verdict, Verdicts},
+    described::refused,
+};
 use serde::Serialize;
 
 use crate::{
     arguments::{self, Global},
-    configuration::{self, Given, Named, checked, documents, refused},
+    configuration::{self, Given, Named, checked, documents},
     failure::{Failure, Kind},
     ui::{Show, Ui},
-    verdict::{self, Missed, Verdict, Verdicts},
 };
 
 use super::row::{OriginRow, json, redacted, shown};
@@ -144,7 +147,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &
     let keys: Vec<Story> = paths(key, &steps)?.into_iter().map(|path| story(path, &steps, &real, &verdicts)).collect();
     let explained = Explained { driver: verdicts.driver(), keys, missed: verdicts.missed(&real) };
     ui.result(&explained)?;
-    verdict::refuse(explained.driver, &explained.missed)
+    Ok(audit::refuse(explained.driver, &explained.missed)?)
 }
 
 /// The configuration, without secrets, after each document.

@@ -6,10 +6,11 @@ use cloud_machine_driver::store::{DiskForm, ImageName, ImageRow, MachineRecord, 
 use cloud_machine_protocol::Digest;
 use serde::Serialize;
 
+use cloud_machine_operation::installed;
+
 use crate::{
     confirm,
     failure::{Failure, Kind},
-    launch,
     ui::{Show, Ui},
 };
 
@@ -30,10 +31,10 @@ impl Show for Deleted {
 }
 
 pub(super) fn delete(ui: &Ui, store: &Store, name: &ImageName, yes: bool) -> Result<(), Failure> {
-    let digest = match store.image(name) {
+    let digest: Result<_, Failure> = match store.image(name) {
         Ok(image) => {
             let recorded = image.boot.image.map(|image| image.digest);
-            recorded.map_or_else(|| launch::installed(&image).map(|manifest| manifest.digest()), Ok)
+            recorded.map_or_else(|| Ok(installed::manifest(&image)?.digest()), Ok)
         }
         Err(error @ StoreError::NoImage { .. }) => return Err(error.into()),
         Err(error) => Err(error.into()),

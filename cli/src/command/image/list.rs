@@ -1,12 +1,12 @@
 //! `image list`: the images of the store, a broken one as a row with its error. Must not change the store.
 
 use cloud_machine_driver::store::{self, Store};
+use cloud_machine_operation::installed;
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
 use crate::{
     failure::Failure,
-    launch,
     ui::{Show, Ui},
 };
 
@@ -59,7 +59,7 @@ pub(super) fn list(ui: &Ui, store: &Store) -> Result<(), Failure> {
     };
     let mut images = Vec::new();
     for store::ImageRow { name, image, .. } in store.list_images()? {
-        let manifest = image.map_err(Failure::from).and_then(|folder| launch::installed(&folder));
+        let manifest = image.map_err(Failure::from).and_then(|folder| Ok(installed::manifest(&folder)?));
         images.push(match manifest {
             Ok(manifest) => ImageRow {
                 name,

@@ -15,12 +15,13 @@ mod write;
 
 use cloud_machine_driver::store::SignatureRecord;
 use cloud_machine_image::verify_packed;
+use cloud_machine_operation::{Operation, Teller, installed::unreadable, signature};
 use inspect::Inspected;
 
 use crate::{
     arguments::{Global, Image},
     failure::{Failure, Kind},
-    signature,
+    screen::Screen,
     source::{self, Packed},
     ui::Ui,
 };
@@ -55,7 +56,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             let Packed { shown, blocks, manifest, .. } = packed;
             let progress = ui.progress("verify");
             verify_packed(&manifest, &*blocks, &|done, total| progress.set(done, total))
-                .map_err(|error| source::unreadable(error, format!("verify {shown}")))?;
+                .map_err(|error| unreadable(error, format!("verify {shown}")))?;
             drop(progress);
             ui.result(&Inspected::new(&manifest, &signature, true))
         }
@@ -68,8 +69,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
 fn signed(ui: &Ui, packed: &Packed, keys: &[String]) -> Result<SignatureRecord, Failure> {
     let keys = signature::keys(keys)?;
     match (&packed.path, keys.is_empty()) {
-        (Some(path), true) => signature::unchecked(path),
-        (Some(path), false) => signature::check(ui, path, &packed.shown, &packed.manifest, &keys),
+        (Some(path), true) => Ok(signature::unchecked(path)?),
+        (Some(path), false) => {
+            let screen = Screen::new(ui);
+            let teller = Teller::of_none(&screen, Operation::Image);
+            Ok(signature::check(teller, path, &packed.shown, &packed.manifest, &keys)?)
+        }
         // Nobody looked whether there is one.
         (None, true) => Ok(SignatureRecord::None),
         (None, false) => {

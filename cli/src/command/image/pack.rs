@@ -13,12 +13,13 @@ use cloud_machine_driver::{
     volume::pin,
 };
 use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
+use cloud_machine_operation::signature;
 
 use crate::{
     arguments::Pack,
     command::image::{boot, input, programs},
     failure::{Failure, Kind},
-    signature,
+    signing,
     ui::Ui,
 };
 
@@ -27,7 +28,7 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
     let allowed = Replacement { downgrade: arguments.allow_downgrade, replace: arguments.replace };
     // Before minutes of work; once more with the digest when it is known.
     store.check_generation(&name, arguments.generation, None, allowed)?;
-    let key = arguments.sign_key.as_deref().map(signature::secret_key).transpose()?;
+    let key = arguments.sign_key.as_deref().map(signing::secret_key).transpose()?;
     let agent = boot::agent(arguments)?;
     let programs = arguments.programs.as_deref().map(programs::read).transpose()?.unwrap_or_default();
     let (release, initramfs) = boot::initramfs(&arguments.modules, &agent, &programs, &arguments.kernel_module)?;
@@ -66,7 +67,8 @@ fn sign(ui: &Ui, packed: &File, key: &SecretKey, manifest: &Manifest, shown: &Pa
     let mut packed = packed;
     packed.rewind().map_err(Failure::during(Kind::Failed, "read the packed image"))?;
     let progress = ui.progress(&format!("sign {}", manifest.name()));
-    key.sign(packed, shown, manifest, &|done, total| progress.set(done, total)).map_err(signature::failure)
+    key.sign(packed, shown, manifest, &|done, total| progress.set(done, total))
+        .map_err(|error| signature::failure(error).into())
 }
 
 /// Packs to a file without a name, of which nothing stays when the program ends.

@@ -5,11 +5,15 @@ use std::{fs::File, path::Path};
 
 use cloud_machine_driver::{signature as file, store::SignatureRecord};
 use cloud_machine_image::{Manifest, verify_packed};
+use cloud_machine_operation::{
+    installed::{open_blocks, unreadable},
+    signature,
+};
 
 use crate::{
     arguments::Global,
     failure::{Failure, Kind},
-    launch, signature, source,
+    signing, source,
     ui::Ui,
 };
 
@@ -17,12 +21,12 @@ use crate::{
 pub(super) fn sign(ui: &Ui, global: &Global, image: &str, key: &Path) -> Result<(Manifest, SignatureRecord), Failure> {
     let (packed, proved) = source::packed_file(global, image)?;
     let packed = packed.as_path();
-    let blocks = launch::open_blocks(packed)?;
+    let blocks = open_blocks(packed)?;
     let manifest = source::manifest(ui, &blocks, proved, image)?;
-    let key = signature::secret_key(key)?;
+    let key = signing::secret_key(key)?;
     let progress = ui.progress(&format!("verify {}", manifest.name()));
     verify_packed(&manifest, &blocks, &|done, total| progress.set(done, total))
-        .map_err(|error| source::unreadable(error, format!("verify {image}")))?;
+        .map_err(|error| unreadable(error, format!("verify {image}")))?;
     drop(progress);
     let image = File::open(packed).map_err(Failure::during(Kind::Failed, format!("open {}", packed.display())))?;
     let progress = ui.progress(&format!("sign {}", manifest.name()));

@@ -1,4 +1,4 @@
-//! What commands ask and say of a machine's process. Owns the words; whether it runs is the driver's answer.
+//! What is known of a machine's process, and its end. Whether it runs is the driver's answer.
 
 use std::{
     fmt,
@@ -11,7 +11,7 @@ use cloud_machine_driver::{
 };
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::{error::OperationError, hint::Hint};
 
 /// How long a process gets to end by itself.
 pub(crate) const END_TIME: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub(crate) fn subject(store: &Store, record: &MachineRecord) -> Subject {
 }
 
 /// The machine's process; `None` when it is proved that there is none.
-pub(crate) fn process(store: &Store, record: &MachineRecord) -> Result<Option<Process>, Failure> {
+pub fn process(store: &Store, record: &MachineRecord) -> Result<Option<Process>, OperationError> {
     let subject = subject(store, record);
     match subject.settled_life() {
         Life::Ended(_) => Ok(None),
@@ -38,26 +38,31 @@ pub(crate) fn process(store: &Store, record: &MachineRecord) -> Result<Option<Pr
     }
 }
 
-/// What `list` and `show` say of a machine's process.
+/// What is known of a machine's process, to be shown.
 #[derive(Debug, Serialize)]
-pub(crate) struct Told {
-    pub(crate) process: Word,
+pub struct ProcessStatus {
+    /// Whether there is one.
+    pub process: ProcessState,
     /// Why it is paused, or why it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) process_reason: Option<String>,
+    pub process_reason: Option<String>,
 }
 
+/// Whether a machine has a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Word {
+#[serde(rename_all = "snake_case")]
+pub enum ProcessState {
+    /// It is proved that there is none.
     None,
+    /// There is one.
     Runs,
     /// There is one, and the machine stands still.
     Paused,
+    /// It cannot be told.
     Unknown,
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for ProcessState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::None => "none",
@@ -68,16 +73,18 @@ impl fmt::Display for Word {
     }
 }
 
-pub(crate) fn told(store: &Store, record: &MachineRecord) -> Told {
+/// Asks for the process of a machine, as far as it can be told.
+#[must_use]
+pub fn status(store: &Store, record: &MachineRecord) -> ProcessStatus {
     let (process, process_reason) = match of(store, record) {
-        Life::Ended(_) => (Word::None, None),
-        Life::Unknown(doubt) => (Word::Unknown, Some(doubt.why)),
+        Life::Ended(_) => (ProcessState::None, None),
+        Life::Unknown(doubt) => (ProcessState::Unknown, Some(doubt.why)),
         Life::Running(process) => match trouble(&process) {
-            Some(trouble) => (Word::Paused, Some(trouble.to_string())),
-            None => (Word::Runs, None),
+            Some(trouble) => (ProcessState::Paused, Some(trouble.to_string())),
+            None => (ProcessState::Runs, None),
         },
     };
-    Told { process, process_reason }
+    ProcessStatus { process, process_reason }
 }
 
 /// Why a machine that has a process stands still, as far as its monitor answers.
@@ -93,46 +100,40 @@ pub(crate) fn trouble(process: &Process) -> Option<Trouble> {
 }
 
 /// Adds why the machine stands still, when it does: what it did not do follows from that.
-pub(crate) fn with_trouble(failure: Failure, process: &Process) -> Failure {
+pub(crate) fn with_trouble(failure: OperationError, process: &Process) -> OperationError {
     match trouble(process) {
-        Some(trouble) => failure.hint(format!("the machine is paused: {trouble}")),
+        Some(trouble) => failure.hint(Hint::Paused(trouble)),
         None => failure,
     }
 }
 
 /// Refuses to talk to a machine that cannot answer, with the reason.
-pub(crate) fn answers(store: &Store, record: &MachineRecord) -> Result<(), Failure> {
+pub(crate) fn answers(store: &Store, record: &MachineRecord) -> Result<(), OperationError> {
     let Life::Running(process) = of(store, record) else { return Ok(()) };
     let Some(trouble) = trouble(&process) else { return Ok(()) };
     let name = &record.name;
-    Err(Failure::failed(format!("machine {name} is paused: {trouble}")).hint(format!(
-        "once the host can serve it, `cloud-machine start {name}` lets it go on; `cloud-machine reimage {name}` makes it new"
-    )))
+    Err(OperationError::failed(format!("machine {name} is paused: {trouble}")).hint(Hint::StartOrReimage(name.clone())))
 }
 
 /// Ends whatever process the machine has and proves that nothing of it is left.
-pub(crate) fn end(store: &Store, record: &mut MachineRecord) -> Result<Ended, Failure> {
+pub(crate) fn end(store: &Store, record: &mut MachineRecord) -> Result<Ended, OperationError> {
     let ended = end_of(&subject(store, record))?;
     record.process = None;
     Ok(ended)
 }
 
 /// As [`end`], of a machine whose record may be unreadable.
-pub(crate) fn end_of(subject: &Subject) -> Result<Ended, Failure> {
+pub(crate) fn end_of(subject: &Subject) -> Result<Ended, OperationError> {
     subject.end(END_TIME).map_err(failed)
 }
 
-fn failed(error: QemuError) -> Failure {
+fn failed(error: QemuError) -> OperationError {
     let hint = match &error {
-        QemuError::Unproven { pid: Some(pid), .. } => Some(format!(
-            "look at it with `ps -fp {pid}`; once it has ended, try again as the user who started the machine"
-        )),
-        QemuError::Unproven { pid: None, .. } => {
-            Some("try again as the user who started the machine, where all processes of this host are shown".to_owned())
-        }
+        QemuError::Unproven { pid: Some(pid), .. } => Some(Hint::LookAtProcess(*pid)),
+        QemuError::Unproven { pid: None, .. } => Some(Hint::SeeAllProcesses),
         _ => None,
     };
-    let failure = Failure::failed(error);
+    let failure = OperationError::failed(error);
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,

@@ -11,10 +11,11 @@ use cloud_machine_protocol::ByteSize;
 use serde::Serialize;
 
 use crate::{
-    configuration::Synthesized,
+    described::Described,
     disks,
-    failure::{Failure, Kind},
-    ui::Ui,
+    error::{ErrorKind, OperationError},
+    event::{Notice, Teller},
+    hint::Hint,
 };
 
 /// Prefix of the keys that a driver is asked about.
@@ -25,7 +26,7 @@ const BLOCK: u64 = cloud_machine_image::ALIGNMENT;
 /// What becomes of one value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// It holds as it is written.
     Exact,
     /// The nearest value that is possible holds, never less than what is written.
@@ -61,23 +62,23 @@ impl fmt::Display for Verdict {
 
 impl Verdict {
     /// Whether a key that the configuration requires may be treated so.
-    pub(crate) const fn honours(&self) -> bool {
+    pub const fn honours(&self) -> bool {
         !matches!(self, Self::Ignored { .. } | Self::Unsupported)
     }
 }
 
 /// A required key that the driver does not honour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Missed {
+pub struct Missed {
     /// As it stands in `require`.
-    pub(crate) key: String,
+    pub key: String,
     /// What becomes of it.
     #[serde(flatten)]
-    pub(crate) verdict: Verdict,
+    pub verdict: Verdict,
 }
 
 /// A driver's answers about one configuration.
-pub(crate) struct Verdicts<'a> {
+pub struct Verdicts<'a> {
     description: Description,
     config: &'a Config,
     /// Paths of what nothing does yet, whatever the driver.
@@ -85,30 +86,33 @@ pub(crate) struct Verdicts<'a> {
 }
 
 /// What the driver called `name` says of itself. It need not be installed for that.
-pub(crate) fn description(name: &str) -> Result<Description, Failure> {
+pub fn description(name: &str) -> Result<Description, OperationError> {
     match name {
         "qemu" => Ok(Qemu::default().describe()),
-        other => Err(Failure::new(Kind::Refused, format!("no driver is called {other:?}; this program has qemu"))),
+        other => Err(OperationError::new(
+            ErrorKind::Refused,
+            format!("no driver is called {other:?}; this program has qemu"),
+        )),
     }
 }
 
 impl<'a> Verdicts<'a> {
     /// Of the driver that the configuration names.
-    pub(crate) fn of(synthesized: &'a Synthesized) -> Result<Self, Failure> {
-        let config = &synthesized.config;
-        let later = supported(&synthesized.merged)
+    pub fn of(described: &'a Described) -> Result<Self, OperationError> {
+        let config = &described.config;
+        let later = supported(&described.merged)
             .err()
             .map(|errors| errors.errors().iter().map(|error| error.path.clone()).collect());
         Ok(Self { description: description(&config.driver)?, config, later: later.unwrap_or_default() })
     }
 
     /// Name of the driver.
-    pub(crate) fn driver(&self) -> &'static str {
+    pub fn driver(&self) -> &'static str {
         self.description.driver()
     }
 
     /// What becomes of a merged value.
-    pub(crate) fn on(&self, leaf: &Leaf) -> Verdict {
+    pub fn on(&self, leaf: &Leaf) -> Verdict {
         if leaf.value.is_null() {
             return Verdict::Empty;
         }
@@ -143,7 +147,7 @@ impl<'a> Verdicts<'a> {
     }
 
     /// The required keys that are not honoured. A map stands for every key that is set below it.
-    pub(crate) fn missed(&self, leaves: &[Leaf]) -> Vec<Missed> {
+    pub fn missed(&self, leaves: &[Leaf]) -> Vec<Missed> {
         let mut missed = Vec::new();
         for required in &self.config.require {
             let path = format!("{OURS}{required}");
@@ -169,7 +173,7 @@ impl<'a> Verdicts<'a> {
 }
 
 /// Keys that the driver called `name` does not honour, for a machine that will read more documents.
-pub(crate) fn unhonoured(name: &str) -> Result<Vec<String>, Failure> {
+pub(crate) fn unhonoured(name: &str) -> Result<Vec<String>, OperationError> {
     let description = description(name)?;
     let keys = cloud_machine_config::describe::values();
     Ok(keys.into_iter().filter(|key| !description.support(key).honours()).collect())
@@ -217,24 +221,28 @@ pub(crate) fn allocation(asked: ByteSize) -> ByteSize {
 }
 
 /// An error for required keys that are not honoured, otherwise one remark for each value without effect.
-pub(crate) fn honoured(ui: &Ui, synthesized: &Synthesized) -> Result<(), Failure> {
-    let verdicts = Verdicts::of(synthesized)?;
-    let leaves = synthesized.merged.leaves();
+pub(crate) fn honoured(teller: Teller<'_>, described: &Described) -> Result<(), OperationError> {
+    let verdicts = Verdicts::of(described)?;
+    let leaves = described.merged.leaves();
     refuse(verdicts.driver(), &verdicts.missed(&leaves))?;
     for leaf in &leaves {
         if let Verdict::Ignored { why } = verdicts.on(leaf) {
-            ui.note(&format!("{} ({}) is ignored: {why}", leaf.path.trim_start_matches(OURS), leaf.origin));
+            teller.notice(Notice::IgnoredKey {
+                key: leaf.path.trim_start_matches(OURS).to_owned(),
+                origin: leaf.origin.to_string(),
+                why,
+            });
         }
     }
     Ok(())
 }
 
 /// An error that lists what is missed, if anything is.
-pub(crate) fn refuse(driver: &str, missed: &[Missed]) -> Result<(), Failure> {
+pub fn refuse(driver: &str, missed: &[Missed]) -> Result<(), OperationError> {
     if missed.is_empty() {
         return Ok(());
     }
     let list: Vec<String> = missed.iter().map(|missed| format!("{} ({})", missed.key, missed.verdict)).collect();
     let text = format!("driver {driver} does not honour the required {}", list.join(", "));
-    Err(Failure::new(Kind::Refused, text).hint("see `cloud-machine config audit` for where each is set"))
+    Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::Audit))
 }

@@ -4,48 +4,66 @@
 use cloud_machine_driver::store::{MachineRecord, Room, Store, Strategy};
 
 use crate::{
-    failure::Failure,
-    launch,
-    strategy::{self, Wish},
-    ui::Ui,
+    described::Described,
+    error::OperationError,
+    event::{Notice, Teller},
+    hint::Hint,
+    installed,
+    system_disk::{self, ReimageOptions},
 };
 
 /// Bytes that every attempt takes beside its disks: volume, records, logs, tables of an overlay.
-pub(crate) const LEAST: u64 = 16 << 20;
+pub const LEAST: u64 = 16 << 20;
 
 /// Holds a reimage against the room that there is, and says when disks may outgrow it.
-pub(crate) fn check(ui: &Ui, store: &Store, record: &MachineRecord, wish: Wish) -> Result<(), Failure> {
-    fits(store, record, wish)?;
+pub(crate) fn check(
+    teller: Teller<'_>,
+    store: &Store,
+    record: &MachineRecord,
+    described: &Described,
+    options: ReimageOptions,
+) -> Result<(), OperationError> {
+    fits(store, record, described, options)?;
     if let Some(warning) = overcommitted(store.room()?) {
-        ui.note(&format!("{warning}: a machine that finds no room is paused"));
+        teller.notice(Notice::Overcommitted(warning));
     }
     Ok(())
 }
 
 /// Refuses a reimage that finds no room, of a machine that need not be there yet.
-pub(crate) fn fits(store: &Store, record: &MachineRecord, wish: Wish) -> Result<(), Failure> {
-    let disk = strategy::system_disk(record)?;
+pub(crate) fn fits(
+    store: &Store,
+    record: &MachineRecord,
+    described: &Described,
+    options: ReimageOptions,
+) -> Result<(), OperationError> {
+    let disk = system_disk::system_disk(record)?;
     // What the system disk takes now can be given up for what it becomes.
     let usable = store.free()?.saturating_add(store.machine(&record.name).taken(disk)?);
-    let least = least(store, record, wish)?;
+    let least = least(store, record, described, options)?;
     if let Some(text) = too_little(usable, least) {
-        let hint = format!("make room below {}, or take another folder with --state", store.root().display());
-        return Err(Failure::failed(format!("machine {} has {text}", record.name)).hint(hint));
+        let hint = Hint::MakeRoom(store.root().to_owned());
+        return Err(OperationError::failed(format!("machine {} has {text}", record.name)).hint(hint));
     }
     Ok(())
 }
 
 /// What a reimage cannot do without: the image's data, unless they lie in a golden disk that is there already.
-fn least(store: &Store, record: &MachineRecord, wish: Wish) -> Result<u64, Failure> {
-    if strategy::root_pool(&launch::config(record)?).is_some() {
+fn least(
+    store: &Store,
+    record: &MachineRecord,
+    described: &Described,
+    options: ReimageOptions,
+) -> Result<u64, OperationError> {
+    if system_disk::root_pool(&described.config).is_some() {
         return Ok(LEAST);
     }
-    let disk = strategy::system_disk(record)?;
-    let overlay = wish.strategy.is_none_or(|wished| wished == Strategy::Overlay);
+    let disk = system_disk::system_disk(record)?;
+    let overlay = options.strategy.is_none_or(|wished| wished == Strategy::Overlay);
     if overlay && store.golden(&record.image.digest, disk.size).exists()? {
         return Ok(LEAST);
     }
-    let manifest = launch::installed(&store.image(&record.image.name)?)?;
+    let manifest = installed::manifest(&store.image(&record.image.name)?)?;
     Ok(LEAST.saturating_add(manifest.data_bytes()))
 }
 
@@ -64,14 +82,16 @@ fn too_little(usable: u64, least: u64) -> Option<String> {
 }
 
 /// What is said when the disks of all machines may outgrow what is free.
-pub(crate) fn overcommitted(room: Room) -> Option<String> {
+#[must_use]
+pub fn overcommitted(room: Room) -> Option<String> {
     (room.growth > room.free).then(|| {
         format!("the disks of all machines may still grow by {}, and {} are free", shown(room.growth), shown(room.free))
     })
 }
 
 /// Bytes for people.
-pub(crate) fn shown(bytes: u64) -> String {
+#[must_use]
+pub fn shown(bytes: u64) -> String {
     if bytes < 10 << 20 { format!("{bytes} bytes") } else { format!("{} MiB", bytes >> 20) }
 }
 

@@ -3,7 +3,10 @@
 
 use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, Hello, Report};
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    error::{ErrorKind, OperationError},
+    hint::Hint,
+};
 
 /// What was heard so far.
 #[derive(Debug, Default)]
@@ -27,9 +30,9 @@ impl Conversation {
     /// Takes the next message.
     ///
     /// # Errors
-    /// Of [`Kind::Verification`]: one that is out of order, of an unknown version, or from another boot than the hello.
-    pub(crate) fn hear(&mut self, message: AgentMessage) -> Result<Heard, Failure> {
-        let refuse = |text: String| Err(Failure::new(Kind::Verification, text));
+    /// Of [`ErrorKind::Verification`]: one that is out of order, of an unknown version, or from another boot than the hello.
+    pub(crate) fn hear(&mut self, message: AgentMessage) -> Result<Heard, OperationError> {
+        let refuse = |text: String| Err(OperationError::new(ErrorKind::Verification, text));
         match (message, &self.hello) {
             (_, _) if self.reported => refuse("the agent spoke again after its report".to_owned()),
             (AgentMessage::Hello(hello), None) if hello.version == FORMAT_VERSION => {
@@ -38,8 +41,7 @@ impl Conversation {
             }
             (AgentMessage::Hello(hello), None) => {
                 let text = format!("the agent speaks format version {}, this program {FORMAT_VERSION}", hello.version);
-                Err(Failure::new(Kind::Verification, text)
-                    .hint("`cloud-machine image pack` puts the agent of this program into an image"))
+                Err(OperationError::new(ErrorKind::Verification, text).hint(Hint::PackWithThisAgent))
             }
             (AgentMessage::Hello(_), Some(_)) => refuse("the agent said hello twice".to_owned()),
             (AgentMessage::Event(_), None) => refuse("the agent told of progress before it said hello".to_owned()),
@@ -107,7 +109,7 @@ mod tests {
     fn heard(messages: Vec<AgentMessage>) -> Option<String> {
         let mut conversation = Conversation::default();
         messages.into_iter().find_map(|message| conversation.hear(message).err()).map(|failure| {
-            assert_eq!(failure.kind, Kind::Verification);
+            assert_eq!(failure.kind, ErrorKind::Verification);
             failure.error.to_string()
         })
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
-    escape, identity,
+    identity,
     qemu::{Ended, Process, QemuError, console_tail},
     ssh,
     store::{
@@ -19,17 +19,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
+    access,
     conversation::{Conversation, Heard},
+    described::Described,
+    error::{ErrorKind, OperationError},
+    event::{Happening, Notice, Phase, Task, Teller, Working},
     evidence::{self, Evidence},
-    failure::{Failure, Kind},
-    history,
-    launch::{self, Prepared},
+    hint::Hint,
+    history, installed,
     life::{self, END_TIME},
-    login,
+    prepare::{self, Prepared},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space, startup,
-    strategy::{Ground, Wish},
-    ui::{Progress, Ui},
+    system_disk::{ReimageOptions, SystemDiskPreparation},
 };
 
 /// Lines of the console that a failure shows.
@@ -39,55 +41,61 @@ const TAIL: usize = 20;
 pub(crate) struct Attempt<'a> {
     pub(crate) store: &'a Store,
     pub(crate) lock: &'a MachineLock,
-    pub(crate) ui: &'a Ui,
+    pub(crate) teller: Teller<'a>,
     pub(crate) deadline: Instant,
     pub(crate) required: Assurance,
     /// How a reimage may be made short.
-    pub(crate) wish: Wish,
+    pub(crate) options: ReimageOptions,
+    /// What the machine was made from.
+    pub(crate) described: &'a Described,
 }
 
 /// How long a phase took on the host's clock.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Phase {
-    pub(crate) name: String,
-    pub(crate) milliseconds: u64,
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PhaseTime {
+    /// Which.
+    pub phase: Phase,
+    /// How long.
+    pub milliseconds: u64,
 }
 
 /// An attempt that succeeded.
 pub(crate) struct Completed {
     pub(crate) report: Report,
     pub(crate) verdict: Verdict,
-    pub(crate) phases: Vec<Phase>,
+    pub(crate) phases: Vec<PhaseTime>,
     /// Bytes of an overlay that was discarded.
     pub(crate) discarded: Option<u64>,
 }
 
 /// Measures phases one after the other.
-struct Clock {
+struct Clock<'a> {
+    teller: Teller<'a>,
     since: Instant,
-    phases: Vec<Phase>,
+    phases: Vec<PhaseTime>,
 }
 
-impl Clock {
-    fn start() -> Self {
-        Self { since: Instant::now(), phases: Vec::new() }
+impl<'a> Clock<'a> {
+    fn start(teller: Teller<'a>) -> Self {
+        Self { teller, since: Instant::now(), phases: Vec::new() }
     }
 
-    fn phase(&mut self, name: &str) {
+    fn phase(&mut self, phase: Phase) {
         let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.phases.push(Phase { name: name.to_owned(), milliseconds });
+        self.phases.push(PhaseTime { phase, milliseconds });
+        self.teller.tell(Happening::Phase { phase, milliseconds });
         self.since = Instant::now();
     }
 }
 
 impl Attempt<'_> {
     /// Serves `action`: a request that is under way is continued, otherwise a new one is stored.
-    pub(crate) fn run(&self, record: &mut MachineRecord, action: Action) -> Result<Completed, Failure> {
-        let mut clock = Clock::start();
+    pub(crate) fn run(&self, record: &mut MachineRecord, action: Action) -> Result<Completed, OperationError> {
+        let mut clock = Clock::start(self.teller);
         // What cannot be ended for certain is not begun with: the record stays as it is.
         life::process(self.store, record)?;
         if action == Action::Reimage {
-            space::check(self.ui, self.store, record, self.wish)?;
+            space::check(self.teller, self.store, record, self.described, self.options)?;
         }
         // As it is stored: what the caller changed in `record` belongs to the attempt.
         let before = self.store.read(&record.name)?;
@@ -96,7 +104,7 @@ impl Attempt<'_> {
             Ok(ended) => ended,
             Err(failure) => return Err(self.unchanged(record, before, failure)),
         };
-        clock.phase("end the old process");
+        clock.phase(Phase::EndLastBoot);
         let attempted = self.attempt(record, action, since, ended, &mut clock);
         match attempted {
             Ok(completed) => Ok(Completed { phases: clock.phases, ..completed }),
@@ -105,19 +113,19 @@ impl Attempt<'_> {
     }
 
     /// Puts the record back as it was before the intent of an attempt that was not made.
-    fn unchanged(&self, record: &mut MachineRecord, before: MachineRecord, failure: Failure) -> Failure {
+    fn unchanged(&self, record: &mut MachineRecord, before: MachineRecord, failure: OperationError) -> OperationError {
         *record = before;
         match self.store.write(self.lock, record) {
             Ok(()) => failure,
-            Err(error) => failure.hint(format!("also: {}", Failure::from(error).causes().join(": "))),
+            Err(error) => failure.hint(Hint::Also(OperationError::from(error).line())),
         }
     }
 
     /// Stores the intent before any effect. Gives the image since which the system disk's map counts: from here on it
     /// counts no more, until another attempt is accepted.
-    fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<Option<Digest>, Failure> {
+    fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<Option<Digest>, OperationError> {
         let now = Timestamp::now();
-        let id = identity::request_id(now).map_err(Failure::failed)?;
+        let id = identity::request_id(now).map_err(OperationError::failed)?;
         let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now };
         let pending = record.request.take().filter(|request| request.action == action && is_pending(record.state));
         record.request = Some(next_request(pending, new, record.last_report.as_deref()));
@@ -133,20 +141,26 @@ impl Attempt<'_> {
         action: Action,
         since: Option<Digest>,
         ended: Ended,
-        clock: &mut Clock,
-    ) -> Result<Completed, Failure> {
-        let (image, manifest) = launch::image(self.store, record)?;
-        let ground = Ground { store: self.store, lock: self.lock, ui: self.ui, image: &image, manifest: &manifest };
+        clock: &mut Clock<'_>,
+    ) -> Result<Completed, OperationError> {
+        let (image, manifest) = installed::image(self.store, record)?;
+        let preparation = SystemDiskPreparation {
+            store: self.store,
+            lock: self.lock,
+            teller: self.teller,
+            image: &image,
+            manifest: &manifest,
+        };
         let system = match action {
-            Action::Reimage => ground.reimage(record, self.wish, since)?,
-            Action::Boot => ground.boot(record)?,
+            Action::Reimage => preparation.reimage(record, self.described, self.options, since)?,
+            Action::Boot => preparation.boot(record)?,
         };
         let (strategy, discarded) = (system.strategy, system.discarded);
-        clock.phase("make the system disk");
-        let mut prepared = launch::prepare(&ground, record, system, ended)?;
+        clock.phase(Phase::MakeSystemDisk);
+        let mut prepared = prepare::prepare(&preparation, record, self.described, system, ended)?;
         record.state = MachineState::Writing;
         self.store.write(self.lock, record)?;
-        clock.phase("prepare");
+        clock.phase(Phase::Prepare);
         let (process, mut channel) = self.start(record, &mut prepared)?;
         let mut conversation = Conversation::default();
         let conversed = self.converse(&mut channel, &mut conversation, &prepared.secrets, clock);
@@ -161,38 +175,42 @@ impl Attempt<'_> {
             Err(failure) => return Err(with_console(life::with_trouble(failure, &process), &prepared.folder)),
         };
         self.accept(record, strategy, &prepared, &report, &verdict)?;
-        clock.phase("verify and store");
+        clock.phase(Phase::VerifyAndStore);
         silent(&mut channel, &mut conversation)?;
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
         self.wait_ready(record, action, &process, &prepared.folder)?;
-        clock.phase("start the system until SSH answers");
+        clock.phase(Phase::StartSystem);
         record.state = MachineState::Running;
         self.store.write(self.lock, record)?;
         Ok(Completed { report, verdict, phases: Vec::new(), discarded })
     }
 
     /// Starts the process paused, connects to the agent's port, then lets it run.
-    fn start(&self, record: &mut MachineRecord, prepared: &mut Prepared) -> Result<(Process, AgentChannel), Failure> {
-        let qemu = launch::qemu(&record.driver)?;
+    fn start(
+        &self,
+        record: &mut MachineRecord,
+        prepared: &mut Prepared,
+    ) -> Result<(Process, AgentChannel), OperationError> {
+        let qemu = installed::qemu(&record.driver)?;
         let mut launched = qemu.launch(&prepared.launch);
         // The port was free when the machine was created; something else may have taken it since.
         if launched.as_ref().is_err_and(QemuError::is_port_taken) {
-            record.ssh_port = ssh::free_port().map_err(Failure::failed)?;
-            self.ui.note(&format!("the machine's SSH port was taken; it is {} now", record.ssh_port));
+            record.ssh_port = ssh::free_port().map_err(OperationError::failed)?;
+            self.teller.notice(Notice::PortChanged(record.ssh_port));
             self.store.write(self.lock, record)?;
             prepared.launch.ssh_port = Some(record.ssh_port);
             launched = qemu.launch(&prepared.launch);
         }
-        let process = launched.map_err(Failure::failed)?;
+        let process = launched.map_err(OperationError::failed)?;
         // The proof of which process it is is durable before it may do anything.
-        record.process = Some(life::subject(self.store, record).proof(&process).map_err(Failure::failed)?);
+        record.process = Some(life::subject(self.store, record).proof(&process).map_err(OperationError::failed)?);
         self.store.write(self.lock, record)?;
         let channel = AgentChannel::connect(&prepared.folder.agent_socket(), self.deadline).map_err(channel_failure)?;
         process.resume(self.deadline).map_err(|error| {
-            let kind = if Instant::now() >= self.deadline { Kind::TimedOut } else { Kind::Failed };
-            Failure::new(kind, error)
+            let kind = if Instant::now() >= self.deadline { ErrorKind::TimedOut } else { ErrorKind::Failed };
+            OperationError::new(kind, error)
         })?;
         Ok((process, channel))
     }
@@ -202,35 +220,37 @@ impl Attempt<'_> {
         channel: &mut AgentChannel,
         conversation: &mut Conversation,
         secrets: &Secrets,
-        clock: &mut Clock,
-    ) -> Result<Report, Failure> {
-        let mut shown: Option<(String, Progress)> = None;
+        clock: &mut Clock<'_>,
+    ) -> Result<Report, OperationError> {
+        let mut step: Option<Working<'_>> = None;
         loop {
             match conversation.hear(channel.next(self.deadline).map_err(channel_failure)?)? {
                 Heard::Hello => {
                     // Once, and only to what the host itself has started: the job's system comes long after.
                     let secrets = HostMessage::Secrets(secrets.clone());
                     channel.send(&secrets, self.deadline).map_err(channel_failure)?;
-                    clock.phase("start the agent");
+                    clock.phase(Phase::StartAgent);
                 }
                 Heard::Event(event) => {
-                    let step = event.step.map(|id| escape::line(id.0.as_bytes(), 28)).unwrap_or_default();
-                    if shown.as_ref().is_none_or(|(current, _)| *current != step) {
-                        shown = Some((step.clone(), self.ui.progress(&step)));
+                    let id = event.step.map(|id| id.0).unwrap_or_default();
+                    if step.as_ref().is_none_or(|current| !current.is_step(&id)) {
+                        // The one before ends first.
+                        drop(step.take());
+                        step = Some(self.teller.agent_step(&id));
                     }
-                    if let (Some((_, bar)), Some(done), Some(total)) = (&shown, event.done, event.total) {
-                        bar.set(done, total);
+                    if let (Some(step), Some(done), Some(total)) = (&step, event.done, event.total) {
+                        step.progress(done, total);
                     }
                 }
                 Heard::Report(report) => {
-                    clock.phase("the agent's steps");
+                    clock.phase(Phase::AgentSteps);
                     return Ok(*report);
                 }
             }
         }
     }
 
-    fn judge(&self, expected: &Expected, report: &Report) -> Result<Verdict, Failure> {
+    fn judge(&self, expected: &Expected, report: &Report) -> Result<Verdict, OperationError> {
         let verdict = verify(expected, report).map_err(|rejection| evidence::rejected(&rejection))?;
         if expected.request.action == Action::Reimage {
             evidence::require(verdict.assurance, self.required)?;
@@ -239,7 +259,13 @@ impl Attempt<'_> {
     }
 
     /// Tells the agent, and keeps the refused report beside the accepted ones.
-    fn refuse(&self, channel: &mut AgentChannel, prepared: &Prepared, report: &Report, failure: Failure) -> Failure {
+    fn refuse(
+        &self,
+        channel: &mut AgentChannel,
+        prepared: &Prepared,
+        report: &Report,
+        failure: OperationError,
+    ) -> OperationError {
         let stop = HostMessage::Stop { reason: failure.error.to_string() };
         // The agent may be gone already, and its process is ended in any case.
         if let Err(error) = channel.send(&stop, Instant::now() + END_TIME) {
@@ -248,8 +274,8 @@ impl Attempt<'_> {
         let attempt = prepared.expected.request.attempt;
         let name = format!("{}refused{attempt}", prepared.expected.request.id);
         match Evidence::new(&prepared.expected, report).store(self.store, self.lock, &name) {
-            Ok((path, _)) => failure.hint(format!("the refused report is kept as {path}")),
-            Err(error) => failure.hint(format!("the refused report could not be kept: {}", error.error)),
+            Ok((path, _)) => failure.hint(Hint::RefusedReport(path)),
+            Err(error) => failure.hint(Hint::RefusedReportLost(error.line())),
         }
     }
 
@@ -261,15 +287,13 @@ impl Attempt<'_> {
         prepared: &Prepared,
         report: &Report,
         verdict: &Verdict,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), OperationError> {
         record.state = MachineState::Accepted;
         history::accepted(&mut record.disks, &prepared.expected);
         if prepared.expected.request.action == Action::Reimage {
             let evidence = Evidence::new(&prepared.expected, report).after(self.store, record);
             if let Some(lost) = evidence.lost() {
-                self.ui.note(&format!(
-                    "the reports before this one cannot be told to be whole, and a new chain begins: {lost}"
-                ));
+                self.teller.notice(Notice::NewChain(lost.to_owned()));
             }
             let (path, seal) = evidence.store(self.store, self.lock, &prepared.expected.request.id)?;
             record.last_report = Some(path);
@@ -278,25 +302,25 @@ impl Attempt<'_> {
             record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
             record.assurance = Some(verdict.assurance);
             record.not_covered.clone_from(&verdict.not_covered);
-            record.dirty = login::may_others_log_in(self.store, record, report)?;
+            record.dirty = access::may_others_log_in(self.store, record, report)?;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.form == DiskForm::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
-            self.remark(prepared.expected.request.tier, verdict.tier);
+            self.tell_wrong_map(prepared.expected.request.tier, verdict.tier);
             record.host_key = Some(evidence::host_key(report)?);
         }
         self.store.write(self.lock, record)?;
         if let Some(host_key) = &record.host_key {
             let known_hosts = self.store.machine(&record.name).known_hosts();
-            ssh::write_known_hosts(&known_hosts, record.ssh_port, host_key).map_err(Failure::failed)?;
+            ssh::write_known_hosts(&known_hosts, record.ssh_port, host_key).map_err(OperationError::failed)?;
         }
         Ok(())
     }
 
     /// A machine that found the host's own map wrong is a reason to look at the host.
-    fn remark(&self, asked: Option<Tier>, done: Option<Tier>) {
+    fn tell_wrong_map(&self, asked: Option<Tier>, done: Option<Tier>) {
         if (asked, done) == (Some(Tier::Hinted), Some(Tier::Scan)) {
-            self.ui.note("the dirty map was wrong: a block that it calls unchanged had differed, so all of the disk was compared");
+            self.teller.notice(Notice::DirtyMapWrong);
         }
     }
 
@@ -307,34 +331,29 @@ impl Attempt<'_> {
         action: Action,
         process: &Process,
         folder: &AttemptFolder,
-    ) -> Result<(), Failure> {
-        let progress = self.ui.progress("start the system");
-        let ready = login::wait_ready(self.store, record, process, folder, self.deadline)
+    ) -> Result<(), OperationError> {
+        let starting = self.teller.begin(Task::StartSystem);
+        let ready = access::wait_ready(self.store, record, process, folder, self.deadline)
             .map_err(|failure| with_console(with_units(life::with_trouble(failure, process), folder), folder));
-        drop(progress);
+        drop(starting);
         match (ready, action) {
-            (Err(failure), Action::Boot) => {
-                Err(failure.hint(format!("`cloud-machine reimage {}` makes it new", record.name)))
-            }
+            (Err(failure), Action::Boot) => Err(failure.hint(Hint::Reimage(record.name.clone()))),
             (ready, _) => ready,
         }
     }
 
     /// Ends the process and records the failure; after too many of them the machine is quarantined.
-    fn failed(&self, record: &mut MachineRecord, failure: Failure) -> Failure {
+    fn failed(&self, record: &mut MachineRecord, failure: OperationError) -> OperationError {
         let quarantined = count_failure(record);
         record.state = if quarantined { MachineState::Quarantined } else { MachineState::Failed };
         let ended = life::end(self.store, record).map(drop);
-        let written = self.store.write(self.lock, record).map_err(Failure::from);
+        let written = self.store.write(self.lock, record).map_err(OperationError::from);
         let mut failure = failure;
         for lost in [ended, written].into_iter().filter_map(Result::err) {
-            failure = failure.hint(format!("also: {}", lost.causes().join(": ")));
+            failure = failure.hint(Hint::Also(lost.line()));
         }
-        let name = &record.name;
         if quarantined {
-            failure.hint(format!(
-                "{MAX_FAILURES} attempts failed: {name} is quarantined until `cloud-machine reimage {name} --release`"
-            ))
+            failure.hint(Hint::Quarantined { machine: record.name.clone(), failures: Some(MAX_FAILURES) })
         } else {
             failure
         }
@@ -342,36 +361,36 @@ impl Attempt<'_> {
 }
 
 /// The agent waits for the host's word; whatever it says in the meantime contradicts the report that was judged.
-fn silent(channel: &mut AgentChannel, conversation: &mut Conversation) -> Result<(), Failure> {
+fn silent(channel: &mut AgentChannel, conversation: &mut Conversation) -> Result<(), OperationError> {
     match channel.waiting().map_err(channel_failure)? {
         Some(message) => conversation.hear(message).map(drop),
         None => Ok(()),
     }
 }
 
-fn channel_failure(error: ChannelError) -> Failure {
+fn channel_failure(error: ChannelError) -> OperationError {
     let kind = match &error {
-        ChannelError::TimedOut => Kind::TimedOut,
-        ChannelError::Connect { .. } | ChannelError::Io { .. } => Kind::Failed,
+        ChannelError::TimedOut => ErrorKind::TimedOut,
+        ChannelError::Connect { .. } | ChannelError::Io { .. } => ErrorKind::Failed,
         // No report, or one that breaks the limits.
-        _ => Kind::Verification,
+        _ => ErrorKind::Verification,
     };
-    Failure::new(kind, error)
+    OperationError::new(kind, error)
 }
 
 /// Adds the units that the system says have failed, when the failure does not name them already.
-fn with_units(failure: Failure, folder: &AttemptFolder) -> Failure {
+fn with_units(failure: OperationError, folder: &AttemptFolder) -> OperationError {
     let console = console_tail(folder, startup::LINES).unwrap_or_default();
     let told = failure.error.to_string();
     let units: Vec<String> = startup::failed_units(&console).into_iter().filter(|unit| !told.contains(unit)).collect();
-    if units.is_empty() { failure } else { failure.hint(format!("the console says: {}", units.join("; "))) }
+    if units.is_empty() { failure } else { failure.hint(Hint::FailedUnits(units)) }
 }
 
 /// Adds the end of the console, escaped: it is text of the guest.
-fn with_console(failure: Failure, folder: &AttemptFolder) -> Failure {
+fn with_console(failure: OperationError, folder: &AttemptFolder) -> OperationError {
     match console_tail(folder, TAIL) {
-        Ok(tail) if !tail.trim().is_empty() => failure.hint(format!("the console ends with\n{tail}")),
-        Ok(_) => failure.hint("the console is empty"),
-        Err(error) => failure.hint(format!("the console cannot be read: {error}")),
+        Ok(tail) if !tail.trim().is_empty() => failure.hint(Hint::ConsoleEnd(tail)),
+        Ok(_) => failure.hint(Hint::ConsoleEmpty),
+        Err(error) => failure.hint(Hint::ConsoleUnreadable(error.to_string())),
     }
 }

@@ -1,7 +1,7 @@
 //! From the disks of a configuration to those of a machine: where each is attached, what it is called there, how large
 //! it is and what is on it at first. Must not make a file.
 
-use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_driver::store::{DiskRecord, MediumRecord, digest};
@@ -9,12 +9,14 @@ use cloud_machine_image::{ALIGNMENT, Manifest};
 use cloud_machine_protocol::{Bus, DeviceSelector, DiskName, History};
 
 use crate::{
-    failure::{Failure, Kind},
-    launch, verdict,
+    audit,
+    error::{ErrorKind, OperationError},
+    hint::Hint,
+    serials,
 };
 
 /// The disks in the order in which they are attached, the system disk first.
-pub(crate) fn records(config: &Config, manifest: &Manifest) -> Result<Vec<DiskRecord>, Failure> {
+pub(crate) fn records(config: &Config, manifest: &Manifest) -> Result<Vec<DiskRecord>, OperationError> {
     let placed = place(config)?;
     placed.into_iter().map(|(name, serial)| record(name, serial, &config.resources.disks[name], manifest)).collect()
 }
@@ -40,10 +42,9 @@ struct Refused {
     message: String,
 }
 
-fn place(config: &Config) -> Result<Vec<(&DiskName, String)>, Failure> {
+fn place(config: &Config) -> Result<Vec<(&DiskName, String)>, OperationError> {
     placed(config).map_err(|Refused { disk, message }| {
-        Failure::new(Kind::Refused, format!("disk {disk}: {message}"))
-            .hint(format!("write devicepath: serial:{disk}, or leave it out"))
+        OperationError::new(ErrorKind::Refused, format!("disk {disk}: {message}")).hint(Hint::FindBySerial(disk))
     })
 }
 
@@ -124,16 +125,18 @@ fn serial(name: &DiskName, disk: &DiskConfig) -> Result<String, Refused> {
         }
         other => return Err(refused(format!("the qemu driver cannot promise {other}"))),
     };
-    if serial.len() > 20 || serial.starts_with(launch::OWN_SERIALS) {
-        return Err(refused(format!(
-            "serial {serial:?} is longer than 20 bytes or begins with {}",
-            launch::OWN_SERIALS
-        )));
+    if serial.len() > 20 || serial.starts_with(serials::OWN) {
+        return Err(refused(format!("serial {serial:?} is longer than 20 bytes or begins with {}", serials::OWN)));
     }
     Ok(serial)
 }
 
-fn record(name: &DiskName, serial: String, disk: &DiskConfig, manifest: &Manifest) -> Result<DiskRecord, Failure> {
+fn record(
+    name: &DiskName,
+    serial: String,
+    disk: &DiskConfig,
+    manifest: &Manifest,
+) -> Result<DiskRecord, OperationError> {
     let boot = disk.boot_partition;
     let (file, size, medium) = if disk.readonly {
         let (size, medium) = medium(name, disk)?;
@@ -156,16 +159,16 @@ fn record(name: &DiskName, serial: String, disk: &DiskConfig, manifest: &Manifes
     })
 }
 
-fn refused(name: &DiskName, text: &str) -> Failure {
-    Failure::new(Kind::Refused, format!("disk {name}: {text}"))
+fn refused(name: &DiskName, text: &str) -> OperationError {
+    OperationError::new(ErrorKind::Refused, format!("disk {name}: {text}"))
 }
 
-fn size(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Result<u64, Failure> {
+fn size(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Result<u64, OperationError> {
     let size = match (disk.allocation, disk.boot_partition) {
-        (Some(size), _) => verdict::allocation(size).bytes(),
+        (Some(size), _) => audit::allocation(size).bytes(),
         (None, true) => manifest.size(),
         (None, false) => {
-            return Err(refused(name, "it has no allocation").hint("write, for example, allocation: 10GiB"));
+            return Err(refused(name, "it has no allocation").hint(Hint::Allocate));
         }
     };
     if size == 0 || size % ALIGNMENT != 0 {
@@ -173,21 +176,21 @@ fn size(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Result<u64, 
     }
     if disk.boot_partition && size < manifest.size() {
         let image = manifest.size();
-        return Err(refused(name, &format!("it has {size} bytes, the image needs {image}"))
-            .hint("a larger allocation, or none: then it is as large as the image"));
+        return Err(refused(name, &format!("it has {size} bytes, the image needs {image}")).hint(Hint::AllocateMore));
     }
     Ok(size)
 }
 
 /// The size of the file that a read-only disk has for its content, and its digest.
-fn medium(name: &DiskName, disk: &DiskConfig) -> Result<(u64, MediumRecord), Failure> {
+fn medium(name: &DiskName, disk: &DiskConfig) -> Result<(u64, MediumRecord), OperationError> {
     let Some(source) = &disk.source else {
-        return Err(refused(name, "it is read-only and has no source: it would be empty for ever")
-            .hint("write source: and the path of a file on this host"));
+        return Err(
+            refused(name, "it is read-only and has no source: it would be empty for ever").hint(Hint::NameSource)
+        );
     };
     let failed = |error: std::io::Error| {
-        let kind = if error.kind() == ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
-        Failure::during(kind, format!("read {source}, the source of disk {name}"))(error)
+        let kind = if error.kind() == io::ErrorKind::NotFound { ErrorKind::NotFound } else { ErrorKind::Failed };
+        OperationError::during(kind, format!("read {source}, the source of disk {name}"))(error)
     };
     let found = fs::metadata(source).map_err(failed)?;
     if !found.is_file() {

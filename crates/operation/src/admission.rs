@@ -8,11 +8,20 @@ use cloud_machine_image::Manifest;
 use cloud_machine_protocol::Exception;
 
 use crate::{
-    arguments::Exceptions,
-    failure::{Failure, Kind},
-    launch, signature,
-    ui::Ui,
+    error::{ErrorKind, OperationError},
+    event::{Notice, Teller},
+    hint::Hint,
+    installed, signature,
 };
+
+/// What an operator sets aside of the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exceptions {
+    /// An image of a lower generation than this host has had.
+    pub allow_downgrade: bool,
+    /// An image that none of the required keys signed.
+    pub allow_unsigned: bool,
+}
 
 /// An image that may be used, and what of it is recorded.
 pub(crate) struct Admitted {
@@ -23,28 +32,27 @@ pub(crate) struct Admitted {
 /// Holds the image that is installed as `name` against the host's rules. A rule that an operator set aside is recorded
 /// only when it would have refused the image.
 pub(crate) fn admit(
-    ui: &Ui,
+    teller: Teller<'_>,
     store: &Store,
     name: &ImageName,
     keys: &[String],
     allowed: Exceptions,
-) -> Result<Admitted, Failure> {
+) -> Result<Admitted, OperationError> {
     let folder = store.image(name)?;
-    let (packed, manifest) = (folder.packed(), launch::installed(&folder)?);
+    let (packed, manifest) = (folder.packed(), installed::manifest(&folder)?);
     if manifest.name() != name.as_str() {
         let text = format!("image {name} calls itself {} in its manifest", manifest.name());
-        return Err(Failure::new(Kind::Refused, text).hint("pack it again under the name that it shall have"));
+        return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::PackUnderItsName));
     }
     let mut exceptions = Vec::new();
     let highest = highest(store, name, &manifest)?;
     if manifest.generation() < highest {
         if !allowed.allow_downgrade {
-            return Err(too_low(name, &manifest, highest)
-                .hint("--allow-downgrade takes it; better pack what should come back with a higher --generation"));
+            return Err(too_low(name, &manifest, highest).hint(Hint::AllowDowngrade));
         }
         exceptions.push(Exception::Downgrade);
     }
-    let signature = signature(ui, &packed, &manifest, keys, allowed.allow_unsigned)?;
+    let signature = signature(teller, &packed, &manifest, keys, allowed.allow_unsigned)?;
     if matches!(signature, SignatureRecord::Allowed { .. }) {
         exceptions.push(Exception::Unsigned);
     }
@@ -62,23 +70,23 @@ pub(crate) fn admit(
 
 /// What is found of the image's signature; an error when `keys` ask for another one.
 fn signature(
-    ui: &Ui,
+    teller: Teller<'_>,
     packed: &Path,
     manifest: &Manifest,
     keys: &[String],
     allowed: bool,
-) -> Result<SignatureRecord, Failure> {
+) -> Result<SignatureRecord, OperationError> {
     let keys = signature::keys(keys)?;
     if keys.is_empty() {
         return signature::unchecked(packed);
     }
-    match signature::check(ui, packed, manifest.name(), manifest, &keys) {
-        Err(failure) if matches!(failure.kind, Kind::Refused | Kind::Verification) => {
+    match signature::check(teller, packed, manifest.name(), manifest, &keys) {
+        Err(failure) if matches!(failure.kind, ErrorKind::Refused | ErrorKind::Verification) => {
             if !allowed {
-                return Err(failure.hint("--allow-unsigned takes the image as it is, which is recorded and reported"));
+                return Err(failure.hint(Hint::AllowUnsigned));
             }
-            let reason = failure.causes().join(": ");
-            ui.note(&format!("warning: {reason}; an operator allows it"));
+            let reason = failure.line();
+            teller.notice(Notice::AllowedImage(reason.clone()));
             Ok(SignatureRecord::Allowed { reason })
         }
         checked => checked,
@@ -87,7 +95,11 @@ fn signature(
 
 /// The lowest generation that a request for this machine allows. It is below the highest that the host ever had only
 /// when an operator allowed that for this machine.
-pub(crate) fn minimum_generation(store: &Store, record: &MachineRecord, manifest: &Manifest) -> Result<u64, Failure> {
+pub(crate) fn minimum_generation(
+    store: &Store,
+    record: &MachineRecord,
+    manifest: &Manifest,
+) -> Result<u64, OperationError> {
     let (name, machine) = (&record.image.name, &record.name);
     let highest = highest(store, name, manifest)?;
     if manifest.generation() >= highest {
@@ -96,18 +108,15 @@ pub(crate) fn minimum_generation(store: &Store, record: &MachineRecord, manifest
     if record.image.exceptions.contains(&Exception::Downgrade) {
         return Ok(manifest.generation());
     }
-    Err(too_low(name, manifest, highest).hint(format!(
-        "pack the image with a higher --generation, then `cloud-machine reimage {machine} --image {name}`; or \
-         `cloud-machine reimage {machine} --allow-downgrade`"
-    )))
+    Err(too_low(name, manifest, highest).hint(Hint::AllowDowngradeOf { machine: machine.clone(), image: name.clone() }))
 }
 
-fn highest(store: &Store, name: &ImageName, manifest: &Manifest) -> Result<u64, Failure> {
+fn highest(store: &Store, name: &ImageName, manifest: &Manifest) -> Result<u64, OperationError> {
     Ok(store.highest_generation(name)?.map_or(manifest.generation(), |highest| highest.generation))
 }
 
-fn too_low(name: &ImageName, manifest: &Manifest, highest: u64) -> Failure {
+fn too_low(name: &ImageName, manifest: &Manifest, highest: u64) -> OperationError {
     let generation = manifest.generation();
     let text = format!("image {name} is of generation {generation}, this host has had generation {highest} of it");
-    Failure::new(Kind::Refused, text)
+    OperationError::new(ErrorKind::Refused, text)
 }

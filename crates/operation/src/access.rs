@@ -12,17 +12,40 @@ use cloud_machine_driver::{
     child::{ChildError, Output},
     qemu::{Process, console_tail},
     ssh::{self, SshError},
-    store::{AttemptFolder, MAX_WORD, MachineRecord, Store, read},
+    store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, Store, read},
 };
-use cloud_machine_protocol::Report;
+use cloud_machine_protocol::{MachineName, Report};
 
 use crate::{
-    failure::{Failure, Kind},
-    startup,
+    error::{ErrorKind, OperationError},
+    hint::Hint,
+    life, startup,
 };
 
 /// How long connecting by SSH may take; the key exchange is slow in software emulation.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Marks the machine as used before anything can run on it.
+///
+/// # Errors
+/// When it does not run, or stands still; and those of the store.
+pub fn used(store: &Store, name: &MachineName) -> Result<MachineRecord, OperationError> {
+    let mut record = store.read(name)?;
+    if record.state != MachineState::Running {
+        return Err(
+            OperationError::failed(format!("machine {name} is {}", record.state)).hint(Hint::Start(name.clone()))
+        );
+    }
+    life::answers(store, &record)?;
+    if !record.dirty {
+        let lock = store.lock(name)?;
+        // Read again under the lock: the record may have changed in between.
+        record = store.read(name)?;
+        record.dirty = true;
+        store.write(&lock, &record)?;
+    }
+    Ok(record)
+}
 
 /// Waits until SSH answers with the pinned host key and a program runs there.
 pub(crate) fn wait_ready(
@@ -31,7 +54,7 @@ pub(crate) fn wait_ready(
     process: &Process,
     folder: &AttemptFolder,
     deadline: Instant,
-) -> Result<(), Failure> {
+) -> Result<(), OperationError> {
     let stopped = Cell::new(None);
     let alive = || {
         let alive = process.alive().map_err(io::Error::other)?;
@@ -43,23 +66,32 @@ pub(crate) fn wait_ready(
     };
     let ready = ssh::wait_ready(&target(store, record), deadline, &alive);
     match stopped.take() {
-        Some(reason) if ready.is_err() => Err(Failure::failed(reason)),
+        Some(reason) if ready.is_err() => Err(OperationError::failed(reason)),
         _ => ready.map_err(failure),
     }
 }
 
 /// Lets the machine run a program and gives what it said, within `limit`.
-pub(crate) fn ask(store: &Store, record: &MachineRecord, words: &[&str], limit: Duration) -> Result<Output, Failure> {
+pub(crate) fn ask(
+    store: &Store,
+    record: &MachineRecord,
+    words: &[&str],
+    limit: Duration,
+) -> Result<Output, OperationError> {
     ssh::ask(&target(store, record), words, limit).map_err(failure)
 }
 
 /// `ssh` to a machine; arguments can be added.
-pub(crate) fn login(store: &Store, record: &MachineRecord) -> Result<Command, Failure> {
+pub fn login(store: &Store, record: &MachineRecord) -> Result<Command, OperationError> {
     ssh::command(&target(store, record)).map_err(failure)
 }
 
 /// Whether the report names a key that is not this host's own: whoever has it can use the machine unseen.
-pub(crate) fn may_others_log_in(store: &Store, record: &MachineRecord, report: &Report) -> Result<bool, Failure> {
+pub(crate) fn may_others_log_in(
+    store: &Store,
+    record: &MachineRecord,
+    report: &Report,
+) -> Result<bool, OperationError> {
     let own = read(&store.machine(&record.name).ssh_key().with_extension("pub"), MAX_WORD)?;
     let keys = report.identity.iter().find(|item| item.name == "authorized-keys").map(|item| item.public.as_str());
     Ok(has_others(keys, own.as_deref().unwrap_or_default()))
@@ -82,14 +114,17 @@ fn target(store: &Store, record: &MachineRecord) -> ssh::Target {
     }
 }
 
-fn failure(error: SshError) -> Failure {
-    let held = "what runs there may have made its SSH its own: a reimage ends that";
+fn failure(error: SshError) -> OperationError {
     match &error {
-        SshError::Silent { .. } => Failure::new(Kind::TimedOut, error),
-        SshError::Child(ChildError::TimedOut { .. }) => Failure::new(Kind::TimedOut, error).hint(held),
-        SshError::Child(ChildError::TooMuch { .. }) => Failure::new(Kind::Verification, error).hint(held),
-        SshError::Unready { .. } => Failure::new(Kind::Verification, error),
-        _ => Failure::failed(error),
+        SshError::Silent { .. } => OperationError::new(ErrorKind::TimedOut, error),
+        SshError::Child(ChildError::TimedOut { .. }) => {
+            OperationError::new(ErrorKind::TimedOut, error).hint(Hint::HeldByJob)
+        }
+        SshError::Child(ChildError::TooMuch { .. }) => {
+            OperationError::new(ErrorKind::Verification, error).hint(Hint::HeldByJob)
+        }
+        SshError::Unready { .. } => OperationError::new(ErrorKind::Verification, error),
+        _ => OperationError::failed(error),
     }
 }
 
@@ -114,8 +149,8 @@ mod tests {
         let limit = Duration::from_secs(1);
         let silent = ChildError::TimedOut { program: program(), limit, said: String::new() };
         let loud = ChildError::TooMuch { program: program(), limit: 1 };
-        assert_eq!(failure(SshError::Child(silent)).kind, Kind::TimedOut);
-        assert_eq!(failure(SshError::Child(loud)).kind, Kind::Verification);
-        assert_eq!(failure(SshError::Unready { said: String::new() }).kind, Kind::Verification);
+        assert_eq!(failure(SshError::Child(silent)).kind, ErrorKind::TimedOut);
+        assert_eq!(failure(SshError::Child(loud)).kind, ErrorKind::Verification);
+        assert_eq!(failure(SshError::Unready { said: String::new() }).kind, ErrorKind::Verification);
     }
 }

@@ -7,13 +7,16 @@ use cloud_machine_driver::{
 };
 use cloud_machine_protocol::{Digest, Extent};
 
-use super::{Ground, Wish, system_disk};
-use crate::failure::{Failure, causes};
+use super::{ReimageOptions, SystemDiskPreparation, system_disk};
+use crate::{
+    error::{ErrorKind, OperationError, causes},
+    event::Notice,
+};
 
 /// Share of a disk, in percent, above which a map saves less than looking at everything proves.
-const MOST: u64 = 30;
+const MAX_PERCENT: u64 = 30;
 
-impl Ground<'_> {
+impl SystemDiskPreparation<'_> {
     /// What may differ from the image, or why that is not known. The map holds all writes of every process since the last
     /// accepted reimage, the agent's own included, because it was made before the first of them; and that reimage was
     /// accepted, so outside the map the disk is the image.
@@ -21,7 +24,7 @@ impl Ground<'_> {
         &self,
         record: &MachineRecord,
         disk: &DiskRecord,
-        wish: Wish,
+        options: ReimageOptions,
         since: Option<Digest>,
     ) -> Result<Vec<Extent>, String> {
         promising(record, since, self.manifest.digest())?;
@@ -33,27 +36,26 @@ impl Ground<'_> {
         let is_newer = there && disk::is_newer_than_map(&raw, &map).map_err(|error| causes(&error))?;
         let dirty = believed(disk::read_map(&map, &raw, disk.size).map_err(|error| causes(&error))?, is_newer)?;
         let bytes: u64 = dirty.iter().map(|extent| extent.length).sum();
-        if wish.strategy.is_none() && bytes > disk.size / 100 * MOST {
+        if options.strategy.is_none() && bytes > disk.size / 100 * MAX_PERCENT {
             return Err(format!("the map names {bytes} of {} bytes: looking at everything costs as little", disk.size));
         }
         Ok(dirty)
     }
 
     /// Before a boot: whether the map can go on counting. What it misses now it would never know.
-    pub(super) fn keep_map(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<(), Failure> {
+    pub(super) fn keep_map(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<(), OperationError> {
         if record.system.form != DiskForm::Mapped {
             return Ok(());
         }
         let folder = self.store.machine(&record.name);
         let (raw, map) = (folder.resolve(&disk.file)?, folder.map(disk)?);
-        let there =
-            map.try_exists().map_err(Failure::during(crate::failure::Kind::Failed, "look for the dirty map"))?;
-        let good = there && !disk::is_newer_than_map(&raw, &map).map_err(Failure::failed)?;
+        let there = map.try_exists().map_err(OperationError::during(ErrorKind::Failed, "look for the dirty map"))?;
+        let good = there && !disk::is_newer_than_map(&raw, &map).map_err(OperationError::failed)?;
         if !there {
             record.system.form = DiskForm::Raw;
         }
         if !good && record.system.mapped_since.take().is_some() {
-            self.ui.note("the dirty map of the system disk missed something: the next reimage looks at everything");
+            self.teller.notice(Notice::DirtyMapIncomplete);
         }
         if !good {
             self.store.write(self.lock, record)?;
@@ -89,7 +91,11 @@ fn promising(record: &MachineRecord, since: Option<Digest>, image: Digest) -> Re
 }
 
 /// What `auto` would take, as far as it can be said while the machine may run, and why.
-pub(crate) fn outlook(store: &Store, record: &MachineRecord, config: &Config) -> Result<(Strategy, String), Failure> {
+pub(crate) fn preview(
+    store: &Store,
+    record: &MachineRecord,
+    config: &Config,
+) -> Result<(Strategy, String), OperationError> {
     if super::root_pool(config).is_some() {
         return Ok((Strategy::Rewrite, "the root is on zfs: the pool is made anew".to_owned()));
     }

@@ -12,11 +12,13 @@ use cloud_machine_protocol::{Bus, Digest, Request, Role};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    configuration::guest,
+    described::Described,
     disks,
-    failure::{Failure, Kind},
+    error::{ErrorKind, OperationError},
     history,
-    launch::{self, IMAGE_SERIAL, VOLUME_SERIAL, drive_serial, open_blocks, sha256},
+    installed::open_blocks,
+    serials,
+    volume::{sha256, user_data},
 };
 
 /// What the host gave one attempt besides what is in the machine's record, and keeps there once its report was accepted.
@@ -41,21 +43,22 @@ pub(crate) struct AttemptFacts {
 }
 
 impl AttemptFacts {
-    pub(crate) fn to_json(&self) -> Result<serde_json::Value, Failure> {
-        serde_json::to_value(self).map_err(Failure::during(Kind::Failed, "encode what the attempt was given"))
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value, OperationError> {
+        serde_json::to_value(self)
+            .map_err(OperationError::during(ErrorKind::Failed, "encode what the attempt was given"))
     }
 
     /// The facts of the last accepted attempt, held against the record.
     ///
     /// # Errors
-    /// Of [`Kind::Verification`]: none, or those of another machine, image or report.
-    pub(crate) fn of_last(record: &MachineRecord) -> Result<Self, Failure> {
-        let refuse = |text: String| Failure::new(Kind::Verification, text);
+    /// Of [`ErrorKind::Verification`]: none, or those of another machine, image or report.
+    pub(crate) fn of_last(record: &MachineRecord, described: &Described) -> Result<Self, OperationError> {
+        let refuse = |text: String| OperationError::new(ErrorKind::Verification, text);
         let name = &record.name;
         let accepted =
             record.accepted.as_ref().ok_or_else(|| refuse(format!("machine {name} has no accepted attempt")))?;
-        let facts: Self = serde_json::from_value(accepted.attempt.clone()).map_err(Failure::during(
-            Kind::Verification,
+        let facts: Self = serde_json::from_value(accepted.attempt.clone()).map_err(OperationError::during(
+            ErrorKind::Verification,
             format!("read the last accepted attempt of machine {name}"),
         ))?;
         let request = &facts.request;
@@ -66,7 +69,7 @@ impl AttemptFacts {
             Some("another image")
         } else if facts.generation != record.image.generation || request.image.exceptions != record.image.exceptions {
             Some("another generation of the image, or other exceptions")
-        } else if request.kept != history::kept(&launch::config(record)?)
+        } else if request.kept != history::kept(&described.config)
             || request.histories != history::before(&record.disks)
         {
             Some("disks with another history")
@@ -84,13 +87,13 @@ impl AttemptFacts {
     /// Holds the facts against an image that is still installed.
     ///
     /// # Errors
-    /// Of [`Kind::Verification`]: the same image, and another root partition or table.
+    /// Of [`ErrorKind::Verification`]: the same image, and another root partition or table.
     pub(crate) fn check_image(
         &self,
         record: &MachineRecord,
         image: &ImageFolder,
         manifest: &Manifest,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), OperationError> {
         // What else was packed beside the same disk (agent, kernel, generation) may have changed since.
         let root = ImageLayout::from(manifest).root;
         if (root.number != self.root.number || root == self.root) && table(record, manifest, image)? == self.table {
@@ -100,22 +103,22 @@ impl AttemptFacts {
             "the last accepted attempt of machine {} was made with other parts of image {}",
             record.name, image.name
         );
-        Err(Failure::new(Kind::Verification, text))
+        Err(OperationError::new(ErrorKind::Verification, text))
     }
 
     /// What a report of the attempt has to say.
-    pub(crate) fn expected(&self, record: &MachineRecord) -> Result<Expected, Failure> {
-        // As the volume has them: without what gives access.
-        let (config, merged) = (launch::config(record)?, guest::recorded(record)?.without_access());
-        let (own_keys, authorized_keys) = authorized_keys(record, &config);
-        Ok(Expected {
+    pub(crate) fn expected(&self, record: &MachineRecord, described: &Described) -> Expected {
+        let config = &described.config;
+        let (own_keys, authorized_keys) = authorized_keys(record, config);
+        Expected {
             request: self.request.clone(),
             volume: self.volume,
-            document: sha256(&launch::user_data(record)?),
-            origins: merged.origins(),
+            document: sha256(&user_data(described)),
+            // As the volume has them: without what gives access.
+            origins: described.merged.without_access().origins(),
             url: self.url.clone(),
             drives_trusted: config.drives == Drives::Trusted,
-            disks: self.disks(record, &config),
+            disks: self.disks(record, config),
             table: self.table,
             generation: self.generation,
             root: self.root.clone(),
@@ -128,7 +131,7 @@ impl AttemptFacts {
             packed_size: self.packed_size,
             command_line: self.command_line,
             host_boot: true,
-        })
+        }
     }
 
     fn disks(&self, record: &MachineRecord, config: &Config) -> Vec<ExpectedDisk> {
@@ -138,12 +141,12 @@ impl AttemptFacts {
             read_only: true,
             ..ExpectedDisk::new(serial, size, role, Treatment::Keep)
         };
-        disks.push(fixed(VOLUME_SERIAL, self.volume_size, Role::Volume, disks::volume_bus(config)));
+        disks.push(fixed(serials::VOLUME, self.volume_size, Role::Volume, disks::volume_bus(config)));
         if record.image.url.is_none() {
-            disks.push(fixed(IMAGE_SERIAL, self.image_size, Role::ImageSource, Bus::Virtio));
+            disks.push(fixed(serials::IMAGE, self.image_size, Role::ImageSource, Bus::Virtio));
         }
         let drives = record.drives.iter().enumerate();
-        disks.extend(drives.map(|(index, drive)| fixed(&drive_serial(index), drive.size, Role::Drive, Bus::Virtio)));
+        disks.extend(drives.map(|(index, drive)| fixed(&serials::drive(index), drive.size, Role::Drive, Bus::Virtio)));
         disks
     }
 
@@ -187,11 +190,13 @@ pub(crate) fn table(
     record: &MachineRecord,
     manifest: &Manifest,
     image: &ImageFolder,
-) -> Result<Option<Digest>, Failure> {
+) -> Result<Option<Digest>, OperationError> {
     let Some(system) = record.disks.iter().find(|disk| disk.boot) else { return Ok(None) };
     let packed = open_blocks(&image.packed())?;
-    let table = Table::for_disk(manifest, &packed, system.size, SECTOR_SIZE)
-        .map_err(Failure::during(Kind::Failed, format!("describe the partitions on disk {}", system.name)))?;
+    let table = Table::for_disk(manifest, &packed, system.size, SECTOR_SIZE).map_err(OperationError::during(
+        ErrorKind::Failed,
+        format!("describe the partitions on disk {}", system.name),
+    ))?;
     Ok(table.map(|table| table.digest()))
 }
 

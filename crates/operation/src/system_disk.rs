@@ -1,10 +1,10 @@
 //! Which short cut a reimage takes on the host, and what the machine gets for a system disk then. Owns the choice and its
 //! reasons; files and block nodes are the driver's, and what is proved is judged elsewhere.
 
-mod hint;
+mod dirty_map;
 mod pool;
 
-use std::{path::PathBuf, sync::Mutex};
+use std::{path::PathBuf, sync::OnceLock};
 
 use cloud_machine_driver::{
     golden::{self, Checked, Compare, GoldenError},
@@ -15,37 +15,40 @@ use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{Digest, Extent, Tier};
 
 use crate::{
-    failure::{Failure, Kind},
-    launch, space,
-    ui::Ui,
+    described::Described,
+    error::{ErrorKind, OperationError, causes},
+    event::{self, Notice, Task, Teller},
+    hint::Hint,
+    space,
 };
 
-pub(crate) use hint::outlook;
-pub(crate) use pool::{check, root_pool};
+pub(crate) use dirty_map::preview;
+pub use pool::check;
+pub(crate) use pool::root_pool;
 
-/// What was asked for on the command line.
+/// How a reimage may be made short.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wish {
+pub struct ReimageOptions {
     /// `None`: the cheapest that is possible now.
-    pub(crate) strategy: Option<Strategy>,
+    pub strategy: Option<Strategy>,
     /// What the agent does for [`Strategy::Rewrite`]; `None`: it chooses.
-    pub(crate) tier: Option<Tier>,
+    pub tier: Option<Tier>,
     /// Compare the golden disk even when its file has not changed.
-    pub(crate) verify_golden: bool,
+    pub verify_golden: bool,
 }
 
-/// What a choice is made from and acts on. The old process is gone.
-pub(crate) struct Ground<'a> {
+/// What a system disk is made from. The machine's last boot has ended.
+pub(crate) struct SystemDiskPreparation<'a> {
     pub(crate) store: &'a Store,
     pub(crate) lock: &'a MachineLock,
-    pub(crate) ui: &'a Ui,
+    pub(crate) teller: Teller<'a>,
     pub(crate) image: &'a ImageFolder,
     pub(crate) manifest: &'a Manifest,
 }
 
-/// A system disk that is ready for the next process.
+/// A system disk that is ready for the next boot.
 #[derive(Debug)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedDisk {
     pub(crate) drive: Drive,
     /// `None` for a boot.
     pub(crate) strategy: Option<Strategy>,
@@ -60,64 +63,70 @@ pub(crate) struct Prepared {
 }
 
 /// The disk that the image goes to.
-pub(crate) fn system_disk(record: &MachineRecord) -> Result<&DiskRecord, Failure> {
-    record.disks.iter().find(|disk| disk.boot).ok_or_else(|| Failure::failed("the machine has no system disk"))
+pub(crate) fn system_disk(record: &MachineRecord) -> Result<&DiskRecord, OperationError> {
+    record.disks.iter().find(|disk| disk.boot).ok_or_else(|| OperationError::failed("the machine has no system disk"))
 }
 
-impl Ground<'_> {
+impl SystemDiskPreparation<'_> {
     /// Chooses for a reimage and makes what it needs. `since`: the image that the disk was equal to when the last reimage
     /// was accepted.
     pub(crate) fn reimage(
         &self,
         record: &mut MachineRecord,
-        wish: Wish,
+        described: &Described,
+        options: ReimageOptions,
         since: Option<Digest>,
-    ) -> Result<Prepared, Failure> {
+    ) -> Result<PreparedDisk, OperationError> {
         let discarded = match record.system.form {
             DiskForm::Overlay { .. } => Some(self.store.machine(&record.name).taken(system_disk(record)?)?),
             DiskForm::Raw | DiskForm::Mapped => None,
         };
         if let Some(bytes) = discarded {
-            self.ui.note(&format!("the overlay that is discarded holds {}", space::shown(bytes)));
+            self.teller.notice(Notice::DiscardedOverlay(bytes));
         }
-        Ok(Prepared { discarded, ..self.made(record, wish, since)? })
+        Ok(PreparedDisk { discarded, ..self.made(record, described, options, since)? })
     }
 
-    fn made(&self, record: &mut MachineRecord, wish: Wish, since: Option<Digest>) -> Result<Prepared, Failure> {
+    fn made(
+        &self,
+        record: &mut MachineRecord,
+        described: &Described,
+        options: ReimageOptions,
+        since: Option<Digest>,
+    ) -> Result<PreparedDisk, OperationError> {
         let disk = system_disk(record)?.clone();
-        let config = launch::config(record)?;
-        check(&config, record.image.url.is_some(), wish)?;
-        if root_pool(&config).is_some() {
-            return self.pool(record, &disk, wish);
+        check(&described.config, record.image.url.is_some(), options)?;
+        if root_pool(&described.config).is_some() {
+            return self.pool(record, &disk, options);
         }
         let since = if self.make_room(record, &disk)? { None } else { since };
         let mut reasons = Vec::new();
-        if wish.strategy.is_none_or(|wished| wished == Strategy::Overlay) {
-            match self.overlay(record, &disk, wish) {
+        if options.strategy.is_none_or(|asked| asked == Strategy::Overlay) {
+            match self.overlay(record, &disk, options) {
                 Ok(Ok(prepared)) => return Ok(prepared),
                 Ok(Err(why)) => reasons.push(format!("not overlay: {why}")),
-                Err(failure) if wish.strategy.is_some() => return Err(failure),
-                Err(failure) => reasons.push(format!("not overlay: {}", failure.causes().join(": "))),
+                Err(failure) if options.strategy.is_some() => return Err(failure),
+                Err(failure) => reasons.push(format!("not overlay: {}", failure.line())),
             }
         }
-        if wish.strategy.is_none_or(|wished| wished == Strategy::Hinted) {
-            match self.hint(record, &disk, wish, since) {
-                Ok(dirty) => return self.in_place(record, &disk, Strategy::Hinted, wish, Some(dirty), &reasons),
+        if options.strategy.is_none_or(|asked| asked == Strategy::Hinted) {
+            match self.hint(record, &disk, options, since) {
+                Ok(dirty) => return self.in_place(record, &disk, Strategy::Hinted, options, Some(dirty), &reasons),
                 Err(why) => reasons.push(format!("not hinted: {why}")),
             }
         }
-        self.in_place(record, &disk, Strategy::Rewrite, wish, None, &reasons)
+        self.in_place(record, &disk, Strategy::Rewrite, options, None, &reasons)
     }
 
     /// Discards the old system disk first when what becomes of it finds no room beside it; says whether it did. Its map is
     /// gone then, too.
-    fn make_room(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<bool, Failure> {
+    fn make_room(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<bool, OperationError> {
         let folder = self.store.machine(&record.name);
         let (free, taken) = (self.store.free()?, folder.taken(disk)?);
         if !space::discards_first(free, taken, self.manifest.data_bytes(), folder.growth_of(record, disk)?) {
             return Ok(false);
         }
-        self.ui.note(&format!("{} are free: the old system disk is discarded first", space::shown(free)));
+        self.teller.notice(Notice::DiscardedFirst(free));
         record.system.form = DiskForm::Raw;
         self.store.write(self.lock, record)?;
         folder.discard(self.lock, disk)?;
@@ -130,22 +139,23 @@ impl Ground<'_> {
         &self,
         record: &mut MachineRecord,
         disk: &DiskRecord,
-        wish: Wish,
-    ) -> Result<Result<Prepared, &'static str>, Failure> {
+        options: ReimageOptions,
+    ) -> Result<Result<PreparedDisk, &'static str>, OperationError> {
         let digest = self.manifest.digest();
         let golden = self.store.golden(&digest, disk.size);
-        if wish.strategy.is_none() && !golden.exists()? {
+        if options.strategy.is_none() && !golden.exists()? {
             return Ok(Err("there is no golden disk of this image and size; `--strategy overlay` makes one"));
         }
-        let checked = self.golden(disk, wish)?;
+        let checked = self.golden(disk, options)?;
         let folder = self.store.machine(&record.name);
         let overlay = folder.overlay(disk)?;
         // A machine with firmware variables of its own would get the golden ones back here; with a kernel from the host
         // it has none.
         disk::new_overlay(&overlay, &golden.disk(), disk.size).map_err(tools)?;
-        self.take_form(record, disk, DiskForm::Overlay { golden: digest })?;
-        self.ui.note(&format!("strategy overlay: a fresh overlay on the golden disk ({})", told(checked)));
-        Ok(Ok(Prepared {
+        self.set_backing(record, disk, DiskForm::Overlay { golden: digest })?;
+        let told = format!("a fresh overlay on the golden disk ({})", event::checked(checked));
+        self.teller.notice(Notice::Strategy { strategy: Strategy::Overlay, reasons: vec![told] });
+        Ok(Ok(PreparedDisk {
             drive: node(overlay.clone(), disk, disk::overlay_node(&overlay, &golden.disk()))?,
             strategy: Some(Strategy::Overlay),
             tier: Some(Tier::Overlay),
@@ -156,29 +166,27 @@ impl Ground<'_> {
     }
 
     /// The golden disk of the machine, made or compared where that is needed.
-    fn golden(&self, disk: &DiskRecord, wish: Wish) -> Result<Checked, Failure> {
-        self.golden_of(disk.size, wish)
+    fn golden(&self, disk: &DiskRecord, options: ReimageOptions) -> Result<Checked, OperationError> {
+        self.golden_of(disk.size, options)
     }
 
     /// The golden disk of the image with `size` bytes, made or compared where that is needed.
-    fn golden_of(&self, size: u64, wish: Wish) -> Result<Checked, Failure> {
+    fn golden_of(&self, size: u64, options: ReimageOptions) -> Result<Checked, OperationError> {
         let golden = self.store.golden(&self.manifest.digest(), size);
-        let when = if wish.verify_golden { Compare::Always } else { Compare::IfChanged };
-        // Nothing is shown for a disk that needs no work.
-        let bar = Mutex::new(None);
+        let when = if options.verify_golden { Compare::Always } else { Compare::IfChanged };
+        // Nothing is told of a disk that needs no work.
+        let working = OnceLock::new();
         let tell = |done, total| {
-            if let Ok(mut bar) = bar.try_lock() {
-                bar.get_or_insert_with(|| self.ui.progress("golden disk")).set(done, total);
-            }
+            working.get_or_init(|| self.teller.begin(Task::GoldenDisk)).progress(done, total);
         };
         let packed = self.image.packed();
         golden::ensure(self.store, &golden, size, self.manifest, &packed, when, &tell)
             .map_err(|error| self.golden_failure(error, golden.path()))
     }
 
-    fn golden_failure(&self, error: GoldenError, folder: &std::path::Path) -> Failure {
+    fn golden_failure(&self, error: GoldenError, folder: &std::path::Path) -> OperationError {
         if !matches!(error, GoldenError::Differs { .. }) {
-            return Failure::failed(error);
+            return OperationError::failed(error);
         }
         let digest = self.manifest.digest();
         let stands = |record: &MachineRecord| record.system.form == DiskForm::Overlay { golden: digest };
@@ -189,11 +197,8 @@ impl Ground<'_> {
             .filter(|record| stands(record))
             .map(|record| record.name.to_string())
             .collect();
-        let machines = if machines.is_empty() { "none".to_owned() } else { machines.join(", ") };
-        Failure::new(Kind::Verification, error).hint(format!(
-            "machines that stand on it: {machines}; without {} it is made anew, and `--strategy rewrite` needs none",
-            folder.display()
-        ))
+        OperationError::new(ErrorKind::Verification, error)
+            .hint(Hint::GoldenDiskUsers { machines, folder: folder.to_owned() })
     }
 
     /// The raw file with a fresh map, for a rewrite that looks at `dirty` or at everything.
@@ -202,33 +207,30 @@ impl Ground<'_> {
         record: &mut MachineRecord,
         disk: &DiskRecord,
         strategy: Strategy,
-        wish: Wish,
+        options: ReimageOptions,
         dirty: Option<Vec<Extent>>,
         reasons: &[String],
-    ) -> Result<Prepared, Failure> {
+    ) -> Result<PreparedDisk, OperationError> {
         let folder = self.store.machine(&record.name);
         let (raw, map) = (folder.make_disk(disk)?, folder.map(disk)?);
         let form = match disk::new_map(&map, disk.size) {
             Ok(()) => DiskForm::Mapped,
             // The next reimage looks at everything then.
             Err(error) => {
-                self.ui.note(&format!("no dirty map is kept: {}", tools(error).causes().join(": ")));
+                self.teller.notice(Notice::NoDirtyMap(causes(&error)));
                 DiskForm::Raw
             }
         };
-        self.take_form(record, disk, form)?;
-        let mut told = vec![match &dirty {
-            Some(dirty) => {
-                let bytes: u64 = dirty.iter().map(|extent| extent.length).sum();
-                format!("strategy hinted: the map names {bytes} of {} bytes in {} extents", disk.size, dirty.len())
-            }
-            None => "strategy rewrite".to_owned(),
-        }];
-        told.extend_from_slice(reasons);
-        self.ui.note(&told.join("; "));
+        self.set_backing(record, disk, form)?;
+        let named = dirty.as_ref().map(|dirty| {
+            let bytes: u64 = dirty.iter().map(|extent| extent.length).sum();
+            format!("the map names {bytes} of {} bytes in {} extents", disk.size, dirty.len())
+        });
+        let reasons = named.into_iter().chain(reasons.iter().cloned()).collect();
+        self.teller.notice(Notice::Strategy { strategy, reasons });
         let drive = self.raw_drive(record, disk, raw, map)?;
-        let tier = if dirty.is_some() { Some(Tier::Hinted) } else { wish.tier };
-        Ok(Prepared { drive, strategy: Some(strategy), tier, dirty, golden: None, discarded: None })
+        let tier = if dirty.is_some() { Some(Tier::Hinted) } else { options.tier };
+        Ok(PreparedDisk { drive, strategy: Some(strategy), tier, dirty, golden: None, discarded: None })
     }
 
     fn raw_drive(
@@ -237,7 +239,7 @@ impl Ground<'_> {
         disk: &DiskRecord,
         raw: PathBuf,
         map: PathBuf,
-    ) -> Result<Drive, Failure> {
+    ) -> Result<Drive, OperationError> {
         match record.system.form {
             DiskForm::Mapped => node(raw.clone(), disk, disk::mapped_node(&map, &raw)),
             _ => Ok(Drive { bus: disk.bus, file: raw, serial: disk.serial.clone(), read_only: false, node: None }),
@@ -245,7 +247,7 @@ impl Ground<'_> {
     }
 
     /// Records what the disk is made of now, then removes what it was made of before.
-    fn take_form(&self, record: &mut MachineRecord, disk: &DiskRecord, form: DiskForm) -> Result<(), Failure> {
+    fn set_backing(&self, record: &mut MachineRecord, disk: &DiskRecord, form: DiskForm) -> Result<(), OperationError> {
         if record.system.form != form {
             record.system.form = form;
             self.store.write(self.lock, record)?;
@@ -254,15 +256,17 @@ impl Ground<'_> {
     }
 
     /// The disk as it is, for a boot: what the machine writes goes where the last process wrote.
-    pub(crate) fn boot(&self, record: &mut MachineRecord) -> Result<Prepared, Failure> {
+    pub(crate) fn boot(&self, record: &mut MachineRecord) -> Result<PreparedDisk, OperationError> {
         let disk = system_disk(record)?.clone();
         let folder = self.store.machine(&record.name);
         let drive = match record.system.form {
             DiskForm::Overlay { golden } => {
                 if golden != self.manifest.digest() {
-                    return Err(Failure::failed(format!("the system disk stands on {golden}, which is another image")));
+                    return Err(OperationError::failed(format!(
+                        "the system disk stands on {golden}, which is another image"
+                    )));
                 }
-                self.golden(&disk, Wish::default())?;
+                self.golden(&disk, ReimageOptions::default())?;
                 let (overlay, golden) = (folder.overlay(&disk)?, self.store.golden(&golden, disk.size));
                 node(overlay.clone(), &disk, disk::overlay_node(&overlay, &golden.disk()))?
             }
@@ -271,7 +275,7 @@ impl Ground<'_> {
                 self.raw_drive(record, &disk, folder.make_disk(&disk)?, folder.map(&disk)?)?
             }
         };
-        Ok(Prepared { drive, strategy: None, tier: None, dirty: None, golden: None, discarded: None })
+        Ok(PreparedDisk { drive, strategy: None, tier: None, dirty: None, golden: None, discarded: None })
     }
 }
 
@@ -279,21 +283,12 @@ fn node(
     file: PathBuf,
     disk: &DiskRecord,
     node: Result<String, cloud_machine_driver::qemu::QemuError>,
-) -> Result<Drive, Failure> {
-    let node = Some(node.map_err(Failure::failed)?);
+) -> Result<Drive, OperationError> {
+    let node = Some(node.map_err(OperationError::failed)?);
     Ok(Drive { bus: disk.bus, file, serial: disk.serial.clone(), read_only: false, node })
 }
 
-/// How it is known that the golden disk is right.
-fn told(checked: Checked) -> &'static str {
-    match checked {
-        Checked::Made => "made, written and read back now",
-        Checked::Compared => "all of it compared now",
-        Checked::Unchanged => "its file is as it was when all of it was right",
-    }
-}
-
 /// A failure of QEMU's disk tools.
-fn tools(error: cloud_machine_driver::qemu::QemuError) -> Failure {
-    Failure::failed(error).hint("`apt-get install qemu-utils` brings qemu-img and qemu-nbd; see `cloud-machine doctor`")
+fn tools(error: cloud_machine_driver::qemu::QemuError) -> OperationError {
+    OperationError::failed(error).hint(Hint::Install { package: "qemu-utils", programs: "qemu-img and qemu-nbd" })
 }

@@ -6,8 +6,12 @@ use cloud_machine_driver::store::{DiskForm, DiskRecord, MachineRecord, Strategy}
 use cloud_machine_plan::RootPool;
 use cloud_machine_protocol::Tier;
 
-use super::{Ground, Prepared, Wish, told};
-use crate::failure::{Failure, Kind};
+use super::{PreparedDisk, ReimageOptions, SystemDiskPreparation};
+use crate::{
+    error::{ErrorKind, OperationError},
+    event::{self, Notice},
+    hint::Hint,
+};
 
 /// The pool with the root, when the configuration describes one.
 pub(crate) fn root_pool(config: &Config) -> Option<RootPool> {
@@ -15,38 +19,48 @@ pub(crate) fn root_pool(config: &Config) -> Option<RootPool> {
 }
 
 /// Refuses what cannot be done for this configuration, before anything is: a machine goes on running then.
-pub(crate) fn check(config: &Config, from_address: bool, wish: Wish) -> Result<(), Failure> {
-    let refused = |text: &str| Failure::new(Kind::Refused, text);
-    match (root_pool(config), wish.strategy) {
-        (None, Some(Strategy::Clone)) => Err(refused("the root is not on zfs: there is nothing to clone")
-            .hint("`filesystem: zfs` of the system disk puts it there; see docs/guides/strategies.md")),
+///
+/// # Errors
+/// Of [`ErrorKind::Refused`].
+pub fn check(config: &Config, from_address: bool, options: ReimageOptions) -> Result<(), OperationError> {
+    let refused = |text: &str| OperationError::new(ErrorKind::Refused, text);
+    match (root_pool(config), options.strategy) {
+        (None, Some(Strategy::Clone)) => {
+            Err(refused("the root is not on zfs: there is nothing to clone").hint(Hint::RootOnZfs))
+        }
         (None, _) => Ok(()),
         (Some(_), Some(strategy @ (Strategy::Overlay | Strategy::Hinted))) => {
             Err(refused(&format!("a root on zfs has no strategy {strategy}: it is rewrite or clone")))
         }
-        (Some(_), _) if wish.tier.is_some() => {
+        (Some(_), _) if options.tier.is_some() => {
             Err(refused("a root on zfs is received file by file: --tier is for the image's own partitions"))
         }
         (Some(_), _) if from_address => {
             Err(refused("a root on zfs is received from the host's golden disk, not from an address")
-                .hint("leave --image-url out: the packed image is on this host"))
+                .hint(Hint::NoImageAddress))
         }
         (Some(_), _) => Ok(()),
     }
 }
 
-impl Ground<'_> {
+impl SystemDiskPreparation<'_> {
     /// The raw file of the pool, and the golden disk beside it. `auto` never clones: that proves less.
-    pub(super) fn pool(&self, record: &mut MachineRecord, disk: &DiskRecord, wish: Wish) -> Result<Prepared, Failure> {
-        let cloned = wish.strategy == Some(Strategy::Clone);
+    pub(super) fn pool(
+        &self,
+        record: &mut MachineRecord,
+        disk: &DiskRecord,
+        options: ReimageOptions,
+    ) -> Result<PreparedDisk, OperationError> {
+        let cloned = options.strategy == Some(Strategy::Clone);
         let (strategy, tier) = if cloned { (Strategy::Clone, Tier::Clone) } else { (Strategy::Rewrite, Tier::Receive) };
-        let checked = self.golden_of(self.manifest.size(), wish)?;
+        let checked = self.golden_of(self.manifest.size(), options)?;
         let golden = self.store.golden(&self.manifest.digest(), self.manifest.size());
-        self.take_form(record, disk, DiskForm::Raw)?;
+        self.set_backing(record, disk, DiskForm::Raw)?;
         let folder = self.store.machine(&record.name);
         let drive = self.raw_drive(record, disk, folder.make_disk(disk)?, folder.map(disk)?)?;
-        self.ui.note(&format!("strategy {strategy}: the files of the golden disk ({})", told(checked)));
-        Ok(Prepared {
+        let told = format!("the files of the golden disk ({})", event::checked(checked));
+        self.teller.notice(Notice::Strategy { strategy, reasons: vec![told] });
+        Ok(PreparedDisk {
             drive,
             strategy: Some(strategy),
             tier: Some(tier),
@@ -67,8 +81,8 @@ mod tests {
         let text = format!("cloud-machine: {{resources: {{disks: {{s: {{boot-partition: true{filesystem}}}}}}}}}");
         let document = parse(LayerKind::Project, "pool.yaml", text.as_bytes()).unwrap();
         let config = validate(&merge(&[defaults(), document]).unwrap()).unwrap();
-        let wish = Wish { strategy, tier, ..Wish::default() };
-        check(&config, from_address, wish).err().map(|failure| failure.error.to_string()).unwrap_or_default()
+        let options = ReimageOptions { strategy, tier, ..ReimageOptions::default() };
+        check(&config, from_address, options).err().map(|failure| failure.error.to_string()).unwrap_or_default()
     }
 
     #[test]

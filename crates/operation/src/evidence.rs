@@ -11,7 +11,10 @@ use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
 use cloud_machine_protocol::{Assurance, Report};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Failure, Kind};
+use crate::{
+    error::{ErrorKind, OperationError},
+    hint::Hint,
+};
 
 /// Version of a stored evidence.
 const VERSION: u32 = 2;
@@ -51,7 +54,7 @@ impl Evidence {
         let previous = last.map(|(report, accepted)| Link { report, seal: accepted.seal });
         match count(store, record) {
             Ok(_) => Self { previous, ..self },
-            Err(failure) => Self { lost: Some(failure.causes().join(": ")), ..self },
+            Err(failure) => Self { lost: Some(failure.line()), ..self },
         }
     }
 
@@ -61,27 +64,31 @@ impl Evidence {
     }
 
     /// Stores it as `reports/NAME.json` of the machine. Says its path relative to the machine's folder, and its seal.
-    pub(crate) fn store(&self, store: &Store, lock: &MachineLock, name: &str) -> Result<(String, Seal), Failure> {
+    pub(crate) fn store(
+        &self,
+        store: &Store,
+        lock: &MachineLock,
+        name: &str,
+    ) -> Result<(String, Seal), OperationError> {
         let bytes = self.bytes()?;
         let seal = store.seal(&bytes)?;
         Ok((store.machine(lock.name()).store_report(lock, name, &bytes)?, seal))
     }
 
-    fn bytes(&self) -> Result<Vec<u8>, Failure> {
-        serde_json::to_vec_pretty(self).map_err(Failure::during(Kind::Failed, "encode the evidence"))
+    fn bytes(&self) -> Result<Vec<u8>, OperationError> {
+        serde_json::to_vec_pretty(self).map_err(OperationError::during(ErrorKind::Failed, "encode the evidence"))
     }
 }
 
 /// Reads the evidence of the last accepted report, which still has to stand, and every one before it.
 ///
 /// # Errors
-/// Of [`Kind::Verification`] when there is none, it no longer stands, or one of them is missing, or not the one that was
+/// Of [`ErrorKind::Verification`] when there is none, it no longer stands, or one of them is missing, or not the one that was
 /// stored.
-pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, Failure> {
+pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, OperationError> {
     let name = &record.name;
-    let refuse = |text: String| {
-        Failure::new(Kind::Verification, text).hint(format!("`cloud-machine reimage {name}` makes a new report"))
-    };
+    let refuse =
+        |text: String| OperationError::new(ErrorKind::Verification, text).hint(Hint::ReimageForReport(name.clone()));
     match record.standing() {
         Standing::Stands => {}
         Standing::Never => return Err(refuse(format!("machine {name} has no accepted report"))),
@@ -106,9 +113,9 @@ pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, Fa
 
 /// Refuses a report that is newer than the last one of the record: the record is an older one that was put back. Ids of
 /// requests sort by time; a refused report is named so.
-fn newest(store: &Store, record: &MachineRecord, last: &str) -> Result<(), Failure> {
+fn newest(store: &Store, record: &MachineRecord, last: &str) -> Result<(), OperationError> {
     let folder = store.machine(&record.name).reports();
-    let failed = || Failure::during(Kind::Failed, format!("list {}", folder.display()));
+    let failed = || OperationError::during(ErrorKind::Failed, format!("list {}", folder.display()));
     for entry in std::fs::read_dir(&folder).map_err(failed())? {
         let name = entry.map_err(failed())?.file_name().to_string_lossy().into_owned();
         let newer = format!("reports/{name}").as_str() > last && name.ends_with(".json") && !name.contains("refused");
@@ -117,7 +124,7 @@ fn newest(store: &Store, record: &MachineRecord, last: &str) -> Result<(), Failu
         if newer && !pending {
             let text =
                 format!("{} is newer than the last report of machine {}", folder.join(name).display(), record.name);
-            return Err(Failure::new(Kind::Verification, text).hint("an older record may have been put back"));
+            return Err(OperationError::new(ErrorKind::Verification, text).hint(Hint::OlderRecord));
         }
     }
     Ok(())
@@ -125,7 +132,7 @@ fn newest(store: &Store, record: &MachineRecord, last: &str) -> Result<(), Failu
 
 /// The evidence that `last` names, and how many there are with those before it, each of which was read and is the one that
 /// was stored.
-fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Evidence, usize), Failure> {
+fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Evidence, usize), OperationError> {
     newest(store, record, &last.report)?;
     let evidence = read(store, record, &last)?;
     let (mut previous, mut count) = (evidence.previous.clone(), 1);
@@ -142,44 +149,45 @@ fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Evidence,
 ///
 /// # Errors
 /// One that is missing or another.
-pub(crate) fn count(store: &Store, record: &MachineRecord) -> Result<usize, Failure> {
+pub fn count(store: &Store, record: &MachineRecord) -> Result<usize, OperationError> {
     match (record.last_report.clone(), &record.accepted) {
         (Some(report), Some(accepted)) => Ok(chain(store, record, Link { report, seal: accepted.seal })?.1),
         _ => Ok(0),
     }
 }
 
-fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, Failure> {
+fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, OperationError> {
     let path = store.machine(&record.name).resolve(&link.report)?;
     let unread = |source: StoreError| {
-        Failure::during(Kind::Verification, format!("cannot read the evidence {}", path.display()))(source)
+        OperationError::during(ErrorKind::Verification, format!("cannot read the evidence {}", path.display()))(source)
     };
     let bytes = store::read(&path, MAX_RECORD).map_err(unread)?.ok_or_else(|| missing(&path))?;
     if !store.is_sealed(&bytes, link.seal).map_err(unread)? {
         let text = format!("the evidence {} is not the one that was stored", path.display());
-        return Err(Failure::new(Kind::Verification, text));
+        return Err(OperationError::new(ErrorKind::Verification, text));
     }
     parse(&bytes, &path)
 }
 
 /// Evidence as this program writes it, byte for byte: a field or a spelling of somebody else's is none of ours.
-fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, Failure> {
-    let failed = || Failure::during(Kind::Verification, format!("cannot read the evidence {}", path.display()));
+fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, OperationError> {
+    let failed =
+        || OperationError::during(ErrorKind::Verification, format!("cannot read the evidence {}", path.display()));
     let evidence: Evidence = serde_json::from_slice(bytes).map_err(failed())?;
     if evidence.version != VERSION || evidence.bytes()? != bytes {
         let text = format!("the evidence {} is not written as this program writes it", path.display());
-        return Err(Failure::new(Kind::Verification, text));
+        return Err(OperationError::new(ErrorKind::Verification, text));
     }
     Ok(evidence)
 }
 
-fn missing(path: &Path) -> Failure {
-    Failure::new(Kind::Verification, format!("the evidence {} is missing", path.display()))
+fn missing(path: &Path) -> OperationError {
+    OperationError::new(ErrorKind::Verification, format!("the evidence {} is missing", path.display()))
 }
 
 /// A rejected report as a failure: of exit code 1 when the agent itself says that it failed, otherwise of exit code 5.
 /// What the agent said is escaped.
-pub(crate) fn rejected(rejection: &Rejection) -> Failure {
+pub(crate) fn rejected(rejection: &Rejection) -> OperationError {
     let mut text = escape::line(rejection.to_string().as_bytes(), 4096);
     let mut source = std::error::Error::source(rejection);
     while let Some(cause) = source {
@@ -188,29 +196,30 @@ pub(crate) fn rejected(rejection: &Rejection) -> Failure {
         source = cause.source();
     }
     match rejection {
-        Rejection::Failed { .. } => Failure::failed(text),
-        _ => Failure::new(Kind::Verification, format!("the report is refused: {text}")),
+        Rejection::Failed { .. } => OperationError::failed(text),
+        _ => OperationError::new(ErrorKind::Verification, format!("the report is refused: {text}")),
     }
 }
 
 /// Fails below the required assurance.
-pub(crate) fn require(found: Assurance, required: Assurance) -> Result<(), Failure> {
+pub(crate) fn require(found: Assurance, required: Assurance) -> Result<(), OperationError> {
     if found >= required {
         return Ok(());
     }
     let text = format!("the assurance is {found}, {required} is required");
-    Err(Failure::new(Kind::Verification, text).hint(format!("{found} does not cover {}", found.does_not_cover())))
+    Err(OperationError::new(ErrorKind::Verification, text).hint(Hint::NotCovered(found)))
 }
 
 /// What the assurance of the last accepted reimage does not cover, and what may be left on other disks.
-pub(crate) fn gaps_of(record: &MachineRecord, level: Assurance, disks: &[String]) -> String {
+#[must_use]
+pub fn gaps_of(record: &MachineRecord, level: Assurance, disks: &[String]) -> String {
     let gaps = gaps(level, record.system.last.map(|last| last.tier));
     [gaps].into_iter().chain(disks.iter().cloned()).collect::<Vec<_>>().join("; ")
 }
 
 /// The public SSH host key of a verified report.
-pub(crate) fn host_key(report: &Report) -> Result<String, Failure> {
+pub(crate) fn host_key(report: &Report) -> Result<String, OperationError> {
     let item = report.identity.iter().find(|item| item.name == HOST_KEY);
     item.map(|item| item.public.clone())
-        .ok_or_else(|| Failure::new(Kind::Verification, "the report has no SSH host key"))
+        .ok_or_else(|| OperationError::new(ErrorKind::Verification, "the report has no SSH host key"))
 }

@@ -1,0 +1,98 @@
+//! What is known besides a failure, or would help, in the words of this program: its commands and flags. Must not decide
+//! anything.
+
+use cloud_machine_operation::Hint;
+
+/// One hint as a line, or as lines where it quotes. A table of words: every hint has some, or this does not compile.
+pub(crate) fn text(hint: &Hint) -> String {
+    match hint {
+        Hint::Also(causes) => format!("also: {causes}"),
+        Hint::FailedUnits(units) => format!("the console says: {}", units.join("; ")),
+        Hint::ConsoleEnd(tail) => format!("the console ends with\n{tail}"),
+        Hint::ConsoleEmpty => "the console is empty".to_owned(),
+        Hint::ConsoleUnreadable(why) => format!("the console cannot be read: {why}"),
+        Hint::Paused(trouble) => format!("the machine is paused: {trouble}"),
+        Hint::RefusedReport(path) => format!("the refused report is kept as {path}"),
+        Hint::RefusedReportLost(why) => format!("the refused report could not be kept: {why}"),
+        Hint::HeldByJob => "what runs there may have made its SSH its own: a reimage ends that".to_owned(),
+        Hint::NotCovered(level) => format!("{level} does not cover {}", level.does_not_cover()),
+        Hint::OlderRecord => "an older record may have been put back".to_owned(),
+        Hint::GoldenDiskUsers { machines, folder } => {
+            let machines = if machines.is_empty() { "none".to_owned() } else { machines.join(", ") };
+            let folder = folder.display();
+            format!(
+                "machines backed by it: {machines}; without {folder} it is made again, and `--strategy rewrite` needs none"
+            )
+        }
+        Hint::Quarantined { machine, failures: Some(failures) } => format!(
+            "{failures} attempts failed: {machine} is quarantined until `cloud-machine reimage {machine} --release`"
+        ),
+        Hint::Quarantined { machine, failures: None } => format!(
+            "`cloud-machine console {machine}` shows why; `cloud-machine reimage {machine} --release` tries again"
+        ),
+        Hint::Reimage(machine) => format!("`cloud-machine reimage {machine}` makes it new"),
+        Hint::ReimageForReport(machine) => format!("`cloud-machine reimage {machine}` makes a new report"),
+        Hint::ReimageWith { machine, image } => {
+            format!("`cloud-machine reimage {machine} --image {image}` takes the new one")
+        }
+        Hint::StartOrReimage(machine) => format!(
+            "once the host can serve it, `cloud-machine start {machine}` lets it go on; `cloud-machine reimage {machine}` \
+             makes it new"
+        ),
+        Hint::Start(machine) => format!("`cloud-machine start {machine}` starts it"),
+        Hint::OtherDescription(machine) => {
+            format!("`cloud-machine show {machine}` shows how; delete it first, or choose another name")
+        }
+        Hint::WaitForOther => "wait for it to end, then try again".to_owned(),
+        Hint::ListMachines => "see `cloud-machine list`; `cloud-machine create` makes one".to_owned(),
+        Hint::LookAtProcess(pid) => {
+            format!("look at it with `ps -fp {pid}`; once it has ended, try again as the user who started the machine")
+        }
+        Hint::SeeAllProcesses => {
+            "try again as the user who started the machine, where all processes of this host are shown".to_owned()
+        }
+        Hint::MakeRoom(folder) => {
+            format!("make room below {}, or take another folder with --state", folder.display())
+        }
+        Hint::ListImages => "see `cloud-machine image list`; `cloud-machine image pack` makes one".to_owned(),
+        Hint::NameImage => "give --image NAME".to_owned(),
+        Hint::PackUnderItsName => "pack it again under the name that it is to have".to_owned(),
+        Hint::PackWithThisAgent => "`cloud-machine image pack` puts the agent of this program into an image".to_owned(),
+        Hint::HigherGeneration => {
+            "give a --generation that grows from build to build; --allow-downgrade takes the older image".to_owned()
+        }
+        Hint::HigherGenerationOrReplace => {
+            "give this build a higher --generation; --replace puts it in the place of the other one".to_owned()
+        }
+        Hint::AllowDowngrade => {
+            "--allow-downgrade takes it; better pack what should come back with a higher --generation".to_owned()
+        }
+        Hint::AllowDowngradeOf { machine, image } => format!(
+            "pack the image with a higher --generation, then `cloud-machine reimage {machine} --image {image}`; or \
+             `cloud-machine reimage {machine} --allow-downgrade`"
+        ),
+        Hint::AllowUnsigned => "--allow-unsigned takes the image as it is, which is recorded and reported".to_owned(),
+        Hint::Sign(image) => {
+            format!("`cloud-machine image sign {image} --sign-key FILE` signs it with a key of yours")
+        }
+        Hint::ServeRanges => {
+            "put the image on a server that serves ranges, as nginx, Apache and object stores do; or copy it here"
+                .to_owned()
+        }
+        Hint::OwnAddress => "give every build of an image an address of its own".to_owned(),
+        Hint::NameAuthority => "--ca FILE names an authority of your own".to_owned(),
+        Hint::NoImageAddress => "leave --image-url out: the packed image is on this host".to_owned(),
+        Hint::FindBySerial(disk) => format!("write devicepath: serial:{disk}, or leave it out"),
+        Hint::Allocate => "write, for example, allocation: 10GiB".to_owned(),
+        Hint::AllocateMore => "a larger allocation, or none: then it is as large as the image".to_owned(),
+        Hint::NameSource => "write source: and the path of a file on this host".to_owned(),
+        Hint::RootOnZfs => {
+            "`filesystem: zfs` of the system disk puts it there; see docs/guides/strategies.md".to_owned()
+        }
+        Hint::Audit => "see `cloud-machine config audit` for where each is set".to_owned(),
+        Hint::BuildVolume => "`cloud-machine volume build` makes one with this label".to_owned(),
+        Hint::Install { package, programs } => {
+            format!("`apt-get install {package}` brings {programs}; see `cloud-machine doctor`")
+        }
+    }
+}

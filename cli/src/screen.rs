@@ -1,0 +1,60 @@
+//! What operations tell, on standard error: bars for people on a terminal, lines elsewhere, JSON for programs. Must not
+//! decide anything.
+
+use std::sync::Mutex;
+
+use cloud_machine_operation::{Event, Happening, Observer, Task};
+
+use crate::ui::{Place, Progress, Ui};
+
+/// Shows what operations tell.
+pub(crate) struct Screen {
+    ui: Ui,
+    /// The work that is under way; several pieces may be.
+    working: Mutex<Vec<(Task, Progress)>>,
+}
+
+impl Screen {
+    pub(crate) fn new(ui: &Ui) -> Self {
+        Self { ui: *ui, working: Mutex::default() }
+    }
+
+    fn begin(&self, place: Place, task: &Task) {
+        let progress = self.ui.progress_at(Place { step: task.step().map(str::to_owned), ..place }, &task.to_string());
+        if let Ok(mut working) = self.working.lock() {
+            working.push((task.clone(), progress));
+        }
+    }
+
+    fn progress(&self, task: &Task, done: u64, total: u64) {
+        let Ok(working) = self.working.lock() else { return };
+        if let Some((_, progress)) = working.iter().find(|(other, _)| other == task) {
+            progress.set(done, total);
+        }
+    }
+
+    fn end(&self, task: &Task) {
+        if let Ok(mut working) = self.working.lock() {
+            working.retain(|(other, _)| other != task);
+        }
+    }
+}
+
+impl Observer for Screen {
+    fn event(&self, event: &Event<'_>) {
+        let place = Place {
+            machine: event.machine.map(ToString::to_string),
+            operation: Some(event.operation),
+            ..Place::default()
+        };
+        match event.happening {
+            Happening::Phase { phase, milliseconds } => self.ui.phase(place, phase, milliseconds),
+            Happening::Begin(task) => self.begin(place, task),
+            Happening::Progress { task, done, total } => self.progress(task, done, total),
+            Happening::End(task) => self.end(task),
+            Happening::Notice(notice) => {
+                self.ui.note_at(Place { notice: Some(notice.name()), ..place }, &notice.to_string());
+            }
+        }
+    }
+}

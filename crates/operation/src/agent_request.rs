@@ -1,0 +1,69 @@
+//! What the agent is asked for: the request of a machine's record with what one attempt adds. Must not choose it.
+
+use cloud_machine_driver::store::{DriveRecord, MachineRecord};
+use cloud_machine_image::Manifest;
+use cloud_machine_protocol::{
+    Action, DeviceSelector, DriveRequest, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
+};
+
+use crate::{audit, described::Described, error::OperationError, history, serials};
+
+/// Seconds that an agent may take; the host's own deadline is usually shorter.
+const AGENT_DEADLINE: u64 = 3600;
+
+/// Which request is served, and how often that was tried.
+pub(crate) struct Serving<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) attempt: u32,
+    pub(crate) action: Action,
+}
+
+impl<'a> Serving<'a> {
+    /// The request in the machine's record.
+    pub(crate) fn of(record: &'a MachineRecord) -> Result<Self, OperationError> {
+        let request = record.request.as_ref().ok_or_else(|| OperationError::failed("the machine has no request"))?;
+        Ok(Self { id: &request.id, attempt: request.attempts, action: request.action })
+    }
+}
+
+/// The request as it goes to the agent, with the lowest generation that it allows.
+pub(crate) fn request(
+    record: &MachineRecord,
+    described: &Described,
+    serving: &Serving<'_>,
+    manifest: &Manifest,
+    minimum_generation: u64,
+    tier: Option<Tier>,
+    nonce: Nonce,
+) -> Result<Request, OperationError> {
+    let source = match &record.image.url {
+        Some(url) => ImageSource::Url(url.clone()),
+        None => ImageSource::Device(DeviceSelector::Serial(serials::IMAGE.to_owned())),
+    };
+    Ok(Request {
+        version: FORMAT_VERSION,
+        id: serving.id.to_owned(),
+        attempt: serving.attempt,
+        nonce,
+        machine_uuid: record.uuid.clone(),
+        action: serving.action,
+        image: ImageRequest {
+            name: record.image.name.to_string(),
+            digest: manifest.digest(),
+            size: manifest.size(),
+            source,
+            minimum_generation,
+            exceptions: record.image.exceptions.clone(),
+        },
+        tier,
+        drives: record.drives.iter().enumerate().map(drive_request).collect(),
+        histories: history::sent(&record.disks),
+        kept: history::kept(&described.config),
+        unhonoured: audit::unhonoured(&record.driver)?,
+        deadline_seconds: AGENT_DEADLINE,
+    })
+}
+
+fn drive_request((index, drive): (usize, &DriveRecord)) -> DriveRequest {
+    DriveRequest { device: DeviceSelector::Serial(serials::drive(index)), digest: drive.digest }
+}

@@ -1,0 +1,200 @@
+//! `create`: a machine from its description. An existing, equal machine is left alone; a half-made one is continued.
+
+use std::time::{Duration, Instant};
+
+use cloud_machine_config::supported;
+use cloud_machine_driver::{
+    identity, ssh,
+    store::{
+        DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
+    },
+};
+use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
+use jiff::Timestamp;
+
+use crate::{
+    Operations,
+    admission::{self, Admitted, Exceptions},
+    attempt::Attempt,
+    audit,
+    described::{Described, refused},
+    disks,
+    drives::{self, Drive},
+    error::{ErrorKind, OperationError},
+    event::{Notice, Operation, Teller},
+    hint::Hint,
+    installed,
+    reimage::{Reimaged, quarantined},
+    space,
+    system_disk::{self, ReimageOptions},
+};
+
+/// A machine as it is asked for.
+pub struct Creation {
+    /// The merged configuration of all layers of the host.
+    pub described: Described,
+    /// Volumes that are attached.
+    pub drives: Vec<Drive>,
+    /// What an operator sets aside of the rules on images.
+    pub exceptions: Exceptions,
+    /// The address that the machine fetches its image from.
+    pub image_url: Option<ImageUrl>,
+    /// How its first reimage may be made short.
+    pub options: ReimageOptions,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl Operations<'_> {
+    /// Refuses a description that no machine can have, before any is made; tells which values have no effect.
+    ///
+    /// # Errors
+    /// Of [`ErrorKind::Refused`], and of [`ErrorKind::Failed`] for a driver that is not there.
+    pub fn check_creation(&self, creation: &Creation) -> Result<(), OperationError> {
+        let (described, teller) = (&creation.described, Teller::of_none(self.observer, Operation::Create));
+        // Whether the driver is there at all comes before what it honours.
+        installed::qemu(&described.config.driver)?;
+        audit::honoured(teller, described)?;
+        // A machine without what nothing does yet would not be the one that was described.
+        supported(&described.merged).map_err(refused)?;
+        for remark in creation.drives.iter().flat_map(|drive| &drive.unread) {
+            teller.notice(Notice::NotRead(remark.clone()));
+        }
+        drives::check(&described.merged, described.config.cloud_init_url.as_ref(), &creation.drives)?;
+        system_disk::check(&described.config, creation.image_url.is_some(), creation.options)
+    }
+
+    /// Makes the machine `name`.
+    ///
+    /// # Errors
+    /// Of any kind; what was made of the machine is continued by the next call.
+    pub fn create(&self, name: &MachineName, creation: &Creation) -> Result<Reimaged, OperationError> {
+        let (store, teller) = (self.store, self.teller(name, Operation::Create));
+        let lock = store.lock(name)?;
+        let mut record = match store.read(name) {
+            Ok(record) => {
+                same_description(&record, creation)?;
+                if record.state == MachineState::Quarantined {
+                    return Err(quarantined(&record));
+                }
+                if !matches!(record.state, MachineState::Creating) && record.last_report.is_some() {
+                    teller.notice(Notice::AlreadyCreated(name.clone()));
+                    return Ok(Reimaged::unchanged(store, &record));
+                }
+                record
+            }
+            Err(StoreError::NoMachine { .. }) => {
+                let record = new_record(teller, store, name, creation)?;
+                space::fits(store, &record, &creation.described, creation.options)?;
+                store.create(&lock, &record)?;
+                record
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for drive in &creation.drives {
+            store.machine(name).store_drive(&lock, &drive.digest(), &drive.bytes)?;
+        }
+        for disk in &record.disks {
+            store.machine(name).store_medium(&lock, disk)?;
+        }
+        prepare_login(store, &mut record)?;
+        store.write(&lock, &record)?;
+        // As the record has it: a machine that is continued is made from that.
+        let described = Described::of(&record)?;
+        let attempt = Attempt {
+            store,
+            lock: &lock,
+            teller,
+            deadline: Instant::now() + creation.timeout,
+            required: Assurance::HostRooted,
+            options: creation.options,
+            described: &described,
+        };
+        let completed = attempt.run(&mut record, Action::Reimage)?;
+        Ok(Reimaged::new(store, &record, &completed))
+    }
+}
+
+/// Whether values, drives and the image's address are those of the record; where they come from does not matter.
+fn same_description(record: &MachineRecord, creation: &Creation) -> Result<(), OperationError> {
+    let values = Described::of(record)?.merged.to_yaml() == creation.described.merged.to_yaml();
+    let drives = record.drives.iter().map(|drive| drive.digest).eq(creation.drives.iter().map(Drive::digest));
+    if values && drives && record.image.url == creation.image_url {
+        return Ok(());
+    }
+    let name = &record.name;
+    Err(OperationError::new(ErrorKind::Refused, format!("machine {name} exists and is described otherwise"))
+        .hint(Hint::OtherDescription(name.clone())))
+}
+
+fn new_record(
+    teller: Teller<'_>,
+    store: &Store,
+    name: &MachineName,
+    creation: &Creation,
+) -> Result<MachineRecord, OperationError> {
+    let Described { merged, config } = &creation.described;
+    let image: ImageName = config
+        .image
+        .as_ref()
+        .ok_or_else(|| {
+            OperationError::new(ErrorKind::Refused, "the configuration names no image").hint(Hint::NameImage)
+        })?
+        .parse()
+        .map_err(OperationError::failed)?;
+    let Admitted { record: image, manifest } =
+        admission::admit(teller, store, &image, &config.image_keys, creation.exceptions)?;
+    let identity = identity::new(
+        name.clone(),
+        config.resources.nic.mac,
+        config.ssh_authorized_keys.clone(),
+        config.identity.ssh_host_keys,
+    )
+    .map_err(OperationError::failed)?;
+    Ok(MachineRecord {
+        version: RECORD_VERSION,
+        name: name.clone(),
+        uuid: identity.machine_uuid.clone(),
+        driver: config.driver.clone(),
+        image: ImageRecord { url: creation.image_url.clone(), ..image },
+        layers: serde_json::from_slice(&merged.to_layers())
+            .map_err(OperationError::during(ErrorKind::Failed, "encode the layers"))?,
+        ram: audit::memory(config.resources.ram).bytes(),
+        cpus: config.resources.cpus,
+        disks: disks::records(config, &manifest)?,
+        system: SystemDisk::default(),
+        drives: creation.drives.iter().map(drive_record).collect(),
+        identity,
+        ssh_port: ssh::free_port().map_err(OperationError::failed)?,
+        state: MachineState::Creating,
+        request: None,
+        process: None,
+        host_key: None,
+        last_report: None,
+        assurance: None,
+        accepted: None,
+        not_covered: Vec::new(),
+        dirty: false,
+        created: Timestamp::now(),
+    })
+}
+
+fn drive_record(drive: &Drive) -> DriveRecord {
+    let digest = drive.digest();
+    DriveRecord {
+        source: drive.source.clone(),
+        file: format!("drives/{}.img", digest.hex()),
+        digest,
+        size: drive.bytes.len() as u64,
+    }
+}
+
+/// A key pair of the host for this machine; its public half becomes one of root's authorized keys.
+fn prepare_login(store: &Store, record: &mut MachineRecord) -> Result<(), OperationError> {
+    let public = ssh::generate_key(&store.machine(&record.name).ssh_key(), record.name.as_str())
+        .map_err(OperationError::failed)?;
+    if !record.identity.authorized_keys.contains(&public) {
+        record.identity.authorized_keys.push(public);
+    }
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! What is known besides a failure, or would help: values, so that each front end says it in its own words and names its own
+//! commands. Must not hold a sentence that names one front end.
+
+use std::path::PathBuf;
+
+use cloud_machine_driver::{qemu::Trouble, store::ImageName};
+use cloud_machine_fetch::FetchError;
+use cloud_machine_protocol::{Assurance, MachineName};
+
+/// One thing that is known besides a failure, or that would help.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Hint {
+    // What is known besides.
+    /// Something else went wrong while the failure was dealt with.
+    Also(String),
+    /// Units that the machine's system says have failed.
+    FailedUnits(Vec<String>),
+    /// The last lines of the console, safe to show.
+    ConsoleEnd(String),
+    /// The console holds nothing.
+    ConsoleEmpty,
+    /// The console cannot be read, and why.
+    ConsoleUnreadable(String),
+    /// The machine stands still.
+    Paused(Trouble),
+    /// Where the refused report is, relative to the machine's folder.
+    RefusedReport(String),
+    /// The refused report could not be kept, and why.
+    RefusedReportLost(String),
+    /// What runs in the machine may have made its SSH its own.
+    HeldByJob,
+    /// What the assurance that was found does not cover.
+    NotCovered(Assurance),
+    /// An older record may have been put back.
+    OlderRecord,
+    /// Machines whose system disk is backed by the golden disk in this folder.
+    GoldenDiskUsers {
+        /// Their names.
+        machines: Vec<String>,
+        /// The golden disk's folder; without it the disk is made again.
+        folder: PathBuf,
+    },
+
+    // What would help, about a machine.
+    /// Attempts failed too often: an operator must release the machine.
+    Quarantined {
+        /// Which.
+        machine: MachineName,
+        /// How many attempts failed now; `None` when that was earlier.
+        failures: Option<u32>,
+    },
+    /// A reimage makes the machine new.
+    Reimage(MachineName),
+    /// A reimage makes a new report.
+    ReimageForReport(MachineName),
+    /// A reimage with this image takes the one that is installed now.
+    ReimageWith {
+        /// Which machine.
+        machine: MachineName,
+        /// Which image.
+        image: ImageName,
+    },
+    /// Once the host can serve it, a start lets the machine go on; a reimage makes it new.
+    StartOrReimage(MachineName),
+    /// A start starts it.
+    Start(MachineName),
+    /// The machine exists with another description.
+    OtherDescription(MachineName),
+    /// Another operation has to end first.
+    WaitForOther,
+    /// The machines that there are.
+    ListMachines,
+    /// Whether this process has ended; then try again as who started the machine.
+    LookAtProcess(i32),
+    /// Try again as who started the machine, where all processes of the host are shown.
+    SeeAllProcesses,
+    /// Make room here, or use another state folder.
+    MakeRoom(PathBuf),
+
+    // What would help, about an image.
+    /// The images that there are.
+    ListImages,
+    /// The configuration or the caller names the image.
+    NameImage,
+    /// The image has to be packed again under the name that it is to have.
+    PackUnderItsName,
+    /// Packing an image takes the agent of this program.
+    PackWithThisAgent,
+    /// A newer build has to have a higher generation, or an operator allows the older one.
+    HigherGeneration,
+    /// A newer build has to have a higher generation, or it replaces the other one.
+    HigherGenerationOrReplace,
+    /// An operator may allow an older image; what comes back is better packed with a higher generation.
+    AllowDowngrade,
+    /// The image has to be packed with a higher generation, or an operator allows the downgrade for this machine.
+    AllowDowngradeOf {
+        /// Which machine.
+        machine: MachineName,
+        /// Which image.
+        image: ImageName,
+    },
+    /// An operator may allow the image as it is.
+    AllowUnsigned,
+    /// The image can be signed with a key of the operator.
+    Sign(String),
+
+    // What would help, about the configuration or the host.
+    /// This disk can be found by its serial.
+    FindBySerial(String),
+    /// A disk needs a size.
+    Allocate,
+    /// A larger disk, or none given: then it is as large as the image.
+    AllocateMore,
+    /// A read-only disk needs a source.
+    NameSource,
+    /// A root on ZFS is asked for at the system disk.
+    RootOnZfs,
+    /// A root on ZFS needs the packed image on this host.
+    NoImageAddress,
+    /// Where each value was set.
+    Audit,
+    /// A volume with the right label can be built.
+    BuildVolume,
+    /// A Debian package brings the programs that are missing.
+    Install {
+        /// The package.
+        package: &'static str,
+        /// What it brings.
+        programs: &'static str,
+    },
+
+    // What would help, about an address.
+    /// The image has to be on a server that serves ranges, or on this host.
+    ServeRanges,
+    /// Every build of an image needs an address of its own.
+    OwnAddress,
+    /// An authority of the operator's own can be named.
+    NameAuthority,
+}
+
+impl Hint {
+    /// What would help against an error of the network.
+    #[must_use]
+    pub fn of_fetch(error: &FetchError) -> Option<Self> {
+        match error {
+            FetchError::GaveUp { source, .. } => Self::of_fetch(source),
+            FetchError::NoRanges { .. } => Some(Self::ServeRanges),
+            FetchError::FileChanged { .. } => Some(Self::OwnAddress),
+            FetchError::Certificate { .. } => Some(Self::NameAuthority),
+            _ => None,
+        }
+    }
+}

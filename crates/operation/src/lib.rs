@@ -1,0 +1,68 @@
+//! What can be done with a machine: create, start, stop, reimage, verify, plan, delete. Owns the order in which an operation is
+//! believable; must not print, ask, parse arguments or know an exit code.
+
+pub mod access;
+mod admission;
+mod agent_request;
+mod attempt;
+pub mod audit;
+mod conversation;
+mod create;
+mod delete;
+pub mod described;
+mod disks;
+pub mod documents;
+pub mod drives;
+mod error;
+mod event;
+pub mod evidence;
+mod expectation;
+mod hint;
+mod history;
+pub mod installed;
+pub mod life;
+mod plan;
+mod prepare;
+mod reimage;
+mod request;
+mod serials;
+pub mod signature;
+pub mod space;
+mod start;
+mod startup;
+mod stop;
+mod system_disk;
+pub mod url_document;
+mod verify;
+mod volume;
+
+use cloud_machine_driver::store::Store;
+use cloud_machine_protocol::MachineName;
+
+pub use admission::Exceptions;
+pub use attempt::PhaseTime;
+pub use create::Creation;
+pub use described::Described;
+pub use error::{ErrorKind, OperationError, causes, chain};
+pub use event::{Event, Happening, Notice, Observer, Operation, Phase, Task, Teller, Working};
+pub use hint::Hint;
+pub use plan::{Planned, PlannedStep};
+pub use reimage::{Reimage, Reimaged};
+pub use stop::{Stop, Stopped};
+pub use system_disk::{ReimageOptions, check as check_strategy};
+pub use verify::{Verified, Verify};
+
+/// The operations on the machines of a state folder.
+#[derive(Clone, Copy)]
+pub struct Operations<'a> {
+    /// Where machines and images are kept.
+    pub store: &'a Store,
+    /// Who is told what goes on.
+    pub observer: &'a dyn Observer,
+}
+
+impl<'a> Operations<'a> {
+    fn teller(&self, machine: &'a MachineName, operation: Operation) -> Teller<'a> {
+        Teller::new(self.observer, machine, operation)
+    }
+}

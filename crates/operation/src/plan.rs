@@ -1,0 +1,149 @@
+//! `plan`: what a reimage would do, step by step, without doing it.
+
+use std::collections::BTreeMap;
+
+use cloud_machine_config::{Config, DiskConfig};
+use cloud_machine_driver::store::{DiskRecord, MachineRecord, Strategy};
+use cloud_machine_plan::{ImageLayout, WantedFilesystem, Wiping, plan};
+use cloud_machine_protocol::{
+    Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Nonce, Probe, Signature, Step, Tier,
+    volume,
+};
+use serde::Serialize;
+
+use crate::{
+    Operations, admission,
+    agent_request::{self, Serving},
+    described::Described,
+    disks,
+    error::{ErrorKind, OperationError},
+    event::{Notice, Operation},
+    installed, serials, system_disk,
+};
+
+/// What a reimage would do.
+#[derive(Debug, Serialize)]
+pub struct Planned {
+    /// What it would choose by itself.
+    pub strategy: Strategy,
+    /// Why.
+    pub strategy_reason: String,
+    /// What the agent would do, in that order.
+    pub steps: Vec<PlannedStep>,
+    /// What would become of each disk.
+    pub devices: Vec<DeviceRecord>,
+}
+
+/// A step that the agent would do.
+#[derive(Debug, Serialize)]
+pub struct PlannedStep {
+    /// By which events and reports name it.
+    pub id: String,
+    /// What it does.
+    pub step: Step,
+}
+
+impl Operations<'_> {
+    /// Plans a reimage of the machine `name`, which is not looked at: its disks are taken for empty.
+    ///
+    /// # Errors
+    /// Those of a reimage that is refused.
+    pub fn plan(&self, name: &MachineName) -> Result<Planned, OperationError> {
+        let (store, teller) = (self.store, self.teller(name, Operation::Plan));
+        let record = store.read(name)?;
+        let described = Described::of(&record)?;
+        let config = &described.config;
+        let (image, manifest) = installed::image(store, &record)?;
+        let minimum = admission::minimum_generation(store, &record, &manifest)?;
+        let (strategy, strategy_reason) = system_disk::preview(store, &record, config)?;
+        let tier = match strategy {
+            Strategy::Overlay => Some(Tier::Overlay),
+            Strategy::Hinted => Some(Tier::Hinted),
+            Strategy::Clone => Some(Tier::Clone),
+            Strategy::Rewrite => None,
+        };
+        let serving = Serving { id: "plan", attempt: 1, action: Action::Reimage };
+        // No agent will see this request, so its nonce binds nothing.
+        let nonce = Nonce::from_random([0; 32]);
+        let mut request = agent_request::request(&record, &described, &serving, &manifest, minimum, tier, nonce)?;
+        // Nobody looks at the disks here, so that what the record says of them has nothing to be held against.
+        request.histories.clear();
+        let packed = match system_disk::root_pool(config) {
+            Some(_) => manifest.size(),
+            None => installed::file_size(&image.packed())?,
+        };
+        let inventory = inventory(&record, config, packed);
+        let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(serials::VOLUME));
+        let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
+        let layout = ImageLayout::from(&manifest);
+        for (disk, kept) in &config.resources.disks {
+            let described = (kept.filesystem.is_some() && !kept.boot_partition) || !kept.partitions.is_empty();
+            if described && !kept.readonly && Wiping::of(request.action, kept).is_none() {
+                teller.notice(Notice::AssumedEmpty(disk.to_string()));
+            }
+        }
+        let planned = plan(config, &inventory, &request, &layout, &volume, name)
+            .map_err(|error| OperationError::new(ErrorKind::Refused, error))?;
+        let steps = planned.steps.into_iter();
+        let steps = steps.map(|step| PlannedStep { id: step.id.to_string(), step: step.step }).collect();
+        Ok(Planned { strategy, strategy_reason, steps, devices: planned.devices })
+    }
+}
+
+/// The disks as the driver attaches them; each bus names its own in that order.
+fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory {
+    let disk = |serial: &str, size: u64, read_only: bool, probe: Probe| Disk {
+        name: String::new(),
+        serial: Some(serial.to_owned()),
+        wwn: None,
+        size,
+        sector_size: 512,
+        read_only,
+        // As virtio-blk of QEMU offers it.
+        discard: !read_only,
+        probe,
+        partitions: None,
+    };
+    let mut disks: Vec<(Bus, Disk)> = record
+        .disks
+        .iter()
+        .map(|found| (found.bus, disk(&found.serial, found.size, found.medium.is_some(), content(found, config))))
+        .collect();
+    let label = Signature { label: Some(volume::LABEL.to_owned()), ..Signature::default() };
+    let bus = disks::volume_bus(config);
+    let place = if bus == Bus::Cdrom { 0 } else { disks.len() };
+    disks.insert(place, (bus, disk(serials::VOLUME, 1 << 20, true, Probe::Found(label))));
+    if record.image.url.is_none() {
+        disks.push((Bus::Virtio, disk(serials::IMAGE, packed, true, Probe::Empty)));
+    }
+    let drives = record.drives.iter().enumerate();
+    disks.extend(
+        drives.map(|(index, drive)| (Bus::Virtio, disk(&serials::drive(index), drive.size, true, Probe::Empty))),
+    );
+    let mut counts: BTreeMap<Bus, usize> = BTreeMap::new();
+    for (bus, disk) in &mut disks {
+        let count = counts.entry(*bus).or_default();
+        disk.name = disks::name_on(*bus, *count);
+        *count += 1;
+    }
+    Inventory { disks: disks.into_iter().map(|(_, disk)| disk).collect() }
+}
+
+/// What is taken to be on a disk: on one that is never written what the configuration says of it.
+fn content(disk: &DiskRecord, config: &Config) -> Probe {
+    let declared = config.resources.disks.get(&disk.name).filter(|declared| declared.readonly);
+    let wanted = declared.and_then(|declared| WantedFilesystem::of(&disk.name, declared));
+    let label = |declared: &DiskConfig| match &declared.devicepath {
+        DeviceSelector::Label(label) => Some(label.clone()),
+        _ => None,
+    };
+    match (wanted, declared.and_then(label)) {
+        (None, None) => Probe::Empty,
+        (Some(wanted), label) => Probe::Found(Signature {
+            filesystem: Some(wanted.kind),
+            label: wanted.label.or(label),
+            ..Signature::default()
+        }),
+        (None, label) => Probe::Found(Signature { label, ..Signature::default() }),
+    }
+}

@@ -1,0 +1,135 @@
+//! From a machine's record to one process: volume, pin, command line and drives. Owns what the machine is given;
+//! how it is started is the driver's.
+
+use std::path::PathBuf;
+
+use cloud_machine_driver::{
+    console,
+    qemu::{DirectBoot, Drive, Ended, Launch, decide},
+    store::{AttemptFolder, MachineFolder, MachineRecord},
+    volume as volume_image,
+};
+use cloud_machine_plan::{Expected, ImageLayout};
+use cloud_machine_protocol::{Bus, Secrets, volume::PIN_ARGUMENT};
+
+use crate::{
+    admission,
+    agent_request::{self, Serving},
+    described::Described,
+    disks,
+    error::OperationError,
+    event::Notice,
+    expectation::{AttemptFacts, expected_url, table},
+    installed, serials,
+    system_disk::{PreparedDisk, SystemDiskPreparation},
+    url_document::url_file,
+    volume::{self, sha256},
+};
+
+/// What the kernel is told besides the pin: the serial console, no resume from what a job may have left in a swap area, and a
+/// reset in place of a machine that stands still after a panic.
+const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=6 panic=-1 noresume";
+
+/// All that one attempt is started with, and what its report is held against.
+pub(crate) struct Prepared {
+    pub(crate) folder: AttemptFolder,
+    pub(crate) launch: Launch,
+    pub(crate) expected: Expected,
+    pub(crate) facts: AttemptFacts,
+    /// What of the configuration the agent is told over its port, since the volume stays attached.
+    pub(crate) secrets: Secrets,
+}
+
+/// Makes nonce, volume and launch of the next attempt, once the last one has ended.
+pub(crate) fn prepare(
+    preparation: &SystemDiskPreparation<'_>,
+    record: &MachineRecord,
+    described: &Described,
+    system: PreparedDisk,
+    ended: Ended,
+) -> Result<Prepared, OperationError> {
+    let SystemDiskPreparation { store, lock, teller, image, manifest } = *preparation;
+    let (config, machine) = (&described.config, store.machine(&record.name));
+    let serving = Serving::of(record)?;
+    let minimum = admission::minimum_generation(store, record, manifest)?;
+    let nonce = ended.nonce().map_err(OperationError::failed)?;
+    let request = agent_request::request(record, described, &serving, manifest, minimum, system.tier, nonce)?;
+    let url_document = config.cloud_init_url.as_ref().map(url_file).transpose()?.flatten();
+    let dirty = system.dirty.as_deref();
+    let bytes = volume::bytes(record, described, &request, manifest, dirty, url_document.as_deref())?;
+    let pin = volume_image::pin(&bytes);
+    if let Some(last) = machine.last_attempt()? {
+        console::cut(&last)?;
+    }
+    let folder = machine.new_attempt(lock)?;
+    folder.write_volume(&bytes)?;
+    let source = system.golden.clone().unwrap_or_else(|| image.packed());
+    let image_size = installed::file_size(&source)?;
+    let verdict = decide(&installed::qemu(&record.driver)?, store, image).map_err(OperationError::failed)?;
+    teller.notice(Notice::Accelerator { name: verdict.accelerator.to_string(), reason: verdict.reason });
+    let append = format!("{KERNEL_ARGUMENTS} {PIN_ARGUMENT}={pin}");
+    let facts = AttemptFacts {
+        request,
+        volume: pin,
+        volume_size: bytes.len() as u64,
+        image_size,
+        packed_size: installed::file_size(&image.packed())?,
+        agent: image.boot.agent,
+        kernel_release: image.boot.kernel_release.clone(),
+        table: table(record, manifest, image)?,
+        generation: manifest.generation(),
+        root: ImageLayout::from(manifest).root,
+        url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
+        command_line: sha256(append.as_bytes()),
+        last_host_key: record.host_key.clone(),
+    };
+    let launch = Launch {
+        name: record.name.clone(),
+        uuid: record.uuid.clone(),
+        memory_mib: record.ram >> 20,
+        cpus: record.cpus,
+        accelerator: verdict.accelerator,
+        cpu_model: verdict.cpu_model,
+        boot: Some(DirectBoot { kernel: image.kernel(), initramfs: image.initramfs(), append }),
+        drives: attached(&machine, record, described, system.drive, &folder, source)?,
+        mac: record.identity.mac,
+        ssh_port: Some(record.ssh_port),
+        folder: folder.clone(),
+    };
+    let expected = facts.expected(record, described);
+    Ok(Prepared { folder, launch, expected, facts, secrets: volume::secrets(record, config) })
+}
+
+/// What is attached, in that order: the machine's disks, the volume, the image in `source`, the drives.
+fn attached(
+    machine: &MachineFolder,
+    record: &MachineRecord,
+    described: &Described,
+    system: Drive,
+    folder: &AttemptFolder,
+    source: PathBuf,
+) -> Result<Vec<Drive>, OperationError> {
+    let mut attached = Vec::new();
+    for disk in &record.disks {
+        attached.push(if disk.boot {
+            system.clone()
+        } else {
+            drive(disk.bus, machine.make_disk(disk)?, &disk.serial, disk.medium.is_some())
+        });
+    }
+    let bus = disks::volume_bus(&described.config);
+    // Behind the machine's disks, but before its optical drives when it is one of them.
+    let place = if bus == Bus::Cdrom { 0 } else { attached.len() };
+    attached.insert(place, drive(bus, folder.volume(), serials::VOLUME, true));
+    if record.image.url.is_none() {
+        attached.push(drive(Bus::Virtio, source, serials::IMAGE, true));
+    }
+    for (index, one) in record.drives.iter().enumerate() {
+        attached.push(drive(Bus::Virtio, machine.resolve(&one.file)?, &serials::drive(index), true));
+    }
+    Ok(attached)
+}
+
+fn drive(bus: Bus, file: PathBuf, serial: &str, read_only: bool) -> Drive {
+    Drive { bus, file, serial: serial.to_owned(), read_only, node: None }
+}

@@ -1,0 +1,63 @@
+//! `start`: what is on the disks, unless a reimage was cut off; that is finished first.
+
+use std::time::{Duration, Instant};
+
+use cloud_machine_driver::store::MachineState;
+use cloud_machine_protocol::{Action, Assurance, MachineName};
+
+use crate::{
+    Operations,
+    attempt::Attempt,
+    described::Described,
+    error::OperationError,
+    event::{Notice, Operation},
+    life,
+    reimage::{Reimaged, quarantined},
+    request::pending_action,
+    system_disk::ReimageOptions,
+};
+
+impl Operations<'_> {
+    /// Starts the machine `name`; one that is paused goes on, one that runs is left alone.
+    ///
+    /// # Errors
+    /// Of any kind, as [`Operations::reimage`] when a reimage has to be finished.
+    pub fn start(&self, name: &MachineName, timeout: Duration) -> Result<Reimaged, OperationError> {
+        let (store, teller) = (self.store, self.teller(name, Operation::Start));
+        let lock = store.lock(name)?;
+        let mut record = store.read(name)?;
+        if record.state == MachineState::Quarantined {
+            return Err(quarantined(&record));
+        }
+        let pending = if record.last_report.is_none() { Some(Action::Reimage) } else { pending_action(&record) };
+        if pending.is_none()
+            && record.state == MachineState::Running
+            && let Some(process) = life::process(store, &record)?
+        {
+            teller.notice(match life::trouble(&process) {
+                Some(trouble) => {
+                    process.resume(Instant::now() + timeout).map_err(OperationError::failed)?;
+                    Notice::GoesOn(name.clone(), trouble)
+                }
+                None => Notice::AlreadyRuns(name.clone()),
+            });
+            return Ok(Reimaged::unchanged(store, &record));
+        }
+        let action = pending.unwrap_or(Action::Boot);
+        if action == Action::Reimage {
+            teller.notice(Notice::FinishesReimage(name.clone()));
+        }
+        let described = Described::of(&record)?;
+        let attempt = Attempt {
+            store,
+            lock: &lock,
+            teller,
+            deadline: Instant::now() + timeout,
+            required: Assurance::HostRooted,
+            options: ReimageOptions::default(),
+            described: &described,
+        };
+        let completed = attempt.run(&mut record, action)?;
+        Ok(Reimaged::new(store, &record, &completed))
+    }
+}

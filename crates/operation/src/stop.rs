@@ -1,0 +1,72 @@
+//! `stop`: the system is asked to shut down, then the machine is ended.
+
+use std::time::{Duration, Instant};
+
+use cloud_machine_driver::store::{MachineRecord, MachineState, Store};
+use cloud_machine_protocol::MachineName;
+use serde::Serialize;
+
+use crate::{
+    Operations,
+    error::{OperationError, causes},
+    event::{Notice, Operation, Task, Teller},
+    life,
+};
+
+/// How a machine is stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Stop {
+    /// Without asking its system.
+    pub now: bool,
+    /// How long its system may take to shut down.
+    pub grace: Duration,
+}
+
+/// A machine that was stopped.
+#[derive(Debug, Serialize)]
+pub struct Stopped {
+    /// Its state.
+    pub state: MachineState,
+    /// Whether its system shut down by itself.
+    pub shut_down: bool,
+}
+
+impl Operations<'_> {
+    /// Stops the machine `name`.
+    ///
+    /// # Errors
+    /// When it cannot be proved that nothing of it runs any more.
+    pub fn stop(&self, name: &MachineName, stop: Stop) -> Result<Stopped, OperationError> {
+        let (store, teller) = (self.store, self.teller(name, Operation::Stop));
+        let lock = store.lock(name)?;
+        let mut record = store.read(name)?;
+        let ask = !stop.now && record.state == MachineState::Running;
+        let shut_down = ask && shut_down(teller, store, &record, stop.grace)?;
+        drop(life::end(store, &mut record)?);
+        // A reimage that is under way stays so: stopping does not make it done.
+        if matches!(record.state, MachineState::Running | MachineState::Stopped) {
+            record.state = MachineState::Stopped;
+            store.write(&lock, &record)?;
+        }
+        Ok(Stopped { state: record.state, shut_down })
+    }
+}
+
+/// Asks the system to shut down; whatever does not come of it, the machine is ended afterwards.
+fn shut_down(
+    teller: Teller<'_>,
+    store: &Store,
+    record: &MachineRecord,
+    grace: Duration,
+) -> Result<bool, OperationError> {
+    let Some(process) = life::process(store, record)? else { return Ok(false) };
+    let _working = teller.begin(Task::ShutDown(record.name.clone()));
+    match process.power_down(Instant::now() + grace) {
+        Ok(ended) => Ok(ended),
+        // A process that hangs, or whose monitor somebody else holds, is what ending it is for.
+        Err(error) => {
+            teller.notice(Notice::NotAskedToShutDown(record.name.clone(), causes(&error)));
+            Ok(false)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `verify`: the stored evidence judged again, and the running machine asked for its identity.
+
+use std::time::Duration;
+
+use cloud_machine_driver::{
+    escape,
+    store::{MachineRecord, MachineState, Store},
+};
+use cloud_machine_plan::{Verdict, verify};
+use cloud_machine_protocol::{Assurance, MachineName, Tier};
+use serde::Serialize;
+
+use crate::{
+    Operations, access,
+    described::Described,
+    error::{ErrorKind, OperationError},
+    evidence::{self, Evidence},
+    expectation::AttemptFacts,
+    installed,
+};
+
+/// How long a machine may take to say who it is; a login is slow in software emulation.
+const ASK_LIMIT: Duration = Duration::from_secs(90);
+
+/// How a machine is verified.
+#[derive(Clone, Copy, Debug)]
+pub struct Verify {
+    /// Less than this is a failure.
+    pub required: Assurance,
+    /// Do not ask the running machine.
+    pub stored_only: bool,
+}
+
+/// A machine whose last report still stands.
+#[derive(Debug, Serialize)]
+pub struct Verified {
+    /// How far it can be trusted.
+    pub assurance: Assurance,
+    /// What that does not cover.
+    pub does_not_cover: String,
+    /// What the machine read before it wrote.
+    pub tier: Option<Tier>,
+    /// Whether a job may have run since.
+    pub used_since: bool,
+    /// Whether the running machine was asked.
+    pub identity_checked: bool,
+    /// What was checked, one sentence each.
+    pub checked: Vec<String>,
+    /// What the agent left alone.
+    pub not_covered: Vec<String>,
+    /// What had changed on the system disk before, when nobody can tell.
+    pub not_recorded: Option<&'static str>,
+    /// Path of the evidence.
+    pub report: Option<String>,
+}
+
+impl Operations<'_> {
+    /// Judges the evidence of the machine `name` again.
+    ///
+    /// # Errors
+    /// Of [`ErrorKind::Verification`] when it does not stand.
+    pub fn verify(&self, name: &MachineName, arguments: Verify) -> Result<Verified, OperationError> {
+        let store = self.store;
+        let record = store.read(name)?;
+        let (evidence, verdict) = judge(store, &record)?;
+        evidence::require(verdict.assurance, arguments.required)?;
+        let ask = !arguments.stored_only && record.state == MachineState::Running;
+        let mut checked = verdict.checked.clone();
+        if ask {
+            checked.extend(ask_identity(store, &record)?);
+        }
+        let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
+        Ok(Verified {
+            assurance: verdict.assurance,
+            does_not_cover: verdict.does_not_cover(),
+            tier: verdict.tier,
+            used_since: record.dirty,
+            identity_checked: ask,
+            checked,
+            not_covered: evidence.report.not_covered,
+            not_recorded: verdict.not_recorded,
+            report: Some(report.display().to_string()),
+        })
+    }
+}
+
+/// Judges the stored report again, against an expectation that is made anew from the record.
+fn judge(store: &Store, record: &MachineRecord) -> Result<(Evidence, Verdict), OperationError> {
+    let evidence = evidence::load(store, record)?;
+    let described = Described::of(record)?;
+    let facts = AttemptFacts::of_last(record, &described)?;
+    if let Ok((image, manifest)) = installed::image(store, record) {
+        facts.check_image(record, &image, &manifest)?;
+    }
+    let expected = facts.expected(record, &described);
+    let refuse = |what: &str| {
+        let text = format!("{what} of machine {} is not what its record and configuration make of it", record.name);
+        Err(OperationError::new(ErrorKind::Verification, text))
+    };
+    if evidence.expected != expected {
+        return refuse("the expectation in the evidence");
+    }
+    let verdict = verify(&expected, &evidence.report).map_err(|rejection| evidence::rejected(&rejection))?;
+    if record.assurance != Some(verdict.assurance) || record.not_covered != verdict.not_covered {
+        return refuse("the assurance in the record");
+    }
+    if record.host_key != Some(evidence::host_key(&evidence.report)?) {
+        return refuse("the host key in the record");
+    }
+    Ok((evidence, verdict))
+}
+
+/// Asks the machine over SSH, which succeeds only with the host key of the report.
+fn ask_identity(store: &Store, record: &MachineRecord) -> Result<Vec<String>, OperationError> {
+    let output = access::ask(store, record, &["cat", "/etc/hostname", "/etc/machine-id"], ASK_LIMIT)?;
+    if !output.status.success() {
+        let said = escape::tail(&output.stderr, 5);
+        return Err(OperationError::new(
+            ErrorKind::Verification,
+            format!("the machine does not answer as expected\n{said}"),
+        ));
+    }
+    let found = escape::line(&output.stdout, 200);
+    let expected = escape::line(format!("{}\n{}\n", record.name, record.identity.machine_id).as_bytes(), 200);
+    if found != expected {
+        let text = format!("the machine says it is {found}, its record says {expected}");
+        return Err(OperationError::new(ErrorKind::Verification, text));
+    }
+    Ok(vec![
+        "the machine answers with the pinned host key".to_owned(),
+        "host name and machine-id are the record's".to_owned(),
+    ])
+}

@@ -1,0 +1,62 @@
+//! The volume labelled `CLOUD-INIT` of one attempt: documents, request, identity, manifest. Must not write it anywhere.
+
+use cloud_machine_config::Config;
+use cloud_machine_driver::{store::MachineRecord, volume as volume_image};
+use cloud_machine_image::Manifest;
+use cloud_machine_protocol::{Digest, Extent, Request, SecretUrl, Secrets, volume};
+
+use crate::{
+    described::Described,
+    error::{ErrorKind, OperationError},
+};
+
+/// The document on the volume: the host's layers for readers that know no layers.
+pub(crate) fn user_data(described: &Described) -> Vec<u8> {
+    format!("#cloud-init\n{}", described.merged.without_access().to_yaml()).into_bytes()
+}
+
+/// SHA-256 of bytes that the machine is given.
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
+    // A volume's pin is made so.
+    volume_image::pin(bytes)
+}
+
+/// All bytes of the volume.
+pub(crate) fn bytes(
+    record: &MachineRecord,
+    described: &Described,
+    request: &Request,
+    manifest: &Manifest,
+    dirty: Option<&[Extent]>,
+    url_document: Option<&[u8]>,
+) -> Result<Vec<u8>, OperationError> {
+    let encode = |what| OperationError::during(ErrorKind::Failed, format!("encode the {what}"));
+    let request = serde_json::to_vec_pretty(request).map_err(encode("request"))?;
+    let identity = serde_json::to_vec_pretty(&record.identity).map_err(encode("identity"))?;
+    // The volume stays attached while the machine's own system runs.
+    let layers = described.merged.without_access().to_layers();
+    let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", record.uuid, record.name);
+    let user_data = user_data(described);
+    let manifest = manifest.to_bytes();
+    let mut files: Vec<(&str, &[u8])> = vec![
+        (volume::USER_DATA, &user_data),
+        (volume::META_DATA, meta_data.as_bytes()),
+        (volume::LAYERS, &layers),
+        (volume::REQUEST, &request),
+        (volume::IDENTITY, &identity),
+        (volume::MANIFEST, &manifest),
+    ];
+    let dirty = dirty.map(serde_json::to_vec).transpose().map_err(encode("dirty map"))?;
+    files.extend(dirty.as_deref().map(|dirty| (volume::DIRTY, dirty)));
+    files.extend(url_document.map(|document| (volume::URL_DOCUMENT, document)));
+    volume_image::build(&files).map_err(OperationError::failed)
+}
+
+/// The addresses of which the volume states only the place.
+pub(crate) fn secrets(record: &MachineRecord, config: &Config) -> Secrets {
+    let whole = |url: &SecretUrl| url.gives_access().then(|| url.clone());
+    Secrets {
+        image: record.image.url.as_ref().and_then(|url| whole(&url.url)),
+        document: config.cloud_init_url.as_ref().and_then(|url| whole(&url.url)),
+    }
+}
