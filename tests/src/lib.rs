@@ -5,6 +5,7 @@ pub mod artifacts;
 pub mod bench;
 pub mod fabricated;
 pub mod fixture;
+pub mod honest_agent;
 pub mod hostile;
 pub mod hostile_documents;
 pub mod http;

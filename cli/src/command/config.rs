@@ -6,7 +6,7 @@ mod comments;
 mod explain;
 mod row;
 
-use cloud_machine_operation::audit::description;
+use cloud_machine_driver::drivers;
 use serde::Serialize;
 
 use crate::{
@@ -15,9 +15,6 @@ use crate::{
     failure::Failure,
     ui::{Show, Ui},
 };
-
-/// Drivers that the reference page speaks of.
-const DRIVERS: [&str; 1] = ["qemu"];
 
 #[derive(Serialize)]
 struct Document {
@@ -50,13 +47,18 @@ pub(crate) fn run(ui: &Ui, global: &Global, config: &Config) -> Result<(), Failu
         },
         Config::Schema => ui.raw(&cloud_machine_config::describe::schema()),
         Config::Example => ui.raw(&cloud_machine_config::describe::example()),
-        Config::Reference => ui.raw(&reference()?),
+        Config::Reference => ui.raw(&reference()),
     }
 }
 
-fn reference() -> Result<String, Failure> {
-    let [qemu] = DRIVERS;
-    let qemu_description = description(qemu)?;
-    let support = |key: &str| qemu_description.support(key).to_string();
-    Ok(cloud_machine_config::describe::reference(&[(qemu, &support)]))
+/// A driver, and what it makes of each key.
+type Column<'a> = (&'a str, &'a dyn Fn(&str) -> String);
+
+fn reference() -> String {
+    let drivers = drivers();
+    let descriptions: Vec<_> = drivers.all().map(|driver| driver.describe()).collect();
+    let supports: Vec<_> = descriptions.iter().map(|one| |key: &str| one.support(key).to_string()).collect();
+    let columns = descriptions.iter().zip(&supports);
+    let columns: Vec<Column<'_>> = columns.map(|(one, support)| (one.driver(), support as &_)).collect();
+    cloud_machine_config::describe::reference(&columns)
 }

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_driver::{
     console::{self, Reader},
+    drivers,
     store::{MachineRecord, Store},
 };
 
-use cloud_machine_operation::life;
+use cloud_machine_operation::Operations;
 
 use crate::{
     arguments::Console,
@@ -49,10 +50,12 @@ pub(crate) fn run(ui: &Ui, store: &Store, command: &Console) -> Result<(), Failu
 
 /// Goes on until the machine's process has ended, or nobody reads any more.
 fn follow(log: &mut Reader, printer: &mut Printer<'_>, store: &Store, record: &MachineRecord) -> Result<(), Failure> {
-    let Some(process) = life::process(store, record)? else { return Ok(()) };
+    let Some(running) = Operations { store, drivers: &drivers(), observer: &() }.running(record)? else {
+        return Ok(());
+    };
     loop {
         // Looked at first: what was said before the end is in the log then.
-        let ended = process.ended(Instant::now() + LOOK).map_err(Failure::failed)?;
+        let ended = running.ended(Instant::now() + LOOK).map_err(Failure::failed)?;
         log.go_on(&mut |line| printer.print(line))?;
         if ended || !matches!(printer.ended, Ok(true)) {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::{drivers, store::Store};
 use cloud_machine_operation::{Creation, Operations, drives::Drive};
 
 use crate::{
@@ -27,8 +27,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
         options,
         timeout: Duration::from_secs(create.time.timeout),
     };
-    let screen = Screen::new(ui);
-    let operations = Operations { store, observer: &screen };
+    let (screen, drivers) = (Screen::new(ui), drivers());
+    let operations = Operations { store, drivers: &drivers, observer: &screen };
     operations.check_creation(&creation)?;
     batch::each(ui, &create.machines.names, |name| Ok(operations.create(name, &creation)?))
 }

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use cloud_machine_driver::store::{Store, StoreError};
+use cloud_machine_driver::{
+    drivers,
+    store::{Store, StoreError},
+};
 use cloud_machine_operation::Operations;
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
@@ -37,6 +40,6 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, yes: bool) -> Result<Deleted,
         return Err(error.into());
     }
     confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
-    Operations { store, observer: &Screen::new(ui) }.delete(name)?;
+    Operations { store, drivers: &drivers(), observer: &Screen::new(ui) }.delete(name)?;
     Ok(Deleted { deleted: true })
 }

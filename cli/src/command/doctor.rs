@@ -9,13 +9,10 @@ use std::{
 
 use cloud_machine_driver::{
     child::{self, Bounds},
+    drivers,
     store::{Store, StoreError},
 };
-use cloud_machine_operation::{
-    causes, evidence,
-    life::{self, ProcessState},
-    space,
-};
+use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, space};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -179,9 +176,11 @@ fn room(store: &Store) -> Finding {
 
 /// Machines that stand still, and those of which it is not known whether they run.
 fn machines(store: &Store) -> Vec<Finding> {
+    let drivers = drivers();
+    let operations = Operations { store, drivers: &drivers, observer: &() };
     let records = store.list().unwrap_or_default().into_iter().filter_map(|row| row.record.ok());
     let troubled = records.filter_map(|record| {
-        let told = life::status(store, &record);
+        let told = operations.status(&record);
         let verdict = match told.process {
             ProcessState::Paused => Verdict::Tight,
             ProcessState::Unknown => Verdict::Missing,

@@ -4,11 +4,11 @@
 use std::{io, os::fd::AsFd, process::ExitCode, time::Duration};
 
 use cloud_machine_driver::{
-    console,
+    console, drivers,
     ssh::{Fate, Followed, Job, NotBegun, Sink},
     store::Store,
 };
-use cloud_machine_operation::access;
+use cloud_machine_operation::{Operations, access};
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
@@ -75,7 +75,7 @@ impl Show for Executed {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failure> {
-    let record = access::used(store, &exec.name)?;
+    let record = Operations { store, drivers: &drivers(), observer: &() }.mark_used(&exec.name)?;
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
     let memory = !ui.is_for_people();
     let job = Job {

@@ -1,7 +1,10 @@
 //! `list`: one row a machine, from the store alone. A broken record is a row with its error.
 
-use cloud_machine_driver::store::{MachineRow, Standing, Store};
-use cloud_machine_operation::life::{self, ProcessStatus};
+use cloud_machine_driver::{
+    drivers,
+    store::{MachineRow, Standing, Store},
+};
+use cloud_machine_operation::{Operations, life::ProcessStatus};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -60,12 +63,14 @@ impl Show for Machines {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store) -> Result<(), Failure> {
-    let machines = store.list()?.into_iter().map(|row| machine(store, row)).collect();
+    let drivers = drivers();
+    let operations = Operations { store, drivers: &drivers, observer: &() };
+    let machines = store.list()?.into_iter().map(|row| machine(&operations, row)).collect();
     ui.result(&Machines { machines })
 }
 
 /// What concerns one machine stays in its row, whatever is wrong with it.
-fn machine(store: &Store, row: MachineRow) -> Machine {
+fn machine(operations: &Operations<'_>, row: MachineRow) -> Machine {
     let record = match row.record {
         Ok(record) => record,
         Err(error) => {
@@ -78,7 +83,7 @@ fn machine(store: &Store, row: MachineRow) -> Machine {
     Machine {
         name: row.name,
         state: Some(record.state.to_string()),
-        process: Some(life::status(store, &record)),
+        process: Some(operations.status(&record)),
         image: Some(record.image.name.to_string()),
         ssh_port: Some(record.ssh_port),
         assurance: record.standing_assurance().map(|level| level.to_string()),

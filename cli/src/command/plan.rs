@@ -1,6 +1,6 @@
 //! `plan`: what a reimage would do, step by step, without doing it.
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::{drivers, store::Store};
 use cloud_machine_operation::{Operations, Planned};
 use cloud_machine_protocol::{MachineName, Mount, NewPartition, Step, Tier};
 
@@ -21,7 +21,8 @@ impl Show for Planned {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
-    ui.result(&Operations { store, observer: &Screen::new(ui) }.plan(name)?)
+    let planned = Operations { store, drivers: &drivers(), observer: &Screen::new(ui) }.plan(name)?;
+    ui.result(&planned)
 }
 
 fn describe(step: &Step) -> String {

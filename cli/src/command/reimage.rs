@@ -2,7 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use cloud_machine_driver::store::{Store, Strategy};
+use cloud_machine_driver::{
+    drivers,
+    store::{Store, Strategy},
+};
 use cloud_machine_operation::{Operations, Reimage as Asked, Reimaged};
 use cloud_machine_protocol::Assurance;
 
@@ -44,7 +47,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode,
         release: reimage.release,
         timeout: Duration::from_secs(reimage.time.timeout),
     };
-    let screen = Screen::new(ui);
-    let operations = Operations { store, observer: &screen };
+    let (screen, drivers) = (Screen::new(ui), drivers());
+    let operations = Operations { store, drivers: &drivers, observer: &screen };
     batch::each(ui, &reimage.machines.names, |name| Ok(operations.reimage(name, &asked)?))
 }

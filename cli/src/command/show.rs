@@ -1,10 +1,10 @@
 //! `show`: the whole record of one machine.
 
-use cloud_machine_driver::store::{MachineRecord, Standing, Store};
-use cloud_machine_operation::{
-    Described, evidence,
-    life::{self, ProcessStatus},
+use cloud_machine_driver::{
+    drivers,
+    store::{MachineRecord, Standing, Store},
 };
+use cloud_machine_operation::{Described, Operations, evidence, life::ProcessStatus};
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
@@ -72,7 +72,7 @@ impl Show for Machine {
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
     let mut record = store.read(name)?;
-    let process = life::status(store, &record);
+    let process = Operations { store, drivers: &drivers(), observer: &() }.status(&record);
     let merged = Described::of(&record)?.merged;
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     // What no longer stands is not handed on as if it did.

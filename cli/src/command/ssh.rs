@@ -3,8 +3,8 @@
 
 use std::{os::unix::process::CommandExt, process::ExitCode};
 
-use cloud_machine_driver::store::Store;
-use cloud_machine_operation::access;
+use cloud_machine_driver::{drivers, store::Store};
+use cloud_machine_operation::{Operations, access};
 
 use crate::{
     arguments::Ssh,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) fn log_in(store: &Store, ssh: &Ssh) -> Result<ExitCode, Failure> {
-    let record = access::used(store, &ssh.name)?;
+    let record = Operations { store, drivers: &drivers(), observer: &() }.mark_used(&ssh.name)?;
     let mut command = access::login(store, &record)?;
     command.args(&ssh.arguments);
     Err(Failure::during(Kind::Failed, "start ssh")(command.exec()))

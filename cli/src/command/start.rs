@@ -2,14 +2,14 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::{drivers, store::Store};
 use cloud_machine_operation::Operations;
 
 use crate::{arguments::Timed, batch, failure::Failure, screen::Screen, ui::Ui};
 
 pub(crate) fn run(ui: &Ui, store: &Store, start: &Timed) -> Result<ExitCode, Failure> {
-    let screen = Screen::new(ui);
-    let operations = Operations { store, observer: &screen };
+    let (screen, drivers) = (Screen::new(ui), drivers());
+    let operations = Operations { store, drivers: &drivers, observer: &screen };
     let timeout = Duration::from_secs(start.time.timeout);
     batch::each(ui, &start.machines.names, |name| Ok(operations.start(name, timeout)?))
 }

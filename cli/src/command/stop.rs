@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::{drivers, store::Store};
 use cloud_machine_operation::{Operations, Stop as Asked, Stopped};
 
 use crate::{
@@ -21,8 +21,8 @@ impl Line for Stopped {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, stop: &Stop) -> Result<ExitCode, Failure> {
-    let screen = Screen::new(ui);
-    let operations = Operations { store, observer: &screen };
+    let (screen, drivers) = (Screen::new(ui), drivers());
+    let operations = Operations { store, drivers: &drivers, observer: &screen };
     let asked = Asked { now: stop.now, grace: Duration::from_secs(stop.grace) };
     batch::each(ui, &stop.machines.names, |name| Ok(operations.stop(name, asked)?))
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::{drivers, store::Store};
 use cloud_machine_operation::{Operations, Verified, Verify as Asked};
 
 use crate::{
@@ -24,8 +24,8 @@ impl Line for Verified {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, verify: &Verify) -> Result<ExitCode, Failure> {
-    let screen = Screen::new(ui);
-    let operations = Operations { store, observer: &screen };
+    let (screen, drivers) = (Screen::new(ui), drivers());
+    let operations = Operations { store, drivers: &drivers, observer: &screen };
     let asked = Asked { required: verify.require_assurance, stored_only: verify.stored_only };
     batch::each(ui, &verify.machines.names, |name| Ok(operations.verify(name, asked)?))
 }

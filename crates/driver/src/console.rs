@@ -24,6 +24,17 @@ const MAX_LINE: usize = 8 << 10;
 /// Bytes that are read at once.
 const PIECE: usize = 64 << 10;
 
+/// Bytes of a log that are looked through for its last lines.
+const TAIL: u64 = 256 << 10;
+
+/// The last lines of an attempt's serial console, safe to show; empty when there is no log.
+///
+/// # Errors
+/// [`StoreError::NotOrdinary`] or [`StoreError::Io`].
+pub fn tail(folder: &AttemptFolder, lines: usize) -> Result<String, StoreError> {
+    Ok(escape::tail(&file::read_end(&folder.console_log(), TAIL)?.unwrap_or_default(), lines))
+}
+
 /// Cuts a log that has grown beyond [`MAX_LOG`]: its end goes to a file beside it, and it begins anew. QEMU appends to
 /// the log wherever its end is, so this may happen while the machine runs; it goes on growing until the next time.
 ///

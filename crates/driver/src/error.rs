@@ -1,37 +1,54 @@
-//! One error for whoever calls several parts of this crate. Must not add words to what the part said.
+//! Why a driver could not do something. Must not add words to what the driver said.
 
-use crate::{
-    channel::ChannelError,
-    identity::RandomError,
-    qemu::{QemuError, QmpError},
-    ssh::SshError,
-    store::StoreError,
-    volume::VolumeError,
-};
+use std::{error::Error, fmt};
 
-/// Whatever this crate could not do, under the name of the part that could not.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DriverError {
-    /// The state folder.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The volume.
-    #[error(transparent)]
-    Volume(#[from] VolumeError),
-    /// The agent's port.
-    #[error(transparent)]
-    Channel(#[from] ChannelError),
-    /// QEMU.
-    #[error(transparent)]
-    Qemu(#[from] QemuError),
-    /// QEMU's monitor.
-    #[error(transparent)]
-    Qmp(#[from] QmpError),
-    /// SSH.
-    #[error(transparent)]
-    Ssh(#[from] SshError),
-    /// Randomness.
-    #[error(transparent)]
-    Random(#[from] RandomError),
+/// What callers act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverErrorKind {
+    /// Programs that the driver needs are absent.
+    MissingTool {
+        /// The Debian package that brings them.
+        package: &'static str,
+        /// Their names.
+        programs: &'static str,
+    },
+    /// What was asked for is refused.
+    Refused,
+    /// A deadline passed.
+    TimedOut,
+    /// It cannot be proved that nothing of the machine runs.
+    Unproven {
+        /// The process that may be it.
+        pid: Option<i32>,
+    },
+    /// It did not work.
+    Failed,
+}
+
+/// An error of a driver. Shown as the error in it, whose causes are its own.
+#[derive(Debug)]
+pub struct DriverError {
+    /// What callers act on.
+    pub kind: DriverErrorKind,
+    /// What happened.
+    pub error: Box<dyn Error + Send + Sync>,
+}
+
+impl DriverError {
+    /// An error of `kind`.
+    pub fn new(kind: DriverErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, error: error.into() }
+    }
+}
+
+impl fmt::Display for DriverError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(formatter)
+    }
+}
+
+impl Error for DriverError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
 }

@@ -5,8 +5,11 @@ mod blocks;
 pub mod channel;
 pub mod child;
 pub mod console;
+pub mod description;
 mod error;
 pub mod escape;
+#[cfg(feature = "fake")]
+pub mod fake;
 pub mod golden;
 pub mod identity;
 pub mod input;
@@ -20,4 +23,10 @@ pub mod store;
 pub mod volume;
 
 pub use blocks::FileBlocks;
-pub use error::DriverError;
+pub use error::{DriverError, DriverErrorKind};
+
+/// The drivers of this program.
+#[must_use]
+pub fn drivers() -> machine::Drivers {
+    machine::Drivers::default().with(qemu::Qemu::default())
+}

@@ -1,136 +1,358 @@
-//! What every driver of machines can do, and how it says what it cannot. Must not name anything of one driver.
+//! The seam between operations and what machines are. A driver gives machines, bytes and answers; which of them are needed, in
+//! which order and what is believed is no part of it. Must not name anything of one driver.
 
-use std::{error::Error, fmt, time::Duration};
+use std::{
+    fmt,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-/// How a driver treats a key of the configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Support {
-    /// As it is written.
-    Exact,
-    /// The nearest value that is possible, never less than what is written.
-    Rounded {
-        /// To what.
-        to: &'static str,
-    },
-    /// It has no effect, and the machine works without it.
-    Ignored {
-        /// Why.
-        why: &'static str,
-    },
-    /// The driver does not know the key.
-    Unsupported,
+use cloud_machine_protocol::{Bus, Extent, MacAddress, MachineName, Nonce, RootOfTrust};
+
+use crate::{
+    description::Description,
+    error::{DriverError, DriverErrorKind},
+    identity::{self, RandomError},
+    store::{AttemptFolder, ImageFolder, MachineFolder, MachineRecord, ProcessRecord, Store},
+};
+
+/// One machine, as a driver is told of it.
+#[derive(Clone, Debug)]
+pub struct MachineRef {
+    /// Its name.
+    pub name: MachineName,
+    /// Its UUID; `None` when its record cannot be read.
+    pub uuid: Option<String>,
+    /// What it was last started as.
+    pub process: Option<ProcessRecord>,
+    /// Its folder on this host.
+    pub folder: MachineFolder,
 }
 
-impl Support {
-    /// Whether a key that the configuration requires may be treated so.
+impl MachineRef {
+    /// The machine of a record.
     #[must_use]
-    pub const fn honours(self) -> bool {
-        matches!(self, Self::Exact | Self::Rounded { .. })
+    pub fn of(record: &MachineRecord, folder: MachineFolder) -> Self {
+        Self { name: record.name.clone(), uuid: Some(record.uuid.clone()), process: record.process.clone(), folder }
+    }
+
+    /// A machine whose record cannot be read: it is known by its files alone.
+    #[must_use]
+    pub fn without_record(name: MachineName, folder: MachineFolder) -> Self {
+        Self { name, uuid: None, process: None, folder }
     }
 }
 
-impl fmt::Display for Support {
+/// Whether anything of a machine runs.
+#[derive(Debug)]
+pub enum Power {
+    /// Nothing of it does.
+    Off,
+    /// This is it.
+    On(Box<dyn Running>),
+    /// It cannot be said.
+    Unknown(Doubt),
+}
+
+/// Why it cannot be said whether a machine runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// The process that may be it.
+    pub pid: Option<i32>,
+    /// Why, safe to show.
+    pub why: String,
+}
+
+/// Why a machine stands still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A write of the machine found no room on the host.
+    NoSpace,
+    /// The host could not read or write a disk of the machine.
+    Disk,
+    /// Another of its driver's words, safe to show.
+    Other(String),
+}
+
+impl fmt::Display for Trouble {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exact => formatter.write_str("exact"),
-            Self::Rounded { to } => write!(formatter, "rounded ({to})"),
-            Self::Ignored { why } => write!(formatter, "ignored ({why})"),
-            Self::Unsupported => formatter.write_str("unsupported"),
+            Self::NoSpace => formatter.write_str("the host's file system is full, and a write to a disk found no room"),
+            Self::Disk => formatter.write_str("the host could not read or write a disk of it"),
+            Self::Other(word) => write!(formatter, "its driver calls it {word}"),
         }
     }
 }
 
-/// What a driver makes of the keys below `cloud-machine`.
+/// Proof that nothing of a machine's last boot runs. Only [`end`] makes one, after the driver said so and was asked again, and
+/// it is good for one nonce.
+#[derive(Debug)]
+#[must_use = "it is the proof that the next boot may begin"]
+pub struct Ended(());
+
+impl Ended {
+    /// The nonce of the next boot: there is no other way to one for a machine, so none is alive in two boots.
+    ///
+    /// # Errors
+    /// [`RandomError`].
+    pub fn nonce(self) -> Result<Nonce, RandomError> {
+        identity::nonce()
+    }
+}
+
+/// Ends what runs of a machine, within `grace` and then by force, asks again, and only then says so.
+///
+/// # Errors
+/// The driver's; of [`DriverErrorKind::Unproven`] when the machine is still there, or when that cannot be told.
+pub fn end(driver: &dyn Driver, machine: &MachineRef, grace: Duration) -> Result<Ended, DriverError> {
+    driver.halt(machine, grace)?;
+    match driver.power(machine, SETTLE) {
+        Power::Off => Ok(Ended(())),
+        Power::On(_) => Err(unproven(machine, Doubt { pid: None, why: "it is still there".to_owned() })),
+        Power::Unknown(doubt) => Err(unproven(machine, doubt)),
+    }
+}
+
+/// The error for a doubt.
+#[must_use]
+pub fn unproven(machine: &MachineRef, doubt: Doubt) -> DriverError {
+    let which = doubt.pid.map_or_else(|| "every process".to_owned(), |pid| format!("process {pid}"));
+    let text = format!("cannot prove that {which} of machine {} has ended: {}", machine.name, doubt.why);
+    DriverError::new(DriverErrorKind::Unproven { pid: doubt.pid }, text)
+}
+
+/// How long a doubt has to last before it counts: the kernel closes the files of a process that has ended, a tool looks at a
+/// disk.
+pub const SETTLE: Duration = Duration::from_secs(2);
+
+/// What instructions are executed by, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
-    driver: &'static str,
-    keys: Vec<(&'static str, Support)>,
+pub struct Processor {
+    /// Name of the accelerator, such as `kvm`.
+    pub accelerator: String,
+    /// Name of the processor model, such as `host`.
+    pub model: String,
+    /// Why this one.
+    pub reason: String,
 }
 
-impl Description {
-    /// Describes `driver`. In a key path `*` stands for one part, such as a disk's name.
-    #[must_use]
-    pub fn new(driver: &'static str, keys: &[(&'static str, Support)]) -> Self {
-        Self { driver, keys: keys.to_vec() }
-    }
+/// One block device of a boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockDevice {
+    /// How it is attached.
+    pub bus: Bus,
+    /// The file that is written to, absolute: a raw image, or the overlay.
+    pub file: PathBuf,
+    /// What the device says of itself: 1 to 20 of printable ASCII without comma.
+    pub serial: String,
+    /// Whether the machine may only read it.
+    pub read_only: bool,
+    /// What is behind the file.
+    pub backing: Backing,
+}
 
-    /// Name of the driver.
+impl BlockDevice {
+    /// A raw file.
     #[must_use]
-    pub fn driver(&self) -> &'static str {
-        self.driver
-    }
-
-    /// How the driver treats the key at `path`; a key that it does not list is unsupported.
-    #[must_use]
-    pub fn support(&self, path: &str) -> Support {
-        let matches = |pattern: &str| {
-            // Most keys differ in their first letter from all that a driver knows; only the others are taken to pieces.
-            let first = pattern.as_bytes().first();
-            if first != path.as_bytes().first() && first != Some(&b'*') {
-                return false;
-            }
-            let (mut wanted, mut parts) = (pattern.split('.'), path.split('.'));
-            loop {
-                match (wanted.next(), parts.next()) {
-                    (None, None) => return true,
-                    (Some(want), Some(part)) if want == "*" || want == part => {}
-                    _ => return false,
-                }
-            }
-        };
-        self.keys.iter().find(|(pattern, _)| matches(pattern)).map_or(Support::Unsupported, |(_, support)| *support)
+    pub fn raw(bus: Bus, file: PathBuf, serial: &str, read_only: bool) -> Self {
+        Self { bus, file, serial: serial.to_owned(), read_only, backing: Backing::None }
     }
 }
 
-/// A way to have machines. Creating, reimaging and verifying are the same for all of them and not part of it.
-pub trait Driver {
-    /// What a machine is started with.
-    type Launch;
-    /// A started machine.
-    type Machine;
-    /// Why something could not be done.
-    type Error: Error;
+/// What is behind the file of a block device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// Nothing: it is a raw image.
+    None,
+    /// It is a raw image, and in this file what is written to it is marked.
+    Map(PathBuf),
+    /// It is an overlay above this raw image, which is only read.
+    Golden(PathBuf),
+}
 
-    /// What the driver makes of the configuration.
+/// All that the next agent starts with.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    /// Name of the machine.
+    pub name: MachineName,
+    /// UUID of the machine, also in its SMBIOS table.
+    pub uuid: String,
+    /// Bytes of memory.
+    pub ram: u64,
+    /// Virtual processors.
+    pub cpus: u32,
+    /// What they are.
+    pub processor: Processor,
+    /// Hardware address of the network interface.
+    pub mac: MacAddress,
+    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    pub ssh_port: u16,
+    /// The kernel, absolute.
+    pub kernel: PathBuf,
+    /// The initramfs, absolute.
+    pub initramfs: PathBuf,
+    /// The kernel command line, with the pin of the volume.
+    pub command_line: String,
+    /// The block devices, in the order in which the machine finds them.
+    pub devices: Vec<BlockDevice>,
+    /// The attempt's folder, for sockets and the console log.
+    pub folder: AttemptFolder,
+}
+
+/// A machine that was started and does nothing yet: [`Running::resume`] lets it.
+#[derive(Debug)]
+pub struct Started {
+    /// The machine.
+    pub running: Box<dyn Running>,
+    /// Bytes to and from the agent: a stream socket of its port, or one end of a pair. Framing, limits and parsing of what
+    /// comes are [`AgentChannel`](crate::channel::AgentChannel)'s, once for all drivers.
+    pub agent: UnixStream,
+    /// What the machine is known by from now on; to be stored before it may do anything.
+    pub process: Option<ProcessRecord>,
+    /// The port that leads to its SSH, which may have had to change.
+    pub ssh_port: u16,
+}
+
+/// A machine that runs.
+pub trait Running: fmt::Debug + Send {
+    /// Waits until it has ended; `false` when the deadline came first.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn ended(&self, until: Instant) -> Result<bool, DriverError>;
+
+    /// Lets it go on, after its start or a pause.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn resume(&self, until: Instant) -> Result<(), DriverError>;
+
+    /// Why it stands still; `None` while it runs.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn trouble(&self, until: Instant) -> Result<Option<Trouble>, DriverError>;
+
+    /// Asks its system to shut down, and waits; `false` when that did not end before the deadline.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn shut_down(&self, until: Instant) -> Result<bool, DriverError>;
+}
+
+/// A kind of machine.
+pub trait Driver: fmt::Debug + Send + Sync {
+    /// As `driver` of the configuration and the record name it.
+    fn name(&self) -> &'static str;
+
+    /// What it makes of the configuration.
     fn describe(&self) -> Description;
 
-    /// Starts a machine that does nothing yet.
+    /// Whether it can work on this host at all.
     ///
     /// # Errors
-    /// The driver's.
-    fn start(&self, launch: &Self::Launch) -> Result<Self::Machine, Self::Error>;
+    /// Of [`DriverErrorKind::MissingTool`], or another one.
+    fn preflight(&self) -> Result<(), DriverError>;
 
-    /// Whether the machine is there.
+    /// What the machine's instructions are executed by; may take seconds the first time.
     ///
     /// # Errors
     /// The driver's.
-    fn alive(&self, machine: &Self::Machine) -> Result<bool, Self::Error>;
+    fn processor(&self, store: &Store, image: &ImageFolder) -> Result<Processor, DriverError>;
 
-    /// Ends the machine without asking its system. When this returns well nothing of it runs.
-    ///
-    /// # Errors
-    /// The driver's.
-    fn stop(&self, machine: &Self::Machine, grace: Duration) -> Result<(), Self::Error>;
+    /// Kernel arguments of its own, such as `console=ttyS0`. Pure.
+    fn kernel_arguments(&self) -> &'static str;
 
-    /// The last lines of the console, safe to show.
+    /// Who chose the code that will report: caps the assurance.
+    fn root_of_trust(&self) -> RootOfTrust;
+
+    /// Whether anything of a machine runs. A doubt that ends within `patience` is none.
+    fn power(&self, machine: &MachineRef, patience: Duration) -> Power;
+
+    /// Ends whatever runs of a machine. Not for callers, who need the proof: [`end`].
     ///
     /// # Errors
     /// The driver's.
-    fn console(&self, machine: &Self::Machine, lines: usize) -> Result<String, Self::Error>;
+    fn halt(&self, machine: &MachineRef, grace: Duration) -> Result<(), DriverError>;
+
+    /// Starts a machine that does nothing yet, and opens its agent's port.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn start(&self, machine: &MachineRef, boot: &Boot, until: Instant) -> Result<Started, DriverError>;
+
+    /// What makes a reimage short, where the driver has it. Without it every reimage compares all of the disk.
+    fn storage(&self) -> Option<&dyn Storage> {
+        None
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Files below a system disk that make a reimage short.
+pub trait Storage: Send + Sync {
+    /// Makes a fresh overlay of `size` bytes above a golden disk, in the place of one that is there.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn new_overlay(&self, overlay: &Path, golden: &Path, size: u64) -> Result<(), DriverError>;
 
-    #[test]
-    fn a_star_stands_for_exactly_one_part() {
-        let description = Description::new("x", &[("a.*.b", Support::Exact), ("c", Support::Rounded { to: "1 GiB" })]);
-        assert_eq!(description.support("a.any.b"), Support::Exact);
-        for path in ["a.b", "a.x.y.b", "a.x.b.c", "", "c.d"] {
-            assert_eq!(description.support(path), Support::Unsupported, "{path:?}");
-        }
-        assert_eq!(description.support("c").to_string(), "rounded (1 GiB)");
-        assert!(description.support("c").honours() && !Support::Unsupported.honours());
+    /// Makes an empty map for a disk of `size` bytes, in the place of one that is there.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn new_map(&self, map: &Path, size: u64) -> Result<(), DriverError>;
+
+    /// What a map names.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn read_map(&self, map: &Path, raw: &Path, size: u64) -> Result<DirtyMap, DriverError>;
+
+    /// Whether the raw file was written after its map was closed.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn is_newer_than_map(&self, raw: &Path, map: &Path) -> Result<bool, DriverError>;
+}
+
+/// What a map of writes names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DirtyMap {
+    /// Everything that was written since the map was made lies in these extents, sorted.
+    Extents(Vec<Extent>),
+    /// More extents than are listed.
+    TooMany,
+    /// What marked it did not close it: it was killed, or the host lost power.
+    Inconsistent,
+    /// There is no map.
+    Absent,
+}
+
+/// The drivers of this program, by name: the one table.
+#[derive(Debug, Default)]
+pub struct Drivers(Vec<Box<dyn Driver>>);
+
+impl Drivers {
+    /// Adds a driver; of two with the same name the first counts.
+    #[must_use]
+    pub fn with(mut self, driver: impl Driver + 'static) -> Self {
+        self.0.push(Box::new(driver));
+        self
+    }
+
+    /// The driver called `name`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&dyn Driver> {
+        self.0.iter().map(Box::as_ref).find(|driver| driver.name() == name)
+    }
+
+    /// All of them, in the order in which they were added.
+    pub fn all(&self) -> impl Iterator<Item = &dyn Driver> {
+        self.0.iter().map(Box::as_ref)
+    }
+
+    /// All names, in the order in which they were added.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.0.iter().map(|driver| driver.name())
     }
 }

@@ -10,56 +10,61 @@ use std::{
 
 use cloud_machine_driver::{
     child::{ChildError, Output},
-    qemu::{Process, console_tail},
+    console,
+    machine::Running,
     ssh::{self, SshError},
     store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, Store, read},
 };
 use cloud_machine_protocol::{MachineName, Report};
 
 use crate::{
+    Operations,
     error::{ErrorKind, OperationError},
     hint::Hint,
-    life, startup,
+    startup,
 };
 
 /// How long connecting by SSH may take; the key exchange is slow in software emulation.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
 
-/// Marks the machine as used before anything can run on it.
-///
-/// # Errors
-/// When it does not run, or stands still; and those of the store.
-pub fn used(store: &Store, name: &MachineName) -> Result<MachineRecord, OperationError> {
-    let mut record = store.read(name)?;
-    if record.state != MachineState::Running {
-        return Err(
-            OperationError::failed(format!("machine {name} is {}", record.state)).hint(Hint::Start(name.clone()))
-        );
+impl Operations<'_> {
+    /// Marks the machine `name` as used before anything can run on it.
+    ///
+    /// # Errors
+    /// When it does not run, or stands still; and those of the store.
+    pub fn mark_used(&self, name: &MachineName) -> Result<MachineRecord, OperationError> {
+        let store = self.store;
+        let mut record = store.read(name)?;
+        if record.state != MachineState::Running {
+            return Err(
+                OperationError::failed(format!("machine {name} is {}", record.state)).hint(Hint::Start(name.clone()))
+            );
+        }
+        self.answers(&record)?;
+        if !record.dirty {
+            let lock = store.lock(name)?;
+            // Read again under the lock: the record may have changed in between.
+            record = store.read(name)?;
+            record.dirty = true;
+            store.write(&lock, &record)?;
+        }
+        Ok(record)
     }
-    life::answers(store, &record)?;
-    if !record.dirty {
-        let lock = store.lock(name)?;
-        // Read again under the lock: the record may have changed in between.
-        record = store.read(name)?;
-        record.dirty = true;
-        store.write(&lock, &record)?;
-    }
-    Ok(record)
 }
 
 /// Waits until SSH answers with the pinned host key and a program runs there.
 pub(crate) fn wait_ready(
     store: &Store,
     record: &MachineRecord,
-    process: &Process,
+    running: &dyn Running,
     folder: &AttemptFolder,
     deadline: Instant,
 ) -> Result<(), OperationError> {
     let stopped = Cell::new(None);
     let alive = || {
-        let alive = process.alive().map_err(io::Error::other)?;
+        let alive = !running.ended(Instant::now()).map_err(io::Error::other)?;
         // A console that cannot be read says nothing; whoever shows its end tells why.
-        let reason = console_tail(folder, startup::LINES).ok().and_then(|console| startup::stopped(&console));
+        let reason = console::tail(folder, startup::LINES).ok().and_then(|console| startup::stopped(&console));
         let goes_on = reason.is_none();
         stopped.set(reason.filter(|_| alive));
         Ok(alive && goes_on)

@@ -1,6 +1,9 @@
 //! What the agent is asked for: the request of a machine's record with what one attempt adds. Must not choose it.
 
-use cloud_machine_driver::store::{DriveRecord, MachineRecord};
+use cloud_machine_driver::{
+    machine::Driver,
+    store::{DriveRecord, MachineRecord},
+};
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{
     Action, DeviceSelector, DriveRequest, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
@@ -11,29 +14,35 @@ use crate::{audit, described::Described, error::OperationError, history, serials
 /// Seconds that an agent may take; the host's own deadline is usually shorter.
 const AGENT_DEADLINE: u64 = 3600;
 
-/// Which request is served, and how often that was tried.
+/// What one attempt adds to a machine's description.
 pub(crate) struct Serving<'a> {
     pub(crate) id: &'a str,
     pub(crate) attempt: u32,
     pub(crate) action: Action,
+    /// The lowest generation of the image that is allowed.
+    pub(crate) minimum_generation: u64,
+    pub(crate) tier: Option<Tier>,
 }
 
 impl<'a> Serving<'a> {
     /// The request in the machine's record.
-    pub(crate) fn of(record: &'a MachineRecord) -> Result<Self, OperationError> {
+    pub(crate) fn of(
+        record: &'a MachineRecord,
+        minimum_generation: u64,
+        tier: Option<Tier>,
+    ) -> Result<Self, OperationError> {
         let request = record.request.as_ref().ok_or_else(|| OperationError::failed("the machine has no request"))?;
-        Ok(Self { id: &request.id, attempt: request.attempts, action: request.action })
+        Ok(Self { id: &request.id, attempt: request.attempts, action: request.action, minimum_generation, tier })
     }
 }
 
-/// The request as it goes to the agent, with the lowest generation that it allows.
+/// The request as it goes to the agent.
 pub(crate) fn request(
+    driver: &dyn Driver,
     record: &MachineRecord,
     described: &Described,
     serving: &Serving<'_>,
     manifest: &Manifest,
-    minimum_generation: u64,
-    tier: Option<Tier>,
     nonce: Nonce,
 ) -> Result<Request, OperationError> {
     let source = match &record.image.url {
@@ -52,14 +61,14 @@ pub(crate) fn request(
             digest: manifest.digest(),
             size: manifest.size(),
             source,
-            minimum_generation,
+            minimum_generation: serving.minimum_generation,
             exceptions: record.image.exceptions.clone(),
         },
-        tier,
+        tier: serving.tier,
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
         histories: history::sent(&record.disks),
         kept: history::kept(&described.config),
-        unhonoured: audit::unhonoured(&record.driver)?,
+        unhonoured: audit::unhonoured(driver),
         deadline_seconds: AGENT_DEADLINE,
     })
 }

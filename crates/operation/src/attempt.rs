@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
-    identity,
-    qemu::{Ended, Process, QemuError, console_tail},
+    console, identity,
+    machine::{Driver, Ended, Running},
     ssh,
     store::{
         AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
@@ -39,6 +39,7 @@ const TAIL: usize = 20;
 
 /// What an attempt needs besides the record.
 pub(crate) struct Attempt<'a> {
+    pub(crate) driver: &'a dyn Driver,
     pub(crate) store: &'a Store,
     pub(crate) lock: &'a MachineLock,
     pub(crate) teller: Teller<'a>,
@@ -93,14 +94,14 @@ impl Attempt<'_> {
     pub(crate) fn run(&self, record: &mut MachineRecord, action: Action) -> Result<Completed, OperationError> {
         let mut clock = Clock::start(self.teller);
         // What cannot be ended for certain is not begun with: the record stays as it is.
-        life::process(self.store, record)?;
+        life::running(self.driver, self.store, record)?;
         if action == Action::Reimage {
             space::check(self.teller, self.store, record, self.described, self.options)?;
         }
         // As it is stored: what the caller changed in `record` belongs to the attempt.
         let before = self.store.read(&record.name)?;
         let since = self.intend(record, action)?;
-        let ended = match life::end(self.store, record) {
+        let ended = match life::end(self.driver, self.store, record) {
             Ok(ended) => ended,
             Err(failure) => return Err(self.unchanged(record, before, failure)),
         };
@@ -145,6 +146,7 @@ impl Attempt<'_> {
     ) -> Result<Completed, OperationError> {
         let (image, manifest) = installed::image(self.store, record)?;
         let preparation = SystemDiskPreparation {
+            storage: self.driver.storage(),
             store: self.store,
             lock: self.lock,
             teller: self.teller,
@@ -157,11 +159,11 @@ impl Attempt<'_> {
         };
         let (strategy, discarded) = (system.strategy, system.discarded);
         clock.phase(Phase::MakeSystemDisk);
-        let mut prepared = prepare::prepare(&preparation, record, self.described, system, ended)?;
+        let prepared = prepare::prepare(self.driver, &preparation, record, self.described, system, ended)?;
         record.state = MachineState::Writing;
         self.store.write(self.lock, record)?;
         clock.phase(Phase::Prepare);
-        let (process, mut channel) = self.start(record, &mut prepared)?;
+        let (running, mut channel) = self.start(record, &prepared)?;
         let mut conversation = Conversation::default();
         let conversed = self.converse(&mut channel, &mut conversation, &prepared.secrets, clock);
         let (report, verdict) = match conversed {
@@ -172,7 +174,7 @@ impl Attempt<'_> {
                 Ok(verdict) => (report, verdict),
                 Err(failure) => return Err(self.refuse(&mut channel, &prepared, &report, failure)),
             },
-            Err(failure) => return Err(with_console(life::with_trouble(failure, &process), &prepared.folder)),
+            Err(failure) => return Err(with_console(life::with_trouble(failure, &*running), &prepared.boot.folder)),
         };
         self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase(Phase::VerifyAndStore);
@@ -180,39 +182,29 @@ impl Attempt<'_> {
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
-        self.wait_ready(record, action, &process, &prepared.folder)?;
+        self.wait_ready(record, action, &*running, &prepared.boot.folder)?;
         clock.phase(Phase::StartSystem);
         record.state = MachineState::Running;
         self.store.write(self.lock, record)?;
         Ok(Completed { report, verdict, phases: Vec::new(), discarded })
     }
 
-    /// Starts the process paused, connects to the agent's port, then lets it run.
+    /// Starts the machine, which does nothing yet, and lets it go on once what it is known by is durable.
     fn start(
         &self,
         record: &mut MachineRecord,
-        prepared: &mut Prepared,
-    ) -> Result<(Process, AgentChannel), OperationError> {
-        let qemu = installed::qemu(&record.driver)?;
-        let mut launched = qemu.launch(&prepared.launch);
-        // The port was free when the machine was created; something else may have taken it since.
-        if launched.as_ref().is_err_and(QemuError::is_port_taken) {
-            record.ssh_port = ssh::free_port().map_err(OperationError::failed)?;
+        prepared: &Prepared,
+    ) -> Result<(Box<dyn Running>, AgentChannel), OperationError> {
+        let machine = life::reference(self.store, record);
+        let started = self.driver.start(&machine, &prepared.boot, self.deadline)?;
+        if started.ssh_port != record.ssh_port {
+            record.ssh_port = started.ssh_port;
             self.teller.notice(Notice::PortChanged(record.ssh_port));
-            self.store.write(self.lock, record)?;
-            prepared.launch.ssh_port = Some(record.ssh_port);
-            launched = qemu.launch(&prepared.launch);
         }
-        let process = launched.map_err(OperationError::failed)?;
-        // The proof of which process it is is durable before it may do anything.
-        record.process = Some(life::subject(self.store, record).proof(&process).map_err(OperationError::failed)?);
+        record.process = started.process;
         self.store.write(self.lock, record)?;
-        let channel = AgentChannel::connect(&prepared.folder.agent_socket(), self.deadline).map_err(channel_failure)?;
-        process.resume(self.deadline).map_err(|error| {
-            let kind = if Instant::now() >= self.deadline { ErrorKind::TimedOut } else { ErrorKind::Failed };
-            OperationError::new(kind, error)
-        })?;
-        Ok((process, channel))
+        started.running.resume(self.deadline)?;
+        Ok((started.running, AgentChannel::new(started.agent)))
     }
 
     fn converse(
@@ -329,12 +321,12 @@ impl Attempt<'_> {
         &self,
         record: &MachineRecord,
         action: Action,
-        process: &Process,
+        running: &dyn Running,
         folder: &AttemptFolder,
     ) -> Result<(), OperationError> {
         let starting = self.teller.begin(Task::StartSystem);
-        let ready = access::wait_ready(self.store, record, process, folder, self.deadline)
-            .map_err(|failure| with_console(with_units(life::with_trouble(failure, process), folder), folder));
+        let ready = access::wait_ready(self.store, record, running, folder, self.deadline)
+            .map_err(|failure| with_console(with_units(life::with_trouble(failure, running), folder), folder));
         drop(starting);
         match (ready, action) {
             (Err(failure), Action::Boot) => Err(failure.hint(Hint::Reimage(record.name.clone()))),
@@ -346,7 +338,7 @@ impl Attempt<'_> {
     fn failed(&self, record: &mut MachineRecord, failure: OperationError) -> OperationError {
         let quarantined = count_failure(record);
         record.state = if quarantined { MachineState::Quarantined } else { MachineState::Failed };
-        let ended = life::end(self.store, record).map(drop);
+        let ended = life::end(self.driver, self.store, record).map(drop);
         let written = self.store.write(self.lock, record).map_err(OperationError::from);
         let mut failure = failure;
         for lost in [ended, written].into_iter().filter_map(Result::err) {
@@ -380,7 +372,7 @@ fn channel_failure(error: ChannelError) -> OperationError {
 
 /// Adds the units that the system says have failed, when the failure does not name them already.
 fn with_units(failure: OperationError, folder: &AttemptFolder) -> OperationError {
-    let console = console_tail(folder, startup::LINES).unwrap_or_default();
+    let console = console::tail(folder, startup::LINES).unwrap_or_default();
     let told = failure.error.to_string();
     let units: Vec<String> = startup::failed_units(&console).into_iter().filter(|unit| !told.contains(unit)).collect();
     if units.is_empty() { failure } else { failure.hint(Hint::FailedUnits(units)) }
@@ -388,7 +380,7 @@ fn with_units(failure: OperationError, folder: &AttemptFolder) -> OperationError
 
 /// Adds the end of the console, escaped: it is text of the guest.
 fn with_console(failure: OperationError, folder: &AttemptFolder) -> OperationError {
-    match console_tail(folder, TAIL) {
+    match console::tail(folder, TAIL) {
         Ok(tail) if !tail.trim().is_empty() => failure.hint(Hint::ConsoleEnd(tail)),
         Ok(_) => failure.hint(Hint::ConsoleEmpty),
         Err(error) => failure.hint(Hint::ConsoleUnreadable(error.to_string())),

@@ -4,15 +4,15 @@ use std::fmt;
 
 use cloud_machine_config::{Config, Leaf, supported};
 use cloud_machine_driver::{
-    machine::{Description, Driver, Support},
-    qemu::Qemu,
+    description::{Description, Support},
+    machine::{Driver, Drivers},
 };
 use cloud_machine_protocol::ByteSize;
 use serde::Serialize;
 
 use crate::{
     described::Described,
-    disks,
+    disks, driver,
     error::{ErrorKind, OperationError},
     event::{Notice, Teller},
     hint::Hint,
@@ -86,24 +86,21 @@ pub struct Verdicts<'a> {
 }
 
 /// What the driver called `name` says of itself. It need not be installed for that.
-pub fn description(name: &str) -> Result<Description, OperationError> {
-    match name {
-        "qemu" => Ok(Qemu::default().describe()),
-        other => Err(OperationError::new(
-            ErrorKind::Refused,
-            format!("no driver is called {other:?}; this program has qemu"),
-        )),
-    }
+///
+/// # Errors
+/// Of [`ErrorKind::Refused`] when there is no such driver.
+pub fn description(drivers: &Drivers, name: &str) -> Result<Description, OperationError> {
+    Ok(driver(drivers, name)?.describe())
 }
 
 impl<'a> Verdicts<'a> {
     /// Of the driver that the configuration names.
-    pub fn of(described: &'a Described) -> Result<Self, OperationError> {
+    pub fn of(drivers: &Drivers, described: &'a Described) -> Result<Self, OperationError> {
         let config = &described.config;
         let later = supported(&described.merged)
             .err()
             .map(|errors| errors.errors().iter().map(|error| error.path.clone()).collect());
-        Ok(Self { description: description(&config.driver)?, config, later: later.unwrap_or_default() })
+        Ok(Self { description: description(drivers, &config.driver)?, config, later: later.unwrap_or_default() })
     }
 
     /// Name of the driver.
@@ -172,11 +169,11 @@ impl<'a> Verdicts<'a> {
     }
 }
 
-/// Keys that the driver called `name` does not honour, for a machine that will read more documents.
-pub(crate) fn unhonoured(name: &str) -> Result<Vec<String>, OperationError> {
-    let description = description(name)?;
+/// Keys that a driver does not honour, for a machine that will read more documents.
+pub(crate) fn unhonoured(driver: &dyn Driver) -> Vec<String> {
+    let description = driver.describe();
     let keys = cloud_machine_config::describe::values();
-    Ok(keys.into_iter().filter(|key| !description.support(key).honours()).collect())
+    keys.into_iter().filter(|key| !description.support(key).honours()).collect()
 }
 
 /// Whether `key` is of a device that the driver cannot promise.
@@ -221,8 +218,8 @@ pub(crate) fn allocation(asked: ByteSize) -> ByteSize {
 }
 
 /// An error for required keys that are not honoured, otherwise one remark for each value without effect.
-pub(crate) fn honoured(teller: Teller<'_>, described: &Described) -> Result<(), OperationError> {
-    let verdicts = Verdicts::of(described)?;
+pub(crate) fn honoured(drivers: &Drivers, teller: Teller<'_>, described: &Described) -> Result<(), OperationError> {
+    let verdicts = Verdicts::of(drivers, described)?;
     let leaves = described.merged.leaves();
     refuse(verdicts.driver(), &verdicts.missed(&leaves))?;
     for leaf in &leaves {

@@ -23,7 +23,6 @@ use crate::{
     error::{ErrorKind, OperationError},
     event::{Notice, Operation, Teller},
     hint::Hint,
-    installed,
     reimage::{Reimaged, quarantined},
     space,
     system_disk::{self, ReimageOptions},
@@ -53,8 +52,8 @@ impl Operations<'_> {
     pub fn check_creation(&self, creation: &Creation) -> Result<(), OperationError> {
         let (described, teller) = (&creation.described, Teller::of_none(self.observer, Operation::Create));
         // Whether the driver is there at all comes before what it honours.
-        installed::qemu(&described.config.driver)?;
-        audit::honoured(teller, described)?;
+        self.driver(&described.config.driver)?.preflight()?;
+        audit::honoured(self.drivers, teller, described)?;
         // A machine without what nothing does yet would not be the one that was described.
         supported(&described.merged).map_err(refused)?;
         for remark in creation.drives.iter().flat_map(|drive| &drive.unread) {
@@ -102,6 +101,7 @@ impl Operations<'_> {
         // As the record has it: a machine that is continued is made from that.
         let described = Described::of(&record)?;
         let attempt = Attempt {
+            driver: self.driver(&record.driver)?,
             store,
             lock: &lock,
             teller,

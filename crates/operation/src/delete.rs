@@ -1,13 +1,16 @@
 //! `delete`: the machine, its disks and its key. Must not ask: whoever calls it has.
 
-use cloud_machine_driver::{qemu::Subject, store::StoreError};
+use cloud_machine_driver::{
+    machine::{self, MachineRef},
+    store::StoreError,
+};
 use cloud_machine_protocol::MachineName;
 
 use crate::{
     Operations,
     error::{OperationError, causes},
     event::{Notice, Operation},
-    life,
+    life::{self, END_TIME},
 };
 
 impl Operations<'_> {
@@ -19,12 +22,16 @@ impl Operations<'_> {
         let (store, teller) = (self.store, self.teller(name, Operation::Delete));
         let lock = store.lock(name)?;
         match store.read(name) {
-            Ok(mut record) => drop(life::end(store, &mut record)?),
+            Ok(mut record) => drop(life::end(self.driver(&record.driver)?, store, &mut record)?),
             Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
             Err(error) => {
-                // A broken record must not make a machine immortal; its process is known by its files alone.
+                // A broken record must not make a machine immortal; what runs of it is known by its files alone, and which
+                // driver it has is not known at all.
                 teller.notice(Notice::UnreadableRecord(name.clone(), causes(&error)));
-                drop(life::end_of(&Subject::without_record(name.clone(), store.machine(name)))?);
+                let machine = MachineRef::without_record(name.clone(), store.machine(name));
+                for driver in self.drivers.all() {
+                    drop(machine::end(driver, &machine, END_TIME)?);
+                }
             }
         }
         Ok(store.delete(&lock)?)

@@ -123,7 +123,7 @@ fn serial(name: &DiskName, disk: &DiskConfig) -> Result<String, Refused> {
         DeviceSelector::ById(link) if disk.bus == Bus::Virtio && link.starts_with("virtio-") => {
             link.trim_start_matches("virtio-").to_owned()
         }
-        other => return Err(refused(format!("the qemu driver cannot promise {other}"))),
+        other => return Err(refused(format!("no driver can promise {other}"))),
     };
     if serial.len() > 20 || serial.starts_with(serials::OWN) {
         return Err(refused(format!("serial {serial:?} is longer than 20 bytes or begins with {}", serials::OWN)));
@@ -253,7 +253,7 @@ mod tests {
                 "a: with 2 disks on scsi, which one is /dev/sda depends on the boot",
             ),
             ("a: {devicepath: /dev/vda}", "a: the first disk on virtio, /dev/vda, is the system disk"),
-            ("a: {devicepath: 'wwn:0x5'}", "a: the qemu driver cannot promise wwn:0x5"),
+            ("a: {devicepath: 'wwn:0x5'}", "a: no driver can promise wwn:0x5"),
             ("a: {devicepath: 'serial:cm-x'}", "a: serial \"cm-x\" is longer than 20 bytes or begins with cm-"),
             (
                 "a: {devicepath: /dev/sr2, readonly: true}",

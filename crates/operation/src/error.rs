@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt};
 
-use cloud_machine_driver::store::StoreError;
+use cloud_machine_driver::{DriverError, DriverErrorKind, store::StoreError};
 
 use crate::hint::Hint;
 
@@ -87,6 +87,29 @@ impl fmt::Display for OperationError {
 impl Error for OperationError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.error.source()
+    }
+}
+
+impl From<DriverError> for OperationError {
+    fn from(error: DriverError) -> Self {
+        let kind = match error.kind {
+            DriverErrorKind::Refused => ErrorKind::Refused,
+            DriverErrorKind::TimedOut => ErrorKind::TimedOut,
+            DriverErrorKind::MissingTool { .. } | DriverErrorKind::Unproven { .. } | DriverErrorKind::Failed => {
+                ErrorKind::Failed
+            }
+        };
+        let hint = match error.kind {
+            DriverErrorKind::MissingTool { package, programs } => Some(Hint::Install { package, programs }),
+            DriverErrorKind::Unproven { pid: Some(pid) } => Some(Hint::LookAtProcess(pid)),
+            DriverErrorKind::Unproven { pid: None } => Some(Hint::SeeAllProcesses),
+            _ => None,
+        };
+        let failure = Self::new(kind, error.error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use cloud_machine_driver::{escape, golden::Checked, qemu::Trouble, store::Strategy};
+use cloud_machine_driver::{escape, golden::Checked, machine::Trouble, store::Strategy};
 use cloud_machine_protocol::MachineName;
 use serde::{Deserialize, Serialize};
 

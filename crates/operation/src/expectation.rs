@@ -2,7 +2,10 @@
 //! attempt begins and again whenever its evidence is judged. Must not take anything from a report.
 
 use cloud_machine_config::{CloudInitUrl, Config, Drives};
-use cloud_machine_driver::store::{DiskRecord, ImageFolder, MachineRecord};
+use cloud_machine_driver::{
+    machine::Driver,
+    store::{DiskRecord, ImageFolder, MachineRecord},
+};
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table};
 use cloud_machine_plan::{
     Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, Treatment, WantedFilesystem,
@@ -107,7 +110,7 @@ impl AttemptFacts {
     }
 
     /// What a report of the attempt has to say.
-    pub(crate) fn expected(&self, record: &MachineRecord, described: &Described) -> Expected {
+    pub(crate) fn expected(&self, driver: &dyn Driver, record: &MachineRecord, described: &Described) -> Expected {
         let config = &described.config;
         let (own_keys, authorized_keys) = authorized_keys(record, config);
         Expected {
@@ -130,7 +133,7 @@ impl AttemptFacts {
             kernel_release: self.kernel_release.clone(),
             packed_size: self.packed_size,
             command_line: self.command_line,
-            host_boot: true,
+            root_of_trust: driver.root_of_trust(),
         }
     }
 

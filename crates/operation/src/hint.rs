@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use cloud_machine_driver::{qemu::Trouble, store::ImageName};
+use cloud_machine_driver::{machine::Trouble, store::ImageName};
 use cloud_machine_fetch::FetchError;
 use cloud_machine_protocol::{Assurance, MachineName};
 

@@ -4,7 +4,6 @@ use std::{fs, io::ErrorKind as Io, path::Path};
 
 use cloud_machine_driver::{
     FileBlocks,
-    qemu::Qemu,
     store::{ImageFolder, MachineRecord, Store},
 };
 use cloud_machine_fetch::FetchError;
@@ -14,24 +13,6 @@ use crate::{
     error::{ErrorKind, OperationError},
     hint::Hint,
 };
-
-/// The driver called `name`.
-pub(crate) fn qemu(name: &str) -> Result<Qemu, OperationError> {
-    match name {
-        "qemu" => {
-            let qemu = Qemu::default();
-            qemu.version().map_err(|error| {
-                OperationError::failed(error)
-                    .hint(Hint::Install { package: "qemu-system-x86", programs: "qemu-system-x86_64" })
-            })?;
-            Ok(qemu)
-        }
-        other => Err(OperationError::new(
-            ErrorKind::Refused,
-            format!("no driver is called {other:?}; this program has qemu"),
-        )),
-    }
-}
 
 /// The installed image of a machine, checked against its record.
 pub(crate) fn image(store: &Store, record: &MachineRecord) -> Result<(ImageFolder, Manifest), OperationError> {

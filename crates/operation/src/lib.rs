@@ -36,7 +36,10 @@ pub mod url_document;
 mod verify;
 mod volume;
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_driver::{
+    machine::{Driver, Drivers},
+    store::Store,
+};
 use cloud_machine_protocol::MachineName;
 
 pub use admission::Exceptions;
@@ -57,12 +60,28 @@ pub use verify::{Verified, Verify};
 pub struct Operations<'a> {
     /// Where machines and images are kept.
     pub store: &'a Store,
+    /// What machines can be.
+    pub drivers: &'a Drivers,
     /// Who is told what goes on.
     pub observer: &'a dyn Observer,
 }
 
 impl<'a> Operations<'a> {
+    /// The driver called `name`.
+    fn driver(&self, name: &str) -> Result<&'a dyn Driver, OperationError> {
+        driver(self.drivers, name)
+    }
+
     fn teller(&self, machine: &'a MachineName, operation: Operation) -> Teller<'a> {
         Teller::new(self.observer, machine, operation)
     }
+}
+
+/// The driver called `name`.
+fn driver<'a>(drivers: &'a Drivers, name: &str) -> Result<&'a dyn Driver, OperationError> {
+    drivers.get(name).ok_or_else(|| {
+        let known: Vec<&str> = drivers.names().collect();
+        let text = format!("unknown driver {name:?}; available: {}", known.join(", "));
+        OperationError::new(ErrorKind::Refused, text)
+    })
 }

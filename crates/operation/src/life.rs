@@ -1,4 +1,4 @@
-//! What is known of a machine's process, and its end. Whether it runs is the driver's answer.
+//! What is known of a machine's power, and its end. Whether it runs is the driver's answer.
 
 use std::{
     fmt,
@@ -6,37 +6,18 @@ use std::{
 };
 
 use cloud_machine_driver::{
-    qemu::{Ended, Life, Process, QemuError, Subject, Trouble},
+    machine::{self, Driver, Ended, MachineRef, Power, Running, SETTLE, Trouble},
     store::{MachineRecord, Store},
 };
 use serde::Serialize;
 
-use crate::{error::OperationError, hint::Hint};
+use crate::{Operations, error::OperationError, hint::Hint};
 
-/// How long a process gets to end by itself.
+/// How long a machine gets to end by itself.
 pub(crate) const END_TIME: Duration = Duration::from_secs(10);
 
-/// How long a monitor may take to say how its machine is.
+/// How long a machine's driver may take to say how it is.
 const ASK_TIME: Duration = Duration::from_secs(1);
-
-/// What is known of the machine of a record.
-pub(crate) fn of(store: &Store, record: &MachineRecord) -> Life {
-    subject(store, record).life()
-}
-
-pub(crate) fn subject(store: &Store, record: &MachineRecord) -> Subject {
-    Subject::of(record, store.machine(&record.name))
-}
-
-/// The machine's process; `None` when it is proved that there is none.
-pub fn process(store: &Store, record: &MachineRecord) -> Result<Option<Process>, OperationError> {
-    let subject = subject(store, record);
-    match subject.settled_life() {
-        Life::Ended(_) => Ok(None),
-        Life::Running(process) => Ok(Some(process)),
-        Life::Unknown(doubt) => Err(failed(subject.unproven(doubt))),
-    }
-}
 
 /// What is known of a machine's process, to be shown.
 #[derive(Debug, Serialize)]
@@ -73,69 +54,88 @@ impl fmt::Display for ProcessState {
     }
 }
 
-/// Asks for the process of a machine, as far as it can be told.
-#[must_use]
-pub fn status(store: &Store, record: &MachineRecord) -> ProcessStatus {
-    let (process, process_reason) = match of(store, record) {
-        Life::Ended(_) => (ProcessState::None, None),
-        Life::Unknown(doubt) => (ProcessState::Unknown, Some(doubt.why)),
-        Life::Running(process) => match trouble(&process) {
-            Some(trouble) => (ProcessState::Paused, Some(trouble.to_string())),
-            None => (ProcessState::Runs, None),
-        },
-    };
-    ProcessStatus { process, process_reason }
+impl Operations<'_> {
+    /// Asks for the process of a machine, as far as it can be told.
+    #[must_use]
+    pub fn status(&self, record: &MachineRecord) -> ProcessStatus {
+        let power = match self.driver(&record.driver) {
+            Ok(driver) => driver.power(&reference(self.store, record), Duration::ZERO),
+            Err(error) => {
+                return ProcessStatus { process: ProcessState::Unknown, process_reason: Some(error.line()) };
+            }
+        };
+        let (process, process_reason) = match power {
+            Power::Off => (ProcessState::None, None),
+            Power::Unknown(doubt) => (ProcessState::Unknown, Some(doubt.why)),
+            Power::On(running) => match trouble(&*running) {
+                Some(trouble) => (ProcessState::Paused, Some(trouble.to_string())),
+                None => (ProcessState::Runs, None),
+            },
+        };
+        ProcessStatus { process, process_reason }
+    }
+
+    /// The machine that runs; `None` when it is proved that none does.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub fn running(&self, record: &MachineRecord) -> Result<Option<Box<dyn Running>>, OperationError> {
+        running(self.driver(&record.driver)?, self.store, record)
+    }
+
+    /// Refuses to talk to a machine that cannot answer, with the reason.
+    pub(crate) fn answers(&self, record: &MachineRecord) -> Result<(), OperationError> {
+        let power = self.driver(&record.driver)?.power(&reference(self.store, record), Duration::ZERO);
+        let Power::On(running) = power else { return Ok(()) };
+        let Some(trouble) = trouble(&*running) else { return Ok(()) };
+        let name = &record.name;
+        Err(OperationError::failed(format!("machine {name} is paused: {trouble}"))
+            .hint(Hint::StartOrReimage(name.clone())))
+    }
 }
 
-/// Why a machine that has a process stands still, as far as its monitor answers.
-pub(crate) fn trouble(process: &Process) -> Option<Trouble> {
-    match process.trouble(Instant::now() + ASK_TIME) {
+/// The machine of a record, as its driver is told of it.
+pub(crate) fn reference(store: &Store, record: &MachineRecord) -> MachineRef {
+    MachineRef::of(record, store.machine(&record.name))
+}
+
+/// The machine that runs; `None` when it is proved that none does.
+pub(crate) fn running(
+    driver: &dyn Driver,
+    store: &Store,
+    record: &MachineRecord,
+) -> Result<Option<Box<dyn Running>>, OperationError> {
+    let machine = reference(store, record);
+    match driver.power(&machine, SETTLE) {
+        Power::Off => Ok(None),
+        Power::On(running) => Ok(Some(running)),
+        Power::Unknown(doubt) => Err(machine::unproven(&machine, doubt).into()),
+    }
+}
+
+/// Why a machine that runs stands still, as far as its driver answers.
+pub(crate) fn trouble(running: &dyn Running) -> Option<Trouble> {
+    match running.trouble(Instant::now() + ASK_TIME) {
         Ok(trouble) => trouble,
-        // It serves one client at a time, and another command may be that.
+        // It may serve one client at a time, and another command may be that.
         Err(error) => {
-            tracing::debug!(pid = process.pid(), %error, "the monitor does not say how the machine is");
+            tracing::debug!(?running, %error, "the driver does not say how the machine is");
             None
         }
     }
 }
 
 /// Adds why the machine stands still, when it does: what it did not do follows from that.
-pub(crate) fn with_trouble(failure: OperationError, process: &Process) -> OperationError {
-    match trouble(process) {
+pub(crate) fn with_trouble(failure: OperationError, running: &dyn Running) -> OperationError {
+    match trouble(running) {
         Some(trouble) => failure.hint(Hint::Paused(trouble)),
         None => failure,
     }
 }
 
-/// Refuses to talk to a machine that cannot answer, with the reason.
-pub(crate) fn answers(store: &Store, record: &MachineRecord) -> Result<(), OperationError> {
-    let Life::Running(process) = of(store, record) else { return Ok(()) };
-    let Some(trouble) = trouble(&process) else { return Ok(()) };
-    let name = &record.name;
-    Err(OperationError::failed(format!("machine {name} is paused: {trouble}")).hint(Hint::StartOrReimage(name.clone())))
-}
-
-/// Ends whatever process the machine has and proves that nothing of it is left.
-pub(crate) fn end(store: &Store, record: &mut MachineRecord) -> Result<Ended, OperationError> {
-    let ended = end_of(&subject(store, record))?;
+/// Ends whatever runs of a machine and proves that nothing of it is left.
+pub(crate) fn end(driver: &dyn Driver, store: &Store, record: &mut MachineRecord) -> Result<Ended, OperationError> {
+    let ended = machine::end(driver, &reference(store, record), END_TIME)?;
     record.process = None;
     Ok(ended)
-}
-
-/// As [`end`], of a machine whose record may be unreadable.
-pub(crate) fn end_of(subject: &Subject) -> Result<Ended, OperationError> {
-    subject.end(END_TIME).map_err(failed)
-}
-
-fn failed(error: QemuError) -> OperationError {
-    let hint = match &error {
-        QemuError::Unproven { pid: Some(pid), .. } => Some(Hint::LookAtProcess(*pid)),
-        QemuError::Unproven { pid: None, .. } => Some(Hint::SeeAllProcesses),
-        _ => None,
-    };
-    let failure = OperationError::failed(error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
 }

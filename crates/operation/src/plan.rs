@@ -52,7 +52,7 @@ impl Operations<'_> {
         let (store, teller) = (self.store, self.teller(name, Operation::Plan));
         let record = store.read(name)?;
         let described = Described::of(&record)?;
-        let config = &described.config;
+        let (config, driver) = (&described.config, self.driver(&record.driver)?);
         let (image, manifest) = installed::image(store, &record)?;
         let minimum = admission::minimum_generation(store, &record, &manifest)?;
         let (strategy, strategy_reason) = system_disk::preview(store, &record, config)?;
@@ -62,10 +62,10 @@ impl Operations<'_> {
             Strategy::Clone => Some(Tier::Clone),
             Strategy::Rewrite => None,
         };
-        let serving = Serving { id: "plan", attempt: 1, action: Action::Reimage };
+        let serving = Serving { id: "plan", attempt: 1, action: Action::Reimage, minimum_generation: minimum, tier };
         // No agent will see this request, so its nonce binds nothing.
         let nonce = Nonce::from_random([0; 32]);
-        let mut request = agent_request::request(&record, &described, &serving, &manifest, minimum, tier, nonce)?;
+        let mut request = agent_request::request(driver, &record, &described, &serving, &manifest, nonce)?;
         // Nobody looks at the disks here, so that what the record says of them has nothing to be held against.
         request.histories.clear();
         let packed = match system_disk::root_pool(config) {
@@ -99,7 +99,7 @@ fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory 
         size,
         sector_size: 512,
         read_only,
-        // As virtio-blk of QEMU offers it.
+        // As virtio-blk offers it.
         discard: !read_only,
         probe,
         partitions: None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use cloud_machine_driver::{
     console,
-    qemu::{DirectBoot, Drive, Ended, Launch, decide},
+    machine::{BlockDevice, Boot, Driver, Ended},
     store::{AttemptFolder, MachineFolder, MachineRecord},
     volume as volume_image,
 };
@@ -26,14 +26,13 @@ use crate::{
     volume::{self, sha256},
 };
 
-/// What the kernel is told besides the pin: the serial console, no resume from what a job may have left in a swap area, and a
+/// What the kernel is told besides the pin and what its driver needs: no resume from what a job may have left in a swap area, and a
 /// reset in place of a machine that stands still after a panic.
-const KERNEL_ARGUMENTS: &str = "console=ttyS0 loglevel=6 panic=-1 noresume";
+const KERNEL_ARGUMENTS: &str = "loglevel=6 panic=-1 noresume";
 
 /// All that one attempt is started with, and what its report is held against.
 pub(crate) struct Prepared {
-    pub(crate) folder: AttemptFolder,
-    pub(crate) launch: Launch,
+    pub(crate) boot: Boot,
     pub(crate) expected: Expected,
     pub(crate) facts: AttemptFacts,
     /// What of the configuration the agent is told over its port, since the volume stays attached.
@@ -42,18 +41,22 @@ pub(crate) struct Prepared {
 
 /// Makes nonce, volume and launch of the next attempt, once the last one has ended.
 pub(crate) fn prepare(
+    driver: &dyn Driver,
     preparation: &SystemDiskPreparation<'_>,
     record: &MachineRecord,
     described: &Described,
     system: PreparedDisk,
     ended: Ended,
 ) -> Result<Prepared, OperationError> {
-    let SystemDiskPreparation { store, lock, teller, image, manifest } = *preparation;
+    let SystemDiskPreparation { store, lock, teller, image, manifest, .. } = *preparation;
     let (config, machine) = (&described.config, store.machine(&record.name));
-    let serving = Serving::of(record)?;
+    // May take seconds, so before there is a nonce.
+    let processor = driver.processor(store, image)?;
+    teller.notice(Notice::Accelerator { name: processor.accelerator.clone(), reason: processor.reason.clone() });
     let minimum = admission::minimum_generation(store, record, manifest)?;
+    let serving = Serving::of(record, minimum, system.tier)?;
     let nonce = ended.nonce().map_err(OperationError::failed)?;
-    let request = agent_request::request(record, described, &serving, manifest, minimum, system.tier, nonce)?;
+    let request = agent_request::request(driver, record, described, &serving, manifest, nonce)?;
     let url_document = config.cloud_init_url.as_ref().map(url_file).transpose()?.flatten();
     let dirty = system.dirty.as_deref();
     let bytes = volume::bytes(record, described, &request, manifest, dirty, url_document.as_deref())?;
@@ -65,9 +68,7 @@ pub(crate) fn prepare(
     folder.write_volume(&bytes)?;
     let source = system.golden.clone().unwrap_or_else(|| image.packed());
     let image_size = installed::file_size(&source)?;
-    let verdict = decide(&installed::qemu(&record.driver)?, store, image).map_err(OperationError::failed)?;
-    teller.notice(Notice::Accelerator { name: verdict.accelerator.to_string(), reason: verdict.reason });
-    let append = format!("{KERNEL_ARGUMENTS} {PIN_ARGUMENT}={pin}");
+    let command_line = format!("{} {KERNEL_ARGUMENTS} {PIN_ARGUMENT}={pin}", driver.kernel_arguments());
     let facts = AttemptFacts {
         request,
         volume: pin,
@@ -80,24 +81,25 @@ pub(crate) fn prepare(
         generation: manifest.generation(),
         root: ImageLayout::from(manifest).root,
         url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
-        command_line: sha256(append.as_bytes()),
+        command_line: sha256(command_line.as_bytes()),
         last_host_key: record.host_key.clone(),
     };
-    let launch = Launch {
+    let boot = Boot {
         name: record.name.clone(),
         uuid: record.uuid.clone(),
-        memory_mib: record.ram >> 20,
+        ram: record.ram,
         cpus: record.cpus,
-        accelerator: verdict.accelerator,
-        cpu_model: verdict.cpu_model,
-        boot: Some(DirectBoot { kernel: image.kernel(), initramfs: image.initramfs(), append }),
-        drives: attached(&machine, record, described, system.drive, &folder, source)?,
+        processor,
         mac: record.identity.mac,
-        ssh_port: Some(record.ssh_port),
-        folder: folder.clone(),
+        ssh_port: record.ssh_port,
+        kernel: image.kernel(),
+        initramfs: image.initramfs(),
+        command_line,
+        devices: attached(&machine, record, described, system.device, &folder, source)?,
+        folder,
     };
-    let expected = facts.expected(record, described);
-    Ok(Prepared { folder, launch, expected, facts, secrets: volume::secrets(record, config) })
+    let expected = facts.expected(driver, record, described);
+    Ok(Prepared { boot, expected, facts, secrets: volume::secrets(record, config) })
 }
 
 /// What is attached, in that order: the machine's disks, the volume, the image in `source`, the drives.
@@ -105,31 +107,27 @@ fn attached(
     machine: &MachineFolder,
     record: &MachineRecord,
     described: &Described,
-    system: Drive,
+    system: BlockDevice,
     folder: &AttemptFolder,
     source: PathBuf,
-) -> Result<Vec<Drive>, OperationError> {
+) -> Result<Vec<BlockDevice>, OperationError> {
     let mut attached = Vec::new();
     for disk in &record.disks {
         attached.push(if disk.boot {
             system.clone()
         } else {
-            drive(disk.bus, machine.make_disk(disk)?, &disk.serial, disk.medium.is_some())
+            BlockDevice::raw(disk.bus, machine.make_disk(disk)?, &disk.serial, disk.medium.is_some())
         });
     }
     let bus = disks::volume_bus(&described.config);
     // Behind the machine's disks, but before its optical drives when it is one of them.
     let place = if bus == Bus::Cdrom { 0 } else { attached.len() };
-    attached.insert(place, drive(bus, folder.volume(), serials::VOLUME, true));
+    attached.insert(place, BlockDevice::raw(bus, folder.volume(), serials::VOLUME, true));
     if record.image.url.is_none() {
-        attached.push(drive(Bus::Virtio, source, serials::IMAGE, true));
+        attached.push(BlockDevice::raw(Bus::Virtio, source, serials::IMAGE, true));
     }
     for (index, one) in record.drives.iter().enumerate() {
-        attached.push(drive(Bus::Virtio, machine.resolve(&one.file)?, &serials::drive(index), true));
+        attached.push(BlockDevice::raw(Bus::Virtio, machine.resolve(&one.file)?, &serials::drive(index), true));
     }
     Ok(attached)
-}
-
-fn drive(bus: Bus, file: PathBuf, serial: &str, read_only: bool) -> Drive {
-    Drive { bus, file, serial: serial.to_owned(), read_only, node: None }
 }

@@ -149,6 +149,7 @@ impl Operations<'_> {
         }
         system_disk::check(&described.config, record.image.url.is_some(), reimage.options)?;
         let attempt = Attempt {
+            driver: self.driver(&record.driver)?,
             store,
             lock: &lock,
             teller,

@@ -32,11 +32,11 @@ impl Operations<'_> {
         let pending = if record.last_report.is_none() { Some(Action::Reimage) } else { pending_action(&record) };
         if pending.is_none()
             && record.state == MachineState::Running
-            && let Some(process) = life::process(store, &record)?
+            && let Some(running) = self.running(&record)?
         {
-            teller.notice(match life::trouble(&process) {
+            teller.notice(match life::trouble(&*running) {
                 Some(trouble) => {
-                    process.resume(Instant::now() + timeout).map_err(OperationError::failed)?;
+                    running.resume(Instant::now() + timeout)?;
                     Notice::GoesOn(name.clone(), trouble)
                 }
                 None => Notice::AlreadyRuns(name.clone()),
@@ -49,6 +49,7 @@ impl Operations<'_> {
         }
         let described = Described::of(&record)?;
         let attempt = Attempt {
+            driver: self.driver(&record.driver)?,
             store,
             lock: &lock,
             teller,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::store::{MachineRecord, MachineState, Store};
+use cloud_machine_driver::store::{MachineRecord, MachineState};
 use cloud_machine_protocol::MachineName;
 use serde::Serialize;
 
@@ -41,8 +41,8 @@ impl Operations<'_> {
         let lock = store.lock(name)?;
         let mut record = store.read(name)?;
         let ask = !stop.now && record.state == MachineState::Running;
-        let shut_down = ask && shut_down(teller, store, &record, stop.grace)?;
-        drop(life::end(store, &mut record)?);
+        let shut_down = ask && self.shut_down(teller, &record, stop.grace)?;
+        drop(life::end(self.driver(&record.driver)?, store, &mut record)?);
         // A reimage that is under way stays so: stopping does not make it done.
         if matches!(record.state, MachineState::Running | MachineState::Stopped) {
             record.state = MachineState::Stopped;
@@ -50,23 +50,18 @@ impl Operations<'_> {
         }
         Ok(Stopped { state: record.state, shut_down })
     }
-}
 
-/// Asks the system to shut down; whatever does not come of it, the machine is ended afterwards.
-fn shut_down(
-    teller: Teller<'_>,
-    store: &Store,
-    record: &MachineRecord,
-    grace: Duration,
-) -> Result<bool, OperationError> {
-    let Some(process) = life::process(store, record)? else { return Ok(false) };
-    let _working = teller.begin(Task::ShutDown(record.name.clone()));
-    match process.power_down(Instant::now() + grace) {
-        Ok(ended) => Ok(ended),
-        // A process that hangs, or whose monitor somebody else holds, is what ending it is for.
-        Err(error) => {
-            teller.notice(Notice::NotAskedToShutDown(record.name.clone(), causes(&error)));
-            Ok(false)
+    /// Asks the system to shut down; whatever does not come of it, the machine is ended afterwards.
+    fn shut_down(&self, teller: Teller<'_>, record: &MachineRecord, grace: Duration) -> Result<bool, OperationError> {
+        let Some(running) = self.running(record)? else { return Ok(false) };
+        let _working = teller.begin(Task::ShutDown(record.name.clone()));
+        match running.shut_down(Instant::now() + grace) {
+            Ok(ended) => Ok(ended),
+            // One that hangs, or whose monitor somebody else holds, is what ending it is for.
+            Err(error) => {
+                teller.notice(Notice::NotAskedToShutDown(record.name.clone(), causes(&error)));
+                Ok(false)
+            }
         }
     }
 }

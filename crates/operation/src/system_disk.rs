@@ -8,7 +8,7 @@ use std::{path::PathBuf, sync::OnceLock};
 
 use cloud_machine_driver::{
     golden::{self, Checked, Compare, GoldenError},
-    qemu::{Drive, disk},
+    machine::{Backing, BlockDevice, Storage},
     store::{DiskForm, DiskRecord, ImageFolder, MachineLock, MachineRecord, Store, Strategy},
 };
 use cloud_machine_image::Manifest;
@@ -39,6 +39,8 @@ pub struct ReimageOptions {
 
 /// What a system disk is made from. The machine's last boot has ended.
 pub(crate) struct SystemDiskPreparation<'a> {
+    /// What makes a reimage short, where the driver has it.
+    pub(crate) storage: Option<&'a dyn Storage>,
     pub(crate) store: &'a Store,
     pub(crate) lock: &'a MachineLock,
     pub(crate) teller: Teller<'a>,
@@ -49,7 +51,7 @@ pub(crate) struct SystemDiskPreparation<'a> {
 /// A system disk that is ready for the next boot.
 #[derive(Debug)]
 pub(crate) struct PreparedDisk {
-    pub(crate) drive: Drive,
+    pub(crate) device: BlockDevice,
     /// `None` for a boot.
     pub(crate) strategy: Option<Strategy>,
     /// What the agent is asked for.
@@ -142,6 +144,7 @@ impl SystemDiskPreparation<'_> {
         options: ReimageOptions,
     ) -> Result<Result<PreparedDisk, &'static str>, OperationError> {
         let digest = self.manifest.digest();
+        let Some(storage) = self.storage else { return Ok(Err(NO_STORAGE)) };
         let golden = self.store.golden(&digest, disk.size);
         if options.strategy.is_none() && !golden.exists()? {
             return Ok(Err("there is no golden disk of this image and size; `--strategy overlay` makes one"));
@@ -151,12 +154,12 @@ impl SystemDiskPreparation<'_> {
         let overlay = folder.overlay(disk)?;
         // A machine with firmware variables of its own would get the golden ones back here; with a kernel from the host
         // it has none.
-        disk::new_overlay(&overlay, &golden.disk(), disk.size).map_err(tools)?;
+        storage.new_overlay(&overlay, &golden.disk(), disk.size)?;
         self.set_backing(record, disk, DiskForm::Overlay { golden: digest })?;
         let told = format!("a fresh overlay on the golden disk ({})", event::checked(checked));
         self.teller.notice(Notice::Strategy { strategy: Strategy::Overlay, reasons: vec![told] });
         Ok(Ok(PreparedDisk {
-            drive: node(overlay.clone(), disk, disk::overlay_node(&overlay, &golden.disk()))?,
+            device: system_device(disk, overlay, Backing::Golden(golden.disk())),
             strategy: Some(Strategy::Overlay),
             tier: Some(Tier::Overlay),
             dirty: None,
@@ -213,10 +216,12 @@ impl SystemDiskPreparation<'_> {
     ) -> Result<PreparedDisk, OperationError> {
         let folder = self.store.machine(&record.name);
         let (raw, map) = (folder.make_disk(disk)?, folder.map(disk)?);
-        let form = match disk::new_map(&map, disk.size) {
-            Ok(()) => DiskForm::Mapped,
+        let made = self.storage.map(|storage| storage.new_map(&map, disk.size));
+        let form = match made {
+            Some(Ok(())) => DiskForm::Mapped,
+            None => DiskForm::Raw,
             // The next reimage looks at everything then.
-            Err(error) => {
+            Some(Err(error)) => {
                 self.teller.notice(Notice::NoDirtyMap(causes(&error)));
                 DiskForm::Raw
             }
@@ -228,22 +233,9 @@ impl SystemDiskPreparation<'_> {
         });
         let reasons = named.into_iter().chain(reasons.iter().cloned()).collect();
         self.teller.notice(Notice::Strategy { strategy, reasons });
-        let drive = self.raw_drive(record, disk, raw, map)?;
+        let device = raw_device(record, disk, raw, map);
         let tier = if dirty.is_some() { Some(Tier::Hinted) } else { options.tier };
-        Ok(PreparedDisk { drive, strategy: Some(strategy), tier, dirty, golden: None, discarded: None })
-    }
-
-    fn raw_drive(
-        &self,
-        record: &MachineRecord,
-        disk: &DiskRecord,
-        raw: PathBuf,
-        map: PathBuf,
-    ) -> Result<Drive, OperationError> {
-        match record.system.form {
-            DiskForm::Mapped => node(raw.clone(), disk, disk::mapped_node(&map, &raw)),
-            _ => Ok(Drive { bus: disk.bus, file: raw, serial: disk.serial.clone(), read_only: false, node: None }),
-        }
+        Ok(PreparedDisk { device, strategy: Some(strategy), tier, dirty, golden: None, discarded: None })
     }
 
     /// Records what the disk is made of now, then removes what it was made of before.
@@ -259,7 +251,7 @@ impl SystemDiskPreparation<'_> {
     pub(crate) fn boot(&self, record: &mut MachineRecord) -> Result<PreparedDisk, OperationError> {
         let disk = system_disk(record)?.clone();
         let folder = self.store.machine(&record.name);
-        let drive = match record.system.form {
+        let device = match record.system.form {
             DiskForm::Overlay { golden } => {
                 if golden != self.manifest.digest() {
                     return Err(OperationError::failed(format!(
@@ -268,27 +260,26 @@ impl SystemDiskPreparation<'_> {
                 }
                 self.golden(&disk, ReimageOptions::default())?;
                 let (overlay, golden) = (folder.overlay(&disk)?, self.store.golden(&golden, disk.size));
-                node(overlay.clone(), &disk, disk::overlay_node(&overlay, &golden.disk()))?
+                system_device(&disk, overlay, Backing::Golden(golden.disk()))
             }
             DiskForm::Mapped | DiskForm::Raw => {
                 self.keep_map(record, &disk)?;
-                self.raw_drive(record, &disk, folder.make_disk(&disk)?, folder.map(&disk)?)?
+                raw_device(record, &disk, folder.make_disk(&disk)?, folder.map(&disk)?)
             }
         };
-        Ok(PreparedDisk { drive, strategy: None, tier: None, dirty: None, golden: None, discarded: None })
+        Ok(PreparedDisk { device, strategy: None, tier: None, dirty: None, golden: None, discarded: None })
     }
 }
 
-fn node(
-    file: PathBuf,
-    disk: &DiskRecord,
-    node: Result<String, cloud_machine_driver::qemu::QemuError>,
-) -> Result<Drive, OperationError> {
-    let node = Some(node.map_err(OperationError::failed)?);
-    Ok(Drive { bus: disk.bus, file, serial: disk.serial.clone(), read_only: false, node })
+/// Why a driver without storage of its own has neither overlay nor map.
+const NO_STORAGE: &str = "the driver has no disk files of its own";
+
+fn system_device(disk: &DiskRecord, file: PathBuf, backing: Backing) -> BlockDevice {
+    BlockDevice { bus: disk.bus, file, serial: disk.serial.clone(), read_only: false, backing }
 }
 
-/// A failure of QEMU's disk tools.
-fn tools(error: cloud_machine_driver::qemu::QemuError) -> OperationError {
-    OperationError::failed(error).hint(Hint::Install { package: "qemu-utils", programs: "qemu-img and qemu-nbd" })
+/// The raw file of the system disk, with its map where it has one.
+fn raw_device(record: &MachineRecord, disk: &DiskRecord, raw: PathBuf, map: PathBuf) -> BlockDevice {
+    let mapped = record.system.form == DiskForm::Mapped;
+    system_device(disk, raw, if mapped { Backing::Map(map) } else { Backing::None })
 }

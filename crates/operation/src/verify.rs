@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cloud_machine_driver::{
     escape,
+    machine::Driver,
     store::{MachineRecord, MachineState, Store},
 };
 use cloud_machine_plan::{Verdict, verify};
@@ -62,7 +63,7 @@ impl Operations<'_> {
     pub fn verify(&self, name: &MachineName, arguments: Verify) -> Result<Verified, OperationError> {
         let store = self.store;
         let record = store.read(name)?;
-        let (evidence, verdict) = judge(store, &record)?;
+        let (evidence, verdict) = judge(self.driver(&record.driver)?, store, &record)?;
         evidence::require(verdict.assurance, arguments.required)?;
         let ask = !arguments.stored_only && record.state == MachineState::Running;
         let mut checked = verdict.checked.clone();
@@ -85,14 +86,14 @@ impl Operations<'_> {
 }
 
 /// Judges the stored report again, against an expectation that is made anew from the record.
-fn judge(store: &Store, record: &MachineRecord) -> Result<(Evidence, Verdict), OperationError> {
+fn judge(driver: &dyn Driver, store: &Store, record: &MachineRecord) -> Result<(Evidence, Verdict), OperationError> {
     let evidence = evidence::load(store, record)?;
     let described = Described::of(record)?;
     let facts = AttemptFacts::of_last(record, &described)?;
     if let Ok((image, manifest)) = installed::image(store, record) {
         facts.check_image(record, &image, &manifest)?;
     }
-    let expected = facts.expected(record, &described);
+    let expected = facts.expected(driver, record, &described);
     let refuse = |what: &str| {
         let text = format!("{what} of machine {} is not what its record and configuration make of it", record.name);
         Err(OperationError::new(ErrorKind::Verification, text))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, Digest, Identity, Request, Role};
+use cloud_machine_protocol::{Bus, Digest, Identity, Request, Role, RootOfTrust};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -49,9 +49,9 @@ pub struct Expected {
     pub packed_size: u64,
     /// SHA-256 of the kernel command line that the host gave.
     pub command_line: Digest,
-    /// Whether the host started a new process for this attempt with its own kernel, initramfs and volume, and reads
-    /// the report over its own socket to that process.
-    pub host_boot: bool,
+    /// Who chose the code that reports. [`RootOfTrust::Host`]: the host started a new process for this attempt with its own
+    /// kernel, initramfs and volume, and reads the report over its own socket to that process.
+    pub root_of_trust: RootOfTrust,
 }
 
 /// A document behind an address.

@@ -4,7 +4,7 @@
 use cloud_machine_image::{boot_head, sampled_bytes};
 use cloud_machine_protocol::{
     Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
-    Role, StepRecord, Tier, WipeMethod,
+    Role, RootOfTrust, StepRecord, Tier, WipeMethod,
 };
 use uuid::Uuid;
 
@@ -129,7 +129,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
         return Err(Rejection::NotCovered);
     }
     // The kernel that a clone comes from has read what a job could write.
-    let rooted = reimaged && expected.host_boot && tier != Some(Tier::Clone);
+    let rooted = reimaged && expected.root_of_trust == RootOfTrust::Host && tier != Some(Tier::Clone);
     let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
     let not_covered = disks_not_covered(&report.devices);
     Ok(Verdict { assurance, tier, checked, not_covered, not_recorded: tier.and_then(not_recorded) })

@@ -20,6 +20,16 @@ pub enum Assurance {
     Sealed,
 }
 
+/// Who chose the code that reports, weakest first: it caps the assurance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootOfTrust {
+    /// It lies on a disk that a job could write.
+    MachineDisk,
+    /// This host handed over kernel, initramfs and command line itself.
+    Host,
+}
+
 impl Assurance {
     /// The word for it.
     #[must_use]

@@ -19,7 +19,7 @@ mod step;
 mod tier;
 pub mod volume;
 
-pub use assurance::Assurance;
+pub use assurance::{Assurance, RootOfTrust};
 pub use bus::Bus;
 pub use digest::{Algorithm, Digest};
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};

@@ -6,7 +6,7 @@ use cloud_machine_config::validate;
 use cloud_machine_driver::{FileBlocks, qemu::Drive, volume as volume_image};
 use cloud_machine_image::{Table, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedDisk, Treatment};
-use cloud_machine_protocol::{Digest, Role};
+use cloud_machine_protocol::{Digest, Role, RootOfTrust};
 
 use super::{Boot, given::append};
 
@@ -62,7 +62,7 @@ impl Boot {
             kernel_release: self.image.boot.kernel_release.clone(),
             packed_size: fs::metadata(self.image.packed()).expect("the packed image").len(),
             command_line: volume_image::pin(append(pin).as_bytes()),
-            host_boot: true,
+            root_of_trust: RootOfTrust::Host,
         }
     }
 }

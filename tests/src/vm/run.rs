@@ -8,7 +8,8 @@ use std::{
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
-    qemu::{self, Process, Qemu},
+    console,
+    qemu::{Process, Qemu},
     store::AttemptFolder,
 };
 use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, HostMessage, Report, Secrets};
@@ -60,7 +61,7 @@ impl Boot {
             powered_off,
             system: self.system.clone(),
             file: drives[0].file.clone(),
-            console: qemu::console_tail(&folder, 200).expect("the console"),
+            console: console::tail(&folder, 200).expect("the console"),
             expected: self.expectation(pin, &drives),
         }
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use cloud_machine_config::{Hidden, Leaf, Merged, Origin};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::audit::{self, Missed, Verdict, Verdicts};
 use serde::Serialize;
 
@@ -96,7 +97,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
     let unread = configuration::unread(ui, &named);
     let synthesized = checked(named)?;
-    let verdicts = Verdicts::of(&synthesized)?;
+    let verdicts = Verdicts::of(&drivers(), &synthesized)?;
     let leaves = synthesized.merged.leaves();
     let shown = redacted(global, &synthesized.merged, &leaves)?;
     let shown_leaves: Cow<'_, [Leaf]> = match &shown {

@@ -7,6 +7,7 @@ use cloud_machine_config::{
     describe::{About, about},
     merge,
 };
+use cloud_machine_driver::drivers;
 use cloud_machine_driver::escape;
 use cloud_machine_operation::{
     audit::{self, Missed, Verdict, Verdicts},
@@ -141,7 +142,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &
     configuration::unread(ui, &named);
     // Each document is looked at once more, one after the other.
     let synthesized = checked(named.clone())?;
-    let verdicts = Verdicts::of(&synthesized)?;
+    let verdicts = Verdicts::of(&drivers(), &synthesized)?;
     let steps = steps(global, &named)?;
     let real = synthesized.merged.leaves();
     let keys: Vec<Story> = paths(key, &steps)?.into_iter().map(|path| story(path, &steps, &real, &verdicts)).collect();

@@ -49,6 +49,11 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// The accelerator called `name`, as it is displayed.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        [Self::Kvm, Self::Tcg].into_iter().find(|one| one.to_string() == name)
+    }
+
     /// Value of QEMU's `-accel`.
     pub(super) const fn option(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{MachineName, Nonce};
+use cloud_machine_protocol::MachineName;
 
 use super::{
     Process, QemuError,
@@ -16,50 +16,24 @@ use super::{
     pidfd::Pidfd,
 };
 use crate::{
-    identity::{self, RandomError},
+    machine::{Doubt, MachineRef, SETTLE},
     store::{AttemptFolder, FileId, MachineFolder, MachineRecord, ProcessRecord},
 };
 
 /// Processes of one machine that are ended before it is given up.
-const MOST: usize = 16;
-/// How long a doubt has to last: the kernel closes the files of a process that has ended, a tool looks at a disk.
-const SETTLE: Duration = Duration::from_secs(2);
+const MAX_PROCESSES: usize = 16;
 /// How often it is looked meanwhile: nothing announces that a lock is gone.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Proof that nothing of a machine runs. Only a look at the kernel makes one, and it is good for one nonce.
-#[derive(Debug)]
-#[must_use = "it is the proof that the next boot may begin"]
-pub struct Ended(());
-
-impl Ended {
-    /// The nonce of the next boot: there is no other way to one for a machine, so none is alive in two boots.
-    ///
-    /// # Errors
-    /// [`RandomError`].
-    pub fn nonce(self) -> Result<Nonce, RandomError> {
-        identity::nonce()
-    }
-}
 
 /// What is known of a machine's process.
 #[derive(Debug)]
 pub enum Life {
     /// Nothing of it runs.
-    Ended(Ended),
+    Ended,
     /// This process is it.
     Running(Process),
     /// It cannot be said.
     Unknown(Doubt),
-}
-
-/// Why it cannot be said whether a machine runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// The process that may be it.
-    pub pid: Option<i32>,
-    /// Why, safe to show.
-    pub why: String,
 }
 
 /// The machine that is asked about.
@@ -70,6 +44,13 @@ pub struct Subject {
     uuid: Option<String>,
     process: Option<ProcessRecord>,
     folder: MachineFolder,
+}
+
+impl From<&MachineRef> for Subject {
+    fn from(machine: &MachineRef) -> Self {
+        let MachineRef { name, uuid, process, folder } = machine.clone();
+        Self { name, uuid, process, folder }
+    }
 }
 
 impl Subject {
@@ -91,10 +72,10 @@ impl Subject {
         self.life_in(&Kernel::host())
     }
 
-    /// As [`Subject::life`], but a doubt has to last: what has a disk open for a moment only is no reason to give up.
+    /// As [`Subject::life`], but a doubt has to last for `patience`: what has a disk open for a moment only is no reason to give up.
     #[must_use]
-    pub fn settled_life(&self) -> Life {
-        let settled = Instant::now() + SETTLE;
+    pub fn settled_life(&self, patience: Duration) -> Life {
+        let settled = Instant::now() + patience;
         loop {
             match self.life() {
                 Life::Unknown(_) if Instant::now() < settled => thread::sleep(LOOK),
@@ -107,16 +88,18 @@ impl Subject {
     ///
     /// # Errors
     /// [`QemuError::Unproven`], [`QemuError::StillThere`] or [`QemuError::Process`].
-    pub fn end(&self, grace: Duration) -> Result<Ended, QemuError> {
-        for _ in 0..MOST {
-            match self.settled_life() {
-                Life::Ended(proof) => return Ok(proof),
+    pub fn end(&self, grace: Duration) -> Result<(), QemuError> {
+        for _ in 0..MAX_PROCESSES {
+            match self.settled_life(SETTLE) {
+                Life::Ended => return Ok(()),
                 Life::Running(process) => drop(process.stop(grace)?),
                 Life::Unknown(doubt) => return Err(self.unproven(doubt)),
             }
         }
-        Err(self
-            .unproven(Doubt { pid: None, why: format!("{MOST} processes of it were ended, and there may be more") }))
+        Err(self.unproven(Doubt {
+            pid: None,
+            why: format!("{MAX_PROCESSES} processes of it were ended, and there may be more"),
+        }))
     }
 
     /// The error for a doubt.
@@ -185,7 +168,7 @@ impl Subject {
                 let why = "it was started in another pid namespace, and the disks are other files since".to_owned();
                 Life::Unknown(Doubt { pid: Some(process.pid), why })
             }
-            _ => Life::Ended(Ended(())),
+            _ => Life::Ended,
         })
     }
 

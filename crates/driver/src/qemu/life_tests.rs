@@ -107,7 +107,7 @@ fn doubt(life: Life) -> Doubt {
 }
 
 fn is_ended(life: &Life) -> bool {
-    matches!(life, Life::Ended(_))
+    matches!(life, Life::Ended)
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_machine_whose_pid_file_is_gone_is_found_and_ended() {
     host.record.process = Some(host.subject().proof(&machine.0).unwrap());
     assert_eq!(running(host.subject().life()), machine.0.pid(), "by the proof");
     fs::remove_dir_all(host.machine().run()).unwrap();
-    drop(host.subject().end(Duration::from_secs(4)).unwrap());
+    host.subject().end(Duration::from_secs(4)).unwrap();
     assert!(!machine.0.alive().unwrap());
     assert!(is_ended(&host.subject().life()));
 }
@@ -136,7 +136,7 @@ fn a_machine_whose_state_folder_was_moved_behind_a_link_is_found_and_ended() {
     assert_eq!(store.root(), fs::canonicalize(&new).unwrap());
     let subject = Subject::of(&host.record, store.machine(&host.record.name));
     assert_eq!(running(subject.life()), machine.0.pid());
-    drop(subject.end(Duration::from_secs(4)).unwrap());
+    subject.end(Duration::from_secs(4)).unwrap();
     assert!(!machine.0.alive().unwrap());
 }
 
@@ -226,7 +226,7 @@ fn whatever_has_a_disk_open_stands_in_the_way_and_is_never_ended() {
     assert!(error.starts_with(&expected) && error.ends_with("has a disk of the machine open"), "{error}");
     assert!(Pidfd::open(holder.pid()).unwrap().is_some_and(|handle| !handle.ended(Instant::now()).unwrap()));
     drop(holder);
-    drop(host.subject().end(Duration::ZERO).unwrap());
+    host.subject().end(Duration::ZERO).unwrap();
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_machine_without_a_readable_record_is_known_by_its_disks() {
     fs::remove_file(machine.0.folder().pid_file()).unwrap();
     let subject = Subject::without_record(host.record.name.clone(), host.machine());
     assert_eq!(running(subject.life()), machine.0.pid());
-    drop(subject.end(Duration::from_secs(4)).unwrap());
+    subject.end(Duration::from_secs(4)).unwrap();
     assert!(!machine.0.alive().unwrap());
 }
 

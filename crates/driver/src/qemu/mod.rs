@@ -3,6 +3,7 @@
 mod accelerator;
 mod command;
 pub mod disk;
+mod driver;
 mod error;
 mod kernel;
 mod life;
@@ -20,12 +21,11 @@ use std::{
 pub use accelerator::{Accelerator, MARKER, PROBE_ARGUMENT, TCG_CPU, Verdict, decide};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub use error::QemuError;
-pub use life::{Doubt, Ended, Life, Subject};
-pub use process::{Ending, Process, console_tail};
+pub use life::{Life, Subject};
+pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
-pub use trouble::Trouble;
 
-use crate::{child::Bounds, escape, machine};
+use crate::{child::Bounds, escape};
 
 /// How long QEMU may take until the machine is there, paused. On a busy host it takes a second or two.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(60);
@@ -74,91 +74,10 @@ impl Qemu {
     }
 }
 
-impl machine::Driver for Qemu {
-    type Launch = Launch;
-    type Machine = Process;
-    type Error = QemuError;
-
-    fn describe(&self) -> machine::Description {
-        use machine::Support::{Exact, Ignored, Rounded};
-        machine::Description::new(
-            "qemu",
-            &[
-                ("driver", Exact),
-                ("image", Exact),
-                ("image-keys", Exact),
-                ("require", Exact),
-                ("resources.ram", Rounded { to: "a whole MiB, upwards" }),
-                ("resources.cpus", Exact),
-                ("resources.disks.*.devicepath", Exact),
-                ("resources.disks.*.bus", Exact),
-                ("resources.disks.*.source", Exact),
-                ("resources.disks.*.allocation", Rounded { to: "4 KiB, upwards" }),
-                ("resources.disks.*.boot-partition", Exact),
-                ("resources.disks.*.on-reimage", Exact),
-                ("resources.disks.*.wipe-on-boot", Exact),
-                ("resources.disks.*.readonly", Exact),
-                ("resources.disks.*.required", Exact),
-                ("resources.disks.*.overwrite", Exact),
-                ("resources.disks.*.filesystem", Exact),
-                ("resources.disks.*.filesystem.type", Exact),
-                ("resources.disks.*.filesystem.label", Exact),
-                ("resources.disks.*.filesystem.uuid", Exact),
-                ("resources.disks.*.filesystem.options", Exact),
-                ("resources.disks.*.filesystem.grow", Exact),
-                ("resources.disks.*.filesystem.kernel-module", Exact),
-                ("resources.disks.*.filesystem.properties", Exact),
-                ("resources.disks.*.filesystem.datasets", Exact),
-                ("resources.disks.*.mountpoint", Exact),
-                ("resources.disks.*.mount-options", Exact),
-                ("resources.disks.*.partitions.*.number", Exact),
-                ("resources.disks.*.partitions.*.size", Exact),
-                ("resources.disks.*.partitions.*.type", Exact),
-                ("resources.disks.*.partitions.*.filesystem", Exact),
-                ("resources.disks.*.partitions.*.filesystem.type", Exact),
-                ("resources.disks.*.partitions.*.filesystem.label", Exact),
-                ("resources.disks.*.partitions.*.filesystem.uuid", Exact),
-                ("resources.disks.*.partitions.*.filesystem.options", Exact),
-                ("resources.disks.*.partitions.*.filesystem.grow", Exact),
-                ("resources.disks.*.partitions.*.filesystem.kernel-module", Exact),
-                ("resources.disks.*.partitions.*.mountpoint", Exact),
-                ("resources.disks.*.partitions.*.mount-options", Exact),
-                ("resources.nic.mac", Exact),
-                ("resources.nic.network", Ignored { why: "there is one network, QEMU's user network" }),
-                ("resources.nic.address", Ignored { why: "QEMU's user network gives every machine the same address" }),
-                ("disks-undeclared", Exact),
-                ("identity.ssh-host-keys", Exact),
-                ("cloud-init-url", Exact),
-                ("cloud-init-url.*", Exact),
-                ("resources.cloud-init-url", Exact),
-                ("resources.cloud-init-url.*", Exact),
-                ("drives", Exact),
-                ("ssh_authorized_keys", Exact),
-            ],
-        )
-    }
-
-    fn start(&self, launch: &Launch) -> Result<Process, QemuError> {
-        self.launch(launch)
-    }
-
-    fn alive(&self, machine: &Process) -> Result<bool, QemuError> {
-        machine.alive()
-    }
-
-    fn stop(&self, machine: &Process, grace: Duration) -> Result<(), QemuError> {
-        machine.stop(grace).map(drop)
-    }
-
-    fn console(&self, machine: &Process, lines: usize) -> Result<String, QemuError> {
-        console_tail(machine.folder(), lines)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Driver, Support};
+    use crate::{description::Support, machine::Driver};
 
     #[test]
     fn the_version_is_one_line_of_the_installed_qemu() {

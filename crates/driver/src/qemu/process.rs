@@ -24,8 +24,6 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of stderr that an error carries.
 const SAID: u64 = 4 << 10;
-/// Bytes of the console log that are looked through for its last lines.
-const CONSOLE: u64 = 256 << 10;
 
 /// A running QEMU process of one attempt.
 #[derive(Debug)]
@@ -197,15 +195,6 @@ impl Process {
         let pid = self.pid();
         move |source| QemuError::Process { operation, pid, source }
     }
-}
-
-/// The last lines of an attempt's serial console, safe to show; empty when there is no console log.
-///
-/// # Errors
-/// [`QemuError::Io`].
-pub fn console_tail(folder: &AttemptFolder, lines: usize) -> Result<String, QemuError> {
-    let path = folder.console_log();
-    Ok(escape::tail(&end_of(&path, CONSOLE)?, lines))
 }
 
 /// With `-daemonize` the child ends when the machine is there, or when it will never be.

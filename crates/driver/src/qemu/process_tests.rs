@@ -5,7 +5,9 @@ use cloud_machine_protocol::Bus;
 use super::*;
 use crate::{
     channel::{AgentChannel, ChannelError},
-    qemu::{Accelerator, Drive, TCG_CPU, Trouble},
+    console,
+    machine::Trouble,
+    qemu::{Accelerator, Drive, TCG_CPU},
     ssh,
 };
 
@@ -96,7 +98,7 @@ fn a_machine_is_launched_paused_found_again_resumed_and_ended() {
     assert_eq!(machine.0.stop(Duration::from_secs(1)).unwrap(), Ending::Before);
     assert!(matches!(channel.next(soon()), Err(ChannelError::Closed)));
     assert!(Process::attach(&launch.folder, UUID).unwrap().is_none());
-    assert_eq!(console_tail(&launch.folder, 10).unwrap(), "");
+    assert_eq!(console::tail(&launch.folder, 10).unwrap(), "");
 }
 
 /// A boot sector that writes `text` to the first serial port and then resets the machine.
@@ -133,7 +135,7 @@ fn the_console_is_logged_with_nobody_connected_and_a_reset_ends_the_process() {
     let machine = start(&Launch { drives: vec![drive], ..launch(folder.path()) });
     machine.0.resume(soon()).unwrap();
     assert!(machine.0.ended(Instant::now() + Duration::from_secs(60)).unwrap(), "a reset ends the process");
-    assert_eq!(console_tail(machine.0.folder(), 2).unwrap(), "hello\nworld \\u{1b}[2J");
+    assert_eq!(console::tail(machine.0.folder(), 2).unwrap(), "hello\nworld \\u{1b}[2J");
     assert!(Process::attach(machine.0.folder(), UUID).unwrap().is_none());
 }
 
@@ -243,8 +245,8 @@ fn the_console_is_shown_escaped_and_only_its_end() {
     let mut text = vec![b'x'; 2 << 20];
     text.extend(b"\r\nkernel panic\r\n\x1b]0;evil\x07\r\n");
     fs::write(attempt.console_log(), text).unwrap();
-    assert_eq!(console_tail(&attempt, 2).unwrap(), "kernel panic\n\\u{1b}]0;evil\\u{7}");
-    assert!(console_tail(&attempt, 100).unwrap().len() < 2000);
+    assert_eq!(console::tail(&attempt, 2).unwrap(), "kernel panic\n\\u{1b}]0;evil\\u{7}");
+    assert!(console::tail(&attempt, 100).unwrap().len() < 2000);
 }
 
 #[test]

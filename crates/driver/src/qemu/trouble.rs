@@ -5,28 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::{Process, Qmp, QmpError};
-use crate::escape;
-
-/// Why a machine stands still.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// A write of the machine found no room on the host.
-    NoSpace,
-    /// The host could not read or write a disk of the machine.
-    Disk,
-    /// Another of QEMU's words, safe to show.
-    Other(String),
-}
-
-impl std::fmt::Display for Trouble {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NoSpace => formatter.write_str("the host's file system is full, and a write to a disk found no room"),
-            Self::Disk => formatter.write_str("the host could not read or write a disk of it"),
-            Self::Other(word) => write!(formatter, "QEMU calls it {word}"),
-        }
-    }
-}
+use crate::{escape, machine::Trouble};
 
 impl Process {
     /// Why the machine stands still; `None` while it runs, or is about to be started or ended.

@@ -2,12 +2,12 @@
 
 use cloud_machine_config::Config;
 use cloud_machine_driver::{
-    qemu::disk::{self, DirtyMap, MAX_EXTENTS},
+    machine::DirtyMap,
     store::{DiskForm, DiskRecord, MachineRecord, Store, Strategy},
 };
 use cloud_machine_protocol::{Digest, Extent};
 
-use super::{ReimageOptions, SystemDiskPreparation, system_disk};
+use super::{NO_STORAGE, ReimageOptions, SystemDiskPreparation, system_disk};
 use crate::{
     error::{ErrorKind, OperationError, causes},
     event::Notice,
@@ -28,13 +28,14 @@ impl SystemDiskPreparation<'_> {
         since: Option<Digest>,
     ) -> Result<Vec<Extent>, String> {
         promising(record, since, self.manifest.digest())?;
+        let storage = self.storage.ok_or_else(|| NO_STORAGE.to_owned())?;
         let folder = self.store.machine(&record.name);
         let raw = folder.resolve(&disk.file).map_err(|error| causes(&error))?;
         let map = folder.map(disk).map_err(|error| causes(&error))?;
         // Compared before any tool opens the map, so that no tool can make it look newer.
         let there = map.try_exists().map_err(|error| causes(&error))?;
-        let is_newer = there && disk::is_newer_than_map(&raw, &map).map_err(|error| causes(&error))?;
-        let dirty = believed(disk::read_map(&map, &raw, disk.size).map_err(|error| causes(&error))?, is_newer)?;
+        let is_newer = there && storage.is_newer_than_map(&raw, &map).map_err(|error| causes(&error))?;
+        let dirty = believed(storage.read_map(&map, &raw, disk.size).map_err(|error| causes(&error))?, is_newer)?;
         let bytes: u64 = dirty.iter().map(|extent| extent.length).sum();
         if options.strategy.is_none() && bytes > disk.size / 100 * MAX_PERCENT {
             return Err(format!("the map names {bytes} of {} bytes: looking at everything costs as little", disk.size));
@@ -50,7 +51,8 @@ impl SystemDiskPreparation<'_> {
         let folder = self.store.machine(&record.name);
         let (raw, map) = (folder.resolve(&disk.file)?, folder.map(disk)?);
         let there = map.try_exists().map_err(OperationError::during(ErrorKind::Failed, "look for the dirty map"))?;
-        let good = there && !disk::is_newer_than_map(&raw, &map).map_err(OperationError::failed)?;
+        let newer = self.storage.filter(|_| there).map(|storage| storage.is_newer_than_map(&raw, &map)).transpose()?;
+        let good = newer == Some(false);
         if !there {
             record.system.form = DiskForm::Raw;
         }
@@ -73,7 +75,7 @@ fn believed(map: DirtyMap, disk_is_newer: bool) -> Result<Vec<Extent>, String> {
         _ if disk_is_newer => {
             Err("the disk was written after its map was closed, by something else than the machine".to_owned())
         }
-        DirtyMap::TooMany => Err(format!("the map names more than {MAX_EXTENTS} extents")),
+        DirtyMap::TooMany => Err("the map names more extents than are of use".to_owned()),
         DirtyMap::Extents(dirty) => Ok(dirty),
     }
 }
@@ -125,7 +127,7 @@ mod tests {
             (DirtyMap::Inconsistent, true, "so it was killed"),
             (DirtyMap::Inconsistent, false, "so it was killed"),
             (DirtyMap::Absent, true, "the map is gone"),
-            (DirtyMap::TooMany, false, "names more than"),
+            (DirtyMap::TooMany, false, "names more extents"),
         ];
         for (map, newer, expected) in cases {
             let why = believed(map, newer).unwrap_err();

@@ -6,7 +6,7 @@ use cloud_machine_driver::store::{DiskForm, DiskRecord, MachineRecord, Strategy}
 use cloud_machine_plan::RootPool;
 use cloud_machine_protocol::Tier;
 
-use super::{PreparedDisk, ReimageOptions, SystemDiskPreparation};
+use super::{PreparedDisk, ReimageOptions, SystemDiskPreparation, raw_device};
 use crate::{
     error::{ErrorKind, OperationError},
     event::{self, Notice},
@@ -57,11 +57,11 @@ impl SystemDiskPreparation<'_> {
         let golden = self.store.golden(&self.manifest.digest(), self.manifest.size());
         self.set_backing(record, disk, DiskForm::Raw)?;
         let folder = self.store.machine(&record.name);
-        let drive = self.raw_drive(record, disk, folder.make_disk(disk)?, folder.map(disk)?)?;
+        let device = raw_device(record, disk, folder.make_disk(disk)?, folder.map(disk)?);
         let told = format!("the files of the golden disk ({})", event::checked(checked));
         self.teller.notice(Notice::Strategy { strategy, reasons: vec![told] });
         Ok(PreparedDisk {
-            drive,
+            device,
             strategy: Some(strategy),
             tier: Some(tier),
             dirty: None,

@@ -7,8 +7,8 @@ use cloud_machine_plan::{Expected, ExpectedDisk, HOST_KEY, Rejection, Treatment,
 use cloud_machine_protocol::{
     Action, AgentEvidence, Algorithm, Assurance, ChangedExtents, ConfigEvidence, DataContent, DeviceRecord, Digest,
     DiskEvidence, Exception, Extent, FORMAT_VERSION, Identity, IdentityItem, IgnoredVolume, ImageEvidence, MacAddress,
-    MachineId, Method, Nonce, Outcome, Report, ReportResult, Role, SecretPolicy, Step, StepId, StepRecord, Tier,
-    WipeMethod,
+    MachineId, Method, Nonce, Outcome, Report, ReportResult, Role, RootOfTrust, SecretPolicy, Step, StepId, StepRecord,
+    Tier, WipeMethod,
 };
 
 use crate::{
@@ -60,7 +60,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         kernel_release: "6".to_owned(),
         packed_size: 1 << 19,
         command_line: sha256(2),
-        host_boot: true,
+        root_of_trust: RootOfTrust::Host,
     }
 }
 
@@ -166,7 +166,7 @@ fn a_good_reimage_is_host_rooted_only_when_the_host_booted_it() {
     let verdict = verify(&expected(Action::Reimage), &report(Action::Reimage)).unwrap();
     assert_eq!(verdict.assurance, Assurance::HostRooted);
     assert_eq!(verdict.checked.len(), 9);
-    let elsewhere = Expected { host_boot: false, ..expected(Action::Reimage) };
+    let elsewhere = Expected { root_of_trust: RootOfTrust::MachineDisk, ..expected(Action::Reimage) };
     assert_eq!(verify(&elsewhere, &report(Action::Reimage)).unwrap().assurance, Assurance::Unproven);
 }
 

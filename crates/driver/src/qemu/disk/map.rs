@@ -20,6 +20,7 @@ use super::{mapped, put_in_place, remove, run};
 use crate::{
     child::ChildError,
     escape,
+    machine::DirtyMap,
     qemu::{QemuError, pidfd::Pidfd},
     store::file,
 };
@@ -37,19 +38,6 @@ pub const MAX_EXTENTS: usize = 20_000;
 const MAX_LINE: u64 = 4096;
 /// How long a server that nobody uses any more gets to end.
 const END: Duration = Duration::from_secs(2);
-
-/// What a map says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DirtyMap {
-    /// Everything that was written since the map was made lies in these extents, sorted.
-    Extents(Vec<Extent>),
-    /// More than [`MAX_EXTENTS`].
-    TooMany,
-    /// The process that marked it did not close it: it was killed, or the host lost power.
-    Inconsistent,
-    /// There is no map.
-    Absent,
-}
 
 /// Makes an empty map of a raw disk of `size` bytes at `path`, in the place of an older one. It records from the moment
 /// in which QEMU opens it.

@@ -6,11 +6,12 @@ mod overlay;
 
 use std::{ffi::OsString, io, path::Path, time::Duration};
 
-pub use map::{DirtyMap, MAX_EXTENTS, is_newer_than_map, new_map, read_map};
+pub use map::{MAX_EXTENTS, is_newer_than_map, new_map, read_map};
 pub use overlay::new_overlay;
 use serde_json::{Value, json};
 
 use super::{QemuError, tool};
+pub use crate::machine::DirtyMap;
 use crate::{child::Bounds, escape};
 
 /// What a program of QEMU's disk tools may take: none of those that run here looks at the content of a disk, and a dirty

@@ -1,0 +1,206 @@
+//! A driver whose machines are threads of this process, for tests of the order in which a host does things: it remembers what it
+//! was asked, and faults can be planted in its answers. Must not be a driver of a program.
+
+use std::{
+    fmt,
+    os::unix::net::UnixStream,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_protocol::RootOfTrust;
+
+use crate::{
+    description::{Description, Support},
+    error::{DriverError, DriverErrorKind},
+    machine::{Boot, Doubt, Driver, MachineRef, Power, Processor, Running, Started, Trouble},
+    store::{ImageFolder, ProcessRecord, Store},
+};
+
+/// What the agent of a boot says over its port.
+pub type Agent = Arc<dyn Fn(&Boot, UnixStream) + Send + Sync>;
+
+/// What a fake was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// [`Driver::power`].
+    Power,
+    /// [`Driver::halt`].
+    Halt,
+    /// [`Driver::processor`].
+    Processor,
+    /// [`Driver::start`].
+    Start,
+    /// [`Running::resume`].
+    Resume,
+}
+
+/// Faults of a fake's answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// A machine that was halted is still there.
+    pub stays_on: bool,
+    /// Nobody can say whether it runs.
+    pub unknown: bool,
+    /// It cannot be halted.
+    pub halt_fails: bool,
+    /// It cannot be started.
+    pub start_fails: bool,
+    /// The port that leads to its SSH is taken by something else.
+    pub port_taken: bool,
+    /// It does not go on once it was started.
+    pub resume_fails: bool,
+}
+
+/// The driver.
+#[derive(Clone)]
+pub struct Fake {
+    shared: Arc<Shared>,
+    agent: Agent,
+}
+
+#[derive(Default)]
+struct Shared {
+    calls: Mutex<Vec<Call>>,
+    faults: Mutex<Faults>,
+    on: AtomicBool,
+}
+
+impl fmt::Debug for Fake {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Fake")
+    }
+}
+
+impl Fake {
+    /// A driver whose machines' agents are `agent`.
+    #[must_use]
+    pub fn new(agent: Agent) -> Self {
+        Self { shared: Arc::default(), agent }
+    }
+
+    /// Plants faults in the answers from now on.
+    pub fn plant(&self, faults: Faults) {
+        *lock(&self.shared.faults) = faults;
+    }
+
+    /// What it was asked since the last call of this, in order.
+    pub fn calls(&self) -> Vec<Call> {
+        std::mem::take(&mut lock(&self.shared.calls))
+    }
+
+    /// Whether a machine of it runs.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.shared.on.load(Ordering::SeqCst)
+    }
+
+    fn called(&self, call: Call) -> Faults {
+        lock(&self.shared.calls).push(call);
+        *lock(&self.shared.faults)
+    }
+}
+
+/// A test that panicked elsewhere says so itself.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn failed(what: &str) -> DriverError {
+    DriverError::new(DriverErrorKind::Failed, format!("planted: {what}"))
+}
+
+/// What a machine is known by that is no process.
+fn process() -> ProcessRecord {
+    ProcessRecord { pid: 0, started: 0, boot_id: "fake".to_owned(), namespace: 0, disks: Vec::new() }
+}
+
+impl Driver for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn describe(&self) -> Description {
+        let keys = ["driver", "image", "resources.ram", "resources.cpus", "resources.disks.*.boot-partition"];
+        Description::new(self.name(), &keys.map(|key| (key, Support::Exact)))
+    }
+
+    fn preflight(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    fn processor(&self, _: &Store, _: &ImageFolder) -> Result<Processor, DriverError> {
+        self.called(Call::Processor);
+        Ok(Processor { accelerator: "none".to_owned(), model: "none".to_owned(), reason: "it is a fake".to_owned() })
+    }
+
+    fn kernel_arguments(&self) -> &'static str {
+        "console=fake"
+    }
+
+    fn root_of_trust(&self) -> RootOfTrust {
+        RootOfTrust::Host
+    }
+
+    fn power(&self, _: &MachineRef, _: Duration) -> Power {
+        let faults = self.called(Call::Power);
+        if faults.unknown {
+            return Power::Unknown(Doubt { pid: None, why: "planted: nobody can say".to_owned() });
+        }
+        if self.is_on() { Power::On(Box::new(self.clone())) } else { Power::Off }
+    }
+
+    fn halt(&self, _: &MachineRef, _: Duration) -> Result<(), DriverError> {
+        let faults = self.called(Call::Halt);
+        if faults.halt_fails {
+            return Err(failed("it cannot be halted"));
+        }
+        if !faults.stays_on {
+            self.shared.on.store(false, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+
+    fn start(&self, _: &MachineRef, boot: &Boot, _: Instant) -> Result<Started, DriverError> {
+        let faults = self.called(Call::Start);
+        if faults.start_fails {
+            return Err(failed("it cannot be started"));
+        }
+        self.shared.on.store(true, Ordering::SeqCst);
+        let (host, guest) = UnixStream::pair().map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?;
+        let (agent, boot) = (Arc::clone(&self.agent), boot.clone());
+        let ssh_port = if faults.port_taken { boot.ssh_port.wrapping_add(1) } else { boot.ssh_port };
+        let shared = Arc::clone(&self.shared);
+        // It ends with its port at the latest, and the machine with it.
+        thread::spawn(move || {
+            agent(&boot, guest);
+            if !lock(&shared.faults).stays_on {
+                shared.on.store(false, Ordering::SeqCst);
+            }
+        });
+        Ok(Started { running: Box::new(self.clone()), agent: host, process: Some(process()), ssh_port })
+    }
+}
+
+impl Running for Fake {
+    fn ended(&self, _: Instant) -> Result<bool, DriverError> {
+        Ok(!self.is_on())
+    }
+
+    fn resume(&self, _: Instant) -> Result<(), DriverError> {
+        if self.called(Call::Resume).resume_fails { Err(failed("it does not go on")) } else { Ok(()) }
+    }
+
+    fn trouble(&self, _: Instant) -> Result<Option<Trouble>, DriverError> {
+        Ok(None)
+    }
+
+    fn shut_down(&self, _: Instant) -> Result<bool, DriverError> {
+        self.shared.on.store(false, Ordering::SeqCst);
+        Ok(true)
+    }
+}

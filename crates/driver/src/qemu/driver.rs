@@ -1,0 +1,242 @@
+//! QEMU as a driver: what it honours, and each call of the seam by what the modules beside this one do. Must not decide.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_protocol::RootOfTrust;
+
+use super::{Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk};
+use crate::{
+    child::ChildError,
+    description::{Description, Support},
+    error::{DriverError, DriverErrorKind},
+    machine::{
+        Backing, BlockDevice, Boot, DirtyMap, Driver, MachineRef, Power, Processor, Running, Started, Storage, Trouble,
+    },
+    socket, ssh,
+    store::{ImageFolder, Store},
+};
+
+/// The package of the machine's program.
+const SYSTEM: DriverErrorKind =
+    DriverErrorKind::MissingTool { package: "qemu-system-x86", programs: "qemu-system-x86_64" };
+/// The package of the programs for disk files.
+const UTILS: DriverErrorKind =
+    DriverErrorKind::MissingTool { package: "qemu-utils", programs: "qemu-img and qemu-nbd" };
+
+impl Driver for Qemu {
+    fn name(&self) -> &'static str {
+        "qemu"
+    }
+
+    fn describe(&self) -> Description {
+        use Support::{Exact, Ignored, Rounded};
+        Description::new(
+            "qemu",
+            &[
+                ("driver", Exact),
+                ("image", Exact),
+                ("image-keys", Exact),
+                ("require", Exact),
+                ("resources.ram", Rounded { to: "a whole MiB, upwards" }),
+                ("resources.cpus", Exact),
+                ("resources.disks.*.devicepath", Exact),
+                ("resources.disks.*.bus", Exact),
+                ("resources.disks.*.source", Exact),
+                ("resources.disks.*.allocation", Rounded { to: "4 KiB, upwards" }),
+                ("resources.disks.*.boot-partition", Exact),
+                ("resources.disks.*.on-reimage", Exact),
+                ("resources.disks.*.wipe-on-boot", Exact),
+                ("resources.disks.*.readonly", Exact),
+                ("resources.disks.*.required", Exact),
+                ("resources.disks.*.overwrite", Exact),
+                ("resources.disks.*.filesystem", Exact),
+                ("resources.disks.*.filesystem.type", Exact),
+                ("resources.disks.*.filesystem.label", Exact),
+                ("resources.disks.*.filesystem.uuid", Exact),
+                ("resources.disks.*.filesystem.options", Exact),
+                ("resources.disks.*.filesystem.grow", Exact),
+                ("resources.disks.*.filesystem.kernel-module", Exact),
+                ("resources.disks.*.filesystem.properties", Exact),
+                ("resources.disks.*.filesystem.datasets", Exact),
+                ("resources.disks.*.mountpoint", Exact),
+                ("resources.disks.*.mount-options", Exact),
+                ("resources.disks.*.partitions.*.number", Exact),
+                ("resources.disks.*.partitions.*.size", Exact),
+                ("resources.disks.*.partitions.*.type", Exact),
+                ("resources.disks.*.partitions.*.filesystem", Exact),
+                ("resources.disks.*.partitions.*.filesystem.type", Exact),
+                ("resources.disks.*.partitions.*.filesystem.label", Exact),
+                ("resources.disks.*.partitions.*.filesystem.uuid", Exact),
+                ("resources.disks.*.partitions.*.filesystem.options", Exact),
+                ("resources.disks.*.partitions.*.filesystem.grow", Exact),
+                ("resources.disks.*.partitions.*.filesystem.kernel-module", Exact),
+                ("resources.disks.*.partitions.*.mountpoint", Exact),
+                ("resources.disks.*.partitions.*.mount-options", Exact),
+                ("resources.nic.mac", Exact),
+                ("resources.nic.network", Ignored { why: "there is one network, QEMU's user network" }),
+                ("resources.nic.address", Ignored { why: "QEMU's user network gives every machine the same address" }),
+                ("disks-undeclared", Exact),
+                ("identity.ssh-host-keys", Exact),
+                ("cloud-init-url", Exact),
+                ("cloud-init-url.*", Exact),
+                ("resources.cloud-init-url", Exact),
+                ("resources.cloud-init-url.*", Exact),
+                ("drives", Exact),
+                ("ssh_authorized_keys", Exact),
+            ],
+        )
+    }
+
+    fn preflight(&self) -> Result<(), DriverError> {
+        self.version().map(drop).map_err(|error| DriverError::new(SYSTEM, error))
+    }
+
+    fn processor(&self, store: &Store, image: &ImageFolder) -> Result<Processor, DriverError> {
+        let verdict = decide(self, store, image)?;
+        Ok(Processor { accelerator: verdict.accelerator.to_string(), model: verdict.cpu_model, reason: verdict.reason })
+    }
+
+    fn kernel_arguments(&self) -> &'static str {
+        "console=ttyS0"
+    }
+
+    /// Kernel, initramfs and command line come from this host.
+    fn root_of_trust(&self) -> RootOfTrust {
+        RootOfTrust::Host
+    }
+
+    fn power(&self, machine: &MachineRef, patience: Duration) -> Power {
+        match Subject::from(machine).settled_life(patience) {
+            Life::Ended => Power::Off,
+            Life::Running(process) => Power::On(Box::new(process)),
+            Life::Unknown(doubt) => Power::Unknown(doubt),
+        }
+    }
+
+    fn halt(&self, machine: &MachineRef, grace: Duration) -> Result<(), DriverError> {
+        Ok(Subject::from(machine).end(grace)?)
+    }
+
+    fn start(&self, machine: &MachineRef, boot: &Boot, until: Instant) -> Result<Started, DriverError> {
+        let mut launch = launch(boot)?;
+        let mut ssh_port = boot.ssh_port;
+        let mut launched = self.launch(&launch);
+        // The port was free when the machine was created; something else may have taken it since.
+        if launched.as_ref().is_err_and(QemuError::is_port_taken) {
+            ssh_port = ssh::free_port().map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?;
+            launch.ssh_port = Some(ssh_port);
+            launched = self.launch(&launch);
+        }
+        let process = launched?;
+        let proof = Subject::from(machine).proof(&process)?;
+        let path = boot.folder.agent_socket();
+        // What the agent writes while nobody is connected is lost: first the port, then the processors.
+        let agent = socket::open(&path, until).map_err(QemuError::io("connect to the agent's port", path))?;
+        Ok(Started { running: Box::new(process), agent, process: Some(proof), ssh_port })
+    }
+
+    fn storage(&self) -> Option<&dyn Storage> {
+        Some(self)
+    }
+}
+
+impl Running for Process {
+    fn ended(&self, until: Instant) -> Result<bool, DriverError> {
+        Ok(Self::ended(self, until)?)
+    }
+
+    fn resume(&self, until: Instant) -> Result<(), DriverError> {
+        Self::resume(self, until).map_err(|error| {
+            let kind = if Instant::now() >= until { DriverErrorKind::TimedOut } else { DriverErrorKind::Failed };
+            DriverError::new(kind, error)
+        })
+    }
+
+    fn trouble(&self, until: Instant) -> Result<Option<Trouble>, DriverError> {
+        Self::trouble(self, until).map_err(|error| DriverError::new(DriverErrorKind::Failed, error))
+    }
+
+    fn shut_down(&self, until: Instant) -> Result<bool, DriverError> {
+        Ok(self.power_down(until)?)
+    }
+}
+
+impl Storage for Qemu {
+    fn new_overlay(&self, overlay: &Path, golden: &Path, size: u64) -> Result<(), DriverError> {
+        disk::new_overlay(overlay, golden, size).map_err(of_tools)
+    }
+
+    fn new_map(&self, map: &Path, size: u64) -> Result<(), DriverError> {
+        disk::new_map(map, size).map_err(of_tools)
+    }
+
+    fn read_map(&self, map: &Path, raw: &Path, size: u64) -> Result<DirtyMap, DriverError> {
+        disk::read_map(map, raw, size).map_err(of_tools)
+    }
+
+    fn is_newer_than_map(&self, raw: &Path, map: &Path) -> Result<bool, DriverError> {
+        disk::is_newer_than_map(raw, map).map_err(of_tools)
+    }
+}
+
+/// A boot as QEMU takes it.
+fn launch(boot: &Boot) -> Result<Launch, DriverError> {
+    let accelerator = Accelerator::named(&boot.processor.accelerator).ok_or_else(|| {
+        DriverError::new(DriverErrorKind::Refused, format!("there is no accelerator {:?}", boot.processor.accelerator))
+    })?;
+    Ok(Launch {
+        name: boot.name.clone(),
+        uuid: boot.uuid.clone(),
+        memory_mib: boot.ram >> 20,
+        cpus: boot.cpus,
+        accelerator,
+        cpu_model: boot.processor.model.clone(),
+        boot: Some(DirectBoot {
+            kernel: boot.kernel.clone(),
+            initramfs: boot.initramfs.clone(),
+            append: boot.command_line.clone(),
+        }),
+        drives: boot.devices.iter().map(drive).collect::<Result<_, _>>()?,
+        mac: boot.mac,
+        ssh_port: Some(boot.ssh_port),
+        folder: boot.folder.clone(),
+    })
+}
+
+fn drive(device: &BlockDevice) -> Result<Drive, QemuError> {
+    let node = match &device.backing {
+        Backing::None => None,
+        Backing::Map(map) => Some(disk::mapped_node(map, &device.file)?),
+        Backing::Golden(golden) => Some(disk::overlay_node(&device.file, golden)?),
+    };
+    Ok(Drive {
+        bus: device.bus,
+        file: device.file.clone(),
+        serial: device.serial.clone(),
+        read_only: device.read_only,
+        node,
+    })
+}
+
+/// A failure of QEMU's disk tools.
+fn of_tools(error: QemuError) -> DriverError {
+    match error {
+        QemuError::Run { .. } => DriverError::new(UTILS, error),
+        other => other.into(),
+    }
+}
+
+impl From<QemuError> for DriverError {
+    fn from(error: QemuError) -> Self {
+        let kind = match &error {
+            QemuError::Unproven { pid, .. } => DriverErrorKind::Unproven { pid: *pid },
+            QemuError::InvalidLaunch { .. } => DriverErrorKind::Refused,
+            QemuError::Undecided { .. } | QemuError::Child(ChildError::TimedOut { .. }) => DriverErrorKind::TimedOut,
+            _ => DriverErrorKind::Failed,
+        };
+        Self::new(kind, error)
+    }
+}

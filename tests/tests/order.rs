@@ -1,0 +1,291 @@
+//! The order in which the host does an attempt, with a driver whose faults are planted: the real operations, a real store and a
+//! real packed image, and no machine.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
+use cloud_machine_driver::{
+    fake::{Agent, Call, Fake, Faults},
+    machine::{Boot, Drivers},
+    store::{MachineRecord, MachineState, Store},
+};
+use cloud_machine_operation::{
+    Creation, Described, ErrorKind, Exceptions, Hint, OperationError, Operations, Reimage, ReimageOptions,
+};
+use cloud_machine_protocol::{AgentMessage, Assurance, HostMessage, MachineName, Report};
+use cloud_machine_tests::{
+    fixture::{self, Fixture, IMAGE},
+    honest_agent,
+};
+
+/// How long an attempt may take; a machine that is none ends when its agent does.
+const TIME: Duration = Duration::from_secs(60);
+
+/// What the agent was told and saw.
+#[derive(Debug, Default)]
+struct Seen {
+    /// The state of the stored record when the machine began to run.
+    state_at_start: Option<MachineState>,
+    /// The port of the stored record then, and that of the boot.
+    ports_at_start: Option<(u16, u16)>,
+    /// The host's word, and the stored record when it came.
+    word: Option<(HostMessage, MachineRecord)>,
+    /// Nonces of all boots.
+    nonces: Vec<String>,
+}
+
+struct Host {
+    _fixture: Arc<Fixture>,
+    _state: tempfile::TempDir,
+    store: Store,
+    fake: Fake,
+    drivers: Drivers,
+    seen: Arc<Mutex<Seen>>,
+    name: MachineName,
+}
+
+impl Host {
+    /// A host whose agents report what `change` makes of an honest report, or close their port where it makes nothing.
+    fn new(change: impl Fn(Report) -> Option<Report> + Send + Sync + 'static) -> Self {
+        let fixture = fixture::without_turn();
+        let state = tempfile::tempdir().unwrap();
+        let from = fixture.program().state().join("images");
+        copy(&from, &state.path().join("images"));
+        let store = Store::open(state.path().to_owned()).unwrap();
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let name: MachineName = "demo".parse().unwrap();
+        let agent = agent(state.path().to_owned(), name.clone(), Arc::clone(&seen), change);
+        let fake = Fake::new(agent);
+        let drivers = Drivers::default().with(fake.clone());
+        Self { _fixture: fixture, _state: state, store, fake, drivers, seen, name }
+    }
+
+    fn operations(&self) -> Operations<'_> {
+        Operations { store: &self.store, drivers: &self.drivers, observer: &() }
+    }
+
+    fn create(&self) -> OperationError {
+        let text = format!("cloud-machine: {{driver: fake, image: {IMAGE}}}");
+        let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
+        let merged = merge(&[defaults(), document]).unwrap();
+        let config = validate(&merged).unwrap();
+        let creation = Creation {
+            described: Described { merged, config },
+            drives: Vec::new(),
+            exceptions: Exceptions::default(),
+            image_url: None,
+            options: ReimageOptions::default(),
+            timeout: TIME,
+        };
+        let operations = self.operations();
+        operations.check_creation(&creation).unwrap();
+        // No SSH answers, so that no attempt here ends well.
+        operations.create(&self.name, &creation).map(|_| ()).unwrap_err()
+    }
+
+    fn reimage(&self, release: bool) -> OperationError {
+        let reimage = Reimage {
+            image: None,
+            image_url: None,
+            exceptions: Exceptions::default(),
+            options: ReimageOptions::default(),
+            required: Assurance::HostRooted,
+            release,
+            timeout: TIME,
+        };
+        self.operations().reimage(&self.name, &reimage).map(|_| ()).unwrap_err()
+    }
+
+    fn record(&self) -> MachineRecord {
+        self.store.read(&self.name).unwrap()
+    }
+
+    fn stored(&self) -> Vec<u8> {
+        fs::read(self.store.machine(&self.name).record()).unwrap()
+    }
+
+    fn word(&self) -> Option<(HostMessage, MachineRecord)> {
+        self.seen.lock().unwrap().word.take()
+    }
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let status = std::process::Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(to).status();
+    assert!(status.unwrap().success());
+}
+
+fn agent(
+    state: PathBuf,
+    name: MachineName,
+    seen: Arc<Mutex<Seen>>,
+    change: impl Fn(Report) -> Option<Report> + Send + Sync + 'static,
+) -> Agent {
+    Arc::new(move |boot: &Boot, port: UnixStream| {
+        let store = Store::open(state.clone()).unwrap();
+        let image = store.image(&IMAGE.parse().unwrap()).unwrap();
+        let mut lines = BufReader::new(port.try_clone().unwrap());
+        let mut port = port;
+        let mut say = |message: &AgentMessage| {
+            let mut line = serde_json::to_vec(message).unwrap();
+            line.push(b'\n');
+            // The host may have given up.
+            port.write_all(&line).unwrap_or_default();
+        };
+        let mut hear = || {
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap_or_default();
+            serde_json::from_str::<HostMessage>(&line).ok()
+        };
+        say(&AgentMessage::Hello(honest_agent::hello()));
+        // The host speaks only once the machine goes on, when everything has to be stored.
+        let Some(HostMessage::Secrets(_)) = hear() else { return };
+        let record = store.read(&name).unwrap();
+        let honest = honest_agent::report(boot, &image);
+        {
+            let mut seen = seen.lock().unwrap();
+            seen.state_at_start = Some(record.state);
+            seen.ports_at_start = Some((record.ssh_port, boot.ssh_port));
+            seen.nonces.push(serde_json::to_string(&honest.nonce).unwrap());
+        }
+        let Some(report) = change(honest) else { return };
+        say(&AgentMessage::Report(Box::new(report)));
+        let Some(word) = hear() else { return };
+        seen.lock().unwrap().word = Some((word, store.read(&name).unwrap()));
+    })
+}
+
+#[test]
+fn the_last_boot_is_gone_before_there_is_a_nonce_and_everything_is_stored_before_the_word() {
+    let host = Host::new(Some);
+    let error = host.create();
+    assert_eq!(error.kind, ErrorKind::Failed, "no SSH answers: {}", error.line());
+    let order = [Call::Power, Call::Halt, Call::Power, Call::Processor, Call::Start, Call::Resume];
+    let calls = host.fake.calls();
+    assert_eq!(calls.get(..order.len()), Some(&order[..]), "{calls:?}");
+    assert_eq!(host.seen.lock().unwrap().state_at_start, Some(MachineState::Writing));
+    let (word, record) = host.word().expect("a word");
+    assert!(matches!(word, HostMessage::Go { .. }), "{word:?}");
+    assert_eq!((record.state, record.assurance), (MachineState::Accepted, Some(Assurance::HostRooted)));
+    let report = host.store.machine(&host.name).path().join(record.last_report.expect("a report"));
+    assert!(report.is_file(), "the evidence is there before the machine may go on");
+    assert!(record.host_key.is_some() && record.accepted.is_some());
+    // The attempt failed at its end: the machine is off, and its failure is recorded.
+    assert!(!host.fake.is_on());
+    assert_eq!(host.record().state, MachineState::Failed);
+}
+
+#[test]
+fn a_machine_that_stays_on_or_of_which_nobody_can_say_gets_no_nonce_and_keeps_its_record() {
+    let host = Host::new(Some);
+    host.create();
+    host.fake.calls();
+    let (before, nonces) = (host.stored(), host.seen.lock().unwrap().nonces.len());
+    for (faults, calls) in [
+        (Faults { unknown: true, ..Faults::default() }, vec![Call::Power]),
+        (Faults { halt_fails: true, ..Faults::default() }, vec![Call::Power, Call::Halt]),
+    ] {
+        host.fake.plant(faults);
+        let error = host.reimage(false);
+        assert_eq!(error.kind, ErrorKind::Failed, "{faults:?}: {}", error.line());
+        assert_eq!(host.fake.calls(), calls, "{faults:?}");
+        assert!(host.stored() == before, "{faults:?}: the record is as it was");
+    }
+    assert_eq!(host.seen.lock().unwrap().nonces.len(), nonces);
+}
+
+#[test]
+fn power_that_stays_on_after_it_was_cut_is_no_end() {
+    let host = Host::new(|_| None);
+    // The agent breaks off, and the machine cannot be ended: it is on from now on.
+    host.fake.plant(Faults { stays_on: true, ..Faults::default() });
+    let error = host.create();
+    assert!(host.fake.is_on());
+    assert!(
+        error.hints.iter().any(|hint| matches!(hint, Hint::Also(why) if why.contains("cannot prove"))),
+        "{error:?}"
+    );
+    host.fake.calls();
+    let before = host.stored();
+    let error = host.reimage(false);
+    assert!(error.line().contains("cannot prove that every process of machine demo has ended"), "{}", error.line());
+    assert_eq!(host.fake.calls(), [Call::Power, Call::Halt, Call::Power]);
+    assert!(host.stored() == before);
+}
+
+#[test]
+fn no_nonce_is_used_twice() {
+    let host = Host::new(Some);
+    host.create();
+    host.reimage(false);
+    host.reimage(true);
+    let mut nonces = host.seen.lock().unwrap().nonces.clone();
+    assert_eq!(nonces.len(), 3);
+    nonces.sort();
+    nonces.dedup();
+    assert_eq!(nonces.len(), 3);
+}
+
+#[test]
+fn a_refused_report_is_kept_and_gets_no_word_to_go_and_three_of_them_are_enough() {
+    let host = Host::new(|mut report| {
+        report.disks.clear();
+        Some(report)
+    });
+    for attempt in 1..=3 {
+        let error = if attempt == 1 { host.create() } else { host.reimage(false) };
+        assert_eq!(error.kind, ErrorKind::Verification, "{}", error.line());
+        assert!(error.hints.iter().any(|hint| matches!(hint, Hint::RefusedReport(_))), "{error:?}");
+        let (word, _) = host.word().expect("a word");
+        assert!(matches!(word, HostMessage::Stop { .. }), "{word:?}");
+        assert!(!host.fake.is_on());
+        let record = host.record();
+        assert_eq!((record.last_report, record.assurance), (None, None));
+        let quarantined = error.hints.iter().any(|hint| matches!(hint, Hint::Quarantined { failures: Some(3), .. }));
+        assert_eq!((quarantined, record.state == MachineState::Quarantined), (attempt == 3, attempt == 3));
+    }
+    host.fake.calls();
+    let error = host.reimage(false);
+    assert!(error.hints.iter().any(|hint| matches!(hint, Hint::Quarantined { failures: None, .. })), "{error:?}");
+    assert!(host.fake.calls().is_empty(), "a quarantined machine is left alone");
+    host.reimage(true);
+    assert!(host.fake.calls().contains(&Call::Start), "an operator lets it try again");
+}
+
+#[test]
+fn an_attempt_whose_machine_was_never_started_does_not_count() {
+    let host = Host::new(Some);
+    host.fake.plant(Faults { start_fails: true, ..Faults::default() });
+    host.create();
+    for _ in 0..4 {
+        let error = host.reimage(false);
+        assert!(error.line().contains("planted: it cannot be started"), "{}", error.line());
+        assert_eq!(host.record().state, MachineState::Failed);
+    }
+}
+
+#[test]
+fn a_port_that_had_to_change_is_stored_before_the_machine_goes_on() {
+    let host = Host::new(Some);
+    host.fake.plant(Faults { port_taken: true, ..Faults::default() });
+    host.create();
+    let (stored, asked) = host.seen.lock().unwrap().ports_at_start.unwrap();
+    assert_eq!(stored, asked.wrapping_add(1));
+    assert_eq!(host.record().ssh_port, stored);
+}
+
+#[test]
+fn a_machine_that_does_not_go_on_is_ended() {
+    let host = Host::new(Some);
+    host.fake.plant(Faults { resume_fails: true, ..Faults::default() });
+    let error = host.create();
+    assert!(error.line().contains("planted: it does not go on"), "{}", error.line());
+    assert!(!host.fake.is_on());
+    assert!(host.word().is_none());
+}
