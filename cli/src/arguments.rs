@@ -242,7 +242,7 @@ pub(crate) struct Console {
 pub(crate) struct Ssh {
     /// Name of the machine
     pub(crate) name: MachineName,
-    /// More arguments for ssh(1)
+    /// Options of ssh(1), and a program to run on the machine
     #[arg(last = true)]
     pub(crate) arguments: Vec<String>,
 }

@@ -32,6 +32,11 @@ pub(crate) fn text(hint: &Hint) -> String {
         ),
         Hint::Reimage(machine) => format!("`cloud-machine reimage {machine}` makes it new"),
         Hint::ReimageForReport(machine) => format!("`cloud-machine reimage {machine}` makes a new report"),
+        Hint::NewChain(machine) => {
+            format!(
+                "somebody changed it or it was lost; `cloud-machine reimage {machine}` begins a new chain, and says so"
+            )
+        }
         Hint::ReimageWith { machine, image } => {
             format!("`cloud-machine reimage {machine} --image {image}` takes the new one")
         }

@@ -25,6 +25,18 @@ pub fn hello() -> Hello {
     Hello { version: FORMAT_VERSION, agent: "0".to_owned(), boot_id: BOOT_ID.to_owned() }
 }
 
+/// The tier that a boot is asked for.
+///
+/// # Panics
+/// When the boot has no volume with a request.
+#[must_use]
+pub fn tier(boot: &Boot) -> Option<Tier> {
+    let device = boot.devices.iter().find(|device| device.serial == "cm-volume").expect("the volume");
+    let bytes = fs::read(&device.file).expect("the volume");
+    let request = Volume::open(bytes.as_slice()).and_then(|given| given.read(volume::REQUEST)).expect("a request");
+    serde_json::from_slice::<Request>(&request).expect("a request").tier
+}
+
 /// The report of a reimage after which nothing had differed, for a machine with one disk as large as its image.
 ///
 /// # Panics

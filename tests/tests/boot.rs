@@ -106,8 +106,8 @@ fn a_truncated_volume() {
 
 #[test]
 fn a_volume_whose_device_cannot_be_read() {
-    refused_untouched("cannot read /dev/vdc", |boot| {
-        boot.fault = Some(("cm-volume0", blkdebug("read_aio", true)));
+    refused_untouched("cannot read /dev/vdb", |boot| {
+        boot.fault = Some(("cm-volume", blkdebug("read_aio", true)));
     });
 }
 

@@ -7,19 +7,19 @@ use std::{
     os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
 use cloud_machine_driver::{
     fake::{Agent, Call, Fake, Faults},
     machine::{Boot, Drivers},
-    store::{MachineRecord, MachineState, Store},
+    store::{MachineRecord, MachineState, Store, Strategy},
 };
 use cloud_machine_operation::{
     Creation, Described, ErrorKind, Exceptions, Hint, OperationError, Operations, Reimage, ReimageOptions,
 };
-use cloud_machine_protocol::{AgentMessage, Assurance, HostMessage, MachineName, Report};
+use cloud_machine_protocol::{AgentMessage, Assurance, HostMessage, MachineName, Report, Tier};
 use cloud_machine_tests::{
     fixture::{self, Fixture, IMAGE},
     honest_agent,
@@ -39,6 +39,8 @@ struct Seen {
     word: Option<(HostMessage, MachineRecord)>,
     /// Nonces of all boots.
     nonces: Vec<String>,
+    /// The tiers that all boots were asked for.
+    tiers: Vec<Option<Tier>>,
 }
 
 struct Host {
@@ -62,6 +64,28 @@ impl Host {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let name: MachineName = "demo".parse().unwrap();
         let agent = agent(state.path().to_owned(), name.clone(), Arc::clone(&seen), change);
+        Self::with(fixture, state, store, seen, name, agent)
+    }
+
+    /// A host whose agents say nothing and keep their port open.
+    fn silent() -> Self {
+        let host = Self::new(Some);
+        let agent: Agent = Arc::new(|_: &Boot, port: UnixStream| {
+            let mut line = String::new();
+            BufReader::new(port).read_line(&mut line).unwrap_or_default();
+        });
+        let Self { _fixture, _state, store, seen, name, .. } = host;
+        Self::with(_fixture, _state, store, seen, name, agent)
+    }
+
+    fn with(
+        fixture: Arc<Fixture>,
+        state: tempfile::TempDir,
+        store: Store,
+        seen: Arc<Mutex<Seen>>,
+        name: MachineName,
+        agent: Agent,
+    ) -> Self {
         let fake = Fake::new(agent);
         let drivers = Drivers::default().with(fake.clone());
         Self { _fixture: fixture, _state: state, store, fake, drivers, seen, name }
@@ -91,16 +115,7 @@ impl Host {
     }
 
     fn reimage(&self, release: bool) -> OperationError {
-        let reimage = Reimage {
-            image: None,
-            image_url: None,
-            exceptions: Exceptions::default(),
-            options: ReimageOptions::default(),
-            required: Assurance::HostRooted,
-            release,
-            timeout: TIME,
-        };
-        self.operations().reimage(&self.name, &reimage).map(|_| ()).unwrap_err()
+        self.operations().reimage(&self.name, &reimage(release)).map(|_| ()).unwrap_err()
     }
 
     fn record(&self) -> MachineRecord {
@@ -113,6 +128,18 @@ impl Host {
 
     fn word(&self) -> Option<(HostMessage, MachineRecord)> {
         self.seen.lock().unwrap().word.take()
+    }
+}
+
+fn reimage(release: bool) -> Reimage {
+    Reimage {
+        image: None,
+        image_url: None,
+        exceptions: Exceptions::default(),
+        options: ReimageOptions::default(),
+        required: Assurance::HostRooted,
+        release,
+        timeout: TIME,
     }
 }
 
@@ -153,6 +180,7 @@ fn agent(
             seen.state_at_start = Some(record.state);
             seen.ports_at_start = Some((record.ssh_port, boot.ssh_port));
             seen.nonces.push(serde_json::to_string(&honest.nonce).unwrap());
+            seen.tiers.push(honest_agent::tier(boot));
         }
         let Some(report) = change(honest) else { return };
         say(&AgentMessage::Report(Box::new(report)));
@@ -288,4 +316,45 @@ fn a_machine_that_does_not_go_on_is_ended() {
     assert!(error.line().contains("planted: it does not go on"), "{}", error.line());
     assert!(!host.fake.is_on());
     assert!(host.word().is_none());
+}
+
+#[test]
+fn who_finishes_a_reimage_wants_what_was_asked_for() {
+    let host = Host::new(|_| None);
+    host.create();
+    let mut reimage = reimage(false);
+    reimage.options.strategy = Some(Strategy::Rewrite);
+    reimage.options.tier = Some(Tier::Stream);
+    host.operations().reimage(&host.name, &reimage).map(|_| ()).unwrap_err();
+    let wanted = |host: &Host| host.record().request.expect("a request").wanted;
+    let asked = wanted(&host);
+    assert_eq!((asked.strategy, asked.tier), (Some(Strategy::Rewrite), Some(Tier::Stream)));
+    assert_eq!(asked.required, Some(Assurance::HostRooted));
+    host.operations().start(&host.name, TIME).map(|_| ()).unwrap_err();
+    assert_eq!(wanted(&host), asked, "start asks for the same");
+    let sent = host.seen.lock().unwrap().tiers.clone();
+    assert_eq!(sent, [None, Some(Tier::Stream), Some(Tier::Stream)], "and so does its agent");
+}
+
+#[test]
+fn what_no_reimage_reaches_is_refused_before_the_machine_is_touched() {
+    let host = Host::new(Some);
+    host.create();
+    host.fake.calls();
+    let before = host.stored();
+    let asked = Reimage { required: Assurance::Sealed, ..reimage(false) };
+    let error = host.operations().reimage(&host.name, &asked).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Verification, "{}", error.line());
+    assert!(host.fake.calls().is_empty() && host.stored() == before);
+}
+
+#[test]
+fn a_machine_that_stands_still_is_not_waited_for() {
+    let host = Host::silent();
+    host.fake.plant(Faults { stands_still: true, ..Faults::default() });
+    let began = Instant::now();
+    let error = host.create();
+    assert!(began.elapsed() < TIME / 2, "{:?}", began.elapsed());
+    assert_eq!(error.kind, ErrorKind::Failed);
+    assert!(error.line().contains("the machine stands still: the host's file system is full"), "{}", error.line());
 }

@@ -14,7 +14,12 @@ impl Show for Planned {
     const KIND: &'static str = "plan";
 
     fn table(&self) -> String {
-        let steps = self.steps.iter().map(|line| format!("{:20}{}\n", line.id, describe(&line.step)));
+        let steps = self.steps.iter().map(|line| {
+            let disk = line.id.strip_prefix("make-");
+            let is_assumed = disk.is_some_and(|disk| self.assumed_empty.iter().any(|one| one == disk));
+            let only = if is_assumed { ", if it is empty" } else { "" };
+            format!("{:20}{}{only}\n", line.id, describe(&line.step))
+        });
         let strategy = format!("{:20}{}: {}\n", "strategy", self.strategy, self.strategy_reason);
         [strategy].into_iter().chain(steps).collect()
     }

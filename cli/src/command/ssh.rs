@@ -13,7 +13,7 @@ use crate::{
 
 pub(crate) fn log_in(store: &Store, ssh: &Ssh) -> Result<ExitCode, Failure> {
     let record = Operations { store, drivers: &drivers(), observer: &() }.mark_used(&ssh.name)?;
-    let mut command = access::login(store, &record)?;
+    let mut command = access::interactive(store, &record)?;
     command.args(&ssh.arguments);
     Err(Failure::during(Kind::Failed, "start ssh")(command.exec()))
 }

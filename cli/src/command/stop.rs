@@ -15,7 +15,11 @@ use crate::{
 
 impl Line for Stopped {
     fn cells(&self) -> Vec<String> {
-        let how = if self.shut_down { "the system shut down" } else { "the process was ended" };
+        let how = match (self.ran, self.shut_down) {
+            (false, _) => "nothing of it ran",
+            (true, true) => "the system shut down",
+            (true, false) => "the process was ended",
+        };
         vec![self.state.to_string(), how.to_owned()]
     }
 }

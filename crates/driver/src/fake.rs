@@ -54,6 +54,8 @@ pub struct Faults {
     pub port_taken: bool,
     /// It does not go on once it was started.
     pub resume_fails: bool,
+    /// Its disks find no room on the host.
+    pub stands_still: bool,
 }
 
 /// The driver.
@@ -196,7 +198,7 @@ impl Running for Fake {
     }
 
     fn trouble(&self, _: Instant) -> Result<Option<Trouble>, DriverError> {
-        Ok(None)
+        Ok(lock(&self.shared.faults).stands_still.then_some(Trouble::NoSpace))
     }
 
     fn shut_down(&self, _: Instant) -> Result<bool, DriverError> {

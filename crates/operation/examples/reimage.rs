@@ -30,7 +30,7 @@ impl Observer for Show {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = env::args().skip(1);
     let (Some(state), Some(image)) = (words.next(), words.next()) else { return Err("STATE-FOLDER IMAGE".into()) };
-    let (store, drivers, name) = (Store::open(state.into())?, drivers(), "example".parse::<MachineName>()?);
+    let (store, drivers, name) = (Store::open(state)?, drivers(), "example".parse::<MachineName>()?);
     let operations = Operations { store: &store, drivers: &drivers, observer: &Show };
     let text = format!("cloud-machine: {{image: {image}, resources: {{ram: 512MiB}}}}");
     let merged = merge(&[defaults(), parse(LayerKind::Project, "example", text.as_bytes())?])?;

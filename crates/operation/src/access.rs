@@ -21,6 +21,8 @@ use crate::{
     Operations,
     error::{ErrorKind, OperationError},
     hint::Hint,
+    life,
+    request::is_pending,
     startup,
 };
 
@@ -36,6 +38,10 @@ impl Operations<'_> {
         let store = self.store;
         let mut record = store.read(name)?;
         if record.state != MachineState::Running {
+            if is_pending(record.state) || matches!(record.state, MachineState::Creating | MachineState::Accepted) {
+                // While another operation works on it, that is the reason.
+                drop(store.lock(name)?);
+            }
             return Err(
                 OperationError::failed(format!("machine {name} is {}", record.state)).hint(Hint::Start(name.clone()))
             );
@@ -52,6 +58,9 @@ impl Operations<'_> {
     }
 }
 
+/// How often a machine that does not answer is asked whether it stands still.
+const LOOK: Duration = Duration::from_secs(5);
+
 /// Waits until SSH answers with the pinned host key and a program runs there.
 pub(crate) fn wait_ready(
     store: &Store,
@@ -60,13 +69,18 @@ pub(crate) fn wait_ready(
     folder: &AttemptFolder,
     deadline: Instant,
 ) -> Result<(), OperationError> {
-    let stopped = Cell::new(None);
+    let (stopped, looked) = (Cell::new(None), Cell::new(Instant::now()));
     let alive = || {
         let alive = !running.ended(Instant::now()).map_err(io::Error::other)?;
         // A console that cannot be read says nothing; whoever shows its end tells why.
         let reason = console::tail(folder, startup::LINES).ok().and_then(|console| startup::stopped(&console));
+        let mut reason = reason.filter(|_| alive);
+        if alive && reason.is_none() && looked.get().elapsed() > LOOK {
+            looked.set(Instant::now());
+            reason = life::trouble(running).map(|trouble| format!("the machine stands still: {trouble}"));
+        }
         let goes_on = reason.is_none();
-        stopped.set(reason.filter(|_| alive));
+        stopped.set(reason);
         Ok(alive && goes_on)
     };
     let ready = ssh::wait_ready(&target(store, record), deadline, &alive);
@@ -86,7 +100,18 @@ pub(crate) fn ask(
     ssh::ask(&target(store, record), words, limit).map_err(failure)
 }
 
-/// `ssh` to a machine; arguments can be added.
+/// `ssh` to a machine for a person; options of ssh and a program can be added.
+///
+/// # Errors
+/// When the key or the pinned host key is not there.
+pub fn interactive(store: &Store, record: &MachineRecord) -> Result<Command, OperationError> {
+    ssh::interactive(&target(store, record)).map_err(failure)
+}
+
+/// `ssh` to a machine; what is added is a program there.
+///
+/// # Errors
+/// As [`interactive`].
 pub fn login(store: &Store, record: &MachineRecord) -> Result<Command, OperationError> {
     ssh::command(&target(store, record)).map_err(failure)
 }

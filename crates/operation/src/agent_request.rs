@@ -9,7 +9,7 @@ use cloud_machine_protocol::{
     Action, DeviceSelector, DriveRequest, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
 };
 
-use crate::{audit, described::Described, error::OperationError, history, serials};
+use crate::{audit, described::Described, devices, error::OperationError, history};
 
 /// Seconds that an agent may take; the host's own deadline is usually shorter.
 const AGENT_DEADLINE: u64 = 3600;
@@ -47,7 +47,7 @@ pub(crate) fn request(
 ) -> Result<Request, OperationError> {
     let source = match &record.image.url {
         Some(url) => ImageSource::Url(url.clone()),
-        None => ImageSource::Device(DeviceSelector::Serial(serials::IMAGE.to_owned())),
+        None => ImageSource::Device(DeviceSelector::Serial(devices::IMAGE.to_owned())),
     };
     Ok(Request {
         version: FORMAT_VERSION,
@@ -74,5 +74,5 @@ pub(crate) fn request(
 }
 
 fn drive_request((index, drive): (usize, &DriveRecord)) -> DriveRequest {
-    DriveRequest { device: DeviceSelector::Serial(serials::drive(index)), digest: drive.digest }
+    DriveRequest { device: DeviceSelector::Serial(devices::drive(index)), digest: drive.digest }
 }

@@ -1,7 +1,7 @@
 //! One attempt at a request, in the order that makes its report believable: intent, end of the old process, nonce,
 //! new process, report, verification, GO. Each effect is the driver's; the order is owned here.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
@@ -10,11 +10,13 @@ use cloud_machine_driver::{
     ssh,
     store::{
         AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
-        Store, Strategy,
+        Store, Strategy, Wanted,
     },
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
-use cloud_machine_protocol::{Action, Assurance, Digest, HostMessage, Report, Secrets, Tier};
+use cloud_machine_protocol::{
+    Action, AgentMessage, Assurance, Digest, HostMessage, Report, RootOfTrust, Secrets, Tier,
+};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -34,6 +36,8 @@ use crate::{
     system_disk::{ReimageOptions, SystemDiskPreparation},
 };
 
+/// How often a machine that says nothing is asked whether it stands still.
+const LOOK: Duration = Duration::from_secs(5);
 /// Lines of the console that a failure shows.
 const TAIL: usize = 20;
 
@@ -93,7 +97,11 @@ impl Attempt<'_> {
     /// Serves `action`: a request that is under way is continued, otherwise a new one is stored.
     pub(crate) fn run(&self, record: &mut MachineRecord, action: Action) -> Result<Completed, OperationError> {
         let mut clock = Clock::start(self.teller);
-        // What cannot be ended for certain is not begun with: the record stays as it is.
+        // What cannot be done, or cannot be proved, is not begun with: the record stays as it is.
+        self.driver.preflight()?;
+        if action == Action::Reimage {
+            self.reachable()?;
+        }
         life::running(self.driver, self.store, record)?;
         if action == Action::Reimage {
             space::check(self.teller, self.store, record, self.described, self.options)?;
@@ -113,6 +121,15 @@ impl Attempt<'_> {
         }
     }
 
+    /// Refuses an assurance that no reimage of this driver reaches, before anything is touched.
+    fn reachable(&self) -> Result<(), OperationError> {
+        let most = match self.driver.root_of_trust() {
+            RootOfTrust::Host => Assurance::HostRooted,
+            RootOfTrust::MachineDisk => Assurance::Unproven,
+        };
+        evidence::require(most, self.required)
+    }
+
     /// Puts the record back as it was before the intent of an attempt that was not made.
     fn unchanged(&self, record: &mut MachineRecord, before: MachineRecord, failure: OperationError) -> OperationError {
         *record = before;
@@ -127,7 +144,9 @@ impl Attempt<'_> {
     fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<Option<Digest>, OperationError> {
         let now = Timestamp::now();
         let id = identity::request_id(now).map_err(OperationError::failed)?;
-        let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now };
+        let ReimageOptions { strategy, tier, .. } = self.options;
+        let wanted = Wanted { strategy, tier, required: Some(self.required) };
+        let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now, wanted };
         let pending = record.request.take().filter(|request| request.action == action && is_pending(record.state));
         record.request = Some(next_request(pending, new, record.last_report.as_deref()));
         record.state = MachineState::Requested;
@@ -165,7 +184,7 @@ impl Attempt<'_> {
         clock.phase(Phase::Prepare);
         let (running, mut channel) = self.start(record, &prepared)?;
         let mut conversation = Conversation::default();
-        let conversed = self.converse(&mut channel, &mut conversation, &prepared.secrets, clock);
+        let conversed = self.converse(&mut channel, &*running, &mut conversation, &prepared.secrets, clock);
         let (report, verdict) = match conversed {
             Ok(report) => match self
                 .judge(&prepared.expected, &report)
@@ -210,13 +229,14 @@ impl Attempt<'_> {
     fn converse(
         &self,
         channel: &mut AgentChannel,
+        running: &dyn Running,
         conversation: &mut Conversation,
         secrets: &Secrets,
         clock: &mut Clock<'_>,
     ) -> Result<Report, OperationError> {
         let mut step: Option<Working<'_>> = None;
         loop {
-            match conversation.hear(channel.next(self.deadline).map_err(channel_failure)?)? {
+            match conversation.hear(self.next(channel, running)?)? {
                 Heard::Hello => {
                     // Once, and only to what the host itself has started: the job's system comes long after.
                     let secrets = HostMessage::Secrets(secrets.clone());
@@ -238,6 +258,21 @@ impl Attempt<'_> {
                     clock.phase(Phase::AgentSteps);
                     return Ok(*report);
                 }
+            }
+        }
+    }
+
+    /// The agent's next message. A machine that stands still, as when the host's disk is full, will not send one.
+    fn next(&self, channel: &mut AgentChannel, running: &dyn Running) -> Result<AgentMessage, OperationError> {
+        loop {
+            let until = self.deadline.min(Instant::now() + LOOK);
+            match channel.next(until) {
+                Err(ChannelError::TimedOut) if Instant::now() < self.deadline => {
+                    if let Some(trouble) = life::trouble(running) {
+                        return Err(OperationError::failed(format!("the machine stands still: {trouble}")));
+                    }
+                }
+                message => return message.map_err(channel_failure),
             }
         }
     }

@@ -9,10 +9,9 @@ use cloud_machine_image::{ALIGNMENT, Manifest};
 use cloud_machine_protocol::{Bus, DeviceSelector, DiskName, History};
 
 use crate::{
-    audit,
+    audit, devices,
     error::{ErrorKind, OperationError},
     hint::Hint,
-    serials,
 };
 
 /// The disks in the order in which they are attached, the system disk first.
@@ -125,8 +124,8 @@ fn serial(name: &DiskName, disk: &DiskConfig) -> Result<String, Refused> {
         }
         other => return Err(refused(format!("no driver can promise {other}"))),
     };
-    if serial.len() > 20 || serial.starts_with(serials::OWN) {
-        return Err(refused(format!("serial {serial:?} is longer than 20 bytes or begins with {}", serials::OWN)));
+    if serial.len() > 20 || serial.starts_with(devices::OWN) {
+        return Err(refused(format!("serial {serial:?} is longer than 20 bytes or begins with {}", devices::OWN)));
     }
     Ok(serial)
 }

@@ -282,7 +282,7 @@ impl fmt::Display for Notice {
             Self::AlreadyRuns(name) => write!(formatter, "machine {name} runs; nothing to do"),
             Self::GoesOn(name, trouble) => write!(formatter, "machine {name} was paused ({trouble}); it goes on"),
             Self::FinishesReimage(name) => {
-                write!(formatter, "the reimage of machine {name} was not finished; it is finished now")
+                write!(formatter, "the reimage of machine {name} was not finished: that comes first")
             }
             Self::NotAskedToShutDown(name, why) => write!(
                 formatter,
@@ -292,7 +292,11 @@ impl fmt::Display for Notice {
                 write!(formatter, "the record of {name} cannot be read ({why}); its folder is deleted")
             }
             Self::AssumedEmpty(disk) => {
-                write!(formatter, "what `{disk}` holds is not known here: the plan takes it for empty")
+                write!(
+                    formatter,
+                    "what `{disk}` holds is not known here, and the plan shows what is done with an empty disk: content as it is described \
+                     is used as it is, and any other refuses the reimage"
+                )
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cloud_machine_driver::{
     escape,
-    store::{self, MAX_RECORD, MachineLock, MachineRecord, Seal, Standing, Store, StoreError},
+    store::{self, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError},
 };
 use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
 use cloud_machine_protocol::{Assurance, Report};
@@ -87,8 +87,13 @@ impl Evidence {
 /// stored.
 pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, OperationError> {
     let name = &record.name;
-    let refuse =
-        |text: String| OperationError::new(ErrorKind::Verification, text).hint(Hint::ReimageForReport(name.clone()));
+    let refuse = |text: String| {
+        let hint = match record.state {
+            MachineState::Quarantined => Hint::Quarantined { machine: name.clone(), failures: None },
+            _ => Hint::ReimageForReport(name.clone()),
+        };
+        OperationError::new(ErrorKind::Verification, text).hint(hint)
+    };
     match record.standing() {
         Standing::Stands => {}
         Standing::Never => return Err(refuse(format!("machine {name} has no accepted report"))),
@@ -161,10 +166,12 @@ fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, 
     let unread = |source: StoreError| {
         OperationError::during(ErrorKind::Verification, format!("cannot read the evidence {}", path.display()))(source)
     };
-    let bytes = store::read(&path, MAX_RECORD).map_err(unread)?.ok_or_else(|| missing(&path))?;
+    let bytes = store::read(&path, MAX_RECORD)
+        .map_err(unread)?
+        .ok_or_else(|| missing(&path).hint(Hint::NewChain(record.name.clone())))?;
     if !store.is_sealed(&bytes, link.seal).map_err(unread)? {
         let text = format!("the evidence {} is not the one that was stored", path.display());
-        return Err(OperationError::new(ErrorKind::Verification, text));
+        return Err(OperationError::new(ErrorKind::Verification, text).hint(Hint::NewChain(record.name.clone())));
     }
     parse(&bytes, &path)
 }

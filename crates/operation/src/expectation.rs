@@ -16,11 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     described::Described,
-    disks,
+    devices, disks,
     error::{ErrorKind, OperationError},
     history,
     installed::open_blocks,
-    serials,
     volume::{sha256, user_data},
 };
 
@@ -144,12 +143,12 @@ impl AttemptFacts {
             read_only: true,
             ..ExpectedDisk::new(serial, size, role, Treatment::Keep)
         };
-        disks.push(fixed(serials::VOLUME, self.volume_size, Role::Volume, disks::volume_bus(config)));
+        disks.push(fixed(devices::VOLUME, self.volume_size, Role::Volume, disks::volume_bus(config)));
         if record.image.url.is_none() {
-            disks.push(fixed(serials::IMAGE, self.image_size, Role::ImageSource, Bus::Virtio));
+            disks.push(fixed(devices::IMAGE, self.image_size, Role::ImageSource, Bus::Virtio));
         }
         let drives = record.drives.iter().enumerate();
-        disks.extend(drives.map(|(index, drive)| fixed(&serials::drive(index), drive.size, Role::Drive, Bus::Virtio)));
+        disks.extend(drives.map(|(index, drive)| fixed(&devices::drive(index), drive.size, Role::Drive, Bus::Virtio)));
         disks
     }
 

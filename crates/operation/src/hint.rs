@@ -53,6 +53,8 @@ pub enum Hint {
     Reimage(MachineName),
     /// A reimage makes a new report.
     ReimageForReport(MachineName),
+    /// The next reimage begins a new chain of reports and says so; what was lost stays lost.
+    NewChain(MachineName),
     /// A reimage with this image takes the one that is installed now.
     ReimageWith {
         /// Which machine.

@@ -10,6 +10,7 @@ mod conversation;
 mod create;
 mod delete;
 pub mod described;
+pub mod devices;
 mod disks;
 pub mod documents;
 pub mod drives;
@@ -25,7 +26,6 @@ mod plan;
 mod prepare;
 mod reimage;
 mod request;
-mod serials;
 pub mod signature;
 pub mod space;
 mod start;
@@ -34,7 +34,7 @@ mod stop;
 mod system_disk;
 pub mod url_document;
 mod verify;
-mod volume;
+pub mod volume;
 
 use cloud_machine_driver::{
     machine::{Driver, Drivers},
@@ -50,6 +50,7 @@ pub use error::{ErrorKind, OperationError, causes, chain};
 pub use event::{Event, Happening, Notice, Observer, Operation, Phase, Task, Teller, Working};
 pub use hint::Hint;
 pub use plan::{Planned, PlannedStep};
+pub use prepare::command_line;
 pub use reimage::{Reimage, Reimaged};
 pub use stop::{Stop, Stopped};
 pub use system_disk::{ReimageOptions, check as check_strategy};

@@ -85,10 +85,17 @@ impl Operations<'_> {
 
     /// Refuses to talk to a machine that cannot answer, with the reason.
     pub(crate) fn answers(&self, record: &MachineRecord) -> Result<(), OperationError> {
-        let power = self.driver(&record.driver)?.power(&reference(self.store, record), Duration::ZERO);
-        let Power::On(running) = power else { return Ok(()) };
-        let Some(trouble) = trouble(&*running) else { return Ok(()) };
         let name = &record.name;
+        let trouble = match self.driver(&record.driver)?.power(&reference(self.store, record), Duration::ZERO) {
+            Power::On(running) => trouble(&*running),
+            Power::Unknown(_) => None,
+            Power::Off => {
+                let text =
+                    format!("machine {name} does not run any more: its system shut down or rebooted, or was ended");
+                return Err(OperationError::failed(text).hint(Hint::Start(name.clone())));
+            }
+        };
+        let Some(trouble) = trouble else { return Ok(()) };
         Err(OperationError::failed(format!("machine {name} is paused: {trouble}"))
             .hint(Hint::StartOrReimage(name.clone())))
     }

@@ -15,10 +15,10 @@ use crate::{
     Operations, admission,
     agent_request::{self, Serving},
     described::Described,
-    disks,
+    devices, disks,
     error::{ErrorKind, OperationError},
     event::{Notice, Operation},
-    installed, serials, system_disk,
+    installed, system_disk,
 };
 
 /// What a reimage would do.
@@ -32,6 +32,9 @@ pub struct Planned {
     pub steps: Vec<PlannedStep>,
     /// What would become of each disk.
     pub devices: Vec<DeviceRecord>,
+    /// Disks whose content is not known here: their steps are those of an empty one. Content as it is described is used as it is,
+    /// and any other refuses the reimage.
+    pub assumed_empty: Vec<String>,
 }
 
 /// A step that the agent would do.
@@ -73,20 +76,22 @@ impl Operations<'_> {
             None => installed::file_size(&image.packed())?,
         };
         let inventory = inventory(&record, config, packed);
-        let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(serials::VOLUME));
+        let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(devices::VOLUME));
         let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
         let layout = ImageLayout::from(&manifest);
+        let mut assumed_empty = Vec::new();
         for (disk, kept) in &config.resources.disks {
             let described = (kept.filesystem.is_some() && !kept.boot_partition) || !kept.partitions.is_empty();
             if described && !kept.readonly && Wiping::of(request.action, kept).is_none() {
                 teller.notice(Notice::AssumedEmpty(disk.to_string()));
+                assumed_empty.push(disk.to_string());
             }
         }
         let planned = plan(config, &inventory, &request, &layout, &volume, name)
             .map_err(|error| OperationError::new(ErrorKind::Refused, error))?;
         let steps = planned.steps.into_iter();
         let steps = steps.map(|step| PlannedStep { id: step.id.to_string(), step: step.step }).collect();
-        Ok(Planned { strategy, strategy_reason, steps, devices: planned.devices })
+        Ok(Planned { strategy, strategy_reason, steps, devices: planned.devices, assumed_empty })
     }
 }
 
@@ -104,22 +109,19 @@ fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory 
         probe,
         partitions: None,
     };
-    let mut disks: Vec<(Bus, Disk)> = record
+    let disks = record
         .disks
         .iter()
-        .map(|found| (found.bus, disk(&found.serial, found.size, found.medium.is_some(), content(found, config))))
-        .collect();
+        .map(|found| (found.bus, disk(&found.serial, found.size, found.medium.is_some(), content(found, config))));
     let label = Signature { label: Some(volume::LABEL.to_owned()), ..Signature::default() };
     let bus = disks::volume_bus(config);
-    let place = if bus == Bus::Cdrom { 0 } else { disks.len() };
-    disks.insert(place, (bus, disk(serials::VOLUME, 1 << 20, true, Probe::Found(label))));
-    if record.image.url.is_none() {
-        disks.push((Bus::Virtio, disk(serials::IMAGE, packed, true, Probe::Empty)));
-    }
+    let volume = (bus, disk(devices::VOLUME, 1 << 20, true, Probe::Found(label)));
+    let has_device = record.image.url.is_none();
+    let image = has_device.then(|| (Bus::Virtio, disk(devices::IMAGE, packed, true, Probe::Empty)));
     let drives = record.drives.iter().enumerate();
-    disks.extend(
-        drives.map(|(index, drive)| (Bus::Virtio, disk(&serials::drive(index), drive.size, true, Probe::Empty))),
-    );
+    let drives =
+        drives.map(|(index, drive)| (Bus::Virtio, disk(&devices::drive(index), drive.size, true, Probe::Empty)));
+    let mut disks = devices::in_order(disks, (bus, volume), image, drives);
     let mut counts: BTreeMap<Bus, usize> = BTreeMap::new();
     for (bus, disk) in &mut disks {
         let count = counts.entry(*bus).or_default();

@@ -10,17 +10,17 @@ use cloud_machine_driver::{
     volume as volume_image,
 };
 use cloud_machine_plan::{Expected, ImageLayout};
-use cloud_machine_protocol::{Bus, Secrets, volume::PIN_ARGUMENT};
+use cloud_machine_protocol::{Bus, Digest, Secrets, volume::PIN_ARGUMENT};
 
 use crate::{
     admission,
     agent_request::{self, Serving},
     described::Described,
-    disks,
+    devices, disks,
     error::OperationError,
     event::Notice,
     expectation::{AttemptFacts, expected_url, table},
-    installed, serials,
+    installed,
     system_disk::{PreparedDisk, SystemDiskPreparation},
     url_document::url_file,
     volume::{self, sha256},
@@ -68,7 +68,7 @@ pub(crate) fn prepare(
     folder.write_volume(&bytes)?;
     let source = system.golden.clone().unwrap_or_else(|| image.packed());
     let image_size = installed::file_size(&source)?;
-    let command_line = format!("{} {KERNEL_ARGUMENTS} {PIN_ARGUMENT}={pin}", driver.kernel_arguments());
+    let command_line = command_line(driver, pin);
     let facts = AttemptFacts {
         request,
         volume: pin,
@@ -111,23 +111,27 @@ fn attached(
     folder: &AttemptFolder,
     source: PathBuf,
 ) -> Result<Vec<BlockDevice>, OperationError> {
-    let mut attached = Vec::new();
+    let mut disks = Vec::new();
     for disk in &record.disks {
-        attached.push(if disk.boot {
+        disks.push(if disk.boot {
             system.clone()
         } else {
             BlockDevice::raw(disk.bus, machine.make_disk(disk)?, &disk.serial, disk.medium.is_some())
         });
     }
     let bus = disks::volume_bus(&described.config);
-    // Behind the machine's disks, but before its optical drives when it is one of them.
-    let place = if bus == Bus::Cdrom { 0 } else { attached.len() };
-    attached.insert(place, BlockDevice::raw(bus, folder.volume(), serials::VOLUME, true));
-    if record.image.url.is_none() {
-        attached.push(BlockDevice::raw(Bus::Virtio, source, serials::IMAGE, true));
-    }
+    let volume = BlockDevice::raw(bus, folder.volume(), devices::VOLUME, true);
+    let has_device = record.image.url.is_none();
+    let image = has_device.then(|| BlockDevice::raw(Bus::Virtio, source, devices::IMAGE, true));
+    let mut drives = Vec::new();
     for (index, one) in record.drives.iter().enumerate() {
-        attached.push(BlockDevice::raw(Bus::Virtio, machine.resolve(&one.file)?, &serials::drive(index), true));
+        drives.push(BlockDevice::raw(Bus::Virtio, machine.resolve(&one.file)?, &devices::drive(index), true));
     }
-    Ok(attached)
+    Ok(devices::in_order(disks, (bus, volume), image, drives))
+}
+
+/// The kernel command line: what the driver needs, what every agent is started with, and the digest of its volume.
+#[must_use]
+pub fn command_line(driver: &dyn Driver, pin: Digest) -> String {
+    format!("{} {KERNEL_ARGUMENTS} {PIN_ARGUMENT}={pin}", driver.kernel_arguments())
 }

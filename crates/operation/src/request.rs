@@ -30,7 +30,8 @@ pub(crate) fn next_request(
     if is_accepted {
         return RequestRecord { failures: pending.failures, ..new };
     }
-    RequestRecord { attempts: pending.attempts.saturating_add(1), ..pending }
+    // What is asked now counts.
+    RequestRecord { attempts: pending.attempts.saturating_add(1), wanted: new.wanted, ..pending }
 }
 
 /// Whether a request was begun and not finished.
@@ -47,6 +48,7 @@ pub(crate) fn pending_action(record: &MachineRecord) -> Option<Action> {
 
 #[cfg(test)]
 mod tests {
+    use cloud_machine_driver::store::Wanted;
     use jiff::Timestamp;
 
     use super::*;
@@ -93,6 +95,7 @@ mod tests {
             attempts,
             failures,
             started: Timestamp::UNIX_EPOCH,
+            wanted: Wanted::default(),
         };
         let next = |pending, last| next_request(pending, request("NEW", 1, 0), last);
         assert_eq!(next(None, None), request("NEW", 1, 0));

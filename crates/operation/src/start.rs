@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::store::MachineState;
+use cloud_machine_driver::store::{MachineState, Wanted};
 use cloud_machine_protocol::{Action, Assurance, MachineName};
 
 use crate::{
@@ -48,14 +48,17 @@ impl Operations<'_> {
             teller.notice(Notice::FinishesReimage(name.clone()));
         }
         let described = Described::of(&record)?;
+        // As it was asked for: who cut it off still wants that.
+        let wanted = record.request.as_ref().filter(|_| action == Action::Reimage).map(|request| request.wanted);
+        let Wanted { strategy, tier, required } = wanted.unwrap_or_default();
         let attempt = Attempt {
             driver: self.driver(&record.driver)?,
             store,
             lock: &lock,
             teller,
             deadline: Instant::now() + timeout,
-            required: Assurance::HostRooted,
-            options: ReimageOptions::default(),
+            required: required.unwrap_or(Assurance::HostRooted),
+            options: ReimageOptions { strategy, tier, verify_golden: false },
             described: &described,
         };
         let completed = attempt.run(&mut record, action)?;

@@ -27,6 +27,8 @@ pub struct Stop {
 pub struct Stopped {
     /// Its state.
     pub state: MachineState,
+    /// Whether anything of it ran.
+    pub ran: bool,
     /// Whether its system shut down by itself.
     pub shut_down: bool,
 }
@@ -40,6 +42,7 @@ impl Operations<'_> {
         let (store, teller) = (self.store, self.teller(name, Operation::Stop));
         let lock = store.lock(name)?;
         let mut record = store.read(name)?;
+        let ran = self.running(&record).map_or(true, |running| running.is_some());
         let ask = !stop.now && record.state == MachineState::Running;
         let shut_down = ask && self.shut_down(teller, &record, stop.grace)?;
         drop(life::end(self.driver(&record.driver)?, store, &mut record)?);
@@ -48,7 +51,7 @@ impl Operations<'_> {
             record.state = MachineState::Stopped;
             store.write(&lock, &record)?;
         }
-        Ok(Stopped { state: record.state, shut_down })
+        Ok(Stopped { state: record.state, ran, shut_down })
     }
 
     /// Asks the system to shut down; whatever does not come of it, the machine is ended afterwards.

@@ -37,19 +37,59 @@ pub(crate) fn bytes(
     let layers = described.merged.without_access().to_layers();
     let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", record.uuid, record.name);
     let user_data = user_data(described);
-    let manifest = manifest.to_bytes();
-    let mut files: Vec<(&str, &[u8])> = vec![
-        (volume::USER_DATA, &user_data),
-        (volume::META_DATA, meta_data.as_bytes()),
-        (volume::LAYERS, &layers),
-        (volume::REQUEST, &request),
-        (volume::IDENTITY, &identity),
-        (volume::MANIFEST, &manifest),
-    ];
     let dirty = dirty.map(serde_json::to_vec).transpose().map_err(encode("dirty map"))?;
-    files.extend(dirty.as_deref().map(|dirty| (volume::DIRTY, dirty)));
-    files.extend(url_document.map(|document| (volume::URL_DOCUMENT, document)));
-    volume_image::build(&files).map_err(OperationError::failed)
+    let contents = Contents {
+        user_data: &user_data,
+        meta_data: meta_data.as_bytes(),
+        layers: &layers,
+        request: &request,
+        identity: &identity,
+        manifest: &manifest.to_bytes(),
+        dirty: dirty.as_deref(),
+        url_document,
+    };
+    contents.build()
+}
+
+/// The files of a volume, each as its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Contents<'a> {
+    /// The document for readers that know no layers.
+    pub user_data: &'a [u8],
+    /// NoCloud's meta-data.
+    pub meta_data: &'a [u8],
+    /// The host's layers with their origins.
+    pub layers: &'a [u8],
+    /// The request.
+    pub request: &'a [u8],
+    /// The identity.
+    pub identity: &'a [u8],
+    /// Manifest of the image.
+    pub manifest: &'a [u8],
+    /// The host's map of writes.
+    pub dirty: Option<&'a [u8]>,
+    /// The document behind a `file:` address.
+    pub url_document: Option<&'a [u8]>,
+}
+
+impl Contents<'_> {
+    /// All bytes of the volume.
+    ///
+    /// # Errors
+    /// Of [`ErrorKind::Failed`] when they do not fit one.
+    pub fn build(&self) -> Result<Vec<u8>, OperationError> {
+        let mut files = vec![
+            (volume::USER_DATA, self.user_data),
+            (volume::META_DATA, self.meta_data),
+            (volume::LAYERS, self.layers),
+            (volume::REQUEST, self.request),
+            (volume::IDENTITY, self.identity),
+            (volume::MANIFEST, self.manifest),
+        ];
+        files.extend(self.dirty.map(|dirty| (volume::DIRTY, dirty)));
+        files.extend(self.url_document.map(|document| (volume::URL_DOCUMENT, document)));
+        volume_image::build(&files).map_err(OperationError::failed)
+    }
 }
 
 /// The addresses of which the volume states only the place.

@@ -4,11 +4,12 @@ use std::{fs, path::Path};
 
 use cloud_machine_config::{LayerKind, Merged, defaults, merge, parse};
 use cloud_machine_driver::{
-    qemu::{self, DirectBoot, Drive, Launch, disk},
+    qemu::{self, DirectBoot, Drive, Launch, Qemu, disk},
     store::AttemptFolder,
     volume as volume_image,
 };
-use cloud_machine_protocol::{Bus, DeviceSelector, Digest, DriveRequest, ImageSource, volume};
+use cloud_machine_operation::{devices, volume::Contents};
+use cloud_machine_protocol::{Bus, DeviceSelector, Digest, DriveRequest, ImageSource};
 
 use super::{Boot, Form};
 
@@ -16,7 +17,7 @@ impl Boot {
     /// Writes the drives into the request, unless a test did.
     pub(super) fn name_drives(&mut self) {
         let named = |(index, (bytes, _)): (usize, &(Vec<u8>, bool))| DriveRequest {
-            device: DeviceSelector::Serial(format!("cm-drive{index}")),
+            device: DeviceSelector::Serial(devices::drive(index)),
             digest: volume_image::pin(bytes),
         };
         self.expected.drives = self.drives.iter().enumerate().map(named).collect();
@@ -38,18 +39,18 @@ impl Boot {
         let identity = serde_json::to_vec(&self.identity).expect("JSON");
         let (merged, user_data) = self.document();
         let layers = merged.to_layers();
-        let mut files: Vec<(&str, &[u8])> = vec![
-            (volume::USER_DATA, self.other_user_data.unwrap_or(&user_data).as_bytes()),
-            (volume::META_DATA, b"instance-id: case\n"),
-            (volume::LAYERS, &layers),
-            (volume::REQUEST, &request),
-            (volume::IDENTITY, &identity),
-            (volume::MANIFEST, &self.manifest),
-        ];
         let dirty = self.dirty.as_ref().map(|dirty| serde_json::to_vec(dirty).expect("JSON"));
-        files.extend(dirty.as_deref().map(|dirty| (volume::DIRTY, dirty)));
-        files.extend(self.url_document.as_deref().map(|document| (volume::URL_DOCUMENT, document)));
-        volume_image::build(&files).expect("a volume")
+        let contents = Contents {
+            user_data: self.other_user_data.unwrap_or(&user_data).as_bytes(),
+            meta_data: b"instance-id: case\n",
+            layers: &layers,
+            request: &request,
+            identity: &identity,
+            manifest: &self.manifest,
+            dirty: dirty.as_deref(),
+            url_document: self.url_document.as_deref(),
+        };
+        contents.build().expect("a volume")
     }
 
     pub(super) fn drives(&self, folder: &AttemptFolder) -> (Vec<Drive>, Digest) {
@@ -57,14 +58,16 @@ impl Boot {
         (self.before_pin)(&mut bytes);
         let pin = volume_image::pin(&bytes);
         (self.after_pin)(&mut bytes);
-        let mut contents = vec![("system".to_owned(), self.system.clone(), false)];
-        if matches!(self.expected.image.source, ImageSource::Device(_)) {
-            contents.push(("cm-image".to_owned(), self.packed.clone(), true));
-        }
-        contents.extend((0..self.volumes).map(|index| (format!("cm-volume{index}"), bytes.clone(), true)));
+        let has_device = matches!(self.expected.image.source, ImageSource::Device(_));
+        let image = has_device.then(|| (devices::IMAGE.to_owned(), self.packed.clone(), true));
         let drives = self.drives.iter().enumerate();
-        contents
-            .extend(drives.map(|(index, (bytes, read_only))| (format!("cm-drive{index}"), bytes.clone(), *read_only)));
+        let drives = drives.map(|(index, (bytes, read_only))| (devices::drive(index), bytes.clone(), *read_only));
+        let system = ("system".to_owned(), self.system.clone(), false);
+        let volume = (devices::VOLUME.to_owned(), bytes.clone(), true);
+        let mut contents = devices::in_order([system], (Bus::Virtio, volume), image, drives);
+        // A test may take the volume away, or attach it once more.
+        contents.retain(|(serial, ..)| self.volumes > 0 || serial != devices::VOLUME);
+        contents.extend((1..self.volumes).map(|index| (format!("{}{index}", devices::VOLUME), bytes.clone(), true)));
         contents.extend(self.more.iter().map(|(serial, bytes)| (serial.clone(), bytes.clone(), false)));
         let drive = |(serial, bytes, read_only): (String, Vec<u8>, bool)| {
             let file = folder.path().join(format!("{serial}.raw"));
@@ -119,5 +122,5 @@ impl Boot {
 }
 
 pub(super) fn append(pin: Digest) -> String {
-    format!("console=ttyS0 loglevel=6 panic=-1 {}={pin}", volume::PIN_ARGUMENT)
+    cloud_machine_operation::command_line(&Qemu::default(), pin)
 }

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloud_machine_driver::store::{StoreError, read_named};
+use cloud_machine_driver::{
+    qemu::MARKER,
+    store::{StoreError, read_named},
+};
 use cloud_machine_initramfs as standalone;
 
 use crate::{
@@ -16,12 +19,19 @@ use crate::{
     failure::{Failure, Kind},
 };
 
+/// File name of the agent.
+const AGENT: &str = "cloud-machine-agent";
+/// Where `make build` leaves it, from the build folder on.
+const AGENT_BUILD: &str = "x86_64-unknown-linux-gnu/agent";
 /// Most bytes that one part of an initramfs may have.
 const MAX_PART: u64 = 256 << 20;
 
 /// The agent's bytes.
 pub(super) fn agent(arguments: &Pack) -> Result<Vec<u8>, Failure> {
-    read(&agent_path(arguments)?)
+    let path = agent_path(arguments)?;
+    let bytes = read(&path)?;
+    check_agent(&path, &bytes)?;
+    Ok(bytes)
 }
 
 /// The agent: `--agent`, or beside this program.
@@ -30,13 +40,21 @@ fn agent_path(arguments: &Pack) -> Result<PathBuf, Failure> {
         return Ok(path.clone());
     }
     let own = std::env::current_exe().map_err(Failure::during(Kind::Failed, "find this program"))?;
-    let beside = own.with_file_name("cloud-machine-agent");
-    if beside.is_file() {
-        Ok(beside)
-    } else {
-        Err(Failure::new(Kind::NotFound, format!("there is no agent {}", beside.display()))
-            .hint("`make build` builds it; give it with --agent"))
+    let places = places(&own);
+    if let Some(found) = places.iter().find(|path| path.is_file()) {
+        return Ok(found.clone());
     }
+    let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
+    Err(Failure::new(Kind::NotFound, format!("there is no agent at {}", looked.join(" or ")))
+        .hint("`make build` builds it; --agent FILE names another place"))
+}
+
+/// Where the agent is without `--agent`: beside this program, or where both were built.
+fn places(own: &Path) -> Vec<PathBuf> {
+    let mut places = vec![own.with_file_name(AGENT)];
+    let folder = own.parent().filter(|folder| folder.ends_with("release")).and_then(Path::parent);
+    places.extend(folder.map(|folder| folder.join(AGENT_BUILD).join(AGENT)));
+    places
 }
 
 /// The release of the modules that the agent needs, and the initramfs with them in load order and with the programs.
@@ -113,6 +131,28 @@ fn kernel_release(stages: &[standalone::Stage]) -> Option<String> {
     let mut modules = stages.iter().flat_map(|stage| &stage.modules);
     let first = release(modules.next()?)?;
     modules.all(|module| release(module).as_ref() == Some(&first)).then_some(first)
+}
+
+/// Refuses a file that QEMU would not start as a kernel: one without the header of a bzImage
+/// (Documentation/arch/x86/boot.rst, `header` at 0x202).
+pub(super) fn check_kernel(path: &Path) -> Result<(), Failure> {
+    let bytes = read(path)?;
+    if bytes.get(0x202..0x206) == Some(b"HdrS".as_slice()) {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Refused, format!("{} is not a kernel: it has no header of a bzImage", path.display()))
+        .hint("give the `vmlinuz` of the image's /boot with --kernel"))
+}
+
+/// Refuses a program that is not the agent: it would be started as the first process, and nothing would be heard of it.
+fn check_agent(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let marker = MARKER.as_bytes();
+    let is_program = bytes.starts_with(b"\x7fELF");
+    if is_program && bytes.windows(marker.len()).any(|window| window == marker) {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::Refused, format!("{} is not the agent of this project", path.display()))
+        .hint("`make build` builds it; --agent FILE names another place"))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -31,6 +31,7 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
     let key = arguments.sign_key.as_deref().map(signing::secret_key).transpose()?;
     let agent = boot::agent(arguments)?;
     let programs = arguments.programs.as_deref().map(programs::read).transpose()?.unwrap_or_default();
+    boot::check_kernel(&arguments.kernel)?;
     let (release, initramfs) = boot::initramfs(&arguments.modules, &agent, &programs, &arguments.kernel_module)?;
     let raw = input::open(ui, store, arguments)?;
     let options = PackOptions {

@@ -10,6 +10,9 @@ use std::{
 use super::SshError;
 use crate::store::open;
 
+/// Every machine is behind a port of this host.
+const HOST: &str = "127.0.0.1";
+
 /// Whom to log in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -25,11 +28,8 @@ pub struct Target {
     pub connect_limit: Duration,
 }
 
-/// `ssh` with all its options and the destination; arguments that are added are the command to run on the machine.
-///
-/// # Errors
-/// [`SshError::Missing`] when the key or `known_hosts` is not there, [`SshError::Unspeakable`].
-pub fn command(target: &Target) -> Result<Command, SshError> {
+/// `ssh` with all its options.
+fn base(target: &Target) -> Result<Command, SshError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if target.user.is_empty() || target.user.starts_with('-') || !target.user.bytes().all(plain) {
         return Err(SshError::Unspeakable { what: "user", found: target.user.clone() });
@@ -65,7 +65,27 @@ pub fn command(target: &Target) -> Result<Command, SshError> {
     ssh.args(["-o", &format!("ConnectTimeout={}", target.connect_limit.as_secs().max(1))]);
     ssh.args(["-o", &format!("UserKnownHostsFile={}", quoted(&target.known_hosts)?)]);
     ssh.args(["-o", &format!("IdentityFile={}", quoted(&target.key)?)]);
-    ssh.args(["-l", &target.user, "--", "127.0.0.1"]);
+    ssh.args(["-l", &target.user]);
+    Ok(ssh)
+}
+
+/// `ssh` to a machine; arguments that are added are the program to run there, and nothing of them is an option of ssh.
+///
+/// # Errors
+/// [`SshError::Missing`] when the key or `known_hosts` is not there, [`SshError::Unspeakable`].
+pub fn command(target: &Target) -> Result<Command, SshError> {
+    let mut ssh = base(target)?;
+    ssh.args(["--", HOST]);
+    Ok(ssh)
+}
+
+/// `ssh` to a machine, where options of ssh or a program may follow: it takes options behind the host as well.
+///
+/// # Errors
+/// Those of [`command`].
+pub fn interactive(target: &Target) -> Result<Command, SshError> {
+    let mut ssh = base(target)?;
+    ssh.arg(HOST);
     Ok(ssh)
 }
 
@@ -135,6 +155,19 @@ mod tests {
             let doubled = format!("{option} {}", path.replace('%', "%%"));
             assert!(said.lines().any(|line| line == plain || line == doubled), "{plain} in {said}");
         }
+    }
+
+    #[test]
+    fn options_of_a_person_are_options_and_words_of_a_program_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let forwards = |command: Command| {
+            let output =
+                Command::new("ssh").arg("-G").args(command.get_args()).args(["-L", "8080:localhost:80"]).output();
+            String::from_utf8(output.unwrap().stdout).unwrap().contains("localforward 8080")
+        };
+        assert!(forwards(interactive(&target).unwrap()));
+        assert!(!forwards(command(&target).unwrap()));
     }
 
     #[test]

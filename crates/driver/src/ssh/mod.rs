@@ -12,7 +12,7 @@ mod port;
 use std::{io, path::PathBuf};
 
 pub use ask::{ask, wait_ready};
-pub use command::{Target, command, quoted_word};
+pub use command::{Target, command, interactive, quoted_word};
 pub use job::{Fate, Followed, Job, NotBegun, Sink};
 pub use key::{generate_key, write_known_hosts};
 pub use port::{free_port, wait_banner};

@@ -39,7 +39,7 @@ pub use name::ImageName;
 pub use process::{FileId, ProcessRecord};
 pub use record::{
     AcceptedRecord, DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION,
-    RequestRecord, SignatureRecord,
+    RequestRecord, SignatureRecord, Wanted,
 };
 pub use seal::Seal;
 pub use space::Room;

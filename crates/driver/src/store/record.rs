@@ -4,12 +4,17 @@
 use std::fmt;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageUrl, MachineName,
+    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageUrl, MachineName, Tier,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{name::ImageName, process::ProcessRecord, seal::Seal, system::SystemDisk};
+use super::{
+    name::ImageName,
+    process::ProcessRecord,
+    seal::Seal,
+    system::{Strategy, SystemDisk},
+};
 
 /// Version of every record of the store; a reader refuses any other.
 pub const RECORD_VERSION: u32 = 1;
@@ -235,6 +240,21 @@ pub struct RequestRecord {
     pub failures: u32,
     /// When the request was stored.
     pub started: Timestamp,
+    /// What was asked of a reimage, for whoever finishes it.
+    #[serde(default)]
+    pub wanted: Wanted,
+}
+
+/// What was asked of a reimage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Wanted {
+    /// How the host makes it short; `None`: the cheapest that is possible.
+    pub strategy: Option<Strategy>,
+    /// What the agent does for [`Strategy::Rewrite`]; `None`: it chooses.
+    pub tier: Option<Tier>,
+    /// Less than this is a failure; `None` in requests of before that was kept.
+    pub required: Option<Assurance>,
 }
 
 /// Where a machine is in its life.

@@ -22,6 +22,7 @@ fn accepted(state: MachineState, request: Option<(&str, Action)>) -> MachineReco
             attempts: 1,
             failures: 0,
             started,
+            wanted: crate::store::Wanted::default(),
         }),
         last_report: Some("reports/FIRST.json".to_owned()),
         assurance: Some(Assurance::HostRooted),
