@@ -161,6 +161,21 @@ fn an_image_that_is_none_is_refused() {
 }
 
 #[test]
+fn what_cannot_start_a_machine_is_not_packed() {
+    let program = program();
+    let artifacts = Artifacts::from_environment().unwrap();
+    let path = |name: &str| artifacts.image.join(name).to_string_lossy().into_owned();
+    let (raw, kernel, modules) = (path("disk.raw"), path("kernel"), path("modules"));
+    let pack = ["image", "pack", "none", "--raw", &raw, "--modules", &modules];
+    let with = |more: &[&'static str]| pack.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
+    refused(&program, &with(&["--kernel", "/bin/ls"]), 3, &["/bin/ls is not a kernel"]);
+    let mut agent = with(&["--agent", "/bin/ls"]);
+    agent.extend(["--kernel", &kernel]);
+    refused(&program, &agent, 3, &["/bin/ls is not the agent of this project"]);
+    assert!(program.call(["image", "list", "--output", "json"], b"").output.contains("\"images\": []"));
+}
+
+#[test]
 fn configuration_is_shown_with_origins_and_loads_again() {
     let program = program();
     let file = write(&program, "c.yaml", b"cloud-machine:\n  image: debian-12\n  resources:\n    ram: 2\n");

@@ -165,12 +165,12 @@ fn room(store: &Store) -> Finding {
         }
     };
     if room.free < space::LEAST {
-        let detail = format!("{} are free: no machine can be reimaged", space::shown(room.free));
+        let detail = format!("{} are free: no machine can be reimaged", readable::bytes(room.free));
         return Finding { what, verdict: Verdict::Missing, detail };
     }
     match space::overcommitted(room) {
         Some(detail) => Finding { what, verdict: Verdict::Tight, detail },
-        None => Finding { what, verdict: Verdict::Good, detail: format!("{} are free", space::shown(room.free)) },
+        None => Finding { what, verdict: Verdict::Good, detail: format!("{} are free", readable::bytes(room.free)) },
     }
 }
 

@@ -7,7 +7,7 @@ use cloud_machine_driver::{escape, golden::Checked, machine::Trouble, store::Str
 use cloud_machine_protocol::MachineName;
 use serde::{Deserialize, Serialize};
 
-use crate::space::shown;
+use crate::readable;
 
 /// Takes what operations tell. Called from the thread that works, so it should return soon.
 pub trait Observer: Sync {
@@ -255,10 +255,10 @@ impl fmt::Display for Notice {
             Self::Accelerator { name, reason } => write!(formatter, "accelerator {name}: {reason}"),
             Self::Strategy { strategy, reasons } => write!(formatter, "strategy {strategy}: {}", reasons.join("; ")),
             Self::DiscardedOverlay(bytes) => {
-                write!(formatter, "the overlay that is discarded holds {}", shown(*bytes))
+                write!(formatter, "the overlay that is discarded holds {}", readable::bytes(*bytes))
             }
             Self::DiscardedFirst(free) => {
-                write!(formatter, "{} are free: the old system disk is discarded first", shown(*free))
+                write!(formatter, "{} are free: the old system disk is discarded first", readable::bytes(*free))
             }
             Self::NoDirtyMap(why) => write!(formatter, "no dirty map is kept: {why}"),
             Self::DirtyMapIncomplete => formatter.write_str(

@@ -24,6 +24,7 @@ pub mod installed;
 pub mod life;
 mod plan;
 mod prepare;
+pub mod readable;
 mod reimage;
 mod request;
 pub mod signature;

@@ -8,7 +8,7 @@ use crate::{
     error::OperationError,
     event::{Notice, Teller},
     hint::Hint,
-    installed,
+    installed, readable,
     system_disk::{self, ReimageOptions},
 };
 
@@ -76,7 +76,7 @@ pub(crate) fn discards_first(free: u64, taken: u64, data: u64, growth: u64) -> b
 /// What is said when something cannot be done at all.
 fn too_little(usable: u64, least: u64) -> Option<String> {
     (usable < least).then(|| {
-        let (least, usable) = (shown(least), shown(usable));
+        let (least, usable) = (readable::bytes(least), readable::bytes(usable));
         format!("no room on the file system of the state folder: it needs at least {least}, and {usable} can be had")
     })
 }
@@ -85,14 +85,12 @@ fn too_little(usable: u64, least: u64) -> Option<String> {
 #[must_use]
 pub fn overcommitted(room: Room) -> Option<String> {
     (room.growth > room.free).then(|| {
-        format!("the disks of all machines may still grow by {}, and {} are free", shown(room.growth), shown(room.free))
+        format!(
+            "the disks of all machines may still grow by {}, and {} are free",
+            readable::bytes(room.growth),
+            readable::bytes(room.free)
+        )
     })
-}
-
-/// Bytes for people.
-#[must_use]
-pub fn shown(bytes: u64) -> String {
-    if bytes < 10 << 20 { format!("{bytes} bytes") } else { format!("{} MiB", bytes >> 20) }
 }
 
 #[cfg(test)]

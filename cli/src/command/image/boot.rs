@@ -8,11 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloud_machine_driver::{
-    qemu::MARKER,
-    store::{StoreError, read_named},
-};
+use cloud_machine_driver::store::{StoreError, read_named};
 use cloud_machine_initramfs as standalone;
+use cloud_machine_protocol::volume::PIN_ARGUMENT;
 
 use crate::{
     arguments::Pack,
@@ -146,9 +144,10 @@ pub(super) fn check_kernel(path: &Path) -> Result<(), Failure> {
 
 /// Refuses a program that is not the agent: it would be started as the first process, and nothing would be heard of it.
 fn check_agent(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let marker = MARKER.as_bytes();
+    // The argument that it looks for on the kernel command line.
+    let mark = PIN_ARGUMENT.as_bytes();
     let is_program = bytes.starts_with(b"\x7fELF");
-    if is_program && bytes.windows(marker.len()).any(|window| window == marker) {
+    if is_program && bytes.windows(mark.len()).any(|window| window == mark) {
         return Ok(());
     }
     Err(Failure::new(Kind::Refused, format!("{} is not the agent of this project", path.display()))
