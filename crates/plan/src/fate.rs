@@ -2,7 +2,7 @@
 //! it. Must not put steps of different disks in order.
 
 use cloud_machine_config::DiskConfig;
-use cloud_machine_protocol::{Action, DataContent, Disk, DiskName, History, Method, Mount, Request, WipeMethod};
+use cloud_machine_protocol::{Action, DataContent, Disk, DiskName, Method, Mount, Request, WipeMethod};
 
 use crate::{
     assign::Assignment,
@@ -10,10 +10,11 @@ use crate::{
     encrypted::{encrypt, is_encrypted, mapped},
     error::{PlanError, Wanted},
     filesystem::{WantedFilesystem, described},
+    known::Known,
     layout::LayoutError,
     partition_steps,
     partitions::{TableFate, TableRefusal, WantedTable},
-    steps::{PlannedStep, make},
+    step::{PlannedStep, make},
     wiping::{Wiping, lacks_discard},
 };
 
@@ -92,24 +93,6 @@ pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) ->
         fate.mapped = mapped;
     }
     Ok(fates)
-}
-
-/// What the host knows of a disk, whatever is found on it.
-#[derive(Clone, Copy)]
-pub(crate) struct Known<'a> {
-    /// UUID of its machine.
-    pub(crate) machine: &'a str,
-    /// What the host's record says of its content.
-    pub(crate) history: History,
-    /// Whether it may hold what a job left before the last reimage.
-    pub(crate) kept: bool,
-}
-
-impl<'a> Known<'a> {
-    /// What a request says of the disk `name`.
-    pub(crate) fn of(request: &'a Request, name: &str) -> Self {
-        Self { machine: &request.machine_uuid, history: request.history(name), kept: request.is_kept(name) }
-    }
 }
 
 /// What becomes of the disk `name`, which is `device`.

@@ -9,8 +9,9 @@ use crate::{
     assign::{allocated, only},
     decision::Decision,
     error::{PlanError, Wanted},
-    fate::{Known, fate, writable},
+    fate::{fate, writable},
     filesystem::described,
+    known::Known,
     root_pool::RootPool,
 };
 

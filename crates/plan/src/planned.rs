@@ -11,7 +11,8 @@ use crate::{
     image::ImageLayout,
     partition_steps,
     root_pool::RootDisks,
-    steps::{PlannedStep, load_modules, make, set_read_only, system_steps, wipe, write_mounts},
+    step::{PlannedStep, load_modules, make, set_read_only, wipe, write_mounts},
+    steps::system_steps,
 };
 
 /// The steps as the host itself would plan them. Only the kernel's names of the disks are the report's.

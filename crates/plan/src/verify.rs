@@ -20,7 +20,8 @@ use crate::{
     planned::planned,
     rejection::Rejection,
     root_pool::RootPool,
-    steps::PlannedStep,
+    root_proof,
+    step::PlannedStep,
     tampering::{changes, not_recorded},
     wiped,
 };
@@ -348,7 +349,7 @@ fn root_files(
 ) -> Result<(Option<Tier>, &'static str), Rejection> {
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let source = source.ok_or(Rejection::Expectation { reason: "a root on zfs needs a disk with the image" })?;
-    let tier = pool.verify(expected, report, disk, evidence(report, &source.disk.name)?)?;
+    let tier = root_proof::check(pool, expected, report, disk, evidence(report, &source.disk.name)?)?;
     Ok((Some(tier), ROOT_FILES))
 }
 
