@@ -1,15 +1,19 @@
-//! The ordered steps of one attempt. The same configuration, inventory and request always give the same plan.
+//! The plan of one attempt: its steps, and what every disk is taken for. The same configuration, inventory and request
+//! always give the same plan.
 
 use cloud_machine_config::Config;
 use cloud_machine_protocol::{Action, DataContent, DeviceRecord, Disk, Inventory, MachineName, Method, Request, Role};
 
 use crate::{
     assign::{Assignment, assign},
+    disk_plan::DiskPlan,
     error::PlanError,
     fate::{Fate, fates, writable},
     image::ImageLayout,
+    method::undecided,
+    order::{SystemPlan, ordered},
     root_pool::{RootDisks, RootPool},
-    step::{PlannedStep, load_modules, mount_root, reimage, set_read_only, source, wipe, write_identity, write_mounts},
+    step::PlannedStep,
 };
 
 /// What will be done, in this order, and what every disk is taken for.
@@ -45,15 +49,8 @@ pub fn plan(
     let disks = RootDisks { system, image: assignment.source };
     pool.iter().try_for_each(|pool| pool.check(request.action, disks))?;
     let fates = fates(&assignment, request)?;
-    let own = pool.iter().filter_map(|pool| pool.filesystem.kernel_module.as_deref());
-    let mut steps = load_modules(fates.iter().flat_map(Fate::kernel_modules).chain(own));
-    steps.extend(fates.iter().filter(|fate| fate.read_only).map(|fate| set_read_only(fate.name.as_str(), fate.device)));
-    steps.extend(fates.iter().filter_map(|fate| Some(wipe(fate.name.as_str(), fate.device, fate.wipe?))));
-    steps.extend(system_steps(request, image, disks, pool.as_ref(), hostname));
-    steps.extend(fates.iter().filter_map(Fate::encrypt));
-    steps.extend(fates.iter().flat_map(Fate::make));
-    let mounts = pool.iter().flat_map(|pool| pool.mounts(system)).chain(fates.iter().flat_map(Fate::mounts));
-    steps.extend(write_mounts(mounts.collect()));
+    let others: Vec<DiskPlan<'_>> = fates.iter().map(Fate::plan).collect();
+    let steps = ordered(request, image, hostname, &SystemPlan { disks, pool: pool.as_ref() }, &others);
     let record = |disk: &Disk| {
         let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
         let fate = fates.iter().find(|fate| fate.device.name == disk.name);
@@ -61,27 +58,6 @@ pub fn plan(
         DeviceRecord { disk: disk.clone(), role, method }
     };
     Ok(Plan { steps, devices: inventory.disks.iter().map(record).collect() })
-}
-
-/// The steps on the system disk, in order; `pool` when its root is in one.
-pub(crate) fn system_steps(
-    request: &Request,
-    image: &ImageLayout,
-    disks: RootDisks<'_>,
-    pool: Option<&RootPool>,
-    hostname: &MachineName,
-) -> Vec<PlannedStep> {
-    if let Some(pool) = pool {
-        return pool.steps(request, image, disks, hostname);
-    }
-    let source = source(request, disks.image).filter(|_| request.action == Action::Reimage);
-    let mut steps: Vec<_> =
-        source.map(|source| reimage(disks.system, source, image, request.tier)).into_iter().collect();
-    steps.push(mount_root(disks.system, image));
-    if request.action == Action::Reimage {
-        steps.push(write_identity(hostname));
-    }
-    steps
 }
 
 fn check_image(request: &Request, image: &ImageLayout) -> Result<(), PlanError> {
@@ -126,18 +102,8 @@ fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action,
     match role {
         Role::Declared { .. } if !boots() => {
             let kept = Method::Data { wipe: None, encrypted: false, content: DataContent::Raw };
-            fate.map_or(kept, Fate::method)
+            fate.map_or(kept, |fate| fate.plan().method())
         }
         role => undecided(role, action),
-    }
-}
-
-/// What is done with a disk of which the configuration decides nothing, and with the system disk.
-pub(crate) fn undecided(role: &Role, action: Action) -> Method {
-    match (role, action) {
-        (Role::Volume | Role::Drive, _) | (Role::ImageSource, Action::Reimage) => Method::Read,
-        (Role::ImageSource, Action::Boot) | (Role::Undeclared, _) => Method::Ignored,
-        (Role::Declared { .. }, Action::Reimage) => Method::Reimage,
-        (Role::Declared { .. }, Action::Boot) => Method::Booted,
     }
 }

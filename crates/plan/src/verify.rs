@@ -396,7 +396,7 @@ fn image_address(expected: &Expected, report: &Report) -> Result<bool, Rejection
 }
 
 fn steps(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
-    let planned = planned(expected, devices);
+    let planned = planned(expected, devices)?;
     for (index, step) in planned.iter().enumerate() {
         let id = step.id.to_string();
         match report.steps.get(index) {
