@@ -1,11 +1,7 @@
 //! Executing one step: no choice is left here, only the effect and its record. Trust is a value: only a verified
 //! image lets the root of a reimaged disk be mounted.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Mutex,
-    time::Instant,
-};
+use std::time::Instant;
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
@@ -21,23 +17,22 @@ use cloud_machine_system::{
 };
 
 use crate::{
+    cost::Cost,
     error::AgentError,
     host::Host,
     identity,
+    initramfs::MODULES,
     layers::Layers,
     partitions,
+    pass::{Progress, THREADS, node},
     report::ReportBuilder,
     root_pool::{Partition, RootPool},
     source::with_packed,
     volume::Documents,
-    worker::MODULES,
 };
 
 /// libblkid's word for a disk of a pool.
 const ZFS: &str = "zfs_member";
-
-/// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
-pub(crate) const THREADS: usize = 4;
 
 /// Executes the steps of one plan in order.
 pub(crate) struct Executor<'a> {
@@ -45,16 +40,6 @@ pub(crate) struct Executor<'a> {
     layers: &'a Layers,
     verified: Option<VerifiedImage>,
     root_pool: RootPool,
-}
-
-/// Bytes that a step moved.
-#[derive(Default)]
-pub(crate) struct Cost {
-    pub(crate) changed: bool,
-    pub(crate) compared: u64,
-    pub(crate) written: u64,
-    pub(crate) zeroed: u64,
-    pub(crate) read_back: u64,
 }
 
 impl<'a> Executor<'a> {
@@ -300,11 +285,6 @@ fn write_mounts(mounts: &[Mount]) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// The device node of a disk.
-pub(crate) fn node(device: &str) -> PathBuf {
-    Path::new("/dev").join(device)
-}
-
 fn wipe(
     device: &str,
     range: Extent,
@@ -327,29 +307,4 @@ fn wipe(
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,
     })
-}
-
-/// Tells the host of progress at most a hundred times a step, from whichever thread gets there first. A port that
-/// fails does not stop the step: the report will fail for the same reason.
-pub(crate) struct Progress<'a> {
-    state: Mutex<(&'a mut Host, u64)>,
-    id: &'a StepId,
-    message: &'static str,
-}
-
-impl<'a> Progress<'a> {
-    fn new(host: &'a mut Host, id: &'a StepId, message: &'static str) -> Self {
-        Self { state: Mutex::new((host, 0)), id, message }
-    }
-
-    pub(crate) fn tell(&self, done: u64, total: u64) {
-        let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
-        let Ok(mut state) = self.state.try_lock() else { return };
-        if percent > state.1 {
-            state.1 = percent;
-            if let Err(error) = state.0.progress(Some(self.id), self.message, Some((done, total))) {
-                kernel::log(&error.to_string());
-            }
-        }
-    }
 }

@@ -1,6 +1,8 @@
 //! `inventory`: what the machine has, for a person or a script that started the agent by hand. Only reads; must not
 //! be part of a reimage.
 
+use crate::print::print;
+
 pub(crate) mod table;
 
 use std::{
@@ -57,7 +59,7 @@ struct Envelope<'a> {
 /// Lists the disks as `arguments` say.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
     let (form, loops) = match order(arguments) {
-        Ok(Order::Help) => return crate::print(USAGE, 0),
+        Ok(Order::Help) => return print(USAGE, 0),
         Ok(Order::Look { form, loops }) => (form, loops),
         Err(wrong) => {
             tell(&format!("error: {}\n\n{USAGE}", table::shown(&wrong)));
@@ -73,14 +75,14 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
     };
     match form {
         Form::Json => match safe_json(&Envelope { kind: ARGUMENT, version: 1, value: &survey }) {
-            Ok(text) => crate::print(&text, 0),
+            Ok(text) => print(&text, 0),
             Err(error) => {
                 tell(&format!("error: cannot encode the inventory: {error}\n"));
                 ExitCode::FAILURE
             }
         },
         Form::Table => {
-            let code = crate::print(&table::table(&survey), 0);
+            let code = print(&table::table(&survey), 0);
             for ambiguity in &survey.ambiguities {
                 tell(&format!("warning: {}\n", table::shown(&ambiguity.to_string())));
             }

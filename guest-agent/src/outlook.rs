@@ -16,10 +16,9 @@ use cloud_machine_system::{inventory, inventory_with_loops};
 use serde::Serialize;
 
 use crate::{
-    inventory::{
-        Form, safe_json,
-        table::{Columns, shown},
-    },
+    inventory::table::{Columns, shown},
+    inventory::{Form, safe_json},
+    print::print,
     report::chain,
 };
 
@@ -67,12 +66,12 @@ struct Failure(u8, String);
 /// Tells what would become of the disks, as `arguments` say.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
     let outcome = match order(arguments) {
-        Ok(Order::Help) => return crate::print(USAGE, 0),
+        Ok(Order::Help) => return print(USAGE, 0),
         Ok(Order::Look { config, action, form, loops }) => look(&config, action, form, loops),
         Err(wrong) => Err(Failure(2, format!("{}\n\n{USAGE}", shown(&wrong)))),
     };
     match outcome {
-        Ok((text, refused)) => match crate::print(&text, 0) {
+        Ok((text, refused)) => match print(&text, 0) {
             code if code == ExitCode::SUCCESS => ExitCode::from(u8::from(refused)),
             code => code,
         },

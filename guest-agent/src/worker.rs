@@ -12,14 +12,13 @@ use cloud_machine_system::{buses, kernel, port::Port};
 use crate::{
     error::{AgentError, causes},
     host::Host,
+    initramfs::MODULES,
     report::ReportBuilder,
     run,
 };
 
 /// Exit status of a worker whose failure the host knows, or that has nobody to tell.
 pub(crate) const REPORTED: i32 = 1;
-/// Folder of the kernel modules in the initramfs.
-pub(crate) const MODULES: &str = "/modules";
 /// How long the host may take to verify and store a report.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
 
