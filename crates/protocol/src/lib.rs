@@ -11,6 +11,7 @@ mod message;
 mod method;
 mod name;
 mod partition;
+mod probe;
 mod report;
 mod request;
 mod secret_url;
@@ -23,11 +24,12 @@ pub use assurance::Assurance;
 pub use bus::Bus;
 pub use digest::{Algorithm, Digest};
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
-pub use inventory::{Disk, Inventory, Probe, Signature};
+pub use inventory::{Disk, Inventory};
 pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME, Secrets};
 pub use method::{DataContent, Method, PartitionMethod, Provenance};
 pub use name::{DeviceSelector, DiskName, MachineName, WordError};
 pub use partition::{NewPartition, NewTable, Partition, PartitionPlace, Partitions};
+pub use probe::{Probe, Signature};
 pub use report::{
     AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, DriveEvidence, Extent, IdentityItem,
     IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, RootEvidence, SourceEvidence,
