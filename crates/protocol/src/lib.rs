@@ -17,6 +17,7 @@ mod request;
 mod secret_url;
 mod size;
 mod step;
+mod text;
 mod tier;
 pub mod volume;
 
@@ -39,6 +40,7 @@ pub use request::{Action, DriveRequest, Exception, History, ImageRequest, ImageS
 pub use secret_url::SecretUrl;
 pub use size::ByteSize;
 pub use step::{Mount, Outcome, Step, StepId, StepRecord, WipeMethod};
+pub use text::{causes, each_cause, escaped};
 pub use tier::Tier;
 
 /// Version of every document that crosses from host to guest or back. A reader refuses any other.
