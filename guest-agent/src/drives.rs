@@ -3,7 +3,7 @@
 
 use cloud_machine_config::{Document, Drives, LayerKind, NO_CLOUD, parse, unread};
 use cloud_machine_protocol::{
-    Disk, DriveEvidence, DriveRequest, IgnoredVolume, Inventory, Probe,
+    Disk, DriveEvidence, DriveRequest, IgnoredVolume, Inventory, Probe, causes,
     volume::{LABEL, MAX_SIZE, USER_DATA},
 };
 use cloud_machine_system::{
@@ -14,7 +14,6 @@ use cloud_machine_system::{
 
 use crate::{
     error::AgentError,
-    report::chain,
     volume::{is_candidate, names},
 };
 
@@ -67,7 +66,7 @@ impl Found {
         for file in NO_CLOUD {
             let remark = match read_untrusted_if_there(&bytes, file) {
                 Ok(content) => content.and_then(|content| unread(file, &content)),
-                Err(error) => Some(format!("{file} is not read, and cannot be: {}", chain(&error))),
+                Err(error) => Some(format!("{file} is not read, and cannot be: {}", causes(&error))),
             };
             self.ignored.extend(remark.map(|reason| IgnoredVolume { device: disk.name.clone(), reason }));
         }

@@ -10,10 +10,8 @@ use std::{
     process::ExitCode,
 };
 
-use cloud_machine_system::{
-    SystemError,
-    survey::{Survey, survey},
-};
+use cloud_machine_protocol::{causes, escaped};
+use cloud_machine_system::survey::{Survey, survey};
 use serde::Serialize;
 
 /// Argument that makes the agent's binary this tool.
@@ -62,14 +60,14 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
         Ok(Order::Help) => return print(USAGE, 0),
         Ok(Order::Look { form, loops }) => (form, loops),
         Err(wrong) => {
-            tell(&format!("error: {}\n\n{USAGE}", table::shown(&wrong)));
+            tell(&format!("error: {}\n\n{USAGE}", escaped(&wrong)));
             return ExitCode::from(2);
         }
     };
     let survey = match survey(loops) {
         Ok(survey) => survey,
         Err(error) => {
-            tell(&format!("error: {}\n", table::shown(&chain(&error))));
+            tell(&format!("error: {}\n", escaped(&causes(&error))));
             return ExitCode::FAILURE;
         }
     };
@@ -84,7 +82,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
         Form::Table => {
             let code = print(&table::table(&survey), 0);
             for ambiguity in &survey.ambiguities {
-                tell(&format!("warning: {}\n", table::shown(&ambiguity.to_string())));
+                tell(&format!("warning: {}\n", escaped(&ambiguity.to_string())));
             }
             code
         }
@@ -131,13 +129,6 @@ pub(crate) fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Er
     }
     safe.push('\n');
     Ok(safe)
-}
-
-fn chain(error: &SystemError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }
 
 /// Without standard error there is nobody to tell.

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_image::{ClaimedManifest, Manifest};
 use cloud_machine_protocol::{
-    Digest, Disk, Extent, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, Tier, version_of, volume,
+    Digest, Disk, Extent, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, Tier, causes, version_of,
+    volume,
 };
 use cloud_machine_system::{UeventSocket, VolumeFiles, inventory, read_device, sha256};
 use serde::de::DeserializeOwned;
 
-use crate::{error::AgentError, report::chain};
+use crate::error::AgentError;
 
 /// How long a device may take to appear after its driver was loaded.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -94,7 +95,7 @@ pub(crate) fn is_candidate(disk: &Disk) -> bool {
 }
 
 fn content_if_pinned(disk: &Disk, pin: Digest) -> Result<Vec<u8>, String> {
-    let bytes = read_device(&disk.name).map_err(|error| chain(&error))?;
+    let bytes = read_device(&disk.name).map_err(|error| causes(&error))?;
     let digest = sha256(&bytes);
     if digest != pin {
         return Err(format!("its digest is {digest}"));
