@@ -42,6 +42,30 @@ pub(crate) struct Executor<'a> {
     root_pool: RootPool,
 }
 
+/// A disk that becomes the image.
+struct Rewriting<'a> {
+    device: &'a str,
+    /// The tier that the step asks for.
+    asked: Option<Tier>,
+    id: &'a StepId,
+}
+
+impl Rewriting<'_> {
+    /// What was done, in the words of the step.
+    fn tier(&self, done: &Rewritten) -> Result<Tier, AgentError> {
+        if self.asked != Some(Tier::Overlay) {
+            return Ok(done.tier);
+        }
+        // Also when a full scan has put it right: the golden disk below is wrong, and other machines stand on it.
+        match &done.changed {
+            Some(changed) if changed.bytes > 0 => {
+                Err(AgentError::OverlayDiffers { device: self.device.to_owned(), bytes: changed.bytes })
+            }
+            _ => Ok(Tier::Overlay),
+        }
+    }
+}
+
 impl<'a> Executor<'a> {
     pub(crate) fn new(documents: &'a Documents, layers: &'a Layers) -> Self {
         Self { documents, layers, verified: None, root_pool: RootPool::default() }
@@ -56,7 +80,10 @@ impl<'a> Executor<'a> {
     ) -> Result<StepRecord, AgentError> {
         let began = Instant::now();
         let cost = match &planned.step {
-            Step::Reimage { device, source, .. } => self.reimage(device, source, &planned.id, host, report)?,
+            Step::Reimage { device, source, tier, .. } => {
+                let what = Rewriting { device, asked: *tier, id: &planned.id };
+                self.reimage(&what, source, host, report)?
+            }
             Step::Wipe { device, offset, length, method } => {
                 let range = Extent { offset: *offset, length: *length };
                 wipe(device, range, *method, &planned.id, host, report)?
@@ -144,37 +171,36 @@ impl<'a> Executor<'a> {
 
     fn reimage(
         &mut self,
-        device: &str,
+        what: &Rewriting<'_>,
         source: &str,
-        id: &StepId,
         host: &mut Host,
         report: &mut ReportBuilder,
     ) -> Result<Cost, AgentError> {
         let request = &self.documents.request;
         let (mac, requested) = (self.documents.identity.mac, &request.image.source);
         let (cost, image) = with_packed(requested, source, mac, host, report, |packed, host, report| {
-            self.rewrite(device, packed, id, host, report)
+            self.rewrite(what, packed, host, report)
         })?;
         self.verified = Some(image);
         Ok(cost)
     }
 
-    /// Makes `device` equal to the image, whose frames come from `packed`.
+    /// Makes the disk equal to the image, whose frames come from `packed`.
     fn rewrite(
         &self,
-        device: &str,
+        what: &Rewriting<'_>,
         packed: &dyn ReadBlocks,
-        id: &StepId,
         host: &mut Host,
         report: &mut ReportBuilder,
     ) -> Result<(Cost, VerifiedImage), AgentError> {
+        let device = what.device;
         let target = Disk::open(&node(device), Access::Write)?;
-        let progress = Progress::new(host, id, "compare and rewrite");
-        let options = Options { threads: THREADS, approach: self.approach() };
+        let progress = Progress::new(host, what.id, "compare and rewrite");
+        let options = Options { threads: THREADS, approach: self.approach(what.asked) };
         let done =
             rewrite(&self.documents.manifest, packed, &target, options, &|done, total| progress.tell(done, total))
                 .map_err(|source| AgentError::Reimage { device: device.to_owned(), source })?;
-        let tier = self.tier(device, &done)?;
+        let tier = what.tier(&done)?;
         target.check_size()?;
         // The kernel reads a table again only when nobody holds the disk.
         drop(target);
@@ -183,10 +209,10 @@ impl<'a> Executor<'a> {
         Ok((cost, done.image))
     }
 
-    /// How the request wants the disk to be made equal to the image.
-    fn approach(&self) -> Approach<'_> {
+    /// How a disk is made equal to the image by the tier that the step asks for.
+    fn approach(&self, asked: Option<Tier>) -> Approach<'_> {
         let seed = self.documents.request.nonce.seed();
-        match self.documents.request.tier {
+        match asked {
             // The last two are not of a disk that becomes the image.
             None | Some(Tier::Clone | Tier::Receive) => Approach::Auto,
             Some(Tier::Scan) => Approach::Scan,
@@ -194,20 +220,6 @@ impl<'a> Executor<'a> {
             Some(Tier::Hinted) => Approach::Hinted { dirty: &self.documents.dirty, seed },
             // Nothing may differ there; a sample still looks whether that is so.
             Some(Tier::Overlay) => Approach::Hinted { dirty: &[], seed },
-        }
-    }
-
-    /// What was done, in the words of the request.
-    fn tier(&self, device: &str, done: &Rewritten) -> Result<Tier, AgentError> {
-        if self.documents.request.tier != Some(Tier::Overlay) {
-            return Ok(done.tier);
-        }
-        // Also when a full scan has put it right: the golden disk below is wrong, and other machines stand on it.
-        match &done.changed {
-            Some(changed) if changed.bytes > 0 => {
-                Err(AgentError::OverlayDiffers { device: device.to_owned(), bytes: changed.bytes })
-            }
-            _ => Ok(Tier::Overlay),
         }
     }
 
