@@ -30,7 +30,7 @@ pub struct Plan {
 ///
 /// What a probe says of a disk is no obstacle and changes nothing: the content of a disk that is rewritten or wiped is never
 /// trusted, whether it is empty, contradictory or unreadable, and a disk that is kept is not looked at. Only a kept disk that
-/// shall hold a filesystem is: [`decide`] has the table.
+/// shall hold a filesystem is: [`crate::decide`] has the table.
 ///
 /// # Errors
 /// A disk that shall be discarded and cannot be; a kept disk with other content than the described filesystem, unless it may be replaced; a manifest of another image or of too low a generation; a disk that is absent, ambiguous, undeclared or named twice; a disk that has to be
