@@ -1,5 +1,4 @@
-//! Documents to one tree, in the order of their layers, with what each layer may say. How one lies over another is the
-//! matter of `over`.
+//! Documents to one tree, in the order of their layers, and what each layer may say. Must not lay one over another itself.
 
 use std::sync::Arc;
 
