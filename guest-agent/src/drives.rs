@@ -3,7 +3,7 @@
 
 use cloud_machine_config::{Document, Drives, LayerKind, NO_CLOUD, parse, unread};
 use cloud_machine_protocol::{
-    Disk, DriveEvidence, DriveRequest, IgnoredVolume, Inventory, Probe,
+    Disk, DriveEvidence, DriveRequest, IgnoredVolume, Inventory, Probe, causes,
     volume::{LABEL, MAX_SIZE, USER_DATA},
 };
 use cloud_machine_system::{
@@ -12,11 +12,7 @@ use cloud_machine_system::{
     sha256,
 };
 
-use crate::{
-    error::AgentError,
-    report::chain,
-    volume::{is_candidate, names},
-};
+use crate::{error::AgentError, volume::names};
 
 /// What the drives say, and which volumes or parts of them were passed over.
 #[derive(Default)]
@@ -26,11 +22,11 @@ pub(crate) struct Found {
     pub(crate) ignored: Vec<IgnoredVolume>,
 }
 
-/// Reads the drives that `requests` name, in that order, and then, where `drives` trusts it, the one other volume with
-/// the label. `pinned` is the device of the host's volume.
+/// Reads the drives that `requests` name, in that order, and then, where `drives` trusts it, the one of `candidates` that is
+/// left: the search for the host's volume has found them.
 pub(crate) fn read(
     inventory: &Inventory,
-    pinned: &str,
+    candidates: &[IgnoredVolume],
     requests: &[DriveRequest],
     drives: Drives,
 ) -> Result<Found, AgentError> {
@@ -40,8 +36,9 @@ pub(crate) fn read(
         found.add(disk, &request.device.to_string(), vouched(disk, request)?)?;
     }
     let mut trusted: Option<&Disk> = None;
-    for disk in inventory.disks.iter().filter(|disk| is_candidate(disk)) {
-        if disk.name == pinned || found.evidence.iter().any(|evidence| evidence.device == disk.name) {
+    let is_candidate = |disk: &&Disk| candidates.iter().any(|candidate| candidate.device == disk.name);
+    for disk in inventory.disks.iter().filter(is_candidate) {
+        if found.evidence.iter().any(|evidence| evidence.device == disk.name) {
             continue;
         }
         match (reason(disk, drives), trusted) {
@@ -67,7 +64,7 @@ impl Found {
         for file in NO_CLOUD {
             let remark = match read_untrusted_if_there(&bytes, file) {
                 Ok(content) => content.and_then(|content| unread(file, &content)),
-                Err(error) => Some(format!("{file} is not read, and cannot be: {}", chain(&error))),
+                Err(error) => Some(format!("{file} is not read, and cannot be: {}", causes(&error))),
             };
             self.ignored.extend(remark.map(|reason| IgnoredVolume { device: disk.name.clone(), reason }));
         }
@@ -152,8 +149,16 @@ mod tests {
         }
     }
 
+    fn candidate(disk: &Disk) -> IgnoredVolume {
+        IgnoredVolume { device: disk.name.clone(), reason: "its digest is another one".to_owned() }
+    }
+
     fn ignored(disks: Vec<Disk>, drives: Drives) -> Vec<String> {
-        let found = read(&Inventory { disks }, "vdp", &[], drives).unwrap_or_else(|error| panic!("{error}"));
+        let candidates: Vec<IgnoredVolume> = disks.iter().map(candidate).collect();
+        // What the search for the host's volume passed over is none, whatever it is called.
+        let others = [disk("vdp", Some(LABEL)), disk("vdq", Some("data"))];
+        let disks = disks.into_iter().chain(others).collect();
+        let found = read(&Inventory { disks }, &candidates, &[], drives).unwrap_or_else(|error| panic!("{error}"));
         assert!(found.documents.is_empty());
         found.ignored.into_iter().map(|volume| format!("{}: {}", volume.device, volume.reason)).collect()
     }
@@ -162,7 +167,7 @@ mod tests {
     fn a_label_alone_does_not_count_and_the_reason_is_told() {
         let mut written = disk("vdb", Some("cloud-init"));
         written.read_only = false;
-        let disks = vec![disk("vdp", Some(LABEL)), disk("vda", Some(LABEL)), written, disk("vdc", Some("data"))];
+        let disks = vec![disk("vda", Some(LABEL)), written];
         assert_eq!(
             ignored(disks, Drives::ReadOnly),
             [
@@ -190,7 +195,8 @@ mod tests {
     #[test]
     fn two_trusted_volumes_are_one_too_many() {
         let inventory = Inventory { disks: vec![disk("vda", Some(LABEL)), disk("vdb", Some(LABEL))] };
-        let error = read(&inventory, "vdp", &[], Drives::Trusted).err().unwrap();
+        let candidates: Vec<IgnoredVolume> = inventory.disks.iter().map(candidate).collect();
+        let error = read(&inventory, &candidates, &[], Drives::Trusted).err().unwrap();
         assert_eq!(error.to_string(), "two volumes could be the drive: vda and vdb");
     }
 
@@ -198,7 +204,7 @@ mod tests {
     fn a_drive_of_the_request_must_be_there_once_and_unchangeable() {
         let request = |device: &str| DriveRequest { device: device.parse().unwrap(), digest: sha256(b"") };
         let tried = |disks: Vec<Disk>| {
-            let found = read(&Inventory { disks }, "vdp", &[request("serial:vda")], Drives::ReadOnly);
+            let found = read(&Inventory { disks }, &[], &[request("serial:vda")], Drives::ReadOnly);
             found.err().map(|error| error.to_string()).unwrap_or_default()
         };
         assert_eq!(

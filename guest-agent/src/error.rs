@@ -112,14 +112,3 @@ pub(crate) enum AgentError {
     #[error(transparent)]
     System(#[from] SystemError),
 }
-
-/// The error and all its causes, outermost first.
-pub(crate) fn causes(error: &AgentError) -> Vec<String> {
-    let mut texts = vec![error.to_string()];
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        texts.push(cause.to_string());
-        source = cause.source();
-    }
-    texts
-}

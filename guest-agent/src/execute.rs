@@ -1,11 +1,7 @@
 //! Executing one step: no choice is left here, only the effect and its record. Trust is a value: only a verified
 //! image lets the root of a reimaged disk be mounted.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Mutex,
-    time::Instant,
-};
+use std::time::Instant;
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
@@ -21,23 +17,22 @@ use cloud_machine_system::{
 };
 
 use crate::{
+    cost::Cost,
     error::AgentError,
     host::Host,
     identity,
+    initramfs::MODULES,
     layers::Layers,
     partitions,
+    pass::{Progress, THREADS, node},
     report::ReportBuilder,
     root_pool::{Partition, RootPool},
     source::with_packed,
     volume::Documents,
-    worker::MODULES,
 };
 
 /// libblkid's word for a disk of a pool.
 const ZFS: &str = "zfs_member";
-
-/// Threads of the block pipeline: more gained nothing on the disks that were measured, fewer lose the overlap.
-pub(crate) const THREADS: usize = 4;
 
 /// Executes the steps of one plan in order.
 pub(crate) struct Executor<'a> {
@@ -47,14 +42,28 @@ pub(crate) struct Executor<'a> {
     root_pool: RootPool,
 }
 
-/// Bytes that a step moved.
-#[derive(Default)]
-pub(crate) struct Cost {
-    pub(crate) changed: bool,
-    pub(crate) compared: u64,
-    pub(crate) written: u64,
-    pub(crate) zeroed: u64,
-    pub(crate) read_back: u64,
+/// A disk that becomes the image.
+struct Rewriting<'a> {
+    device: &'a str,
+    /// The tier that the step asks for.
+    asked: Option<Tier>,
+    id: &'a StepId,
+}
+
+impl Rewriting<'_> {
+    /// What was done, in the words of the step.
+    fn tier(&self, done: &Rewritten) -> Result<Tier, AgentError> {
+        if self.asked != Some(Tier::Overlay) {
+            return Ok(done.tier);
+        }
+        // Also when a full scan has put it right: the golden disk below is wrong, and other machines stand on it.
+        match &done.changed {
+            Some(changed) if changed.bytes > 0 => {
+                Err(AgentError::OverlayDiffers { device: self.device.to_owned(), bytes: changed.bytes })
+            }
+            _ => Ok(Tier::Overlay),
+        }
+    }
 }
 
 impl<'a> Executor<'a> {
@@ -71,7 +80,10 @@ impl<'a> Executor<'a> {
     ) -> Result<StepRecord, AgentError> {
         let began = Instant::now();
         let cost = match &planned.step {
-            Step::Reimage { device, source, .. } => self.reimage(device, source, &planned.id, host, report)?,
+            Step::Reimage { device, source, tier, .. } => {
+                let what = Rewriting { device, asked: *tier, id: &planned.id };
+                self.reimage(&what, source, host, report)?
+            }
             Step::Wipe { device, offset, length, method } => {
                 let range = Extent { offset: *offset, length: *length };
                 wipe(device, range, *method, &planned.id, host, report)?
@@ -159,37 +171,36 @@ impl<'a> Executor<'a> {
 
     fn reimage(
         &mut self,
-        device: &str,
+        what: &Rewriting<'_>,
         source: &str,
-        id: &StepId,
         host: &mut Host,
         report: &mut ReportBuilder,
     ) -> Result<Cost, AgentError> {
         let request = &self.documents.request;
         let (mac, requested) = (self.documents.identity.mac, &request.image.source);
         let (cost, image) = with_packed(requested, source, mac, host, report, |packed, host, report| {
-            self.rewrite(device, packed, id, host, report)
+            self.rewrite(what, packed, host, report)
         })?;
         self.verified = Some(image);
         Ok(cost)
     }
 
-    /// Makes `device` equal to the image, whose frames come from `packed`.
+    /// Makes the disk equal to the image, whose frames come from `packed`.
     fn rewrite(
         &self,
-        device: &str,
+        what: &Rewriting<'_>,
         packed: &dyn ReadBlocks,
-        id: &StepId,
         host: &mut Host,
         report: &mut ReportBuilder,
     ) -> Result<(Cost, VerifiedImage), AgentError> {
+        let device = what.device;
         let target = Disk::open(&node(device), Access::Write)?;
-        let progress = Progress::new(host, id, "compare and rewrite");
-        let options = Options { threads: THREADS, approach: self.approach() };
+        let progress = Progress::new(host, what.id, "compare and rewrite");
+        let options = Options { threads: THREADS, approach: self.approach(what.asked) };
         let done =
             rewrite(&self.documents.manifest, packed, &target, options, &|done, total| progress.tell(done, total))
                 .map_err(|source| AgentError::Reimage { device: device.to_owned(), source })?;
-        let tier = self.tier(device, &done)?;
+        let tier = what.tier(&done)?;
         target.check_size()?;
         // The kernel reads a table again only when nobody holds the disk.
         drop(target);
@@ -198,10 +209,10 @@ impl<'a> Executor<'a> {
         Ok((cost, done.image))
     }
 
-    /// How the request wants the disk to be made equal to the image.
-    fn approach(&self) -> Approach<'_> {
+    /// How a disk is made equal to the image by the tier that the step asks for.
+    fn approach(&self, asked: Option<Tier>) -> Approach<'_> {
         let seed = self.documents.request.nonce.seed();
-        match self.documents.request.tier {
+        match asked {
             // The last two are not of a disk that becomes the image.
             None | Some(Tier::Clone | Tier::Receive) => Approach::Auto,
             Some(Tier::Scan) => Approach::Scan,
@@ -209,20 +220,6 @@ impl<'a> Executor<'a> {
             Some(Tier::Hinted) => Approach::Hinted { dirty: &self.documents.dirty, seed },
             // Nothing may differ there; a sample still looks whether that is so.
             Some(Tier::Overlay) => Approach::Hinted { dirty: &[], seed },
-        }
-    }
-
-    /// What was done, in the words of the request.
-    fn tier(&self, device: &str, done: &Rewritten) -> Result<Tier, AgentError> {
-        if self.documents.request.tier != Some(Tier::Overlay) {
-            return Ok(done.tier);
-        }
-        // Also when a full scan has put it right: the golden disk below is wrong, and other machines stand on it.
-        match &done.changed {
-            Some(changed) if changed.bytes > 0 => {
-                Err(AgentError::OverlayDiffers { device: device.to_owned(), bytes: changed.bytes })
-            }
-            _ => Ok(Tier::Overlay),
         }
     }
 
@@ -300,11 +297,6 @@ fn write_mounts(mounts: &[Mount]) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// The device node of a disk.
-pub(crate) fn node(device: &str) -> PathBuf {
-    Path::new("/dev").join(device)
-}
-
 fn wipe(
     device: &str,
     range: Extent,
@@ -327,29 +319,4 @@ fn wipe(
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,
     })
-}
-
-/// Tells the host of progress at most a hundred times a step, from whichever thread gets there first. A port that
-/// fails does not stop the step: the report will fail for the same reason.
-pub(crate) struct Progress<'a> {
-    state: Mutex<(&'a mut Host, u64)>,
-    id: &'a StepId,
-    message: &'static str,
-}
-
-impl<'a> Progress<'a> {
-    fn new(host: &'a mut Host, id: &'a StepId, message: &'static str) -> Self {
-        Self { state: Mutex::new((host, 0)), id, message }
-    }
-
-    pub(crate) fn tell(&self, done: u64, total: u64) {
-        let percent = (done.saturating_mul(100)).checked_div(total).unwrap_or(100);
-        let Ok(mut state) = self.state.try_lock() else { return };
-        if percent > state.1 {
-            state.1 = percent;
-            if let Err(error) = state.0.progress(Some(self.id), self.message, Some((done, total))) {
-                kernel::log(&error.to_string());
-            }
-        }
-    }
 }

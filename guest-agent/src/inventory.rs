@@ -1,6 +1,8 @@
 //! `inventory`: what the machine has, for a person or a script that started the agent by hand. Only reads; must not
 //! be part of a reimage.
 
+use crate::print::print;
+
 pub(crate) mod table;
 
 use std::{
@@ -8,10 +10,8 @@ use std::{
     process::ExitCode,
 };
 
-use cloud_machine_system::{
-    SystemError,
-    survey::{Survey, survey},
-};
+use cloud_machine_protocol::{causes, escaped};
+use cloud_machine_system::survey::{Survey, survey};
 use serde::Serialize;
 
 /// Argument that makes the agent's binary this tool.
@@ -57,32 +57,32 @@ struct Envelope<'a> {
 /// Lists the disks as `arguments` say.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
     let (form, loops) = match order(arguments) {
-        Ok(Order::Help) => return crate::print(USAGE, 0),
+        Ok(Order::Help) => return print(USAGE, 0),
         Ok(Order::Look { form, loops }) => (form, loops),
         Err(wrong) => {
-            tell(&format!("error: {}\n\n{USAGE}", table::shown(&wrong)));
+            tell(&format!("error: {}\n\n{USAGE}", escaped(&wrong)));
             return ExitCode::from(2);
         }
     };
     let survey = match survey(loops) {
         Ok(survey) => survey,
         Err(error) => {
-            tell(&format!("error: {}\n", table::shown(&chain(&error))));
+            tell(&format!("error: {}\n", escaped(&causes(&error))));
             return ExitCode::FAILURE;
         }
     };
     match form {
         Form::Json => match safe_json(&Envelope { kind: ARGUMENT, version: 1, value: &survey }) {
-            Ok(text) => crate::print(&text, 0),
+            Ok(text) => print(&text, 0),
             Err(error) => {
                 tell(&format!("error: cannot encode the inventory: {error}\n"));
                 ExitCode::FAILURE
             }
         },
         Form::Table => {
-            let code = crate::print(&table::table(&survey), 0);
+            let code = print(&table::table(&survey), 0);
             for ambiguity in &survey.ambiguities {
-                tell(&format!("warning: {}\n", table::shown(&ambiguity.to_string())));
+                tell(&format!("warning: {}\n", escaped(&ambiguity.to_string())));
             }
             code
         }
@@ -129,13 +129,6 @@ pub(crate) fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Er
     }
     safe.push('\n');
     Ok(safe)
-}
-
-fn chain(error: &SystemError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
 }
 
 /// Without standard error there is nobody to tell.

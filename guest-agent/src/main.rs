@@ -2,18 +2,22 @@
 //! and owns nothing else.
 
 mod command_line;
+mod cost;
 mod deadline;
 mod drives;
 mod error;
 mod execute;
 mod host;
 mod identity;
+mod initramfs;
 mod inventory;
 mod late;
 mod layers;
 mod online;
 mod outlook;
 mod partitions;
+mod pass;
+mod print;
 mod report;
 mod root_pool;
 mod run;
@@ -26,6 +30,8 @@ mod worker;
 use std::{io::Write, process::ExitCode};
 
 use cloud_machine_system::{probe, reader, survey};
+
+use print::print;
 
 const USAGE: &str = "\
 cloud-machine-agent reimages a machine from its initramfs; the host starts it as /init. By hand it lists
@@ -71,12 +77,5 @@ fn child(end: Result<(), String>) -> ExitCode {
             std::io::stderr().write_all(reason.as_bytes()).unwrap_or_default();
             ExitCode::FAILURE
         }
-    }
-}
-
-fn print(text: &str, code: u8) -> ExitCode {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Ok(()) => ExitCode::from(code),
-        Err(_) => ExitCode::FAILURE,
     }
 }

@@ -7,7 +7,7 @@ use cloud_machine_fetch::Names;
 use cloud_machine_protocol::MacAddress;
 use cloud_machine_system::{kernel, network::Network};
 
-use crate::{error::AgentError, host::Host, worker::MODULES};
+use crate::{error::AgentError, host::Host, initramfs::MODULES};
 
 /// How long the network may take to give the machine an address.
 const NETWORK_TIME: Duration = Duration::from_secs(30);

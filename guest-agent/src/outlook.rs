@@ -11,16 +11,13 @@ use std::{
 use cloud_machine_config::{Config, LayerKind, defaults, merge, parse, supported, validate};
 use cloud_machine_disk::holders;
 use cloud_machine_plan::{DiskOutlook, OutlookVerdict, outlook};
-use cloud_machine_protocol::{Action, Inventory};
+use cloud_machine_protocol::{Action, Inventory, causes, escaped};
 use cloud_machine_system::{inventory, inventory_with_loops};
 use serde::Serialize;
 
 use crate::{
-    inventory::{
-        Form, safe_json,
-        table::{Columns, shown},
-    },
-    report::chain,
+    inventory::{Form, safe_json, table::Columns},
+    print::print,
 };
 
 /// Argument that makes the agent's binary this tool.
@@ -67,12 +64,12 @@ struct Failure(u8, String);
 /// Tells what would become of the disks, as `arguments` say.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
     let outcome = match order(arguments) {
-        Ok(Order::Help) => return crate::print(USAGE, 0),
+        Ok(Order::Help) => return print(USAGE, 0),
         Ok(Order::Look { config, action, form, loops }) => look(&config, action, form, loops),
-        Err(wrong) => Err(Failure(2, format!("{}\n\n{USAGE}", shown(&wrong)))),
+        Err(wrong) => Err(Failure(2, format!("{}\n\n{USAGE}", escaped(&wrong)))),
     };
     match outcome {
-        Ok((text, refused)) => match crate::print(&text, 0) {
+        Ok((text, refused)) => match print(&text, 0) {
             code if code == ExitCode::SUCCESS => ExitCode::from(u8::from(refused)),
             code => code,
         },
@@ -85,7 +82,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn look(file: &PathBuf, action: Action, form: Form, loops: bool) -> Result<(String, bool), Failure> {
-    let failed = |error: &dyn std::error::Error| Failure(1, shown(&chain(error)));
+    let failed = |error: &dyn std::error::Error| Failure(1, escaped(&causes(error)));
     let bytes = fs::read(file).map_err(|error| Failure(1, format!("read {}: {error}", file.display())))?;
     let config = config(&file.display().to_string(), &bytes)?;
     let found: Inventory = if loops { inventory_with_loops() } else { inventory() }.map_err(|error| failed(&error))?;
@@ -110,7 +107,7 @@ fn refuse_in_use(row: &mut DiskOutlook) {
         Ok(holders) => {
             format!("it is in use: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
         }
-        Err(error) => format!("it cannot be told whether it is in use: {}", chain(&error)),
+        Err(error) => format!("it cannot be told whether it is in use: {}", causes(&error)),
     };
     let reason = format!("{why}; otherwise {}, since {}", row.method, row.reason);
     *row = DiskOutlook { verdict: OutlookVerdict::Refuse, method: String::new(), reason, ..row.clone() };

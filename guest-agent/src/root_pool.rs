@@ -11,8 +11,9 @@ use cloud_machine_system::{
 };
 
 use crate::{
+    cost::Cost,
     error::AgentError,
-    execute::{Cost, Progress, THREADS, node},
+    pass::{Progress, THREADS, node},
     report::ReportBuilder,
     volume::Documents,
 };

@@ -34,7 +34,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     let found = volume::find(pin);
     looking.meet();
     let found = found?;
-    report.ignored_volumes(found.ignored, &[]);
+    report.ignored_volumes(found.others.clone(), &[]);
 
     // read, from the pinned copy in memory
     let request = found.volume.request()?;
@@ -58,7 +58,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
         None => None,
     };
     let requested = &documents.request.drives;
-    let drives = drives::read(&found.inventory, &found.volume.device, requested, layers.config().drives)?;
+    let drives = drives::read(&found.inventory, &found.others, requested, layers.config().drives)?;
     report.ignored_volumes(drives.ignored, &drives.evidence);
     layers.add(drives.documents)?;
     for remark in layers.without_effect(&documents.request.unhonoured)? {

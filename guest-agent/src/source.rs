@@ -3,15 +3,10 @@
 
 use cloud_machine_fetch::{RangeLimits, Ranges};
 use cloud_machine_image::ReadBlocks;
-use cloud_machine_protocol::{ImageSource, ImageUrl, MacAddress, SourceEvidence};
+use cloud_machine_protocol::{ImageSource, ImageUrl, MacAddress, SourceEvidence, causes};
 use cloud_machine_system::{BlockReader, kernel};
 
-use crate::{
-    error::AgentError,
-    host::Host,
-    online::Online,
-    report::{ReportBuilder, chain},
-};
+use crate::{error::AgentError, host::Host, online::Online, report::ReportBuilder};
 
 /// Calls `read` with the packed image that the request names; `device` is that of the plan. What an address took goes
 /// into the report, a failure of `read` included.
@@ -44,7 +39,7 @@ fn over_network<T>(
 ) -> Result<T, AgentError> {
     // Several threads read, and the host's port belongs to the progress of the step.
     let told = |error: &cloud_machine_fetch::FetchError, wait: std::time::Duration| {
-        kernel::log(&format!("{}; again in {:.1} s", chain(error), wait.as_secs_f64()));
+        kernel::log(&format!("{}; again in {:.1} s", causes(error), wait.as_secs_f64()));
     };
     let ranges =
         Ranges::open(url.url.reveal().as_str(), url.ca.as_deref(), RangeLimits::default(), &online.names, &told)

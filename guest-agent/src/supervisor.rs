@@ -3,7 +3,7 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use cloud_machine_protocol::{AgentMessage, PORT_NAME};
+use cloud_machine_protocol::{AgentMessage, PORT_NAME, causes};
 use cloud_machine_system::{kernel, mounts, port::Port, power, root};
 use nix::sys::wait::{WaitStatus, wait};
 
@@ -27,14 +27,14 @@ enum Ending {
 /// Runs the machine until its own system takes over; otherwise powers it off.
 pub(crate) fn run() -> ExitCode {
     if let Err(error) = mounts::mount_kernel_filesystems() {
-        kernel::log(&report::chain(&error));
+        kernel::log(&causes(&error));
         power::power_off();
         return ExitCode::FAILURE;
     }
     match kernel::command_line() {
         Ok(line) if command_line::is_probe(&line) => kernel::log(ALIVE),
         Ok(_) => work(),
-        Err(error) => kernel::log(&report::chain(&error)),
+        Err(error) => kernel::log(&causes(&error)),
     }
     power::power_off();
     ExitCode::FAILURE
@@ -44,7 +44,7 @@ fn work() {
     match worker_ending() {
         Ending::Ready => match root::switch() {
             Ok(never) => match never {},
-            Err(error) => kernel::log(&format!("cannot start the new system: {}", report::chain(&error))),
+            Err(error) => kernel::log(&format!("cannot start the new system: {}", causes(&error))),
         },
         Ending::Reported => {}
         Ending::Died(reason) => {
@@ -84,7 +84,7 @@ fn worker_ending() -> Ending {
 fn speak_for_worker(reason: String) {
     let message = AgentMessage::Report(Box::new(report::without_worker(reason)));
     let sent = serde_json::to_vec(&message).map_err(|error| error.to_string()).and_then(|line| {
-        Port::open(PORT_NAME).and_then(|mut port| port.write_line(&line)).map_err(|error| report::chain(&error))
+        Port::open(PORT_NAME).and_then(|mut port| port.write_line(&line)).map_err(|error| causes(&error))
     });
     if let Err(error) = sent {
         kernel::log(&format!("cannot report to the host: {error}"));

@@ -5,10 +5,10 @@ use std::{cell::RefCell, time::Duration};
 
 use cloud_machine_config::{CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, parse};
 use cloud_machine_fetch::{FetchError, Fetched, Limits, Names, Source, fetch};
-use cloud_machine_protocol::{MacAddress, SecretUrl, UrlEvidence};
+use cloud_machine_protocol::{MacAddress, SecretUrl, UrlEvidence, causes};
 use cloud_machine_system::{kernel, sha256};
 
-use crate::{error::AgentError, host::Host, online::Online, report::chain, volume::Volume};
+use crate::{error::AgentError, host::Host, online::Online, volume::Volume};
 
 /// All of the address of which the pinned volume states the place; `told` is what the host said over the port, if the
 /// volume has not all of it. That must lead to the same place: nothing but the pin vouches for where that is.
@@ -59,7 +59,7 @@ fn get(url: &CloudInitUrl, names: &Names, host: &mut Host) -> Result<Fetched, Ag
     let source = Source { url: url.url.reveal().as_str(), sha256: url.sha256, ca: url.ca.as_deref() };
     let host = RefCell::new(host);
     let tell = |error: &FetchError, wait: Duration| {
-        let text = format!("{}; again in {:.1} s", chain(error), wait.as_secs_f64());
+        let text = format!("{}; again in {:.1} s", causes(error), wait.as_secs_f64());
         // A port that fails does not stop the fetch: the report will fail for the same reason.
         if let Err(error) = host.borrow_mut().event(None, &text) {
             kernel::log(&error.to_string());

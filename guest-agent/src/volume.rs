@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_image::{ClaimedManifest, Manifest};
 use cloud_machine_protocol::{
-    Digest, Disk, Extent, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, Tier, version_of, volume,
+    Digest, Disk, Extent, FORMAT_VERSION, Identity, IgnoredVolume, Inventory, Probe, Request, Tier, causes, version_of,
+    volume,
 };
 use cloud_machine_system::{UeventSocket, VolumeFiles, inventory, read_device, sha256};
 use serde::de::DeserializeOwned;
 
-use crate::{error::AgentError, report::chain};
+use crate::error::AgentError;
 
 /// How long a device may take to appear after its driver was loaded.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +40,8 @@ pub(crate) struct Documents {
 pub(crate) struct Found {
     pub(crate) inventory: Inventory,
     pub(crate) volume: Volume,
-    pub(crate) ignored: Vec<IgnoredVolume>,
+    /// Every other candidate, and why it is not the host's volume.
+    pub(crate) others: Vec<IgnoredVolume>,
 }
 
 /// Looks at all disks until the pinned volume is there or the patience ends.
@@ -49,7 +51,7 @@ pub(crate) fn find(pin: Digest) -> Result<Found, AgentError> {
     loop {
         let inventory = inventory()?;
         match search(&inventory, pin) {
-            Ok((volume, ignored)) => return Ok(Found { inventory, volume, ignored }),
+            Ok((volume, others)) => return Ok(Found { inventory, volume, others }),
             Err(error @ (AgentError::VolumeAbsent { .. } | AgentError::VolumeNotPinned { .. })) => {
                 if !events.wait(deadline)? {
                     return Err(error);
@@ -83,7 +85,7 @@ fn search(inventory: &Inventory, pin: Digest) -> Result<(Volume, Vec<IgnoredVolu
 }
 
 /// A device counts when its whole range carries the label, or when that could not be told.
-pub(crate) fn is_candidate(disk: &Disk) -> bool {
+fn is_candidate(disk: &Disk) -> bool {
     match &disk.probe {
         Probe::Found(signature) => {
             signature.label.as_ref().is_some_and(|label| label.eq_ignore_ascii_case(volume::LABEL))
@@ -94,7 +96,7 @@ pub(crate) fn is_candidate(disk: &Disk) -> bool {
 }
 
 fn content_if_pinned(disk: &Disk, pin: Digest) -> Result<Vec<u8>, String> {
-    let bytes = read_device(&disk.name).map_err(|error| chain(&error))?;
+    let bytes = read_device(&disk.name).map_err(|error| causes(&error))?;
     let digest = sha256(&bytes);
     if digest != pin {
         return Err(format!("its digest is {digest}"));
@@ -159,5 +161,43 @@ impl Volume {
             return Err(AgentError::UnknownVersion { file, found, known: FORMAT_VERSION });
         }
         serde_json::from_slice(&bytes).map_err(|source| AgentError::InvalidFile { file, source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_protocol::Signature;
+
+    use super::*;
+
+    #[test]
+    fn what_is_labelled_so_may_be_the_volume_and_so_may_what_cannot_be_told() {
+        let labelled = |label: &str| Probe::Found(Signature { label: Some(label.to_owned()), ..Signature::default() });
+        let unreadable = Probe::Unreadable { reason: "x".to_owned() };
+        for (probe, size, expected) in [
+            (labelled("CLOUD-INIT"), u64::MAX, true),
+            (labelled("cloud-init"), 1, true),
+            (labelled("data"), 1, false),
+            (Probe::Found(Signature::default()), 1, false),
+            (Probe::Empty, 1, false),
+            (Probe::Unknown, 1, false),
+            (Probe::Ambivalent, volume::MAX_SIZE, true),
+            (Probe::Ambivalent, volume::MAX_SIZE + 1, false),
+            (unreadable, 1, true),
+            (Probe::Silent { seconds: 20 }, 1, true),
+        ] {
+            let disk = Disk {
+                name: "vda".to_owned(),
+                serial: None,
+                wwn: None,
+                size,
+                sector_size: 512,
+                read_only: true,
+                discard: false,
+                probe: probe.clone(),
+                partitions: None,
+            };
+            assert_eq!(is_candidate(&disk), expected, "{probe:?} of {size} bytes");
+        }
     }
 }

@@ -6,20 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{PORT_NAME, ReportResult};
+use cloud_machine_protocol::{PORT_NAME, ReportResult, each_cause};
 use cloud_machine_system::{buses, kernel, port::Port};
 
-use crate::{
-    error::{AgentError, causes},
-    host::Host,
-    report::ReportBuilder,
-    run,
-};
+use crate::{error::AgentError, host::Host, initramfs::MODULES, report::ReportBuilder, run};
 
 /// Exit status of a worker whose failure the host knows, or that has nobody to tell.
 pub(crate) const REPORTED: i32 = 1;
-/// Folder of the kernel modules in the initramfs.
-pub(crate) const MODULES: &str = "/modules";
 /// How long the host may take to verify and store a report.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
 
@@ -29,7 +22,7 @@ pub(crate) fn run() -> ExitCode {
     match work(started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            for cause in causes(&error) {
+            for cause in each_cause(&error) {
                 kernel::log(&cause);
             }
             ExitCode::from(u8::try_from(REPORTED).unwrap_or(1))
@@ -56,7 +49,7 @@ fn work(started: Instant) -> Result<(), AgentError> {
         }
         Err(error) => {
             let step = report.current_step();
-            let (_, finished) = report.finish(ReportResult::Failed { step, causes: causes(&error) });
+            let (_, finished) = report.finish(ReportResult::Failed { step, causes: each_cause(&error).collect() });
             host.report(finished)?;
             Err(error)
         }

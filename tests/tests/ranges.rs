@@ -10,9 +10,9 @@ use std::{
 
 use cloud_machine_fetch::{Names, RangeLimits, Ranges};
 use cloud_machine_image::{
-    Approach, ImageError, Manifest, Options, ReadBlocks, WriteBlocks, read_manifest, rewrite, verify_packed,
+    Approach, Manifest, Options, ReadBlocks, WriteBlocks, read_manifest, rewrite, verify_packed,
 };
-use cloud_machine_protocol::Tier;
+use cloud_machine_protocol::{Tier, causes};
 use cloud_machine_tests::{
     artifacts::Artifacts,
     fixture::{Fixture, IMAGE, dirty, fixture},
@@ -74,17 +74,7 @@ fn open(server: &ImageServer) -> Ranges<'static> {
 fn write(manifest: &Manifest, ranges: &Ranges<'_>, disk: &MemoryDisk, approach: Approach<'_>) -> Result<Tier, String> {
     rewrite(manifest, ranges, disk, Options { threads: 4, approach }, &|_, _| {})
         .map(|done| done.tier)
-        .map_err(|error| chain(&error))
-}
-
-fn chain(error: &ImageError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+        .map_err(|error| causes(&error))
 }
 
 #[test]

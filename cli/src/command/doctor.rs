@@ -12,7 +12,7 @@ use cloud_machine_driver::{
     drivers,
     store::{Store, StoreError},
 };
-use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, space};
+use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, readable, space};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 

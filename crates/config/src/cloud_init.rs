@@ -5,8 +5,8 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     emit,
+    grammar::is_ours,
     tree::{Entry, Node},
-    validate::is_ours,
 };
 
 /// Every top-level key that is not ours, in the order of the documents.

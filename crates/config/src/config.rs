@@ -48,6 +48,9 @@ pub struct Resources {
     pub nic: Nic,
 }
 
+/// Disks by name.
+pub(crate) type Disks = BTreeMap<DiskName, DiskConfig>;
+
 /// A disk that the configuration declares.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskConfig {

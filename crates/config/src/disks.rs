@@ -6,27 +6,19 @@ use std::collections::{BTreeMap, btree_map};
 use cloud_machine_protocol::{Bus, DeviceSelector, DiskName};
 
 use crate::{
-    config::{DiskConfig, Filesystem, FilesystemType, OnReimage, WipeOnBoot},
+    config::{DiskConfig, Disks, FilesystemType, OnReimage, WipeOnBoot},
     error::ConfigError,
-    media, partitions,
-    place::locate,
+    label::label,
+    media,
+    mountpoint::{MOUNTPOINTS, is_reserved},
+    partitions,
+    place::{at, locate},
     pools, schema,
     tree::Node,
 };
 
 /// Name of the system disk when nobody declares one.
 const DEFAULT_DISK: &str = "system";
-/// Folder of the mountpoints that nobody names.
-pub(crate) const MOUNTPOINTS: &str = "/mnt";
-/// Folders that hold the system itself: another filesystem over one of them would be another system.
-const SYSTEM_FOLDERS: [&str; 10] =
-    ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
-/// Folders of the kernel and of the running system: nothing is mounted below them either.
-const KERNEL_FOLDERS: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
-/// Labels by which a system finds its configuration; a filesystem that jobs write must never have one.
-const CONFIGURATION_LABELS: [&str; 3] = ["CLOUD-INIT", "CIDATA", "CONFIG-2"];
-
-pub(crate) type Disks = BTreeMap<DiskName, DiskConfig>;
 
 /// The declared disks, and the default one when none of them is the system disk. A declared disk of its name stays as
 /// it is.
@@ -180,20 +172,6 @@ fn filesystems(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
     }
 }
 
-pub(crate) fn label(filesystem: &Filesystem) -> Option<String> {
-    let (label, room) = (filesystem.label.as_ref()?, filesystem.kind.label_room());
-    if CONFIGURATION_LABELS.iter().any(|reserved| label.eq_ignore_ascii_case(reserved)) {
-        return Some(format!("the label `{label}` is one by which a system finds its configuration"));
-    }
-    let word = filesystem.kind.word();
-    (label.len() > room).then(|| format!("the label `{label}` has {} bytes, {word} has room for {room}", label.len()))
-}
-
-pub(crate) fn is_reserved(mountpoint: &str) -> bool {
-    let below = |folder: &&str| mountpoint.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
-    SYSTEM_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.iter().any(below)
-}
-
 fn one_system_disk(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
     let mut system = disks.iter().filter(|(_, disk)| disk.boot_partition).map(|(name, _)| name);
     let Some(first) = system.next() else {
@@ -212,9 +190,4 @@ fn one_system_disk(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>)
         let error = at(machine, second, "boot-partition", &message);
         errors.push(error.allowed("exactly one disk with `boot-partition: true`"));
     }
-}
-
-pub(crate) fn at(machine: &Node, disk: &DiskName, key: &str, message: &str) -> ConfigError {
-    let (found, path) = locate(machine, &["resources", "disks", disk.as_str(), key]);
-    ConfigError::new(&found.source, found.mark, &path, message)
 }

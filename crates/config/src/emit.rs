@@ -4,9 +4,9 @@
 use std::fmt::Write as _;
 
 use crate::{
+    grammar::is_ours,
     scalar::{Scalar, Written},
     tree::{Entry, Node, Value},
-    validate::is_ours,
 };
 
 /// A whole document in block style, two blanks a level, one final line break.

@@ -5,9 +5,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     Document,
     error::{ConfigError, ConfigErrors},
-    merge::over,
-    parse::MAX_DOCUMENT,
-    set::{ROOT, check_keys, value, whole, wrap},
+    grammar::ROOT,
+    limits::MAX_DOCUMENT,
+    over::over,
+    paths::{check_keys, whole, wrap},
+    set::value,
     source::{Form, LayerKind, Mark, Source, shown},
     tree::{Node, Value},
 };

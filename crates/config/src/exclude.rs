@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     error::{ConfigError, ConfigErrors},
-    merge::over,
-    parse::MAX_NODES,
+    limits::MAX_NODES,
+    over::over,
+    paths::{keys, wrap},
     scalar::Scalar,
-    set::{keys, wrap},
     source::Source,
     tree::{Entry, Node, Value, item_path},
 };

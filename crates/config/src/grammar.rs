@@ -3,6 +3,9 @@
 
 use crate::partition_type;
 
+/// Key that holds everything of ours.
+pub(crate) const ROOT: &str = "cloud-machine";
+
 /// A key and what it holds.
 pub(crate) struct Key {
     pub(crate) name: &'static str,
@@ -59,6 +62,11 @@ pub(crate) const PROGRAMS: &[Key] = &[
     key("docker", Shape::Map(&[key("engine", PROGRAM), key("swarm", PROGRAM)])),
     key("rancher", Shape::Map(&[key("k3s", PROGRAM), key("rke2", PROGRAM)])),
 ];
+
+/// Whether a top-level key is ours, and not cloud-init's.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name == ROOT || PROGRAMS.iter().any(|key| key.name == name)
+}
 
 /// Keys below `cloud-machine`.
 pub(crate) const MACHINE: &[Key] = &[

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use crate::{
     ConfigError, Document, LayerKind, emit, merge,
-    merge::over,
     merged::Merged,
+    over::over,
     parse,
     scalar::Scalar,
     settle::settle,

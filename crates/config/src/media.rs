@@ -3,9 +3,9 @@
 use cloud_machine_protocol::{Bus, DeviceSelector};
 
 use crate::{
-    config::{DiskConfig, FilesystemType},
-    disks::{Disks, at},
+    config::{DiskConfig, Disks, FilesystemType},
     error::ConfigError,
+    place::at,
     tree::Node,
 };
 

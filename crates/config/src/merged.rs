@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, iter::repeat_with, sync::Arc};
 
 use crate::{
-    emit, key_path,
+    emit,
+    grammar::ROOT,
+    key_path,
     secret::Secrecy,
-    set::ROOT,
     source::{LayerKind, Origin},
     tree::{Node, Replaced, Value, child_path, segment},
 };

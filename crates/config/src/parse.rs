@@ -6,75 +6,16 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, StrInput};
 
 use crate::{
+    document::Document,
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
     foreign, hint,
-    merge::ours,
+    limits::{DOT, ITEM, MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCALAR},
     scalar::{Scalar, Written},
     source::{Form, LayerKind, Mark, Source, mark_of, shortened},
     tags::{self, Inside, Tag},
     tree::{Entry, Keys, Node, Value, child_path, item_path},
 };
-
-/// Largest document, in bytes.
-pub const MAX_DOCUMENT: usize = 1 << 20;
-/// Deepest nesting of maps and lists.
-pub const MAX_DEPTH: usize = 16;
-/// Most keys, scalars, maps and lists of one document.
-pub const MAX_NODES: usize = 10_000;
-/// Longest scalar, in bytes.
-pub const MAX_SCALAR: usize = 256 << 10;
-/// Longest key, in bytes: escaped, it must stay below YAML's limit of 1024 characters for a key on one line.
-pub const MAX_KEY: usize = 240;
-/// Longest path of a key, in bytes: thousands of values each have one.
-pub const MAX_PATH: usize = 1024;
-/// Bytes that count for the end of a key in a path.
-pub(crate) const DOT: usize = 1;
-/// Bytes that count for an item of a list in a path, whatever its index.
-pub(crate) const ITEM: usize = 2;
-
-/// A parsed document: a map, in which each key and value knows its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    pub(crate) layer: LayerKind,
-    pub(crate) root: Arc<Node>,
-    pub(crate) pinned: bool,
-}
-
-impl Document {
-    /// Only what stands below `cloud-machine`.
-    #[must_use]
-    pub fn ours(&self) -> Self {
-        Self { root: Arc::new(ours(&self.root)), ..*self }
-    }
-
-    pub(crate) fn new(layer: LayerKind, root: Node) -> Self {
-        Self { layer, root: Arc::new(root), pinned: false }
-    }
-
-    /// The layer that it belongs to.
-    #[must_use]
-    pub const fn layer(&self) -> LayerKind {
-        self.layer
-    }
-
-    /// The same document with the word of the host behind it: it may set safety keys in layers that otherwise may only
-    /// tighten them.
-    #[must_use]
-    pub const fn pinned(mut self) -> Self {
-        self.pinned = true;
-        self
-    }
-
-    pub(crate) fn is_built_in(&self) -> bool {
-        self.layer == LayerKind::Defaults
-    }
-
-    /// Whether it may only tighten safety keys.
-    pub(crate) fn is_restricted(&self) -> bool {
-        self.layer >= LayerKind::CloudInitUrl && !self.pinned
-    }
-}
 
 /// Parses the bytes of a document. `source` names it in origins and errors, such as a path.
 ///

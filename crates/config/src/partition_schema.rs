@@ -10,7 +10,7 @@ use serde::{
 };
 
 use crate::{
-    config::PartitionSize, filesystem_schema::FilesystemValue, partition_type::PartitionType, schema::Mountpoint,
+    config::PartitionSize, filesystem_schema::FilesystemValue, mountpoint::Mountpoint, partition_type::PartitionType,
 };
 
 /// Partitions by name. A map of the standard library would lose their order.

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloud_machine_protocol::{ByteSize, DiskName};
 
 use crate::{
-    config::{DiskConfig, Filesystem, FilesystemType, PartitionConfig, PartitionSize, WipeOnBoot},
-    disks::{self, Disks, MOUNTPOINTS, is_reserved},
+    config::{DiskConfig, Disks, Filesystem, FilesystemType, PartitionConfig, PartitionSize, WipeOnBoot},
     error::ConfigError,
+    label::label,
     make_options,
+    mountpoint::{MOUNTPOINTS, is_reserved},
     partition_schema::{MOST, Partitions},
     place::locate,
     tree::Node,
@@ -247,7 +248,7 @@ impl Known {
         };
         if let Some(filesystem) = holds.filesystem {
             if holds.is_partition {
-                let messages = disks::label(filesystem).into_iter().chain(whole_disk(filesystem.kind));
+                let messages = label(filesystem).into_iter().chain(whole_disk(filesystem.kind));
                 messages.for_each(|message| wrong(&["filesystem"], message));
             }
             // FAT keeps no case, and whoever looks for a label may not either. Of names of pools, `pools` tells.

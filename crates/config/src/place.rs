@@ -1,7 +1,10 @@
 //! Where a key lies in the merged tree, for messages that point at it. Must not judge the value there.
 
+use cloud_machine_protocol::DiskName;
+
 use crate::{
-    set::ROOT,
+    error::ConfigError,
+    grammar::ROOT,
     tree::{Node, child_path},
 };
 
@@ -15,4 +18,10 @@ pub(crate) fn locate<'tree>(machine: &'tree Node, keys: &[&str]) -> (&'tree Node
         }
     }
     place
+}
+
+/// An error about `key` of the disk `disk`, where that is written.
+pub(crate) fn at(machine: &Node, disk: &DiskName, key: &str, message: &str) -> ConfigError {
+    let (found, path) = locate(machine, &["resources", "disks", disk.as_str(), key]);
+    ConfigError::new(&found.source, found.mark, &path, message)
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloud_machine_protocol::DiskName;
 
 use crate::{
-    config::{DiskConfig, Filesystem, FilesystemType},
-    disks::{Disks, at},
+    config::{DiskConfig, Disks, Filesystem, FilesystemType},
     error::ConfigError,
+    place::at,
     tree::Node,
 };
 

@@ -4,7 +4,7 @@
 use crate::{
     emit,
     error::ConfigError,
-    set::ROOT,
+    grammar::ROOT,
     source::shortened,
     tree::{Node, Value, child_path},
 };

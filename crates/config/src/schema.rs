@@ -12,6 +12,7 @@ use serde::{
 use crate::{
     config::{Drives, Undeclared, WipeOnBoot},
     filesystem_schema::FilesystemValue,
+    mountpoint::Mountpoint,
     partition_schema::Partitions,
     url::UrlValue,
 };
@@ -106,20 +107,6 @@ impl TryFrom<String> for SourcePath {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         let fits = text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control);
-        if fits { Ok(Self(text)) } else { Err("no absolute path") }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Mountpoint(pub(crate) String);
-
-impl TryFrom<String> for Mountpoint {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let plain = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
-        let fits = text.strip_prefix('/').is_some_and(plain) && !text.contains(char::is_control);
         if fits { Ok(Self(text)) } else { Err("no absolute path") }
     }
 }

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 
 use crate::{
+    document::Document,
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
-    foreign, grammar, key_path,
-    parse::{Document, MAX_DEPTH, MAX_KEY, parse_node},
+    foreign,
+    grammar::ROOT,
+    parse::parse_node,
+    paths::{keys, whole, wrap},
     scalar::Scalar,
     secret::is_told_in,
     source::{Form, LayerKind, Mark, Source, shortened},
@@ -15,8 +18,6 @@ use crate::{
     tree::{Entry, Node, Value, child_path},
 };
 
-/// Key that holds everything of ours.
-pub(crate) const ROOT: &str = "cloud-machine";
 /// Driver, when nothing names one.
 pub const DEFAULT_DRIVER: &str = "qemu";
 /// GiB of memory, when nothing states it.
@@ -96,48 +97,6 @@ pub fn unset(index: usize, argument: &str) -> Result<Document, ConfigErrors> {
     let source = Source::new(LayerKind::CommandLine, &name, argument, Form::Argument(index));
     let keys = keys(&source, whole(argument), argument)?;
     document(&source, &keys, Node::reset(&source, whole(argument)))
-}
-
-/// The keys of `path`, which stands at `mark`. One that begins with a key of ours begins below [`ROOT`].
-pub(crate) fn keys(source: &Arc<Source>, mark: Mark, path: &str) -> Result<Vec<String>, ConfigErrors> {
-    let Some(mut keys) = key_path::parse(path) else {
-        return Err(not_a_path(source, mark));
-    };
-    let ours = keys.first().is_some_and(|first| grammar::MACHINE.iter().any(|key| key.name == first));
-    if ours {
-        keys.insert(0, ROOT.to_owned());
-    }
-    check_keys(source, mark, &keys)?;
-    Ok(keys)
-}
-
-/// Whether a document could hold these keys.
-pub(crate) fn check_keys(source: &Arc<Source>, mark: Mark, keys: &[String]) -> Result<(), ConfigErrors> {
-    if keys.iter().any(|key| key.len() > MAX_KEY || key.contains(char::is_control) || key == "<<") {
-        return Err(not_a_path(source, mark));
-    }
-    if keys.len() >= MAX_DEPTH {
-        let error = ConfigError::new(source, mark, "", "the path has too many keys");
-        return Err(error.allowed(format!("fewer than {MAX_DEPTH} keys")).into());
-    }
-    Ok(())
-}
-
-fn not_a_path(source: &Arc<Source>, mark: Mark) -> ConfigErrors {
-    let message = "a key of the path is empty, too long or not printable";
-    let allowed = format!("keys of 1 to {MAX_KEY} bytes with a `.` between them, such as a.b or a.\"b.c\"");
-    ConfigError::new(source, mark, "", message).allowed(allowed).into()
-}
-
-pub(crate) fn whole(text: &str) -> Mark {
-    Mark { width: text.chars().count().max(1), ..Mark::START }
-}
-
-/// `value` below one map for each of `keys`.
-pub(crate) fn wrap(source: &Arc<Source>, keys: &[String], value: Node) -> Node {
-    keys.iter()
-        .rev()
-        .fold(value, |below, key| Node::new(source, Mark::START, Value::Map(vec![Entry::new(key, Mark::START, below)])))
 }
 
 /// What holds when no document says otherwise: the driver, memory and processors.

@@ -2,8 +2,8 @@
 //! said. Must not lay one document over another itself.
 
 use crate::{
-    merge::{add, over},
-    tree::{Entry, Erases, Node, Replaced, Value},
+    over::{add, over},
+    tree::{Entry, Erases, Node, Value},
 };
 
 /// `node` over `defaults`. A reset gives way to its default, or vanishes; a list that found nothing to extend is a
@@ -42,11 +42,4 @@ fn resolved(mut node: Node, default: Option<&Node>) -> Option<Node> {
         node.value = Value::Map(entries);
     }
     Some(node)
-}
-
-/// A value as it is kept when another one replaces it.
-pub(crate) fn kept(path: String, node: Node) -> Replaced {
-    let node =
-        Node { hidden: Vec::new(), erases: Erases::Nothing, implied: false, extends: None, locked: None, ..node };
-    Replaced { path, node }
 }

@@ -2,8 +2,8 @@
 
 use crate::{
     error::{ConfigError, ConfigErrors},
+    limits::{DOT, ITEM, MAX_DOCUMENT, MAX_NODES, MAX_PATH},
     merged::Merged,
-    parse::{DOT, ITEM, MAX_DOCUMENT, MAX_NODES, MAX_PATH},
     scalar::{Scalar, Written},
     tree::{Node, Value},
 };

@@ -4,10 +4,9 @@
 use crate::{
     check::not_yet,
     error::{ConfigError, ConfigErrors},
-    grammar::{Key, MACHINE, PROGRAMS, Shape},
+    grammar::{Key, MACHINE, PROGRAMS, ROOT, Shape},
     key_path,
     merged::Merged,
-    set::ROOT,
     tree::{Node, Value, child_path},
 };
 

@@ -8,14 +8,14 @@ use serde_path_to_error::Segment;
 use crate::{
     check::{self, invalid},
     cloud_init::CloudInit,
-    config::{Address, Config, IdentityConfig, Network, Nic, Resources},
+    config::{Address, Config, Disks, IdentityConfig, Network, Nic, Resources},
     disks,
     error::{ConfigError, ConfigErrors},
-    grammar::{MACHINE, PROGRAMS, Shape, shape_of},
+    grammar::{MACHINE, PROGRAMS, ROOT, Shape, is_ours, shape_of},
     merged::Merged,
     place::locate,
     schema::{self, Machine},
-    set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, ROOT},
+    set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM},
     source::shortened,
     tree::{Entry, Node, Value, child_path, item_path},
     url::configured,
@@ -24,11 +24,6 @@ use crate::{
 use cloud_machine_protocol::ByteSize;
 
 const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
-
-/// Whether a top-level key is ours, and not cloud-init's.
-pub(crate) fn is_ours(name: &str) -> bool {
-    name == ROOT || PROGRAMS.iter().any(|key| key.name == name)
-}
 
 /// Checks merged values and gives them their types.
 ///
@@ -55,7 +50,7 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     Ok(Config { cloud_init_url: url, ssh_authorized_keys, ..config(machine, declared, root) })
 }
 
-fn config(machine: Machine, disks: disks::Disks, root: &Arc<Node>) -> Config {
+fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
     let schema::Resources { ram, cpus, nic, .. } = machine.resources;
     let (schema::Network::User, schema::Address::Dhcp) = (nic.network, nic.address);
     Config {

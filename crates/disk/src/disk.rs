@@ -16,7 +16,7 @@ use nix::{
     libc::{self, O_CLOEXEC, O_DIRECT, O_EXCL},
 };
 
-use crate::{DiskError, holders, ioctl};
+use crate::{DiskError, error::io_error, holders, ioctl};
 
 /// What a disk is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,12 +141,6 @@ impl Disk {
             Kind::File => Ok(()),
         }
     }
-}
-
-/// An error of `verb` on `path`.
-pub(crate) fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
-    let path = path.to_owned();
-    move |source| DiskError::Io { verb, path, source }
 }
 
 fn kind(path: &Path) -> Result<Kind, DiskError> {

@@ -1,6 +1,9 @@
 //! Why a disk cannot be used. Every I/O error has a verb and a path.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::Holder;
 
@@ -63,4 +66,10 @@ fn list(holders: &[Holder]) -> String {
         return "the kernel does not say by what".to_owned();
     }
     holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// An error of `verb` on `path`.
+pub(crate) fn io_error(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DiskError {
+    let path = path.to_owned();
+    move |source| DiskError::Io { verb, path, source }
 }

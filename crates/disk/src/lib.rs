@@ -4,8 +4,10 @@
 mod disk;
 mod error;
 mod holder;
+mod holders;
 pub mod ioctl;
 
 pub use disk::{Access, Disk};
 pub use error::DiskError;
-pub use holder::{Holder, holders};
+pub use holder::Holder;
+pub use holders::holders;

@@ -199,7 +199,7 @@ pub enum FetchError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A chain that is too long, or a loop.
-    #[error("more than {} redirects", crate::redirect::MAX)]
+    #[error("more than {} redirects", crate::MAX_REDIRECTS)]
     TooMany,
     /// No address at all.
     #[error("it is no address")]

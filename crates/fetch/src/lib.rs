@@ -22,6 +22,9 @@ pub use error::{FetchError, Refusal};
 pub use ranges::{RangeLimits, Ranges, Told};
 pub use shown::shown;
 
+/// Redirects that are followed in one attempt.
+const MAX_REDIRECTS: usize = 5;
+
 /// What to get, and why to believe it.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {

@@ -5,12 +5,9 @@ use std::net::IpAddr;
 use reqwest::Url;
 
 use crate::{
-    FetchError, Refusal,
+    FetchError, MAX_REDIRECTS, Refusal,
     shown::{shown, shown_url},
 };
-
-/// Redirects that are followed in one attempt.
-pub(crate) const MAX: usize = 5;
 
 /// The address of a document.
 ///
@@ -35,7 +32,7 @@ pub(crate) fn next(origin: &Url, from: &Url, location: &str, followed: usize) ->
         Refusal::Downgrade
     } else if is_local(&to) && !is_local(origin) {
         Refusal::Local
-    } else if followed >= MAX {
+    } else if followed >= MAX_REDIRECTS {
         Refusal::TooMany
     } else {
         return Ok(to);
@@ -81,7 +78,7 @@ mod tests {
         ] {
             assert_eq!(step(from, from, location, 0).as_deref(), Ok(expected), "{from} to {location}");
         }
-        assert!(step("http://a.test/", "http://a.test/", "/z", MAX - 1).is_ok());
+        assert!(step("http://a.test/", "http://a.test/", "/z", MAX_REDIRECTS - 1).is_ok());
     }
 
     #[test]
@@ -110,7 +107,7 @@ mod tests {
             );
         }
         assert_eq!(
-            step("http://a.test/", "http://a.test/x", "/y", MAX),
+            step("http://a.test/", "http://a.test/x", "/y", MAX_REDIRECTS),
             Err("refused to follow http://a.test/x to http://a.test/y: more than 5 redirects".to_owned())
         );
     }

@@ -10,6 +10,7 @@ use crate::{
     claim, extent,
     goal::{Goal, Piece},
     layout::{self, UNIT},
+    manifest::check_target,
     reimage::Observed,
 };
 
@@ -78,15 +79,4 @@ fn look(
     })?;
     let (differing, observed) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok((extent::merge(differing), observed))
-}
-
-/// Refuses a disk that cannot hold the image.
-pub(crate) fn check_target(manifest: &Manifest, size: u64) -> Result<(), ImageError> {
-    if size < manifest.size() {
-        return Err(ImageError::TargetTooSmall { image: manifest.size(), target: size });
-    }
-    if !size.is_multiple_of(crate::SECTOR_SIZE) {
-        return Err(ImageError::TargetUnaligned { size });
-    }
-    Ok(())
 }

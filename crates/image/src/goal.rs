@@ -1,5 +1,5 @@
 //! What every byte of a disk must hold: the image, zeros behind it, and a partition table computed for this disk where
-//! the image's own does not fit. Must not read or write.
+//! the image's own does not fit; and what puts right what it does not hold. Must not read or write.
 
 use cloud_machine_protocol::Extent;
 
@@ -133,4 +133,39 @@ impl<'a> Goal<'a> {
     pub(crate) fn computed(&self, cell: usize) -> &'a [u8] {
         self.table.map(|table| table.cell(cell)).unwrap_or_default()
     }
+}
+
+/// What puts a run of pieces right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Zero,
+    /// Bytes of the image.
+    Image,
+    /// The bytes of one computed cell.
+    Computed(usize),
+}
+
+impl Fill {
+    fn of(piece: &Piece) -> Self {
+        match piece.want {
+            Want::Leaf(_) => Self::Image,
+            Want::ZeroLeaf(_) | Want::Beyond => Self::Zero,
+            Want::Computed(cell) => Self::Computed(cell),
+        }
+    }
+}
+
+/// Joins pieces that touch and are put right by the same. The pieces are in order.
+pub(crate) fn runs(pieces: &[Piece]) -> Vec<(Extent, Fill)> {
+    let mut runs: Vec<(Extent, Fill)> = Vec::new();
+    for piece in pieces {
+        let fill = Fill::of(piece);
+        match runs.last_mut() {
+            Some((run, last)) if extent::end(run) == piece.range.offset && *last == fill => {
+                run.length += piece.range.length;
+            }
+            _ => runs.push((piece.range, fill)),
+        }
+    }
+    runs
 }

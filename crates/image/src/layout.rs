@@ -1,12 +1,8 @@
-//! Cuts a disk into units that are read at once, and joins pieces to runs that are written at once. Must not read or
-//! write.
+//! Cuts a disk into units that are read at once. Must not know what they must hold, and must not read or write.
 
 use cloud_machine_protocol::Extent;
 
-use crate::{
-    FRAME_SIZE, extent,
-    goal::{Piece, Want},
-};
+use crate::{FRAME_SIZE, extent};
 
 /// Bytes that are read at once: a frame, so that a unit never needs more than one frame of the packed image.
 pub(crate) const UNIT: u64 = FRAME_SIZE;
@@ -31,41 +27,6 @@ pub(crate) fn unit(range: Extent, index: u64) -> Extent {
     let offset = start.max(range.offset);
     let end = (start + UNIT).min(extent::end(&range));
     Extent { offset, length: end - offset }
-}
-
-/// What puts a run of pieces right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fill {
-    Zero,
-    /// Bytes of the image.
-    Image,
-    /// The bytes of one computed cell.
-    Computed(usize),
-}
-
-impl Fill {
-    fn of(piece: &Piece) -> Self {
-        match piece.want {
-            Want::Leaf(_) => Self::Image,
-            Want::ZeroLeaf(_) | Want::Beyond => Self::Zero,
-            Want::Computed(cell) => Self::Computed(cell),
-        }
-    }
-}
-
-/// Joins pieces that touch and are put right by the same. The pieces are in order.
-pub(crate) fn runs(pieces: &[Piece]) -> Vec<(Extent, Fill)> {
-    let mut runs: Vec<(Extent, Fill)> = Vec::new();
-    for piece in pieces {
-        let fill = Fill::of(piece);
-        match runs.last_mut() {
-            Some((run, last)) if extent::end(run) == piece.range.offset && *last == fill => {
-                run.length += piece.range.length;
-            }
-            _ => runs.push((piece.range, fill)),
-        }
-    }
-    runs
 }
 
 /// The ranges that a pass goes over, each within one unit.

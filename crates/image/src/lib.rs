@@ -8,6 +8,7 @@ mod compare;
 mod error;
 mod extent;
 mod files;
+mod fitted_table;
 mod goal;
 mod layout;
 mod manifest;

@@ -5,10 +5,9 @@ use cloud_machine_protocol::Extent;
 
 use crate::{
     ImageError, LEAF_SIZE, Manifest, ReadBlocks,
-    packed::FrameReader,
+    packed::{FrameReader, Leaves},
     partition::{self, Partition},
     sparse::Sparse,
-    table::Leaves,
 };
 
 /// [`check`] for a packed file.

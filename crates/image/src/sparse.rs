@@ -3,6 +3,8 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
+use cloud_machine_protocol::Extent;
+
 /// A part that exists.
 #[derive(Debug)]
 pub(crate) struct Cell {
@@ -21,6 +23,12 @@ pub(crate) struct Sparse {
 impl Sparse {
     pub(crate) fn new(size: u64, cells: Vec<Cell>) -> Self {
         Self { size, cells, position: 0 }
+    }
+
+    /// Makes `range`, all of which exists, zero.
+    pub(crate) fn zero(&mut self, range: Extent) -> io::Result<()> {
+        self.seek(SeekFrom::Start(range.offset))?;
+        io::copy(&mut io::repeat(0).take(range.length), self).map(drop)
     }
 
     /// The bytes from the position to the end of its cell.

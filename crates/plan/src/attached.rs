@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, DataContent, DeviceRecord, Disk, History, Method, Report, Role, WipeMethod};
+use cloud_machine_protocol::{Bus, DeviceRecord, Disk, History, Method, Report, Request, Role, WipeMethod};
 
 use crate::{
     decision::Decision,
+    disk_plan::DiskPlan,
     encrypted,
     expected::{Expected, ExpectedDisk, Treatment},
+    method::undecided,
     partition_steps,
     partitions::TableFate,
     rejection::Rejection,
-    steps::undecided,
     wiped,
 };
 
@@ -123,19 +124,25 @@ fn map(mut devices: Devices<'_>) -> Devices<'_> {
 impl Attached<'_> {
     /// What has to be done with it.
     fn method(&self, expected: &Expected) -> Method {
-        let data = matches!(self.expected.role, Role::Declared { .. }) && self.treatment != Treatment::System;
-        if !data {
-            return undecided(&self.expected.role, expected.request.action);
-        }
-        if self.expected.read_only {
-            return Method::Medium {
-                filesystem: self.expected.filesystem.as_ref().map(|wanted| wanted.word().to_owned()),
-            };
-        }
-        let whole =
-            self.expected.filesystem.as_ref().zip(self.decision).map(|(wanted, decision)| wanted.made(decision));
-        let content = whole.or_else(|| self.table.as_ref().map(TableFate::made)).unwrap_or(DataContent::Raw);
-        Method::Data { wipe: self.wipe, encrypted: self.mapped.is_some(), content }
+        let request = &expected.request;
+        self.plan(request).map_or_else(|| undecided(&self.expected.role, request.action), |plan| plan.method())
+    }
+
+    /// What is done with it when it is a data disk; `None` for the system disk and for what the configuration does not
+    /// declare.
+    pub(crate) fn plan(&self, request: &Request) -> Option<DiskPlan<'_>> {
+        let name = self.name().filter(|_| self.treatment != Treatment::System)?;
+        Some(DiskPlan {
+            name,
+            device: self.disk,
+            read_only: self.expected.read_only,
+            kept: request.is_kept(name),
+            wipe: self.wipe,
+            encrypted: self.mapped.is_some(),
+            mapped: self.mapped.as_deref(),
+            filesystem: self.expected.filesystem.as_ref().zip(self.decision),
+            table: self.table.as_ref(),
+        })
     }
 
     pub(crate) fn holds_filesystem(&self) -> bool {
@@ -148,11 +155,6 @@ impl Attached<'_> {
             Role::Declared { name } => Some(name),
             _ => None,
         }
-    }
-
-    /// Kernel name of the device that holds the filesystem.
-    pub(crate) fn used(&self) -> &str {
-        self.mapped.as_ref().unwrap_or(&self.disk.name)
     }
 }
 

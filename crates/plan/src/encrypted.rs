@@ -3,7 +3,7 @@
 use cloud_machine_config::{DiskConfig, WipeOnBoot};
 use cloud_machine_protocol::{Step, StepId};
 
-use crate::steps::PlannedStep;
+use crate::step::PlannedStep;
 
 /// Cipher of every disk: that of disk encryption (IEEE 1619), with 256 bits for each of its two keys.
 const CIPHER: &str = "aes-xts-plain64";

@@ -1,19 +1,19 @@
 //! What becomes of each declared disk other than the system disk, from what the configuration says and what was found on
-//! it. Must not put steps of different disks in order.
+//! it. Must not make a step.
 
 use cloud_machine_config::DiskConfig;
-use cloud_machine_protocol::{Action, DataContent, Disk, DiskName, History, Method, Mount, Request, WipeMethod};
+use cloud_machine_protocol::{Action, Disk, DiskName, Request, WipeMethod};
 
 use crate::{
     assign::Assignment,
     decision::{Decision, Refusal},
-    encrypted::{encrypt, is_encrypted, mapped},
+    disk_plan::DiskPlan,
+    encrypted::{is_encrypted, mapped},
     error::{PlanError, Wanted},
     filesystem::{WantedFilesystem, described},
+    known::Known,
     layout::LayoutError,
-    partition_steps,
     partitions::{TableFate, TableRefusal, WantedTable},
-    steps::{PlannedStep, make},
     wiping::{Wiping, lacks_discard},
 };
 
@@ -28,7 +28,7 @@ pub(crate) struct Fate<'plan> {
     /// Kernel name of the device through which it is used, when that is not its own.
     mapped: Option<String>,
     /// Whether it is never written.
-    pub(crate) read_only: bool,
+    read_only: bool,
     /// Whether it may hold what a job left before the last reimage.
     kept: bool,
     filesystem: Option<(WantedFilesystem, Decision)>,
@@ -36,49 +36,24 @@ pub(crate) struct Fate<'plan> {
 }
 
 impl Fate<'_> {
-    pub(crate) fn kernel_modules(&self) -> impl Iterator<Item = &str> {
-        let whole = self.filesystem.iter().map(|(wanted, _)| wanted);
-        let partitions = self.table.iter().flat_map(|table| &table.filesystems).map(|fate| &fate.wanted);
-        whole.chain(partitions).filter_map(|wanted| wanted.kernel_module.as_deref())
-    }
-
-    pub(crate) fn encrypt(&self) -> Option<PlannedStep> {
-        Some(encrypt(self.name.as_str(), &self.device.name, self.mapped.as_ref()?))
-    }
-
-    /// Kernel name of the device that holds the filesystem.
-    fn used(&self) -> &str {
-        self.mapped.as_ref().unwrap_or(&self.device.name)
-    }
-
-    pub(crate) fn make(&self) -> Vec<PlannedStep> {
-        let name = self.name.as_str();
-        let whole = self.filesystem.iter();
-        let whole = whole.flat_map(|(wanted, how)| make(name, self.device, self.used(), None, wanted, *how));
-        whole.chain(self.table.iter().flat_map(|table| partition_steps::steps(name, self.device, table))).collect()
-    }
-
-    pub(crate) fn mounts(&self) -> Vec<Mount> {
-        let described = Wanted::Disk(self.name.to_string());
-        let (name, kept) = (self.name.as_str(), self.kept);
-        let whole = self.filesystem.iter().flat_map(|(wanted, _)| wanted.mounts(self.used(), &described, kept));
-        let table = self.table.iter().flat_map(|table| table.mounts(&self.device.name, name, kept));
-        whole.chain(table).collect()
+    pub(crate) fn plan(&self) -> DiskPlan<'_> {
+        DiskPlan {
+            name: self.name.as_str(),
+            device: self.device,
+            read_only: self.read_only,
+            kept: self.kept,
+            wipe: self.wipe,
+            encrypted: self.encrypted,
+            mapped: self.mapped.as_deref(),
+            filesystem: self.filesystem.as_ref().map(|(wanted, decision)| (wanted, *decision)),
+            table: self.table.as_ref(),
+        }
     }
 
     /// What becomes of the filesystem on it, or of its table.
     pub(crate) fn decision(&self) -> Option<Decision> {
         let whole = self.filesystem.as_ref().map(|(_, decision)| *decision);
         whole.or_else(|| self.table.as_ref().map(|table| table.decision))
-    }
-
-    pub(crate) fn method(&self) -> Method {
-        if self.read_only {
-            return Method::Medium { filesystem: self.filesystem.as_ref().map(|(wanted, _)| wanted.word().to_owned()) };
-        }
-        let whole = self.filesystem.as_ref().map(|(wanted, decision)| wanted.made(*decision));
-        let content = whole.or_else(|| self.table.as_ref().map(TableFate::made)).unwrap_or(DataContent::Raw);
-        Method::Data { wipe: self.wipe, encrypted: self.encrypted, content }
     }
 }
 
@@ -92,24 +67,6 @@ pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) ->
         fate.mapped = mapped;
     }
     Ok(fates)
-}
-
-/// What the host knows of a disk, whatever is found on it.
-#[derive(Clone, Copy)]
-pub(crate) struct Known<'a> {
-    /// UUID of its machine.
-    pub(crate) machine: &'a str,
-    /// What the host's record says of its content.
-    pub(crate) history: History,
-    /// Whether it may hold what a job left before the last reimage.
-    pub(crate) kept: bool,
-}
-
-impl<'a> Known<'a> {
-    /// What a request says of the disk `name`.
-    pub(crate) fn of(request: &'a Request, name: &str) -> Self {
-        Self { machine: &request.machine_uuid, history: request.history(name), kept: request.is_kept(name) }
-    }
 }
 
 /// What becomes of the disk `name`, which is `device`.

@@ -4,14 +4,10 @@
 use std::fmt;
 
 use cloud_machine_config::{DiskConfig, Filesystem, FilesystemType};
-use cloud_machine_protocol::{DataContent, DiskName, History, Mount, Probe, Provenance, Signature};
+use cloud_machine_protocol::{DataContent, DiskName, History, Probe, Provenance, Signature};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    decision::{Content, Decision, Refusal, decide},
-    error::Wanted,
-    guarded,
-};
+use crate::decision::{Content, Decision, Refusal, decide};
 
 /// Kernel module of ZFS.
 pub const ZFS_MODULE: &str = "zfs";
@@ -136,31 +132,6 @@ impl WantedFilesystem {
         if self.kind == FilesystemType::Vfat.word() { found.eq_ignore_ascii_case(label) } else { found == label }
     }
 
-    /// How the booted system gets it from `device`, which is `described` for people: a pool's own dataset first, then
-    /// those below it. `kept`: it may hold what a job left before the last reimage. What was made by that, or came from the
-    /// host, does not fail for a job's sake, and is required in any case.
-    pub(crate) fn mounts(&self, device: &str, described: &Wanted, kept: bool) -> Vec<Mount> {
-        let mount = |dataset: Option<String>, mountpoint| Mount {
-            device: device.to_owned(),
-            partition: None,
-            filesystem: self.word().to_owned(),
-            mountpoint,
-            options: guarded::options(self, kept),
-            grow: self.grow,
-            dataset,
-            read_only: self.read_only,
-            required: self.required || !kept,
-            described: described.to_string(),
-        };
-        let mut mounts = vec![mount(self.pool().map(str::to_owned), self.mountpoint.clone())];
-        if let (Some(pool), Some(mountpoint)) = (self.pool(), &self.mountpoint) {
-            let below =
-                |dataset: &String| mount(Some(format!("{pool}/{dataset}")), Some(format!("{mountpoint}/{dataset}")));
-            mounts.extend(self.datasets.iter().map(below));
-        }
-        mounts
-    }
-
     /// What was decided, in the report's words. A disk that is refused has no report that counts.
     pub(crate) fn made(&self, decision: Decision) -> DataContent {
         DataContent::Filesystem { filesystem: self.word().to_owned(), provenance: decision.provenance() }
@@ -283,19 +254,8 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_is_mounted_by_its_datasets() {
-        let datasets = vec!["logs".to_owned(), "work/cache".to_owned()];
-        let pool = WantedFilesystem { datasets, ..wanted("zfs_member", Some("tank")) };
-        let mounts: Vec<_> = pool
-            .mounts("vdb", &Wanted::Disk("tank".to_owned()), false)
-            .into_iter()
-            .map(|mount| (mount.dataset.unwrap(), mount.mountpoint.unwrap()))
-            .collect();
-        let pair = |dataset: &str, path: &str| (dataset.to_owned(), path.to_owned());
-        assert_eq!(
-            mounts,
-            [pair("tank", "/data"), pair("tank/logs", "/data/logs"), pair("tank/work/cache", "/data/work/cache")]
-        );
+    fn a_pool_is_told_as_the_configuration_calls_it() {
+        let pool = wanted("zfs_member", Some("tank"));
         assert_eq!(pool.made(Decision::Reuse).to_string(), "reuse zfs");
         assert_eq!(pool.to_string(), "the zfs pool `tank`");
     }

@@ -9,8 +9,9 @@ use crate::{
     assign::{allocated, only},
     decision::Decision,
     error::{PlanError, Wanted},
-    fate::{Known, fate, writable},
+    fate::{fate, writable},
     filesystem::described,
+    known::Known,
     root_pool::RootPool,
 };
 
@@ -126,7 +127,7 @@ fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> O
         _ if disk.readonly => (OutlookVerdict::Keep, "it is read-only".to_owned()),
         _ => (OutlookVerdict::Keep, "nothing says that it is wiped".to_owned()),
     };
-    Ok((verdict, fate.method().to_string(), reason))
+    Ok((verdict, fate.plan().method().to_string(), reason))
 }
 
 /// The key by which a disk is wiped.

@@ -6,10 +6,10 @@ use cloud_machine_protocol::{Disk, Report, Role, Step, StepId, WipeMethod};
 use crate::{
     decision::Decision,
     expected::{Expected, ExpectedDisk},
-    fate::Known,
+    known::Known,
     partitions::TableFate,
     rejection::Rejection,
-    steps::{PlannedStep, make},
+    step::{PlannedStep, make},
 };
 
 /// Table and filesystems of the disk that the configuration calls `name`, but for the wipe of the whole disk.

@@ -13,8 +13,8 @@ use uuid::{Builder, Uuid};
 use crate::{
     decision::{Content, Decision, Refusal, decide},
     error::Wanted,
-    fate::Known,
     filesystem::{WantedFilesystem, described},
+    known::Known,
     layout::{LayoutError, layout},
 };
 

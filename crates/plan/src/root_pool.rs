@@ -1,21 +1,15 @@
-//! A root in a ZFS pool on the system disk: how it is made, and what a report must prove of it. Must not believe what a
-//! pool says of itself.
+//! A root in a ZFS pool on the system disk: how it is made. Must not believe what a pool says of itself.
 
 use cloud_machine_config::DiskConfig;
-use cloud_machine_protocol::{
-    Action, Disk, DiskEvidence, DiskName, MachineName, Mount, Report, Request, RootEvidence, Step, StepId, Tier,
-    WipeMethod,
-};
+use cloud_machine_protocol::{Action, Disk, DiskName, MachineName, Mount, Request, Step, StepId, Tier, WipeMethod};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     decision::{Content, Decision},
     error::{PlanError, Wanted},
-    expected::Expected,
     filesystem::{MOUNTED_ZFS, WantedFilesystem, described},
     image::ImageLayout,
-    rejection::Rejection,
-    steps::{PlannedStep, make, root_partition, wipe, write_identity},
+    step::{PlannedStep, make, root_partition, wipe, write_identity},
 };
 
 /// Properties of a root, whatever the datasets above it have: what a clone would inherit from them could make the same
@@ -138,7 +132,7 @@ impl RootPool {
     }
 
     /// The dataset that an attempt makes.
-    fn dataset(&self, request: &Request) -> String {
+    pub(crate) fn dataset(&self, request: &Request) -> String {
         format!("{}/root/{}.{}", self.pool(), request.id, request.attempt)
     }
 
@@ -193,35 +187,5 @@ impl RootPool {
             steps.push(planned("make-datasets", Step::MakeDatasets { pool, datasets }));
         }
         steps
-    }
-
-    /// Checks that the image was read from a disk that is equal to it, and that the root has the same files.
-    pub(crate) fn verify(
-        &self,
-        expected: &Expected,
-        report: &Report,
-        system: &Disk,
-        image: &DiskEvidence,
-    ) -> Result<Tier, Rejection> {
-        let request = &expected.request;
-        let asked = &request.image;
-        if image.image_root != Some(asked.digest) {
-            return Err(Rejection::Image { expected: asked.digest, found: image.image_root });
-        }
-        let sizes = [image.disk_size, image.image_size, image.read_bytes];
-        if sizes != [asked.size; 3] || image.zero_bytes != 0 || image.table.is_some() {
-            let covered = image.read_bytes.min(image.image_size);
-            return Err(Rejection::Coverage { device: image.device.clone(), covered, size: asked.size });
-        }
-        let root = report.root.as_ref().ok_or(Rejection::RootAbsent)?;
-        let RootEvidence { tier, dataset, image, files, entries, .. } = root;
-        let wanted = self.tier(request, system);
-        if *tier != wanted {
-            return Err(Rejection::Tier { device: system.name.clone(), asked: Some(wanted), found: Some(*tier) });
-        }
-        if *dataset != self.dataset(request) || image != files || *entries == 0 {
-            return Err(Rejection::RootDiffers { dataset: dataset.clone(), image: *image, files: *files });
-        }
-        Ok(wanted)
     }
 }

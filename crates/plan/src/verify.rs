@@ -20,7 +20,8 @@ use crate::{
     planned::planned,
     rejection::Rejection,
     root_pool::RootPool,
-    steps::PlannedStep,
+    root_proof,
+    step::PlannedStep,
     tampering::{changes, not_recorded},
     wiped,
 };
@@ -348,7 +349,7 @@ fn root_files(
 ) -> Result<(Option<Tier>, &'static str), Rejection> {
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let source = source.ok_or(Rejection::Expectation { reason: "a root on zfs needs a disk with the image" })?;
-    let tier = pool.verify(expected, report, disk, evidence(report, &source.disk.name)?)?;
+    let tier = root_proof::check(pool, expected, report, disk, evidence(report, &source.disk.name)?)?;
     Ok((Some(tier), ROOT_FILES))
 }
 
@@ -395,7 +396,7 @@ fn image_address(expected: &Expected, report: &Report) -> Result<bool, Rejection
 }
 
 fn steps(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<(), Rejection> {
-    let planned = planned(expected, devices);
+    let planned = planned(expected, devices)?;
     for (index, step) in planned.iter().enumerate() {
         let id = step.id.to_string();
         match report.steps.get(index) {

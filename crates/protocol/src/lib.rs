@@ -11,11 +11,13 @@ mod message;
 mod method;
 mod name;
 mod partition;
+mod probe;
 mod report;
 mod request;
 mod secret_url;
 mod size;
 mod step;
+mod text;
 mod tier;
 pub mod volume;
 
@@ -23,11 +25,12 @@ pub use assurance::{Assurance, RootOfTrust};
 pub use bus::Bus;
 pub use digest::{Algorithm, Digest};
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
-pub use inventory::{Disk, Inventory, Probe, Signature};
+pub use inventory::{Disk, Inventory};
 pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME, Secrets};
 pub use method::{DataContent, Method, PartitionMethod, Provenance};
 pub use name::{DeviceSelector, DiskName, MachineName, WordError};
 pub use partition::{NewPartition, NewTable, Partition, PartitionPlace, Partitions};
+pub use probe::{Probe, Signature};
 pub use report::{
     AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, DriveEvidence, Extent, IdentityItem,
     IgnoredVolume, ImageEvidence, MAX_CHANGED_EXTENTS, Report, ReportResult, Role, RootEvidence, SourceEvidence,
@@ -37,6 +40,7 @@ pub use request::{Action, DriveRequest, Exception, History, ImageRequest, ImageS
 pub use secret_url::SecretUrl;
 pub use size::ByteSize;
 pub use step::{Mount, Outcome, Step, StepId, StepRecord, WipeMethod};
+pub use text::{causes, each_cause, escaped};
 pub use tier::Tier;
 
 /// Version of every document that crosses from host to guest or back. A reader refuses any other.

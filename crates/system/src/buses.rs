@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::{SystemError, disks::attribute};
+use crate::{SystemError, attributes::attribute};
 
 /// Devices on the virtio bus, and on the PCI bus.
 const VIRTIO: &str = "/sys/bus/virtio/devices";

@@ -1,6 +1,7 @@
 //! The one door to Linux in the guest: block devices, probing, mounts, kernel modules, network, port, power.
 //! Every function does one thing when told to; none decides what should be done.
 
+mod attributes;
 mod block;
 pub mod buses;
 mod confined;

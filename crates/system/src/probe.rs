@@ -8,16 +8,14 @@ use std::{
     path::Path,
 };
 
-use cloud_machine_protocol::{Probe, Signature};
+use cloud_machine_protocol::{Probe, Signature, causes};
 use libblkid_rs::{BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
 
 use crate::{
+    attributes::{SYSFS, device_number},
     confined::{Limits, Lost, PATIENCE, ask},
     device::{self, DeviceNumber},
-    disks::SYSFS,
-    sandbox,
-    survey::device_number,
-    zeros,
+    sandbox, zeros,
 };
 
 /// Argument that makes the agent's binary the probing child; the kernel's name of the device follows it, and its major and
@@ -31,7 +29,7 @@ const MAX_ANSWER: usize = 4096;
 pub fn probe(name: &str) -> Probe {
     let (major, minor) = match device_number(&Path::new(SYSFS).join(name)) {
         Ok((major, minor)) => (major.to_string(), minor.to_string()),
-        Err(error) => return unreadable(format!("{error}: {}", source_text(&error))),
+        Err(error) => return unreadable(causes(&error)),
     };
     let limits = Limits { time: PATIENCE, answer: MAX_ANSWER };
     match ask(&[CHILD_ARGUMENT, name, &major, &minor], &[], limits) {
@@ -45,10 +43,6 @@ pub fn probe(name: &str) -> Probe {
 
 fn unreadable(reason: String) -> Probe {
     Probe::Unreadable { reason }
-}
-
-fn source_text(error: &dyn std::error::Error) -> String {
-    error.source().map(ToString::to_string).unwrap_or_default()
 }
 
 /// Body of the child: opens the device that `arguments` name, gives up its privileges, probes it, prints one JSON object.
@@ -80,7 +74,7 @@ fn probe_here(name: &str, number: DeviceNumber) -> Result<Probe, String> {
             Err(error) => unreadable(format!("cannot read {path}: {error}")),
         },
         Ok(found) => found,
-        Err(error) => unreadable(error.to_string()),
+        Err(error) => unreadable(causes(&error)),
     })
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_protocol::escaped;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -89,7 +90,7 @@ impl Program {
 
     fn failed(&self, program: String, status: ExitStatus, said: &[u8]) -> SystemError {
         let text = String::from_utf8_lossy(said);
-        let lines: Vec<String> = text.lines().map(|line| line.trim().escape_debug().to_string()).collect();
+        let lines: Vec<String> = text.lines().map(|line| escaped(line.trim())).collect();
         SystemError::ProgramFailed {
             program,
             arguments: self.arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),

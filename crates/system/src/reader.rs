@@ -3,7 +3,10 @@
 
 use std::io::{self, Read, Write};
 
-use cloud_machine_protocol::volume::{MAX_FILE, MAX_SIZE};
+use cloud_machine_protocol::{
+    causes, escaped,
+    volume::{MAX_FILE, MAX_SIZE},
+};
 use cloud_machine_volume::{Volume, VolumeError};
 
 use crate::{
@@ -15,7 +18,7 @@ use crate::{
 /// Argument that makes the agent's binary the reading child; the path of the file follows it, and the volume is its
 /// standard input.
 pub const CHILD_ARGUMENT: &str = "read-volume";
-/// Longest reason of the child that is passed on, in characters before escaping.
+/// Longest reason of the child that is passed on, in characters.
 const MAX_REASON: usize = 300;
 /// The parent's name of the child in errors.
 const CHILD: &str = "the process that reads the volume";
@@ -77,9 +80,7 @@ impl From<Lost> for SystemError {
 
 /// A text of the child that can neither move a cursor nor fill a report.
 fn shown(reason: &[u8]) -> String {
-    let reason = String::from_utf8_lossy(reason);
-    let ascii = |letter: char| if letter == ' ' || letter.is_ascii_graphic() { letter } else { '?' };
-    reason.chars().take(MAX_REASON).map(ascii).collect()
+    escaped(&String::from_utf8_lossy(reason)).chars().take(MAX_REASON).collect()
 }
 
 /// Body of the child: gives up its privileges, reads a volume from standard input and answers for the file at `path`.
@@ -87,7 +88,7 @@ fn shown(reason: &[u8]) -> String {
 /// # Errors
 /// A text for the exit path; the parent only sees that the child did not succeed.
 pub fn child(path: &str) -> Result<(), String> {
-    let confined = |error: &dyn std::error::Error| format!("cannot confine the reading process: {error}");
+    let confined = |error: &dyn std::error::Error| format!("cannot confine the reading process: {}", causes(error));
     sandbox::confine().map_err(|error| confined(&error))?;
     sandbox::forbid_files().map_err(|error| confined(&error))?;
     let answer = answer_for(path).map_err(|error| format!("cannot read standard input: {error}"))?;
@@ -105,15 +106,10 @@ fn answer_for(path: &str) -> io::Result<Vec<u8>> {
         Ok(content) => tagged(answer::CONTENT, &content),
         Err(VolumeError::NoFile { .. }) => tagged(answer::ABSENT, b""),
         Err(VolumeError::FileTooLarge { .. }) => tagged(answer::LARGE, b""),
-        Err(error) => tagged(answer::UNREADABLE, chain(&error).as_bytes()),
+        Err(error) => tagged(answer::UNREADABLE, causes(&error).as_bytes()),
     })
 }
 
 fn tagged(tag: u8, text: &[u8]) -> Vec<u8> {
     [&[tag], text].concat()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let source = error.source().map(|source| format!(": {}", chain(source))).unwrap_or_default();
-    format!("{error}{source}")
 }

@@ -4,18 +4,19 @@
 
 mod ambiguity;
 pub(crate) mod extents;
+mod joined;
 mod links;
 mod look;
 mod partitions;
 mod sysfs;
 mod words;
 
-use std::{error::Error, fs, path::Path};
+use std::{fs, path::Path};
 
 use cloud_machine_disk::{DiskError, Holder, holders};
+use cloud_machine_protocol::causes;
 pub use look::{CHILD_ARGUMENT as DETAILS_ARGUMENT, child};
 pub use partitions::partitions;
-pub(crate) use sysfs::device_number;
 pub use words::{
     Ambiguity, Content, Look, Partition, Row, SeenBy, Signature, Survey, SurveyedDisk, Table, TableCopy, TableLook,
 };
@@ -25,9 +26,9 @@ use crate::{
     device::{self, DeviceNumber},
 };
 use links::Links;
-use look::{Answer, Range};
+use look::Answer;
 use sysfs::{Facts, Node};
-use words::TableEntry;
+use words::{Range, TableEntry};
 
 /// What the survey sees the machine through, so that tests can show it another one.
 struct Eyes<'a> {
@@ -69,7 +70,7 @@ impl Eyes<'_> {
             match self.disk(&name, loops, &links) {
                 Ok(Some(disk)) => disks.push(Row::Disk(Box::new(disk))),
                 Ok(None) => {}
-                Err(error) => disks.push(Row::Unreadable { name, reason: chain(&error) }),
+                Err(error) => disks.push(Row::Unreadable { name, reason: causes(&error) }),
             }
         }
         let ambiguities = ambiguity::ambiguities(&disks);
@@ -92,7 +93,7 @@ impl Eyes<'_> {
         let partitions = self.partitions(&facts, sysfs::nodes(&folder)?, entries);
         let holders = match (self.holders)(Path::new(&device::path(name))) {
             Ok(value) => Look::Found { value },
-            Err(error) => Look::Unreadable { reason: chain(&error) },
+            Err(error) => Look::Unreadable { reason: causes(&error) },
         };
         let Facts { number, disk } = facts;
         Ok(Some(SurveyedDisk { probe, table, partitions, holders, links: links.to(number), ..disk }))
@@ -124,17 +125,6 @@ impl Eyes<'_> {
         partitions.sort_by_key(|partition| partition.number);
         partitions
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,24 +2,11 @@
 
 use std::fmt::Write;
 
+use cloud_machine_protocol::escaped;
 use cloud_machine_system::survey::{Content, Look, Partition, Row, Survey, SurveyedDisk, TableCopy, TableLook};
 
 /// What stands where there is nothing.
 const NONE: &str = "-";
-
-/// A text from a device, its control characters, invisible and direction-changing letters escaped.
-pub(crate) fn shown(text: &str) -> String {
-    let mut safe = String::new();
-    for letter in text.chars() {
-        // Neither is obeyed, and both stand in many names.
-        if matches!(letter, '\'' | '"' | '\\') {
-            safe.push(letter);
-        } else {
-            safe.extend(letter.escape_debug());
-        }
-    }
-    safe
-}
 
 /// The whole table.
 pub(super) fn table(survey: &Survey) -> String {
@@ -159,7 +146,7 @@ impl Columns {
     }
 
     pub(crate) fn row<T: AsRef<str>, const N: usize>(&mut self, texts: [T; N]) {
-        self.rows.push(texts.iter().map(|text| shown(text.as_ref())).collect());
+        self.rows.push(texts.iter().map(|text| escaped(text.as_ref())).collect());
     }
 
     pub(crate) fn text(&self) -> String {
@@ -253,7 +240,7 @@ vdb              cannot read
     #[test]
     fn what_a_terminal_obeys_is_escaped_and_what_people_read_is_not() {
         assert_eq!(
-            shown("Größe \"a\\b\" \x1b]0;\x07\u{9b}\u{202e}\n"),
+            escaped("Größe \"a\\b\" \x1b]0;\x07\u{9b}\u{202e}\n"),
             "Größe \"a\\b\" \\u{1b}]0;\\u{7}\\u{9b}\\u{202e}\\n"
         );
     }

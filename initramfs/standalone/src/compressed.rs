@@ -5,8 +5,6 @@ use std::io::{self, Read};
 
 use crate::{InitramfsError, Module};
 
-/// Most bytes of all modules together, decompressed. Those of every stage of Debian's kernel have 4 MiB, zfs has 7.
-pub const MAX_MODULES: u64 = 256 << 20;
 /// Endings of compressed modules that kmod(8) knows.
 const ENDINGS: [&str; 3] = [".xz", ".zst", ".gz"];
 /// Memory of the xz decoder; kernels are built with dictionaries of at most 64 MiB.

@@ -5,11 +5,12 @@
 mod archive;
 mod compressed;
 mod error;
+mod limits;
 mod order;
 mod programs;
 
 pub use archive::{Module, Stage, build};
-pub use compressed::MAX_MODULES;
 pub use error::InitramfsError;
+pub use limits::{MAX_MODULES, MAX_PROGRAMS};
 pub use order::{BOOT, load_order, stage_of, stages};
-pub use programs::{MAX_PROGRAMS, ProgramEntry, Programs};
+pub use programs::{ProgramEntry, Programs};

@@ -3,10 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::InitramfsError;
+use crate::{InitramfsError, MAX_PROGRAMS};
 
-/// Most bytes of all files together.
-pub const MAX_PROGRAMS: u64 = 256 << 20;
 /// What the archive has itself, or what is hidden by a mount as soon as the agent runs.
 const RESERVED: [&str; 7] = ["dev", "init", "modules", "newroot", "proc", "run", "sys"];
 /// Most links that may follow each other, as in the kernel (MAXSYMLINKS of linux/namei.h).

@@ -96,7 +96,7 @@ pub(crate) fn step(world: &mut World, machine: &mut Machine) {
     let next = match machine.step {
         // guest-agent/src/volume.rs `find`: a volume that matches the pin, and only one.
         Step::Find => find(machine),
-        // guest-agent/src/host.rs `Host::hello`; what the request asks: crates/plan/src/steps.rs `plan`.
+        // guest-agent/src/host.rs `Host::hello`; what the request asks: crates/plan/src/plan.rs `plan`.
         Step::Hello => {
             machine.to_host.push_back(Message::Hello);
             match machine.agent.request.map(|request| request.action) {

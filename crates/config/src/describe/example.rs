@@ -1,10 +1,7 @@
 //! The annotated example: every key once, with what it states, in a document that loads. Must not teach a value that
 //! is refused; what nothing does yet stands in a comment.
 
-use crate::{
-    grammar::{Key, MACHINE, Shape},
-    set::ROOT,
-};
+use crate::grammar::{Key, MACHINE, ROOT, Shape};
 
 use super::{note, notes::Note};
 

@@ -10,7 +10,7 @@ use crate::{
     LayerKind,
     error::{ConfigError, ConfigErrors},
     key_path,
-    parse::{MAX_DEPTH, MAX_KEY, MAX_SCALAR},
+    limits::{MAX_DEPTH, MAX_KEY, MAX_SCALAR},
     scalar::{Scalar, Written as How},
     source::{Form, Mark, Source, shortened},
     tree::{Entry, Erases, Node, Replaced, Value, child_path},

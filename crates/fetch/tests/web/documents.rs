@@ -3,8 +3,9 @@
 use std::{sync::Mutex, time::Duration};
 
 use cloud_machine_fetch::{FetchError, Names, Source, fetch};
+use cloud_machine_protocol::causes;
 
-use crate::server::{Server, chain, get, good, limits};
+use crate::server::{Server, get, good, limits};
 
 const SEED: &str = "#cloud-config\n";
 /// As `sha256sum` prints it.
@@ -89,7 +90,7 @@ fn the_servers_own_wait_is_kept() {
     let source = Source { url: &server.address, sha256: None, ca: None };
     let error = fetch(&source, &limits(5), &Names::System, &|_, wait| waits.lock().unwrap().push(wait)).unwrap_err();
     assert_eq!(waits.into_inner().unwrap(), [Duration::from_secs(2)]);
-    let text = chain(&error);
+    let text = causes(&error);
     assert!(text.contains("after 2 attempts in "), "{text}");
     assert!(text.ends_with("answered with status 503 Service Unavailable"), "{text}");
 }

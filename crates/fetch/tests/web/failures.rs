@@ -7,8 +7,9 @@ use std::{
 };
 
 use cloud_machine_fetch::{FetchError, Limits, Names, Source, fetch};
+use cloud_machine_protocol::causes;
 
-use crate::server::{Server, chain, get, limits};
+use crate::server::{Server, get, limits};
 
 /// More than a client waits and less than a test may take.
 const AGES: Duration = Duration::from_secs(30);
@@ -26,7 +27,7 @@ fn other_statuses_are_final() {
     ] {
         let server = Server::say([format!("HTTP/1.1 {status}\r\n{body}")]);
         let error = get(&format!("{}/x?token=secret", server.address), &limits(3)).unwrap_err();
-        assert_eq!(chain(&error), format!("{}/x answered with status {status}", server.address));
+        assert_eq!(causes(&error), format!("{}/x answered with status {status}", server.address));
         assert_eq!(server.requests().len(), 1, "{status}");
     }
 }
@@ -39,7 +40,7 @@ fn a_document_that_is_always_truncated_is_given_up() {
     ] {
         let server = Server::say([answer]);
         let error = get(&server.address, &limits(2)).unwrap_err();
-        let text = chain(&error);
+        let text = causes(&error);
         assert!(text.starts_with(&format!("gave up on {}/ after 2 attempts in ", server.address)), "{text}");
         assert!(text.contains(&format!("/ broke off after 6 bytes{of}: ")), "{text}");
         assert_eq!(server.requests().len(), 2);
@@ -59,7 +60,7 @@ fn a_server_that_is_down_is_given_up() {
     // No other test listens on this address, so that none can take the port meanwhile.
     let closed = TcpListener::bind("127.0.77.1:0").unwrap().local_addr().unwrap();
     let error = get(&format!("http://user:secret@{closed}/x?token=secret"), &limits(2)).unwrap_err();
-    let text = chain(&error);
+    let text = causes(&error);
     assert!(text.starts_with(&format!("gave up on http://{closed}/x after 2 attempts in ")), "{text}");
     assert!(text.contains(&format!(": cannot reach http://{closed}/x: ")), "{text}");
     assert!(text.contains("Connection refused"), "{text}");
@@ -75,7 +76,7 @@ fn slow_headers_end_with_the_request() {
     let limits = Limits { request: Duration::from_secs(1), ..limits(2) };
     let begin = Instant::now();
     let error = get(&server.address, &limits).unwrap_err();
-    assert!(chain(&error).ends_with(&format!(": no whole answer from {}/ within 1.0 s", server.address)), "{error:?}");
+    assert!(causes(&error).ends_with(&format!(": no whole answer from {}/ within 1.0 s", server.address)), "{error:?}");
     assert!(begin.elapsed() < AGES / 2);
     assert_eq!(server.requests().len(), 2);
 }
@@ -94,7 +95,7 @@ fn a_body_that_trickles_ends_with_the_request() {
     let limits = Limits { request: Duration::from_secs(1), ..limits(2) };
     let begin = Instant::now();
     let error = get(&server.address, &limits).unwrap_err();
-    assert!(chain(&error).ends_with(" within 1.0 s"), "{error:?}");
+    assert!(causes(&error).ends_with(" within 1.0 s"), "{error:?}");
     assert!(begin.elapsed() < AGES / 2, "{:?}", begin.elapsed());
     assert_eq!(server.requests().len(), 2);
 }
@@ -109,7 +110,7 @@ fn no_attempt_outlives_the_whole_time() {
     let begin = Instant::now();
     let error = get(&server.address, &limits).unwrap_err();
     assert!(begin.elapsed() < AGES / 2, "{:?}", begin.elapsed());
-    assert!(chain(&error).contains(" after 1 attempt in 1."), "{error:?}");
+    assert!(causes(&error).contains(" after 1 attempt in 1."), "{error:?}");
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn what_is_announced_too_large_is_not_read() {
     let begin = Instant::now();
     let error = get(&server.address, &limits(3)).unwrap_err();
     let expected = format!("{}/ has 1001 bytes, more than the allowed 1000 bytes", server.address);
-    assert_eq!(chain(&error), expected);
+    assert_eq!(causes(&error), expected);
     assert!(begin.elapsed() < AGES / 2);
     assert_eq!(server.requests().len(), 1);
 }
@@ -140,7 +141,7 @@ fn what_gets_too_large_is_refused_while_it_comes() {
             }
         });
         let error = get(&server.address, &limits(3)).unwrap_err();
-        assert_eq!(chain(&error), format!("{}/ has more than the allowed 1000 bytes", server.address));
+        assert_eq!(causes(&error), format!("{}/ has more than the allowed 1000 bytes", server.address));
         assert_eq!(server.requests().len(), 1);
     }
 }
@@ -158,7 +159,7 @@ fn as_much_as_is_allowed_is_allowed() {
 fn a_name_without_name_server_or_host_is_given_up() {
     let source = Source { url: "http://user:secret@seed.test/?token=secret", sha256: None, ca: None };
     let error = fetch(&source, &limits(1), &Names::Servers(Vec::new()), &|_, _| {}).unwrap_err();
-    let text = chain(&error);
+    let text = causes(&error);
     assert!(text.ends_with(": cannot resolve seed.test: no name server is known"), "{text}");
     assert!(!text.contains("secret"), "{text}");
     // RFC 6761, 6.4: no resolver knows a name below it.

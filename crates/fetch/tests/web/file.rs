@@ -4,8 +4,9 @@ use std::{error::Error, io, ops::Range, time::Duration};
 
 use cloud_machine_fetch::{FetchError, Names, RangeLimits, Ranges};
 use cloud_machine_image::ReadBlocks;
+use cloud_machine_protocol::causes;
 
-use crate::server::{Asked, Connection, Server, chain};
+use crate::server::{Asked, Connection, Server};
 
 pub(crate) const ETAG: &str = "\"v1\"";
 
@@ -65,5 +66,5 @@ pub(crate) fn fault(read: io::Result<Vec<u8>>) -> String {
     // Who knows nothing of this crate hears the same.
     let (text, source) = (error.to_string(), error.source().map(ToString::to_string));
     assert_eq!((text, source), (found.to_string(), found.source().map(ToString::to_string)));
-    chain(found)
+    causes(found)
 }

@@ -3,10 +3,11 @@
 use std::{net::TcpListener, thread, time::Duration};
 
 use cloud_machine_fetch::{FetchError, Names, RangeLimits, Ranges};
+use cloud_machine_protocol::causes;
 
 use crate::{
     file::{ETAG, content, fault, head, limits, open, read, then},
-    server::{Server, chain, redirect},
+    server::{Server, redirect},
     tls::Authority,
 };
 
@@ -77,7 +78,7 @@ fn files_that_cannot_be_opened() {
     ] {
         let server = Server::say([told]);
         let error = open(&format!("{}/image?token=secret", server.address), 3).unwrap_err();
-        assert_eq!(chain(&error), expected.replace("{}", &format!("{}/image", server.address)));
+        assert_eq!(causes(&error), expected.replace("{}", &format!("{}/image", server.address)));
         assert_eq!(server.asked().len(), 1, "{expected}");
     }
 }
@@ -192,7 +193,7 @@ fn what_always_breaks_is_given_up() {
 fn a_server_that_is_down_is_given_up() {
     // No other test listens on this address, so that none can take the port meanwhile.
     let closed = TcpListener::bind("127.0.78.1:0").unwrap().local_addr().unwrap();
-    let text = chain(&open(&format!("http://user:secret@{closed}/x?token=secret"), 2).unwrap_err());
+    let text = causes(&open(&format!("http://user:secret@{closed}/x?token=secret"), 2).unwrap_err());
     assert!(text.starts_with(&format!("gave up on http://{closed}/x after 2 attempts in ")), "{text}");
     assert!(text.contains("Connection refused") && !text.contains("secret"), "{text}");
 }
@@ -252,7 +253,7 @@ fn addresses_that_are_none() {
         assert_eq!(open(url, 1).unwrap_err().to_string(), expected);
     }
     let error = Ranges::open("https://a.test/", Some(""), limits(1), &Names::System, &|_, _| {}).unwrap_err();
-    assert_eq!(chain(&error), "cannot use the CA certificates for https://a.test/: no certificate is in them");
+    assert_eq!(causes(&error), "cannot use the CA certificates for https://a.test/: no certificate is in them");
 }
 
 #[test]
@@ -269,7 +270,7 @@ fn servers_that_are_not_believed() {
     // A server without TLS where TLS is spoken.
     let open_server = Server::say(["HTTP/1.1 400 Bad Request\r\n\r\n"]);
     let url = open_server.address.replace("http:", "https:");
-    let text = chain(&open(&url, 1).unwrap_err());
+    let text = causes(&open(&url, 1).unwrap_err());
     assert!(text.contains(&format!("cannot reach {url}/: ")), "{text}");
 }
 
@@ -284,6 +285,6 @@ fn https_is_not_left_for_http() {
     let ca = Some(authority.pem.as_str());
     let error = Ranges::open(&server.address, ca, limits(3), &Names::System, &|_, _| {}).unwrap_err();
     let expected = format!("refused to follow {}/ to {}/: https is not left for http", server.address, to.address);
-    assert_eq!(chain(&error), expected);
+    assert_eq!(causes(&error), expected);
     assert!(to.asked().is_empty());
 }

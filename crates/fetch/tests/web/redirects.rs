@@ -1,6 +1,8 @@
 //! Where servers may send the client.
 
-use crate::server::{Server, chain, get, good, limits, redirect};
+use cloud_machine_protocol::causes;
+
+use crate::server::{Server, get, good, limits, redirect};
 
 #[test]
 fn redirects_are_followed_without_a_word_of_where_they_came_from() {
@@ -20,7 +22,7 @@ fn five_redirects_are_followed_and_no_more() {
     let server = Server::say([redirect("/loop")]);
     let error = get(&format!("{}/loop", server.address), &limits(3)).unwrap_err();
     let here = format!("{}/loop", server.address);
-    assert_eq!(chain(&error), format!("refused to follow {here} to {here}: more than 5 redirects"));
+    assert_eq!(causes(&error), format!("refused to follow {here} to {here}: more than 5 redirects"));
     assert_eq!(server.requests().len(), 6, "one request and five redirects, once");
 }
 
@@ -32,7 +34,7 @@ fn other_schemes_are_not_followed() {
         let server = Server::say([redirect(location)]);
         let error = get(&server.address, &limits(3)).unwrap_err();
         let expected = format!("refused to follow {}/ to {to}: only http and https are followed", server.address);
-        assert_eq!(chain(&error), expected);
+        assert_eq!(causes(&error), expected);
         assert_eq!(server.requests().len(), 1);
     }
 }
@@ -50,5 +52,5 @@ fn an_error_after_a_redirect_names_the_address_that_failed() {
     let end = Server::say(["HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"]);
     let start = Server::say([redirect(&format!("http://user:secret@{}/gone?secret", &end.address[7..]))]);
     let error = get(&start.address, &limits(3)).unwrap_err();
-    assert_eq!(chain(&error), format!("{}/gone answered with status 404 Not Found", end.address));
+    assert_eq!(causes(&error), format!("{}/gone answered with status 404 Not Found", end.address));
 }

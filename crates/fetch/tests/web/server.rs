@@ -1,7 +1,6 @@
 //! A small HTTP server that answers what it is told to, byte for byte, over TCP or TLS. Each connection has a thread.
 
 use std::{
-    error::Error,
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     ops::Range,
@@ -152,15 +151,4 @@ pub(crate) fn limits(attempts: usize) -> Limits {
 
 pub(crate) fn get(url: &str, limits: &Limits) -> Result<Fetched, FetchError> {
     fetch(&Source { url, sha256: None, ca: None }, limits, &Names::System, &|_, _| {})
-}
-
-/// The error with all that caused it.
-pub(crate) fn chain(error: &FetchError) -> String {
-    let mut texts = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        texts.push(cause.to_string());
-        next = cause.source();
-    }
-    texts.join(": ")
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cloud_machine_fetch::{FetchError, Fetched, Names, Source, fetch};
+use cloud_machine_protocol::causes;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
     ServerConfig,
@@ -10,7 +11,7 @@ use rustls::{
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 
-use crate::server::{Server, chain, good, limits, redirect};
+use crate::server::{Server, good, limits, redirect};
 
 pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -51,7 +52,7 @@ fn get(server: &Server, ca: Option<&str>) -> Result<Fetched, FetchError> {
 /// The refusal's text after the clock.
 fn refused(server: &Server, ca: Option<&str>) -> String {
     let error = get(server, ca).unwrap_err();
-    let text = chain(&error);
+    let text = causes(&error);
     let start = format!("the certificate for {}/ is not accepted; this machine's clock says ", server.address);
     let (clock, causes) = text.strip_prefix(&start).and_then(|rest| rest.split_once(": ")).expect(&text);
     assert!(clock.len() == "2000-01-01T00:00:00Z".len() && clock.ends_with('Z'), "{text}");
@@ -96,7 +97,7 @@ fn https_is_not_left_for_http() {
     let server = server(authority.certify("127.0.0.1", |_| {}), redirect(&open.address));
     let error = get(&server, Some(&authority.pem)).unwrap_err();
     let expected = format!("refused to follow {}/ to {}/: https is not left for http", server.address, open.address);
-    assert_eq!(chain(&error), expected);
+    assert_eq!(causes(&error), expected);
     assert!(open.requests().is_empty());
 }
 
@@ -115,5 +116,5 @@ fn a_document_cut_inside_tls_is_truncated() {
     let cut = server(authority.certify("127.0.0.1", |_| {}), "HTTP/1.1 200 OK\r\n\r\n#cloud".to_owned());
     let source = Source { url: &cut.address, sha256: None, ca: Some(&authority.pem) };
     let error = fetch(&source, &limits(1), &Names::System, &|_, _| {}).unwrap_err();
-    assert!(chain(&error).contains("broke off after 6 bytes"), "{error:?}");
+    assert!(causes(&error).contains("broke off after 6 bytes"), "{error:?}");
 }

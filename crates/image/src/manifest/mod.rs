@@ -9,7 +9,7 @@ mod zeros;
 
 use cloud_machine_protocol::{Algorithm, Digest};
 
-use crate::{FRAME_SIZE, ImageError, LEAF_SIZE, MAX_IMAGE_SIZE, Partition, tree};
+use crate::{FRAME_SIZE, ImageError, LEAF_SIZE, MAX_IMAGE_SIZE, Partition, SECTOR_SIZE, tree};
 
 pub use claimed::ClaimedManifest;
 pub(crate) use entry::Entry;
@@ -148,6 +148,17 @@ impl Manifest {
     fn frame_lengths(&self) -> impl Iterator<Item = u64> {
         self.frames.windows(2).map(|pair| pair[1] - pair[0])
     }
+}
+
+/// Refuses a disk that cannot hold the image.
+pub(crate) fn check_target(manifest: &Manifest, size: u64) -> Result<(), ImageError> {
+    if size < manifest.size() {
+        return Err(ImageError::TargetTooSmall { image: manifest.size(), target: size });
+    }
+    if !size.is_multiple_of(SECTOR_SIZE) {
+        return Err(ImageError::TargetUnaligned { size });
+    }
+    Ok(())
 }
 
 /// The digest that the values of `entries` give.

@@ -3,6 +3,7 @@
 
 mod footer;
 mod frame;
+mod leaves;
 mod seen;
 mod verify;
 
@@ -23,6 +24,7 @@ use seen::Seen;
 
 pub use footer::{read_manifest, read_manifest_unless};
 pub(crate) use frame::{FrameReader, check_source};
+pub(crate) use leaves::Leaves;
 pub use verify::verify_packed;
 
 /// What is known about an image beside its bytes.

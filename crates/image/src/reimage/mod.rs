@@ -12,10 +12,10 @@ use cloud_machine_protocol::{Digest, Extent, MAX_CHANGED_EXTENTS, Tier};
 use crate::{
     ImageError, Manifest, Progress, ReadBlocks, Table, WriteBlocks,
     blocks::{Meter, Target},
-    compare::check_target,
     extent::{self, digest_of_extents},
     goal::Goal,
     layout::Units,
+    manifest::check_target,
     packed::check_source,
 };
 

@@ -13,8 +13,8 @@ use crate::{
     AlignedBuffer, FRAME_SIZE, ImageError, ReadBlocks,
     blocks::{Meter, Target},
     claim, extent,
-    goal::{Goal, Piece},
-    layout::{self, Fill, UNIT, Units},
+    goal::{self, Fill, Goal, Piece},
+    layout::{UNIT, Units},
     packed::FrameReader,
 };
 
@@ -138,7 +138,7 @@ impl Pass<'_> {
 
     fn put_right(&self, wrong: &[Piece], desk: &mut Desk<'_>) -> Result<(), ImageError> {
         let target = self.sweep.target;
-        let runs = layout::runs(wrong);
+        let runs = goal::runs(wrong);
         let frame = wrong.first().map_or(0, |piece| piece.range.offset / FRAME_SIZE);
         // The source is judged before anything is written, so a corrupt one does no harm.
         let data = match &mut desk.frames {

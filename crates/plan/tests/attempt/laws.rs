@@ -182,6 +182,26 @@ fn as_written(table: &NewTable, described: &[PartitionConfig]) -> (Probe, Option
     (gpt, Some(Partitions::Found { primary: true, partitions }))
 }
 
+/// What has to be done before, as a number, on a machine whose root is a partition of the image.
+fn stage(step: &Step) -> u8 {
+    match step {
+        // Whatever touches a disk may need a module.
+        Step::LoadModule { .. } => 0,
+        // What must not be written is safe before anything is.
+        Step::SetReadOnly { .. } => 1,
+        // The content of the job ends before the system that comes next is on a disk.
+        Step::Wipe { offset: 0, .. } => 2,
+        Step::Reimage { .. } => 3,
+        Step::MountRoot { .. } => 4,
+        Step::WriteIdentity { .. } => 5,
+        Step::Encrypt { .. } => 6,
+        // A partition is wiped where its table is known to be right.
+        Step::WriteTable { .. } | Step::Wipe { .. } | Step::MakeFilesystem { .. } | Step::ImportPool { .. } => 7,
+        Step::WriteMounts { .. } => 8,
+        other => panic!("{other:?} is of a root in a pool"),
+    }
+}
+
 proptest! {
     #[test]
     fn a_step_touches_only_declared_disks_and_stays_inside_them(
@@ -362,6 +382,15 @@ proptest! {
             let told = method.map(|method| format!("wipe {method}"));
             prop_assert!(told.is_none_or(|told| record.method.to_string().starts_with(&told)), "{:?}", record);
         }
+    }
+
+    /// The order, in other terms than those of the plan: nothing is used before it is ready, and nothing is wiped after it
+    /// was made.
+    #[test]
+    fn steps_stand_in_the_order_of_what_they_need((config, inventory, action) in prop_oneof![machine(), fitting()]) {
+        let Ok(plan) = planned(&config, &inventory, action) else { return Ok(()) };
+        let stages: Vec<u8> = plan.steps.iter().map(|step| stage(&step.step)).collect();
+        prop_assert!(stages.is_sorted(), "{:?}", plan.steps.iter().map(|step| &step.id).collect::<Vec<_>>());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     SystemError,
-    disks::{SYSFS, SYSFS_SECTOR, attribute, number},
+    attributes::{SYSFS, SYSFS_SECTOR, attribute, number},
     root::{self, RootFile},
 };
 use ioctl::{Command, send};

@@ -96,7 +96,7 @@ pub enum Fault {
         prefix: u8,
     },
     /// More routes than a machine with one interface can need.
-    #[error("gave {0} routes, more than {max}", max = super::lease::MAX_ROUTES)]
+    #[error("gave {0} routes, more than {max}", max = super::MAX_ROUTES)]
     Routes(usize),
     /// A lease that is over at once.
     #[error("gave a lease of no time")]

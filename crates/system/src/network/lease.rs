@@ -5,12 +5,11 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::OptionCode;
 
 use super::{
+    MAX_ROUTES,
     error::{Fault, Unusable},
     packet::{Answer, addresses, routes},
 };
 
-/// Routes of one lease.
-pub(crate) const MAX_ROUTES: usize = 64;
 /// Name servers that are kept, as many as resolv.conf(5) has room for.
 const MAX_NAME_SERVERS: usize = 3;
 /// The shortest prefix that passes for a subnet: 10.0.0.0/8 is the largest network that anybody can own as one.

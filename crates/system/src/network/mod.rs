@@ -22,6 +22,9 @@ use crate::SystemError;
 use interface::Interface;
 use netlink::Netlink;
 
+/// Most routes of one lease.
+const MAX_ROUTES: usize = 64;
+
 /// An interface that is up and has an address. Dropping it changes nothing: [`Network::down`] does.
 #[derive(Debug)]
 #[must_use = "an interface stays up until it is taken down"]

@@ -10,7 +10,7 @@ use super::{
     sysfs::{Facts, facts, nodes},
     words::{Content, Look},
 };
-use crate::{SystemError, disks::SYSFS};
+use crate::{SystemError, attributes::SYSFS};
 
 /// The partitions that the kernel has of `/dev/<name>` and those that its table lists. `None` when it cannot be told: the
 /// disk cannot be read, the look at it died, or its signatures contradict each other.

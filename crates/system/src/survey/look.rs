@@ -7,11 +7,12 @@ use std::{
     os::fd::AsRawFd,
 };
 
+use cloud_machine_protocol::causes;
 use libblkid_rs::{BlkidProbe, BlkidProbeRet, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use super::words::{Content, Look, Signature, Table, TableCopy, TableEntry};
+use super::words::{Content, Look, Range, Signature, Table, TableCopy, TableEntry};
 use crate::{
     confined::{Limits, Lost, PATIENCE, ask},
     device::{self, DeviceNumber},
@@ -28,13 +29,6 @@ const MAX_ANSWER: usize = 256 << 10;
 const MAX_PARTITIONS: i32 = 256;
 /// More signatures than libblkid knows.
 const MAX_SIGNATURES: usize = 128;
-
-/// Bytes of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) offset: u64,
-    pub(super) length: u64,
-}
 
 /// What one look gave.
 #[derive(Debug, Serialize, Deserialize)]
@@ -114,7 +108,7 @@ pub fn child(arguments: impl IntoIterator<Item = String>) -> Result<(), String> 
 fn look_at(device: &File, range: Range) -> Answer {
     let mut probe = match prepare() {
         Ok(probe) => probe,
-        Err(error) => return Answer::unreadable(error.to_string()),
+        Err(error) => return Answer::unreadable(causes(&error)),
     };
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     if probe.set_device(device.as_raw_fd(), number(range.offset), number(range.length)).is_err() {

@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use cloud_machine_protocol::{Partition, Partitions, Probe, Signature};
+use cloud_machine_protocol::{Partition, Partitions, Probe, Signature, causes};
 
 use super::{
-    chain,
     look::{Answer, look},
     sysfs,
     words::{Content, Look, TableCopy, TableEntry},
@@ -20,7 +19,7 @@ pub fn partitions(disk: &str) -> Partitions {
 
 fn listed(disk: &str) -> Result<Partitions, String> {
     let folder = Path::new("/sys/class/block").join(disk);
-    let facts = sysfs::facts(&folder, disk, true).map_err(|error| chain(&error))?;
+    let facts = sysfs::facts(&folder, disk, true).map_err(|error| causes(&error))?;
     let facts = facts.ok_or_else(|| "it is no disk".to_owned())?;
     let Answer::Seen { table, .. } = look(disk, facts.number, None) else {
         return Err("its drive has no medium".to_owned());

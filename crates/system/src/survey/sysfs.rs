@@ -5,8 +5,8 @@ use std::{fs, io, path::Path};
 use super::words::{Content, Look, SurveyedDisk, TableLook};
 use crate::{
     SystemError,
+    attributes::{SYSFS_SECTOR, attribute, device_number, first_attribute, number, serial},
     device::DeviceNumber,
-    disks::{SYSFS_SECTOR, attribute, first_attribute, number, serial},
 };
 
 /// A disk of which only /sys was asked; all else in it is still unknown.
@@ -89,13 +89,6 @@ pub(super) fn nodes(folder: &Path) -> Result<Vec<Node>, SystemError> {
         });
     }
     Ok(nodes)
-}
-
-/// Major and minor number of the device of a folder of /sys.
-pub(crate) fn device_number(folder: &Path) -> Result<DeviceNumber, SystemError> {
-    let text = attribute(folder, "dev")?.unwrap_or_default();
-    let numbers = text.split_once(':').and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
-    numbers.ok_or_else(|| SystemError::unexpected(folder.join("dev").display().to_string(), &text, "two numbers"))
 }
 
 fn backing_file(folder: &Path) -> Result<Option<String>, SystemError> {

@@ -5,8 +5,6 @@ use std::fmt;
 use cloud_machine_disk::Holder;
 use serde::{Deserialize, Serialize};
 
-use super::{look::Range, sysfs::Node};
-
 /// All disks of a machine, and what about them can be mistaken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -302,6 +300,13 @@ impl fmt::Display for Ambiguity {
     }
 }
 
+/// Bytes of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
 /// A partition as its table lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TableEntry {
@@ -318,49 +323,5 @@ pub(super) struct TableEntry {
 impl TableEntry {
     pub(super) fn range(&self) -> Range {
         Range { offset: self.offset, length: self.length }
-    }
-
-    fn agrees(&self, node: &Node) -> bool {
-        // The kernel gives an extended partition two sectors, enough for a boot loader (block/partitions/msdos.c).
-        self.offset == node.offset && (self.length == node.length || self.extended)
-    }
-}
-
-impl Partition {
-    pub(super) fn of_kernel(node: Node, entry: Option<TableEntry>, probe: Content) -> Self {
-        let seen_by = match &entry {
-            None => SeenBy::Kernel,
-            Some(entry) if entry.agrees(&node) => SeenBy::Both,
-            Some(_) => SeenBy::Contradictory,
-        };
-        let (r#type, name, uuid) = match entry {
-            Some(entry) => (entry.r#type, entry.name, entry.uuid),
-            None => (None, None, None),
-        };
-        Self {
-            number: node.number,
-            name: Some(node.name),
-            offset: node.offset,
-            length: node.length,
-            seen_by,
-            r#type,
-            partition_name: name.or(node.partition_name),
-            partition_uuid: uuid.or(node.partition_uuid),
-            probe,
-        }
-    }
-
-    pub(super) fn of_table(entry: TableEntry, probe: Content) -> Self {
-        Self {
-            number: entry.number,
-            name: None,
-            offset: entry.offset,
-            length: entry.length,
-            seen_by: SeenBy::Table,
-            r#type: entry.r#type,
-            partition_name: entry.name,
-            partition_uuid: entry.uuid,
-            probe,
-        }
     }
 }

@@ -1,0 +1,32 @@
+//! Where a filesystem may be mounted. Must not know which disks there are.
+
+use serde::Deserialize;
+
+/// Folder of the mountpoints that nobody names.
+pub(crate) const MOUNTPOINTS: &str = "/mnt";
+/// Folders that hold the system itself: another filesystem over one of them would be another system.
+const SYSTEM_FOLDERS: [&str; 10] =
+    ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
+/// Folders of the kernel and of the running system: nothing is mounted below them either.
+const KERNEL_FOLDERS: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
+
+/// An absolute path without `.`, `..` and empty parts.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct Mountpoint(pub(crate) String);
+
+impl TryFrom<String> for Mountpoint {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let plain = |path: &str| path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        let fits = text.strip_prefix('/').is_some_and(plain) && !text.contains(char::is_control);
+        if fits { Ok(Self(text)) } else { Err("no absolute path") }
+    }
+}
+
+/// Whether the system itself needs `mountpoint`.
+pub(crate) fn is_reserved(mountpoint: &str) -> bool {
+    let below = |folder: &&str| mountpoint.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
+    SYSTEM_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.iter().any(below)
+}
