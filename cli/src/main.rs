@@ -13,13 +13,13 @@ mod redaction;
 mod screen;
 mod signing;
 mod source;
+mod state;
 mod ui;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use arguments::{Arguments, Command, Global};
+use arguments::{Arguments, Command};
 use clap::Parser;
-use cloud_machine_driver::store::Store;
 use failure::{Failure, Kind};
 use tracing_subscriber::EnvFilter;
 use ui::{SafeErrors, Ui};
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let store = || open_store(&arguments.global);
+    let store = || state::open_store(&arguments.global);
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     match &arguments.command {
         Command::Create(create) => command::create::run(ui, &store()?, create),
@@ -65,23 +65,6 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
             done(ui.raw(&String::from_utf8_lossy(&script)))
         }
     }
-}
-
-/// Opens the state folder, which is made on first use.
-fn open_store(global: &Global) -> Result<Store, Failure> {
-    Ok(Store::open(state_folder(global)?)?)
-}
-
-/// `--state`, `$CLOUD_MACHINE_STATE`, `$XDG_STATE_HOME/cloud-machine` or `~/.local/state/cloud-machine`.
-fn state_folder(global: &Global) -> Result<PathBuf, Failure> {
-    let absolute =
-        |path: PathBuf| std::path::absolute(path).map_err(Failure::during(Kind::Failed, "find the state folder"));
-    if let Some(folder) = &global.state {
-        return absolute(folder.clone());
-    }
-    folders::base("XDG_STATE_HOME", ".local/state")?.ok_or_else(|| {
-        Failure::failed("there is no place for the state").hint("set HOME or CLOUD_MACHINE_STATE, or give --state")
-    })
 }
 
 fn log_to_standard_error(filter: &str) -> Result<(), Failure> {

@@ -157,7 +157,7 @@ pub(crate) fn packed_file(global: &Global, image: &str) -> Result<(PathBuf, Opti
         return Ok((path.to_owned(), None));
     }
     let name: ImageName = image.parse().map_err(Failure::failed)?;
-    let folder = crate::open_store(global)?.image(&name)?;
+    let folder = crate::state::open_store(global)?.image(&name)?;
     Ok((folder.packed(), folder.proved_manifest()))
 }
 

@@ -12,7 +12,7 @@ use cloud_machine_driver::{
     drivers,
     store::{Store, StoreError},
 };
-use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, readable, space};
+use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, readable, room, space};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -142,7 +142,7 @@ fn evidence(store: &Store) -> Finding {
 
 fn state(global: &Global) -> Vec<Finding> {
     let what = "state folder".to_owned();
-    let opened = crate::open_store(global).and_then(|store| match store.check_writable() {
+    let opened = crate::state::open_store(global).and_then(|store| match store.check_writable() {
         // On a full file system it can be written: that is another finding.
         Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => Ok(store),
         checked => checked.map(|()| store).map_err(Into::into),
@@ -164,7 +164,7 @@ fn room(store: &Store) -> Finding {
             return Finding { what, verdict: Verdict::Missing, detail: Failure::from(error).causes().join(": ") };
         }
     };
-    if room.free < space::LEAST {
+    if room.free < room::LEAST {
         let detail = format!("{} are free: no machine can be reimaged", readable::bytes(room.free));
         return Finding { what, verdict: Verdict::Missing, detail };
     }

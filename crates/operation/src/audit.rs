@@ -16,12 +16,11 @@ use crate::{
     error::{ErrorKind, OperationError},
     event::{Notice, Teller},
     hint::Hint,
+    rounding,
 };
 
 /// Prefix of the keys that a driver is asked about.
 const OURS: &str = "cloud-machine.";
-/// Bytes that a driver's disk is a multiple of.
-const BLOCK: u64 = cloud_machine_image::ALIGNMENT;
 
 /// What becomes of one value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -198,23 +197,13 @@ fn given(config: &Config, key: &str, value: &serde_yaml::Value) -> Option<(bool,
             Some(gib) => (gib * 1024.0).fract() == 0.0,
             None => config.resources.ram.bytes().is_multiple_of(ByteSize::MIB),
         };
-        return Some((exact, memory(config.resources.ram)));
+        return Some((exact, rounding::memory(config.resources.ram)));
     }
     let disk = key.strip_prefix("resources.disks.")?.strip_suffix(".allocation")?;
     let (_, disk) = config.resources.disks.iter().find(|(name, _)| name.as_str() == disk)?;
     let asked = disk.allocation?;
-    let given = allocation(asked);
+    let given = rounding::allocation(asked);
     Some((asked == given, given))
-}
-
-/// Memory that a machine gets: whole MiB, upwards.
-pub(crate) fn memory(asked: ByteSize) -> ByteSize {
-    ByteSize(asked.bytes().checked_next_multiple_of(ByteSize::MIB).unwrap_or(u64::MAX))
-}
-
-/// Bytes that a disk gets: whole blocks, upwards.
-pub(crate) fn allocation(asked: ByteSize) -> ByteSize {
-    ByteSize(asked.bytes().checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX))
 }
 
 /// An error for required keys that are not honoured, otherwise one remark for each value without effect.

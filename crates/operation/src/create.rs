@@ -24,7 +24,7 @@ use crate::{
     event::{Notice, Operation, Teller},
     hint::Hint,
     reimage::{Reimaged, quarantined},
-    space,
+    rounding, space,
     system_disk::{self, ReimageOptions},
 };
 
@@ -159,7 +159,7 @@ fn new_record(
         image: ImageRecord { url: creation.image_url.clone(), ..image },
         layers: serde_json::from_slice(&merged.to_layers())
             .map_err(OperationError::during(ErrorKind::Failed, "encode the layers"))?,
-        ram: audit::memory(config.resources.ram).bytes(),
+        ram: rounding::memory(config.resources.ram).bytes(),
         cpus: config.resources.cpus,
         disks: disks::records(config, &manifest)?,
         system: SystemDisk::default(),

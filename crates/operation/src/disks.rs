@@ -9,9 +9,10 @@ use cloud_machine_image::{ALIGNMENT, Manifest};
 use cloud_machine_protocol::{Bus, DeviceSelector, DiskName, History};
 
 use crate::{
-    audit, devices,
+    devices,
     error::{ErrorKind, OperationError},
     hint::Hint,
+    rounding,
 };
 
 /// The disks in the order in which they are attached, the system disk first.
@@ -164,7 +165,7 @@ fn refused(name: &DiskName, text: &str) -> OperationError {
 
 fn size(name: &DiskName, disk: &DiskConfig, manifest: &Manifest) -> Result<u64, OperationError> {
     let size = match (disk.allocation, disk.boot_partition) {
-        (Some(size), _) => audit::allocation(size).bytes(),
+        (Some(size), _) => rounding::allocation(size).bytes(),
         (None, true) => manifest.size(),
         (None, false) => {
             return Err(refused(name, "it has no allocation").hint(Hint::Allocate));

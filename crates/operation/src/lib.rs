@@ -27,6 +27,8 @@ mod prepare;
 pub mod readable;
 mod reimage;
 mod request;
+pub mod room;
+mod rounding;
 pub mod signature;
 pub mod space;
 mod start;

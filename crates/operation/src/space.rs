@@ -9,11 +9,9 @@ use crate::{
     event::{Notice, Teller},
     hint::Hint,
     installed, readable,
+    room::LEAST,
     system_disk::{self, ReimageOptions},
 };
-
-/// Bytes that every attempt takes beside its disks: volume, records, logs, tables of an overlay.
-pub const LEAST: u64 = 16 << 20;
 
 /// Holds a reimage against the room that there is, and says when disks may outgrow it.
 pub(crate) fn check(
@@ -67,12 +65,6 @@ fn least(
     Ok(LEAST.saturating_add(manifest.data_bytes()))
 }
 
-/// Whether a system disk that takes `taken` bytes has to go before what becomes of it is made: `data` bytes of an image, on a
-/// disk that can take no more than `growth` bytes beside what it has.
-pub(crate) fn discards_first(free: u64, taken: u64, data: u64, growth: u64) -> bool {
-    taken > 0 && free < data.min(growth).saturating_add(LEAST)
-}
-
 /// What is said when something cannot be done at all.
 fn too_little(usable: u64, least: u64) -> Option<String> {
     (usable < least).then(|| {
@@ -104,16 +96,6 @@ mod tests {
         let expected =
             "no room on the file system of the state folder: it needs at least 1024 MiB, and 1048576 bytes can be had";
         assert_eq!(said.as_deref(), Some(expected));
-    }
-
-    #[test]
-    fn an_old_disk_goes_first_only_where_the_new_one_finds_no_room_beside_it() {
-        let (gib, mib) = (1 << 30, 1 << 20);
-        assert!(!discards_first(10 * gib, gib, gib, gib), "there is room");
-        assert!(discards_first(100 * mib, gib, gib, gib));
-        assert!(!discards_first(100 * mib, 0, gib, gib), "there is nothing to discard");
-        assert!(!discards_first(100 * mib, gib, gib, 0), "what is written goes where the old disk has its bytes");
-        assert!(discards_first(mib, gib, gib, 0), "not even a record finds room");
     }
 
     #[test]

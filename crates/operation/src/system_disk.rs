@@ -1,6 +1,7 @@
 //! Which short cut a reimage takes on the host, and what the machine gets for a system disk then. Owns the choice and its
 //! reasons; files and block nodes are the driver's, and what is proved is judged elsewhere.
 
+mod device;
 mod dirty_map;
 mod pool;
 
@@ -19,9 +20,10 @@ use crate::{
     error::{ErrorKind, OperationError, causes},
     event::{self, Notice, Task, Teller},
     hint::Hint,
-    space,
+    room,
 };
 
+use device::{raw_device, system_device};
 pub(crate) use dirty_map::preview;
 pub use pool::check;
 pub(crate) use pool::root_pool;
@@ -125,7 +127,7 @@ impl SystemDiskPreparation<'_> {
     fn make_room(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<bool, OperationError> {
         let folder = self.store.machine(&record.name);
         let (free, taken) = (self.store.free()?, folder.taken(disk)?);
-        if !space::discards_first(free, taken, self.manifest.data_bytes(), folder.growth_of(record, disk)?) {
+        if !room::discards_first(free, taken, self.manifest.data_bytes(), folder.growth_of(record, disk)?) {
             return Ok(false);
         }
         self.teller.notice(Notice::DiscardedFirst(free));
@@ -273,13 +275,3 @@ impl SystemDiskPreparation<'_> {
 
 /// Why a driver without storage of its own has neither overlay nor map.
 const NO_STORAGE: &str = "the driver has no disk files of its own";
-
-fn system_device(disk: &DiskRecord, file: PathBuf, backing: Backing) -> BlockDevice {
-    BlockDevice { bus: disk.bus, file, serial: disk.serial.clone(), read_only: false, backing }
-}
-
-/// The raw file of the system disk, with its map where it has one.
-fn raw_device(record: &MachineRecord, disk: &DiskRecord, raw: PathBuf, map: PathBuf) -> BlockDevice {
-    let mapped = record.system.form == DiskForm::Mapped;
-    system_device(disk, raw, if mapped { Backing::Map(map) } else { Backing::None })
-}

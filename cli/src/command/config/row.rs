@@ -6,7 +6,7 @@ use cloud_machine_config::{Hidden, Leaf, Merged, Origin, Place};
 use cloud_machine_driver::escape;
 use serde::{Serialize, Serializer};
 
-use crate::{arguments::Global, failure::Failure, open_store, redaction};
+use crate::{arguments::Global, failure::Failure, redaction, state::open_store};
 
 /// Longest value in a line for people; the other forms have all of it.
 const LONGEST: usize = 120;

@@ -29,7 +29,7 @@ use crate::{
 pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure> {
     match image {
         Image::Pack(arguments) => {
-            let (manifest, signature) = pack::pack_image(ui, &crate::open_store(global)?, arguments)?;
+            let (manifest, signature) = pack::pack_image(ui, &crate::state::open_store(global)?, arguments)?;
             ui.result(&Inspected::new(&manifest, &signature, false))
         }
         Image::Inspect(source) => {
@@ -60,8 +60,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             drop(progress);
             ui.result(&Inspected::new(&manifest, &signature, true))
         }
-        Image::List => list::list(ui, &crate::open_store(global)?),
-        Image::Delete { name, yes } => delete::delete(ui, &crate::open_store(global)?, name, *yes),
+        Image::List => list::list(ui, &crate::state::open_store(global)?),
+        Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_store(global)?, name, *yes),
     }
 }
 

@@ -6,7 +6,7 @@ use cloud_machine_driver::store::{DiskForm, DiskRecord, MachineRecord, Strategy}
 use cloud_machine_plan::RootPool;
 use cloud_machine_protocol::Tier;
 
-use super::{PreparedDisk, ReimageOptions, SystemDiskPreparation, raw_device};
+use super::{PreparedDisk, ReimageOptions, SystemDiskPreparation, device::raw_device};
 use crate::{
     error::{ErrorKind, OperationError},
     event::{self, Notice},

@@ -1,0 +1,28 @@
+//! Which state folder a command works on. Must not look into it.
+
+use std::path::PathBuf;
+
+use cloud_machine_driver::store::Store;
+
+use crate::{
+    arguments::Global,
+    failure::{Failure, Kind},
+    folders,
+};
+
+/// Opens the state folder, which is made on first use.
+pub(crate) fn open_store(global: &Global) -> Result<Store, Failure> {
+    Ok(Store::open(state_folder(global)?)?)
+}
+
+/// `--state`, `$CLOUD_MACHINE_STATE`, `$XDG_STATE_HOME/cloud-machine` or `~/.local/state/cloud-machine`.
+pub(crate) fn state_folder(global: &Global) -> Result<PathBuf, Failure> {
+    let absolute =
+        |path: PathBuf| std::path::absolute(path).map_err(Failure::during(Kind::Failed, "find the state folder"));
+    if let Some(folder) = &global.state {
+        return absolute(folder.clone());
+    }
+    folders::base("XDG_STATE_HOME", ".local/state")?.ok_or_else(|| {
+        Failure::failed("there is no place for the state").hint("set HOME or CLOUD_MACHINE_STATE, or give --state")
+    })
+}
