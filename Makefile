@@ -14,7 +14,7 @@ target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
 guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
-export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/release/cloud-machine-agent
+export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh) .ci/run fuzz/run
 
 .PHONY: help setup build image $(images) test demo bench fuzz lint clean
@@ -27,7 +27,7 @@ setup: ## install missing Debian packages (setup/packages.txt); needs root if on
 
 build: ## compile the host program and the static agent
 	cargo build --locked --release -p cloud-machine-cli
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(guest_target) \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(guest_target) \
 		-p cloud-machine-guest-agent --features static
 
 image: $(images) ## build the golden images, or print their folders if they are in the cache; needs root to build
