@@ -8,15 +8,16 @@ SHELL := /bin/bash
 
 image := debian-12
 zfs_image := debian-12-zfs
+images := $(zfs_image) $(image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
 guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
-export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/release/cloud-machine-agent
+export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh) .ci/run fuzz/run
 
-.PHONY: help setup build image test demo bench fuzz lint clean
+.PHONY: help setup build image $(images) test demo bench fuzz lint clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -26,21 +27,22 @@ setup: ## install missing Debian packages (setup/packages.txt); needs root if on
 
 build: ## compile the host program and the static agent
 	cargo build --locked --release -p cloud-machine-cli
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target $(guest_target) \
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(guest_target) \
 		-p cloud-machine-guest-agent --features static
 
-image: ## build the golden images, or print their folders if they are in the cache; needs root to build
-	@images/build $(zfs_image)
-	@images/build $(image)
+image: $(images) ## build the golden images, or print their folders if they are in the cache; needs root to build
+
+$(images): # one of them, by its name
+	@images/build $@
 
 test: setup build image ## run all tests, virtual machines included
 	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
 
-demo: setup build image ## create a machine, let a hostile job loose on it, reimage and verify it
+demo: setup build $(image) ## create a machine, let a hostile job loose on it, reimage and verify it
 	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"
 
-bench: setup build image ## measure against real programs: documents, and images onto disks; exit code 1: a target is missed
+bench: setup build $(image) ## measure against real programs: documents, and images onto disks; exit code 1: a target is missed
 	@setup/install --bench
 	cargo build --locked --release -p cloud-machine-tests --bin bench --bin bench-disks
 	CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" "$(target)/release/bench-disks" $(BENCH_OPTIONS)

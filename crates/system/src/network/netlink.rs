@@ -1,16 +1,18 @@
 //! Changes of links, addresses and routes by rtnetlink(7). Must not choose what to change.
 
 use std::{
+    convert::Infallible,
     io,
     net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
 };
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 use netlink_packet_route::{
-    AddressFamily as Family, RouteNetlinkMessage,
+    AddressFamily as Family,
     address::{AddressAttribute, AddressMessage, CacheInfo},
     link::{LinkAttribute, LinkFlags, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
@@ -75,21 +77,20 @@ impl Netlink {
         message.header.change_mask = mask;
         message.attributes = attributes;
         let object = format!("the interface {}", interface.name);
-        self.change(RouteNetlinkMessage::SetLink(message), 0).map_err(SystemError::io(verb, object))
+        self.change(libc::RTM_SETLINK, message, 0).map_err(SystemError::io(verb, object))
     }
 
     /// Gives the interface the address for the time of the lease; nobody may use it longer (RFC 2131, 4.4.5).
     pub(crate) fn add_address(&mut self, interface: &Interface, lease: &Lease) -> Result<(), SystemError> {
-        let message = RouteNetlinkMessage::NewAddress(address(interface, lease));
+        let message = address(interface, lease);
         let object = format!("the address {}/{} to {}", lease.address, lease.prefix, interface.name);
-        self.change(message, NLM_F_CREATE | NLM_F_REPLACE).map_err(SystemError::io("add", object))
+        self.change(libc::RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE).map_err(SystemError::io("add", object))
     }
 
     /// Takes the address away; one that is gone already, as its lease was over, is no error.
     pub(crate) fn remove_address(&mut self, interface: &Interface, lease: &Lease) -> Result<(), SystemError> {
-        let message = RouteNetlinkMessage::DelAddress(address(interface, lease));
         let object = format!("the address {}/{} of {}", lease.address, lease.prefix, interface.name);
-        match self.change(message, 0) {
+        match self.change(libc::RTM_DELADDR, address(interface, lease), 0) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
             changed => changed.map_err(SystemError::io("remove", object)),
         }
@@ -114,17 +115,16 @@ impl Netlink {
             message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
         }
         let object = format!("the route to {}/{} on {}", route.destination, route.prefix, interface.name);
-        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
-            .map_err(SystemError::io("add", object))
+        self.change(libc::RTM_NEWROUTE, message, NLM_F_CREATE | NLM_F_REPLACE).map_err(SystemError::io("add", object))
     }
 
     /// Sends one request and waits for the kernel's word on it, which is there before the sending ends.
-    fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+    fn change(&mut self, kind: u16, message: impl Emitable, flags: u16) -> io::Result<()> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         header.sequence_number = self.sequence;
-        let mut request = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        let mut request = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(Request { kind, message }));
         request.finalize();
         let mut bytes = vec![0; request.buffer_len()];
         request.serialize(&mut bytes);
@@ -141,7 +141,7 @@ impl Netlink {
                 continue;
             }
             let bytes = buffer.get(..size).unwrap_or_default();
-            let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes).map_err(io::Error::other)?;
+            let answer = NetlinkMessage::<Unread>::deserialize(bytes).map_err(io::Error::other)?;
             match answer.payload {
                 NetlinkPayload::Error(error) if answer.header.sequence_number == self.sequence => {
                     return if error.code.is_none() { Ok(()) } else { Err(error.to_io()) };
@@ -149,6 +149,38 @@ impl Netlink {
                 _ => {}
             }
         }
+    }
+}
+
+/// A request of one kind. The crate's own `RouteNetlinkMessage`, which can be of every kind, would bring the code of all of
+/// them into the agent.
+struct Request<M> {
+    kind: u16,
+    message: M,
+}
+
+impl<M: Emitable> NetlinkSerializable for Request<M> {
+    fn message_type(&self) -> u16 {
+        self.kind
+    }
+
+    fn buffer_len(&self) -> usize {
+        self.message.buffer_len()
+    }
+
+    fn serialize(&self, buffer: &mut [u8]) {
+        self.message.emit(buffer);
+    }
+}
+
+/// What is no acknowledgement: its content is nothing to us.
+struct Unread;
+
+impl NetlinkDeserializable for Unread {
+    type Error = Infallible;
+
+    fn deserialize(_: &NetlinkHeader, _: &[u8]) -> Result<Self, Infallible> {
+        Ok(Self)
     }
 }
 
