@@ -7,6 +7,7 @@ mod gzip;
 mod qcow2;
 mod sparse;
 mod spool;
+mod temporary;
 mod window;
 
 use std::{
@@ -184,11 +185,6 @@ fn head(input: &mut dyn Read, name: &str) -> Result<Vec<u8>, InputError> {
     let read = input.take(HEAD as u64).read_to_end(&mut head);
     read.map_err(|source| InputError::Read { name: name.to_owned(), source })?;
     Ok(head)
-}
-
-/// A file without a name on the filesystem of `folder`: nothing is left of it when it is closed, however that comes.
-fn temporary(folder: &Path) -> Result<File, InputError> {
-    tempfile::tempfile_in(folder).map_err(|source| InputError::Temporary { folder: folder.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Input, InputError, Phase, RawImage, temporary};
+use super::{Input, InputError, Phase, RawImage, temporary::temporary};
 use crate::{
     child::{self, Bounds, ChildError},
     escape,

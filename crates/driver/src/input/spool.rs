@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use super::{Format, InputError, Phase, Progress, gzip, temporary, window};
+use super::{Format, InputError, Phase, Progress, gzip, temporary::temporary, window};
 
 /// Bytes that are read at once; a whole piece of zeros becomes a hole.
 const PIECE: usize = 64 << 10;

@@ -1,7 +1,7 @@
 use std::{
     io::Write,
     os::unix::fs::FileExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -9,7 +9,8 @@ use std::{
 
 use cloud_machine_protocol::Extent;
 
-use super::*;
+use super::{tools::run, *};
+use crate::qemu::QemuError;
 
 const MIB: u64 = 1 << 20;
 const LEAF: u64 = 64 << 10;

@@ -16,6 +16,7 @@ use super::{
     command::quoted_word,
     marks::{Mark, Marks, SCRIPT},
     pipe::{Inlet, Outlet},
+    sink::Sink,
 };
 use crate::{
     child::{ChildError, Group},
@@ -51,15 +52,6 @@ pub struct Job<'a> {
     pub output: Sink<'a>,
     /// Where its standard error goes.
     pub errors: Sink<'a>,
-}
-
-/// Where a stream of a program leads.
-#[derive(Clone, Copy, Debug)]
-pub enum Sink<'a> {
-    /// An open file, pipe or terminal, as it is.
-    File(BorrowedFd<'a>),
-    /// Memory: so many of the first bytes.
-    Memory(usize),
 }
 
 /// What became of the program.

@@ -8,14 +8,16 @@ mod key;
 mod marks;
 mod pipe;
 mod port;
+mod sink;
 
 use std::{io, path::PathBuf};
 
 pub use ask::{ask, wait_ready};
 pub use command::{Target, command, interactive, quoted_word};
-pub use job::{Fate, Followed, Job, NotBegun, Sink};
+pub use job::{Fate, Followed, Job, NotBegun};
 pub use key::{generate_key, write_known_hosts};
 pub use port::{free_port, wait_banner};
+pub use sink::Sink;
 
 use crate::{child::ChildError, store::StoreError};
 

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::{event::PollFlags, io::Errno};
 
-use super::job::Sink;
+use super::sink::Sink;
 
 /// Bytes that are moved at once. A pipe or terminal that can be written takes so many without waiting (PIPE_BUF).
 const PIECE: usize = 4096;

@@ -4,6 +4,7 @@
 mod attempt;
 mod error;
 pub(crate) mod file;
+mod free;
 mod generation;
 mod golden;
 mod image;

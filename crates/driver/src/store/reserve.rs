@@ -9,7 +9,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{StoreError, file, space};
+use super::{StoreError, file, free::free};
 
 /// Bytes that are kept: some hundred records and reports.
 pub(super) const SIZE: u64 = 4 << 20;
@@ -23,7 +23,7 @@ pub(super) fn path(root: &Path) -> PathBuf {
 pub(super) fn keep(root: &Path) {
     let path = path(root);
     let is_whole = std::fs::symlink_metadata(&path).is_ok_and(|found| found.is_file() && found.blocks() * 512 >= SIZE);
-    if is_whole || space::free(root).is_ok_and(|free| free < 2 * SIZE) {
+    if is_whole || free(root).is_ok_and(|free| free < 2 * SIZE) {
         return;
     }
     if let Err(error) = make(root, &path) {

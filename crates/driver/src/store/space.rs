@@ -3,7 +3,7 @@
 
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
-use super::{DiskForm, DiskRecord, MachineFolder, MachineLock, MachineRecord, Store, StoreError, file};
+use super::{DiskForm, DiskRecord, MachineFolder, MachineLock, MachineRecord, Store, StoreError, file, free::free};
 
 /// Room on the file system of a state folder, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +80,6 @@ impl MachineFolder {
         }
         Ok(())
     }
-}
-
-/// Free bytes on the file system of `path`.
-pub(super) fn free(path: &Path) -> Result<u64, StoreError> {
-    let found = rustix::fs::statvfs(path).map_err(|error| StoreError::io("ask for the room of", path)(error.into()))?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Bytes that a file takes of its file system; 0 of one that is not there.

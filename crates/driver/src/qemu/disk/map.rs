@@ -16,7 +16,10 @@ use cloud_machine_protocol::Extent;
 use rustix::process::Signal;
 use serde::Deserialize;
 
-use super::{mapped, put_in_place, remove, run};
+use super::{
+    node::mapped,
+    tools::{put_in_place, remove, run},
+};
 use crate::{
     child::ChildError,
     escape,

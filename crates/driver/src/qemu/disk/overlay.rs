@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{put_in_place, remove, run};
+use super::tools::{put_in_place, remove, run};
 use crate::qemu::QemuError;
 
 /// Makes an empty overlay of `size` bytes above `golden` at `path`, in the place of an older one. The process that used
