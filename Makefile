@@ -29,6 +29,8 @@ build: ## compile the host program and the static agent
 	cargo build --locked --release -p cloud-machine-cli
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(guest_target) \
 		-p cloud-machine-guest-agent --features static
+	@size=$$(stat -c %s "$$CLOUD_MACHINE_AGENT"); [[ $$size -le $$((5 << 20)) ]] || { \
+		echo "error: the agent has $$size bytes, and every initramfs carries it: at most 5 MiB are wanted" >&2; exit 1; }
 
 image: $(images) ## build the golden images, or print their folders if they are in the cache; needs root to build
 

@@ -9,8 +9,8 @@ use std::{
 
 use super::message::{Answer, Family, Name, Query, Rcode, Reply};
 
-/// Bytes of a message over UDP: what no server exceeds that was not told it may (RFC 1035, 2.3.4).
-const MAX_DATAGRAM: usize = 512;
+/// Bytes of a message over UDP. No server may send more than 512 that was not told so (RFC 1035, 2.3.4); one that does is read.
+const MAX_DATAGRAM: usize = 4096;
 
 /// Why a server gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -215,6 +215,14 @@ mod tests {
         assert_eq!(found.len(), 100);
         let asked: Vec<_> = fake.asked().iter().map(|asked| (asked.question(), asked.tcp)).collect();
         assert_eq!(asked, [("seed.test A".to_owned(), false), ("seed.test A".to_owned(), true)]);
+    }
+
+    #[test]
+    fn more_than_a_server_may_send_over_udp_is_read() {
+        let many: Vec<_> = (0..100).map(|host| a("seed.test", &format!("192.0.2.{host}"))).collect();
+        let fake = Fake::start(move |query, _| vec![said(query, Rcode::NOERROR, &many)]);
+        let Answer::Addresses(found) = find(&fake, LONG).unwrap() else { panic!() };
+        assert_eq!(found.len(), 100);
     }
 
     #[test]
