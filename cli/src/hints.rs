@@ -24,6 +24,11 @@ pub(crate) fn text(hint: &Hint) -> String {
                 "machines backed by it: {machines}; without {folder} it is made again, and `--strategy rewrite` needs none"
             )
         }
+        Hint::KeptDisk { machine, disk, file } => format!(
+            "the disk `{disk}` is {} on this host: repair it there, then `cloud-machine reimage {machine}`; or delete the machine \
+             and create it again with `overwrite: true` for that disk, which gives its content up",
+            file.display()
+        ),
         Hint::Quarantined { machine, failures: Some(failures) } => format!(
             "{failures} attempts failed: {machine} is quarantined until `cloud-machine reimage {machine} --release`"
         ),

@@ -49,6 +49,9 @@ impl Show for Machine {
             lines.push(("fetched from", url.shown()));
         }
         lines.push(("assurance", assurance(record)));
+        if let Some(why) = record.request.as_ref().and_then(|request| request.failure.as_ref()) {
+            lines.push(("last failure", why.clone()));
+        }
         if record.standing() == Standing::Stands {
             lines.push(("used since", if record.dirty { "yes" } else { "no login by ssh or exec" }.to_owned()));
         }

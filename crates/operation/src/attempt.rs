@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
-    console, identity,
+    console, escape, identity,
     machine::{Driver, Ended, Running},
     ssh,
     store::{
@@ -15,7 +15,7 @@ use cloud_machine_driver::{
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
 use cloud_machine_protocol::{
-    Action, AgentMessage, Assurance, Digest, HostMessage, Report, RootOfTrust, Secrets, Tier,
+    Action, AgentMessage, Assurance, Digest, DiskName, HostMessage, Report, RootOfTrust, Secrets, Tier,
 };
 use jiff::Timestamp;
 use serde::Serialize;
@@ -38,6 +38,8 @@ use crate::{
 
 /// How often a machine that says nothing is asked whether it stands still.
 const LOOK: Duration = Duration::from_secs(5);
+/// Characters of the reason of a failure that the record keeps.
+const MAX_REASON: usize = 1000;
 /// Lines of the console that a failure shows.
 const TAIL: usize = 20;
 
@@ -146,7 +148,7 @@ impl Attempt<'_> {
         let id = identity::request_id(now).map_err(OperationError::failed)?;
         let ReimageOptions { strategy, tier, .. } = self.options;
         let wanted = Wanted { strategy, tier, required: Some(self.required) };
-        let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now, wanted };
+        let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now, wanted, failure: None };
         let pending = record.request.take().filter(|request| request.action == action && is_pending(record.state));
         record.request = Some(next_request(pending, new, record.last_report.as_deref()));
         record.state = MachineState::Requested;
@@ -204,6 +206,9 @@ impl Attempt<'_> {
         self.wait_ready(record, action, &*running, &prepared.boot.folder)?;
         clock.phase(Phase::StartSystem);
         record.state = MachineState::Running;
+        if let Some(request) = &mut record.request {
+            request.failure = None;
+        }
         self.store.write(self.lock, record)?;
         Ok(Completed { report, verdict, phases: Vec::new(), discarded })
     }
@@ -278,11 +283,27 @@ impl Attempt<'_> {
     }
 
     fn judge(&self, expected: &Expected, report: &Report) -> Result<Verdict, OperationError> {
-        let verdict = verify(expected, report).map_err(|rejection| evidence::rejected(&rejection))?;
+        let verdict =
+            verify(expected, report).map_err(|rejection| self.with_kept(evidence::rejected(&rejection), expected))?;
         if expected.request.action == Action::Reimage {
             evidence::require(verdict.assurance, self.required)?;
         }
         Ok(verdict)
+    }
+
+    /// Adds where a kept disk that the failure names lies on this host: what is on it is the operator's to give up.
+    fn with_kept(&self, failure: OperationError, expected: &Expected) -> OperationError {
+        let text = failure.line();
+        let machine = &expected.identity.name;
+        let named = |disk: &&DiskName| text.contains(&format!("`{disk}`")) || text.contains(&format!("{disk:?}"));
+        let kept = history::kept(&self.described.config);
+        match kept.iter().find(named) {
+            Some(disk) => {
+                let file = self.store.machine(machine).disks().join(format!("{disk}.raw"));
+                failure.hint(Hint::KeptDisk { machine: machine.clone(), disk: disk.to_string(), file })
+            }
+            None => failure,
+        }
     }
 
     /// Tells the agent, and keeps the refused report beside the accepted ones.
@@ -372,6 +393,9 @@ impl Attempt<'_> {
     /// Ends the process and records the failure; after too many of them the machine is quarantined.
     fn failed(&self, record: &mut MachineRecord, failure: OperationError) -> OperationError {
         let quarantined = count_failure(record);
+        if let Some(request) = &mut record.request {
+            request.failure = Some(escape::line(failure.line().as_bytes(), MAX_REASON));
+        }
         record.state = if quarantined { MachineState::Quarantined } else { MachineState::Failed };
         let ended = life::end(self.driver, self.store, record).map(drop);
         let written = self.store.write(self.lock, record).map_err(OperationError::from);

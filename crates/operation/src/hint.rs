@@ -42,6 +42,16 @@ pub enum Hint {
     },
 
     // What would help, about a machine.
+    /// A kept disk cannot be used as it is: it can be repaired on this host while the machine is off, or given up with the machine,
+    /// whose description does not change.
+    KeptDisk {
+        /// Which machine.
+        machine: MachineName,
+        /// Which disk.
+        disk: String,
+        /// Its file.
+        file: PathBuf,
+    },
     /// Attempts failed too often: an operator must release the machine.
     Quarantined {
         /// Which.

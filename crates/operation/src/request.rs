@@ -96,6 +96,7 @@ mod tests {
             failures,
             started: Timestamp::UNIX_EPOCH,
             wanted: Wanted::default(),
+            failure: None,
         };
         let next = |pending, last| next_request(pending, request("NEW", 1, 0), last);
         assert_eq!(next(None, None), request("NEW", 1, 0));

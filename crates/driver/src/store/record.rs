@@ -243,6 +243,9 @@ pub struct RequestRecord {
     /// What was asked of a reimage, for whoever finishes it.
     #[serde(default)]
     pub wanted: Wanted,
+    /// Why the last attempt failed, safe to show; `None` when none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// What was asked of a reimage.

@@ -23,6 +23,7 @@ fn accepted(state: MachineState, request: Option<(&str, Action)>) -> MachineReco
             failures: 0,
             started,
             wanted: crate::store::Wanted::default(),
+            failure: None,
         }),
         last_report: Some("reports/FIRST.json".to_owned()),
         assurance: Some(Assurance::HostRooted),
