@@ -1,6 +1,7 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
 mod image;
+mod list;
 mod ordered;
 mod short_cut;
 
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
+pub(crate) use list::{Column, Filter, List};
 pub(crate) use ordered::{Configuration, Step};
 pub(crate) use short_cut::ShortCut;
 
@@ -85,7 +87,11 @@ pub(crate) enum Command {
     /// Delete machines with their disks
     Delete(Delete),
     /// List machines
-    List,
+    #[command(after_help = "Examples:
+  cloud-machine list --filter state=failed
+  cloud-machine list --filter image=debian-12 --filter used=yes
+  cloud-machine list --columns name,ssh --no-header")]
+    List(List),
     /// Show all that the host knows of a machine
     Show(One),
     /// Show the console log of a machine

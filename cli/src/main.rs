@@ -47,7 +47,7 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Delete(delete) => command::delete::run(ui, &store()?, delete),
         Command::Reimage(reimage) => command::reimage::run(ui, &store()?, reimage),
         Command::Verify(verify) => command::verify::run(ui, &store()?, verify),
-        Command::List => done(command::list::run(ui, &store()?)),
+        Command::List(list) => done(command::list::run(ui, &store()?, list)),
         Command::Show(show) => done(command::show::run(ui, &store()?, &show.name)),
         Command::Plan(plan) => done(command::plan::run(ui, &store()?, &plan.name)),
         Command::Console(console) => done(command::console::run(ui, &store()?, console)),

@@ -274,6 +274,8 @@ fn a_refused_report_is_kept_and_gets_no_word_to_go_and_three_of_them_are_enough(
         assert!(matches!(word, HostMessage::Stop { .. }), "{word:?}");
         assert!(!host.fake.is_on());
         let record = host.record();
+        let why = record.request.as_ref().and_then(|request| request.failure.clone());
+        assert!(why.is_some_and(|why| why.starts_with("the report is refused")), "the record says why");
         assert_eq!((record.last_report, record.assurance), (None, None));
         let quarantined = error.hints.iter().any(|hint| matches!(hint, Hint::Quarantined { failures: Some(3), .. }));
         assert_eq!((quarantined, record.state == MachineState::Quarantined), (attempt == 3, attempt == 3));

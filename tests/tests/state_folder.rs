@@ -186,3 +186,32 @@ fn a_signal_to_the_program_ends_what_it_runs_and_then_the_program() {
     }
     assert!(!left, "process {pid} outlives the program");
 }
+
+#[test]
+fn a_list_is_filtered_and_cut_to_columns_and_names_are_in_order() {
+    let program = program();
+    for name in ["ci-10", "ci-2", "other"] {
+        fabricated::machine(&program, name, 1, |record| {
+            if name == "other" {
+                record["state"] = "failed".into();
+            }
+        });
+    }
+    let listed = |arguments: &[&str]| {
+        let called = program.call(["list"].iter().chain(arguments), b"");
+        assert_eq!(called.code, 0, "{}", called.errors);
+        called.output.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(&["--columns", "name", "--no-header"]), ["ci-2", "ci-10", "other"]);
+    assert_eq!(listed(&["--filter", "state=failed", "--columns", "state,name"]), ["STATE   NAME", "failed  other"]);
+    assert_eq!(listed(&["--filter", "state=running", "--filter", "name=other", "--no-header"]), [""]);
+    let json = program.json(["list", "--filter", "name=ci-2"]).unwrap();
+    assert_eq!(json["machines"].as_array().map(Vec::len), Some(1));
+    for (wrong, text) in
+        [("colour=red", "there is no column \"colour\"; there are name, state"), ("state", "write COLUMN=VALUE")]
+    {
+        let called = program.call(["list", "--filter", wrong], b"");
+        assert_eq!(called.code, 2, "{wrong}");
+        assert!(called.errors.contains(text), "{}", called.errors);
+    }
+}

@@ -9,9 +9,10 @@ use cloud_machine_protocol::Exception;
 
 use crate::{
     error::{ErrorKind, OperationError},
-    event::{Notice, Teller},
+    event::Notice,
     hint::Hint,
     installed, signature,
+    teller::Teller,
 };
 
 /// What an operator sets aside of the rules.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
-    console, escape, identity,
+    escape, identity,
     machine::{Driver, Ended, Running},
     ssh,
     store::{
@@ -18,30 +18,30 @@ use cloud_machine_protocol::{
     Action, AgentMessage, Assurance, Digest, DiskName, HostMessage, Report, RootOfTrust, Secrets, Tier,
 };
 use jiff::Timestamp;
-use serde::Serialize;
 
 use crate::{
     access,
+    clock::{Clock, PhaseTime},
     conversation::{Conversation, Heard},
     described::Described,
     error::{ErrorKind, OperationError},
-    event::{Happening, Notice, Phase, Task, Teller, Working},
+    event::{Notice, Phase, Task},
     evidence::{self, Evidence},
+    explain,
     hint::Hint,
     history, installed,
     life::{self, END_TIME},
     prepare::{self, Prepared},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
-    space, startup,
+    space,
     system_disk::{ReimageOptions, SystemDiskPreparation},
+    teller::{Teller, Working},
 };
 
 /// How often a machine that says nothing is asked whether it stands still.
 const LOOK: Duration = Duration::from_secs(5);
 /// Characters of the reason of a failure that the record keeps.
 const MAX_REASON: usize = 1000;
-/// Lines of the console that a failure shows.
-const TAIL: usize = 20;
 
 /// What an attempt needs besides the record.
 pub(crate) struct Attempt<'a> {
@@ -57,15 +57,6 @@ pub(crate) struct Attempt<'a> {
     pub(crate) described: &'a Described,
 }
 
-/// How long a phase took on the host's clock.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct PhaseTime {
-    /// Which.
-    pub phase: Phase,
-    /// How long.
-    pub milliseconds: u64,
-}
-
 /// An attempt that succeeded.
 pub(crate) struct Completed {
     pub(crate) report: Report,
@@ -73,26 +64,6 @@ pub(crate) struct Completed {
     pub(crate) phases: Vec<PhaseTime>,
     /// Bytes of an overlay that was discarded.
     pub(crate) discarded: Option<u64>,
-}
-
-/// Measures phases one after the other.
-struct Clock<'a> {
-    teller: Teller<'a>,
-    since: Instant,
-    phases: Vec<PhaseTime>,
-}
-
-impl<'a> Clock<'a> {
-    fn start(teller: Teller<'a>) -> Self {
-        Self { teller, since: Instant::now(), phases: Vec::new() }
-    }
-
-    fn phase(&mut self, phase: Phase) {
-        let milliseconds = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.phases.push(PhaseTime { phase, milliseconds });
-        self.teller.tell(Happening::Phase { phase, milliseconds });
-        self.since = Instant::now();
-    }
 }
 
 impl Attempt<'_> {
@@ -195,7 +166,9 @@ impl Attempt<'_> {
                 Ok(verdict) => (report, verdict),
                 Err(failure) => return Err(self.refuse(&mut channel, &prepared, &report, failure)),
             },
-            Err(failure) => return Err(with_console(life::with_trouble(failure, &*running), &prepared.boot.folder)),
+            Err(failure) => {
+                return Err(explain::with_console(life::with_trouble(failure, &*running), &prepared.boot.folder));
+            }
         };
         self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase(Phase::VerifyAndStore);
@@ -381,8 +354,9 @@ impl Attempt<'_> {
         folder: &AttemptFolder,
     ) -> Result<(), OperationError> {
         let starting = self.teller.begin(Task::StartSystem);
-        let ready = access::wait_ready(self.store, record, running, folder, self.deadline)
-            .map_err(|failure| with_console(with_units(life::with_trouble(failure, running), folder), folder));
+        let ready = access::wait_ready(self.store, record, running, folder, self.deadline).map_err(|failure| {
+            explain::with_console(explain::with_units(life::with_trouble(failure, running), folder), folder)
+        });
         drop(starting);
         match (ready, action) {
             (Err(failure), Action::Boot) => Err(failure.hint(Hint::Reimage(record.name.clone()))),
@@ -427,21 +401,4 @@ fn channel_failure(error: ChannelError) -> OperationError {
         _ => ErrorKind::Verification,
     };
     OperationError::new(kind, error)
-}
-
-/// Adds the units that the system says have failed, when the failure does not name them already.
-fn with_units(failure: OperationError, folder: &AttemptFolder) -> OperationError {
-    let console = console::tail(folder, startup::LINES).unwrap_or_default();
-    let told = failure.error.to_string();
-    let units: Vec<String> = startup::failed_units(&console).into_iter().filter(|unit| !told.contains(unit)).collect();
-    if units.is_empty() { failure } else { failure.hint(Hint::FailedUnits(units)) }
-}
-
-/// Adds the end of the console, escaped: it is text of the guest.
-fn with_console(failure: OperationError, folder: &AttemptFolder) -> OperationError {
-    match console::tail(folder, TAIL) {
-        Ok(tail) if !tail.trim().is_empty() => failure.hint(Hint::ConsoleEnd(tail)),
-        Ok(_) => failure.hint(Hint::ConsoleEmpty),
-        Err(error) => failure.hint(Hint::ConsoleUnreadable(error.to_string())),
-    }
 }

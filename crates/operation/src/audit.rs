@@ -14,9 +14,10 @@ use crate::{
     described::Described,
     disks, driver,
     error::{ErrorKind, OperationError},
-    event::{Notice, Teller},
+    event::Notice,
     hint::Hint,
     rounding,
+    teller::Teller,
 };
 
 /// Prefix of the keys that a driver is asked about.

@@ -21,11 +21,12 @@ use crate::{
     disks,
     drives::{self, Drive},
     error::{ErrorKind, OperationError},
-    event::{Notice, Operation, Teller},
+    event::{Notice, Operation},
     hint::Hint,
     reimage::{Reimaged, quarantined},
     rounding, space,
     system_disk::{self, ReimageOptions},
+    teller::Teller,
 };
 
 /// A machine as it is asked for.

@@ -1,6 +1,7 @@
 use std::{collections::BTreeSet, sync::Mutex};
 
 use super::*;
+use crate::teller::Teller;
 
 const PAGE: &str = include_str!("../../../docs/reference/events.md");
 

@@ -6,6 +6,7 @@ mod admission;
 mod agent_request;
 mod attempt;
 pub mod audit;
+mod clock;
 mod conversation;
 mod create;
 mod delete;
@@ -18,6 +19,7 @@ mod error;
 mod event;
 pub mod evidence;
 mod expectation;
+mod explain;
 mod hint;
 mod history;
 pub mod installed;
@@ -35,6 +37,7 @@ mod start;
 mod startup;
 mod stop;
 mod system_disk;
+mod teller;
 pub mod url_document;
 mod verify;
 pub mod volume;
@@ -46,17 +49,18 @@ use cloud_machine_driver::{
 use cloud_machine_protocol::MachineName;
 
 pub use admission::Exceptions;
-pub use attempt::PhaseTime;
+pub use clock::PhaseTime;
 pub use create::Creation;
 pub use described::Described;
 pub use error::{ErrorKind, OperationError, causes, chain};
-pub use event::{Event, Happening, Notice, Observer, Operation, Phase, Task, Teller, Working};
+pub use event::{Event, Happening, Notice, Observer, Operation, Phase, Task};
 pub use hint::Hint;
 pub use plan::{Planned, PlannedStep};
 pub use prepare::command_line;
 pub use reimage::{Reimage, Reimaged};
 pub use stop::{Stop, Stopped};
 pub use system_disk::{ReimageOptions, check as check_strategy};
+pub use teller::{Teller, Working};
 pub use verify::{Verified, Verify};
 
 /// The operations on the machines of a state folder.

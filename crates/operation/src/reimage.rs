@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::{
     Operations,
     admission::{self, Exceptions},
-    attempt::{Attempt, Completed, PhaseTime},
+    attempt::{Attempt, Completed},
+    clock::PhaseTime,
     described::Described,
     error::{ErrorKind, OperationError},
     event::Operation,

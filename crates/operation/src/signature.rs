@@ -11,8 +11,9 @@ use cloud_machine_image::Manifest;
 
 use crate::{
     error::{ErrorKind, OperationError},
-    event::{Task, Teller},
+    event::Task,
     hint::Hint,
+    teller::Teller,
 };
 
 /// Keys of the configuration or the command line: their base64, or files with it.

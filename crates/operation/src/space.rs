@@ -6,11 +6,12 @@ use cloud_machine_driver::store::{MachineRecord, Room, Store, Strategy};
 use crate::{
     described::Described,
     error::OperationError,
-    event::{Notice, Teller},
+    event::Notice,
     hint::Hint,
     installed, readable,
     room::LEAST,
     system_disk::{self, ReimageOptions},
+    teller::Teller,
 };
 
 /// Holds a reimage against the room that there is, and says when disks may outgrow it.

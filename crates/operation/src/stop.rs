@@ -9,8 +9,9 @@ use serde::Serialize;
 use crate::{
     Operations,
     error::{OperationError, causes},
-    event::{Notice, Operation, Task, Teller},
+    event::{Notice, Operation, Task},
     life,
+    teller::Teller,
 };
 
 /// How a machine is stopped.

@@ -18,9 +18,10 @@ use cloud_machine_protocol::{Digest, Extent, Tier};
 use crate::{
     described::Described,
     error::{ErrorKind, OperationError, causes},
-    event::{self, Notice, Task, Teller},
+    event::{self, Notice, Task},
     hint::Hint,
     room,
+    teller::Teller,
 };
 
 use device::{raw_device, system_device};
