@@ -76,7 +76,7 @@ struct During {
 
 impl fmt::Display for During {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.operation)
+        write!(formatter, "cannot {}", self.operation)
     }
 }
 

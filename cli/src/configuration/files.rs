@@ -119,7 +119,7 @@ mod tests {
         fs::write(folder.path().join("config.d"), b"").unwrap();
         let failure = of_folder(folder.path()).unwrap_err();
         assert_eq!(failure.kind, Kind::Failed);
-        assert!(failure.causes()[0].starts_with("list the folder "), "{:?}", failure.causes());
+        assert!(failure.causes()[0].starts_with("cannot list the folder "), "{:?}", failure.causes());
     }
 
     #[test]

@@ -27,7 +27,7 @@ const REPORT_START: &[u8] = br#"{"kind":"report","#;
 #[non_exhaustive]
 pub enum ChannelError {
     /// The socket could not be connected.
-    #[error("connect to the agent's port {}", path.display())]
+    #[error("cannot connect to the agent's port {}", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -68,10 +68,10 @@ pub enum ChannelError {
     #[error("the agent began to speak again after its report")]
     Unfinished,
     /// A message of the host could not be turned to JSON.
-    #[error("write a message as JSON")]
+    #[error("cannot write a message as JSON")]
     ToJson(#[source] serde_json::Error),
     /// The system refused to read or write.
-    #[error("use the agent's port")]
+    #[error("cannot use the agent's port")]
     Io(#[source] io::Error),
 }
 

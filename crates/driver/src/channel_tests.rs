@@ -190,7 +190,7 @@ fn an_answer_that_nobody_reads_ends_at_the_deadline() {
 #[test]
 fn a_missing_socket_is_named() {
     let error = AgentChannel::connect(Path::new("/nonexistent/agent.sock"), soon()).unwrap_err();
-    assert_eq!(error.to_string(), "connect to the agent's port /nonexistent/agent.sock");
+    assert_eq!(error.to_string(), "cannot connect to the agent's port /nonexistent/agent.sock");
 }
 
 #[test]

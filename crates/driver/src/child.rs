@@ -49,7 +49,7 @@ pub struct Output {
 #[non_exhaustive]
 pub enum ChildError {
     /// It could not be started or watched.
-    #[error("run {program}")]
+    #[error("cannot run {program}")]
     Run {
         /// The program.
         program: String,

@@ -16,7 +16,7 @@ fn what_a_program_says_and_how_it_ends_comes_back() {
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
     assert_eq!(output.status.code(), Some(3));
     let error = run(&mut Command::new("/nonexistent/program"), BOUNDS).unwrap_err();
-    assert_eq!(error.to_string(), "run /nonexistent/program");
+    assert_eq!(error.to_string(), "cannot run /nonexistent/program");
 }
 
 #[test]

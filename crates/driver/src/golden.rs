@@ -26,7 +26,7 @@ pub enum GoldenError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The packed image cannot be opened.
-    #[error("open {}", path.display())]
+    #[error("cannot open {}", path.display())]
     Packed {
         /// The file.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum GoldenError {
         source: std::io::Error,
     },
     /// The file cannot be used as a disk.
-    #[error("use the golden disk {}", path.display())]
+    #[error("cannot use the golden disk {}", path.display())]
     Disk {
         /// The file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum GoldenError {
         source: DiskError,
     },
     /// The image could not be written to it, or not be compared with it.
-    #[error("{verb} the golden disk {}", path.display())]
+    #[error("cannot {verb} the golden disk {}", path.display())]
     Engine {
         /// `make` or `compare`.
         verb: &'static str,

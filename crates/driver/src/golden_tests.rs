@@ -151,11 +151,11 @@ fn without_its_image_none_is_made_and_nothing_is_left_that_could_be_taken_for_on
     corrupt[100] ^= 1;
     fs::write(&packed, corrupt).unwrap();
     let error = setting.ensure(Compare::IfChanged).unwrap_err();
-    assert!(error.to_string().starts_with("make the golden disk "), "{error}");
+    assert!(error.to_string().starts_with("cannot make the golden disk "), "{error}");
     assert!(!setting.golden().exists().unwrap());
     fs::remove_file(&packed).unwrap();
     let error = setting.ensure(Compare::IfChanged).unwrap_err();
-    assert_eq!(error.to_string(), format!("open {}", packed.display()));
+    assert_eq!(error.to_string(), format!("cannot open {}", packed.display()));
     fs::write(&packed, bytes).unwrap();
     assert_eq!(setting.ensure(Compare::IfChanged).unwrap(), Checked::Made);
     let left: Vec<_> = fs::read_dir(setting.store.root().join("golden")).unwrap().collect();

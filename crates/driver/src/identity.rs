@@ -10,7 +10,7 @@ pub const RANDOM_BYTES: usize = 35;
 
 /// The system gave no random bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("get {count} random bytes")]
+#[error("cannot get {count} random bytes")]
 pub struct RandomError {
     count: usize,
     #[source]

@@ -27,7 +27,7 @@ const CHECKSUM: usize = 32;
 #[non_exhaustive]
 pub enum SignatureError {
     /// The system refused an operation on a path.
-    #[error("{operation} {}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io {
         /// Verb and object.
         operation: &'static str,
@@ -44,7 +44,7 @@ pub enum SignatureError {
         text: String,
     },
     /// A file that is no secret key, or a wrong password.
-    #[error("use the secret key {}", path.display())]
+    #[error("cannot use the secret key {}", path.display())]
     SecretKey {
         /// The file.
         path: PathBuf,
@@ -89,7 +89,7 @@ pub enum SignatureError {
         found: String,
     },
     /// No signature could be made.
-    #[error("sign {}", path.display())]
+    #[error("cannot sign {}", path.display())]
     Sign {
         /// The packed image.
         path: PathBuf,

@@ -151,7 +151,9 @@ fn what_is_no_signature_or_key_is_told_as_what_it_is() {
             "{error}"
         );
     }
-    assert!(PublicKey::of_text_or_file("/nonexistent.pub").unwrap_err().to_string().starts_with("open /nonexistent"));
+    assert!(
+        PublicKey::of_text_or_file("/nonexistent.pub").unwrap_err().to_string().starts_with("cannot open /nonexistent")
+    );
 }
 
 #[test]
@@ -161,7 +163,7 @@ fn an_encrypted_key_wants_its_password() {
     let locked = SecretKeyFile::read(&signed.path("locked.key")).unwrap();
     assert!(locked.is_encrypted());
     let error = locked.open("wrong").map(drop).unwrap_err();
-    assert!(error.to_string().starts_with("use the secret key "), "{error}");
+    assert!(error.to_string().starts_with("cannot use the secret key "), "{error}");
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("Wrong password"));
     assert_eq!(locked.open("sesame").unwrap().id(), signed.key("locked").id());
     let open = SecretKeyFile::read(&signed.path("one.key")).unwrap();

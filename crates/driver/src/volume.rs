@@ -53,7 +53,7 @@ pub enum VolumeError {
     #[error("the volume's files need more than {} bytes", volume::MAX_SIZE)]
     TooLarge,
     /// The filesystem could not be written.
-    #[error("write {what} on the volume")]
+    #[error("cannot write {what} on the volume")]
     Write {
         /// A path, or a part of the filesystem.
         what: String,

@@ -172,7 +172,7 @@ struct During {
 
 impl fmt::Display for During {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.operation)
+        write!(formatter, "cannot {}", self.operation)
     }
 }
 
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn every_cause_is_told_once_and_none_without_end() {
         let source = io::Error::other("x".repeat(MAX_TEXT + 1));
-        let error = OperationError::during(ErrorKind::Failed, "cannot read it")(source);
+        let error = OperationError::during(ErrorKind::Failed, "read it")(source);
         let causes = error.causes();
         assert_eq!((causes.len(), causes[0].as_str()), (2, "cannot read it"));
         assert_eq!(causes[1].chars().count(), MAX_TEXT + 1);

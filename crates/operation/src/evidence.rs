@@ -164,7 +164,7 @@ pub fn count(store: &Store, record: &MachineRecord) -> Result<usize, OperationEr
 fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, OperationError> {
     let path = store.machine(&record.name).resolve(&link.report)?;
     let unread = |source: StoreError| {
-        OperationError::during(ErrorKind::Verification, format!("cannot read the evidence {}", path.display()))(source)
+        OperationError::during(ErrorKind::Verification, format!("read the evidence {}", path.display()))(source)
     };
     let bytes = store::read(&path, MAX_RECORD)
         .map_err(unread)?
@@ -178,8 +178,7 @@ fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, 
 
 /// Evidence as this program writes it, byte for byte: a field or a spelling of somebody else's is none of ours.
 fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, OperationError> {
-    let failed =
-        || OperationError::during(ErrorKind::Verification, format!("cannot read the evidence {}", path.display()));
+    let failed = || OperationError::during(ErrorKind::Verification, format!("read the evidence {}", path.display()));
     let evidence: Evidence = serde_json::from_slice(bytes).map_err(failed())?;
     if evidence.version != VERSION || evidence.bytes()? != bytes {
         let text = format!("the evidence {} is not written as this program writes it", path.display());

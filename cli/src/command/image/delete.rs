@@ -76,7 +76,7 @@ fn machines(store: &Store) -> Result<Vec<MachineRecord>, Failure> {
     rows.map(|row| {
         let name = row.name;
         row.record.map_err(|error| {
-            let text = format!("which image machine {name} uses cannot be read");
+            let text = format!("tell which image machine {name} uses");
             Failure::during(Kind::Failed, text)(error).hint(format!("`cloud-machine delete {name}` removes it"))
         })
     })

@@ -9,7 +9,7 @@ use super::Format;
 #[non_exhaustive]
 pub enum InputError {
     /// The image could not be opened; the source tells whether it is there.
-    #[error("open {name}")]
+    #[error("cannot open {name}")]
     Open {
         /// The image.
         name: String,
@@ -33,7 +33,7 @@ pub enum InputError {
         name: String,
     },
     /// The image could not be read.
-    #[error("read {name}")]
+    #[error("cannot read {name}")]
     Read {
         /// The image.
         name: String,
@@ -42,7 +42,7 @@ pub enum InputError {
         source: io::Error,
     },
     /// The image is truncated, followed by something else, or not of this format.
-    #[error("decompress {name} as {}, after {decompressed} bytes of the disk", format.name())]
+    #[error("cannot decompress {name} as {}, after {decompressed} bytes of the disk", format.name())]
     Decompress {
         /// The image.
         name: String,
@@ -55,7 +55,7 @@ pub enum InputError {
         source: io::Error,
     },
     /// A compressed image whose decoder would have to keep more in memory than is allowed. It is not damaged.
-    #[error("decompress {name} as {}: it needs {}, at most {limit} bytes are allowed", format.name(), wanted(*window))]
+    #[error("cannot decompress {name} as {}: it needs {}, at most {limit} bytes are allowed", format.name(), wanted(*window))]
     Window {
         /// The image.
         name: String,
@@ -91,7 +91,7 @@ pub enum InputError {
         name: String,
     },
     /// No temporary file.
-    #[error("make a temporary file in {}", folder.display())]
+    #[error("cannot make a temporary file in {}", folder.display())]
     Temporary {
         /// Where it should be.
         folder: PathBuf,
@@ -100,7 +100,7 @@ pub enum InputError {
         source: io::Error,
     },
     /// The temporary file could not be written: the source tells whether there is no space.
-    #[error("write the raw image of {name} to a temporary file, {written} bytes of data so far")]
+    #[error("cannot write the raw image of {name} to a temporary file, {written} bytes of data so far")]
     Write {
         /// The image.
         name: String,
@@ -119,7 +119,7 @@ pub enum InputError {
         reason: String,
     },
     /// The program that converts could not be run; the source tells whether it is there.
-    #[error("run {program}")]
+    #[error("cannot run {program}")]
     Run {
         /// The program.
         program: String,

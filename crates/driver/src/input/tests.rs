@@ -165,9 +165,9 @@ fn a_format_can_be_forced() {
     folders.format = Some(Format::Raw);
     assert_eq!(bytes(&folders.open("disk.raw.gz").unwrap()), fs::read(folders.path("disk.raw.gz")).unwrap());
     for (format, expected) in [
-        (Format::Gzip, "decompress disk.raw as gzip, after 0 bytes of the disk: invalid gzip header"),
-        (Format::Zstd, "decompress disk.raw as zstd, after 0 bytes of the disk: Unknown frame descriptor"),
-        (Format::Xz, "decompress disk.raw as xz, after 0 bytes of the disk: stream/file format not recognized"),
+        (Format::Gzip, "cannot decompress disk.raw as gzip, after 0 bytes of the disk: invalid gzip header"),
+        (Format::Zstd, "cannot decompress disk.raw as zstd, after 0 bytes of the disk: Unknown frame descriptor"),
+        (Format::Xz, "cannot decompress disk.raw as xz, after 0 bytes of the disk: stream/file format not recognized"),
         (Format::Qcow2, "disk.raw cannot be converted: it is no qcow2 image: it does not begin with its magic number"),
     ] {
         folders.format = Some(format);
@@ -183,7 +183,7 @@ fn what_is_no_image_is_told_as_what_it_is() {
     fs::create_dir(folders.path("folder")).unwrap();
     assert_eq!(folders.refused("empty"), "empty is empty");
     assert_eq!(folders.refused("folder"), "folder is a folder, not a disk image");
-    assert_eq!(folders.refused("absent"), "open absent: No such file or directory (os error 2)");
+    assert_eq!(folders.refused("absent"), "cannot open absent: No such file or directory (os error 2)");
     folders.run("mkfifo pipe; (exec > /dev/null 2>&1; : > pipe) &");
     assert_eq!(folders.refused("pipe"), "pipe is empty");
 }
@@ -198,18 +198,18 @@ fn a_truncated_stream_and_one_with_something_behind_it_are_refused() {
         for length in [7, 500, whole.len() / 2, whole.len() - 1] {
             folders.write("cut", &whole[..length]);
             let error = folders.refused("cut");
-            assert!(error.starts_with(&format!("decompress cut as {format}, after ")), "{format} {length}: {error}");
+            assert!(error.starts_with(&format!("cannot decompress cut as {format}, after ")), "{format} {length}: {error}");
         }
         for behind in [&b"x"[..], b"garbage", &[0xff; 5000]] {
             folders.write("behind", &[&whole[..], behind].concat());
             let error = folders.refused("behind");
-            assert!(error.starts_with(&format!("decompress behind as {format}, after ")), "{format}: {error}");
+            assert!(error.starts_with(&format!("cannot decompress behind as {format}, after ")), "{format}: {error}");
         }
         let mut damaged = whole.clone();
         damaged[whole.len() / 2] ^= 0x10;
         folders.write("damaged", &damaged);
         let error = folders.refused("damaged");
-        assert!(error.starts_with(&format!("decompress damaged as {format}, after ")), "{format}: {error}");
+        assert!(error.starts_with(&format!("cannot decompress damaged as {format}, after ")), "{format}: {error}");
     }
 }
 
@@ -234,7 +234,7 @@ fn zeros_behind_gzip_are_padding_and_nothing_else_is() {
     ] {
         assert_eq!(
             folders.refused(name),
-            format!("decompress {name} as gzip, after 8388608 bytes of the disk: {told}"),
+            format!("cannot decompress {name} as gzip, after 8388608 bytes of the disk: {told}"),
         );
     }
 }
@@ -271,14 +271,14 @@ fn a_stream_that_wants_too_much_memory_is_refused() {
     let error = folders.refused("xz");
     assert_eq!(
         error,
-        "decompress xz as xz: it needs a window of 1610612736 bytes, at most 268435456 bytes are allowed"
+        "cannot decompress xz as xz: it needs a window of 1610612736 bytes, at most 268435456 bytes are allowed"
     );
     // RFC 8878, 3.1.1: a frame with a window of 2 GiB and a block of one byte.
     folders.write("zstd", &[0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 9, 0, 0, b'A']);
     let error = folders.refused("zstd");
     assert_eq!(
         error,
-        "decompress zstd as zstd: it needs a window of 2147483648 bytes, at most 134217728 bytes are allowed"
+        "cannot decompress zstd as zstd: it needs a window of 2147483648 bytes, at most 134217728 bytes are allowed"
     );
     // Behind a frame that decoders skip, and behind one that is as it should be.
     folders.run("(printf 'P*M\\030\\001\\000\\000\\000x'; cat zstd) > skipped; (zstd -c disk.raw; cat zstd) > second");
@@ -377,7 +377,10 @@ fn the_program_is_told_when_it_is_missing_and_when_it_fails() {
     assert!(error.starts_with("qemu-img check -f qcow2 --output json /proc/"), "{error}");
     assert!(error.contains(" ended with exit status: "), "{error}");
     folders.qemu_img = "/nonexistent/qemu-img";
-    assert_eq!(folders.refused("disk.qcow2"), "run /nonexistent/qemu-img: No such file or directory (os error 2)");
+    assert_eq!(
+        folders.refused("disk.qcow2"),
+        "cannot run /nonexistent/qemu-img: No such file or directory (os error 2)"
+    );
 }
 
 #[test]

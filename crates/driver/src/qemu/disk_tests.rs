@@ -126,7 +126,7 @@ fn what_something_else_writes_to_the_disk_makes_it_newer_than_its_map() {
     std::fs::File::options().write(true).open(&raw).unwrap().write_all_at(b"evil", 4096).unwrap();
     assert!(is_newer_than_map(&raw, &map).unwrap());
     let error = is_newer_than_map(&files.path("none"), &map).unwrap_err().to_string();
-    assert!(error.starts_with("read the times of ") && error.ends_with("/none"), "{error}");
+    assert!(error.starts_with("cannot read the times of ") && error.ends_with("/none"), "{error}");
 }
 
 /// A process that has written to the node and still runs.

@@ -11,7 +11,7 @@ use crate::{child::ChildError, store::StoreError};
 #[non_exhaustive]
 pub enum QemuError {
     /// The system refused an operation on a path.
-    #[error("{operation} {}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io {
         /// Verb and object.
         operation: &'static str,
@@ -35,7 +35,7 @@ pub enum QemuError {
         allowed: &'static str,
     },
     /// The program could not be run.
-    #[error("run {program}")]
+    #[error("cannot run {program}")]
     Run {
         /// The program.
         program: String,
@@ -91,7 +91,7 @@ pub enum QemuError {
         found: String,
     },
     /// The process could not be opened, watched or signalled.
-    #[error("{operation} process {pid}")]
+    #[error("cannot {operation} process {pid}")]
     Process {
         /// Verb.
         operation: &'static str,
@@ -118,7 +118,7 @@ pub enum QemuError {
         why: String,
     },
     /// The monitor did not do what it was asked.
-    #[error("ask QEMU's monitor for {command}")]
+    #[error("cannot ask QEMU's monitor for {command}")]
     Monitor {
         /// The command.
         command: String,
@@ -127,7 +127,7 @@ pub enum QemuError {
         source: super::QmpError,
     },
     /// The remembered verdicts about KVM could not be stored.
-    #[error("remember the verdict about KVM")]
+    #[error("cannot remember the verdict about KVM")]
     Remember(#[source] StoreError),
 }
 

@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_missing_or_failing_program_is_named() {
         let error = Qemu::new("/nonexistent/qemu").version().unwrap_err();
-        assert_eq!(error.to_string(), "run /nonexistent/qemu");
+        assert_eq!(error.to_string(), "cannot run /nonexistent/qemu");
         let error = Qemu::new("false").version().unwrap_err();
         assert_eq!(error.to_string(), "false ended with exit status: 1: ");
     }

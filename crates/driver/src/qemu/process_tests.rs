@@ -235,7 +235,7 @@ fn a_program_that_neither_starts_nor_ends_is_given_up() {
     let error = Qemu::new("true").launch(&launch(folder.path())).unwrap_err();
     assert_eq!(error.to_string(), "the machine's process ended right after its start: ");
     let error = Qemu::new("/nonexistent/qemu").launch(&launch(folder.path())).unwrap_err();
-    assert_eq!(error.to_string(), "run /nonexistent/qemu");
+    assert_eq!(error.to_string(), "cannot run /nonexistent/qemu");
 }
 
 #[test]

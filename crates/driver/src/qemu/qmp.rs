@@ -21,7 +21,7 @@ const MAX_LINE: usize = 1 << 20;
 #[non_exhaustive]
 pub enum QmpError {
     /// The socket could not be connected.
-    #[error("connect to {}", path.display())]
+    #[error("cannot connect to {}", path.display())]
     Connect {
         /// The socket.
         path: PathBuf,
@@ -56,7 +56,7 @@ pub enum QmpError {
         description: String,
     },
     /// The system refused to read or write.
-    #[error("use the monitor's socket")]
+    #[error("cannot use the monitor's socket")]
     Io(#[source] io::Error),
 }
 
@@ -247,6 +247,6 @@ mod tests {
         let (_folder, path) = monitor(GREETING, &[]);
         assert_eq!(Qmp::connect(&path, soon()).unwrap_err().to_string(), "the monitor was closed");
         let error = Qmp::connect(Path::new("/nonexistent/qmp.sock"), soon()).unwrap_err();
-        assert_eq!(error.to_string(), "connect to /nonexistent/qmp.sock");
+        assert_eq!(error.to_string(), "cannot connect to /nonexistent/qmp.sock");
     }
 }

@@ -71,7 +71,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("id_ed25519");
         fs::write(&path, "garbage").unwrap();
-        assert_eq!(generate_key(&path, "x").unwrap_err().to_string(), "make an SSH key");
+        assert_eq!(generate_key(&path, "x").unwrap_err().to_string(), "cannot make an SSH key");
         assert_eq!(fs::read(&path).unwrap(), b"garbage");
     }
 

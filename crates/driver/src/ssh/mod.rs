@@ -26,10 +26,10 @@ use crate::{child::ChildError, store::StoreError};
 #[non_exhaustive]
 pub enum SshError {
     /// A key could not be made or written in OpenSSH's format.
-    #[error("make an SSH key")]
+    #[error("cannot make an SSH key")]
     Key(#[source] ssh_key::Error),
     /// A key or `known_hosts` could not be stored or read.
-    #[error("store or read an SSH key")]
+    #[error("cannot store or read an SSH key")]
     Store(#[source] StoreError),
     /// A machine's host key is no public key line.
     #[error("the machine's host key is no public key: {found}")]
@@ -52,7 +52,7 @@ pub enum SshError {
         found: String,
     },
     /// No port on 127.0.0.1 could be taken.
-    #[error("find a free port on 127.0.0.1")]
+    #[error("cannot find a free port on 127.0.0.1")]
     Port(#[source] io::Error),
     /// Nobody spoke SSH before the deadline.
     #[error("nobody spoke SSH on 127.0.0.1:{port} until the deadline, at last: {last}")]
@@ -86,7 +86,7 @@ pub enum SshError {
         said: String,
     },
     /// Whether the machine's process is there could not be seen while its SSH was waited for.
-    #[error("see whether the machine's process is there")]
+    #[error("cannot see whether the machine's process is there")]
     Unseen(#[source] io::Error),
     /// A file is missing that [`command`] needs.
     #[error("there is no {}", path.display())]

@@ -11,7 +11,7 @@ use super::name::ImageName;
 #[non_exhaustive]
 pub enum StoreError {
     /// The system refused an operation on a path.
-    #[error("{operation} {}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     Io {
         /// Verb and object, such as `write the record`.
         operation: &'static str,
@@ -116,7 +116,7 @@ pub enum StoreError {
         known: u32,
     },
     /// The record is no JSON of the right shape.
-    #[error("read the record {}", path.display())]
+    #[error("cannot read the record {}", path.display())]
     InvalidJson {
         /// The record.
         path: PathBuf,
@@ -133,7 +133,7 @@ pub enum StoreError {
         reason: String,
     },
     /// The record could not be turned to JSON.
-    #[error("write {what} as JSON")]
+    #[error("cannot write {what} as JSON")]
     ToJson {
         /// Which document.
         what: &'static str,
@@ -142,7 +142,7 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// An entry of the store is not named like a machine or an image.
-    #[error("read the name of {}", path.display())]
+    #[error("cannot read the name of {}", path.display())]
     InvalidName {
         /// The entry.
         path: PathBuf,

@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn replace_in_a_missing_folder_names_operation_and_path() {
         let error = replace(Path::new("/nonexistent/a.json"), b"").unwrap_err();
-        assert_eq!(error.to_string(), "make a file beside /nonexistent/a.json");
+        assert_eq!(error.to_string(), "cannot make a file beside /nonexistent/a.json");
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
         let beyond = folder.path().join("file");
         fs::write(&beyond, "").unwrap();
         let error = read(&beyond.join("x"), MAX_RECORD).unwrap_err();
-        assert!(error.to_string().starts_with("open /"), "{error}");
+        assert!(error.to_string().starts_with("cannot open /"), "{error}");
     }
 
     #[test]

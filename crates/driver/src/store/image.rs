@@ -303,7 +303,7 @@ mod tests {
         let image = store.install_image(&name, &source(&packed, b"old"), Replacement::default()).unwrap();
         let error =
             store.install_image(&name, &source(Path::new("/nonexistent"), b"new"), Replacement::default()).unwrap_err();
-        assert_eq!(error.to_string(), "open /nonexistent");
+        assert_eq!(error.to_string(), "cannot open /nonexistent");
         assert_eq!(store.image(&name).unwrap(), image);
         image.verify_boot_files().unwrap();
         assert_eq!(fs::read_dir(store.images()).unwrap().count(), 1, "nothing half made stays");

@@ -176,12 +176,12 @@ fn a_broken_record_is_a_row_with_its_own_error() {
     assert_eq!(rows.len(), 8);
     assert_eq!(said("good"), "fine");
     assert!(said("version").ends_with("machine.json has version 7, this program knows 1"), "{}", said("version"));
-    assert!(said("garbage").starts_with("read the record /"), "{}", said("garbage"));
+    assert!(said("garbage").starts_with("cannot read the record /"), "{}", said("garbage"));
     assert!(said("empty").starts_with("there is no record /"), "{}", said("empty"));
     assert!(said("moved").ends_with("is invalid: it is of machine good"), "{}", said("moved"));
     assert!(said("escape").ends_with("does not stay in the folder of its machine"), "{}", said("escape"));
-    assert!(said("extra").starts_with("read the record /"), "{}", said("extra"));
-    assert!(said("Bad Name").starts_with("read the name of /"), "{}", said("Bad Name"));
+    assert!(said("extra").starts_with("cannot read the record /"), "{}", said("extra"));
+    assert!(said("Bad Name").starts_with("cannot read the name of /"), "{}", said("Bad Name"));
 }
 
 #[test]

@@ -167,6 +167,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         fs::write(&path, "").unwrap();
-        assert_eq!(Store::open(&path).unwrap_err().to_string(), format!("make the folder {}", path.display()));
+        assert_eq!(Store::open(&path).unwrap_err().to_string(), format!("cannot make the folder {}", path.display()));
     }
 }
