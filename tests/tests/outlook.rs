@@ -94,10 +94,10 @@ fn each_disk_has_a_verdict_with_its_reason_and_none_is_touched() {
     for (disk, verdict, method, reason) in [
         ("system", "reimage", "reimage", "it is the system disk"),
         ("empty", "create", "create ext4", "it holds nothing: zeros wherever it was looked"),
-        ("damaged", "refuse", "", "and holds data of no kind that is known; only a disk of zeros is taken for empty"),
-        ("one", "refuse", "", "and holds data of no kind that is known"),
+        ("damaged", "refuse", "", "but holds data of no kind that is known; only a disk of zeros is taken for empty"),
+        ("one", "refuse", "", "but holds data of no kind that is known"),
         ("kept", "reuse", "reuse ext4", "it holds ext4 labelled `data`, as described"),
-        ("other", "refuse", "", "and holds vfat labelled `CIDATA`; `overwrite: true` would let it be replaced"),
+        ("other", "refuse", "", "but holds vfat labelled `CIDATA`; `overwrite: true` would let it be replaced"),
         ("used", "refuse", "", &format!("{} is mounted at {}", devices[4].name(), target.display())),
         ("replaced", "replace", "wipe zero, create vfat", "it holds ext4, and `overwrite` is true"),
         ("absent", "refuse", "", "serial:none"),

@@ -237,7 +237,7 @@ fn a_table_is_what_was_planned_and_is_used_again(sector: u64) {
     run(Command::new("addpart").args([&path, "1", "2048", "32768"]));
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-L", "CIDATA"]).arg(format!("{path}p1")));
     let refusal = scene.refusal();
-    let told = "shall hold ext4 labelled `one` and holds ext4 labelled `CIDATA`; `overwrite: true` would";
+    let told = "must hold ext4 labelled `one` but holds ext4 labelled `CIDATA`; `overwrite: true` would";
     assert!(
         refusal.starts_with("the partition `one` of the disk `parts` on loop") && refusal.contains(told),
         "{refusal}"

@@ -57,7 +57,7 @@ fn writable(disk: &DiskConfig) -> Vec<Broken> {
         broken(
             medium.is_some(),
             "filesystem",
-            format!("nobody can make {kind} on a disk of the machine: it comes with its content"),
+            format!("{kind} cannot be created empty on a disk of the machine: it comes with its content"),
             "`readonly: true` beside it",
         ),
         broken(

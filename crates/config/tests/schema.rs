@@ -239,7 +239,10 @@ fn disks_must_make_sense_together() {
         ("{a: {source: /x.iso}}", "a disk with `source` would be written over"),
         ("{a: {bus: cdrom}}", "a disc in an optical drive cannot be written"),
         ("{a: {devicepath: /dev/sr0}}", "a disc in an optical drive cannot be written"),
-        ("{a: {filesystem: squashfs}}", "nobody can make squashfs on a disk of the machine: it comes with its content"),
+        (
+            "{a: {filesystem: squashfs}}",
+            "squashfs cannot be created empty on a disk of the machine: it comes with its content",
+        ),
         (
             "{a: {devicepath: 'label:x'}}",
             "a label lies on the disk itself, and a job could write it on another one: only read-only disks are named so",

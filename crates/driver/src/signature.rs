@@ -38,7 +38,7 @@ pub enum SignatureError {
         source: io::Error,
     },
     /// A text that is no public key.
-    #[error("{text:?} is no public key of minisign: 56 characters that begin with RW")]
+    #[error("{text:?} is not a minisign public key: 56 characters that begin with RW")]
     PublicKey {
         /// The text, shortened.
         text: String,
@@ -53,7 +53,7 @@ pub enum SignatureError {
         source: minisign::PError,
     },
     /// A file that is no signature.
-    #[error("{} is no signature of minisign", path.display())]
+    #[error("{} is not a minisign signature", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,

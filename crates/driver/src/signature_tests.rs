@@ -140,14 +140,14 @@ fn what_is_no_signature_or_key_is_told_as_what_it_is() {
     let good = "untrusted comment: x\nRUQE+8mldKDxaPnYqO6o8qXWIayH29K61UKwzGfVxYEXkGPtzICFHzGLTIkehgv+lDxdOiZ7FiyH9P6fx0EwrCQpWONKFZu9QQo=\ntrusted comment: y\n";
     for text in ["", "x", "untrusted comment: x\nRWQ\ntrusted comment: y\nRWQ\n", good, &"x".repeat(100_000)] {
         fs::write(signed.path("image.zst.minisig"), text).unwrap();
-        assert_eq!(signed.refused(&["one"]), "image.zst.minisig is no signature of minisign", "{text:.40}");
+        assert_eq!(signed.refused(&["one"]), "image.zst.minisig is not a minisign signature", "{text:.40}");
     }
     run(signed.folder.path(), "minisign -l -Sm image.zst -s one.key");
     assert!(signed.refused(&["one"]).starts_with("image.zst.minisig is a legacy signature"));
     for text in ["", "RWQ", "not a key", "RWQ\nRWQ", "RUQE+8mldKDxaDYv75VjfYzuyijEmhy7cjP0tLBFJ5D9GqEkd4OHLij3x"] {
         let error = PublicKey::parse(text).unwrap_err();
         assert!(
-            error.to_string().ends_with("is no public key of minisign: 56 characters that begin with RW"),
+            error.to_string().ends_with("is not a minisign public key: 56 characters that begin with RW"),
             "{error}"
         );
     }

@@ -116,7 +116,7 @@ pub enum PlanError {
         device: String,
     },
     /// A disk that shall hold a filesystem holds something else.
-    #[error("{wanted} on {device} shall hold {filesystem} and holds {found}{way_out}")]
+    #[error("{wanted} on {device} must hold {filesystem} but holds {found}{way_out}")]
     Content {
         /// Which disk.
         wanted: Wanted,

@@ -191,7 +191,7 @@ fn content(wanted: &NewTable, disk: &Disk) -> (Content, String) {
             let table = signature.filesystem.is_none() && signature.partition_table.as_deref() == Some("gpt");
             match partitions {
                 _ if !table => (Content::Other, found),
-                None => (Content::Unreadable, format!("{found} at which nobody looked")),
+                None => (Content::Unreadable, format!("{found}, which was not probed")),
                 Some(Partitions::Unreadable { reason }) => {
                     (Content::Unreadable, format!("{found} that cannot be read ({})", reason.escape_default()))
                 }

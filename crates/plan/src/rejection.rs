@@ -392,7 +392,7 @@ pub enum Rejection {
         id: String,
     },
     /// A machine came up with a disk that had to be refused.
-    #[error("the disk {device} holds something else than the filesystem that it shall hold, and was not refused")]
+    #[error("the disk {device} holds something else than the filesystem that it must hold, and was not refused")]
     Content {
         /// Kernel name.
         device: String,

@@ -41,7 +41,7 @@ fn the_driver_says_what_becomes_of_each_value() {
     for text in ["DRIVER qemu", "rounded to 103MiB", "for cloud-init", "exact", "argument --set resources.ram=0.1"] {
         assert!(table.output.contains(text), "{text}: {}", table.output);
     }
-    place.refused(&["config", "audit", "--driver", "warp"], 3, &["no driver is called \"warp\"", "qemu"]);
+    place.refused(&["config", "audit", "--driver", "warp"], 3, &["unknown driver \"warp\"", "qemu"]);
 }
 
 #[test]

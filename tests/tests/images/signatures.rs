@@ -56,7 +56,7 @@ fn a_signature_is_made_with_the_image_or_later_and_both_programs_accept_it() {
     let key = key(&place, "one");
     place.shell(&format!("cloud-machine image verify demo --key '{key}' --key two.pub"));
     place.refused("cloud-machine image verify demo --key two.pub", 3, &["is signed by key", "not by"]);
-    place.refused("cloud-machine image verify demo --key nonsense", 1, &["\"nonsense\" is no public key of minisign"]);
+    place.refused("cloud-machine image verify demo --key nonsense", 1, &["\"nonsense\" is not a minisign public key"]);
 }
 
 #[test]

@@ -155,7 +155,7 @@ fn data_disks_are_what_was_described_at_every_boot() {
     let before = digest();
     let refused = program.call(["reimage", MACHINE], b"");
     assert_eq!(refused.code, 1, "{}", refused.errors);
-    let told = "the disk `cache` on vdb shall hold btrfs labelled `cache` and holds data of no kind that is known; it was there \
+    let told = "the disk `cache` on vdb must hold btrfs labelled `cache` but holds data of no kind that is known; it was there \
         before, so it is damaged or lost and not made anew";
     assert!(refused.errors.contains(told), "{}", refused.errors);
     assert_eq!(digest(), before);

@@ -249,7 +249,7 @@ fn a_fresh_overlay_is_a_reimage(program: &Program) {
     // By itself the program takes what is cheapest now.
     let (strategy, tier, said) = reimage(program, &[]);
     assert_eq!((strategy, tier), done("overlay", "overlay"), "{said}");
-    assert!(said.contains("its file is as it was"), "{said}");
+    assert!(said.contains("its file is unchanged since"), "{said}");
     assert!(said.contains("the overlay that is discarded holds "), "what the job wrote is told: {said}");
 }
 
@@ -261,7 +261,7 @@ fn a_golden_disk_that_differs_is_refused(program: &Program) {
     let refused = program.call(["reimage", MACHINE, "--strategy", "overlay"], b"");
     assert_eq!(refused.code, 5, "{}", refused.errors);
     assert!(refused.errors.contains("differs from its image in 1 ranges"), "{}", refused.errors);
-    assert!(refused.errors.contains(&format!("machines that stand on it: {MACHINE}; ")), "{}", refused.errors);
+    assert!(refused.errors.contains(&format!("machines backed by it: {MACHINE}; ")), "{}", refused.errors);
     let (strategy, tier, said) = reimage(program, &[]);
     assert_eq!((strategy, tier), done("rewrite", "stream"), "{said}");
     assert!(said.contains("not overlay: the golden disk "), "{said}");

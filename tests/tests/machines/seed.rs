@@ -85,7 +85,7 @@ fn the_seeds_example_is_what_it_says_on_three_boots() {
     inside(&program, "umount -R /data; zpool destroy volume1; zpool create -f -m none other /dev/sda; sync");
     program.done(&["stop", MACHINE]);
     let told = refused(&program, "start");
-    assert!(told.contains("the disk `volume1` on sda shall hold the zfs pool `volume1` and holds"), "{told}");
+    assert!(told.contains("the disk `volume1` on sda must hold the zfs pool `volume1` but holds"), "{told}");
     let reimaged = program.done(&["reimage", MACHINE, "--output", "json"]);
     assert_eq!(method(&reimaged, "volume1"), "wipe zero, create zfs");
     everything_is_mounted(&program);

@@ -198,7 +198,10 @@ fn a_truncated_stream_and_one_with_something_behind_it_are_refused() {
         for length in [7, 500, whole.len() / 2, whole.len() - 1] {
             folders.write("cut", &whole[..length]);
             let error = folders.refused("cut");
-            assert!(error.starts_with(&format!("cannot decompress cut as {format}, after ")), "{format} {length}: {error}");
+            assert!(
+                error.starts_with(&format!("cannot decompress cut as {format}, after ")),
+                "{format} {length}: {error}"
+            );
         }
         for behind in [&b"x"[..], b"garbage", &[0xff; 5000]] {
             folders.write("behind", &[&whole[..], behind].concat());

@@ -55,7 +55,7 @@ pub enum SshError {
     #[error("cannot find a free port on 127.0.0.1")]
     Port(#[source] io::Error),
     /// Nobody spoke SSH before the deadline.
-    #[error("nobody spoke SSH on 127.0.0.1:{port} until the deadline, at last: {last}")]
+    #[error("no SSH banner on 127.0.0.1:{port} before the deadline (last error: {last})")]
     Silent {
         /// The port.
         port: u16,

@@ -148,7 +148,7 @@ mod tests {
         assert!(started.elapsed() < Duration::from_secs(5));
         let said = error.to_string();
         assert!(
-            said.starts_with(&format!("nobody spoke SSH on 127.0.0.1:{port} until the deadline, at last: ")),
+            said.starts_with(&format!("no SSH banner on 127.0.0.1:{port} before the deadline (last error: ")),
             "{said}"
         );
         assert!(said.contains("refused"), "{said}");

@@ -99,7 +99,7 @@ pub(crate) fn preview(
     config: &Config,
 ) -> Result<(Strategy, String), OperationError> {
     if super::root_pool(config).is_some() {
-        return Ok((Strategy::Rewrite, "the root is on zfs: the pool is made anew".to_owned()));
+        return Ok((Strategy::Rewrite, "the root is on zfs: the pool is recreated".to_owned()));
     }
     let disk = system_disk(record)?;
     if store.golden(&record.image.digest, disk.size).exists()? {

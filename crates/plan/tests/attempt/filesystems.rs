@@ -1,4 +1,4 @@
-//! Disks that shall hold a filesystem: what is planned from what is found, and that the host plans the same.
+//! Disks that must hold a filesystem: what is planned from what is found, and that the host plans the same.
 
 use cloud_machine_plan::{PlanError, Rejection, WantedFilesystem, verify};
 use cloud_machine_protocol::{Action, DiskEvidence, History, Mount, Probe, Signature, Step};
@@ -164,14 +164,14 @@ fn a_refusal_says_what_is_there_and_what_would_let_it_be_replaced() {
     let error = planned(&config(&disks(""), "refuse"), &inventory, Action::Boot).unwrap_err().to_string();
     assert_eq!(
         error,
-        "the disk `cache` on vdc shall hold ext4 labelled `cache` and holds xfs labelled `old\\u{1b}[2J`; \
+        "the disk `cache` on vdc must hold ext4 labelled `cache` but holds xfs labelled `old\\u{1b}[2J`; \
          `overwrite: true` would let it be replaced"
     );
     inventory.disks[2].probe = Probe::Unknown;
     let refused = |history, expected: &str| {
         let request = request_for(Action::Boot, &["cache"], history);
         let error = planned_for(&config(&disks(""), "refuse"), &inventory, &request).unwrap_err().to_string();
-        let told = "the disk `cache` on vdc shall hold ext4 labelled `cache` and holds data of no kind that is known; ";
+        let told = "the disk `cache` on vdc must hold ext4 labelled `cache` but holds data of no kind that is known; ";
         assert_eq!(error, format!("{told}{expected}"));
     };
     refused(History::Unknown, "only a disk of zeros is taken for empty, `overwrite: true` would let it be replaced");

@@ -258,12 +258,12 @@ fn a_refusal_says_what_is_there() {
     let planted = machine(gpt(), found(&fresh, [holds("vfat", None), swap, raw]));
     assert_eq!(
         error(&disks(""), &planted),
-        "the partition `one` of the disk `cache` on vdc shall hold ext4 with the identifier \
-         `6f1a2b3c-0d4e-4f5a-8b6c-7d8e9f0a1b2c` and holds vfat; `overwrite: true` would let it be replaced"
+        "the partition `one` of the disk `cache` on vdc must hold ext4 with the identifier \
+         `6f1a2b3c-0d4e-4f5a-8b6c-7d8e9f0a1b2c` but holds vfat; `overwrite: true` would let it be replaced"
     );
     assert_eq!(
         error(&disks(""), &machine(gpt(), Some(Partitions::Found { primary: true, partitions: Vec::new() }))),
-        "the disk `cache` on vdc shall hold the partitions `one`, `swap`, `raw` and holds a partition table in which \
+        "the disk `cache` on vdc must hold the partitions `one`, `swap`, `raw` but holds a partition table in which \
          partition 1 is absent; `overwrite: true` would let it be replaced"
     );
     let mut small = machine(Probe::Empty, None);

@@ -107,7 +107,7 @@ fn a_boot_takes_the_root_that_the_pool_names_and_nothing_but_the_pool() {
     for label in [None, Some("other")] {
         let error = planned(&boot, &machine(label)).unwrap_err().to_string();
         assert!(
-            error.contains("shall hold the zfs pool `system`") && error.contains("a reimage makes it anew"),
+            error.contains("must hold the zfs pool `system`") && error.contains("a reimage makes it anew"),
             "{error}"
         );
     }
