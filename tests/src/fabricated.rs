@@ -1,6 +1,6 @@
 //! A machine that is only a record, for tests of what the host does with what it finds.
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use cloud_machine_config::{LayerKind, merge, parse};
 use serde_json::{Value, json};
@@ -38,4 +38,19 @@ pub fn machine(program: &Program, name: &str, port: u16, change: impl FnOnce(&mu
     fs::create_dir_all(folder.join("ssh")).expect("the folder of its key");
     fs::write(folder.join("machine.json"), record.to_string()).expect("the record");
     folder
+}
+
+/// What a record says of a machine that was started as process `pid`.
+///
+/// # Panics
+/// When there is no such process.
+#[must_use]
+pub fn process(pid: u32) -> Value {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    // proc_pid_stat(5): the 22nd field, counted behind the name, which may hold anything.
+    let started = stat.rsplit_once(')').and_then(|(_, after)| after.split_ascii_whitespace().nth(19));
+    let started: u64 = started.and_then(|field| field.parse().ok()).expect("its start");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the host's boot");
+    let namespace = fs::metadata("/proc/self/ns/pid").expect("a namespace").ino();
+    json!({"pid": pid, "started": started, "boot-id": boot_id.trim(), "namespace": namespace, "disks": []})
 }

@@ -79,6 +79,14 @@ fn free_port() -> u16 {
     listener.local_addr().expect("its number").port()
 }
 
+impl Sshd {
+    /// Number of its first process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for Sshd {
     fn drop(&mut self) {
         // With the first process of the namespace all of them end.

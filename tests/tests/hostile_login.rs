@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Read,
-    process::Stdio,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -18,10 +18,18 @@ use serde_json::Value;
 const MACHINE: &str = "held";
 
 fn machine(lines: &str) -> (Program, Sshd) {
+    // The server stands for the machine's process.
+    machine_of(lines, Sshd::pid)
+}
+
+/// A machine whose process is the one that `pid` says.
+fn machine_of(lines: &str, pid: impl Fn(&Sshd) -> u32) -> (Program, Sshd) {
     let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
     let folder = program.state().join("machines").join(MACHINE);
     let sshd = Sshd::start(&folder, lines);
-    fabricated::machine(&program, MACHINE, sshd.target.port, |_| ());
+    fabricated::machine(&program, MACHINE, sshd.target.port, |record| {
+        record["process"] = fabricated::process(pid(&sshd));
+    });
     (program, sshd)
 }
 
@@ -106,9 +114,11 @@ fn clients(words: &str) -> usize {
 
 #[test]
 fn a_server_that_is_not_there_begins_nothing() {
-    let (program, sshd) = machine("");
+    let mut process = Command::new("sleep").arg("1000").spawn().unwrap();
+    let (program, sshd) = machine_of("", |_| process.id());
     drop(sshd);
     let (code, result) = exec(&program, &["--", "true"]);
+    process.kill().and_then(|()| process.wait()).unwrap();
     assert_eq!((code, &result["end"], &result["ran"]), (1, &"not-begun".into(), &"no".into()));
 }
 
@@ -144,4 +154,18 @@ fn a_machine_that_answers_is_ready_and_another_host_key_is_not() {
     fs::write(&sshd.target.known_hosts, format!("[127.0.0.1]:{} {other}", sshd.target.port)).unwrap();
     let error = wait_ready(&sshd.target, deadline(), &|| Ok(true)).unwrap_err();
     assert!(matches!(error, SshError::Unready { .. }), "{error:?}");
+}
+
+#[test]
+fn a_machine_that_has_ended_by_itself_is_told_as_such() {
+    let (program, sshd) = machine("");
+    drop(sshd);
+    let called = program.call(["exec", MACHINE, "--", "true"], b"");
+    assert_eq!(called.code, 1, "{}", called.errors);
+    assert!(
+        called.errors.contains("does not run any more: its system shut down or rebooted, or was ended"),
+        "{}",
+        called.errors
+    );
+    assert!(called.errors.contains(&format!("`cloud-machine start {MACHINE}`")), "{}", called.errors);
 }
