@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use cloud_machine_operation::{Event, Happening, Observer, Task};
+use cloud_machine_operation::{Event, Happening, Notice, Observer, Task};
 
 use crate::ui::{Place, Progress, Ui};
 
@@ -40,6 +40,14 @@ impl Screen {
     }
 }
 
+/// A notice, with the option of this program that has to do with it.
+fn text(notice: &Notice) -> String {
+    match notice {
+        Notice::NotAskedToShutDown(..) => format!("{notice}; `stop --now` does not ask"),
+        _ => notice.to_string(),
+    }
+}
+
 impl Observer for Screen {
     fn event(&self, event: &Event<'_>) {
         let place = Place {
@@ -53,7 +61,7 @@ impl Observer for Screen {
             Happening::Progress { task, done, total } => self.progress(task, done, total),
             Happening::End(task) => self.end(task),
             Happening::Notice(notice) => {
-                self.ui.note_at(Place { notice: Some(notice.name()), ..place }, &notice.to_string());
+                self.ui.note_at(Place { notice: Some(notice.name()), ..place }, &text(notice));
             }
         }
     }
