@@ -253,6 +253,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Accelerator { name, reason } => write!(formatter, "accelerator {name}: {reason}"),
+            Self::Strategy { strategy, reasons } if reasons.is_empty() => write!(formatter, "strategy {strategy}"),
             Self::Strategy { strategy, reasons } => write!(formatter, "strategy {strategy}: {}", reasons.join("; ")),
             Self::DiscardedOverlay(bytes) => {
                 write!(formatter, "the overlay that is discarded holds {}", readable::bytes(*bytes))
