@@ -283,7 +283,7 @@ fn a_server_that_ignores_ranges_is_named_with_a_way_out() {
 fn addresses_and_options_that_cannot_be_meant() {
     let ca = tempfile::NamedTempFile::new().expect("a file");
     let ca = ca.path().display().to_string();
-    refused(&["image", "inspect", "ftp://images.example/x"], 1, &["ftp://images.example/x is no address"]);
+    refused(&["image", "inspect", "ftp://images.example/x"], 1, &["ftp://images.example/x is not a URL to fetch from"]);
     refused(&["image", "inspect", "debian-12", "--ca", &ca], 2, &["--ca is for an image behind an https address"]);
     refused(&["image", "inspect", "https://127.0.0.1:1/x", "--ca", &ca], 1, &["no certificate is in them"]);
     refused(&["image", "inspect", "https://127.0.0.1:1/x", "--ca", "/none.pem"], 4, &["/none.pem"]);

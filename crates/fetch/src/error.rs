@@ -9,7 +9,7 @@ use jiff::{Timestamp, Unit};
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The address is none, or not one of HTTP or HTTPS.
-    #[error("{url} is not a document URL")]
+    #[error("{url} is not a URL to fetch from")]
     InvalidUrl {
         /// The address.
         url: String,

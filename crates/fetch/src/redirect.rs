@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn addresses_of_other_kinds_are_none() {
         for (text, expected) in [
-            ("", "(not an address) is not a document URL"),
-            ("seed.yaml", "(not an address) is not a document URL"),
-            ("file:///etc/passwd", "file:///etc/passwd is not a document URL"),
-            ("ftp://user:secret@example.org/", "ftp://example.org/ is not a document URL"),
+            ("", "(not an address) is not a URL to fetch from"),
+            ("seed.yaml", "(not an address) is not a URL to fetch from"),
+            ("file:///etc/passwd", "file:///etc/passwd is not a URL to fetch from"),
+            ("ftp://user:secret@example.org/", "ftp://example.org/ is not a URL to fetch from"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), expected);
         }

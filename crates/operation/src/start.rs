@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::store::{MachineState, Wanted};
+use cloud_machine_driver::store::{MachineState, Strategy, Wanted};
 use cloud_machine_protocol::{Action, Assurance, MachineName};
 
 use crate::{
@@ -48,16 +48,18 @@ impl Operations<'_> {
             teller.notice(Notice::FinishesReimage(name.clone()));
         }
         let described = Described::of(&record)?;
-        // As it was asked for: who cut it off still wants that.
+        // With no less than was asked for, and by the way that proves most: a clone or an overlay is asked for each time.
         let wanted = record.request.as_ref().filter(|_| action == Action::Reimage).map(|request| request.wanted);
         let Wanted { strategy, tier, required } = wanted.unwrap_or_default();
+        let strategy = strategy.filter(|strategy| *strategy == Strategy::Rewrite);
+        let tier = tier.filter(|_| strategy.is_some());
         let attempt = Attempt {
             driver: self.driver(&record.driver)?,
             store,
             lock: &lock,
             teller,
             deadline: Instant::now() + timeout,
-            required: required.unwrap_or(Assurance::HostRooted),
+            required: required.unwrap_or(Assurance::HostRooted).max(Assurance::HostRooted),
             options: ReimageOptions { strategy, tier, verify_golden: false },
             described: &described,
         };

@@ -247,8 +247,8 @@ fn a_trickle_ends_with_the_whole_time() {
 #[test]
 fn addresses_that_are_none() {
     for (url, expected) in [
-        ("ftp://a.test/x", "ftp://a.test/x is not a document URL"),
-        ("debian-12", "(not an address) is not a document URL"),
+        ("ftp://a.test/x", "ftp://a.test/x is not a URL to fetch from"),
+        ("debian-12", "(not an address) is not a URL to fetch from"),
     ] {
         assert_eq!(open(url, 1).unwrap_err().to_string(), expected);
     }
