@@ -288,7 +288,11 @@ fn addresses_and_options_that_cannot_be_meant() {
     refused(&["image", "inspect", "https://127.0.0.1:1/x", "--ca", &ca], 1, &["no certificate is in them"]);
     refused(&["image", "inspect", "https://127.0.0.1:1/x", "--ca", "/none.pem"], 4, &["/none.pem"]);
     for url in ["ftp://images.example/x", "debian-12"] {
-        refused(&["create", "x", "--image", "y", "--image-url", url], 2, &["read --image-url", "no address"]);
+        refused(
+            &["create", "x", "--image", "y", "--image-url", url],
+            2,
+            &["read --image-url", "is not a URL to fetch from"],
+        );
     }
     refused(&["create", "x", "--image", "y", "--image-ca", &ca], 2, &["--image-url"]);
 }
