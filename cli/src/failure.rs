@@ -1,9 +1,9 @@
 //! Why a command failed: kind, error and hints. The kind alone decides the exit code; must not print.
 
-use std::{error::Error, fmt};
+use std::error::Error;
 
 use cloud_machine_driver::store::StoreError;
-use cloud_machine_operation::{ErrorKind, OperationError, chain};
+use cloud_machine_operation::{During, ErrorKind, OperationError, chain};
 
 use crate::hints;
 
@@ -52,7 +52,7 @@ impl Failure {
         operation: impl Into<String>,
     ) -> impl FnOnce(E) -> Self {
         let operation = operation.into();
-        move |source| Self::new(kind, During { operation, source: Box::new(source) })
+        move |source| Self::new(kind, During::new(operation, source))
     }
 
     #[must_use]
@@ -64,25 +64,6 @@ impl Failure {
     /// The error and its causes, outermost first.
     pub(crate) fn causes(&self) -> Vec<String> {
         chain(self.error.as_ref())
-    }
-}
-
-/// An operation that failed for a reason of its own.
-#[derive(Debug)]
-struct During {
-    operation: String,
-    source: Box<dyn Error + Send + Sync>,
-}
-
-impl fmt::Display for During {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "cannot {}", self.operation)
-    }
-}
-
-impl Error for During {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(self.source.as_ref())
     }
 }
 

@@ -360,3 +360,15 @@ fn a_machine_that_stands_still_is_not_waited_for() {
     assert_eq!(error.kind, ErrorKind::Failed);
     assert!(error.line().contains("the machine stands still: the host's file system is full"), "{}", error.line());
 }
+
+#[test]
+fn a_missing_program_is_told_before_the_machine_is_touched() {
+    let host = Host::new(Some);
+    host.create();
+    host.fake.calls();
+    let before = host.stored();
+    host.fake.plant(Faults { tool_is_missing: true, ..Faults::default() });
+    let error = host.reimage(false);
+    assert!(error.hints.iter().any(|hint| matches!(hint, Hint::Install { package: "fake", .. })), "{error:?}");
+    assert!(host.fake.calls().is_empty() && host.stored() == before);
+}

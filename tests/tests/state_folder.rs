@@ -11,6 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use cloud_machine_driver::store::Store;
 use cloud_machine_tests::{artifacts::Artifacts, fabricated, program::Program};
 use serde_json::Value;
 
@@ -214,4 +215,18 @@ fn a_list_is_filtered_and_cut_to_columns_and_names_are_in_order() {
         assert_eq!(called.code, 2, "{wrong}");
         assert!(called.errors.contains(text), "{}", called.errors);
     }
+}
+
+#[test]
+fn a_program_is_not_begun_while_another_operation_works_on_the_machine() {
+    let program = program();
+    fabricated::machine(&program, "busy", 1, |record| record["state"] = "writing".into());
+    let store = Store::open(program.state()).unwrap();
+    let lock = store.lock(&"busy".parse().unwrap()).unwrap();
+    let called = program.call(["exec", "busy", "--", "true"], b"");
+    assert_eq!(called.code, 8, "{}", called.errors);
+    drop(lock);
+    let called = program.call(["exec", "busy", "--", "true"], b"");
+    assert_eq!(called.code, 1, "{}", called.errors);
+    assert!(called.errors.contains("machine busy is writing"), "{}", called.errors);
 }

@@ -10,7 +10,7 @@ use std::{
 use cloud_machine_driver::{
     child::{self, Bounds},
     drivers,
-    store::{Store, StoreError},
+    store::{MachineRow, Store, StoreError},
 };
 use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, readable, room, space};
 use comfy_table::{Table, presets::NOTHING};
@@ -113,22 +113,18 @@ fn kvm() -> Finding {
 }
 
 /// Whether every accepted report of every machine is there and is the one that was stored.
-fn evidence(store: &Store) -> Finding {
+fn evidence(store: &Store, rows: &[MachineRow]) -> Finding {
     let what = "evidence".to_owned();
     let (mut reports, mut wrong) = (0, Vec::new());
-    let rows = match store.list() {
-        Ok(rows) => rows,
-        Err(error) => return Finding { what, verdict: Verdict::Missing, detail: causes(&error) },
-    };
     for row in rows {
-        let record = match row.record {
+        let record = match &row.record {
             Ok(record) => record,
             Err(error) => {
-                wrong.push(format!("machine {}: {}", row.name, causes(&error)));
+                wrong.push(format!("machine {}: {}", row.name, causes(error)));
                 continue;
             }
         };
-        match evidence::count(store, &record) {
+        match evidence::count(store, record) {
             Ok(count) => reports += count,
             Err(failure) => wrong.push(format!("machine {}: {}", record.name, failure.causes().join(": "))),
         }
@@ -150,7 +146,13 @@ fn state(global: &Global) -> Vec<Finding> {
     let detail = |store: &Store| store.root().display().to_string();
     let good = |store: &Store| Finding { what: what.clone(), verdict: Verdict::Good, detail: detail(store) };
     match opened {
-        Ok(store) => [good(&store), room(&store), evidence(&store)].into_iter().chain(machines(&store)).collect(),
+        Ok(store) => match store.list() {
+            Ok(rows) => {
+                let troubled = machines(&store, &rows);
+                [good(&store), room(&store), evidence(&store, &rows)].into_iter().chain(troubled).collect()
+            }
+            Err(error) => vec![good(&store), Finding { what, verdict: Verdict::Missing, detail: causes(&error) }],
+        },
         Err(failure) => vec![Finding { what, verdict: Verdict::Missing, detail: failure.causes().join(": ") }],
     }
 }
@@ -175,12 +177,12 @@ fn room(store: &Store) -> Finding {
 }
 
 /// Machines that stand still, and those of which it is not known whether they run.
-fn machines(store: &Store) -> Vec<Finding> {
+fn machines(store: &Store, rows: &[MachineRow]) -> Vec<Finding> {
     let drivers = drivers();
     let operations = Operations { store, drivers: &drivers, observer: &() };
-    let records = store.list().unwrap_or_default().into_iter().filter_map(|row| row.record.ok());
+    let records = rows.iter().filter_map(|row| row.record.as_ref().ok());
     let troubled = records.filter_map(|record| {
-        let told = operations.status(&record);
+        let told = operations.status(record);
         let verdict = match told.process {
             ProcessState::Paused => Verdict::Tight,
             ProcessState::Unknown => Verdict::Missing,

@@ -46,6 +46,8 @@ pub struct Faults {
     pub stays_on: bool,
     /// Nobody can say whether it runs.
     pub unknown: bool,
+    /// A program that the driver needs is missing.
+    pub tool_is_missing: bool,
     /// It cannot be halted.
     pub halt_fails: bool,
     /// It cannot be started.
@@ -132,7 +134,9 @@ impl Driver for Fake {
     }
 
     fn preflight(&self) -> Result<(), DriverError> {
-        Ok(())
+        let kind = DriverErrorKind::MissingTool { package: "fake", programs: "fake" };
+        let missing = lock(&self.shared.faults).tool_is_missing;
+        if missing { Err(DriverError::new(kind, "planted: a program is missing")) } else { Ok(()) }
     }
 
     fn processor(&self, _: &Store, _: &ImageFolder) -> Result<Processor, DriverError> {

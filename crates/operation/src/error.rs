@@ -55,7 +55,7 @@ impl OperationError {
         operation: impl Into<String>,
     ) -> impl FnOnce(E) -> Self {
         let operation = operation.into();
-        move |source| Self::new(kind, During { operation, source: Box::new(source) })
+        move |source| Self::new(kind, During::new(operation, source))
     }
 
     /// Adds what is known besides.
@@ -163,11 +163,18 @@ fn bounded(text: &str) -> String {
     }
 }
 
-/// An operation that failed for a reason of its own.
+/// What could not be done, above the reason: `cannot read /x`.
 #[derive(Debug)]
-struct During {
+pub struct During {
     operation: String,
     source: Box<dyn Error + Send + Sync>,
+}
+
+impl During {
+    /// `operation` begins with a verb.
+    pub fn new<E: Error + Send + Sync + 'static>(operation: String, source: E) -> Self {
+        Self { operation, source: Box::new(source) }
+    }
 }
 
 impl fmt::Display for During {

@@ -52,7 +52,7 @@ pub use admission::Exceptions;
 pub use clock::PhaseTime;
 pub use create::Creation;
 pub use described::Described;
-pub use error::{ErrorKind, OperationError, causes, chain};
+pub use error::{During, ErrorKind, OperationError, causes, chain};
 pub use event::{Event, Happening, Notice, Observer, Operation, Phase, Task};
 pub use hint::Hint;
 pub use plan::{Planned, PlannedStep};

@@ -158,6 +158,8 @@ fn data_disks_are_what_was_described_at_every_boot() {
     let told = "the disk `cache` on vdb must hold btrfs labelled `cache` but holds data of no kind that is known; it was there \
         before, so it is damaged or lost and not made anew";
     assert!(refused.errors.contains(told), "{}", refused.errors);
+    let file = format!("the disk `cache` is {} on this host", cache.display());
+    assert!(refused.errors.contains(&file), "{}", refused.errors);
     assert_eq!(digest(), before);
     program.done(&["delete", MACHINE, "--yes"]);
 }
