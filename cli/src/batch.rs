@@ -62,10 +62,7 @@ pub(crate) fn each<T: Line>(
         rows.push(match operation(name) {
             Ok(result) => Row { name: name.to_string(), result: Some(result), error: None, exit_code: 0 },
             Err(failure) => {
-                if names.len() > 1 {
-                    ui.note(&format!("{name}:"));
-                }
-                ui.failure(&failure);
+                ui.failure(Some(name.as_str()).filter(|_| names.len() > 1 || ui.is_for_programs()), &failure);
                 let code = failure.kind as u8;
                 Row { name: name.to_string(), result: None, error: Some(failure.causes()), exit_code: code }
             }

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     match ended {
         Ok(code) => code,
         Err(failure) => {
-            ui.failure(&failure);
+            ui.failure(None, &failure);
             ExitCode::from(failure.kind as u8)
         }
     }

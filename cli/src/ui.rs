@@ -52,6 +52,18 @@ struct EventLine<'a> {
     milliseconds: Option<u64>,
 }
 
+/// A failure among the lines of `--events ndjson`.
+#[derive(Serialize)]
+struct ErrorLine<'a> {
+    kind: &'a str,
+    version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<&'a str>,
+    exit_code: u8,
+    causes: Vec<String>,
+    hints: &'a [String],
+}
+
 /// Of what an event is: by it lines of several machines can be told apart.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Place {
@@ -126,6 +138,11 @@ impl Ui {
         Ok(text)
     }
 
+    /// Whether progress and failures are for a program.
+    pub(crate) fn is_for_programs(&self) -> bool {
+        self.progress_mode == ProgressMode::Ndjson
+    }
+
     /// Whether results are for people and not for a program.
     pub(crate) fn is_for_people(&self) -> bool {
         self.form == OutputForm::Table
@@ -168,8 +185,15 @@ impl Ui {
         }
     }
 
-    /// Shows a failure: `error:`, `caused by:`, `hint:`.
-    pub(crate) fn failure(&self, failure: &Failure) {
+    /// Shows a failure, of `machine` when it is of one: `error:`, `caused by:`, `hint:`, or as JSON where events are.
+    pub(crate) fn failure(&self, machine: Option<&str>, failure: &Failure) {
+        if self.progress_mode == ProgressMode::Ndjson {
+            let (causes, hints, exit_code) = (failure.causes(), &failure.hints, failure.kind as u8);
+            return json_line(&ErrorLine { kind: "error", version: 1, machine, exit_code, causes, hints });
+        }
+        if let Some(machine) = machine {
+            self.line(&format!("{machine}:"));
+        }
         for (index, cause) in failure.causes().iter().enumerate() {
             self.line(&format!("{}: {cause}", if index == 0 { "error" } else { "caused by" }));
         }
@@ -235,10 +259,13 @@ impl Write for SafeErrors {
 /// Writes one line of `--events ndjson`.
 fn event(place: &Place, message: &str, bytes: Option<(u64, u64)>, milliseconds: Option<u64>) {
     let (done, total) = (bytes.map(|(done, _)| done), bytes.map(|(_, total)| total));
-    let line = EventLine { kind: "event", version: 1, place, message, done, total, milliseconds };
-    let line = serde_json::to_string(&line);
-    // A line of strings and numbers always has a JSON form; standard error may be closed.
-    writeln!(io::stderr().lock(), "{}", escape::json(&line.unwrap_or_default())).unwrap_or_default();
+    json_line(&EventLine { kind: "event", version: 1, place, message, done, total, milliseconds });
+}
+
+fn json_line<T: Serialize>(line: &T) {
+    // Strings and numbers always have a JSON form; standard error may be closed.
+    let line = serde_json::to_string(line).unwrap_or_default();
+    writeln!(io::stderr().lock(), "{}", escape::json(&line)).unwrap_or_default();
 }
 
 /// Progress of one piece of work; a bar disappears when dropped.

@@ -14,7 +14,7 @@ use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
 use cloud_machine_driver::{
     fake::{Agent, Call, Fake, Faults},
     machine::{Boot, Drivers},
-    store::{MachineRecord, MachineState, Store, Strategy},
+    store::{MachineRecord, MachineState, Store, Strategy, Wanted},
 };
 use cloud_machine_operation::{
     Creation, Described, ErrorKind, Exceptions, Hint, OperationError, Operations, Reimage, ReimageOptions,
@@ -371,4 +371,20 @@ fn a_missing_program_is_told_before_the_machine_is_touched() {
     let error = host.reimage(false);
     assert!(error.hints.iter().any(|hint| matches!(hint, Hint::Install { package: "fake", .. })), "{error:?}");
     assert!(host.fake.calls().is_empty() && host.stored() == before);
+}
+
+#[test]
+fn who_finishes_a_reimage_takes_no_way_that_proves_less() {
+    let host = Host::new(|_| None);
+    host.create();
+    let mut record = host.record();
+    let request = record.request.as_mut().expect("a request");
+    request.wanted = Wanted { strategy: Some(Strategy::Clone), tier: None, required: Some(Assurance::Unproven) };
+    let lock = host.store.lock(&host.name).unwrap();
+    host.store.write(&lock, &record).unwrap();
+    drop(lock);
+    host.operations().start(&host.name, TIME).map(|_| ()).unwrap_err();
+    let wanted = host.record().request.expect("a request").wanted;
+    assert_eq!((wanted.strategy, wanted.required), (None, Some(Assurance::HostRooted)));
+    assert_eq!(host.seen.lock().unwrap().nonces.len(), 2, "it was tried again");
 }

@@ -161,6 +161,23 @@ fn an_image_that_is_none_is_refused() {
 }
 
 #[test]
+fn failures_among_events_are_json_and_name_their_machine() {
+    let program = program();
+    let called = program.call(["reimage", "one", "two", "--events", "ndjson"], b"");
+    assert_eq!(called.code, 4, "{}", called.errors);
+    let lines: Vec<serde_json::Value> = called
+        .errors
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
+        .collect();
+    let told: Vec<_> = lines.iter().map(|line| (&line["kind"], &line["machine"], &line["exit_code"])).collect();
+    let (kind, code) = ("error".into(), 4.into());
+    assert_eq!(told, [(&kind, &"one".into(), &code), (&kind, &"two".into(), &code)]);
+    assert!(lines[1]["causes"][0].as_str().is_some_and(|cause| cause == "no machine two"), "{lines:?}");
+    assert!(lines[1]["hints"][0].as_str().is_some_and(|hint| hint.contains("cloud-machine list")), "{lines:?}");
+}
+
+#[test]
 fn what_cannot_start_a_machine_is_not_packed() {
     let program = program();
     let artifacts = Artifacts::from_environment().unwrap();

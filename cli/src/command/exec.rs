@@ -96,7 +96,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failu
         ui.note("the program has ended; something that it left behind holds its output open");
     }
     if let Some(failure) = failure {
-        ui.failure(&failure);
+        ui.failure(None, &failure);
     }
     Ok(ExitCode::from(code))
 }
