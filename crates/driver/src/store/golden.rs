@@ -11,7 +11,7 @@ use std::{
 use cloud_machine_protocol::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::{RECORD_VERSION, Store, StoreError, file, lock, read_record, write_record};
+use super::{Lock, RECORD_VERSION, Store, StoreError, file, lock, read_record, write_record};
 
 /// A golden disk, whether it is there or not: an image as it lies on a disk of one size. It belongs to no machine and to no name
 /// of an image, so deleting either leaves it.
@@ -170,7 +170,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub fn lock_golden(&self, golden: &GoldenFolder) -> Result<File, StoreError> {
+    pub fn lock_golden(&self, golden: &GoldenFolder) -> Result<Lock, StoreError> {
         for folder in [self.root.join("golden"), self.root.join("locks/golden")] {
             file::make_folder(&folder)?;
         }

@@ -2,8 +2,7 @@
 //! into a packed image.
 
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -12,7 +11,7 @@ use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Content, ImageName, RECORD_VERSION, Replacement, Store, StoreError, file, lock, read_record, write_record,
+    Content, ImageName, Lock, RECORD_VERSION, Replacement, Store, StoreError, file, lock, read_record, write_record,
 };
 
 /// `boot.json`: what an image is started with.
@@ -221,7 +220,7 @@ impl Store {
         file::remove_folder(&self.images().join(name.as_str()))
     }
 
-    fn lock_image(&self, name: &ImageName) -> Result<File, StoreError> {
+    fn lock_image(&self, name: &ImageName) -> Result<Lock, StoreError> {
         let path = self.root.join("locks/images").join(name.as_str());
         lock::try_lock(&path)?.ok_or_else(|| StoreError::ImageLocked { name: name.clone() })
     }

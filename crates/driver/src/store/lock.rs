@@ -17,12 +17,12 @@ use super::StoreError;
 #[must_use = "the lock is free again as soon as this is dropped"]
 pub struct MachineLock {
     name: MachineName,
-    _file: File,
+    _lock: Lock,
 }
 
 impl MachineLock {
-    pub(super) fn new(name: MachineName, file: File) -> Self {
-        Self { name, _file: file }
+    pub(super) fn new(name: MachineName, lock: Lock) -> Self {
+        Self { name, _lock: lock }
     }
 
     /// The machine that is locked.
@@ -32,8 +32,21 @@ impl MachineLock {
     }
 }
 
+/// A locked file, until it is dropped or the process ends.
+#[derive(Debug)]
+#[must_use = "the lock is free again as soon as this is dropped"]
+pub struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would not do: a child that another thread has forked and that has not called execve(2) yet has the
+        // same open file, and the lock would last until then (flock(2)). If it fails, closing is what is left.
+        let _closing_is_left = self.0.unlock();
+    }
+}
+
 /// Tries once; `None` when somebody else holds it.
-pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
+pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StoreError> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -44,8 +57,26 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StoreError> {
         .open(path)
         .map_err(StoreError::io("open the lock", path))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
+        Ok(()) => Ok(Some(Lock(file))),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(StoreError::io("lock", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_is_dropped_is_free_though_a_child_still_has_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let lock = try_lock(&path).unwrap().unwrap();
+        // What a fork leaves in the child until it calls execve(2).
+        let copy = lock.0.try_clone().unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(lock);
+        assert!(try_lock(&path).unwrap().is_some());
+        drop(copy);
     }
 }

@@ -32,7 +32,7 @@ pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read
 pub use generation::{GenerationRecord, Replacement};
 pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
-pub use lock::MachineLock;
+pub use lock::{Lock, MachineLock};
 #[cfg(test)]
 pub(crate) use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
