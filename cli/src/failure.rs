@@ -2,8 +2,8 @@
 
 use std::error::Error;
 
-use cloud_machine_driver::store::StoreError;
 use cloud_machine_operation::{During, ErrorKind, OperationError, chain};
+use cloud_machine_store::StoreError;
 
 use crate::hints;
 

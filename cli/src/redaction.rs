@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloud_machine_config::{Leaf, Merged};
-use cloud_machine_driver::store::{MAX_WORD, read as read_own};
+use cloud_machine_store::{MAX_WORD, read as read_own};
 
 use crate::failure::{Failure, Kind};
 

@@ -7,7 +7,6 @@ use std::{
     sync::OnceLock,
 };
 
-use cloud_machine_driver::store::{ImageName, StoreError, read_named};
 use cloud_machine_fetch::{FetchError, Names, RangeLimits, Ranges, shown};
 use cloud_machine_image::{Manifest, ReadBlocks, read_manifest_unless};
 use cloud_machine_operation::{
@@ -15,6 +14,7 @@ use cloud_machine_operation::{
     installed::{open_blocks, unreadable},
 };
 use cloud_machine_protocol::{Algorithm, Digest, ImageUrl};
+use cloud_machine_store::{ImageName, StoreError, read_named};
 
 use crate::{
     arguments::{Global, ImageAddress, ImageSource},

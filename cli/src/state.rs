@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_store::Store;
 
 use crate::{
     arguments::Global,

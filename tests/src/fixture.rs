@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use cloud_machine_driver::store::{ImageFolder, Store};
+use cloud_machine_store::{ImageFolder, Store};
 
 use crate::{artifacts::Artifacts, program::Program};
 

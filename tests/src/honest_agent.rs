@@ -4,7 +4,7 @@
 use std::fs;
 
 use cloud_machine_config::{Document, merge, validate};
-use cloud_machine_driver::{machine::Boot, ssh::generate_key, store::ImageFolder, volume::pin};
+use cloud_machine_driver::{machine::Boot, ssh::generate_key, volume::pin};
 use cloud_machine_image::{digest_of_extents, read_manifest};
 use cloud_machine_plan::{HOST_KEY, ImageLayout, not_covered, plan};
 use cloud_machine_protocol::{
@@ -12,6 +12,7 @@ use cloud_machine_protocol::{
     ImageEvidence, Inventory, Outcome, Probe, Report, ReportResult, Request, SecretPolicy, Step, StepRecord, Tier,
     volume,
 };
+use cloud_machine_store::ImageFolder;
 use cloud_machine_volume::Volume;
 
 /// Id of the boot that is not one.

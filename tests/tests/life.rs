@@ -9,11 +9,9 @@ use std::{
 };
 
 use cloud_machine_config::{defaults, merge};
-use cloud_machine_driver::{
-    qemu::{Accelerator, Drive, Launch, Process, Qemu, TCG_CPU},
-    store::{MachineLock, MachineRecord, Store},
-};
+use cloud_machine_driver::qemu::{Accelerator, Drive, Launch, Process, Qemu, TCG_CPU};
 use cloud_machine_protocol::Bus;
+use cloud_machine_store::{MachineLock, MachineRecord, Store};
 use cloud_machine_tests::{
     artifacts::Artifacts,
     program::{Called, Program},

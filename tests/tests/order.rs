@@ -14,12 +14,12 @@ use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
 use cloud_machine_driver::{
     fake::{Agent, Call, Fake, Faults},
     machine::{Boot, Drivers},
-    store::{MachineRecord, MachineState, Store, Strategy, Wanted},
 };
 use cloud_machine_operation::{
     Creation, Described, ErrorKind, Exceptions, Hint, OperationError, Operations, Reimage, ReimageOptions,
 };
 use cloud_machine_protocol::{AgentMessage, Assurance, HostMessage, MachineName, Report, Tier};
+use cloud_machine_store::{MachineRecord, MachineState, Store, Strategy, Wanted};
 use cloud_machine_tests::{
     fixture::{self, Fixture, IMAGE},
     honest_agent,

@@ -11,7 +11,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use cloud_machine_driver::store::Store;
+use cloud_machine_store::Store;
 use cloud_machine_tests::{artifacts::Artifacts, fabricated, program::Program};
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use cloud_machine_driver::store::ImageName;
 use cloud_machine_protocol::{ByteSize, Digest};
+use cloud_machine_store::ImageName;
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]

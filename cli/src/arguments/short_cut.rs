@@ -1,9 +1,9 @@
 //! Arguments about short cuts of the host: names, help, and which of them exclude each other. Must not look anything up.
 
 use clap::{Args, ValueEnum};
-use cloud_machine_driver::store::Strategy;
 use cloud_machine_operation::ReimageOptions;
 use cloud_machine_protocol::Tier;
+use cloud_machine_store::Strategy;
 
 use super::TierChoice;
 use crate::failure::{Failure, Kind};

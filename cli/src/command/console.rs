@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use cloud_machine_driver::{
     console::{self, Reader},
     drivers,
-    store::{MachineRecord, Store},
 };
+use cloud_machine_store::{MachineRecord, Store};
 
 use cloud_machine_operation::Operations;
 

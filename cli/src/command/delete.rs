@@ -2,12 +2,10 @@
 
 use std::process::ExitCode;
 
-use cloud_machine_driver::{
-    drivers,
-    store::{Store, StoreError},
-};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::Operations;
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::{Store, StoreError};
 use serde::Serialize;
 
 use crate::{

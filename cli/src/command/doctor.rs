@@ -10,9 +10,9 @@ use std::{
 use cloud_machine_driver::{
     child::{self, Bounds},
     drivers,
-    store::{MachineRow, Store, StoreError},
 };
 use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, readable, room, space};
+use cloud_machine_store::{MachineRow, Store, StoreError};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 

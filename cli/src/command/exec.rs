@@ -6,10 +6,10 @@ use std::{io, os::fd::AsFd, process::ExitCode, time::Duration};
 use cloud_machine_driver::{
     console, drivers,
     ssh::{Fate, Followed, Job, NotBegun, Sink},
-    store::Store,
 };
 use cloud_machine_operation::{Operations, access};
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::Store;
 use serde::Serialize;
 
 use crate::{

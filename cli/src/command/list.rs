@@ -1,11 +1,9 @@
 //! `list`: one row a machine, from the store alone. A broken record is a row with its error.
 
 use clap::ValueEnum;
-use cloud_machine_driver::{
-    drivers,
-    store::{MachineRow, Standing, Store},
-};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, life::ProcessStatus};
+use cloud_machine_store::{MachineRow, Standing, Store};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 

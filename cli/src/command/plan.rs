@@ -1,8 +1,9 @@
 //! `plan`: what a reimage would do, step by step, without doing it.
 
-use cloud_machine_driver::{drivers, store::Store};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, Planned};
 use cloud_machine_protocol::{MachineName, Mount, NewPartition, Step, Tier};
+use cloud_machine_store::Store;
 
 use crate::{
     failure::Failure,

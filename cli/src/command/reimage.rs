@@ -2,12 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use cloud_machine_driver::{
-    drivers,
-    store::{Store, Strategy},
-};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, Reimage as Asked, Reimaged};
 use cloud_machine_protocol::Assurance;
+use cloud_machine_store::{Store, Strategy};
 
 use crate::{
     arguments::Reimage,

@@ -1,11 +1,9 @@
 //! `show`: the whole record of one machine.
 
-use cloud_machine_driver::{
-    drivers,
-    store::{MachineRecord, Standing, Store},
-};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Described, Operations, evidence, life::ProcessStatus};
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::{MachineRecord, Standing, Store};
 use serde::Serialize;
 
 use crate::{

@@ -3,8 +3,9 @@
 
 use std::{os::unix::process::CommandExt, process::ExitCode};
 
-use cloud_machine_driver::{drivers, store::Store};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, access};
+use cloud_machine_store::Store;
 
 use crate::{
     arguments::Ssh,

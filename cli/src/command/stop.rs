@@ -2,8 +2,9 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use cloud_machine_driver::{drivers, store::Store};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, Stop as Asked, Stopped};
+use cloud_machine_store::Store;
 
 use crate::{
     arguments::Stop,

@@ -2,8 +2,9 @@
 
 use std::process::ExitCode;
 
-use cloud_machine_driver::{drivers, store::Store};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, Verified, Verify as Asked};
+use cloud_machine_store::Store;
 
 use crate::{
     arguments::Verify,

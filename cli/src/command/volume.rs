@@ -8,11 +8,11 @@ use std::{
 
 use cloud_machine_driver::{
     escape,
-    store::{StoreError, read_named},
     volume::{build, pin},
 };
 use cloud_machine_operation::drives::unread_of;
 use cloud_machine_protocol::volume::REQUEST;
+use cloud_machine_store::{StoreError, read_named};
 use cloud_machine_volume::Volume as Opened;
 use serde::Serialize;
 

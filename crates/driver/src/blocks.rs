@@ -4,7 +4,7 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
 use cloud_machine_image::ReadBlocks;
 
-use crate::store::{StoreError, open_elsewhere};
+use cloud_machine_store::{StoreError, open_elsewhere};
 
 /// An open file.
 #[derive(Debug)]

@@ -8,12 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cloud_machine_store::{AttemptFolder, StoreError, file};
 use rustix::fs::OFlags;
 
-use crate::{
-    escape,
-    store::{AttemptFolder, StoreError, file},
-};
+use crate::escape;
 
 /// Bytes of a log above which it is cut.
 pub const MAX_LOG: u64 = 64 << 20;

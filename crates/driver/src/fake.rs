@@ -13,12 +13,12 @@ use std::{
 };
 
 use cloud_machine_protocol::RootOfTrust;
+use cloud_machine_store::{ImageFolder, ProcessRecord, Store};
 
 use crate::{
     description::{Description, Support},
     error::{DriverError, DriverErrorKind},
     machine::{Boot, Doubt, Driver, MachineRef, Power, Processor, Running, Started, Trouble},
-    store::{ImageFolder, ProcessRecord, Store},
 };
 
 /// What the agent of a boot says over its port.

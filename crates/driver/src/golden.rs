@@ -9,11 +9,9 @@ use std::{
 
 use cloud_machine_disk::{Access, Disk, DiskError};
 use cloud_machine_image::{Approach, ImageError, Manifest, Options, Progress, SECTOR_SIZE, Table, compare, rewrite};
+use cloud_machine_store::{GoldenFolder, GoldenRecord, Stamp, Store, StoreError};
 
-use crate::{
-    FileBlocks,
-    store::{GoldenFolder, GoldenRecord, Stamp, Store, StoreError},
-};
+use crate::FileBlocks;
 
 /// Threads that compare and write.
 const THREADS: usize = 4;

@@ -1,4 +1,4 @@
-//! The one door to machines and host files: state folder, disk images, signatures, volume, agent's channel, QEMU and SSH. Must not
+//! The one door to machines and host files: disk images, signatures, volume, agent's channel, QEMU and SSH. Must not
 //! plan, judge a report or print.
 
 mod blocks;
@@ -11,7 +11,6 @@ pub mod escape;
 #[cfg(feature = "fake")]
 pub mod fake;
 pub mod golden;
-pub mod identity;
 pub mod input;
 pub mod interrupt;
 pub mod machine;
@@ -19,7 +18,6 @@ pub mod qemu;
 pub mod signature;
 mod socket;
 pub mod ssh;
-pub mod store;
 pub mod volume;
 
 pub use blocks::FileBlocks;

@@ -9,12 +9,14 @@ use std::{
 };
 
 use cloud_machine_protocol::{Bus, Extent, MacAddress, MachineName, Nonce, RootOfTrust};
+use cloud_machine_store::{
+    AttemptFolder, ImageFolder, MachineFolder, MachineRecord, ProcessRecord, Store,
+    identity::{self, RandomError},
+};
 
 use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},
-    identity::{self, RandomError},
-    store::{AttemptFolder, ImageFolder, MachineFolder, MachineRecord, ProcessRecord, Store},
 };
 
 /// One machine, as a driver is told of it.

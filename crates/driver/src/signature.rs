@@ -12,7 +12,7 @@ use std::{
 use cloud_machine_image::{Manifest, Progress};
 use ct_codecs::{Base64, Decoder as _};
 
-use crate::store::{StoreError, file::flush_folder, open_elsewhere};
+use cloud_machine_store::{StoreError, file::flush_folder, open_elsewhere};
 
 /// Longest signature or key that is read.
 const MAX_TEXT: u64 = 16 << 10;

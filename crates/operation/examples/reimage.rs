@@ -4,11 +4,12 @@
 use std::{env, error::Error, time::Duration};
 
 use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
-use cloud_machine_driver::{drivers, store::Store};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{
     Creation, Described, Event, Exceptions, Happening, Observer, Operations, Reimage, ReimageOptions, Verify,
 };
 use cloud_machine_protocol::{Assurance, MachineName};
+use cloud_machine_store::Store;
 
 const TIMEOUT: Duration = Duration::from_secs(600);
 

@@ -13,9 +13,9 @@ use cloud_machine_driver::{
     console,
     machine::Running,
     ssh::{self, SshError},
-    store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, Store, read},
 };
 use cloud_machine_protocol::{MachineName, Report};
+use cloud_machine_store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, Store, read};
 
 use crate::{
     Operations,

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use cloud_machine_driver::store::{ImageName, ImageRecord, MachineRecord, SignatureRecord, Store};
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::Exception;
+use cloud_machine_store::{ImageName, ImageRecord, MachineRecord, SignatureRecord, Store};
 
 use crate::{
     error::{ErrorKind, OperationError},

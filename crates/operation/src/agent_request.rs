@@ -1,13 +1,11 @@
 //! What the agent is asked for: the request of a machine's record with what one attempt adds. Must not choose it.
 
-use cloud_machine_driver::{
-    machine::Driver,
-    store::{DriveRecord, MachineRecord},
-};
+use cloud_machine_driver::machine::Driver;
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{
     Action, DeviceSelector, DriveRequest, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
 };
+use cloud_machine_store::{DriveRecord, MachineRecord};
 
 use crate::{audit, described::Described, devices, error::OperationError, history};
 

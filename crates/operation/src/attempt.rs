@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
-    escape, identity,
+    escape,
     machine::{Driver, Ended, Running},
     ssh,
-    store::{
-        AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
-        Store, Strategy, Wanted,
-    },
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
 use cloud_machine_protocol::{
     Action, AgentMessage, Assurance, Digest, DiskName, HostMessage, Report, RootOfTrust, Secrets, Tier,
+};
+use cloud_machine_store::{
+    AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
+    Store, Strategy, Wanted, identity,
 };
 use jiff::Timestamp;
 

@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_config::supported;
-use cloud_machine_driver::{
-    identity, ssh,
-    store::{
-        DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
-    },
-};
+use cloud_machine_driver::ssh;
 use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
+use cloud_machine_store::{
+    DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
+    identity,
+};
 use jiff::Timestamp;
 
 use crate::{

@@ -1,10 +1,8 @@
 //! `delete`: the machine, its disks and its key. Must not ask: whoever calls it has.
 
-use cloud_machine_driver::{
-    machine::{self, MachineRef},
-    store::StoreError,
-};
+use cloud_machine_driver::machine::{self, MachineRef};
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::StoreError;
 
 use crate::{
     Operations,

@@ -1,7 +1,7 @@
 //! The configuration that a machine was made from, read once for each operation. Must not read anything but the record.
 
 use cloud_machine_config::{Config, ConfigErrors, Document, Merged, merge, validate};
-use cloud_machine_driver::store::MachineRecord;
+use cloud_machine_store::MachineRecord;
 
 use crate::error::{ErrorKind, OperationError};
 

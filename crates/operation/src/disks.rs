@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, fs, io, path::Path};
 
 use cloud_machine_config::{Config, DiskConfig};
-use cloud_machine_driver::store::{DiskRecord, MediumRecord, digest};
 use cloud_machine_image::{ALIGNMENT, Manifest};
 use cloud_machine_protocol::{Bus, DeviceSelector, DiskName, History};
+use cloud_machine_store::{DiskRecord, MediumRecord, digest};
 
 use crate::{
     devices,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloud_machine_config::MAX_DOCUMENT;
-use cloud_machine_driver::store::{StoreError, open_elsewhere};
+use cloud_machine_store::{StoreError, open_elsewhere};
 
 use crate::error::{ErrorKind, OperationError};
 

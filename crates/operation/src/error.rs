@@ -3,7 +3,8 @@
 
 use std::{error::Error, fmt};
 
-use cloud_machine_driver::{DriverError, DriverErrorKind, store::StoreError};
+use cloud_machine_driver::{DriverError, DriverErrorKind};
+use cloud_machine_store::StoreError;
 
 use crate::hint::Hint;
 

@@ -3,8 +3,9 @@
 
 use std::fmt;
 
-use cloud_machine_driver::{golden::Checked, machine::Trouble, store::Strategy};
+use cloud_machine_driver::{golden::Checked, machine::Trouble};
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::Strategy;
 use serde::{Deserialize, Serialize};
 
 use crate::readable;

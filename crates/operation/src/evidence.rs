@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use cloud_machine_driver::{
-    escape,
-    store::{self, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError},
-};
+use cloud_machine_driver::escape;
 use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
 use cloud_machine_protocol::{Assurance, Report};
+use cloud_machine_store::{
+    self as store, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -2,16 +2,14 @@
 //! attempt begins and again whenever its evidence is judged. Must not take anything from a report.
 
 use cloud_machine_config::{CloudInitUrl, Config, Drives};
-use cloud_machine_driver::{
-    machine::Driver,
-    store::{DiskRecord, ImageFolder, MachineRecord},
-};
+use cloud_machine_driver::machine::Driver;
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table};
 use cloud_machine_plan::{
     Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, Treatment, WantedFilesystem,
     WantedTable, Wiping, is_encrypted,
 };
 use cloud_machine_protocol::{Bus, Digest, Request, Role};
+use cloud_machine_store::{DiskRecord, ImageFolder, MachineRecord};
 use serde::{Deserialize, Serialize};
 
 use crate::{

@@ -1,6 +1,7 @@
 //! What the console of a machine adds to a failure: it is text of the guest, so it explains and decides nothing.
 
-use cloud_machine_driver::{console, store::AttemptFolder};
+use cloud_machine_driver::console;
+use cloud_machine_store::AttemptFolder;
 
 use crate::{error::OperationError, hint::Hint, startup};
 

@@ -3,9 +3,10 @@
 
 use std::path::PathBuf;
 
-use cloud_machine_driver::{machine::Trouble, store::ImageName};
+use cloud_machine_driver::machine::Trouble;
 use cloud_machine_fetch::FetchError;
 use cloud_machine_protocol::{Assurance, MachineName};
+use cloud_machine_store::ImageName;
 
 /// One thing that is known besides a failure, or that would help.
 #[derive(Clone, Debug, PartialEq)]

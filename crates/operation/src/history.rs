@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_machine_config::{Config, DiskConfig, OnReimage};
-use cloud_machine_driver::store::DiskRecord;
 use cloud_machine_plan::{Expected, ExpectedDisk};
 use cloud_machine_protocol::{Action, DiskName, History, Role};
+use cloud_machine_store::DiskRecord;
 
 /// What a request says of the disks.
 pub(crate) fn sent(disks: &[DiskRecord]) -> BTreeMap<DiskName, History> {

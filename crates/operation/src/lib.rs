@@ -42,11 +42,9 @@ pub mod url_document;
 mod verify;
 pub mod volume;
 
-use cloud_machine_driver::{
-    machine::{Driver, Drivers},
-    store::Store,
-};
+use cloud_machine_driver::machine::{Driver, Drivers};
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::Store;
 
 pub use admission::Exceptions;
 pub use clock::PhaseTime;

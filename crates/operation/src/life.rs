@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::{
-    machine::{self, Driver, Ended, MachineRef, Power, Running, SETTLE, Trouble},
-    store::{MachineRecord, Store},
-};
+use cloud_machine_driver::machine::{self, Driver, Ended, MachineRef, Power, Running, SETTLE, Trouble};
+use cloud_machine_store::{MachineRecord, Store};
 use serde::Serialize;
 
 use crate::{Operations, error::OperationError, hint::Hint};

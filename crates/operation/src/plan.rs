@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_config::{Config, DiskConfig};
-use cloud_machine_driver::store::{DiskRecord, MachineRecord, Strategy};
 use cloud_machine_plan::{ImageLayout, WantedFilesystem, Wiping, plan};
 use cloud_machine_protocol::{
     Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Nonce, Probe, Signature, Step, Tier,
     volume,
 };
+use cloud_machine_store::{DiskRecord, MachineRecord, Strategy};
 use serde::Serialize;
 
 use crate::{

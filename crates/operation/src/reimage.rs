@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::store::{ImageName, ImageRecord, MachineRecord, MachineState, Store, Strategy};
 use cloud_machine_protocol::{
     Action, Assurance, ChangedExtents, IgnoredVolume, ImageUrl, MachineName, StepRecord, Tier,
 };
+use cloud_machine_store::{ImageName, ImageRecord, MachineRecord, MachineState, Store, Strategy};
 use serde::Serialize;
 
 use crate::{

@@ -1,7 +1,7 @@
 //! The request that a machine serves: which one is next, and when it is given up. Must not serve it.
 
-use cloud_machine_driver::store::{MachineRecord, MachineState, RequestRecord};
 use cloud_machine_protocol::Action;
+use cloud_machine_store::{MachineRecord, MachineState, RequestRecord};
 
 /// Failed attempts after which a machine is quarantined.
 pub(crate) const MAX_FAILURES: u32 = 3;
@@ -48,7 +48,7 @@ pub(crate) fn pending_action(record: &MachineRecord) -> Option<Action> {
 
 #[cfg(test)]
 mod tests {
-    use cloud_machine_driver::store::Wanted;
+    use cloud_machine_store::Wanted;
     use jiff::Timestamp;
 
     use super::*;

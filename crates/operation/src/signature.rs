@@ -3,11 +3,9 @@
 
 use std::path::Path;
 
-use cloud_machine_driver::{
-    signature::{PublicKey, Signature, SignatureError},
-    store::SignatureRecord,
-};
+use cloud_machine_driver::signature::{PublicKey, Signature, SignatureError};
 use cloud_machine_image::Manifest;
+use cloud_machine_store::SignatureRecord;
 
 use crate::{
     error::{ErrorKind, OperationError},

@@ -1,7 +1,7 @@
 //! Whether the host has room for what is asked: what cannot work is refused before anything is touched, what may run out
 //! later is said. Must not make room.
 
-use cloud_machine_driver::store::{MachineRecord, Room, Store, Strategy};
+use cloud_machine_store::{MachineRecord, Room, Store, Strategy};
 
 use crate::{
     described::Described,

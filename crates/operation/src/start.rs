@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::store::{MachineState, Strategy, Wanted};
 use cloud_machine_protocol::{Action, Assurance, MachineName};
+use cloud_machine_store::{MachineState, Strategy, Wanted};
 
 use crate::{
     Operations,

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::store::{MachineRecord, MachineState};
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::{MachineRecord, MachineState};
 use serde::Serialize;
 
 use crate::{

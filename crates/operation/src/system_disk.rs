@@ -10,10 +10,10 @@ use std::{path::PathBuf, sync::OnceLock};
 use cloud_machine_driver::{
     golden::{self, Checked, Compare, GoldenError},
     machine::{Backing, BlockDevice, Storage},
-    store::{DiskForm, DiskRecord, ImageFolder, MachineLock, MachineRecord, Store, Strategy},
 };
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{Digest, Extent, Tier};
+use cloud_machine_store::{DiskForm, DiskRecord, ImageFolder, MachineLock, MachineRecord, Store, Strategy};
 
 use crate::{
     described::Described,

@@ -1,9 +1,10 @@
 //! The volume labelled `CLOUD-INIT` of one attempt: documents, request, identity, manifest. Must not write it anywhere.
 
 use cloud_machine_config::Config;
-use cloud_machine_driver::{store::MachineRecord, volume as volume_image};
+use cloud_machine_driver::volume as volume_image;
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{Digest, Extent, Request, SecretUrl, Secrets, volume};
+use cloud_machine_store::MachineRecord;
 
 use crate::{
     described::Described,

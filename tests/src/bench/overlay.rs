@@ -6,9 +6,9 @@ use cloud_machine_driver::{
     FileBlocks,
     golden::{self, Checked, Compare},
     qemu::disk::new_overlay,
-    store::Store,
 };
 use cloud_machine_image::read_manifest;
+use cloud_machine_store::Store;
 
 use super::measure::{self, Ratio, Subject};
 

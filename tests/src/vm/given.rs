@@ -5,11 +5,11 @@ use std::{fs, path::Path};
 use cloud_machine_config::{LayerKind, Merged, defaults, merge, parse};
 use cloud_machine_driver::{
     qemu::{self, DirectBoot, Drive, Launch, Qemu, disk},
-    store::AttemptFolder,
     volume as volume_image,
 };
 use cloud_machine_operation::{devices, volume::Contents};
 use cloud_machine_protocol::{Bus, DeviceSelector, Digest, DriveRequest, ImageSource};
+use cloud_machine_store::AttemptFolder;
 
 use super::{Boot, Form};
 

@@ -7,13 +7,14 @@ mod run;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use cloud_machine_driver::{FileBlocks, identity, store::ImageFolder};
+use cloud_machine_driver::FileBlocks;
 use cloud_machine_image::{Manifest, read_manifest};
 use cloud_machine_plan::{Expected, ExpectedUrl, ImageLayout};
 use cloud_machine_protocol::{
     Action, DeviceSelector, Event, Extent, FORMAT_VERSION, Identity, ImageRequest, ImageSource, ImageUrl, Report,
     Request, SecretPolicy, SecretUrl, Secrets, Tier,
 };
+use cloud_machine_store::{ImageFolder, identity};
 
 use crate::fixture::{Fixture, IMAGE, dirty};
 

@@ -10,9 +10,9 @@ use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
     console,
     qemu::{Process, Qemu},
-    store::AttemptFolder,
 };
 use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, HostMessage, Report, Secrets};
+use cloud_machine_store::AttemptFolder;
 
 use super::{Boot, BootEnd};
 

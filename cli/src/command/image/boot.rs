@@ -8,9 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloud_machine_driver::store::{StoreError, read_named};
 use cloud_machine_initramfs as standalone;
 use cloud_machine_protocol::volume::PIN_ARGUMENT;
+use cloud_machine_store::{StoreError, read_named};
 
 use crate::{
     arguments::Pack,

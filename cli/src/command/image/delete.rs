@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use cloud_machine_driver::store::{DiskForm, ImageName, ImageRow, MachineRecord, Store, StoreError};
 use cloud_machine_protocol::Digest;
+use cloud_machine_store::{DiskForm, ImageName, ImageRow, MachineRecord, Store, StoreError};
 use serde::Serialize;
 
 use cloud_machine_operation::installed;

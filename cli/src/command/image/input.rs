@@ -3,10 +3,8 @@
 
 use std::{cell::RefCell, io, path::Path};
 
-use cloud_machine_driver::{
-    input::{Format, Input, InputError, Phase, RawImage, Source},
-    store::Store,
-};
+use cloud_machine_driver::input::{Format, Input, InputError, Phase, RawImage, Source};
+use cloud_machine_store::Store;
 
 use crate::{
     arguments::{InputFormat, Pack},

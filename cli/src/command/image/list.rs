@@ -1,7 +1,7 @@
 //! `image list`: the images of the store, a broken one as a row with its error. Must not change the store.
 
-use cloud_machine_driver::store::{self, Store};
 use cloud_machine_operation::installed;
+use cloud_machine_store::{self as store, Store};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 

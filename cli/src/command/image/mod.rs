@@ -13,9 +13,9 @@ mod sign;
 mod touched;
 mod write;
 
-use cloud_machine_driver::store::SignatureRecord;
 use cloud_machine_image::verify_packed;
 use cloud_machine_operation::{Operation, Teller, installed::unreadable, signature};
+use cloud_machine_store::SignatureRecord;
 use inspect::Inspected;
 
 use crate::{

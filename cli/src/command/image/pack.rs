@@ -6,14 +6,10 @@ use std::{
     path::Path,
 };
 
-use cloud_machine_driver::{
-    input::RawImage,
-    signature::SecretKey,
-    store::{Content, ImageName, ImageSource, InstalledImage, Replacement, SignatureRecord, Store},
-    volume::pin,
-};
+use cloud_machine_driver::{input::RawImage, signature::SecretKey, volume::pin};
 use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
 use cloud_machine_operation::signature;
+use cloud_machine_store::{Content, ImageName, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
 
 use crate::{
     arguments::Pack,

@@ -8,12 +8,9 @@ use std::{
 };
 
 use cloud_machine_disk::{Access, Disk, DiskError};
-use cloud_machine_driver::{
-    identity,
-    store::{MAX_RECORD, StoreError, read_named},
-};
 use cloud_machine_image::{Approach, Manifest, Options, ReadBlocks, Rewritten, rewrite};
 use cloud_machine_protocol::{Extent, Tier};
+use cloud_machine_store::{MAX_RECORD, StoreError, identity, read_named};
 use serde::Serialize;
 
 use crate::{

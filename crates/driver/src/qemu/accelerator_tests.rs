@@ -1,7 +1,8 @@
 use std::os::unix::fs::PermissionsExt;
 
+use cloud_machine_store::{Content, ImageSource, InstalledImage, Replacement};
+
 use super::*;
-use crate::store::{Content, ImageSource, InstalledImage, Replacement};
 
 /// A host whose QEMU is a shell script that counts its runs in the file `runs`.
 struct Setting {

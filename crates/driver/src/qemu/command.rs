@@ -4,10 +4,10 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use cloud_machine_protocol::{Bus, MacAddress, MachineName, PORT_NAME};
+use cloud_machine_store::{AttemptFolder, identity::is_uuid};
 use serde_json::{Map, Value, json};
 
 use super::{Accelerator, QemuError};
-use crate::{identity::is_uuid, store::AttemptFolder};
 
 /// Everything that one QEMU process is started with.
 #[derive(Clone, Debug, PartialEq)]

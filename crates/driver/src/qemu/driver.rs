@@ -6,6 +6,7 @@ use std::{
 };
 
 use cloud_machine_protocol::RootOfTrust;
+use cloud_machine_store::{ImageFolder, Store};
 
 use super::{Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk};
 use crate::{
@@ -16,7 +17,6 @@ use crate::{
         Backing, BlockDevice, Boot, DirtyMap, Driver, MachineRef, Power, Processor, Running, Started, Storage, Trouble,
     },
     socket, ssh,
-    store::{ImageFolder, Store},
 };
 
 /// The package of the machine's program.

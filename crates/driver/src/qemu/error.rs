@@ -3,8 +3,9 @@
 use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::StoreError;
 
-use crate::{child::ChildError, store::StoreError};
+use crate::child::ChildError;
 
 /// Why a QEMU process could not be started, asked or ended.
 #[derive(Debug, thiserror::Error)]

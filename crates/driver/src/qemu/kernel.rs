@@ -13,7 +13,7 @@ use nix::{
     libc,
 };
 
-use crate::store::FileId;
+use cloud_machine_store::FileId;
 
 /// Longest command line that is read; QEMU's have a few thousand bytes.
 const MAX_COMMAND_LINE: u64 = 1 << 20;

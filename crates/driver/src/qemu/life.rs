@@ -9,16 +9,14 @@ use std::{
 };
 
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::{AttemptFolder, FileId, MachineFolder, MachineRecord, ProcessRecord};
 
 use super::{
     Process, QemuError,
     kernel::{Kernel, is_locked},
     pidfd::Pidfd,
 };
-use crate::{
-    machine::{Doubt, MachineRef, SETTLE},
-    store::{AttemptFolder, FileId, MachineFolder, MachineRecord, ProcessRecord},
-};
+use crate::machine::{Doubt, MachineRef, SETTLE};
 
 /// Processes of one machine that are ended before it is given up.
 const MAX_PROCESSES: usize = 16;

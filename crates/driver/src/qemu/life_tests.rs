@@ -3,13 +3,11 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use cloud_machine_protocol::Bus;
+use cloud_machine_protocol::{Bus, SecretPolicy};
+use cloud_machine_store::{MachineLock, RECORD_VERSION, Store, identity};
 
 use super::*;
-use crate::{
-    qemu::{Accelerator, Drive, Launch, Qemu, TCG_CPU},
-    store::{MachineLock, Store, machine_record},
-};
+use crate::qemu::{Accelerator, Drive, Launch, Qemu, TCG_CPU};
 
 /// A state folder with one machine whose disk is there.
 struct Host {
@@ -19,15 +17,29 @@ struct Host {
     record: MachineRecord,
 }
 
+fn record(uuid: &str) -> MachineRecord {
+    let record = serde_json::json!({
+        "version": RECORD_VERSION, "name": "demo", "uuid": uuid, "driver": "qemu",
+        "image": {"name": "debian-12", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1 << 30},
+        "layers": {"format": 1}, "ram": 64 << 20, "cpus": 1, "ssh-port": 2222, "state": "creating", "drives": [],
+        "disks": [{"name": "system", "serial": "system", "size": 1 << 20, "file": "disks/system.raw", "boot": true}],
+        "identity": {
+            "name": "demo", "machine-uuid": uuid, "machine-id": "0123456789abcdef0123456789abcdef",
+            "mac": "52:54:00:12:34:56", "authorized-keys": [], "ssh-host-keys": "rotate",
+        },
+        "request": null, "host-key": null, "last-report": null, "assurance": null, "dirty": false,
+        "created": "2026-11-22T12:00:00Z",
+    });
+    serde_json::from_value(record).unwrap()
+}
+
 impl Host {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("state")).unwrap();
         // One for each test: they run at the same time on the same host.
-        let uuid = uuid::Uuid::from_bytes(rand()).to_string();
-        let mut record = machine_record("demo");
-        record.identity.machine_uuid.clone_from(&uuid);
-        record.uuid = uuid;
+        let uuid = identity::new("demo".parse().unwrap(), None, Vec::new(), SecretPolicy::Rotate).unwrap().machine_uuid;
+        let record = record(&uuid);
         let lock = store.lock(&record.name).unwrap();
         store.create(&lock, &record).unwrap().make_disk(record.disks.first().unwrap()).unwrap();
         Self { folder, store, lock, record }
@@ -75,12 +87,6 @@ impl Host {
         symlink("/proc/sys/kernel/random/boot_id", proc.join("sys/kernel/random/boot_id")).unwrap();
         Kernel::at(proc)
     }
-}
-
-fn rand() -> [u8; 16] {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).unwrap();
-    bytes
 }
 
 /// Ends the process also when an assertion fails.

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use cloud_machine_store::open;
+
 use super::SshError;
-use crate::store::open;
 
 /// Every machine is behind a port of this host.
 const HOST: &str = "127.0.0.1";

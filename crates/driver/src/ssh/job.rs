@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_store::identity;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     child::{ChildError, Group},
-    escape, identity,
+    escape,
     interrupt::Held,
 };
 

@@ -19,7 +19,9 @@ pub use key::{generate_key, write_known_hosts};
 pub use port::{free_port, wait_banner};
 pub use sink::Sink;
 
-use crate::{child::ChildError, store::StoreError};
+use cloud_machine_store::StoreError;
+
+use crate::child::ChildError;
 
 /// Why SSH to a machine could not be prepared or nobody answered.
 #[derive(Debug, thiserror::Error)]

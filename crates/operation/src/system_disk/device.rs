@@ -2,10 +2,8 @@
 
 use std::path::PathBuf;
 
-use cloud_machine_driver::{
-    machine::{Backing, BlockDevice},
-    store::{DiskForm, DiskRecord, MachineRecord},
-};
+use cloud_machine_driver::machine::{Backing, BlockDevice};
+use cloud_machine_store::{DiskForm, DiskRecord, MachineRecord};
 
 pub(super) fn system_device(disk: &DiskRecord, file: PathBuf, backing: Backing) -> BlockDevice {
     BlockDevice { bus: disk.bus, file, serial: disk.serial.clone(), read_only: false, backing }

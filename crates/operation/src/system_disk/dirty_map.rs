@@ -1,11 +1,9 @@
 //! When the host's dirty map of a disk may be believed. Must not believe one that could have missed a write.
 
 use cloud_machine_config::Config;
-use cloud_machine_driver::{
-    machine::DirtyMap,
-    store::{DiskForm, DiskRecord, MachineRecord, Store, Strategy},
-};
+use cloud_machine_driver::machine::DirtyMap;
 use cloud_machine_protocol::{Digest, Extent};
+use cloud_machine_store::{DiskForm, DiskRecord, MachineRecord, Store, Strategy};
 
 use super::{NO_STORAGE, ReimageOptions, SystemDiskPreparation, system_disk};
 use crate::{

@@ -2,9 +2,9 @@
 //! disk. Must not look into the pool.
 
 use cloud_machine_config::Config;
-use cloud_machine_driver::store::{DiskForm, DiskRecord, MachineRecord, Strategy};
 use cloud_machine_plan::RootPool;
 use cloud_machine_protocol::Tier;
+use cloud_machine_store::{DiskForm, DiskRecord, MachineRecord, Strategy};
 
 use super::{PreparedDisk, ReimageOptions, SystemDiskPreparation, device::raw_device};
 use crate::{

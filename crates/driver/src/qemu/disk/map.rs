@@ -13,6 +13,7 @@ use std::{
 };
 
 use cloud_machine_protocol::Extent;
+use cloud_machine_store::file;
 use rustix::process::Signal;
 use serde::Deserialize;
 
@@ -25,7 +26,6 @@ use crate::{
     escape,
     machine::DirtyMap,
     qemu::{QemuError, pidfd::Pidfd},
-    store::file,
 };
 
 /// Name of the bitmap.

@@ -220,7 +220,7 @@ impl StoreError {
     }
 
     /// An [`StoreError::Io`] made of the system's answer, for `map_err`.
-    pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+    pub fn io(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { operation, path, source }
     }

@@ -70,7 +70,8 @@ pub fn request_id(now: jiff::Timestamp) -> Result<String, RandomError> {
 }
 
 /// Whether `text` is a UUID in its usual form, as QEMU and SMBIOS take it.
-pub(crate) fn is_uuid(text: &str) -> bool {
+#[must_use]
+pub fn is_uuid(text: &str) -> bool {
     text.len() == 36 && Uuid::try_parse(text).is_ok()
 }
 

@@ -96,7 +96,7 @@ mod tests {
     use std::{fs::OpenOptions, io::Write};
 
     use super::*;
-    use crate::store::machine_record;
+    use crate::machine_record;
 
     #[test]
     fn sparse_disks_are_counted_by_what_they_may_still_take() {

@@ -109,7 +109,7 @@ mod tests {
     use cloud_machine_protocol::Algorithm;
 
     use super::*;
-    use crate::store::{Content, ImageSource, InstalledImage};
+    use crate::{Content, ImageSource, InstalledImage};
 
     fn digest(byte: u8) -> Digest {
         Digest::new(Algorithm::Blake3, [byte; 32])

@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::{RequestRecord, machine_record};
+use crate::{RequestRecord, machine_record};
 
 const STATES: [MachineState; 8] = [
     MachineState::Creating,
@@ -22,7 +22,7 @@ fn accepted(state: MachineState, request: Option<(&str, Action)>) -> MachineReco
             attempts: 1,
             failures: 0,
             started,
-            wanted: crate::store::Wanted::default(),
+            wanted: crate::Wanted::default(),
             failure: None,
         }),
         last_report: Some("reports/FIRST.json".to_owned()),

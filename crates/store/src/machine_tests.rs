@@ -3,7 +3,7 @@ use std::os::unix::fs::PermissionsExt;
 use cloud_machine_protocol::{Bus, Digest, History, Identity, SecretPolicy};
 
 use super::*;
-use crate::store::{ImageRecord, MachineState, RECORD_VERSION, SystemDisk};
+use crate::{ImageRecord, MachineState, RECORD_VERSION, SystemDisk};
 
 fn opened() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
             size: 1 << 30,
             generation: 1,
             exceptions: Vec::new(),
-            signature: crate::store::SignatureRecord::Verified { key: "68F1A074A5C9FB04".to_owned() },
+            signature: crate::SignatureRecord::Verified { key: "68F1A074A5C9FB04".to_owned() },
             url: None,
         },
         layers: serde_json::json!({"format": 1}),

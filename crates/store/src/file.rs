@@ -21,7 +21,10 @@ pub const MAX_RECORD: u64 = 16 << 20;
 pub const MAX_WORD: u64 = 16 << 10;
 
 /// Puts `bytes` at `path` in one step, readable by the owner only.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`]; what was there stays.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     let file = flushed_beside(path, bytes)?;
     file.persist(path).map_err(|error| StoreError::io("replace", path)(error.error))?;
     flush_folder(parent(path)?)
@@ -50,7 +53,10 @@ fn flushed_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, 
 }
 
 /// Flushes the entries of a folder, without which a rename may be lost at a power cut.
-pub(crate) fn flush_folder(folder: &Path) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn flush_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|file| file.sync_all()).map_err(StoreError::io("flush the folder", folder))
 }
 

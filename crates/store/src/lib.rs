@@ -3,10 +3,11 @@
 
 mod attempt;
 mod error;
-pub(crate) mod file;
+pub mod file;
 mod free;
 mod generation;
 mod golden;
+pub mod identity;
 mod image;
 mod lock;
 mod machine;
@@ -34,7 +35,7 @@ pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
 pub use lock::{Lock, MachineLock};
 #[cfg(test)]
-pub(crate) use machine::tests::record as machine_record;
+use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
 pub use process::{FileId, ProcessRecord};
