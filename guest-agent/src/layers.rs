@@ -167,8 +167,8 @@ mod tests {
     fn keys_to_log_in_with_are_those_of_the_configuration_and_the_hosts_own() {
         let mut layers = host("ssh_authorized_keys: [one, two]\n");
         let mut identity: Identity = serde_json::from_value(serde_json::json!({
-            "name": "demo", "machine-uuid": "u", "machine-id": "0123456789abcdef0123456789abcdef",
-            "mac": "52:54:00:12:34:56", "authorized-keys": ["one", "two", "login"], "ssh-host-keys": "rotate",
+            "name": "demo", "machine_uuid": "u", "machine_id": "0123456789abcdef0123456789abcdef",
+            "mac": "52:54:00:12:34:56", "authorized_keys": ["one", "two", "login"], "ssh_host_keys": "rotate",
         }))
         .unwrap();
         assert_eq!(layers.authorized_keys(&identity), ["login", "one", "two"]);

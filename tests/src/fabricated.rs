@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf};
 
 use cloud_machine_config::{LayerKind, merge, parse};
+use cloud_machine_store::RECORD_VERSION;
 use serde_json::{Value, json};
 
 use crate::program::Program;
@@ -20,16 +21,16 @@ fn layers() -> Value {
 pub fn machine(program: &Program, name: &str, port: u16, change: impl FnOnce(&mut Value)) -> PathBuf {
     let uuid = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
     let mut record = json!({
-        "version": 1, "name": name, "uuid": uuid, "driver": "qemu",
+        "version": RECORD_VERSION, "name": name, "uuid": uuid, "driver": "qemu",
         "image": {"name": "debian-12", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1 << 30, "generation": 1},
         "layers": layers(), "ram": 1 << 30, "cpus": 2,
         "disks": [{"name": "system", "serial": "system", "size": 1 << 30, "file": "disks/system.raw", "boot": true}],
         "drives": [],
         "identity": {
-            "name": name, "machine-uuid": uuid, "machine-id": "0123456789abcdef0123456789abcdef",
-            "mac": "52:54:00:12:34:56", "authorized-keys": [], "ssh-host-keys": "rotate",
+            "name": name, "machine_uuid": uuid, "machine_id": "0123456789abcdef0123456789abcdef",
+            "mac": "52:54:00:12:34:56", "authorized_keys": [], "ssh_host_keys": "rotate",
         },
-        "ssh-port": port, "state": "running", "request": null, "host-key": null, "last-report": null,
+        "ssh_port": port, "state": "running", "request": null, "host_key": null, "last_report": null,
         "assurance": null, "dirty": false, "created": "2026-11-22T12:00:00Z",
     });
     change(&mut record);
@@ -52,5 +53,5 @@ pub fn process(pid: u32) -> Value {
     let started: u64 = started.and_then(|field| field.parse().ok()).expect("its start");
     let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("the host's boot");
     let namespace = fs::metadata("/proc/self/ns/pid").expect("a namespace").ino();
-    json!({"pid": pid, "started": started, "boot-id": boot_id.trim(), "namespace": namespace, "disks": []})
+    json!({"pid": pid, "started": started, "boot_id": boot_id.trim(), "namespace": namespace, "disks": []})
 }

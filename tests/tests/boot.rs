@@ -140,7 +140,7 @@ fn a_request_of_an_unknown_version() {
 
 #[test]
 fn a_deadline_that_has_passed() {
-    refused("the request's deadline has passed", |boot| boot.request["deadline-seconds"] = 0.into());
+    refused("the request's deadline has passed", |boot| boot.request["deadline_seconds"] = 0.into());
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn an_image_with_another_digest_than_the_requested_one() {
 #[test]
 fn an_image_of_a_lower_generation_than_the_request_allows() {
     refused_untouched("the manifest is of generation 1 of the image, the request allows none below 2", |boot| {
-        boot.request["image"]["minimum-generation"] = 2.into();
+        boot.request["image"]["minimum_generation"] = 2.into();
     });
 }
 

@@ -28,7 +28,7 @@ fn machine_of(lines: &str, pid: impl Fn(&Sshd) -> u32) -> (Program, Sshd) {
     let folder = program.state().join("machines").join(MACHINE);
     let sshd = Sshd::start(&folder, lines);
     fabricated::machine(&program, MACHINE, sshd.target.port, |record| {
-        record["process"] = fabricated::process(pid(&sshd));
+        record["driver_state"] = fabricated::process(pid(&sshd));
     });
     (program, sshd)
 }

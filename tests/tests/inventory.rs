@@ -116,7 +116,7 @@ fn disks_partitions_and_what_can_be_mistaken_are_listed() {
     let first = &table["partitions"][0];
     assert_eq!(first["name"].as_str(), Some(format!("{}p1", scene.table.name()).as_str()), "{first}");
     assert_eq!((&first["offset"], &first["length"]), (&(1 << 20).into(), &(20 << 20).into()), "{first}");
-    assert_eq!(first["partition-name"], "root", "{first}");
+    assert_eq!(first["partition_name"], "root", "{first}");
     assert_eq!(table["partitions"].as_array().map(Vec::len), Some(2), "{table}");
     assert_eq!(table["partitions"][1]["probe"]["kind"], "empty", "{table}");
     assert_eq!(disk(&value, &scene.unknown)["probe"]["kind"], "unknown", "{value}");

@@ -13,7 +13,7 @@ use std::{
 };
 
 use cloud_machine_protocol::RootOfTrust;
-use cloud_machine_store::{ImageFolder, ProcessRecord, Store};
+use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use crate::{
     description::{Description, Support},
@@ -118,11 +118,6 @@ fn failed(what: &str) -> DriverError {
     DriverError::new(DriverErrorKind::Failed, format!("planted: {what}"))
 }
 
-/// What a machine is known by that is no process.
-fn process() -> ProcessRecord {
-    ProcessRecord { pid: 0, started: 0, boot_id: "fake".to_owned(), namespace: 0, disks: Vec::new() }
-}
-
 impl Driver for Fake {
     fn name(&self) -> &'static str {
         "fake"
@@ -188,7 +183,8 @@ impl Driver for Fake {
                 shared.on.store(false, Ordering::SeqCst);
             }
         });
-        Ok(Started { running: Box::new(self.clone()), agent: host, process: Some(process()), ssh_port })
+        let state = DriverState::of(&"a thread of this process").map_err(|error| failed(&error.to_string()))?;
+        Ok(Started { running: Box::new(self.clone()), agent: host, state, ssh_port })
     }
 }
 

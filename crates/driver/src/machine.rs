@@ -10,7 +10,7 @@ use std::{
 
 use cloud_machine_protocol::{Bus, Extent, MacAddress, MachineName, Nonce, RootOfTrust};
 use cloud_machine_store::{
-    AttemptFolder, ImageFolder, MachineFolder, MachineRecord, ProcessRecord, Store,
+    AttemptFolder, DriverState, ImageFolder, MachineFolder, MachineRecord, Store,
     identity::{self, RandomError},
 };
 
@@ -26,8 +26,8 @@ pub struct MachineRef {
     pub name: MachineName,
     /// Its UUID; `None` when its record cannot be read.
     pub uuid: Option<String>,
-    /// What it was last started as.
-    pub process: Option<ProcessRecord>,
+    /// What the driver knows its last start by, as it put it into [`Started::state`].
+    pub state: Option<DriverState>,
     /// Its folder on this host.
     pub folder: MachineFolder,
 }
@@ -36,13 +36,13 @@ impl MachineRef {
     /// The machine of a record.
     #[must_use]
     pub fn of(record: &MachineRecord, folder: MachineFolder) -> Self {
-        Self { name: record.name.clone(), uuid: Some(record.uuid.clone()), process: record.process.clone(), folder }
+        Self { name: record.name.clone(), uuid: Some(record.uuid.clone()), state: record.driver_state.clone(), folder }
     }
 
     /// A machine whose record cannot be read: it is known by its files alone.
     #[must_use]
     pub fn without_record(name: MachineName, folder: MachineFolder) -> Self {
-        Self { name, uuid: None, process: None, folder }
+        Self { name, uuid: None, state: None, folder }
     }
 }
 
@@ -210,8 +210,8 @@ pub struct Started {
     /// Bytes to and from the agent: a stream socket of its port, or one end of a pair. Framing, limits and parsing of what
     /// comes are [`AgentChannel`](crate::channel::AgentChannel)'s, once for all drivers.
     pub agent: UnixStream,
-    /// What the machine is known by from now on; to be stored before it may do anything.
-    pub process: Option<ProcessRecord>,
+    /// What the driver knows the machine by from now on, in a form of its own; it is stored before the machine may do anything.
+    pub state: DriverState,
     /// The port that leads to its SSH, which may have had to change.
     pub ssh_port: u16,
 }

@@ -198,7 +198,7 @@ impl Attempt<'_> {
             record.ssh_port = started.ssh_port;
             self.teller.notice(Notice::PortChanged(record.ssh_port));
         }
-        record.process = started.process;
+        record.driver_state = Some(started.state);
         self.store.write(self.lock, record)?;
         started.running.resume(self.deadline)?;
         Ok((started.running, AgentChannel::new(started.agent)))

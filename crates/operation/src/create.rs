@@ -168,7 +168,7 @@ fn new_record(
         ssh_port: ssh::free_port().map_err(OperationError::failed)?,
         state: MachineState::Creating,
         request: None,
-        process: None,
+        driver_state: None,
         host_key: None,
         last_report: None,
         assurance: None,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use cloud_machine_driver::escape;
 use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
-use cloud_machine_protocol::{Assurance, Report};
+use cloud_machine_protocol::{Assurance, Report, version_of};
 use cloud_machine_store::{
     self as store, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError,
 };
@@ -17,11 +17,13 @@ use crate::{
 };
 
 /// Version of a stored evidence.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
+/// The version before, which had the same members under keys in kebab-case.
+const VERSION_BEFORE: u32 = 2;
 
 /// Expectation and report of one attempt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Evidence {
     version: u32,
     /// The report that was accepted before this one, when it is the one that was stored.
@@ -35,7 +37,7 @@ pub(crate) struct Evidence {
 
 /// A stored evidence, and the seal by which it is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Link {
     /// Relative to the machine's folder.
     report: String,
@@ -176,9 +178,16 @@ fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, 
     parse(&bytes, &path)
 }
 
-/// Evidence as this program writes it, byte for byte: a field or a spelling of somebody else's is none of ours.
+/// Evidence as this program writes it, byte for byte: a field or a spelling of somebody else's is none of ours. What an older
+/// program wrote is known by its seal alone.
 fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, OperationError> {
     let failed = || OperationError::during(ErrorKind::Verification, format!("read the evidence {}", path.display()));
+    if version_of(bytes).map_err(failed())? == VERSION_BEFORE {
+        let mut evidence: Evidence =
+            serde_json::from_slice(bytes).map(store::renamed).and_then(serde_json::from_value).map_err(failed())?;
+        evidence.version = VERSION;
+        return Ok(evidence);
+    }
     let evidence: Evidence = serde_json::from_slice(bytes).map_err(failed())?;
     if evidence.version != VERSION || evidence.bytes()? != bytes {
         let text = format!("the evidence {} is not written as this program writes it", path.display());

@@ -23,7 +23,7 @@ use crate::{
 
 /// What the host gave one attempt besides what is in the machine's record, and keeps there once its report was accepted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub(crate) struct AttemptFacts {
     pub(crate) request: Request,
     pub(crate) volume: Digest,

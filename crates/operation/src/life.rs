@@ -141,6 +141,6 @@ pub(crate) fn with_trouble(failure: OperationError, running: &dyn Running) -> Op
 /// Ends whatever runs of a machine and proves that nothing of it is left.
 pub(crate) fn end(driver: &dyn Driver, store: &Store, record: &mut MachineRecord) -> Result<Ended, OperationError> {
     let ended = machine::end(driver, &reference(store, record), END_TIME)?;
-    record.process = None;
+    record.driver_state = None;
     Ok(ended)
 }

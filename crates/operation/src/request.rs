@@ -9,7 +9,7 @@ pub(crate) const MAX_FAILURES: u32 = 3;
 /// Counts a failed attempt and says whether the machine is quarantined. An attempt whose process was never started says
 /// nothing about the machine: the host lacked something.
 pub(crate) fn count_failure(record: &mut MachineRecord) -> bool {
-    let was_started = record.process.is_some();
+    let was_started = record.driver_state.is_some();
     let Some(request) = record.request.as_mut().filter(|_| was_started) else { return false };
     request.failures = request.failures.saturating_add(1);
     // A system that does not start is not tried again and again: a reimage is the way out of that.
@@ -53,19 +53,19 @@ mod tests {
 
     use super::*;
 
-    /// A record as an earlier version wrote it, with one attempt that is under way.
+    /// A record with one attempt that is under way.
     fn record() -> MachineRecord {
         let uuid = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
         let record = serde_json::json!({
-            "version": 1, "name": "demo", "uuid": uuid, "driver": "qemu", "layers": {}, "ram": 1, "cpus": 1,
+            "version": cloud_machine_store::RECORD_VERSION, "name": "demo", "uuid": uuid, "driver": "qemu", "layers": {}, "ram": 1, "cpus": 1,
             "image": {"name": "x", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1},
-            "disks": [], "drives": [], "ssh-port": 2222, "state": "writing",
+            "disks": [], "drives": [], "ssh_port": 2222, "state": "writing",
             "identity": {
-                "name": "demo", "machine-uuid": uuid, "machine-id": "0123456789abcdef0123456789abcdef",
-                "mac": "52:54:00:12:34:56", "authorized-keys": [], "ssh-host-keys": "rotate",
+                "name": "demo", "machine_uuid": uuid, "machine_id": "0123456789abcdef0123456789abcdef",
+                "mac": "52:54:00:12:34:56", "authorized_keys": [], "ssh_host_keys": "rotate",
             },
             "request": {"id": "A", "action": "reimage", "attempts": 1, "failures": 0, "started": Timestamp::UNIX_EPOCH},
-            "host-key": null, "last-report": null, "assurance": null, "dirty": false, "created": Timestamp::UNIX_EPOCH,
+            "host_key": null, "last_report": null, "assurance": null, "dirty": false, "created": Timestamp::UNIX_EPOCH,
         });
         serde_json::from_value(record).unwrap()
     }
@@ -77,8 +77,7 @@ mod tests {
             assert!(!count_failure(&mut record));
         }
         assert_eq!(record.request.as_ref().map(|request| request.failures), Some(0));
-        let process = serde_json::json!({"pid": 1, "started": 1, "boot-id": "x", "namespace": 1, "disks": []});
-        record.process = serde_json::from_value(process).unwrap();
+        record.driver_state = Some(cloud_machine_store::DriverState::of(&"what a driver keeps").unwrap());
         let counted: Vec<bool> = (0..MAX_FAILURES).map(|_| count_failure(&mut record)).collect();
         assert_eq!(counted, [false, false, true]);
         if let Some(request) = &mut record.request {

@@ -11,7 +11,7 @@ use crate::{
 
 /// One attempt as the host set it up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Expected {
     /// The request that was on the volume.
     pub request: Request,
@@ -56,7 +56,7 @@ pub struct Expected {
 
 /// A document behind an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ExpectedUrl {
     /// The address without its query.
     pub url: String,
@@ -66,7 +66,7 @@ pub struct ExpectedUrl {
 
 /// A disk that the host attached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ExpectedDisk {
     /// Serial that the host gave it.
     pub serial: String,

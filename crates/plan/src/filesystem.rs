@@ -16,7 +16,6 @@ pub(crate) const MOUNTED_ZFS: &str = "zfs";
 
 /// The filesystem that a disk shall hold, and what may be done for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct WantedFilesystem {
     /// Its type, in the words of libblkid.
     pub kind: String,

@@ -19,7 +19,6 @@ pub struct ImageLayout {
 
 /// The partition with the root filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct RootPartition {
     /// Number in the partition table.
     pub number: u32,

@@ -17,7 +17,6 @@ use crate::{
 
 /// One disk, declared or found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct DiskOutlook {
     /// Name in the configuration; `None` for a disk that nobody declared.
     pub disk: Option<String>,

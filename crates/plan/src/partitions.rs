@@ -20,7 +20,6 @@ use crate::{
 
 /// The partitions that a disk shall have, and what may be done for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct WantedTable {
     /// Sorted by number.
     pub partitions: Vec<WantedPartition>,
@@ -30,7 +29,6 @@ pub struct WantedTable {
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct WantedPartition {
     /// Number in the table.
     pub number: u32,

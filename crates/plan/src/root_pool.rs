@@ -32,7 +32,6 @@ const DATA: &str = "data";
 
 /// What the configuration says of the pool on the system disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct RootPool {
     /// Name of the disk in the configuration.
     pub disk: String,

@@ -9,7 +9,7 @@ use crate::{MachineName, WordError, hex};
 /// What a machine keeps when it is reimaged. Every value comes from the host's record, never from a disk that a job
 /// could write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Identity {
     /// Host name and name of the machine.
     pub name: MachineName,

@@ -13,7 +13,7 @@ pub struct Inventory {
 
 /// One whole block device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Disk {
     /// The kernel's name, such as `vda`.
     pub name: String,

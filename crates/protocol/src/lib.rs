@@ -44,7 +44,7 @@ pub use text::{causes, each_cause, escaped};
 pub use tier::Tier;
 
 /// Version of every document that crosses from host to guest or back. A reader refuses any other.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Reads only the `version` field, so that a document of another version is refused by its number and not by
 /// whichever field happens to differ.

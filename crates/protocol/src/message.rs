@@ -27,7 +27,6 @@ pub enum AgentMessage {
 
 /// Who is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Hello {
     /// [`crate::FORMAT_VERSION`].
     pub version: u32,
@@ -39,7 +38,7 @@ pub struct Hello {
 
 /// Progress of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Event {
     /// Milliseconds since the agent started.
     pub at: u64,
@@ -55,7 +54,7 @@ pub struct Event {
 
 /// Whole addresses whose places the volume states. Absent when the volume has all of an address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Secrets {
     /// That of the packed image.
     #[serde(default, with = "revealed", skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use crate::WipeMethod;
 
 /// What an attempt did with a disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Method {
     /// Documents or the image were read from it.
     Read,
@@ -37,7 +37,7 @@ pub enum Method {
 
 /// What a data disk holds after an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum DataContent {
     /// What it held before, or what the wipe left: nothing is described.
     Raw,
@@ -59,7 +59,7 @@ pub enum DataContent {
 
 /// A partition with a filesystem.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct PartitionMethod {
     /// Name in the table.
     pub name: String,

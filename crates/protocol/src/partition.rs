@@ -27,7 +27,7 @@ pub enum Partitions {
 
 /// A partition as its table lists it, and what lies in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Partition {
     /// Number in the table.
     pub number: u32,
@@ -47,7 +47,7 @@ pub struct Partition {
 
 /// A GPT to write.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct NewTable {
     /// Bytes of the disk.
     pub disk_size: u64,
@@ -61,7 +61,7 @@ pub struct NewTable {
 
 /// A partition to write into a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct NewPartition {
     /// Number in the table, from 1.
     pub number: u32,
@@ -79,7 +79,7 @@ pub struct NewPartition {
 
 /// Where a partition is: its node, and what the kernel must say of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct PartitionPlace {
     /// Kernel name, such as `vdb1`.
     pub node: String,

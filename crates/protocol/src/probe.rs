@@ -29,7 +29,7 @@ pub enum Probe {
 
 /// What libblkid says of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Signature {
     /// Filesystem or RAID type (`TYPE`).
     pub filesystem: Option<String>,

@@ -11,7 +11,7 @@ pub const MAX_CHANGED_EXTENTS: usize = 4096;
 
 /// The report of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Report {
     /// [`crate::FORMAT_VERSION`].
     pub version: u32,
@@ -74,7 +74,7 @@ pub enum ReportResult {
 
 /// What the agent knows of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct AgentEvidence {
     /// Version of the agent.
     pub version: String,
@@ -88,7 +88,7 @@ pub struct AgentEvidence {
 
 /// The image as the agent saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ImageEvidence {
     /// Generation in the manifest.
     pub generation: u64,
@@ -100,7 +100,7 @@ pub struct ImageEvidence {
 
 /// The configuration as the agent saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ConfigEvidence {
     /// SHA-256 of the volume.
     pub volume: Digest,
@@ -116,7 +116,7 @@ pub struct ConfigEvidence {
 
 /// A document that the machine fetched, or that the host put on the volume for a `file:` address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct UrlEvidence {
     /// The address without its query.
     pub url: String,
@@ -130,7 +130,7 @@ pub struct UrlEvidence {
 
 /// What reading a packed image from an address took.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct SourceEvidence {
     /// The address without what gives access.
     pub url: String,
@@ -146,7 +146,7 @@ pub struct SourceEvidence {
 
 /// A volume whose document was merged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct DriveEvidence {
     /// Kernel name of its device.
     pub device: String,
@@ -156,7 +156,7 @@ pub struct DriveEvidence {
 
 /// A disk that was found and what it was taken for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct DeviceRecord {
     /// The disk.
     pub disk: Disk,
@@ -187,7 +187,7 @@ pub enum Role {
 
 /// What a reading of a disk gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct DiskEvidence {
     /// Kernel name of the disk.
     pub device: String,
@@ -212,7 +212,7 @@ pub struct DiskEvidence {
 
 /// What a reading of every file of a root in a ZFS pool gave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct RootEvidence {
     /// How the root was made: [`Tier::Clone`] or [`Tier::Receive`].
     pub tier: Tier,
@@ -230,7 +230,7 @@ pub struct RootEvidence {
 
 /// What had differed from the image before it was rewritten: evidence of tampering or of plain use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ChangedExtents {
     /// Kernel name of the disk.
     pub device: String,
@@ -266,7 +266,7 @@ pub struct IgnoredVolume {
 
 /// One item of identity as it was given to the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct IdentityItem {
     /// Name, such as `hostname` or `ssh-host-key-ed25519`.
     pub name: String,

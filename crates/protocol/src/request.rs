@@ -12,7 +12,7 @@ use crate::{DeviceSelector, Digest, DiskName, SecretUrl, Tier, WordError, hex};
 
 /// Contents of `cloud-machine/request.json` on the volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     /// [`crate::FORMAT_VERSION`].
     pub version: u32,
@@ -77,7 +77,7 @@ pub enum History {
 
 /// A volume labelled `CLOUD-INIT` that the host attached read-only, and vouches that it never was anything else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct DriveRequest {
     /// Its device.
     pub device: DeviceSelector,
@@ -97,7 +97,7 @@ pub enum Action {
 
 /// The image of the system disk. Its manifest is on the same volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ImageRequest {
     /// Name of the image, for people.
     pub name: String,
@@ -144,7 +144,7 @@ pub enum ImageSource {
 
 /// Address of a packed image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ImageUrl {
     /// `http:` or `https:`. On the volume it is without what gives access; [`crate::Secrets`] has that.
     pub url: SecretUrl,

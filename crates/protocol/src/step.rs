@@ -19,7 +19,7 @@ impl fmt::Display for StepId {
 
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
     /// Make a whole disk equal to an image and the rest of it zero, boot head last, everything that was written read
     /// back.
@@ -196,7 +196,7 @@ pub enum Step {
 
 /// A filesystem and where the booted system mounts it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Mount {
     /// Kernel name of the disk, or of the device through which it is used. The same kernel goes on running, so the name
     /// still means it.
@@ -307,7 +307,7 @@ pub enum Outcome {
 
 /// A step, how it ended and what it cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct StepRecord {
     /// Which step.
     pub id: StepId,

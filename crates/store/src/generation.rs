@@ -10,7 +10,7 @@ use super::{ImageName, RECORD_VERSION, Store, StoreError, read_record, write_rec
 
 /// `generations/NAME.json`: the image of the highest generation that was installed under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct GenerationRecord {
     /// [`RECORD_VERSION`].
     pub version: u32,

@@ -23,7 +23,7 @@ pub struct GoldenFolder {
 
 /// `golden.json`: how the file looked when every byte of it had been right.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct GoldenRecord {
     /// [`RECORD_VERSION`].
     pub version: u32,
@@ -40,7 +40,7 @@ pub struct GoldenRecord {
 /// What changes with a file when somebody writes or replaces it (inode(7)). Who can set a clock or write below the
 /// filesystem can forge it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Stamp {
     /// Bytes.
     pub size: u64,

@@ -16,7 +16,7 @@ use super::{
 
 /// `boot.json`: what an image is started with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct BootRecord {
     /// [`RECORD_VERSION`].
     pub version: u32,
@@ -35,7 +35,7 @@ pub struct BootRecord {
 
 /// Which image is installed, from its manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct InstalledImage {
     /// Its generation.
     pub generation: u64,

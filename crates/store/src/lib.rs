@@ -12,7 +12,7 @@ mod image;
 mod lock;
 mod machine;
 mod name;
-mod process;
+mod older;
 mod record;
 mod reserve;
 mod seal;
@@ -38,10 +38,10 @@ pub use lock::{Lock, MachineLock};
 use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
 pub use name::ImageName;
-pub use process::{FileId, ProcessRecord};
+pub use older::renamed;
 pub use record::{
-    AcceptedRecord, DiskRecord, DriveRecord, ImageRecord, MachineRecord, MachineState, MediumRecord, RECORD_VERSION,
-    RequestRecord, SignatureRecord, Wanted,
+    AcceptedRecord, DiskRecord, DriveRecord, DriverState, ImageRecord, MachineRecord, MachineState, MediumRecord,
+    RECORD_VERSION, RequestRecord, SignatureRecord, Wanted,
 };
 pub use seal::Seal;
 pub use space::Room;
@@ -126,10 +126,21 @@ fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>,
     let Some(bytes) = file::read(path, MAX_RECORD)? else { return Ok(None) };
     let invalid = |source| StoreError::InvalidJson { path: path.to_owned(), source };
     let found = cloud_machine_protocol::version_of(&bytes).map_err(invalid)?;
-    if found != RECORD_VERSION {
-        return Err(StoreError::UnknownVersion { path: path.to_owned(), found, known: RECORD_VERSION });
+    match found {
+        RECORD_VERSION => serde_json::from_slice(&bytes).map(Some),
+        1 => serde_json::from_slice(&bytes).and_then(|old| serde_json::from_value(of_version_1(old))).map(Some),
+        _ => return Err(StoreError::UnknownVersion { path: path.to_owned(), found, known: RECORD_VERSION }),
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(invalid)
+    .map_err(invalid)
+}
+
+/// A record of version 1 as one of today.
+fn of_version_1(old: serde_json::Value) -> serde_json::Value {
+    let mut record = renamed(old);
+    if let Some(version) = record.get_mut("version") {
+        *version = RECORD_VERSION.into();
+    }
+    record
 }
 
 /// Puts a record in its place.

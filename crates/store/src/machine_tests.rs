@@ -48,7 +48,7 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
         ssh_port: 2222,
         state: MachineState::Creating,
         request: None,
-        process: None,
+        driver_state: None,
         host_key: None,
         last_report: None,
         assurance: None,
@@ -92,12 +92,12 @@ fn a_record_round_trips_through_the_folder_and_delete_leaves_nothing() {
 }
 
 #[test]
-fn the_stored_words_are_kebab_case_and_no_path_is_absolute() {
+fn the_stored_keys_are_snake_case_and_no_path_is_absolute() {
     let (_folder, store) = opened();
     let lock = store.lock(&name("demo")).unwrap();
     let folder = store.create(&lock, &record("demo")).unwrap();
     let text = fs::read_to_string(folder.record()).unwrap();
-    for word in ["\"layers\"", "\"ssh-port\": 2222", "\"state\": \"creating\"", "\"created\": \"2026-11-22T12:00:00Z\""]
+    for word in ["\"layers\"", "\"ssh_port\": 2222", "\"state\": \"creating\"", "\"created\": \"2026-11-22T12:00:00Z\""]
     {
         assert!(text.contains(word), "{word} in {text}");
     }
@@ -161,8 +161,8 @@ fn a_broken_record_is_a_row_with_its_own_error() {
         let path = store.machine(&name(machine)).record();
         fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
     };
-    edit("version", &|text| text.replace("\"version\": 1", "\"version\": 7"));
-    edit("garbage", &|_| "{\"version\": 1".to_owned());
+    edit("version", &|text| text.replace("\"version\": 2", "\"version\": 7"));
+    edit("garbage", &|_| "{\"version\": 2".to_owned());
     edit("moved", &|text| text.replace("\"name\": \"moved\"", "\"name\": \"good\""));
     edit("escape", &|text| text.replace("disks/system.raw", "../good/disks/system.raw"));
     edit("extra", &|text| text.replace("\"cpus\"", "\"surprise\": 1,\n  \"cpus\""));
@@ -175,7 +175,7 @@ fn a_broken_record_is_a_row_with_its_own_error() {
     };
     assert_eq!(rows.len(), 8);
     assert_eq!(said("good"), "fine");
-    assert!(said("version").ends_with("machine.json has version 7, this program knows 1"), "{}", said("version"));
+    assert!(said("version").ends_with("machine.json has version 7, this program knows 2"), "{}", said("version"));
     assert!(said("garbage").starts_with("cannot read the record /"), "{}", said("garbage"));
     assert!(said("empty").starts_with("there is no record /"), "{}", said("empty"));
     assert!(said("moved").ends_with("is invalid: it is of machine good"), "{}", said("moved"));
@@ -271,4 +271,59 @@ fn only_the_file_of_a_record_has_what_gives_access_to_an_address() {
     ] {
         assert!(!text.contains("hunter2") && text.contains("images.example/x"), "{text}");
     }
+}
+
+/// As version 0.1 of the program wrote it.
+const VERSION_1: &str = r#"{
+  "version": 1, "name": "old", "uuid": "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111", "driver": "qemu",
+  "image": {
+    "name": "debian-12", "digest": "blake3:abababababababababababababababababababababababababababababababab", "size": 1048576,
+    "generation": 3, "exceptions": ["unsigned"], "signature": {"kind": "not-checked", "key": "68F1A074A5C9FB04"}
+  },
+  "layers": {"format": 1, "image-keys": []}, "ram": 1073741824, "cpus": 2,
+  "disks": [{
+    "name": "my-disk", "serial": "my-disk", "size": 1048576, "file": "disks/my-disk.raw", "boot": true, "bus": "virtio",
+    "history": "unknown", "history-before": "unknown", "medium": {"source": "/a-b", "digest": "sha256:cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd"}
+  }],
+  "system": {"form": {"kind": "mapped"}, "mapped-since": null, "last": {"strategy": "rewrite", "tier": "scan"}},
+  "drives": [],
+  "identity": {
+    "name": "old", "machine-uuid": "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111", "machine-id": "0123456789abcdef0123456789abcdef",
+    "mac": "52:54:00:12:34:56", "authorized-keys": ["ssh-ed25519 a-key"], "ssh-host-keys": "rotate"
+  },
+  "ssh-port": 2222, "state": "running",
+  "request": {
+    "id": "01J", "action": "reimage", "attempts": 1, "failures": 0, "started": "2026-11-22T12:00:00Z",
+    "wanted": {"strategy": "rewrite", "tier": "scan", "required": "host-rooted"}
+  },
+  "process": {"pid": 7, "started": 9, "boot-id": "a-b-c", "namespace": 1, "disks": [{"device": 1, "inode": 2}]},
+  "host-key": "ssh-ed25519 host-key", "last-report": "reports/01J.json", "assurance": "host-rooted",
+  "accepted": {
+    "seal": "SEAL",
+    "attempt": {"request": {"version": 2, "machine-uuid": "x-y", "histories": {"my-disk": "unknown"}}, "volume-size": 5}
+  },
+  "not-covered": ["a-b"], "dirty": true, "created": "2026-11-22T12:00:00Z"
+}"#;
+
+#[test]
+fn a_record_of_version_1_is_read_without_loss_and_stored_as_one_of_today() {
+    let (_folder, store) = opened();
+    let lock = store.lock(&name("old")).unwrap();
+    let folder = store.create(&lock, &record("old")).unwrap();
+    fs::write(folder.record(), VERSION_1.replace("SEAL", &"ef".repeat(32))).unwrap();
+    let read = store.read(&name("old")).unwrap();
+    assert_eq!(read.driver_state.as_ref().unwrap().read::<serde_json::Value>().unwrap()["boot_id"], "a-b-c");
+    assert_eq!(read.host_key.as_deref(), Some("ssh-ed25519 host-key"));
+    assert_eq!(read.layers, serde_json::json!({"format": 1, "image-keys": []}), "a configuration keeps its keys");
+
+    store.write(&lock, &read).unwrap();
+    let stored: serde_json::Value = serde_json::from_slice(&fs::read(folder.record()).unwrap()).unwrap();
+    // Every value of the old record is in the new one, under its key of today.
+    let old: serde_json::Value = serde_json::from_str(&VERSION_1.replace("SEAL", &"ef".repeat(32))).unwrap();
+    let mut expected = crate::renamed(old);
+    expected["version"] = RECORD_VERSION.into();
+    let process = expected.as_object_mut().unwrap().remove("process").unwrap();
+    expected["driver_state"] = process;
+    assert_eq!(stored, expected);
+    assert_eq!(store.read(&name("old")).unwrap(), read);
 }

@@ -11,20 +11,19 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
     name::ImageName,
-    process::ProcessRecord,
     seal::Seal,
     system::{Strategy, SystemDisk},
 };
 
-/// Version of every record of the store; a reader refuses any other.
-pub const RECORD_VERSION: u32 = 1;
+/// Version of every record of the store. Those of version 1 are read too; a reader refuses any other.
+pub const RECORD_VERSION: u32 = 2;
 
 /// The record of one machine. Paths in it are relative to the machine's folder.
 ///
 /// Serialized it is the file of the machine's folder, and has every secret that the next attempt needs; for people there
 /// is [`MachineRecord::shown`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct MachineRecord {
     /// [`RECORD_VERSION`].
     pub version: u32,
@@ -58,9 +57,10 @@ pub struct MachineRecord {
     pub state: MachineState,
     /// The request that is under way, or the last one.
     pub request: Option<RequestRecord>,
-    /// The process that the machine was last started as, until it is proved that it has ended.
-    #[serde(default)]
-    pub process: Option<ProcessRecord>,
+    /// What the driver knows the machine's last start by, until it is proved that it has ended. In records of version 1 it is
+    /// QEMU's process.
+    #[serde(default, alias = "process")]
+    pub driver_state: Option<DriverState>,
     /// Public host key line of the last accepted report.
     pub host_key: Option<String>,
     /// The last accepted report, relative to the machine's folder.
@@ -80,9 +80,33 @@ pub struct MachineRecord {
     pub created: Timestamp,
 }
 
+/// What a driver keeps of a machine in its record. Only the driver that wrote it reads it; to everybody else it says no more
+/// than that the machine was started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct DriverState(serde_json::Value);
+
+impl DriverState {
+    /// Keeps `state`.
+    ///
+    /// # Errors
+    /// When it cannot be put into JSON.
+    pub fn of(state: &impl Serialize) -> Result<Self, serde_json::Error> {
+        serde_json::to_value(state).map(Self)
+    }
+
+    /// What was kept.
+    ///
+    /// # Errors
+    /// When it is not what `T` says: of another driver, or damaged.
+    pub fn read<T: serde::de::DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(&self.0)
+    }
+}
+
 /// The attempt whose report was accepted last.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct AcceptedRecord {
     /// Of the stored evidence.
     pub seal: Seal,
@@ -92,7 +116,7 @@ pub struct AcceptedRecord {
 
 /// Which image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ImageRecord {
     /// Its name in the store.
     pub name: ImageName,
@@ -116,7 +140,7 @@ pub struct ImageRecord {
 
 /// An [`ImageRecord`] with all of its address.
 #[derive(Serialize)]
-#[serde(remote = "ImageRecord", rename_all = "kebab-case")]
+#[serde(remote = "ImageRecord")]
 struct WholeImage {
     name: ImageName,
     digest: Digest,
@@ -176,7 +200,7 @@ impl fmt::Display for SignatureRecord {
 
 /// One disk of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct DiskRecord {
     /// Its name in the configuration.
     pub name: DiskName,
@@ -204,7 +228,7 @@ pub struct DiskRecord {
 
 /// A file of the host that a machine has as a disk which is never written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct MediumRecord {
     /// The file that it was copied from, for people.
     pub source: String,
@@ -214,7 +238,7 @@ pub struct MediumRecord {
 
 /// A volume labelled `CLOUD-INIT` that belongs to a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct DriveRecord {
     /// The file that it was copied from, for people.
     pub source: String,
@@ -228,7 +252,7 @@ pub struct DriveRecord {
 
 /// A request and how far it got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct RequestRecord {
     /// ULID of the request.
     pub id: String,
@@ -250,7 +274,7 @@ pub struct RequestRecord {
 
 /// What was asked of a reimage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Wanted {
     /// How the host makes it short; `None`: the cheapest that is possible.
     pub strategy: Option<Strategy>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The system disk of a machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct SystemDisk {
     /// Its files.
     pub form: DiskForm,
@@ -36,7 +36,7 @@ pub enum DiskForm {
 
 /// How a system disk last became the image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct LastReimage {
     /// What the host did.
     pub strategy: Strategy,

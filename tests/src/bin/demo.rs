@@ -123,10 +123,10 @@ fn show_timings(ended: &Ended) {
         steps.add_row([
             text(&step["id"]),
             text(&step["outcome"]["kind"]),
-            bytes("compared-bytes"),
-            bytes("written-bytes"),
-            bytes("zeroed-bytes"),
-            bytes("read-back-bytes"),
+            bytes("compared_bytes"),
+            bytes("written_bytes"),
+            bytes("zeroed_bytes"),
+            bytes("read_back_bytes"),
             seconds(step["milliseconds"].as_f64().unwrap_or_default()),
         ]);
     }

@@ -51,7 +51,7 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
 fn the_planted_volume_was_seen_and_ignored(program: &Program, ended: &scenario::Ended) {
     let path = ended.reimage["machines"][0]["result"]["report"].as_str().expect("the report's path");
     let evidence: serde_json::Value = serde_json::from_reader(File::open(path).unwrap()).unwrap();
-    let ignored = evidence["report"]["ignored-volumes"].to_string();
+    let ignored = evidence["report"]["ignored_volumes"].to_string();
     assert!(ignored.contains("vdb"), "the volume on the data disk: {ignored}");
     let printed = program.call(["show", MACHINE], b"").output;
     assert!(!printed.contains("evil"), "{printed}");
@@ -133,7 +133,7 @@ fn evidence_that_is_another_is_refused(program: &Program) {
     let record = folder.join("machine.json");
     let read = |path: &Path| fs::read_to_string(path).unwrap();
     let known: serde_json::Value = serde_json::from_str(&read(&record)).unwrap();
-    let last = folder.join(known["last-report"].as_str().unwrap());
+    let last = folder.join(known["last_report"].as_str().unwrap());
     let evidence: serde_json::Value = serde_json::from_str(&read(&last)).unwrap();
     let before = folder.join(evidence["previous"]["report"].as_str().expect("there was a report before"));
     let key = program.state().join("evidence.key");
@@ -273,7 +273,7 @@ fn weaker_evidence_is_refused(program: &Program) {
     assert_eq!(demanding.code, 5, "{}", demanding.errors);
     let record = program.json(["show", MACHINE]).unwrap();
     let folder = PathBuf::from(record["folder"].as_str().unwrap());
-    let report = folder.join(record["record"]["last-report"].as_str().unwrap());
+    let report = folder.join(record["record"]["last_report"].as_str().unwrap());
     let text = std::fs::read_to_string(&report).unwrap();
     let nonce = text.rfind("\"nonce\": \"").unwrap() + 10;
     let mut forged = text.clone();

@@ -221,7 +221,7 @@ fn the_hosts_program_is_killed(fixture: &Fixture, seed: u64) {
         let finished = program.call(["start", KILLED], b"");
         assert_eq!(finished.code, 1, "{when}: {}{}", finished.output, finished.errors);
         let record = record(&folder).expect("a record");
-        assert_eq!(record["last-report"], format!("reports/{id}.json"), "{when}: {}", finished.errors);
+        assert_eq!(record["last_report"], format!("reports/{id}.json"), "{when}: {}", finished.errors);
         // The small image has no system that could answer; all else about its report is good.
         let verified = program.call(["verify", KILLED], b"");
         assert_eq!(verified.code, 5, "{when}: {}", verified.errors);

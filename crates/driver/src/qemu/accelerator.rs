@@ -72,7 +72,7 @@ impl fmt::Display for Accelerator {
 
 /// What machines with one kernel are started with on this host, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct Verdict {
     /// How instructions are executed.
     pub accelerator: Accelerator,
@@ -84,7 +84,7 @@ pub struct Verdict {
 
 /// What a verdict holds for: it is proved anew when any of it changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 struct Circumstances {
     boot_id: String,
     qemu: String,
@@ -92,9 +92,12 @@ struct Circumstances {
     initramfs: Digest,
 }
 
+/// Version of `kvm.json`.
+const VERSION: u32 = 2;
+
 /// `kvm.json`.
 #[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 struct Remembered {
     version: u32,
     verdicts: Vec<(Circumstances, Verdict)>,
@@ -152,7 +155,7 @@ fn recall(memory: &Path) -> Result<Remembered, QemuError> {
         return Ok(Remembered::default());
     };
     match serde_json::from_slice::<Remembered>(&bytes) {
-        Ok(remembered) if remembered.version == 1 => Ok(remembered),
+        Ok(remembered) if remembered.version == VERSION => Ok(remembered),
         // It can be proved again, so a file of another version or a broken one costs time and nothing else.
         Ok(remembered) => {
             tracing::warn!(path = %memory.display(), version = remembered.version, "forgetting verdicts of an unknown version");
@@ -166,7 +169,7 @@ fn recall(memory: &Path) -> Result<Remembered, QemuError> {
 }
 
 fn remember(memory: &Path, remembered: &Remembered) -> Result<(), QemuError> {
-    let whole = Remembered { version: 1, verdicts: remembered.verdicts.clone() };
+    let whole = Remembered { version: VERSION, verdicts: remembered.verdicts.clone() };
     let bytes = serde_json::to_vec_pretty(&whole).map_err(io::Error::other).map_err(QemuError::io("write", memory))?;
     file::replace(memory, &bytes).map_err(QemuError::Remember)
 }

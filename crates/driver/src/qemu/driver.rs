@@ -6,7 +6,7 @@ use std::{
 };
 
 use cloud_machine_protocol::RootOfTrust;
-use cloud_machine_store::{ImageFolder, Store};
+use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk};
 use crate::{
@@ -131,11 +131,12 @@ impl Driver for Qemu {
             launched = self.launch(&launch);
         }
         let process = launched?;
-        let proof = Subject::from(machine).proof(&process)?;
+        let state = DriverState::of(&Subject::from(machine).proof(&process)?)
+            .map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?;
         let path = boot.folder.agent_socket();
         // What the agent writes while nobody is connected is lost: first the port, then the processors.
         let agent = socket::open(&path, until).map_err(QemuError::io("connect to the agent's port", path))?;
-        Ok(Started { running: Box::new(process), agent, process: Some(proof), ssh_port })
+        Ok(Started { running: Box::new(process), agent, state, ssh_port })
     }
 
     fn storage(&self) -> Option<&dyn Storage> {

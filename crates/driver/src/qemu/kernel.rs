@@ -13,7 +13,7 @@ use nix::{
     libc,
 };
 
-use cloud_machine_store::FileId;
+use super::state::FileId;
 
 /// Longest command line that is read; QEMU's have a few thousand bytes.
 const MAX_COMMAND_LINE: u64 = 1 << 20;

@@ -9,12 +9,13 @@ use std::{
 };
 
 use cloud_machine_protocol::MachineName;
-use cloud_machine_store::{AttemptFolder, FileId, MachineFolder, MachineRecord, ProcessRecord};
+use cloud_machine_store::{AttemptFolder, DriverState, MachineFolder, MachineRecord};
 
 use super::{
     Process, QemuError,
     kernel::{Kernel, is_locked},
     pidfd::Pidfd,
+    state::{FileId, ProcessRecord},
 };
 use crate::machine::{Doubt, MachineRef, SETTLE};
 
@@ -41,13 +42,15 @@ pub struct Subject {
     /// `None` when its record cannot be read.
     uuid: Option<String>,
     process: Option<ProcessRecord>,
+    /// Why the record does not say which process it was started as, although it was.
+    unreadable: Option<String>,
     folder: MachineFolder,
 }
 
 impl From<&MachineRef> for Subject {
     fn from(machine: &MachineRef) -> Self {
-        let MachineRef { name, uuid, process, folder } = machine.clone();
-        Self { name, uuid, process, folder }
+        let MachineRef { name, uuid, state, folder } = machine.clone();
+        Self::new(name, uuid, state.as_ref(), folder)
     }
 }
 
@@ -55,13 +58,22 @@ impl Subject {
     /// The machine of a record.
     #[must_use]
     pub fn of(record: &MachineRecord, folder: MachineFolder) -> Self {
-        Self { name: record.name.clone(), uuid: Some(record.uuid.clone()), process: record.process.clone(), folder }
+        Self::new(record.name.clone(), Some(record.uuid.clone()), record.driver_state.as_ref(), folder)
+    }
+
+    fn new(name: MachineName, uuid: Option<String>, state: Option<&DriverState>, folder: MachineFolder) -> Self {
+        let (process, unreadable) = match state.map(DriverState::read::<ProcessRecord>) {
+            Some(Ok(process)) => (Some(process), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+            None => (None, None),
+        };
+        Self { name, uuid, process, unreadable, folder }
     }
 
     /// A machine whose record cannot be read: it is known by its files alone.
     #[must_use]
     pub fn without_record(name: MachineName, folder: MachineFolder) -> Self {
-        Self { name, uuid: None, process: None, folder }
+        Self::new(name, None, None, folder)
     }
 
     /// Whether it runs.
@@ -159,6 +171,10 @@ impl Subject {
                 let why = format!("{} is locked, and no process that is shown here has it", path.display());
                 return Ok(Life::Unknown(Doubt { pid: self.process.as_ref().map(|process| process.pid), why }));
             }
+        }
+        if let Some(reason) = &self.unreadable {
+            let why = format!("driver_state of its record does not say which process it was started as: {reason}");
+            return Ok(Life::Unknown(Doubt { pid: None, why }));
         }
         Ok(match elsewhere {
             // Of a process that cannot be seen its locks are all that is known: they tell only of the files that it had.

@@ -4,7 +4,7 @@ use std::{
 };
 
 use cloud_machine_protocol::{Bus, SecretPolicy};
-use cloud_machine_store::{MachineLock, RECORD_VERSION, Store, identity};
+use cloud_machine_store::{DriverState, MachineLock, RECORD_VERSION, Store, identity};
 
 use super::*;
 use crate::qemu::{Accelerator, Drive, Launch, Qemu, TCG_CPU};
@@ -21,13 +21,13 @@ fn record(uuid: &str) -> MachineRecord {
     let record = serde_json::json!({
         "version": RECORD_VERSION, "name": "demo", "uuid": uuid, "driver": "qemu",
         "image": {"name": "debian-12", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1 << 30},
-        "layers": {"format": 1}, "ram": 64 << 20, "cpus": 1, "ssh-port": 2222, "state": "creating", "drives": [],
+        "layers": {"format": 1}, "ram": 64 << 20, "cpus": 1, "ssh_port": 2222, "state": "creating", "drives": [],
         "disks": [{"name": "system", "serial": "system", "size": 1 << 20, "file": "disks/system.raw", "boot": true}],
         "identity": {
-            "name": "demo", "machine-uuid": uuid, "machine-id": "0123456789abcdef0123456789abcdef",
-            "mac": "52:54:00:12:34:56", "authorized-keys": [], "ssh-host-keys": "rotate",
+            "name": "demo", "machine_uuid": uuid, "machine_id": "0123456789abcdef0123456789abcdef",
+            "mac": "52:54:00:12:34:56", "authorized_keys": [], "ssh_host_keys": "rotate",
         },
-        "request": null, "host-key": null, "last-report": null, "assurance": null, "dirty": false,
+        "request": null, "host_key": null, "last_report": null, "assurance": null, "dirty": false,
         "created": "2026-11-22T12:00:00Z",
     });
     serde_json::from_value(record).unwrap()
@@ -123,7 +123,7 @@ fn a_machine_whose_pid_file_is_gone_is_found_and_ended() {
     let machine = host.start();
     fs::remove_file(machine.0.folder().pid_file()).unwrap();
     assert_eq!(running(host.subject().life()), machine.0.pid(), "by its command line, as of a record without a proof");
-    host.record.process = Some(host.subject().proof(&machine.0).unwrap());
+    host.record.driver_state = kept(&host.subject().proof(&machine.0).unwrap());
     assert_eq!(running(host.subject().life()), machine.0.pid(), "by the proof");
     fs::remove_dir_all(host.machine().run()).unwrap();
     host.subject().end(Duration::from_secs(4)).unwrap();
@@ -155,7 +155,7 @@ fn a_process_that_cannot_be_seen_is_known_by_its_locks() {
     let found = doubt(host.subject().life_in(&hidden));
     assert!(found.pid.is_none() && found.why.contains("system.raw is locked"), "{found:?}");
 
-    host.record.process = Some(host.subject().proof(&machine.0).unwrap());
+    host.record.driver_state = kept(&host.subject().proof(&machine.0).unwrap());
     let found = doubt(host.subject().life_in(&hidden));
     assert_eq!(found.pid, Some(machine.0.pid()));
     assert!(found.why.contains("is there and is not shown"), "{found:?}");
@@ -172,7 +172,7 @@ fn a_number_of_another_namespace_says_nothing_and_the_locks_only_of_the_same_fil
     let mut host = Host::new();
     let machine = host.start();
     let proof = host.subject().proof(&machine.0).unwrap();
-    host.record.process = Some(ProcessRecord { namespace: proof.namespace + 1, ..proof });
+    host.record.driver_state = kept(&ProcessRecord { namespace: proof.namespace + 1, ..proof });
     let found = doubt(host.subject().life_in(&host.hidden()));
     assert_eq!(found.pid, Some(machine.0.pid()));
     machine.0.stop(Duration::from_secs(4)).unwrap();
@@ -196,12 +196,26 @@ fn a_number_that_was_given_to_another_process_or_is_of_another_boot_is_not_belie
         namespace: kernel.namespace().unwrap(),
         disks: Vec::new(),
     };
-    host.record.process = Some(proof.clone());
+    host.record.driver_state = kept(&proof);
     assert_eq!(running(host.subject().life()), other.pid(), "this is what the proof says");
-    host.record.process = Some(ProcessRecord { started: proof.started + 1, ..proof.clone() });
+    host.record.driver_state = kept(&ProcessRecord { started: proof.started + 1, ..proof.clone() });
     assert!(is_ended(&host.subject().life()));
-    host.record.process = Some(ProcessRecord { boot_id: "another".to_owned(), ..proof });
+    host.record.driver_state = kept(&ProcessRecord { boot_id: "another".to_owned(), ..proof });
     assert!(is_ended(&host.subject().life()));
+}
+
+fn kept(proof: &ProcessRecord) -> Option<DriverState> {
+    Some(DriverState::of(proof).unwrap())
+}
+
+#[test]
+fn a_state_of_another_driver_is_told_and_nothing_is_taken_for_ended() {
+    let mut host = Host::new();
+    host.record.driver_state = Some(DriverState::of(&"another driver's").unwrap());
+    let found = doubt(host.subject().life());
+    assert!(found.why.contains("driver_state of its record"), "{found:?}");
+    let machine = host.start();
+    assert_eq!(running(host.subject().life()), machine.0.pid(), "it is found by its files and its UUID");
 }
 
 /// A process that is no machine.

@@ -10,6 +10,7 @@ mod life;
 mod pidfd;
 mod process;
 mod qmp;
+mod state;
 mod tool;
 mod trouble;
 
@@ -24,6 +25,7 @@ pub use error::QemuError;
 pub use life::{Life, Subject};
 pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
+pub use state::{FileId, ProcessRecord};
 
 use crate::{child::Bounds, escape};
 

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 /// All disks of a machine, and what about them can be mistaken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Survey {
     /// One row for each disk, sorted by name.
     pub disks: Vec<Row>,
@@ -48,7 +47,6 @@ pub enum Look<T> {
 
 /// One whole block device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct SurveyedDisk {
     /// Kernel name.
     pub name: String,
@@ -114,7 +112,6 @@ pub enum Content {
 
 /// What libblkid says of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Signature {
     /// Type of filesystem, swap area, RAID member or other (`TYPE`).
     pub filesystem: Option<String>,
@@ -145,7 +142,6 @@ pub enum TableLook {
 
 /// A partition table without its partitions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Table {
     /// `gpt`, `dos` or another word of libblkid.
     pub format: String,
@@ -167,7 +163,6 @@ pub enum TableCopy {
 
 /// One partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Partition {
     /// Number in the table.
     pub number: u32,

@@ -1,5 +1,5 @@
-//! The proof of which process a machine was started as, kept in its record before that process may do anything. Must not
-//! look at processes.
+//! What this driver keeps in a machine's record: the proof of which process it was started as, stored before that process may
+//! do anything. Must not look at processes.
 
 use std::{fs::Metadata, os::unix::fs::MetadataExt};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// One process of one boot of the host, which no other process can be mistaken for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct ProcessRecord {
     /// Its number.
     pub pid: i32,
@@ -23,7 +23,7 @@ pub struct ProcessRecord {
 
 /// A file as the kernel knows it, whatever its path is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 pub struct FileId {
     /// The device of its file system.
     pub device: u64,

@@ -1,0 +1,59 @@
+//! Documents that an older program wrote, as this one writes them: what was kept then is read without loss, and is stored in
+//! today's form with the next change. Must not write.
+
+use cloud_machine_protocol::FORMAT_VERSION;
+use serde_json::{Map, Value};
+
+/// Values whose keys are names, or which are documents of their own: no key in them is ours.
+const NOT_OURS: [&str; 3] = ["layers", "origins", "histories"];
+
+/// A document with keys in kebab-case, as everything was before version 2 of the records: the same values under today's keys.
+/// A request or a report in it had version 2 of that format, and differs from today's in its keys only.
+#[must_use]
+pub fn renamed(document: Value) -> Value {
+    match document {
+        Value::Object(members) => Value::Object(members.into_iter().map(member).collect::<Map<_, _>>()),
+        Value::Array(values) => values.into_iter().map(renamed).collect(),
+        other => other,
+    }
+}
+
+fn member((key, value): (String, Value)) -> (String, Value) {
+    let key = key.replace('-', "_");
+    let value = match key.as_str() {
+        name if NOT_OURS.contains(&name) => value,
+        // The version of the document itself is the reader's business.
+        _ => in_format(renamed(value)),
+    };
+    (key, value)
+}
+
+/// A request or report below a document, with today's version of that format.
+fn in_format(mut value: Value) -> Value {
+    if let Some(version) = value.get_mut("version").filter(|version| version.as_u64() == Some(2)) {
+        *version = FORMAT_VERSION.into();
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_renamed_and_names_and_documents_are_left_alone() {
+        let old = json!({
+            "version": 2, "host-key": "a-b", "layers": {"image-keys": []}, "list": [{"read-only": true}],
+            "expected": {"request": {"version": 2, "request-id": "x", "histories": {"my-disk": "as-it-is"}}},
+            "report": {"version": 2, "origins": {"a.my-disk": "host-file"}, "agent": {"version": "2"}},
+        });
+        let new = json!({
+            "version": 2, "host_key": "a-b", "layers": {"image-keys": []}, "list": [{"read_only": true}],
+            "expected": {"request": {"version": FORMAT_VERSION, "request_id": "x", "histories": {"my-disk": "as-it-is"}}},
+            "report": {"version": FORMAT_VERSION, "origins": {"a.my-disk": "host-file"}, "agent": {"version": "2"}},
+        });
+        assert_eq!(renamed(old), new);
+    }
+}
