@@ -5,7 +5,7 @@ use cloud_machine_disk::DiskError;
 use cloud_machine_fetch::FetchError;
 use cloud_machine_image::ImageError;
 use cloud_machine_plan::PlanError;
-use cloud_machine_protocol::{DeviceSelector, Digest, WordError};
+use cloud_machine_protocol::{DeviceSelector, Digest, ParseError};
 use cloud_machine_system::{SystemError, network::NetworkError};
 
 /// A reason to stop.
@@ -14,7 +14,7 @@ pub(crate) enum AgentError {
     #[error("the kernel command line has no cloudmachine.pin")]
     PinAbsent,
     #[error("the pin on the kernel command line is invalid")]
-    PinInvalid(#[source] WordError),
+    PinInvalid(#[source] ParseError),
     #[error("the pin on the kernel command line must be a sha256 digest")]
     PinAlgorithm,
     #[error("no device has a volume labelled CLOUD-INIT; devices found: {found}")]

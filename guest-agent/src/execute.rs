@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use cloud_machine_disk::{Access, Disk};
-use cloud_machine_image::{Approach, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
+use cloud_machine_image::{CompareMode, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
 use cloud_machine_plan::{PlannedStep, ZFS_MODULE, units};
 use cloud_machine_protocol::{
     Action, ChangedExtents, DiskEvidence, Extent, Mount, Outcome, Step, StepId, StepRecord, Tier, WipeMethod,
@@ -196,7 +196,7 @@ impl<'a> Executor<'a> {
         let device = what.device;
         let target = Disk::open(&node(device), Access::Write)?;
         let progress = Progress::new(host, what.id, "compare and rewrite");
-        let options = Options { threads: THREADS, approach: self.approach(what.asked) };
+        let options = Options { threads: THREADS, compare_mode: self.compare_mode(what.asked) };
         let done =
             rewrite(&self.documents.manifest, packed, &target, options, &|done, total| progress.tell(done, total))
                 .map_err(|source| AgentError::Reimage { device: device.to_owned(), source })?;
@@ -210,16 +210,16 @@ impl<'a> Executor<'a> {
     }
 
     /// How a disk is made equal to the image by the tier that the step asks for.
-    fn approach(&self, asked: Option<Tier>) -> Approach<'_> {
+    fn compare_mode(&self, asked: Option<Tier>) -> CompareMode<'_> {
         let seed = self.documents.request.nonce.seed();
         match asked {
             // The last two are not of a disk that becomes the image.
-            None | Some(Tier::Clone | Tier::Receive) => Approach::Auto,
-            Some(Tier::Scan) => Approach::Scan,
-            Some(Tier::Stream) => Approach::Stream,
-            Some(Tier::Hinted) => Approach::Hinted { dirty: &self.documents.dirty, seed },
+            None | Some(Tier::Clone | Tier::Receive) => CompareMode::Auto,
+            Some(Tier::Scan) => CompareMode::Scan,
+            Some(Tier::Stream) => CompareMode::Stream,
+            Some(Tier::Hinted) => CompareMode::Hinted { dirty: &self.documents.dirty, seed },
             // Nothing may differ there; a sample still looks whether that is so.
-            Some(Tier::Overlay) => Approach::Hinted { dirty: &[], seed },
+            Some(Tier::Overlay) => CompareMode::Hinted { dirty: &[], seed },
         }
     }
 

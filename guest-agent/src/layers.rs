@@ -43,12 +43,12 @@ impl Layers {
 
     /// Values of the machine's own documents that have no effect, each with the reason. One that `require` names is an
     /// error, and so is a requirement that the host has not checked and its driver does not honour.
-    pub(crate) fn without_effect(&self, unhonoured: &[String]) -> Result<Vec<String>, AgentError> {
+    pub(crate) fn without_effect(&self, unsupported: &[String]) -> Result<Vec<String>, AgentError> {
         let driver = |key: &str| AgentError::Required {
             key: key.to_owned(),
             why: "the machine's driver does not honour it".to_owned(),
         };
-        let unmet = |key: &str| unhonoured.iter().any(|pattern| matches(pattern, key));
+        let unmet = |key: &str| unsupported.iter().any(|pattern| matches(pattern, key));
         let added = |key: &String| !self.host.require.contains(key) && unmet(key);
         if let Some(key) = self.config.require.iter().find(|key| added(key)) {
             return Err(driver(key));
@@ -136,9 +136,9 @@ mod tests {
     fn tried(ours: &str) -> Result<Vec<String>, String> {
         let mut layers = host(HOST);
         layers.add([document(LayerKind::CloudInitUrl, &format!("cloud-machine: {{{ours}}}"))]).unwrap();
-        let unhonoured =
+        let unsupported =
             ["resources.cpus", "resources.nic.network", "resources.disks.*.boot-partition"].map(str::to_owned);
-        layers.without_effect(&unhonoured).map_err(|error| error.to_string())
+        layers.without_effect(&unsupported).map_err(|error| error.to_string())
     }
 
     #[test]

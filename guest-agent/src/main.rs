@@ -11,12 +11,11 @@ mod host;
 mod identity;
 mod initramfs;
 mod inventory;
-mod late;
 mod layers;
-mod online;
-mod outlook;
+mod network_session;
 mod partitions;
 mod pass;
+mod preview;
 mod print;
 mod report;
 mod root_pool;
@@ -25,6 +24,7 @@ mod source;
 mod supervisor;
 mod url;
 mod volume;
+mod wait_for_disks;
 mod worker;
 
 use std::{io::Write, process::ExitCode};
@@ -52,8 +52,8 @@ fn main() -> ExitCode {
     if argument.as_deref() == Some(inventory::ARGUMENT) {
         return inventory::run(arguments);
     }
-    if argument.as_deref() == Some(outlook::ARGUMENT) {
-        return outlook::run(arguments);
+    if argument.as_deref() == Some(preview::ARGUMENT) {
+        return preview::run(arguments);
     }
     if std::process::id() == 1 {
         return supervisor::run();

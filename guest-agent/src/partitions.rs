@@ -7,7 +7,7 @@ use cloud_machine_config::Config;
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{TableWritten, write_table};
 use cloud_machine_plan::Wiping;
-use cloud_machine_protocol::{Action, Inventory, NewTable, PartitionPlace};
+use cloud_machine_protocol::{Action, Inventory, NewTable, PartitionLocation};
 use cloud_machine_system::{SystemError, partition_node, reread_partition_table, survey};
 
 use crate::error::AgentError;
@@ -40,7 +40,7 @@ pub(crate) fn write(device: &str, table: &NewTable) -> Result<TableWritten, Agen
 }
 
 /// The kernel's name of what a step is about: the disk, or a partition of it that is where the step says.
-pub(crate) fn node(device: &str, partition: Option<&PartitionPlace>) -> Result<String, SystemError> {
+pub(crate) fn node(device: &str, partition: Option<&PartitionLocation>) -> Result<String, SystemError> {
     match partition {
         None => Ok(device.to_owned()),
         Some(place) => partition_node(device, place.number, place.offset, place.length).map(|found| found.name),

@@ -14,11 +14,10 @@ use crate::{
     error::AgentError,
     execute::{Executor, check},
     host::Host,
-    late,
     layers::Layers,
     partitions,
     report::ReportBuilder,
-    url, volume,
+    url, volume, wait_for_disks,
 };
 
 /// What the search for the volume may take: the request's own limit is on it. Each look at a disk has a much shorter one.
@@ -61,7 +60,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     let drives = drives::read(&found.inventory, &found.others, requested, layers.config().drives)?;
     report.ignored_volumes(drives.ignored, &drives.evidence);
     layers.add(drives.documents)?;
-    for remark in layers.without_effect(&documents.request.unhonoured)? {
+    for remark in layers.without_effect(&documents.request.unsupported)? {
         host.event(None, &remark)?;
     }
     report.config(ConfigEvidence {
@@ -73,7 +72,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     });
 
     // plan, once the declared disks have appeared
-    let inventory = &late::disks(found.inventory, layers.config(), host)?;
+    let inventory = &wait_for_disks::disks(found.inventory, layers.config(), host)?;
     let layout = ImageLayout::from(&documents.manifest);
     report.image(&documents.request.image, layout.generation);
     let inventory = partitions::looked_at(inventory, layers.config(), documents.request.action);

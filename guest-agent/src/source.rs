@@ -6,7 +6,7 @@ use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::{ImageSource, ImageUrl, MacAddress, SourceEvidence, causes};
 use cloud_machine_system::{BlockReader, kernel};
 
-use crate::{error::AgentError, host::Host, online::Online, report::ReportBuilder};
+use crate::{error::AgentError, host::Host, network_session::NetworkSession, report::ReportBuilder};
 
 /// Calls `read` with the packed image that the request names; `device` is that of the plan. What an address took goes
 /// into the report, a failure of `read` included.
@@ -22,17 +22,17 @@ pub(crate) fn with_packed<T>(
         ImageSource::Device(_) => return read(&BlockReader::open(device)?, host, report),
         ImageSource::Url(url) => url,
     };
-    let online = Online::up(mac, &url.shown(), host)?;
-    let done = over_network(url, &online, host, report, read);
+    let session = NetworkSession::up(mac, &url.shown(), host)?;
+    let done = over_network(url, &session, host, report, read);
     // A failure to read tells more than one to tidy up after it.
-    let down = online.down();
+    let down = session.down();
     let done = done?;
     down.map(|()| done)
 }
 
 fn over_network<T>(
     url: &ImageUrl,
-    online: &Online,
+    session: &NetworkSession,
     host: &mut Host,
     report: &mut ReportBuilder,
     read: impl FnOnce(&dyn ReadBlocks, &mut Host, &mut ReportBuilder) -> Result<T, AgentError>,
@@ -42,7 +42,7 @@ fn over_network<T>(
         kernel::log(&format!("{}; again in {:.1} s", causes(error), wait.as_secs_f64()));
     };
     let ranges =
-        Ranges::open(url.url.reveal().as_str(), url.ca.as_deref(), RangeLimits::default(), &online.names, &told)
+        Ranges::open(url.url.reveal().as_str(), url.ca.as_deref(), RangeLimits::default(), &session.names, &told)
             .map_err(|source| AgentError::ImageAddress { url: url.shown(), source })?;
     let done = read(&ranges, host, report);
     report.image_source(SourceEvidence {
@@ -50,7 +50,7 @@ fn over_network<T>(
         packed_bytes: ranges.size(),
         received_bytes: ranges.received(),
         requests: ranges.requests(),
-        address: online.address.clone(),
+        address: session.address.clone(),
     });
     done
 }

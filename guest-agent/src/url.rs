@@ -8,7 +8,7 @@ use cloud_machine_fetch::{FetchError, Fetched, Limits, Names, Source, fetch};
 use cloud_machine_protocol::{MacAddress, SecretUrl, UrlEvidence, causes};
 use cloud_machine_system::{kernel, sha256};
 
-use crate::{error::AgentError, host::Host, online::Online, volume::Volume};
+use crate::{error::AgentError, host::Host, network_session::NetworkSession, volume::Volume};
 
 /// All of the address of which the pinned volume states the place; `told` is what the host said over the port, if the
 /// volume has not all of it. That must lead to the same place: nothing but the pin vouches for where that is.
@@ -44,11 +44,11 @@ fn on_volume(url: &CloudInitUrl, volume: &Volume) -> Result<(Vec<u8>, UrlEvidenc
 }
 
 fn fetched(url: &CloudInitUrl, mac: MacAddress, host: &mut Host) -> Result<(Vec<u8>, UrlEvidence), AgentError> {
-    let online = Online::up(mac, &url.shown(), host)?;
-    let address = online.address.clone();
-    let fetched = get(url, &online.names, host);
+    let session = NetworkSession::up(mac, &url.shown(), host)?;
+    let address = session.address.clone();
+    let fetched = get(url, &session.names, host);
     // A failure to fetch tells more than one to tidy up after it.
-    let down = online.down();
+    let down = session.down();
     let Fetched { bytes, digest, attempts } = fetched?;
     down?;
     let requests = u32::try_from(attempts).unwrap_or(u32::MAX);

@@ -54,7 +54,7 @@ fn request(action: Action) -> Request {
         drives: Vec::new(),
         histories: std::collections::BTreeMap::new(),
         kept: std::collections::BTreeSet::new(),
-        unhonoured: Vec::new(),
+        unsupported: Vec::new(),
         deadline_seconds: 600,
     }
 }

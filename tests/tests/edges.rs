@@ -30,7 +30,7 @@ const SIDEWAYS: [(&str, &str); 5] = [
     ("cloud-machine-driver", "cloud-machine-disk"),
     ("cloud-machine-driver", "cloud-machine-store"),
 ];
-/// What the doors must never see: what should be done is decided elsewhere.
+/// What the adapters must never see: what should be done is decided elsewhere.
 const FORBIDDEN: [(&str, &str); 8] = [
     ("cloud-machine-system", "cloud-machine-plan"),
     ("cloud-machine-driver", "cloud-machine-plan"),

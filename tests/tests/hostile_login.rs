@@ -130,7 +130,7 @@ fn a_held_or_flooded_login_ends_in_time_and_begins_no_program() {
         assert_eq!((found, &result["end"], &result["ran"]), (code, &"not-begun".into(), &"no".into()), "{command}");
         assert_eq!(result["output"], "", "{command}");
 
-        // The same doors that `start`, `reimage` and `verify` use.
+        // The same calls that `start`, `reimage` and `verify` use.
         let limit = Duration::from_secs(5);
         let asked = ask(&sshd.target, &["cat", "/etc/hostname"], limit).unwrap_err();
         let ready = wait_ready(&sshd.target, Instant::now() + limit, &|| Ok(true)).unwrap_err();

@@ -171,7 +171,7 @@ fn request() -> Request {
         drives: Vec::new(),
         histories: std::collections::BTreeMap::new(),
         kept: std::collections::BTreeSet::new(),
-        unhonoured: Vec::new(),
+        unsupported: Vec::new(),
         deadline_seconds: 600,
     }
 }

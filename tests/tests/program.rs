@@ -1,4 +1,4 @@
-//! The program without any machine: wrong input at each door, its message and its exit code.
+//! The program without any machine: wrong input of every kind, its message and its exit code.
 
 use cloud_machine_tests::{
     artifacts::Artifacts,

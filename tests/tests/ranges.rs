@@ -10,7 +10,7 @@ use std::{
 
 use cloud_machine_fetch::{Names, RangeLimits, Ranges};
 use cloud_machine_image::{
-    Approach, Manifest, Options, ReadBlocks, WriteBlocks, read_manifest, rewrite, verify_packed,
+    CompareMode, Manifest, Options, ReadBlocks, WriteBlocks, read_manifest, rewrite, verify_packed,
 };
 use cloud_machine_protocol::{Tier, causes};
 use cloud_machine_tests::{
@@ -71,8 +71,13 @@ fn open(server: &ImageServer) -> Ranges<'static> {
     Ranges::open(&server.url(), None, limits, &Names::System, &|_, _| {}).expect("an image")
 }
 
-fn write(manifest: &Manifest, ranges: &Ranges<'_>, disk: &MemoryDisk, approach: Approach<'_>) -> Result<Tier, String> {
-    rewrite(manifest, ranges, disk, Options { threads: 4, approach }, &|_, _| {})
+fn write(
+    manifest: &Manifest,
+    ranges: &Ranges<'_>,
+    disk: &MemoryDisk,
+    compare_mode: CompareMode<'_>,
+) -> Result<Tier, String> {
+    rewrite(manifest, ranges, disk, Options { threads: 4, compare_mode }, &|_, _| {})
         .map(|done| done.tier)
         .map_err(|error| causes(&error))
 }
@@ -81,12 +86,12 @@ fn write(manifest: &Manifest, ranges: &Ranges<'_>, disk: &MemoryDisk, approach: 
 fn a_server_that_breaks_connections_at_random_gives_the_exact_image() {
     let (fixture, _turn) = fixture();
     let raw = fixture.raw();
-    for (seed, approach) in [(1, Approach::Stream), (2, Approach::Scan), (3, Approach::Auto)] {
+    for (seed, compare_mode) in [(1, CompareMode::Stream), (2, CompareMode::Scan), (3, CompareMode::Auto)] {
         let server = ImageServer::start(packed(&fixture), Behaviour::Breaks { seed, broken: 40 });
         let ranges = open(&server);
         let manifest = read_manifest(&ranges).expect("a manifest");
         let disk = MemoryDisk::new(dirty(&raw));
-        write(&manifest, &ranges, &disk, approach).unwrap();
+        write(&manifest, &ranges, &disk, compare_mode).unwrap();
         assert!(*disk.bytes() == raw, "seed {seed}: the disk is not the image");
         assert!(server.broken() > 3, "seed {seed}: nothing broke");
         assert!(ranges.requests() >= server.requests(), "a request was not counted");
@@ -101,23 +106,23 @@ fn only_dirty_frames_are_fetched() {
     let server = ImageServer::start(packed, Behaviour::Good);
     let ranges = open(&server);
     let manifest = read_manifest(&ranges).expect("a manifest");
-    let served = |disk: &MemoryDisk, approach| {
+    let served = |disk: &MemoryDisk, compare_mode| {
         let before = server.bytes();
-        write(&manifest, &ranges, disk, approach).unwrap();
+        write(&manifest, &ranges, disk, compare_mode).unwrap();
         assert!(*disk.bytes() == raw);
         server.bytes() - before
     };
     // The boot head belongs to what is always looked at.
-    let clean = served(&MemoryDisk::new(raw.clone()), Approach::Scan);
+    let clean = served(&MemoryDisk::new(raw.clone()), CompareMode::Scan);
     assert!(clean < 64 << 10, "{clean} bytes for a clean disk");
     // One byte in each of three frames that lie apart and hold noise.
     let mut changed = raw.clone();
     for frame in [5, 7, 9] {
         changed[(frame << 20) + 500_000] ^= 1;
     }
-    let three = served(&MemoryDisk::new(changed), Approach::Scan);
+    let three = served(&MemoryDisk::new(changed), CompareMode::Scan);
     assert!((1..=(3 << 20) + (128 << 10)).contains(&(three - clean)), "{three} bytes for three frames");
-    let all = served(&MemoryDisk::new(raw.clone()), Approach::Stream);
+    let all = served(&MemoryDisk::new(raw.clone()), CompareMode::Stream);
     assert!(all > 3 * three && all < 2 * whole, "{all} bytes of {whole} for all frames");
     // One for each thread, and one that opened the file.
     assert!(server.connections() <= 5, "{} connections", server.connections());
@@ -132,7 +137,7 @@ fn data_of_another_image_is_never_written() {
     let other = ImageServer::start(packed.iter().map(|byte| byte ^ 0x55).collect(), Behaviour::Good);
     let before = dirty(&fixture.raw());
     let disk = MemoryDisk::new(before.clone());
-    let text = write(&manifest, &open(&other), &disk, Approach::Scan).unwrap_err();
+    let text = write(&manifest, &open(&other), &disk, CompareMode::Scan).unwrap_err();
     assert!(text.contains("cannot decompress frame"), "{text}");
     // At most the boot head was made invalid.
     assert!(disk.bytes()[1 << 20..] == before[1 << 20..], "data was written");

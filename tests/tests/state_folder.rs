@@ -67,7 +67,7 @@ fn nothing_in_a_record_reaches_a_terminal_as_it_is() {
     fabricated::machine(&program, "odd", 1, |record| {
         record["image"]["signature"] = serde_json::json!({"kind": "allowed", "reason": hostile});
         record["host_key"] = hostile.into();
-        record["left"] = serde_json::json!([hostile]);
+        record["not_covered"] = serde_json::json!([hostile]);
     });
     fabricated::machine(&program, "broken", 1, |record| record["state"] = hostile.into());
     for command in [vec!["show", "odd"], vec!["list"]] {

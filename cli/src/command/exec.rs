@@ -5,7 +5,7 @@ use std::{io, os::fd::AsFd, process::ExitCode, time::Duration};
 
 use cloud_machine_driver::{
     console, drivers,
-    ssh::{Fate, Followed, Job, NotBegun, Sink},
+    ssh::{Followed, Job, JobEnd, NotBegun, Sink},
 };
 use cloud_machine_operation::{Operations, access};
 use cloud_machine_protocol::MachineName;
@@ -89,10 +89,10 @@ pub(crate) fn run(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failu
     };
     let followed = job.follow().map_err(Failure::failed)?;
     cut_console(store, &exec.name);
-    let (code, failure) = judge(&exec.name, exec.timeout, &followed.fate);
+    let (code, failure) = judge(&exec.name, exec.timeout, &followed.end);
     if memory {
         ui.result(&executed(exec.name.clone(), followed, failure.as_ref()))?;
-    } else if !followed.is_complete && matches!(followed.fate, Fate::Exited(_)) {
+    } else if !followed.is_complete && matches!(followed.end, JobEnd::Exited(_)) {
         ui.note("the program has ended; something that it left behind holds its output open");
     }
     if let Some(failure) = failure {
@@ -110,34 +110,34 @@ fn cut_console(store: &Store, name: &MachineName) {
 }
 
 /// The exit code, and what is to be said when it is not the program's own.
-fn judge(name: &MachineName, timeout: Option<u64>, fate: &Fate) -> (u8, Option<Failure>) {
+fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<Failure>) {
     let console = format!("`cloud-machine console {name}` shows what the machine says");
     let told = |failure: Failure| (failure.kind as u8, Some(failure));
     let interrupted = |signal: i32| SIGNALLED.saturating_add(u8::try_from(signal).unwrap_or_default());
     let may_run = "do not run it again without looking: it may have run, or run still; a reimage ends it";
-    match fate {
-        Fate::Exited(code) => (*code, None),
-        Fate::Lost(said) => told(
+    match end {
+        JobEnd::Exited(code) => (*code, None),
+        JobEnd::Lost(said) => told(
             Failure::failed(format!("the connection to machine {name} was lost while the program ran\n{said}"))
                 .hint(may_run)
                 .hint(console),
         ),
-        Fate::TimedOut => told(
+        JobEnd::TimedOut => told(
             Failure::new(
                 Kind::TimedOut,
                 format!("the program on machine {name} did not end within {} s", timeout.unwrap_or_default()),
             )
             .hint(may_run),
         ),
-        Fate::Interrupted(signal) => {
+        JobEnd::Interrupted(signal) => {
             let text = format!("signal {signal} ended the connection to machine {name} while the program ran");
             (interrupted(*signal), Some(Failure::failed(text).hint(may_run)))
         }
-        Fate::NotBegun(NotBegun::Interrupted(signal)) => {
+        JobEnd::NotBegun(NotBegun::Interrupted(signal)) => {
             let text = format!("signal {signal} came before the program on machine {name} was begun");
             (interrupted(*signal), Some(Failure::failed(text)))
         }
-        Fate::NotBegun(reason) => told(not_begun(name, reason).hint(console)),
+        JobEnd::NotBegun(reason) => told(not_begun(name, reason).hint(console)),
     }
 }
 
@@ -155,15 +155,15 @@ fn not_begun(name: &MachineName, reason: &NotBegun) -> Failure {
 }
 
 fn executed(name: MachineName, followed: Followed, failure: Option<&Failure>) -> Executed {
-    let (end, ran) = match &followed.fate {
-        Fate::Exited(_) => (End::Exited, Ran::Yes),
-        Fate::NotBegun(_) => (End::NotBegun, Ran::No),
-        Fate::Lost(_) => (End::LostConnection, Ran::Unknown),
-        Fate::TimedOut => (End::TimedOut, Ran::Unknown),
-        Fate::Interrupted(_) => (End::Interrupted, Ran::Unknown),
+    let (end, ran) = match &followed.end {
+        JobEnd::Exited(_) => (End::Exited, Ran::Yes),
+        JobEnd::NotBegun(_) => (End::NotBegun, Ran::No),
+        JobEnd::Lost(_) => (End::LostConnection, Ran::Unknown),
+        JobEnd::TimedOut => (End::TimedOut, Ran::Unknown),
+        JobEnd::Interrupted(_) => (End::Interrupted, Ran::Unknown),
     };
-    let exit_code = match followed.fate {
-        Fate::Exited(code) => Some(code),
+    let exit_code = match followed.end {
+        JobEnd::Exited(code) => Some(code),
         _ => None,
     };
     let signal =
@@ -185,33 +185,33 @@ fn executed(name: MachineName, followed: Followed, failure: Option<&Failure>) ->
 mod tests {
     use super::*;
 
-    fn told(fate: Fate) -> (u8, Executed) {
+    fn told(end: JobEnd) -> (u8, Executed) {
         let name: MachineName = "m".parse().unwrap();
-        let (code, failure) = judge(&name, Some(5), &fate);
-        let followed = Followed { fate, output: b"out".to_vec(), errors: Vec::new(), is_complete: true };
+        let (code, failure) = judge(&name, Some(5), &end);
+        let followed = Followed { end, output: b"out".to_vec(), errors: Vec::new(), is_complete: true };
         (code, executed(name, followed, failure.as_ref()))
     }
 
     #[test]
     fn a_program_that_may_have_run_is_never_called_one_that_did_not() {
-        for (fate, code, end, ran) in [
-            (Fate::Exited(0), 0, End::Exited, Ran::Yes),
-            (Fate::Exited(255), 255, End::Exited, Ran::Yes),
-            (Fate::Lost("x".to_owned()), 1, End::LostConnection, Ran::Unknown),
-            (Fate::TimedOut, 6, End::TimedOut, Ran::Unknown),
-            (Fate::Interrupted(15), 143, End::Interrupted, Ran::Unknown),
-            (Fate::NotBegun(NotBegun::Ssh("x".to_owned())), 1, End::NotBegun, Ran::No),
-            (Fate::NotBegun(NotBegun::Foreign("x".to_owned())), 5, End::NotBegun, Ran::No),
-            (Fate::NotBegun(NotBegun::Flood), 5, End::NotBegun, Ran::No),
-            (Fate::NotBegun(NotBegun::TimedOut), 6, End::NotBegun, Ran::No),
-            (Fate::NotBegun(NotBegun::Interrupted(2)), 130, End::NotBegun, Ran::No),
+        for (job_end, code, end, ran) in [
+            (JobEnd::Exited(0), 0, End::Exited, Ran::Yes),
+            (JobEnd::Exited(255), 255, End::Exited, Ran::Yes),
+            (JobEnd::Lost("x".to_owned()), 1, End::LostConnection, Ran::Unknown),
+            (JobEnd::TimedOut, 6, End::TimedOut, Ran::Unknown),
+            (JobEnd::Interrupted(15), 143, End::Interrupted, Ran::Unknown),
+            (JobEnd::NotBegun(NotBegun::Ssh("x".to_owned())), 1, End::NotBegun, Ran::No),
+            (JobEnd::NotBegun(NotBegun::Foreign("x".to_owned())), 5, End::NotBegun, Ran::No),
+            (JobEnd::NotBegun(NotBegun::Flood), 5, End::NotBegun, Ran::No),
+            (JobEnd::NotBegun(NotBegun::TimedOut), 6, End::NotBegun, Ran::No),
+            (JobEnd::NotBegun(NotBegun::Interrupted(2)), 130, End::NotBegun, Ran::No),
         ] {
-            let (found, executed) = told(fate.clone());
-            assert_eq!((found, executed.end, executed.ran), (code, end, ran), "{fate:?}");
-            assert_eq!(executed.reason.is_some(), executed.exit_code.is_none(), "{fate:?}");
+            let (found, executed) = told(job_end.clone());
+            assert_eq!((found, executed.end, executed.ran), (code, end, ran), "{job_end:?}");
+            assert_eq!(executed.reason.is_some(), executed.exit_code.is_none(), "{job_end:?}");
         }
-        assert_eq!(told(Fate::Exited(137)).1.signal, Some(9));
-        assert_eq!(told(Fate::Exited(128)).1.signal, None);
-        assert_eq!(told(Fate::Exited(255)).1.signal, None);
+        assert_eq!(told(JobEnd::Exited(137)).1.signal, Some(9));
+        assert_eq!(told(JobEnd::Exited(128)).1.signal, None);
+        assert_eq!(told(JobEnd::Exited(255)).1.signal, None);
     }
 }

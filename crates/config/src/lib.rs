@@ -22,8 +22,6 @@ mod grammar;
 mod hint;
 mod key_path;
 mod label;
-#[cfg(test)]
-mod laws;
 mod layers;
 mod limits;
 mod make_options;
@@ -40,6 +38,8 @@ mod partitions;
 mod paths;
 mod place;
 mod pools;
+#[cfg(test)]
+mod properties;
 mod redact;
 mod safety;
 mod scalar;

@@ -12,7 +12,7 @@ pub const NO_CLOUD: [&str; 3] = ["meta-data", "network-config", "vendor-data"];
 /// The key that every such volume has, and that says nothing about the machine.
 const INSTANCE: &str = "instance-id";
 /// Most keys that a remark names.
-const MOST: usize = 8;
+const MAX_NAMES: usize = 8;
 
 /// What is not read of the file `name` with `content`, and the way out; `None` when nothing is lost.
 #[must_use]
@@ -40,8 +40,8 @@ fn meta_data(content: &[u8]) -> Option<String> {
     let lost = |name: &String| name != INSTANCE;
     let entries = merged.root().entries().iter().filter(|entry| states(&entry.value));
     let names: Vec<String> = entries.map(|entry| entry.key.text()).filter(lost).collect();
-    let shown: Vec<String> = names.iter().take(MOST).map(|name| format!("`{}`", shortened(name))).collect();
-    let more = if names.len() > MOST { " and more" } else { "" };
+    let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| format!("`{}`", shortened(name))).collect();
+    let more = if names.len() > MAX_NAMES { " and more" } else { "" };
     let are = if names.len() == 1 { "is" } else { "are" };
     (!names.is_empty()).then(|| format!("of meta-data, {}{more} {are} not read: {instead}", shown.join(", ")))
 }

@@ -53,7 +53,7 @@ impl<'de> Visitor<'de> for InOrder {
 }
 
 /// Most partitions of a table that every tool reads (UEFI 2.10, section 5.3.2).
-pub(crate) const MOST: u32 = 128;
+pub(crate) const MAX_PARTITIONS: u32 = 128;
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "u64")]
@@ -64,7 +64,7 @@ impl TryFrom<u64> for Number {
 
     fn try_from(number: u64) -> Result<Self, Self::Error> {
         match u32::try_from(number) {
-            Ok(number @ 1..=MOST) => Ok(Self(number)),
+            Ok(number @ 1..=MAX_PARTITIONS) => Ok(Self(number)),
             _ => Err("not from 1 to 128"),
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     label::label,
     make_options,
     mountpoint::{MOUNTPOINTS, is_reserved},
-    partition_schema::{MOST, Partitions},
+    partition_schema::{MAX_PARTITIONS, Partitions},
     place::locate,
     tree::Node,
 };
@@ -85,7 +85,7 @@ fn numbers(name: &DiskName, disk: &DiskConfig, machine: &Node, errors: &mut Vec<
             errors.push(at(machine, &[name.as_str(), "partitions", two.name.as_str(), "number"], &message));
         }
     }
-    if disk.partitions.iter().any(|partition| partition.number > MOST) {
+    if disk.partitions.iter().any(|partition| partition.number > MAX_PARTITIONS) {
         let message = format!("{} partitions are more than a table has room for", disk.partitions.len());
         errors.push(at(machine, &[name.as_str(), "partitions"], &message).allowed("at most 128"));
     }
@@ -149,7 +149,7 @@ struct Place<'a> {
 }
 
 /// Bytes to which systemd-growfs grows btrfs at least (systemd, shared/resize-fs.c).
-const LEAST_BTRFS: u64 = 256 << 20;
+const MIN_BTRFS: u64 = 256 << 20;
 
 /// What a disk or a partition shall hold.
 struct Holds<'a> {
@@ -191,8 +191,8 @@ impl Holds<'_> {
         match filesystem.kind {
             _ if !filesystem.grow => None,
             _ if self.read_only => Some("what is never written does not grow".to_owned()),
-            Btrfs if self.size.is_some_and(|size| size < LEAST_BTRFS) => {
-                Some(format!("systemd-growfs grows btrfs to {} MiB at least", LEAST_BTRFS >> 20))
+            Btrfs if self.size.is_some_and(|size| size < MIN_BTRFS) => {
+                Some(format!("systemd-growfs grows btrfs to {} MiB at least", MIN_BTRFS >> 20))
             }
             Ext4 | Xfs | Btrfs => None,
             FilesystemType::Zfs => Some("a pool is made on all of its disk and is not grown".to_owned()),

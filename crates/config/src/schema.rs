@@ -193,7 +193,7 @@ impl TryFrom<String> for Allocation {
 pub(crate) struct Mac(pub(crate) Option<MacAddress>);
 
 impl TryFrom<String> for Mac {
-    type Error = cloud_machine_protocol::WordError;
+    type Error = cloud_machine_protocol::ParseError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         if text == "auto" { Ok(Self(None)) } else { text.parse().map(|mac| Self(Some(mac))) }

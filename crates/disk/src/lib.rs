@@ -1,4 +1,4 @@
-//! The one door to disks and disk files whose every byte matters: reads past the page cache, writes that nobody else
+//! Disks and disk files whose every byte matters: reads past the page cache, writes that nobody else
 //! may make at the same time, and who holds a disk. Must not know what the bytes mean.
 
 mod disk;

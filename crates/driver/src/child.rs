@@ -1,4 +1,4 @@
-//! The one door for programs that are run and waited for: bounded in time and in what they say, ended with all their
+//! Programs that are run and waited for: bounded in time and in what they say, ended with all their
 //! descendants of the same group, and reaped. Must not know what a program is for.
 
 use std::{

@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloud_machine_disk::{Access, Disk, DiskError};
-use cloud_machine_image::{Approach, ImageError, Manifest, Options, Progress, SECTOR_SIZE, Table, compare, rewrite};
+use cloud_machine_image::{CompareMode, ImageError, Manifest, Options, Progress, SECTOR_SIZE, Table, compare, rewrite};
 use cloud_machine_store::{GoldenFolder, GoldenRecord, Stamp, Store, StoreError};
 
 use crate::FileBlocks;
@@ -145,7 +145,7 @@ fn make(
     drop(file);
     let target = Disk::open(&path, Access::Write).map_err(disk_error(&path))?;
     // A new file reads as zero, so comparing first leaves the holes of the image holes.
-    let options = Options { threads: THREADS, approach: Approach::Scan };
+    let options = Options { threads: THREADS, compare_mode: CompareMode::Scan };
     rewrite(manifest, &source, &target, options, progress).map_err(engine_error("make", &path))?;
     drop(target);
     fs::set_permissions(&path, Permissions::from_mode(0o444)).map_err(io("protect"))?;

@@ -1,4 +1,4 @@
-//! The one door to machines and host files: disk images, signatures, volume, agent's channel, QEMU and SSH. Must not
+//! The host's only way to machines and its files: disk images, signatures, volume, agent's channel, QEMU and SSH. Must not
 //! plan, judge a report or print.
 
 mod blocks;

@@ -31,7 +31,7 @@ impl From<&Limits> for Schedule {
 
 /// The first wait for a document.
 const SHORTEST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(8);
+const MAX_WAIT: Duration = Duration::from_secs(8);
 /// A day: more than anybody waits, and no clock runs over.
 const FOREVER: Duration = Duration::from_secs(86_400);
 
@@ -75,12 +75,12 @@ pub(crate) fn run<T>(
 fn waits(schedule: Schedule) -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(schedule.first_wait)
-        .with_max_delay(LONGEST)
+        .with_max_delay(MAX_WAIT)
         .with_factor(2.0)
         .with_max_times(schedule.attempts.saturating_sub(1))
         .with_jitter()
         .build()
-        .map(|wait| wait.min(LONGEST))
+        .map(|wait| wait.min(MAX_WAIT))
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(waits.len(), 8);
         for (wait, doubled) in waits.iter().zip([1, 2, 4, 8, 16, 16, 16, 16]) {
             let low = SHORTEST * doubled;
-            assert!(*wait >= low.min(LONGEST) && *wait <= (2 * low).min(LONGEST), "{waits:?}");
+            assert!(*wait >= low.min(MAX_WAIT) && *wait <= (2 * low).min(MAX_WAIT), "{waits:?}");
         }
         assert_eq!(super::waits(schedule(0, Duration::MAX)).count(), 0);
     }

@@ -70,7 +70,7 @@ fn look(
         let (differing, observed) = &mut *found.lock().unwrap_or_else(PoisonError::into_inner);
         for piece in pieces {
             match piece {
-                Ok(sighting) => observed.add(&sighting),
+                Ok(observation) => observed.add(&observation),
                 Err(range) => differing.push(range),
             }
         }

@@ -39,7 +39,7 @@ pub(crate) struct Piece {
 
 /// A piece that was right when it was read. Only [`Goal::look`] makes one.
 #[derive(Debug)]
-pub(crate) struct Sighting {
+pub(crate) struct Observation {
     /// The manifest's entry that the piece is in, and the value that it contributes: of a leaf the value as read; of
     /// zeros in the image the manifest's, which was proved when it became a `Manifest`; of a computed cell
     /// the manifest's too, since the cell replaces what the image has there.
@@ -109,7 +109,7 @@ impl<'a> Goal<'a> {
     }
 
     /// Judges `bytes`, read from the piece's range: `None` unless they are what it must hold.
-    pub(crate) fn look(&self, piece: &Piece, bytes: &[u8]) -> Option<Sighting> {
+    pub(crate) fn look(&self, piece: &Piece, bytes: &[u8]) -> Option<Observation> {
         let length = bytes.len() as u64;
         let beyond = extent::end(&piece.range).saturating_sub(self.image_size()).min(length);
         let stated = |entry: usize| Some((entry, self.image?.entries().get(entry)?.value));
@@ -126,7 +126,7 @@ impl<'a> Goal<'a> {
             }
             Want::Beyond => is_zero(bytes).then_some(None)?,
         };
-        Some(Sighting { entry, length, beyond })
+        Some(Observation { entry, length, beyond })
     }
 
     /// The bytes of a computed cell.

@@ -35,7 +35,7 @@ pub use manifest::{ClaimedManifest, MANIFEST_VERSION, Manifest};
 pub use new_table::{TableWritten, write_table};
 pub use packed::{PackOptions, pack, read_manifest, read_manifest_unless, verify_packed};
 pub use partition::Partition;
-pub use reimage::{Approach, Changed, Options, Rewritten, VerifiedImage, boot_head, rewrite, sampled_bytes};
+pub use reimage::{Changed, CompareMode, Options, Rewritten, VerifiedImage, boot_head, rewrite, sampled_bytes};
 pub use signatures::{remove_signatures, signature_places};
 pub use table::Table;
 pub use wipe::{Wiped, discard, wipe};

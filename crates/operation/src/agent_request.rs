@@ -66,7 +66,7 @@ pub(crate) fn request(
         drives: record.drives.iter().enumerate().map(drive_request).collect(),
         histories: history::sent(&record.disks),
         kept: history::kept(&described.config),
-        unhonoured: audit::unhonoured(driver),
+        unsupported: audit::unsupported(driver),
         deadline_seconds: AGENT_DEADLINE,
     })
 }

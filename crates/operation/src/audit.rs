@@ -170,7 +170,7 @@ impl<'a> Verdicts<'a> {
 }
 
 /// Keys that a driver does not honour, for a machine that will read more documents.
-pub(crate) fn unhonoured(driver: &dyn Driver) -> Vec<String> {
+pub(crate) fn unsupported(driver: &dyn Driver) -> Vec<String> {
     let description = driver.describe();
     let keys = cloud_machine_config::describe::values();
     keys.into_iter().filter(|key| !description.support(key).honours()).collect()

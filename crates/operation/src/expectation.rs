@@ -5,7 +5,7 @@ use cloud_machine_config::{CloudInitUrl, Config, Drives};
 use cloud_machine_driver::machine::Driver;
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table};
 use cloud_machine_plan::{
-    Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, Treatment, WantedFilesystem,
+    Disposition, Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, WantedFilesystem,
     WantedTable, Wiping, is_encrypted,
 };
 use cloud_machine_protocol::{Bus, Digest, Request, Role};
@@ -139,7 +139,7 @@ impl AttemptFacts {
         let fixed = |serial: &str, size, role, bus| ExpectedDisk {
             bus,
             read_only: true,
-            ..ExpectedDisk::new(serial, size, role, Treatment::Keep)
+            ..ExpectedDisk::new(serial, size, role, Disposition::Keep)
         };
         disks.push(fixed(devices::VOLUME, self.volume_size, Role::Volume, disks::volume_bus(config)));
         if record.image.url.is_none() {
@@ -153,16 +153,16 @@ impl AttemptFacts {
     fn declared(&self, disk: &DiskRecord, config: &Config) -> ExpectedDisk {
         let declared = config.resources.disks.get(&disk.name);
         let wiping = declared.and_then(|declared| Wiping::of(self.request.action, declared));
-        let treatment = match (disk.boot, wiping) {
-            (true, _) => Treatment::System,
-            (false, Some(_)) => Treatment::Wipe,
-            (false, None) => Treatment::Keep,
+        let disposition = match (disk.boot, wiping) {
+            (true, _) => Disposition::System,
+            (false, Some(_)) => Disposition::Wipe,
+            (false, None) => Disposition::Keep,
         };
         ExpectedDisk {
             serial: disk.serial.clone(),
             size: disk.size,
             role: Role::Declared { name: disk.name.to_string() },
-            treatment,
+            disposition,
             wiping: wiping.unwrap_or_default(),
             encrypted: declared.is_some_and(is_encrypted),
             bus: disk.bus,

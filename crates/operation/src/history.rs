@@ -49,7 +49,7 @@ fn after(expected: Option<&ExpectedDisk>) -> History {
 #[cfg(test)]
 mod tests {
     use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
-    use cloud_machine_plan::{Treatment, WantedFilesystem, WantedTable};
+    use cloud_machine_plan::{Disposition, WantedFilesystem, WantedTable};
     use cloud_machine_protocol::Bus;
 
     use super::*;
@@ -95,7 +95,7 @@ mod tests {
         for (name, history) in [("whole", History::Made), ("parts", History::Made), ("raw", History::Unknown)] {
             let name: DiskName = name.parse().unwrap();
             let declared = &config.resources.disks[&name];
-            let mut expected = ExpectedDisk::new("s", 1, Role::Declared { name: name.to_string() }, Treatment::Keep);
+            let mut expected = ExpectedDisk::new("s", 1, Role::Declared { name: name.to_string() }, Disposition::Keep);
             expected.filesystem = WantedFilesystem::of(&name, declared);
             expected.partitions = WantedTable::of(declared);
             assert_eq!(after(Some(&expected)), history, "{name}");

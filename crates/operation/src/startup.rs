@@ -9,14 +9,14 @@ const STOPPED: [&str; 3] =
 /// Lines of the end of a console in which such lines are looked for.
 pub(crate) const LINES: usize = 2000;
 /// Most units that are named.
-const MOST: usize = 5;
+const MAX_UNITS: usize = 5;
 
 /// The status lines of the units that failed, without what every such line begins with.
 pub(crate) fn failed_units(console: &str) -> Vec<String> {
     let told = console.lines().filter_map(|line| Some(line.split_once(FAILED)?.1.trim().to_owned()));
     let mut units: Vec<String> = Vec::new();
     for unit in told {
-        if !units.contains(&unit) && units.len() < MOST {
+        if !units.contains(&unit) && units.len() < MAX_UNITS {
             units.push(unit);
         }
     }

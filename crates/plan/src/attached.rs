@@ -9,10 +9,10 @@ use crate::{
     decision::Decision,
     disk_plan::DiskPlan,
     encrypted,
-    expected::{Expected, ExpectedDisk, Treatment},
+    expected::{Disposition, Expected, ExpectedDisk},
     method::undecided,
     partition_steps,
-    partitions::TableFate,
+    partitions::TablePlan,
     rejection::Rejection,
     wiped,
 };
@@ -22,7 +22,7 @@ pub(crate) struct Attached<'report> {
     pub(crate) expected: &'report ExpectedDisk,
     pub(crate) record: &'report DeviceRecord,
     pub(crate) disk: &'report Disk,
-    pub(crate) treatment: Treatment,
+    pub(crate) disposition: Disposition,
     /// How it has to be wiped, if at all.
     pub(crate) wipe: Option<WipeMethod>,
     /// Kernel name of the device through which it is used, when that is not its own.
@@ -30,13 +30,13 @@ pub(crate) struct Attached<'report> {
     /// What became of it for the sake of its filesystem, from what the report says was found on it.
     pub(crate) decision: Option<Decision>,
     /// Likewise for the sake of its partitions.
-    pub(crate) table: Option<TableFate>,
+    pub(crate) table: Option<TablePlan>,
 }
 
 /// In the order of the configuration, as they are planned; those that are not in it come first.
 pub(crate) type Devices<'report> = Vec<Attached<'report>>;
 
-/// `more`: whether the machine merged documents of its own, which may make the treatment of a declared disk stricter.
+/// `more`: whether the machine merged documents of its own, which may make the disposition of a declared disk stricter.
 /// What they made of it is the report's word, and then has to be proved like what the host expects.
 pub(crate) fn devices<'report>(
     expected: &'report Expected,
@@ -68,15 +68,15 @@ pub(crate) fn devices<'report>(
         };
         let wanted = attached.filesystem.as_ref();
         let decision = wanted.map(|wanted| wanted.decision(&disk.probe, history, wipe.is_some()));
-        let table = partition_steps::fate(expected, attached, disk, wipe.is_some())?;
+        let table = partition_steps::table_plan(expected, attached, disk, wipe.is_some())?;
         if matches!(decision, Some(Decision::Refuse(_))) {
             return Err(Rejection::Content { device });
         }
         if [decision, table.as_ref().map(|table| table.decision)].contains(&Some(Decision::Replace)) {
             wipe = Some(WipeMethod::Zero);
         }
-        let treatment = if wipe.is_some() { Treatment::Wipe } else { attached.treatment };
-        found.push(Attached { expected: attached, record, disk, treatment, wipe, mapped: None, decision, table });
+        let disposition = if wipe.is_some() { Disposition::Wipe } else { attached.disposition };
+        found.push(Attached { expected: attached, record, disk, disposition, wipe, mapped: None, decision, table });
     }
     match expected.disks.iter().find(|disk| !found.iter().any(|other| other.expected == *disk)) {
         Some(absent) => Err(Rejection::DeviceAbsent { serial: absent.serial.clone() }),
@@ -131,7 +131,7 @@ impl Attached<'_> {
     /// What is done with it when it is a data disk; `None` for the system disk and for what the configuration does not
     /// declare.
     pub(crate) fn plan(&self, request: &Request) -> Option<DiskPlan<'_>> {
-        let name = self.name().filter(|_| self.treatment != Treatment::System)?;
+        let name = self.name().filter(|_| self.disposition != Disposition::System)?;
         Some(DiskPlan {
             name,
             device: self.disk,
@@ -160,7 +160,7 @@ impl Attached<'_> {
 
 pub(crate) fn treated<'report>(
     devices: &'report Devices<'_>,
-    treatment: Treatment,
+    disposition: Disposition,
 ) -> impl Iterator<Item = &'report Disk> {
-    devices.iter().filter(move |attached| attached.treatment == treatment).map(|attached| attached.disk)
+    devices.iter().filter(move |attached| attached.disposition == disposition).map(|attached| attached.disk)
 }

@@ -9,7 +9,7 @@ use crate::{
     error::Wanted,
     filesystem::WantedFilesystem,
     partition_steps,
-    partitions::TableFate,
+    partitions::TablePlan,
     step::{self, PlannedStep},
 };
 
@@ -31,14 +31,15 @@ pub(crate) struct DiskPlan<'a> {
     /// The filesystem on the whole of it.
     pub(crate) filesystem: Option<(&'a WantedFilesystem, Decision)>,
     /// Its partitions.
-    pub(crate) table: Option<&'a TableFate>,
+    pub(crate) table: Option<&'a TablePlan>,
 }
 
 impl<'a> DiskPlan<'a> {
     /// Kernel modules that its filesystems need.
     pub(crate) fn kernel_modules(&self) -> impl Iterator<Item = &'a str> {
         let whole = self.filesystem.map(|(wanted, _)| wanted).into_iter();
-        let partitions = self.table.into_iter().flat_map(|table| &table.filesystems).map(|fate| &fate.wanted);
+        let partitions =
+            self.table.into_iter().flat_map(|table| &table.filesystems).map(|filesystem| &filesystem.wanted);
         whole.chain(partitions).filter_map(|wanted| wanted.kernel_module.as_deref())
     }
 
@@ -76,7 +77,7 @@ impl<'a> DiskPlan<'a> {
             return Method::Medium { filesystem: self.filesystem.map(|(wanted, _)| wanted.word().to_owned()) };
         }
         let whole = self.filesystem.map(|(wanted, decision)| wanted.made(decision));
-        let content = whole.or_else(|| self.table.map(TableFate::made)).unwrap_or(DataContent::Raw);
+        let content = whole.or_else(|| self.table.map(TablePlan::made)).unwrap_or(DataContent::Raw);
         Method::Data { wipe: self.wipe, encrypted: self.encrypted, content }
     }
 

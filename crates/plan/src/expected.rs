@@ -74,9 +74,9 @@ pub struct ExpectedDisk {
     pub size: u64,
     /// What it is for. [`Role::Undeclared`] when the configuration says to ignore it.
     pub role: Role,
-    /// What the attempt does with it. A document that the machine read for itself may turn [`Treatment::Keep`] into
-    /// [`Treatment::Wipe`].
-    pub treatment: Treatment,
+    /// What the attempt does with it. A document that the machine read for itself may turn [`Disposition::Keep`] into
+    /// [`Disposition::Wipe`].
+    pub disposition: Disposition,
     /// How it is wiped, if it is.
     #[serde(default)]
     pub wiping: Wiping,
@@ -103,12 +103,12 @@ pub struct ExpectedDisk {
 impl ExpectedDisk {
     /// A disk of which nothing else is said.
     #[must_use]
-    pub fn new(serial: &str, size: u64, role: Role, treatment: Treatment) -> Self {
+    pub fn new(serial: &str, size: u64, role: Role, disposition: Disposition) -> Self {
         Self {
             serial: serial.to_owned(),
             size,
             role,
-            treatment,
+            disposition,
             wiping: Wiping::default(),
             encrypted: false,
             bus: Bus::default(),
@@ -123,7 +123,7 @@ impl ExpectedDisk {
 /// What an attempt does with a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Treatment {
+pub enum Disposition {
     /// The system disk: rewritten by a reimage, started by a boot.
     System,
     /// Wiped; [`Wiping::of`] says when.

@@ -2,7 +2,7 @@
 //! expects have the same order because both ask for it here. Must not decide, and must not make a step of a data disk.
 //!
 //! A second writing of it by whoever verifies would be no second opinion, since each step is made by the same function.
-//! The opinion of its own is a test: `tests/attempt/laws.rs` has the order in other terms.
+//! The opinion of its own is a test: `tests/attempt/properties.rs` has the order in other terms.
 
 use cloud_machine_protocol::{Action, MachineName, Mount, Request};
 

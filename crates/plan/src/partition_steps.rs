@@ -7,19 +7,19 @@ use crate::{
     decision::Decision,
     expected::{Expected, ExpectedDisk},
     known::Known,
-    partitions::TableFate,
+    partitions::TablePlan,
     rejection::Rejection,
     step::{PlannedStep, make},
 };
 
 /// Table and filesystems of the disk that the configuration calls `name`, but for the wipe of the whole disk.
-pub(crate) fn steps(name: &str, device: &Disk, fate: &TableFate) -> Vec<PlannedStep> {
+pub(crate) fn steps(name: &str, device: &Disk, plan: &TablePlan) -> Vec<PlannedStep> {
     let mut steps = Vec::new();
-    if matches!(fate.decision, Decision::Create | Decision::Replace) {
-        let step = Step::WriteTable { device: device.name.clone(), table: fate.table.clone() };
+    if matches!(plan.decision, Decision::Create | Decision::Replace) {
+        let step = Step::WriteTable { device: device.name.clone(), table: plan.table.clone() };
         steps.push(PlannedStep { id: StepId(format!("write-table-{name}")), step });
     }
-    for filesystem in &fate.filesystems {
+    for filesystem in &plan.filesystems {
         let name = format!("{name}-{}", filesystem.name);
         let place = &filesystem.place;
         if filesystem.decision == Decision::Replace {
@@ -37,15 +37,15 @@ pub(crate) fn steps(name: &str, device: &Disk, fate: &TableFate) -> Vec<PlannedS
 ///
 /// # Errors
 /// One that the machine had to refuse.
-pub(crate) fn fate(
+pub(crate) fn table_plan(
     expected: &Expected,
     attached: &ExpectedDisk,
     disk: &Disk,
     wiped: bool,
-) -> Result<Option<TableFate>, Rejection> {
+) -> Result<Option<TablePlan>, Rejection> {
     let (Some(wanted), Role::Declared { name }) = (&attached.partitions, &attached.role) else { return Ok(None) };
-    let fate = wanted.fate(name, disk, wiped, Known::of(&expected.request, name));
-    fate.map(Some).map_err(|_| Rejection::Content { device: disk.name.clone() })
+    let plan = wanted.plan(name, disk, wiped, Known::of(&expected.request, name));
+    plan.map(Some).map_err(|_| Rejection::Content { device: disk.name.clone() })
 }
 
 /// That every partition which had to be wiped was read whole.
@@ -54,9 +54,9 @@ pub(crate) fn fate(
 /// One that was not.
 pub(crate) fn wiped<'a>(
     report: &Report,
-    disks: impl Iterator<Item = (&'a Disk, &'a TableFate)>,
+    disks: impl Iterator<Item = (&'a Disk, &'a TablePlan)>,
 ) -> Result<(), Rejection> {
-    let all = disks.flat_map(|(device, fate)| fate.filesystems.iter().map(move |filesystem| (device, filesystem)));
+    let all = disks.flat_map(|(device, plan)| plan.filesystems.iter().map(move |filesystem| (device, filesystem)));
     for (device, filesystem) in all.filter(|(_, filesystem)| filesystem.decision == Decision::Replace) {
         let place = &filesystem.place;
         let of_it = |step: &Step| matches!(step, Step::Wipe { device: on, offset, .. } if *on == device.name && *offset == place.offset);

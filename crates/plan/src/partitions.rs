@@ -5,7 +5,7 @@ use std::fmt;
 
 use cloud_machine_config::{DiskConfig, PartitionSize};
 use cloud_machine_protocol::{
-    DataContent, Disk, Mount, NewPartition, NewTable, Partition, PartitionMethod, PartitionPlace, Partitions, Probe,
+    DataContent, Disk, Mount, NewPartition, NewTable, Partition, PartitionLocation, PartitionMethod, Partitions, Probe,
 };
 use serde::{Deserialize, Serialize};
 use uuid::{Builder, Uuid};
@@ -44,20 +44,20 @@ pub struct WantedPartition {
 
 /// What becomes of the table of a disk and of what is in its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TableFate {
+pub(crate) struct TablePlan {
     /// Of the table.
     pub(crate) decision: Decision,
     /// The table as it is, or shall be, but for the GUIDs of one that is used as it is.
     pub(crate) table: NewTable,
     /// Each filesystem with its partition, by number.
-    pub(crate) filesystems: Vec<FilesystemFate>,
+    pub(crate) filesystems: Vec<FilesystemPlan>,
 }
 
 /// What becomes of a filesystem in a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FilesystemFate {
+pub(crate) struct FilesystemPlan {
     pub(crate) name: String,
-    pub(crate) place: PartitionPlace,
+    pub(crate) place: PartitionLocation,
     pub(crate) wanted: WantedFilesystem,
     pub(crate) decision: Decision,
 }
@@ -98,13 +98,13 @@ impl WantedTable {
 
     /// What becomes of `disk`, which the configuration calls `name`, of which the host has `known`. `wiped`: it is wiped
     /// before.
-    pub(crate) fn fate(
+    pub(crate) fn plan(
         &self,
         name: &str,
         disk: &Disk,
         wiped: bool,
         known: Known<'_>,
-    ) -> Result<TableFate, TableRefusal> {
+    ) -> Result<TablePlan, TableRefusal> {
         let table = self.table(name, disk, known.machine).map_err(TableRefusal::Layout)?;
         let (content, found) = content(&table, disk);
         let decision = decide(content, known.history, wiped, self.overwrite);
@@ -114,7 +114,7 @@ impl WantedTable {
         let mut filesystems = Vec::new();
         for (wanted, new) in self.partitions.iter().zip(&table.partitions) {
             let Some(filesystem) = &wanted.filesystem else { continue };
-            let place = PartitionPlace::new(&disk.name, new.number, new.offset, new.length);
+            let place = PartitionLocation::new(&disk.name, new.number, new.offset, new.length);
             let decision = match (decision, listed(disk).find(|partition| partition.number == new.number)) {
                 (Decision::Reuse, found) => {
                     // A table that is used lists it; were it not so, nobody could say what is there.
@@ -134,9 +134,9 @@ impl WantedTable {
                 }
                 _ => Decision::Create,
             };
-            filesystems.push(FilesystemFate { name: wanted.name.clone(), place, wanted: filesystem.clone(), decision });
+            filesystems.push(FilesystemPlan { name: wanted.name.clone(), place, wanted: filesystem.clone(), decision });
         }
-        Ok(TableFate { decision, table, filesystems })
+        Ok(TablePlan { decision, table, filesystems })
     }
 
     fn table(&self, name: &str, disk: &Disk, machine: &str) -> Result<NewTable, LayoutError> {
@@ -236,14 +236,19 @@ fn difference(wanted: &NewTable, found: &[Partition]) -> Option<String> {
     found.iter().find(unknown).map(|other| format!("there is a partition {} that nothing describes", other.number))
 }
 
-impl TableFate {
+impl TablePlan {
     /// How the booted system gets what is in the partitions of `device`, which the configuration calls `name`. `kept`: they
     /// may hold what a job left before the last reimage.
     pub(crate) fn mounts(&self, device: &str, name: &str, kept: bool) -> Vec<Mount> {
-        let in_it = |fate: &FilesystemFate, mount| Mount { partition: Some(fate.place.clone()), ..mount };
-        let mounts = |fate: &FilesystemFate| -> Vec<Mount> {
-            let described = Wanted::Partition(Box::new((name.to_owned(), fate.name.clone())));
-            fate.wanted.mounts(device, &described, kept).into_iter().map(|mount| in_it(fate, mount)).collect()
+        let in_it = |filesystem: &FilesystemPlan, mount| Mount { partition: Some(filesystem.place.clone()), ..mount };
+        let mounts = |filesystem: &FilesystemPlan| -> Vec<Mount> {
+            let described = Wanted::Partition(Box::new((name.to_owned(), filesystem.name.clone())));
+            filesystem
+                .wanted
+                .mounts(device, &described, kept)
+                .into_iter()
+                .map(|mount| in_it(filesystem, mount))
+                .collect()
         };
         self.filesystems.iter().flat_map(mounts).collect()
     }
@@ -251,16 +256,16 @@ impl TableFate {
     /// Whether anything on the disk is written.
     pub(crate) fn writes(&self) -> bool {
         let made = |decision| matches!(decision, Decision::Create | Decision::Replace);
-        made(self.decision) || self.filesystems.iter().any(|fate| made(fate.decision))
+        made(self.decision) || self.filesystems.iter().any(|filesystem| made(filesystem.decision))
     }
 
     /// What was decided, in the report's words.
     pub(crate) fn made(&self) -> DataContent {
-        let partition = |fate: &FilesystemFate| PartitionMethod {
-            name: fate.name.clone(),
-            filesystem: fate.wanted.kind.clone(),
-            wiped: fate.decision == Decision::Replace,
-            provenance: fate.decision.provenance(),
+        let partition = |filesystem: &FilesystemPlan| PartitionMethod {
+            name: filesystem.name.clone(),
+            filesystem: filesystem.wanted.kind.clone(),
+            wiped: filesystem.decision == Decision::Replace,
+            provenance: filesystem.decision.provenance(),
         };
         let partitions = self.filesystems.iter().map(partition).collect();
         DataContent::Table { provenance: self.decision.provenance(), partitions }

@@ -71,7 +71,7 @@ fn with(partitions: Vec<Partition>) -> Disk {
 }
 
 fn new_table() -> NewTable {
-    wanted(false).fate("parts", &disk(Probe::Empty, None), false, KNOWN).unwrap().table
+    wanted(false).plan("parts", &disk(Probe::Empty, None), false, KNOWN).unwrap().table
 }
 
 /// Every kind of disk that there can be, with what it is for this table.
@@ -122,30 +122,30 @@ fn keeps_the_promises(disk: &Disk, is: Content, known: Known<'_>, wiped: bool, o
     let wanted = wanted(overwrite);
     assert_eq!(content(&new_table(), disk).0, is, "{cell}");
     let decided = decide(is, known.history, wiped, overwrite);
-    let fate = match (wanted.fate("parts", disk, wiped, known), decided) {
+    let plan = match (wanted.plan("parts", disk, wiped, known), decided) {
         (Err(TableRefusal::Content { partition: None, refusal, .. }), Decision::Refuse(other)) => {
             assert_eq!(refusal, other, "{cell}");
             return;
         }
-        (Ok(fate), decision) if fate.decision == decision => fate,
+        (Ok(plan), decision) if plan.decision == decision => plan,
         (other, decision) => panic!("{cell}: {other:?}, {decision:?}"),
     };
     // Nothing is destroyed unless something says so.
-    assert!(fate.decision != Decision::Replace || overwrite, "{cell}");
+    assert!(plan.decision != Decision::Replace || overwrite, "{cell}");
     let free = match known.history {
         History::Unknown => is == Content::Empty,
         History::New => matches!(is, Content::Empty | Content::Unknown),
         History::Made => false,
     };
-    assert!(fate.decision != Decision::Create || wiped || free, "{cell}");
-    let remade = fate.decision != Decision::Reuse;
+    assert!(plan.decision != Decision::Create || wiped || free, "{cell}");
+    let remade = plan.decision != Decision::Reuse;
     let each = if remade { Decision::Create } else { Decision::Reuse };
-    assert!(fate.filesystems.iter().all(|filesystem| filesystem.decision == each), "{cell}");
-    assert_eq!(fate.writes(), remade, "{cell}");
+    assert!(plan.filesystems.iter().all(|filesystem| filesystem.decision == each), "{cell}");
+    assert_eq!(plan.writes(), remade, "{cell}");
     // Applied to its own result, it changes nothing; planned again, it is the same.
-    let after = with(as_written(&fate.table, &good()));
-    assert!(!wanted.fate("parts", &after, false, known).unwrap().writes(), "{cell}");
-    assert_eq!(wanted.fate("parts", disk, wiped, known).unwrap(), fate, "{cell}");
+    let after = with(as_written(&plan.table, &good()));
+    assert!(!wanted.plan("parts", &after, false, known).unwrap().writes(), "{cell}");
+    assert_eq!(wanted.plan("parts", disk, wiped, known).unwrap(), plan, "{cell}");
 }
 
 /// In a table that is used, each filesystem is decided by its own probe, and none takes another with it.
@@ -166,10 +166,10 @@ fn a_filesystem_in_a_table_that_is_used_is_decided_alone() {
             // What lies in a partition without a filesystem is nobody's business.
             for raw in [raw, holds("xfs", Some("CLOUD-INIT"))] {
                 let found = with(as_written(&new_table(), &[probe.clone(), raw, two.clone()]));
-                match (wanted(overwrite).fate("parts", &found, false, KNOWN), expected) {
-                    (Ok(fate), Some(decision)) => {
-                        assert_eq!(fate.decision, Decision::Reuse);
-                        let decisions: Vec<Decision> = fate.filesystems.iter().map(|one| one.decision).collect();
+                match (wanted(overwrite).plan("parts", &found, false, KNOWN), expected) {
+                    (Ok(plan), Some(decision)) => {
+                        assert_eq!(plan.decision, Decision::Reuse);
+                        let decisions: Vec<Decision> = plan.filesystems.iter().map(|one| one.decision).collect();
                         assert_eq!(decisions, [decision, Decision::Reuse], "{probe:?}");
                     }
                     (Err(TableRefusal::Content { partition, wanted, .. }), None) => {
@@ -188,13 +188,13 @@ fn a_filesystem_that_was_made_once_is_not_made_again_in_its_partition() {
     for probe in [Probe::Empty, Probe::Unknown] {
         let [_, raw, two] = good();
         let found = with(as_written(&new_table(), &[probe.clone(), raw, two]));
-        let fate = |history| wanted(false).fate("parts", &found, false, Known { history, ..KNOWN });
-        let Err(TableRefusal::Content { partition, refusal, .. }) = fate(History::Made) else {
+        let plan = |history| wanted(false).plan("parts", &found, false, Known { history, ..KNOWN });
+        let Err(TableRefusal::Content { partition, refusal, .. }) = plan(History::Made) else {
             panic!("{probe:?} is taken for nothing");
         };
         assert_eq!((partition.as_deref(), refusal), (Some("one"), Refusal::Gone), "{probe:?}");
         // What a cut-off attempt may have left on a new disk is finished.
-        assert_eq!(fate(History::New).unwrap().filesystems[0].decision, Decision::Create, "{probe:?}");
+        assert_eq!(plan(History::New).unwrap().filesystems[0].decision, Decision::Create, "{probe:?}");
     }
 }
 
@@ -247,7 +247,7 @@ fn guids_are_a_machines_own_and_stay() {
 #[test]
 fn the_method_says_what_becomes_of_table_and_filesystems() {
     let method =
-        |overwrite, disk: &Disk, wiped| wanted(overwrite).fate("parts", disk, wiped, KNOWN).unwrap().made().to_string();
+        |overwrite, disk: &Disk, wiped| wanted(overwrite).plan("parts", disk, wiped, KNOWN).unwrap().made().to_string();
     let made = ", create ext4 on one, create xfs on two";
     assert_eq!(method(false, &disk(Probe::Empty, None), false), format!("create table{made}"));
     assert_eq!(method(false, &disk(gpt(), None), true), format!("create table{made}"));

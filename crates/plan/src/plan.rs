@@ -6,9 +6,9 @@ use cloud_machine_protocol::{Action, DataContent, DeviceRecord, Disk, Inventory,
 
 use crate::{
     assign::{Assignment, assign},
+    decided::{DecidedDisk, decided, writable},
     disk_plan::DiskPlan,
     error::PlanError,
-    fate::{Fate, fates, writable},
     image::ImageLayout,
     method::undecided,
     order::{SystemPlan, ordered},
@@ -48,13 +48,13 @@ pub fn plan(
     let (system, pool) = system_disk(&assignment, image)?;
     let disks = RootDisks { system, image: assignment.source };
     pool.iter().try_for_each(|pool| pool.check(request.action, disks))?;
-    let fates = fates(&assignment, request)?;
-    let others: Vec<DiskPlan<'_>> = fates.iter().map(Fate::plan).collect();
+    let decided = decided(&assignment, request)?;
+    let others: Vec<DiskPlan<'_>> = decided.iter().map(DecidedDisk::plan).collect();
     let steps = ordered(request, image, hostname, &SystemPlan { disks, pool: pool.as_ref() }, &others);
     let record = |disk: &Disk| {
         let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
-        let fate = fates.iter().find(|fate| fate.device.name == disk.name);
-        let method = method(&role, disk, &assignment, request.action, fate);
+        let known = decided.iter().find(|one| one.device.name == disk.name);
+        let method = method(&role, disk, &assignment, request.action, known);
         DeviceRecord { disk: disk.clone(), role, method }
     };
     Ok(Plan { steps, devices: inventory.disks.iter().map(record).collect() })
@@ -94,7 +94,13 @@ fn system_disk<'plan>(
     Ok((device, RootPool::of(name, disk)))
 }
 
-fn method(role: &Role, disk: &Disk, assignment: &Assignment<'_>, action: Action, fate: Option<&Fate<'_>>) -> Method {
+fn method(
+    role: &Role,
+    disk: &Disk,
+    assignment: &Assignment<'_>,
+    action: Action,
+    fate: Option<&DecidedDisk<'_>>,
+) -> Method {
     let boots = || {
         let declared = assignment.declared.values().find(|(_, device)| device.name == disk.name);
         declared.is_some_and(|(config, _)| config.boot_partition)

@@ -5,7 +5,7 @@ use cloud_machine_protocol::Role;
 use crate::{
     attached::Devices,
     disk_plan::DiskPlan,
-    expected::{Expected, Treatment},
+    expected::{Disposition, Expected},
     image::ImageLayout,
     order::{SystemPlan, ordered},
     rejection::Rejection,
@@ -21,7 +21,7 @@ pub(crate) fn planned(expected: &Expected, devices: &Devices<'_>) -> Result<Vec<
     let request = &expected.request;
     let (generation, root) = (expected.generation, expected.root.clone());
     let image = ImageLayout { digest: request.image.digest, size: request.image.size, generation, root };
-    let system = devices.iter().find(|attached| attached.treatment == Treatment::System);
+    let system = devices.iter().find(|attached| attached.disposition == Disposition::System);
     let system = system.ok_or(Rejection::Expectation { reason: "there must be one system disk" })?;
     let source = devices.iter().find(|attached| attached.expected.role == Role::ImageSource);
     let disks = RootDisks { system: system.disk, image: source.map(|attached| attached.disk) };

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use cloud_machine_protocol::{
-    Disk, ImageSource, MachineName, Mount, PartitionPlace, Probe, Request, Step, StepId, Tier, WipeMethod,
+    Disk, ImageSource, MachineName, Mount, PartitionLocation, Probe, Request, Step, StepId, Tier, WipeMethod,
 };
 
 use crate::{decision::Decision, filesystem::WantedFilesystem, image::ImageLayout};
@@ -27,7 +27,7 @@ pub(crate) fn make(
     name: &str,
     device: &Disk,
     used: &str,
-    partition: Option<&PartitionPlace>,
+    partition: Option<&PartitionLocation>,
     wanted: &WantedFilesystem,
     decision: Decision,
 ) -> Vec<PlannedStep> {

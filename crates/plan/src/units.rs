@@ -141,7 +141,7 @@ fn doubled(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use cloud_machine_protocol::PartitionPlace;
+    use cloud_machine_protocol::PartitionLocation;
 
     use super::*;
 
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_partition_and_options_are_in_its_unit() {
-        let partition = Some(PartitionPlace::new("nvme0n1", 2, 0, 0));
+        let partition = Some(PartitionLocation::new("nvme0n1", 2, 0, 0));
         let options = vec!["noatime".to_owned(), "nodev".to_owned()];
         let one = Mount { partition: partition.clone(), options, ..mount("nvme0n1", "xfs", Some("/srv/a")) };
         let swap = Mount { partition, options: vec!["pri=5".to_owned()], ..mount("nvme0n1", "swap", None) };

@@ -14,7 +14,7 @@ use crate::{
     costs::costs,
     coverage::{disks_not_covered, not_covered},
     decision, encrypted,
-    expected::{Expected, ExpectedDisk, Treatment},
+    expected::{Disposition, Expected, ExpectedDisk},
     identity::identity,
     partition_steps,
     planned::planned,
@@ -141,8 +141,8 @@ fn complete(expected: &Expected) -> Result<(), Rejection> {
     let count = |is: fn(&ExpectedDisk) -> bool| expected.disks.iter().filter(|disk| is(disk)).count();
     let sources = usize::from(matches!(expected.request.image.source, ImageSource::Device(_)));
     let undeclared =
-        |disk: &ExpectedDisk| disk.treatment != Treatment::Keep && !matches!(disk.role, Role::Declared { .. });
-    let reason = if count(|disk| disk.treatment == Treatment::System) != 1 {
+        |disk: &ExpectedDisk| disk.disposition != Disposition::Keep && !matches!(disk.role, Role::Declared { .. });
+    let reason = if count(|disk| disk.disposition == Disposition::System) != 1 {
         "there must be one system disk"
     } else if count(|disk| disk.role == Role::Volume) != 1 {
         "there must be one volume"
@@ -232,7 +232,7 @@ fn ignored_volumes(report: &Report, devices: &Devices<'_>) -> Result<(), Rejecti
 
 /// The system disk, with how it was rewritten; `None` when its root is in a pool, and for a boot.
 fn rewritten<'a>(devices: &Devices<'a>, tier: Option<Tier>) -> Option<(&'a str, u64, Tier)> {
-    let system = devices.iter().find(|attached| attached.treatment == Treatment::System)?;
+    let system = devices.iter().find(|attached| attached.disposition == Disposition::System)?;
     let tier = tier.filter(|_| system.expected.root_pool.is_none())?;
     Some((system.disk.name.as_str(), system.disk.size, tier))
 }
@@ -245,7 +245,7 @@ fn readings(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Resu
         Role::ImageSource => reimaged && pooled,
         _ => {
             one.wipe.is_some()
-                || reimaged && one.treatment == Treatment::System && (!pooled || root_wipe(expected, one).is_some())
+                || reimaged && one.disposition == Disposition::System && (!pooled || root_wipe(expected, one).is_some())
         }
     };
     let unexpected =
@@ -284,7 +284,7 @@ fn system(
     if let Some((pool, disk)) = root_pool(devices) {
         return root_files(expected, report, devices, pool, disk);
     }
-    for disk in treated(devices, Treatment::System) {
+    for disk in treated(devices, Disposition::System) {
         let evidence = evidence(report, &disk.name)?;
         let device = || disk.name.clone();
         let tier = evidence.tier.filter(|tier| may_be(expected.request.tier, *tier));

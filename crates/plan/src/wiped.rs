@@ -5,7 +5,7 @@ use cloud_machine_image::signature_places;
 use cloud_machine_protocol::{Disk, DiskEvidence, Extent, Report, Step, WipeMethod};
 
 use crate::{
-    expected::{ExpectedDisk, Treatment},
+    expected::{Disposition, ExpectedDisk},
     rejection::Rejection,
 };
 
@@ -27,9 +27,9 @@ pub(crate) fn stated(report: &Report, name: &str) -> Option<WipeMethod> {
 /// How a disk has to be wiped: as the host expects, or as the machine says (`stated`) that a document of its own made
 /// it, where that leaves no more.
 pub(crate) fn demanded(attached: &ExpectedDisk, disk: &Disk, stated: Option<WipeMethod>) -> Option<WipeMethod> {
-    let host = (attached.treatment == Treatment::Wipe).then(|| attached.wiping.method(disk));
-    match (attached.treatment, host, stated) {
-        (Treatment::System, ..) => None,
+    let host = (attached.disposition == Disposition::Wipe).then(|| attached.wiping.method(disk));
+    match (attached.disposition, host, stated) {
+        (Disposition::System, ..) => None,
         (_, Some(host), Some(stated)) if stated.leaves_no_more_than(host) => Some(stated),
         (_, Some(host), _) => Some(host),
         (_, None, stated) => stated,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::WordError;
+use crate::ParseError;
 
 /// Assurance of a reimage, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -65,12 +65,12 @@ impl fmt::Display for Assurance {
 }
 
 impl FromStr for Assurance {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         [Self::Unproven, Self::HostRooted, Self::Attested, Self::Sealed]
             .into_iter()
             .find(|level| level.name() == text)
-            .ok_or_else(|| WordError::new("assurance", text, "unproven, host-rooted, attested or sealed"))
+            .ok_or_else(|| ParseError::new("assurance", text, "unproven, host-rooted, attested or sealed"))
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{WordError, hex};
+use crate::{ParseError, hex};
 
 /// The hash functions that the project uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,10 +71,10 @@ impl fmt::Debug for Digest {
 }
 
 impl FromStr for Digest {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        let invalid = || WordError::new("digest", text, "sha256: or blake3: and 64 hexadecimal digits");
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let invalid = || ParseError::new("digest", text, "sha256: or blake3: and 64 hexadecimal digits");
         let (name, digits) = text.split_once(':').ok_or_else(invalid)?;
         let algorithm = match name {
             "sha256" => Algorithm::Sha256,
@@ -86,9 +86,9 @@ impl FromStr for Digest {
 }
 
 impl TryFrom<String> for Digest {
-    type Error = WordError;
+    type Error = ParseError;
 
-    fn try_from(text: String) -> Result<Self, WordError> {
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MachineName, WordError, hex};
+use crate::{MachineName, ParseError, hex};
 
 /// What a machine keeps when it is reimaged. Every value comes from the host's record, never from a disk that a job
 /// could write.
@@ -77,20 +77,20 @@ impl fmt::Display for MachineId {
 }
 
 impl FromStr for MachineId {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         match hex::decode(text) {
             Some(bytes) if bytes != [0; 16] => Ok(Self(bytes)),
-            _ => Err(WordError::new("machine-id", text, "32 hexadecimal digits, not all zero")),
+            _ => Err(ParseError::new("machine-id", text, "32 hexadecimal digits, not all zero")),
         }
     }
 }
 
 impl TryFrom<String> for MachineId {
-    type Error = WordError;
+    type Error = ParseError;
 
-    fn try_from(text: String) -> Result<Self, WordError> {
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }
@@ -128,21 +128,21 @@ impl fmt::Display for MacAddress {
 }
 
 impl FromStr for MacAddress {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let shaped = text.len() == 17 && text.bytes().skip(2).step_by(3).all(|byte| byte == b':');
         match hex::decode::<6>(&text.replace(':', "")) {
             Some(bytes) if shaped && bytes[0] & 1 == 0 && bytes != [0; 6] => Ok(Self(bytes)),
-            _ => Err(WordError::new("MAC address", text, "a unicast address such as 52:54:00:12:34:56")),
+            _ => Err(ParseError::new("MAC address", text, "a unicast address such as 52:54:00:12:34:56")),
         }
     }
 }
 
 impl TryFrom<String> for MacAddress {
-    type Error = WordError;
+    type Error = ParseError;
 
-    fn try_from(text: String) -> Result<Self, WordError> {
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }

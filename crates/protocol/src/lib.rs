@@ -28,8 +28,8 @@ pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use inventory::{Disk, Inventory};
 pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME, Secrets};
 pub use method::{DataContent, Method, PartitionMethod, Provenance};
-pub use name::{DeviceSelector, DiskName, MachineName, WordError};
-pub use partition::{NewPartition, NewTable, Partition, PartitionPlace, Partitions};
+pub use name::{DeviceSelector, DiskName, MachineName, ParseError};
+pub use partition::{NewPartition, NewTable, Partition, PartitionLocation, Partitions};
 pub use probe::{Probe, Signature};
 pub use report::{
     AgentEvidence, ChangedExtents, ConfigEvidence, DeviceRecord, DiskEvidence, DriveEvidence, Extent, IdentityItem,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// A text that is not what its place in the vocabulary allows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid {what} {found:?}: expected {allowed}")]
-pub struct WordError {
+pub struct ParseError {
     /// What the text should have been.
     pub what: &'static str,
     /// The text itself, shortened.
@@ -17,7 +17,7 @@ pub struct WordError {
     pub allowed: &'static str,
 }
 
-impl WordError {
+impl ParseError {
     /// An error about `found`, shortened to 80 characters.
     #[must_use]
     pub fn new(what: &'static str, found: &str, allowed: &'static str) -> Self {
@@ -50,21 +50,21 @@ macro_rules! label {
         }
 
         impl FromStr for $name {
-            type Err = WordError;
+            type Err = ParseError;
 
-            fn from_str(text: &str) -> Result<Self, WordError> {
+            fn from_str(text: &str) -> Result<Self, ParseError> {
                 if is_label(text, $longest) {
                     Ok(Self(text.to_owned()))
                 } else {
-                    Err(WordError::new($what, text, $allowed))
+                    Err(ParseError::new($what, text, $allowed))
                 }
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = WordError;
+            type Error = ParseError;
 
-            fn try_from(text: String) -> Result<Self, WordError> {
+            fn try_from(text: String) -> Result<Self, ParseError> {
                 text.parse()
             }
         }
@@ -114,11 +114,11 @@ pub enum DeviceSelector {
 const BY_ID: &str = "/dev/disk/by-id/";
 
 impl FromStr for DeviceSelector {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let allowed = "/dev/NAME, /dev/disk/by-id/NAME, serial:TEXT, wwn:TEXT or label:TEXT, printable ASCII without spaces or commas";
-        let invalid = || WordError::new("device", text, allowed);
+        let invalid = || ParseError::new("device", text, allowed);
         let printable =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
         let plain = |name: &str| printable(name) && !name.contains('/') && !name.starts_with('.');
@@ -138,9 +138,9 @@ impl FromStr for DeviceSelector {
 }
 
 impl TryFrom<String> for DeviceSelector {
-    type Error = WordError;
+    type Error = ParseError;
 
-    fn try_from(text: String) -> Result<Self, WordError> {
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }

@@ -80,7 +80,7 @@ pub struct NewPartition {
 /// Where a partition is: its node, and what the kernel must say of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PartitionPlace {
+pub struct PartitionLocation {
     /// Kernel name, such as `vdb1`.
     pub node: String,
     /// Number in the table.
@@ -91,7 +91,7 @@ pub struct PartitionPlace {
     pub length: u64,
 }
 
-impl PartitionPlace {
+impl PartitionLocation {
     /// The place of partition `number` of the disk that the kernel calls `device`. A disk whose name ends in a digit
     /// puts a p before the number (block/partitions/core.c).
     #[must_use]
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn a_node_is_called_as_the_kernel_calls_it() {
         for (device, node) in [("vdb", "vdb3"), ("nvme0n1", "nvme0n1p3"), ("loop7", "loop7p3"), ("sdab", "sdab3")] {
-            assert_eq!(PartitionPlace::new(device, 3, 0, 0).node, node);
+            assert_eq!(PartitionLocation::new(device, 3, 0, 0).node, node);
         }
     }
 }

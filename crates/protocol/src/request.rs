@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceSelector, Digest, DiskName, SecretUrl, Tier, WordError, hex};
+use crate::{DeviceSelector, Digest, DiskName, ParseError, SecretUrl, Tier, hex};
 
 /// Contents of `cloud-machine/request.json` on the volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +41,7 @@ pub struct Request {
     pub kept: BTreeSet<DiskName>,
     /// Paths below `cloud-machine` that the machine's driver does not honour: a document that requires one of them is
     /// refused in the machine, too.
-    pub unhonoured: Vec<String>,
+    pub unsupported: Vec<String>,
     /// Seconds that the agent may take until its report.
     pub deadline_seconds: u64,
 }
@@ -193,17 +193,17 @@ impl fmt::Debug for Nonce {
 }
 
 impl FromStr for Nonce {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        hex::decode(text).map(Self).ok_or_else(|| WordError::new("nonce", text, "64 hexadecimal digits"))
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        hex::decode(text).map(Self).ok_or_else(|| ParseError::new("nonce", text, "64 hexadecimal digits"))
     }
 }
 
 impl TryFrom<String> for Nonce {
-    type Error = WordError;
+    type Error = ParseError;
 
-    fn try_from(text: String) -> Result<Self, WordError> {
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }

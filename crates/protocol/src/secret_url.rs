@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use url::Url;
 
-use crate::WordError;
+use crate::ParseError;
 
 /// An address. Displayed and serialized it is [`SecretUrl::shown`]: what evidence, records for people and errors hold
 /// is never more. [`revealed`] is the serialization for the two places that need all of it.
@@ -58,11 +58,11 @@ impl From<Url> for SecretUrl {
 }
 
 impl FromStr for SecretUrl {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         // What cannot be parsed cannot be cleaned either, so that the error does not repeat it.
-        Url::parse(text).map(Self).map_err(|_| WordError::new("address", "(not shown)", "SCHEME://HOST/PATH"))
+        Url::parse(text).map(Self).map_err(|_| ParseError::new("address", "(not shown)", "SCHEME://HOST/PATH"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::WordError;
+use crate::ParseError;
 
 /// A number of bytes. In text an integer and a unit: `B`, decimal `kB MB GB TB`, binary `KiB MiB GiB TiB`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,10 +37,10 @@ impl ByteSize {
 }
 
 impl FromStr for ByteSize {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
-        let invalid = || WordError::new("size", text, "an integer with a unit, such as 512MiB or 20GB, below 16 EiB");
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let invalid = || ParseError::new("size", text, "an integer with a unit, such as 512MiB or 20GB, below 16 EiB");
         let digits = text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
         let number: u64 = number.parse().map_err(|_| invalid())?;

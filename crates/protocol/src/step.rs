@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, NewTable, PartitionPlace, Tier};
+use crate::{Digest, NewTable, PartitionLocation, Tier};
 
 /// Stable name of a step, such as `reimage-system` or `wipe-scratch`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -147,7 +147,7 @@ pub enum Step {
         device: String,
         /// The partition; `None` for the whole disk.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        partition: Option<PartitionPlace>,
+        partition: Option<PartitionLocation>,
         /// Its type.
         filesystem: String,
         /// Its label; `None` for none. Of a ZFS pool its name.
@@ -203,7 +203,7 @@ pub struct Mount {
     pub device: String,
     /// The partition; `None` for the whole disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub partition: Option<PartitionPlace>,
+    pub partition: Option<PartitionLocation>,
     /// Its type.
     pub filesystem: String,
     /// Absolute path; `None` for swap.

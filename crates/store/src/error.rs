@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use cloud_machine_protocol::{Digest, MachineName, WordError};
+use cloud_machine_protocol::{Digest, MachineName, ParseError};
 
 use super::name::ImageName;
 
@@ -148,7 +148,7 @@ pub enum StoreError {
         path: PathBuf,
         /// What its name should have been.
         #[source]
-        source: WordError,
+        source: ParseError,
     },
     /// A relative path of a record, or the id of a request, would lead out of its folder.
     #[error("{path:?} does not stay in the folder of its machine")]

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use cloud_machine_protocol::WordError;
+use cloud_machine_protocol::ParseError;
 use serde::{Deserialize, Serialize};
 
 /// Name of an image: 1 to 63 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit. It is a folder's name.
@@ -19,23 +19,23 @@ impl ImageName {
 }
 
 impl FromStr for ImageName {
-    type Err = WordError;
+    type Err = ParseError;
 
-    fn from_str(text: &str) -> Result<Self, WordError> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         let first = text.bytes().next().is_some_and(plain);
         let rest = text.bytes().all(|byte| plain(byte) || matches!(byte, b'.' | b'_' | b'-'));
         if first && rest && text.len() <= 63 {
             return Ok(Self(text.to_owned()));
         }
-        Err(WordError::new("image name", text, "1 to 63 of a-z, 0-9, ., _ and -, the first a letter or digit"))
+        Err(ParseError::new("image name", text, "1 to 63 of a-z, 0-9, ., _ and -, the first a letter or digit"))
     }
 }
 
 impl TryFrom<String> for ImageName {
-    type Error = WordError;
+    type Error = ParseError;
 
-    fn try_from(text: String) -> Result<Self, WordError> {
+    fn try_from(text: String) -> Result<Self, ParseError> {
         text.parse()
     }
 }

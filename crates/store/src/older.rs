@@ -7,6 +7,10 @@ use serde_json::{Map, Value};
 /// Values whose keys are names, or which are documents of their own: no key in them is ours.
 const NOT_OURS: [&str; 3] = ["layers", "origins", "histories"];
 
+/// Keys that have another name today.
+const NEW_NAMES: [(&str, &str); 4] =
+    [("left", "not_covered"), ("process", "driver_state"), ("treatment", "disposition"), ("unhonoured", "unsupported")];
+
 /// A document with keys in kebab-case, as everything was before version 2 of the records: the same values under today's keys.
 /// A request or a report in it had version 2 of that format, and differs from today's in its keys only.
 #[must_use]
@@ -19,7 +23,8 @@ pub fn renamed(document: Value) -> Value {
 }
 
 fn member((key, value): (String, Value)) -> (String, Value) {
-    let key = key.replace('-', "_");
+    let new_name = NEW_NAMES.iter().find(|(old, _)| *old == key).map(|(_, new)| (*new).to_owned());
+    let key = new_name.unwrap_or_else(|| key.replace('-', "_"));
     let value = match key.as_str() {
         name if NOT_OURS.contains(&name) => value,
         // The version of the document itself is the reader's business.
@@ -46,12 +51,12 @@ mod tests {
     fn keys_are_renamed_and_names_and_documents_are_left_alone() {
         let old = json!({
             "version": 2, "host-key": "a-b", "layers": {"image-keys": []}, "list": [{"read-only": true}],
-            "expected": {"request": {"version": 2, "request-id": "x", "histories": {"my-disk": "as-it-is"}}},
+            "expected": {"request": {"version": 2, "unhonoured": [], "request-id": "x", "histories": {"my-disk": "as-it-is"}}},
             "report": {"version": 2, "origins": {"a.my-disk": "host-file"}, "agent": {"version": "2"}},
         });
         let new = json!({
             "version": 2, "host_key": "a-b", "layers": {"image-keys": []}, "list": [{"read_only": true}],
-            "expected": {"request": {"version": FORMAT_VERSION, "request_id": "x", "histories": {"my-disk": "as-it-is"}}},
+            "expected": {"request": {"version": FORMAT_VERSION, "unsupported": [], "request_id": "x", "histories": {"my-disk": "as-it-is"}}},
             "report": {"version": FORMAT_VERSION, "origins": {"a.my-disk": "host-file"}, "agent": {"version": "2"}},
         });
         assert_eq!(renamed(old), new);

@@ -57,9 +57,8 @@ pub struct MachineRecord {
     pub state: MachineState,
     /// The request that is under way, or the last one.
     pub request: Option<RequestRecord>,
-    /// What the driver knows the machine's last start by, until it is proved that it has ended. In records of version 1 it is
-    /// QEMU's process.
-    #[serde(default, alias = "process")]
+    /// What the driver knows the machine's last start by, until it is proved that it has ended.
+    #[serde(default)]
     pub driver_state: Option<DriverState>,
     /// Public host key line of the last accepted report.
     pub host_key: Option<String>,
@@ -71,7 +70,7 @@ pub struct MachineRecord {
     #[serde(default)]
     pub accepted: Option<AcceptedRecord>,
     /// What may be left on disks besides the system disk, for people.
-    #[serde(default, alias = "left")]
+    #[serde(default)]
     pub not_covered: Vec<String>,
     /// Whether somebody may have logged in since the last accepted report: with `ssh` or `exec` of this program, or with
     /// a key of the machine's that is not this host's own, which nobody here can see.

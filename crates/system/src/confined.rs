@@ -1,4 +1,4 @@
-//! The one door to a child process that looks at bytes which nobody vouches for: it is this program again, gets its input,
+//! A child process that looks at bytes which nobody vouches for: it is this program again, gets its input,
 //! and answers, all within a limit. Must not know what the child is for, and must not wait for one that hangs.
 
 use std::{
@@ -40,7 +40,7 @@ pub(crate) enum Lost {
     Slow(Duration),
     /// It said more than it may.
     #[error("the answer of the confined process is too long")]
-    Talkative,
+    TooLong,
     /// It did not succeed.
     #[error("the confined process ended with {0}")]
     Ended(ExitStatus),
@@ -163,7 +163,7 @@ fn take(output: &mut ChildStdout, answer: &mut Vec<u8>, limit: usize) -> Result<
         other => other?,
     };
     answer.extend_from_slice(chunk.get(..count).unwrap_or_default());
-    if answer.len() > limit { Err(Lost::Talkative) } else { Ok(count > 0) }
+    if answer.len() > limit { Err(Lost::TooLong) } else { Ok(count > 0) }
 }
 
 #[cfg(test)]
@@ -199,6 +199,6 @@ mod tests {
     fn a_child_that_fails_or_talks_without_end_gives_no_answer() {
         assert!(matches!(shell("echo x; exit 3", b"", LONG), Err(Lost::Ended(_))));
         assert!(matches!(shell("kill -9 $$", b"", LONG), Err(Lost::Ended(_))));
-        assert!(matches!(shell("yes", b"", LONG), Err(Lost::Talkative)));
+        assert!(matches!(shell("yes", b"", LONG), Err(Lost::TooLong)));
     }
 }

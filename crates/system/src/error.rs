@@ -1,4 +1,4 @@
-//! What can go wrong at the door to Linux. Every I/O error has a verb and an object.
+//! What can go wrong between the guest and Linux. Every I/O error has a verb and an object.
 
 use std::{io, process::ExitStatus};
 

@@ -1,4 +1,4 @@
-//! The one door to Linux in the guest: block devices, probing, mounts, kernel modules, network, port, power.
+//! The guest's only way to Linux: block devices, probing, mounts, kernel modules, network, port, power.
 //! Every function does one thing when told to; none decides what should be done.
 
 mod attributes;

@@ -1,4 +1,4 @@
-//! Running a program of the initramfs: the one door for everything that Rust has no good library for. Must not find a
+//! Running a program of the initramfs, for everything that Rust has no good library for. Must not find a
 //! program by a search path, and must not let one outlive its time.
 
 use std::{

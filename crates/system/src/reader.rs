@@ -71,7 +71,7 @@ impl From<Lost> for SystemError {
         match lost {
             Lost::Start(source) => Self::Io { verb: "start", object: CHILD.to_owned(), source },
             Lost::Slow(limit) => Self::ReaderSlow { seconds: limit.as_secs() },
-            Lost::Talkative => Self::ReaderAnswer,
+            Lost::TooLong => Self::ReaderAnswer,
             Lost::Ended(status) => Self::ReaderEnded { status },
             Lost::Io(source) => Self::Io { verb: "talk to", object: CHILD.to_owned(), source },
         }

@@ -9,7 +9,7 @@ mod links;
 mod look;
 mod partitions;
 mod sysfs;
-mod words;
+mod types;
 
 use std::{fs, path::Path};
 
@@ -17,7 +17,7 @@ use cloud_machine_disk::{DiskError, Holder, holders};
 use cloud_machine_protocol::causes;
 pub use look::{CHILD_ARGUMENT as DETAILS_ARGUMENT, child};
 pub use partitions::partitions;
-pub use words::{
+pub use types::{
     Ambiguity, Content, Look, Partition, Row, SeenBy, Signature, Survey, SurveyedDisk, Table, TableCopy, TableLook,
 };
 
@@ -28,10 +28,10 @@ use crate::{
 use links::Links;
 use look::Answer;
 use sysfs::{Facts, Node};
-use words::{Range, TableEntry};
+use types::{Range, TableEntry};
 
 /// What the survey sees the machine through, so that tests can show it another one.
-struct Eyes<'a> {
+struct SurveyIo<'a> {
     /// Folder with one entry for each block device.
     sys: &'a Path,
     /// Folder of the stable names.
@@ -47,16 +47,16 @@ struct Eyes<'a> {
 /// # Errors
 /// [`SystemError`] when the kernel's list of devices cannot be read. What fails on one disk is said in its row.
 pub fn survey(loops: bool) -> Result<Survey, SystemError> {
-    let eyes = Eyes {
+    let io = SurveyIo {
         sys: Path::new("/sys/class/block"),
         names: Path::new("/dev/disk"),
         look: &look::look,
         holders: &holders,
     };
-    eyes.survey(loops)
+    io.survey(loops)
 }
 
-impl Eyes<'_> {
+impl SurveyIo<'_> {
     fn survey(&self, loops: bool) -> Result<Survey, SystemError> {
         let listed = || SystemError::io("list", self.sys.display().to_string());
         let mut names = Vec::new();

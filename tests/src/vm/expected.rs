@@ -5,7 +5,7 @@ use std::fs;
 use cloud_machine_config::validate;
 use cloud_machine_driver::{FileBlocks, qemu::Drive, volume as volume_image};
 use cloud_machine_image::{Table, read_manifest};
-use cloud_machine_plan::{Expected, ExpectedDisk, Treatment};
+use cloud_machine_plan::{Disposition, Expected, ExpectedDisk};
 use cloud_machine_protocol::{Digest, Role, RootOfTrust};
 
 use super::{Boot, given::append};
@@ -29,14 +29,14 @@ impl Boot {
     pub(super) fn expectation(&self, pin: Digest, drives: &[Drive]) -> Expected {
         let size = |drive: &Drive| fs::metadata(&drive.file).map(|found| found.len()).unwrap_or_default();
         let disk = |drive: &Drive| {
-            let (role, treatment) = match drive.serial.as_str() {
-                "system" => (Role::Declared { name: "system".to_owned() }, Treatment::System),
-                "cm-image" => (Role::ImageSource, Treatment::Keep),
-                serial if serial.starts_with("cm-drive") => (Role::Drive, Treatment::Keep),
-                _ => (Role::Volume, Treatment::Keep),
+            let (role, disposition) = match drive.serial.as_str() {
+                "system" => (Role::Declared { name: "system".to_owned() }, Disposition::System),
+                "cm-image" => (Role::ImageSource, Disposition::Keep),
+                serial if serial.starts_with("cm-drive") => (Role::Drive, Disposition::Keep),
+                _ => (Role::Volume, Disposition::Keep),
             };
             let (bus, read_only) = (drive.bus, drive.read_only);
-            ExpectedDisk { bus, read_only, ..ExpectedDisk::new(&drive.serial, size(drive), role, treatment) }
+            ExpectedDisk { bus, read_only, ..ExpectedDisk::new(&drive.serial, size(drive), role, disposition) }
         };
         let (merged, user_data) = self.document();
         // The agent is what must refuse one that is none.

@@ -161,7 +161,7 @@ impl Boot {
             drives: Vec::new(),
             histories: std::collections::BTreeMap::new(),
             kept: std::collections::BTreeSet::new(),
-            unhonoured: Vec::new(),
+            unsupported: Vec::new(),
             deadline_seconds: 600,
         };
         Self {

@@ -1,4 +1,4 @@
-//! Hostile documents at the door of the program: each has its error or its meaning, in bounded memory.
+//! Hostile documents, given to the program: each has its error or its meaning, in bounded memory.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Configuration at the door of the program: layers and their order, origins, verdicts, redaction, exit codes, and the
+//! Configuration, as the program takes it: layers and their order, origins, verdicts, redaction, exit codes, and the
 //! generated pages. Needs no machine; mounts are made in a namespace of the test's own.
 
 mod audit;

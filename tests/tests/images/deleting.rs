@@ -1,4 +1,4 @@
-//! Deleting images at the door: what a machine needs stays, and a golden disk goes with the last image of its content.
+//! Deleting images with the program: what a machine needs stays, and a golden disk goes with the last image of its content.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Generations at the door: forward by itself, back and sideways only when an operator says so.
+//! Generations, as the program takes them: forward by itself, back and sideways only when an operator says so.
 
 use crate::{PACK, Place};
 

@@ -1,4 +1,4 @@
-//! Images at the door of the program: every form of input, generations, signatures, what standard tools say of the
+//! Images, given to the program: every form of input, generations, signatures, what standard tools say of the
 //! result, and the guide. Needs no machine; mounts are made in a namespace of the test's own.
 
 mod deleting;

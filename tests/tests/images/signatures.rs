@@ -1,4 +1,4 @@
-//! Signatures at the door, with the real `minisign`: three ways to be no good, and what an operator may set aside.
+//! Signatures, given to the program, with the real `minisign`: three ways to be no good, and what an operator may set aside.
 
 use std::fs;
 

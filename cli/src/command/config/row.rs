@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::{arguments::Global, failure::Failure, redaction, state::open_store};
 
 /// Longest value in a line for people; the other forms have all of it.
-const LONGEST: usize = 120;
+const MAX_SHOWN: usize = 120;
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -93,7 +93,7 @@ pub(super) fn serialize_json<S: Serializer>(value: &serde_yaml::Value, serialize
 
 /// A value on one line that is safe to print.
 pub(super) fn shown(value: &serde_json::Value) -> String {
-    escape::line(value.to_string().as_bytes(), LONGEST)
+    escape::line(value.to_string().as_bytes(), MAX_SHOWN)
 }
 
 /// [`shown`] of [`json`]. A scalar, as nearly all values are, is written at once.
@@ -101,7 +101,7 @@ pub(super) fn shown_json(value: &serde_yaml::Value) -> String {
     match value {
         serde_yaml::Value::Sequence(_) | serde_yaml::Value::Mapping(_) => shown(&json(value)),
         scalar => match serde_json::to_string(scalar) {
-            Ok(text) => escape::line(text.as_bytes(), LONGEST),
+            Ok(text) => escape::line(text.as_bytes(), MAX_SHOWN),
             Err(_) => shown(&json(scalar)),
         },
     }

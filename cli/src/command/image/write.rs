@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloud_machine_disk::{Access, Disk, DiskError};
-use cloud_machine_image::{Approach, Manifest, Options, ReadBlocks, Rewritten, rewrite};
+use cloud_machine_image::{CompareMode, Manifest, Options, ReadBlocks, Rewritten, rewrite};
 use cloud_machine_protocol::{Extent, Tier};
 use cloud_machine_store::{MAX_RECORD, StoreError, identity, read_named};
 use serde::Serialize;
@@ -113,7 +113,8 @@ pub(super) fn run(ui: &Ui, manifest: &Manifest, source: &dyn ReadBlocks, argumen
     }
     let began = Instant::now();
     let progress = ui.progress(&format!("write {}", manifest.name()));
-    let options = Options { threads: arguments.threads.get(), approach: approach(arguments.tier, dirty.as_deref())? };
+    let options =
+        Options { threads: arguments.threads.get(), compare_mode: compare_mode(arguments.tier, dirty.as_deref())? };
     let during = || format!("write image {} to {}", manifest.name(), arguments.disk.display());
     let touched = Touched::new(&disk);
     let done = rewrite(manifest, source, &touched, options, &|done, total| progress.set(done, total))
@@ -129,12 +130,12 @@ pub(super) fn run(ui: &Ui, manifest: &Manifest, source: &dyn ReadBlocks, argumen
     ui.result(&Written::new(manifest, &disk, &done, milliseconds))
 }
 
-fn approach(tier: TierChoice, dirty: Option<&[Extent]>) -> Result<Approach<'_>, Failure> {
+fn compare_mode(tier: TierChoice, dirty: Option<&[Extent]>) -> Result<CompareMode<'_>, Failure> {
     Ok(match (dirty, tier) {
-        (Some(dirty), _) => Approach::Hinted { dirty, seed: identity::nonce().map_err(Failure::failed)?.seed() },
-        (None, TierChoice::Auto) => Approach::Auto,
-        (None, TierChoice::Scan) => Approach::Scan,
-        (None, TierChoice::Stream) => Approach::Stream,
+        (Some(dirty), _) => CompareMode::Hinted { dirty, seed: identity::nonce().map_err(Failure::failed)?.seed() },
+        (None, TierChoice::Auto) => CompareMode::Auto,
+        (None, TierChoice::Scan) => CompareMode::Scan,
+        (None, TierChoice::Stream) => CompareMode::Stream,
     })
 }
 

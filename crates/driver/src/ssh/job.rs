@@ -57,7 +57,7 @@ pub struct Job<'a> {
 
 /// What became of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum JobEnd {
     /// It ended by itself; 128 and the number of a signal for one that a signal ended.
     Exited(u8),
     /// It was never begun, and why.
@@ -89,7 +89,7 @@ pub enum NotBegun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Followed {
     /// What became of it.
-    pub fate: Fate,
+    pub end: JobEnd,
     /// Its standard output, of [`Sink::Memory`].
     pub output: Vec<u8>,
     /// Its standard error, of [`Sink::Memory`].
@@ -130,19 +130,19 @@ impl Job<'_> {
             start: now + self.start,
         };
         let stopped = talk.run(&held).map_err(failed)?;
-        let fate = match stopped {
-            Some(fate) => fate,
+        let end = match stopped {
+            Some(end) => end,
             None => {
                 group.ended(Instant::now() + END).map_err(failed)?;
                 let status = group.end().map_err(failed)?;
-                talk.fate(status.code())
+                talk.end(status.code())
             }
         };
         group.end().map_err(failed)?;
-        // A signal that came is told by the fate, and by the exit code of whoever called.
+        // A signal that came is told by the end, and by the exit code of whoever called.
         let _told = held.take();
         let is_complete = talk.output.is_complete() && talk.errors.is_complete();
-        Ok(Followed { fate, output: talk.output.memory(), errors: talk.errors.memory(), is_complete })
+        Ok(Followed { end, output: talk.output.memory(), errors: talk.errors.memory(), is_complete })
     }
 }
 
@@ -172,13 +172,13 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     /// Goes on until both streams have ended, or until there is a reason to wait no longer.
-    fn run(&mut self, held: &Held) -> std::io::Result<Option<Fate>> {
+    fn run(&mut self, held: &Held) -> std::io::Result<Option<JobEnd>> {
         loop {
             if self.output.is_done(self.begun) && self.errors.is_done(self.begun) {
                 return Ok(None);
             }
-            if let Some(fate) = self.stop(Instant::now(), held) {
-                return Ok(Some(fate));
+            if let Some(end) = self.stop(Instant::now(), held) {
+                return Ok(Some(end));
             }
             self.wait(held)?;
             self.turn()?;
@@ -186,12 +186,12 @@ impl Talk<'_> {
     }
 
     /// The reason to wait no longer.
-    fn stop(&mut self, now: Instant, held: &Held) -> Option<Fate> {
+    fn stop(&mut self, now: Instant, held: &Held) -> Option<JobEnd> {
         if let Some(signal) = held.take() {
             return Some(match (self.code, self.begun) {
-                (Some(code), _) => Fate::Exited(code),
-                (None, true) => Fate::Interrupted(signal),
-                (None, false) => Fate::NotBegun(NotBegun::Interrupted(signal)),
+                (Some(code), _) => JobEnd::Exited(code),
+                (None, true) => JobEnd::Interrupted(signal),
+                (None, false) => JobEnd::NotBegun(NotBegun::Interrupted(signal)),
             });
         }
         let flooded = self.greeting > MAX_GREETING;
@@ -199,16 +199,16 @@ impl Talk<'_> {
             // Something that the program left behind holds the output. A slow reader of ours is waited for.
             let quiet = now.saturating_duration_since(self.moved) >= QUIET && !self.is_waiting();
             let over = self.deadline.is_some_and(|deadline| now >= deadline);
-            return (quiet || over || self.rest > MAX_REST).then_some(Fate::Exited(code));
+            return (quiet || over || self.rest > MAX_REST).then_some(JobEnd::Exited(code));
         }
         if !self.begun && (flooded || now >= self.start) {
             let reason = if flooded { NotBegun::Flood } else { NotBegun::TimedOut };
-            return Some(Fate::NotBegun(reason));
+            return Some(JobEnd::NotBegun(reason));
         }
         match (self.deadline.is_some_and(|deadline| now >= deadline), self.begun) {
             (false, _) => None,
-            (true, true) => Some(Fate::TimedOut),
-            (true, false) => Some(Fate::NotBegun(NotBegun::TimedOut)),
+            (true, true) => Some(JobEnd::TimedOut),
+            (true, false) => Some(JobEnd::NotBegun(NotBegun::TimedOut)),
         }
     }
 
@@ -291,15 +291,15 @@ impl Talk<'_> {
     }
 
     /// What became of the program when ssh has ended with `status`.
-    fn fate(&self, status: Option<i32>) -> Fate {
+    fn end(&self, status: Option<i32>) -> JobEnd {
         let said = || escape::tail(&self.said, 5);
         match (self.code, self.begun, status.and_then(|code| u8::try_from(code).ok())) {
-            (Some(code), _, _) => Fate::Exited(code),
+            (Some(code), _, _) => JobEnd::Exited(code),
             // It was a shell's own word that ended the shell, such as `exit`.
-            (None, true, Some(code)) if code < 255 => Fate::Exited(code),
-            (None, true, _) => Fate::Lost(said()),
-            (None, false, Some(255)) | (None, false, None) => Fate::NotBegun(NotBegun::Ssh(said())),
-            (None, false, Some(_)) => Fate::NotBegun(NotBegun::Foreign(said())),
+            (None, true, Some(code)) if code < 255 => JobEnd::Exited(code),
+            (None, true, _) => JobEnd::Lost(said()),
+            (None, false, Some(255)) | (None, false, None) => JobEnd::NotBegun(NotBegun::Ssh(said())),
+            (None, false, Some(_)) => JobEnd::NotBegun(NotBegun::Foreign(said())),
         }
     }
 }

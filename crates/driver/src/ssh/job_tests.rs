@@ -51,11 +51,11 @@ fn shell(script: &str) -> Case {
 fn every_exit_code_is_passed_and_a_signal_is_128_more() {
     for (script, code) in [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137), ("kill -15 $$", 143)] {
         let followed = shell(script).follow();
-        assert_eq!(followed.fate, Fate::Exited(code), "{script}");
+        assert_eq!(followed.end, JobEnd::Exited(code), "{script}");
         assert!(followed.is_complete);
     }
-    assert_eq!(Case::new(&["/nonexistent"]).follow().fate, Fate::Exited(127));
-    assert_eq!(Case::new(&["exit", "3"]).follow().fate, Fate::Exited(3), "a word of the shell itself");
+    assert_eq!(Case::new(&["/nonexistent"]).follow().end, JobEnd::Exited(127));
+    assert_eq!(Case::new(&["exit", "3"]).follow().end, JobEnd::Exited(3), "a word of the shell itself");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn words_input_and_both_outputs_arrive_as_they_are() {
     let mut case = Case::new(&["sh", "-c", "cat; printf %s \"$1\" >&2", "x", "a 'b' \"$c\"\n*"]);
     case.input = input;
     let followed = case.follow();
-    assert_eq!(followed.fate, Fate::Exited(0));
+    assert_eq!(followed.end, JobEnd::Exited(0));
     assert_eq!(String::from_utf8(followed.output).unwrap(), "first\nsecond");
     assert_eq!(String::from_utf8(followed.errors).unwrap(), "a 'b' \"$c\"\n*");
 }
@@ -74,7 +74,7 @@ fn words_input_and_both_outputs_arrive_as_they_are() {
 #[test]
 fn memory_takes_the_first_bytes_and_says_that_there_were_more() {
     let followed = shell("head -c 3M /dev/zero; echo x >&2").follow();
-    assert_eq!((followed.fate, followed.output.len(), followed.is_complete), (Fate::Exited(0), 1 << 10, false));
+    assert_eq!((followed.end, followed.output.len(), followed.is_complete), (JobEnd::Exited(0), 1 << 10, false));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_process_that_is_left_behind_does_not_hold_the_caller() {
         ["echo done; sleep 1000 & exit 4", "sleep 1000 2>&1 & echo done; exit 4", "echo done; yes >&2 & exit 4"]
     {
         let followed = shell(script).follow();
-        assert_eq!(followed.fate, Fate::Exited(4), "{script}");
+        assert_eq!(followed.end, JobEnd::Exited(4), "{script}");
         assert!(followed.output.starts_with(b"done\n"), "{script}");
         assert!(!followed.is_complete, "{script}");
     }
@@ -94,7 +94,7 @@ fn the_time_is_over_whether_the_program_is_silent_or_loud() {
     for script in ["exec sleep 1000", "exec yes", "exec yes >&2"] {
         let mut case = shell(script);
         case.limit = Some(Duration::from_secs(2));
-        assert_eq!(case.follow().fate, Fate::TimedOut, "{script}");
+        assert_eq!(case.follow().end, JobEnd::TimedOut, "{script}");
     }
 }
 
@@ -106,8 +106,8 @@ fn a_machine_that_runs_something_else_is_neither_waited_for_nor_listened_to() {
         (case.ssh, case.start) = (shell_command(ssh), start);
         let followed = case.follow();
         assert!(followed.output.is_empty() && followed.errors.is_empty(), "{ssh}");
-        match followed.fate {
-            Fate::NotBegun(reason) => reason,
+        match followed.end {
+            JobEnd::NotBegun(reason) => reason,
             other => panic!("{ssh}: {other:?}"),
         }
     };
@@ -129,8 +129,8 @@ fn shell_command(script: &str) -> Command {
 #[test]
 fn a_connection_that_ends_first_is_told_from_a_program_that_ends() {
     // The whole group of the stand-in.
-    match shell("echo working >&2; kill -9 0").follow().fate {
-        Fate::Lost(said) => assert_eq!(said, "working"),
+    match shell("echo working >&2; kill -9 0").follow().end {
+        JobEnd::Lost(said) => assert_eq!(said, "working"),
         other => panic!("{other:?}"),
     }
 }
@@ -140,7 +140,7 @@ fn a_connection_that_ends_first_is_told_from_a_program_that_ends() {
 fn a_program_that_lies_about_its_end_is_believed_and_ended() {
     let lie =
         "n=$(tr '\\0' '\\n' < /proc/$PPID/cmdline | sed -n 5p); printf '\\n%s ended 42\\n' \"$n\" >&2; exec sleep 1000";
-    assert_eq!(shell(lie).follow().fate, Fate::Exited(42));
+    assert_eq!(shell(lie).follow().end, JobEnd::Exited(42));
 }
 
 #[test]
@@ -163,5 +163,5 @@ fn a_reader_that_goes_away_ends_the_program_as_a_pipe_does() {
     let mut first = [0; 2];
     { reader }.read_exact(&mut first).unwrap();
     assert_eq!(&first, b"y\n");
-    assert!(matches!(follower.join().unwrap().fate, Fate::Exited(1 | 141)));
+    assert!(matches!(follower.join().unwrap().end, JobEnd::Exited(1 | 141)));
 }

@@ -24,7 +24,7 @@ const SAMPLE: u64 = 100;
 
 /// How a disk is made equal to an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Approach<'a> {
+pub enum CompareMode<'a> {
     /// Compare, unless a probe of some leaves finds many of them wrong; then stream.
     #[default]
     Auto,
@@ -44,24 +44,24 @@ pub enum Approach<'a> {
 
 /// What is read before it is written, once that is decided.
 #[derive(Debug)]
-pub(super) enum Course {
+pub(super) enum ResolvedMode {
     Scan,
     Stream,
     Hinted(Listed),
 }
 
-impl Course {
+impl ResolvedMode {
     pub(super) fn choose(
         options: Options<'_>,
         goal: Goal<'_>,
         target: Target<'_>,
         body: Extent,
     ) -> Result<Self, ImageError> {
-        Ok(match options.approach {
-            Approach::Hinted { dirty, seed } => Self::Hinted(Listed::new(body, dirty, seed)),
-            Approach::Auto if is_mostly_wrong(goal, target, body, options.threads)? => Self::Stream,
-            Approach::Auto | Approach::Scan => Self::Scan,
-            Approach::Stream => Self::Stream,
+        Ok(match options.compare_mode {
+            CompareMode::Hinted { dirty, seed } => Self::Hinted(Listed::new(body, dirty, seed)),
+            CompareMode::Auto if is_mostly_wrong(goal, target, body, options.threads)? => Self::Stream,
+            CompareMode::Auto | CompareMode::Scan => Self::Scan,
+            CompareMode::Stream => Self::Stream,
         })
     }
 

@@ -136,8 +136,8 @@ impl<'a> Head<'a> {
         for range in [self.last, FIRST] {
             let bytes = self.read(range)?;
             for piece in self.goal.pieces(range) {
-                let sighting = self.goal.look(&piece, piece.of(&bytes, range.offset));
-                observed.add(&sighting.ok_or_else(|| read_back_error(piece.range))?);
+                let observation = self.goal.look(&piece, piece.of(&bytes, range.offset));
+                observed.add(&observation.ok_or_else(|| read_back_error(piece.range))?);
             }
             if invalidated.done {
                 swept.read_back += range.length;

@@ -19,11 +19,11 @@ use crate::{
     packed::check_source,
 };
 
-use choice::Course;
+use choice::ResolvedMode;
 use head::Head;
 use verified::VerifiedBody;
 
-pub use choice::{Approach, sampled_bytes};
+pub use choice::{CompareMode, sampled_bytes};
 pub use head::boot_head;
 pub use verified::VerifiedImage;
 
@@ -36,7 +36,7 @@ pub struct Options<'a> {
     /// Threads that compare and write; below 4 counts as 4. Each keeps 3 MiB of buffers.
     pub threads: usize,
     /// What is read before it is written.
-    pub approach: Approach<'a>,
+    pub compare_mode: CompareMode<'a>,
 }
 
 /// A disk that was made equal to an image, and what that took. All numbers are bytes unless they say otherwise.
@@ -96,8 +96,8 @@ pub fn rewrite(
     let goal = Goal { image: Some(manifest), table: table.as_ref() };
     let head = Head::look(manifest, table.as_ref(), source, target)?;
     let body = head.body();
-    let course = Course::choose(options, goal, target, body)?;
-    let units = course.units(body);
+    let mode = ResolvedMode::choose(options, goal, target, body)?;
+    let units = mode.units(body);
     let meter = Meter::new(units.bytes() + head.length(), progress);
     let before_write = || head.invalidate();
     let pass = |units| Sweep {
@@ -105,7 +105,7 @@ pub fn rewrite(
         source: Some(source),
         target,
         units,
-        compares: course.compares(),
+        compares: mode.compares(),
         threads: options.threads,
         meter: &meter,
         before_write: &before_write,
@@ -113,8 +113,8 @@ pub fn rewrite(
 
     let mut sweep = pass(units);
     let mut swept = sweep.run()?;
-    let mut tier = course.tier();
-    if course.is_contradicted_by(&swept.changed) {
+    let mut tier = mode.tier();
+    if mode.is_contradicted_by(&swept.changed) {
         meter.extend(body.length);
         sweep = pass(Units::All(body));
         swept = sweep.run()?.after(swept);

@@ -5,7 +5,7 @@ use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{
     Manifest,
-    goal::Sighting,
+    goal::Observation,
     manifest::Entry,
     tree::{self, Node, Value},
 };
@@ -13,7 +13,7 @@ use crate::{
 /// Values and byte counts of the pieces that were right.
 #[derive(Debug, Default)]
 pub(crate) struct Observed {
-    // For each entry of the manifest the value of its subtree, as the sightings carried it.
+    // For each entry of the manifest the value of its subtree, as the observations carried it.
     values: Vec<Value>,
     // For each entry how many of its leaves were not seen yet.
     missing: Vec<u32>,
@@ -32,10 +32,10 @@ impl Observed {
         }
     }
 
-    pub(crate) fn add(&mut self, sighting: &Sighting) {
-        self.seen += sighting.length;
-        self.beyond += sighting.beyond;
-        if let Some((entry, value)) = sighting.entry {
+    pub(crate) fn add(&mut self, observation: &Observation) {
+        self.seen += observation.length;
+        self.beyond += observation.beyond;
+        if let Some((entry, value)) = observation.entry {
             self.values[entry] = value;
             self.missing[entry] = self.missing[entry].saturating_sub(1);
         }

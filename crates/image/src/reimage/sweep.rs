@@ -58,7 +58,7 @@ impl Swept {
 }
 
 /// What one thread keeps.
-struct Desk<'a> {
+struct WorkerState<'a> {
     buffer: AlignedBuffer,
     frames: Option<FrameReader<'a>>,
 }
@@ -80,16 +80,16 @@ impl<'a> Sweep<'a> {
         claim::two_stages(
             self.threads,
             self.units.count(),
-            || self.desk(),
-            |desk, index| pass.fix(desk, self.units.get(index)),
+            || self.state(),
+            |state, index| pass.fix(state, self.units.get(index)),
             || self.target.flush(),
-            |desk, range| pass.read_back(&mut desk.buffer, range),
+            |state, range| pass.read_back(&mut state.buffer, range),
         )?;
         Ok(pass.swept.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn desk(&self) -> Desk<'a> {
-        Desk {
+    fn state(&self) -> WorkerState<'a> {
+        WorkerState {
             buffer: AlignedBuffer::new(UNIT as usize),
             frames: self.goal.image.zip(self.source).map(|(manifest, source)| FrameReader::new(manifest, source)),
         }
@@ -102,9 +102,9 @@ impl Pass<'_> {
     }
 
     /// Puts a unit right and gives the ranges of it that were written.
-    fn fix(&self, desk: &mut Desk<'_>, unit: Extent) -> Result<Vec<Extent>, ImageError> {
+    fn fix(&self, state: &mut WorkerState<'_>, unit: Extent) -> Result<Vec<Extent>, ImageError> {
         let wrong = if self.sweep.compares {
-            let wrong = self.wrong_pieces(&mut desk.buffer, unit)?;
+            let wrong = self.wrong_pieces(&mut state.buffer, unit)?;
             let mut swept = self.swept();
             swept.compared += unit.length;
             swept.changed.extend(extent::merge(wrong.iter().map(|piece| piece.range).collect()));
@@ -113,7 +113,7 @@ impl Pass<'_> {
             self.sweep.goal.pieces(unit)
         };
         if !wrong.is_empty() {
-            self.put_right(&wrong, desk)?;
+            self.put_right(&wrong, state)?;
         }
         self.sweep.meter.add(unit.length);
         Ok(extent::merge(wrong.iter().map(|piece| piece.range).collect()))
@@ -123,25 +123,25 @@ impl Pass<'_> {
     fn wrong_pieces(&self, buffer: &mut [u8], range: Extent) -> Result<Vec<Piece>, ImageError> {
         let bytes = &mut buffer[..range.length as usize];
         self.sweep.target.read(bytes, range.offset)?;
-        let mut sightings = Vec::new();
+        let mut observations = Vec::new();
         let mut wrong = Vec::new();
         for piece in self.sweep.goal.pieces(range) {
             match self.sweep.goal.look(&piece, piece.of(bytes, range.offset)) {
-                Some(sighting) => sightings.push(sighting),
+                Some(observation) => observations.push(observation),
                 None => wrong.push(piece),
             }
         }
         let mut swept = self.swept();
-        sightings.iter().for_each(|sighting| swept.observed.add(sighting));
+        observations.iter().for_each(|observation| swept.observed.add(observation));
         Ok(wrong)
     }
 
-    fn put_right(&self, wrong: &[Piece], desk: &mut Desk<'_>) -> Result<(), ImageError> {
+    fn put_right(&self, wrong: &[Piece], state: &mut WorkerState<'_>) -> Result<(), ImageError> {
         let target = self.sweep.target;
         let runs = goal::runs(wrong);
         let frame = wrong.first().map_or(0, |piece| piece.range.offset / FRAME_SIZE);
         // The source is judged before anything is written, so a corrupt one does no harm.
-        let data = match &mut desk.frames {
+        let data = match &mut state.frames {
             Some(frames) if runs.iter().any(|(_, fill)| *fill == Fill::Image) => {
                 let leaves: Vec<Piece> = wrong.iter().filter(|piece| piece.is_leaf()).copied().collect();
                 frames.check(frame, &leaves)?

@@ -1,7 +1,7 @@
 //! Every point at which a rewrite of a small disk can be cut off, fail or be lied to. A disk of one unit, so that one
 //! thread does all the work and each case is the same at every run.
 
-use cloud_machine_image::{Approach, ImageError};
+use cloud_machine_image::{CompareMode, ImageError};
 
 use crate::{
     disk::{Faults, Kind, Lie, Operation},
@@ -23,12 +23,12 @@ fn surveys(packed: &Packed) -> Vec<Survey<'_>> {
     let mut surveys = Vec::new();
     for start in Start::ALL {
         for size in [IMAGE, LARGER] {
-            surveys.push(Survey::new(packed, start, size, Approach::Auto));
+            surveys.push(Survey::new(packed, start, size, CompareMode::Auto));
         }
     }
-    surveys.push(Survey::new(packed, Start::Tenant, LARGER, Approach::Scan));
-    surveys.push(Survey::new(packed, Start::Partly, LARGER, Approach::Stream));
-    surveys.push(Survey::new(packed, Start::Named, MAPPED, Approach::Hinted { dirty: &[NAMED], seed: 1 }));
+    surveys.push(Survey::new(packed, Start::Tenant, LARGER, CompareMode::Scan));
+    surveys.push(Survey::new(packed, Start::Partly, LARGER, CompareMode::Stream));
+    surveys.push(Survey::new(packed, Start::Named, MAPPED, CompareMode::Hinted { dirty: &[NAMED], seed: 1 }));
     surveys
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Cursor};
 
 use cloud_machine_image::{
-    Approach, ImageError, Manifest, Options, PackOptions, ReadBlocks, Rewritten, Table, WriteBlocks, pack, rewrite,
+    CompareMode, ImageError, Manifest, Options, PackOptions, ReadBlocks, Rewritten, Table, WriteBlocks, pack, rewrite,
 };
 use gpt::{GptConfig, mbr::ProtectiveMBR, partition::Partition, partition_types};
 use uuid::Uuid;
@@ -100,11 +100,15 @@ pub(crate) fn packed(raw: Vec<u8>) -> Packed {
 
 impl Packed {
     pub(crate) fn rewrite(&self, target: &dyn WriteBlocks) -> Result<Rewritten, ImageError> {
-        self.rewrite_by(target, Approach::default())
+        self.rewrite_by(target, CompareMode::default())
     }
 
-    pub(crate) fn rewrite_by(&self, target: &dyn WriteBlocks, approach: Approach<'_>) -> Result<Rewritten, ImageError> {
-        let options = Options { approach, ..Options::default() };
+    pub(crate) fn rewrite_by(
+        &self,
+        target: &dyn WriteBlocks,
+        compare_mode: CompareMode<'_>,
+    ) -> Result<Rewritten, ImageError> {
+        let options = Options { compare_mode, ..Options::default() };
         rewrite(&self.manifest, &Source(&self.file), target, options, &|_, _| ())
     }
 

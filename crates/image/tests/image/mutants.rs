@@ -3,7 +3,7 @@
 
 use std::{io, sync::Mutex};
 
-use cloud_machine_image::{Approach, ReadBlocks, WriteBlocks};
+use cloud_machine_image::{CompareMode, ReadBlocks, WriteBlocks};
 
 use crate::{
     disk::{Disk, Faults},
@@ -86,7 +86,7 @@ fn cut_everywhere(between: Option<Between>) -> Vec<Fault> {
     let packed = packed(image(IMAGE));
     let mut faults = Vec::new();
     for start in Start::ALL {
-        let survey = Survey::new(&packed, start, LARGER, Approach::Auto);
+        let survey = Survey::new(&packed, start, LARGER, CompareMode::Auto);
         let survey = if let Some(between) = between { survey.with(between) } else { survey };
         for cut in 0..=survey.rehearse().changes() {
             for survival in [Survival::Nothing, Survival::Reordered(cut), Survival::Reordered(cut + 1000)] {
@@ -133,7 +133,7 @@ fn a_skipped_tail_is_found() {
 fn a_missing_verification_is_found_when_a_write_is_lost() {
     let packed = packed(image(IMAGE));
     for between in [None, Some((|disk| Mutant::boxed(disk, Mutation::NoVerify)) as Between)] {
-        let survey = Survey::new(&packed, Start::Tenant, LARGER, Approach::Auto);
+        let survey = Survey::new(&packed, Start::Tenant, LARGER, CompareMode::Auto);
         let survey = if let Some(between) = between { survey.with(between) } else { survey };
         let lost = |lose| survey.lossy(&Faults { lose: Some(lose), ..Faults::default() });
         let faults: Vec<Fault> = (0..survey.rehearse().changes()).filter_map(|lose| lost(lose).err()).collect();

@@ -2,7 +2,7 @@
 //! digest that was promised, by a count of its bytes that shares nothing with the engine's.
 
 use cloud_machine_image::{
-    Approach, ImageError, Manifest, Options, check, compare, read_manifest, read_manifest_unless, rewrite,
+    CompareMode, ImageError, Manifest, Options, check, compare, read_manifest, read_manifest_unless, rewrite,
     verify_packed,
 };
 
@@ -18,10 +18,10 @@ fn small() -> Packed {
 }
 
 /// Writes the image of a packed file to a dirty disk and gives the digest that was promised and the disk's own.
-fn promised_and_found(file: &[u8], approach: Approach<'_>) -> Result<(blake3::Hash, blake3::Hash), ImageError> {
+fn promised_and_found(file: &[u8], compare_mode: CompareMode<'_>) -> Result<(blake3::Hash, blake3::Hash), ImageError> {
     let manifest = read_manifest(&Source(file))?;
     let disk = Disk::new(noise(manifest.size() as usize, 3));
-    let options = Options { approach, ..Options::default() };
+    let options = Options { compare_mode, ..Options::default() };
     let done = rewrite(&manifest, &Source(file), &disk, options, &|_, _| ())?;
     assert_eq!(done.image.root(), Some(manifest.digest()));
     Ok((blake3::Hash::from_bytes(*manifest.digest().bytes()), blake3::hash(&disk.bytes())))
@@ -44,7 +44,7 @@ fn no_changed_byte_of_a_manifest_gives_another_disk_than_was_promised() {
         let changes = (0..8).map(|bit| 1 << bit).chain([0xff]);
         for change in changes {
             let file = forged.file_with(|manifest| manifest[at] ^= change);
-            match promised_and_found(&file, Approach::Auto) {
+            match promised_and_found(&file, CompareMode::Auto) {
                 Ok((promised, found)) => {
                     assert_eq!(promised, honest, "byte {at} by {change:#x}");
                     assert_eq!(found, promised, "byte {at} by {change:#x}");
@@ -122,7 +122,7 @@ fn a_frame_that_is_not_one_frame_of_as_many_bytes_is_refused_by_all_who_read_it(
     let raw = &packed.raw[MIB..2 * MIB];
     let mut good = honest.clone();
     good.frames[1] = frame(Some(MIB), raw);
-    let (promised, found) = promised_and_found(&good.file(), Approach::Auto).unwrap();
+    let (promised, found) = promised_and_found(&good.file(), CompareMode::Auto).unwrap();
     assert_eq!(found, promised);
     for (what, bytes) in malformed(raw) {
         let mut forged = honest.clone();

@@ -1,7 +1,7 @@
 //! One rewrite, cut off or hindered in every possible way, and what must hold between two of them. Owns the rules; must
 //! not know which fault is looked for.
 
-use cloud_machine_image::{Approach, ImageError, Rewritten, WriteBlocks};
+use cloud_machine_image::{CompareMode, ImageError, Rewritten, WriteBlocks};
 use cloud_machine_protocol::{Digest, Extent};
 
 use crate::{
@@ -69,7 +69,7 @@ pub(crate) struct Survey<'a> {
     pub(crate) packed: &'a Packed,
     pub(crate) start: Start,
     pub(crate) size: usize,
-    pub(crate) approach: Approach<'static>,
+    pub(crate) compare_mode: CompareMode<'static>,
     pub(crate) before: Vec<u8>,
     expected: Vec<u8>,
     proof: Proof,
@@ -87,17 +87,17 @@ fn proof(done: &Rewritten) -> Proof {
 pub(crate) type Fault = String;
 
 impl<'a> Survey<'a> {
-    pub(crate) fn new(packed: &'a Packed, start: Start, size: usize, approach: Approach<'static>) -> Self {
+    pub(crate) fn new(packed: &'a Packed, start: Start, size: usize, compare_mode: CompareMode<'static>) -> Self {
         let (before, expected) = (start.disk(packed, size), packed.expected(size));
-        let done = packed.rewrite_by(&Disk::new(before.clone()), approach).unwrap();
+        let done = packed.rewrite_by(&Disk::new(before.clone()), compare_mode).unwrap();
         let proof = proof(&done);
         let (root, read) = (Some(packed.manifest.digest()), size as u64);
         // A proof of a part is one without a root, and nobody takes it for one of the whole.
-        match approach {
-            Approach::Hinted { .. } => assert!(proof.0.is_none() && proof.3 < read, "{proof:?}"),
+        match compare_mode {
+            CompareMode::Hinted { .. } => assert!(proof.0.is_none() && proof.3 < read, "{proof:?}"),
             _ => assert_eq!(proof, (root, packed.raw.len() as u64, read, read)),
         }
-        Self { packed, start, size, approach, before, expected, proof, between: None }
+        Self { packed, start, size, compare_mode, before, expected, proof, between: None }
     }
 
     /// With a fault between the engine and the disk.
@@ -107,7 +107,7 @@ impl<'a> Survey<'a> {
 
     /// The case, for who has to repeat it.
     pub(crate) fn name(&self) -> String {
-        format!("{:?} of {} bytes by {:?}", self.start, self.size, self.approach)
+        format!("{:?} of {} bytes by {:?}", self.start, self.size, self.compare_mode)
     }
 
     pub(crate) fn disk(&self) -> Disk {
@@ -118,8 +118,8 @@ impl<'a> Survey<'a> {
     pub(crate) fn run(&self, disk: &Disk, faults: Faults) -> Result<Rewritten, ImageError> {
         disk.set(faults);
         match self.between {
-            Some(between) => self.packed.rewrite_by(&*between(disk), self.approach),
-            None => self.packed.rewrite_by(disk, self.approach),
+            Some(between) => self.packed.rewrite_by(&*between(disk), self.compare_mode),
+            None => self.packed.rewrite_by(disk, self.compare_mode),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The ways to make a disk right: which of it is read before it is written, and what is proved afterwards.
 
-use cloud_machine_image::{Approach, Options, Rewritten, rewrite};
+use cloud_machine_image::{CompareMode, Options, Rewritten, rewrite};
 use cloud_machine_protocol::{Extent, Tier};
 
 use crate::{
@@ -14,8 +14,8 @@ fn big() -> Packed {
     packed(image_of(32 * MIB, &[true, true, true, false]))
 }
 
-fn run(packed: &Packed, disk: &Disk, approach: Approach<'_>) -> Rewritten {
-    let options = Options { approach, ..Options::default() };
+fn run(packed: &Packed, disk: &Disk, compare_mode: CompareMode<'_>) -> Rewritten {
+    let options = Options { compare_mode, ..Options::default() };
     rewrite(&packed.manifest, &Source(&packed.file), disk, options, &|_, _| ()).unwrap()
 }
 
@@ -42,7 +42,7 @@ fn a_disk_that_is_mostly_wrong_is_streamed_and_any_other_compared() {
         (vec![0; SIZE], Tier::Stream),
     ] {
         let disk = Disk::new(bytes);
-        let done = run(&packed, &disk, Approach::Auto);
+        let done = run(&packed, &disk, CompareMode::Auto);
         assert_eq!(done.tier, expected);
         assert_eq!(done.changed.is_some(), expected == Tier::Scan);
         assert_eq!(done.image.root(), Some(packed.manifest.digest()));
@@ -55,7 +55,7 @@ fn a_disk_that_is_mostly_wrong_is_streamed_and_any_other_compared() {
 fn a_stream_reads_the_body_only_back() {
     let packed = big();
     let disk = Disk::new(noise(SIZE, 3));
-    let done = run(&packed, &disk, Approach::Stream);
+    let done = run(&packed, &disk, CompareMode::Stream);
     // The head is looked at whatever follows.
     assert_eq!((done.tier, done.compared_bytes), (Tier::Stream, 2 * LEAF as u64));
     let body = (SIZE - 2 * LEAF) as u64;
@@ -75,7 +75,7 @@ fn a_hint_reads_and_puts_right_what_it_names_and_a_sample() {
     }
     let dirty = dirty.map(|(offset, length)| Extent { offset: offset as u64, length: length as u64 });
     let disk = Disk::new(bytes);
-    let done = run(&packed, &disk, Approach::Hinted { dirty: &dirty, seed: 5 });
+    let done = run(&packed, &disk, CompareMode::Hinted { dirty: &dirty, seed: 5 });
     assert_eq!(done.tier, Tier::Hinted);
     assert_eq!(done.image.root(), None);
     assert!(done.image.read_bytes() < SIZE as u64 / 10, "{}", done.image.read_bytes());
@@ -87,7 +87,7 @@ fn a_hint_reads_and_puts_right_what_it_names_and_a_sample() {
 fn a_map_that_a_sample_contradicts_is_not_believed() {
     let packed = big();
     let disk = Disk::new(spoilt(&packed, 3));
-    let done = run(&packed, &disk, Approach::Hinted { dirty: &[], seed: 6 });
+    let done = run(&packed, &disk, CompareMode::Hinted { dirty: &[], seed: 6 });
     assert_eq!(done.tier, Tier::Scan);
     assert_eq!(done.image.root(), Some(packed.manifest.digest()));
     assert!(disk.bytes() == packed.expected(SIZE));
@@ -100,7 +100,7 @@ fn a_hint_over_everything_is_a_scan_with_a_root() {
     let packed = big();
     let disk = Disk::new(spoilt(&packed, 3));
     let all = [Extent { offset: 0, length: u64::MAX }];
-    let done = run(&packed, &disk, Approach::Hinted { dirty: &all, seed: 5 });
+    let done = run(&packed, &disk, CompareMode::Hinted { dirty: &all, seed: 5 });
     assert_eq!((done.tier, done.image.root()), (Tier::Hinted, Some(packed.manifest.digest())));
 }
 
@@ -109,19 +109,19 @@ fn what_every_tier_wrote_is_read_back() {
     let packed = packed(image_of(20 * MIB, &[true]));
     let size = 21 * MIB;
     let all = [Extent { offset: 0, length: size as u64 }];
-    for approach in [Approach::Scan, Approach::Stream, Approach::Hinted { dirty: &all, seed: 1 }] {
+    for compare_mode in [CompareMode::Scan, CompareMode::Stream, CompareMode::Hinted { dirty: &all, seed: 1 }] {
         for lose in [3, 9, 17] {
             let disk = Disk::new(noise(size, 3));
             disk.set(Faults { lose: Some(lose), ..Faults::default() });
-            let options = Options { approach, ..Options::default() };
+            let options = Options { compare_mode, ..Options::default() };
             let result = rewrite(&packed.manifest, &Source(&packed.file), &disk, options, &|_, _| ());
             // A lost zeroing is made good, a lost write is an error: never a proof of other bytes.
             if result.is_ok() {
-                assert!(disk.bytes() == packed.expected(size), "{approach:?} {lose}");
+                assert!(disk.bytes() == packed.expected(size), "{compare_mode:?} {lose}");
             }
             disk.set(Faults::default());
-            run(&packed, &disk, approach);
-            assert!(disk.bytes() == packed.expected(size), "{approach:?} {lose}");
+            run(&packed, &disk, compare_mode);
+            assert!(disk.bytes() == packed.expected(size), "{compare_mode:?} {lose}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Documents that the machine read for itself: which ones are accepted, and what they may make stricter.
 
-use cloud_machine_plan::{Expected, ExpectedDisk, ExpectedUrl, Rejection, Treatment, plan, verify};
+use cloud_machine_plan::{Disposition, Expected, ExpectedDisk, ExpectedUrl, Rejection, plan, verify};
 use cloud_machine_protocol::{
     Action, ConfigEvidence, DeviceRecord, Disk, DiskEvidence, DriveEvidence, DriveRequest, IgnoredVolume, Method,
     Report, Role, Timing, UrlEvidence,
@@ -29,7 +29,7 @@ fn attach(expected: &mut Expected, report: &mut Report, bytes: &[u8], stranger: 
         let (name, serial) = (drive(*byte).device, format!("drive{byte}"));
         let (role, method) =
             if *byte < stranger { (Role::Drive, Method::Read) } else { (Role::Undeclared, Method::Ignored) };
-        let mut attached = ExpectedDisk::new(&serial, 1 << 18, role.clone(), Treatment::Keep);
+        let mut attached = ExpectedDisk::new(&serial, 1 << 18, role.clone(), Disposition::Keep);
         attached.read_only = true;
         expected.disks.push(attached);
         let disk = Disk { read_only: true, ..disk(&name, &serial, 1 << 18) };

@@ -67,7 +67,7 @@ pub(crate) fn request(action: Action) -> Request {
         drives: Vec::new(),
         histories: std::collections::BTreeMap::new(),
         kept: std::collections::BTreeSet::new(),
-        unhonoured: Vec::new(),
+        unsupported: Vec::new(),
         deadline_seconds: 600,
     }
 }

@@ -1,6 +1,6 @@
 //! Disks that are never written, and ZFS pools: their steps, and that the host would have planned the same.
 
-use cloud_machine_plan::{Expected, PlanError, Treatment, WantedFilesystem, verify};
+use cloud_machine_plan::{Disposition, Expected, PlanError, WantedFilesystem, verify};
 use cloud_machine_protocol::{Action, Probe, Report, Signature, Step};
 
 use crate::{
@@ -61,7 +61,7 @@ pub(crate) fn sample() -> (Expected, Report) {
     let Step::ImportPool { guid, .. } = &plan.steps[3].step else { panic!("{:?}", plan.steps[3]) };
     assert_eq!(guid.as_deref(), Some("17"));
     let mut expected = expected(Action::Boot);
-    expected.disks[1].treatment = Treatment::Keep;
+    expected.disks[1].disposition = Disposition::Keep;
     for (index, name) in [(1, "scratch"), (2, "cache")] {
         let name = name.parse().unwrap();
         expected.disks[index].filesystem = WantedFilesystem::of(&name, &config.resources.disks[&name]);

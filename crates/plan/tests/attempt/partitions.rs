@@ -2,7 +2,7 @@
 //! from the report.
 
 use cloud_machine_plan::{
-    Expected, Plan, PlanError, Rejection, Treatment, WantedFilesystem, WantedTable, Wiping, verify,
+    Disposition, Expected, Plan, PlanError, Rejection, WantedFilesystem, WantedTable, Wiping, verify,
 };
 use cloud_machine_protocol::{
     Action, DiskEvidence, Inventory, NewTable, Partition, Partitions, Probe, Report, Signature, Step,
@@ -228,7 +228,7 @@ fn every_method_of_a_wipe_is_followed_by_the_table_and_its_filesystems() {
         let everything = "create table, create ext4 on one, create swap on swap";
         assert_eq!(plan.devices[2].method.to_string(), format!("wipe {method}, {everything}"));
         let (mut expected, mut report) = reported(&more, &plan, Action::Boot);
-        (expected.disks[2].treatment, expected.disks[2].wiping) = (Treatment::Wipe, wiping);
+        (expected.disks[2].disposition, expected.disks[2].wiping) = (Disposition::Wipe, wiping);
         assert!(matches!(verify(&expected, &report), Err(Rejection::EvidenceAbsent { .. })), "{text}");
         let scratch = report.disks[0].clone();
         let (device, disk_size, read_bytes, zero_bytes) = ("vdc".to_owned(), SIZE, SIZE, SIZE);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_image::digest_of_extents;
-use cloud_machine_plan::{Expected, ExpectedDisk, HOST_KEY, Rejection, Treatment, verify};
+use cloud_machine_plan::{Disposition, Expected, ExpectedDisk, HOST_KEY, Rejection, verify};
 use cloud_machine_protocol::{
     Action, AgentEvidence, Algorithm, Assurance, ChangedExtents, ConfigEvidence, DataContent, DeviceRecord, Digest,
     DiskEvidence, Exception, Extent, FORMAT_VERSION, Identity, IdentityItem, IgnoredVolume, ImageEvidence, MacAddress,
@@ -27,7 +27,7 @@ pub(crate) fn sha256(byte: u8) -> Digest {
 pub(crate) fn expected(action: Action) -> Expected {
     let declared = |name: &str| Role::Declared { name: name.into() };
     let disk = ExpectedDisk::new;
-    let fixed = |serial, size, role| ExpectedDisk { read_only: true, ..disk(serial, size, role, Treatment::Keep) };
+    let fixed = |serial, size, role| ExpectedDisk { read_only: true, ..disk(serial, size, role, Disposition::Keep) };
     Expected {
         request: request(action),
         volume: sha256(9),
@@ -36,9 +36,9 @@ pub(crate) fn expected(action: Action) -> Expected {
         url: None,
         drives_trusted: false,
         disks: vec![
-            disk("system", SYSTEM, declared("system"), Treatment::System),
-            disk("scratch", 2 << 20, declared("scratch"), Treatment::Wipe),
-            disk("cache", 3 << 20, declared("cache"), Treatment::Keep),
+            disk("system", SYSTEM, declared("system"), Disposition::System),
+            disk("scratch", 2 << 20, declared("scratch"), Disposition::Wipe),
+            disk("cache", 3 << 20, declared("cache"), Disposition::Keep),
             fixed("image", 1 << 19, Role::ImageSource),
             fixed("volume", 1 << 18, Role::Volume),
         ],
@@ -384,8 +384,8 @@ fn a_failed_attempt_carries_its_causes_escaped() {
 fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
     type Change = fn(&mut Expected);
     let cases: Vec<(&str, Change)> = vec![
-        ("there must be one system disk", |e| e.disks[0].treatment = Treatment::Keep),
-        ("there must be one system disk", |e| e.disks[1].treatment = Treatment::System),
+        ("there must be one system disk", |e| e.disks[0].disposition = Disposition::Keep),
+        ("there must be one system disk", |e| e.disks[1].disposition = Disposition::System),
         ("there must be one volume", |e| drop(e.disks.remove(4))),
         ("a reimage must have one image source", |e| drop(e.disks.remove(3))),
         ("a disk is written that is not declared", |e| e.disks[1].role = Role::Undeclared),
@@ -400,7 +400,7 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
 #[test]
 fn an_attached_disk_that_the_configuration_ignores_is_expected() {
     let mut expected = expected(Action::Reimage);
-    expected.disks.push(ExpectedDisk::new("stranger", 9, Role::Undeclared, Treatment::Keep));
+    expected.disks.push(ExpectedDisk::new("stranger", 9, Role::Undeclared, Disposition::Keep));
     let mut report = report(Action::Reimage);
     report.devices.push(stranger(Role::Undeclared));
     assert_eq!(verify(&expected, &report), Err(Rejection::NotCovered));

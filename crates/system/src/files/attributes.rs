@@ -11,7 +11,7 @@ use crate::SystemError;
 pub(super) type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The kernel's own limit of a list of names, and of one value (xattr(7)).
-const MOST: usize = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 
 pub(super) fn attributes(path: &Path) -> Result<Attributes, SystemError> {
     let failed = || SystemError::io::<rustix::io::Errno>("read the attributes of", path.display().to_string());
@@ -20,7 +20,7 @@ pub(super) fn attributes(path: &Path) -> Result<Attributes, SystemError> {
     if length == 0 {
         return Ok(Vec::new());
     }
-    let (mut names, mut value) = (vec![0; MOST], vec![0; MOST]);
+    let (mut names, mut value) = (vec![0; MAX_BYTES], vec![0; MAX_BYTES]);
     let length = llistxattr(path, &mut names[..]).map_err(failed())?;
     let mut found = Vec::new();
     for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {

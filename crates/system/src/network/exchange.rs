@@ -20,7 +20,7 @@ use super::{
     dialogue::{Dialogue, Heard},
     error::Unusable,
     lease::Lease,
-    packet::{Client, LONGEST},
+    packet::{Client, MAX_MESSAGE},
 };
 use crate::SystemError;
 
@@ -70,7 +70,7 @@ fn listen(
     end: Instant,
     unusable: &mut Option<Unusable>,
 ) -> Result<Listened, SystemError> {
-    let mut buffer = [0; LONGEST];
+    let mut buffer = [0; MAX_MESSAGE];
     let mut listened = Listened::Nothing;
     while let Some(size) = receive(socket, &mut buffer, end)? {
         match dialogue.hear(buffer.get(..size).unwrap_or_default()) {

@@ -14,7 +14,7 @@ use dhcproto::{
 /// Relays of BOOTP drop what is shorter (RFC 1542, 2.1).
 const SHORTEST: usize = v4::MIN_PACKET_SIZE;
 /// The largest answer that is asked for and read, in bytes.
-pub(crate) const LONGEST: usize = 1472;
+pub(crate) const MAX_MESSAGE: usize = 1472;
 /// Options of a lease. RFC 3442: classless routes are asked for before routers.
 const WANTED: [OptionCode; 6] = [
     OptionCode::SubnetMask,
@@ -58,7 +58,7 @@ pub(crate) fn question(
     let mut identifier = vec![u8::from(HType::Eth)];
     identifier.extend(client.mac);
     options.insert(DhcpOption::ClientIdentifier(identifier));
-    options.insert(DhcpOption::MaxMessageSize(u16::try_from(LONGEST).unwrap_or(u16::MAX)));
+    options.insert(DhcpOption::MaxMessageSize(u16::try_from(MAX_MESSAGE).unwrap_or(u16::MAX)));
     options.insert(DhcpOption::ParameterRequestList(WANTED.to_vec()));
     let mut bytes = message.to_vec()?;
     bytes.resize(bytes.len().max(SHORTEST), 0);

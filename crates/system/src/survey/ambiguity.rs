@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{Ambiguity, Content, Row, SeenBy, Signature, SurveyedDisk, TableCopy, TableLook};
+use super::types::{Ambiguity, Content, Row, SeenBy, Signature, SurveyedDisk, TableCopy, TableLook};
 
 /// Labels by which this program and cloud-init find a volume with a configuration.
 const VOLUME_LABELS: [&str; 3] = ["CLOUD-INIT", "cidata", "config-2"];

@@ -8,7 +8,7 @@ use cloud_machine_protocol::Extent;
 use super::{
     look::{Answer, look},
     sysfs::{Facts, facts, nodes},
-    words::{Content, Look},
+    types::{Content, Look},
 };
 use crate::{SystemError, attributes::SYSFS};
 

@@ -2,7 +2,7 @@
 
 use super::{
     sysfs::Node,
-    words::{Content, Partition, SeenBy, TableEntry},
+    types::{Content, Partition, SeenBy, TableEntry},
 };
 
 impl Partition {

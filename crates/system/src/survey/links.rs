@@ -9,7 +9,7 @@ use std::{
 
 use nix::libc;
 
-use super::words::Look;
+use super::types::Look;
 use crate::device::DeviceNumber;
 
 /// Folders whose names are made of hardware and place, and not of content.

@@ -12,7 +12,7 @@ use libblkid_rs::{BlkidProbe, BlkidProbeRet, BlkidSafeprobeRet, BlkidSublks, Blk
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use super::words::{Content, Look, Range, Signature, Table, TableCopy, TableEntry};
+use super::types::{Content, Look, Range, Signature, Table, TableCopy, TableEntry};
 use crate::{
     confined::{Limits, Lost, PATIENCE, ask},
     device::{self, DeviceNumber},

@@ -8,7 +8,7 @@ use cloud_machine_protocol::{Partition, Partitions, Probe, Signature, causes};
 use super::{
     look::{Answer, look},
     sysfs,
-    words::{Content, Look, TableCopy, TableEntry},
+    types::{Content, Look, TableCopy, TableEntry},
 };
 
 /// Looks at the disk that the kernel calls `disk`.

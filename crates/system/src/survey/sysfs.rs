@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::words::{Content, Look, SurveyedDisk, TableLook};
+use super::types::{Content, Look, SurveyedDisk, TableLook};
 use crate::{
     SystemError,
     attributes::{SYSFS_SECTOR, attribute, device_number, first_attribute, number, serial},

@@ -39,13 +39,13 @@ fn survey_with(
 ) -> Survey {
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     let machine = machine(&files);
-    let eyes = Eyes {
+    let io = SurveyIo {
         sys: &machine.path().join("class"),
         names: &machine.path().join("names"),
         look,
         holders: &|_| Ok(vec![Holder::Swap { device: "vda".to_owned() }]),
     };
-    eyes.survey(loops).unwrap()
+    io.survey(loops).unwrap()
 }
 
 fn names(survey: &Survey) -> Vec<&str> {
@@ -124,9 +124,13 @@ fn a_disk_that_the_kernel_does_not_describe_is_a_row_with_its_reason() {
 #[test]
 fn a_list_that_cannot_be_read_is_an_error_and_not_a_machine_without_disks() {
     let folder = tempfile::tempdir().unwrap();
-    let eyes =
-        Eyes { sys: &folder.path().join("absent"), names: folder.path(), look: &nothing, holders: &|_| Ok(Vec::new()) };
-    assert!(eyes.survey(false).unwrap_err().to_string().starts_with("cannot list "));
+    let io = SurveyIo {
+        sys: &folder.path().join("absent"),
+        names: folder.path(),
+        look: &nothing,
+        holders: &|_| Ok(Vec::new()),
+    };
+    assert!(io.survey(false).unwrap_err().to_string().starts_with("cannot list "));
 }
 
 #[test]
@@ -139,7 +143,7 @@ fn holders_and_contents_that_cannot_be_read_are_unreadable_and_not_absent() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
-    let eyes = Eyes {
+    let io = SurveyIo {
         sys: &machine.path().join("class"),
         names: machine.path(),
         look: &|_, _, _| Answer::Seen {
@@ -148,7 +152,7 @@ fn holders_and_contents_that_cannot_be_read_are_unreadable_and_not_absent() {
         },
         holders: &|path| holders(&path.join("absent")),
     };
-    let survey = eyes.survey(false).unwrap();
+    let survey = io.survey(false).unwrap();
     let disk = only(&survey);
     assert_eq!(disk.table, TableLook::Unreadable { reason: "no".to_owned() });
     assert_eq!(disk.probe, Content::Unreadable { reason: "no".to_owned() });
@@ -279,11 +283,11 @@ fn a_device_is_found_behind_its_link() {
     }
     fs::create_dir(machine.path().join("class")).unwrap();
     symlink(real.join("vda"), machine.path().join("class/vda")).unwrap();
-    let eyes = Eyes {
+    let io = SurveyIo {
         sys: &machine.path().join("class"),
         names: machine.path(),
         look: &nothing,
         holders: &|_| Ok(Vec::new()),
     };
-    assert_eq!(only(&eyes.survey(false).unwrap()).transport.as_deref(), Some("virtio"));
+    assert_eq!(only(&io.survey(false).unwrap()).transport.as_deref(), Some("virtio"));
 }

@@ -13,7 +13,7 @@ use crate::{error::AgentError, host::Host, initramfs::MODULES};
 const NETWORK_TIME: Duration = Duration::from_secs(30);
 
 /// A machine with an address.
-pub(crate) struct Online {
+pub(crate) struct NetworkSession {
     network: Network,
     /// Who knows the addresses of names.
     pub(crate) names: Names,
@@ -21,7 +21,7 @@ pub(crate) struct Online {
     pub(crate) address: String,
 }
 
-impl Online {
+impl NetworkSession {
     /// Brings up the interface `mac` to read `url`, which is as people may see it.
     pub(crate) fn up(mac: MacAddress, url: &str, host: &mut Host) -> Result<Self, AgentError> {
         host.event(None, &format!("bring up the network for {url}"))?;

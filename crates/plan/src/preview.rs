@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::{
     assign::{allocated, only},
+    decided::{decide_disk, writable},
     decision::Decision,
     error::{PlanError, Wanted},
-    fate::{fate, writable},
     filesystem::described,
     known::Known,
     root_pool::RootPool,
@@ -17,13 +17,13 @@ use crate::{
 
 /// One disk, declared or found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DiskOutlook {
+pub struct DiskPreview {
     /// Name in the configuration; `None` for a disk that nobody declared.
     pub disk: Option<String>,
     /// Kernel name; `None` when no device, or more than one, is meant.
     pub device: Option<String>,
     /// What would become of it.
-    pub verdict: OutlookVerdict,
+    pub verdict: PreviewVerdict,
     /// How, in the words of a report; empty when it is refused.
     pub method: String,
     /// Why.
@@ -33,7 +33,7 @@ pub struct DiskOutlook {
 /// What would become of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum OutlookVerdict {
+pub enum PreviewVerdict {
     /// The image goes there.
     Reimage,
     /// What is there is started.
@@ -54,12 +54,12 @@ pub enum OutlookVerdict {
 
 /// Each declared disk in the order of their names, then the devices that none of them means.
 #[must_use]
-pub fn outlook(config: &Config, inventory: &Inventory, action: Action) -> Vec<DiskOutlook> {
+pub fn preview(config: &Config, inventory: &Inventory, action: Action) -> Vec<DiskPreview> {
     let disks = &config.resources.disks;
-    let mut rows: Vec<DiskOutlook> = disks.iter().map(|(name, disk)| declared(name, disk, inventory, action)).collect();
-    let twice = |row: &DiskOutlook| {
+    let mut rows: Vec<DiskPreview> = disks.iter().map(|(name, disk)| declared(name, disk, inventory, action)).collect();
+    let twice = |row: &DiskPreview| {
         let same =
-            |other: &&DiskOutlook| other.device.is_some() && other.device == row.device && other.disk != row.disk;
+            |other: &&DiskPreview| other.device.is_some() && other.device == row.device && other.disk != row.disk;
         rows.iter().find(same).and_then(|other| other.disk.clone())
     };
     let shared: Vec<Option<String>> = rows.iter().map(twice).collect();
@@ -69,7 +69,7 @@ pub fn outlook(config: &Config, inventory: &Inventory, action: Action) -> Vec<Di
         }
     }
     let meant = |disk: &&Disk| rows.iter().any(|row| row.device.as_ref() == Some(&disk.name));
-    let others: Vec<DiskOutlook> = inventory
+    let others: Vec<DiskPreview> = inventory
         .disks
         .iter()
         .filter(|disk| !meant(disk))
@@ -79,11 +79,11 @@ pub fn outlook(config: &Config, inventory: &Inventory, action: Action) -> Vec<Di
     rows
 }
 
-fn refused(disk: Option<String>, device: Option<String>, reason: String) -> DiskOutlook {
-    DiskOutlook { disk, device, verdict: OutlookVerdict::Refuse, method: String::new(), reason }
+fn refused(disk: Option<String>, device: Option<String>, reason: String) -> DiskPreview {
+    DiskPreview { disk, device, verdict: PreviewVerdict::Refuse, method: String::new(), reason }
 }
 
-fn declared(name: &DiskName, disk: &DiskConfig, inventory: &Inventory, action: Action) -> DiskOutlook {
+fn declared(name: &DiskName, disk: &DiskConfig, inventory: &Inventory, action: Action) -> DiskPreview {
     let device = match only(inventory, &disk.devicepath, &Wanted::Disk(name.to_string())) {
         Ok(device) => device,
         Err(error) => return refused(Some(name.to_string()), None, error.to_string()),
@@ -92,13 +92,13 @@ fn declared(name: &DiskName, disk: &DiskConfig, inventory: &Inventory, action: A
         |()| if disk.boot_partition { system(name, disk, device, action) } else { other(name, disk, device, action) };
     match allocated(&Wanted::Disk(name.to_string()), disk, device).and_then(outcome) {
         Ok((verdict, method, reason)) => {
-            DiskOutlook { disk: Some(name.to_string()), device: Some(device.name.clone()), verdict, method, reason }
+            DiskPreview { disk: Some(name.to_string()), device: Some(device.name.clone()), verdict, method, reason }
         }
         Err(error) => refused(Some(name.to_string()), Some(device.name.clone()), error.to_string()),
     }
 }
 
-type Outcome = Result<(OutlookVerdict, String, String), PlanError>;
+type Outcome = Result<(PreviewVerdict, String, String), PlanError>;
 
 fn system(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> Outcome {
     writable(name.as_str(), device)?;
@@ -106,27 +106,28 @@ fn system(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> 
         pool.holds(device)?;
     }
     Ok(match action {
-        Action::Reimage => (OutlookVerdict::Reimage, "reimage".to_owned(), "it is the system disk".to_owned()),
-        Action::Boot => (OutlookVerdict::Boot, "booted".to_owned(), "it is the system disk".to_owned()),
+        Action::Reimage => (PreviewVerdict::Reimage, "reimage".to_owned(), "it is the system disk".to_owned()),
+        Action::Boot => (PreviewVerdict::Boot, "booted".to_owned(), "it is the system disk".to_owned()),
     })
 }
 
 fn other(name: &DiskName, disk: &DiskConfig, device: &Disk, action: Action) -> Outcome {
     // The machine only decides on identifiers, which nobody is shown; and whoever asks here has no record.
-    let fate = fate(name, disk, device, action, Known { machine: "", history: History::Unknown, kept: true })?;
+    let decided =
+        decide_disk(name, disk, device, action, Known { machine: "", history: History::Unknown, kept: true })?;
     let holds = described(&device.probe);
-    let (verdict, reason) = match fate.decision() {
+    let (verdict, reason) = match decided.decision() {
         Some(Decision::Reuse) if disk.filesystem.is_none() => {
-            (OutlookVerdict::Reuse, "it has the described partitions".to_owned())
+            (PreviewVerdict::Reuse, "it has the described partitions".to_owned())
         }
-        Some(Decision::Reuse) => (OutlookVerdict::Reuse, format!("it holds {holds}, as described")),
-        Some(Decision::Replace) => (OutlookVerdict::Replace, format!("it holds {holds}, and `overwrite` is true")),
-        _ if fate.wipe.is_some() => (OutlookVerdict::Wipe, says_so(disk, action)),
-        Some(Decision::Create) => (OutlookVerdict::Create, "it holds nothing: zeros wherever it was looked".to_owned()),
-        _ if disk.readonly => (OutlookVerdict::Keep, "it is read-only".to_owned()),
-        _ => (OutlookVerdict::Keep, "nothing says that it is wiped".to_owned()),
+        Some(Decision::Reuse) => (PreviewVerdict::Reuse, format!("it holds {holds}, as described")),
+        Some(Decision::Replace) => (PreviewVerdict::Replace, format!("it holds {holds}, and `overwrite` is true")),
+        _ if decided.wipe.is_some() => (PreviewVerdict::Wipe, says_so(disk, action)),
+        Some(Decision::Create) => (PreviewVerdict::Create, "it holds nothing: zeros wherever it was looked".to_owned()),
+        _ if disk.readonly => (PreviewVerdict::Keep, "it is read-only".to_owned()),
+        _ => (PreviewVerdict::Keep, "nothing says that it is wiped".to_owned()),
     };
-    Ok((verdict, fate.plan().method().to_string(), reason))
+    Ok((verdict, decided.plan().method().to_string(), reason))
 }
 
 /// The key by which a disk is wiped.
@@ -138,15 +139,15 @@ fn says_so(disk: &DiskConfig, action: Action) -> String {
     }
 }
 
-fn undeclared(disk: &Disk, undeclared: Undeclared) -> DiskOutlook {
+fn undeclared(disk: &Disk, undeclared: Undeclared) -> DiskPreview {
     let device = Some(disk.name.clone());
     let holds = described(&disk.probe);
     match undeclared {
         Undeclared::Refuse => refused(None, device, format!("nobody declared it; it holds {holds}")),
-        Undeclared::Ignore => DiskOutlook {
+        Undeclared::Ignore => DiskPreview {
             disk: None,
             device,
-            verdict: OutlookVerdict::Keep,
+            verdict: PreviewVerdict::Keep,
             method: "ignored".to_owned(),
             reason: format!("nobody declared it, and `disks-undeclared` is ignore; it holds {holds}"),
         },

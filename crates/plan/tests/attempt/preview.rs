@@ -1,12 +1,12 @@
-//! The outlook against the plan: what a person is told before is what the plan does.
+//! The preview against the plan: what a person is told before is what the plan does.
 
-use cloud_machine_plan::{OutlookVerdict, outlook};
+use cloud_machine_plan::{PreviewVerdict, preview};
 use cloud_machine_protocol::Role;
 use proptest::prelude::*;
 
 use crate::{
     fixture::planned,
-    laws::{fitting, machine},
+    properties::{fitting, machine},
 };
 
 proptest! {
@@ -17,8 +17,8 @@ proptest! {
         // Volume and image are no disks of a configuration; a person asks before they are attached.
         let mut own = inventory.clone();
         own.disks.retain(|disk| !["image", "volume"].contains(&disk.serial.as_deref().unwrap_or_default()));
-        let rows = outlook(&config, &own, action);
-        let refused = rows.iter().any(|row| row.verdict == OutlookVerdict::Refuse);
+        let rows = preview(&config, &own, action);
+        let refused = rows.iter().any(|row| row.verdict == PreviewVerdict::Refuse);
         let plan = planned(&config, &inventory, action);
         prop_assert!(!refused || plan.is_err(), "{rows:?}");
         let Ok(plan) = plan else { return Ok(()) };
@@ -30,7 +30,7 @@ proptest! {
                     prop_assert_eq!(row.disk.as_ref(), Some(name));
                     prop_assert_eq!(&row.method, &record.method.to_string());
                 }
-                Role::Undeclared => prop_assert_eq!(row.unwrap().verdict, OutlookVerdict::Keep),
+                Role::Undeclared => prop_assert_eq!(row.unwrap().verdict, PreviewVerdict::Keep),
                 _ => {}
             }
         }

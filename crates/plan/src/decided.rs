@@ -13,12 +13,12 @@ use crate::{
     filesystem::{WantedFilesystem, described},
     known::Known,
     layout::LayoutError,
-    partitions::{TableFate, TableRefusal, WantedTable},
+    partitions::{TablePlan, TableRefusal, WantedTable},
     wiping::{Wiping, lacks_discard},
 };
 
 /// What becomes of a declared disk other than the system disk.
-pub(crate) struct Fate<'plan> {
+pub(crate) struct DecidedDisk<'plan> {
     pub(crate) name: &'plan DiskName,
     pub(crate) device: &'plan Disk,
     /// How it is wiped, if at all.
@@ -32,10 +32,10 @@ pub(crate) struct Fate<'plan> {
     /// Whether it may hold what a job left before the last reimage.
     kept: bool,
     filesystem: Option<(WantedFilesystem, Decision)>,
-    table: Option<TableFate>,
+    table: Option<TablePlan>,
 }
 
-impl Fate<'_> {
+impl DecidedDisk<'_> {
     pub(crate) fn plan(&self) -> DiskPlan<'_> {
         DiskPlan {
             name: self.name.as_str(),
@@ -57,26 +57,31 @@ impl Fate<'_> {
     }
 }
 
-pub(crate) fn fates<'plan>(assignment: &Assignment<'plan>, request: &Request) -> Result<Vec<Fate<'plan>>, PlanError> {
+pub(crate) fn decided<'plan>(
+    assignment: &Assignment<'plan>,
+    request: &Request,
+) -> Result<Vec<DecidedDisk<'plan>>, PlanError> {
     let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
-    let mut fates: Vec<Fate<'plan>> = others
+    let mut decided: Vec<DecidedDisk<'plan>> = others
         .clone()
-        .map(|(name, (disk, device))| fate(name, disk, device, request.action, Known::of(request, name.as_str())))
+        .map(|(name, (disk, device))| {
+            decide_disk(name, disk, device, request.action, Known::of(request, name.as_str()))
+        })
         .collect::<Result<_, _>>()?;
-    for (fate, mapped) in fates.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
-        fate.mapped = mapped;
+    for (decide_disk, mapped) in decided.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
+        decide_disk.mapped = mapped;
     }
-    Ok(fates)
+    Ok(decided)
 }
 
 /// What becomes of the disk `name`, which is `device`.
-pub(crate) fn fate<'plan>(
+pub(crate) fn decide_disk<'plan>(
     name: &'plan DiskName,
     disk: &DiskConfig,
     device: &'plan Disk,
     action: Action,
     known: Known<'_>,
-) -> Result<Fate<'plan>, PlanError> {
+) -> Result<DecidedDisk<'plan>, PlanError> {
     if lacks_discard(disk, device) {
         return Err(PlanError::NoDiscard { wanted: Wanted::Disk(name.to_string()), device: device.name.clone() });
     }
@@ -88,12 +93,12 @@ pub(crate) fn fate<'plan>(
     if [of_whole, of_table].contains(&Some(Decision::Replace)) {
         wipe = Some(WipeMethod::Zero);
     }
-    let made = of_whole == Some(Decision::Create) || table.as_ref().is_some_and(TableFate::writes);
+    let made = of_whole == Some(Decision::Create) || table.as_ref().is_some_and(TablePlan::writes);
     if wipe.is_some() || made {
         writable(name.as_str(), device)?;
     }
     let (encrypted, kept) = (is_encrypted(disk), known.kept);
-    Ok(Fate { name, device, wipe, encrypted, mapped: None, read_only: disk.readonly, kept, filesystem, table })
+    Ok(DecidedDisk { name, device, wipe, encrypted, mapped: None, read_only: disk.readonly, kept, filesystem, table })
 }
 
 /// What becomes of the filesystem on a disk that shall have one of its own.
@@ -124,10 +129,10 @@ fn table(
     device: &Disk,
     wiped: bool,
     known: Known<'_>,
-) -> Result<Option<TableFate>, PlanError> {
+) -> Result<Option<TablePlan>, PlanError> {
     let Some(wanted) = WantedTable::of(disk) else { return Ok(None) };
     let (disk, on) = (Wanted::Disk(name.to_string()), device.name.clone());
-    wanted.fate(name.as_str(), device, wiped, known).map(Some).map_err(|refused| match refused {
+    wanted.plan(name.as_str(), device, wiped, known).map(Some).map_err(|refused| match refused {
         TableRefusal::Layout(LayoutError::Sectors(size)) => PlanError::Sectors { wanted: disk, device: on, size },
         TableRefusal::Layout(LayoutError::Room { needed, available }) => {
             PlanError::Room { wanted: disk, device: on, needed, available }

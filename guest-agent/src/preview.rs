@@ -10,7 +10,7 @@ use std::{
 
 use cloud_machine_config::{Config, LayerKind, defaults, merge, parse, supported, validate};
 use cloud_machine_disk::holders;
-use cloud_machine_plan::{DiskOutlook, OutlookVerdict, outlook};
+use cloud_machine_plan::{DiskPreview, PreviewVerdict, preview};
 use cloud_machine_protocol::{Action, Inventory, causes, escaped};
 use cloud_machine_system::{inventory, inventory_with_loops};
 use serde::Serialize;
@@ -55,7 +55,7 @@ enum Order {
 struct Envelope<'a> {
     kind: &'a str,
     version: u32,
-    value: &'a [DiskOutlook],
+    value: &'a [DiskPreview],
 }
 
 /// Why there is nothing to show, and the exit code for it.
@@ -86,9 +86,9 @@ fn look(file: &PathBuf, action: Action, form: Form, loops: bool) -> Result<(Stri
     let bytes = fs::read(file).map_err(|error| Failure(1, format!("read {}: {error}", file.display())))?;
     let config = config(&file.display().to_string(), &bytes)?;
     let found: Inventory = if loops { inventory_with_loops() } else { inventory() }.map_err(|error| failed(&error))?;
-    let mut rows = outlook(&config, &found, action);
+    let mut rows = preview(&config, &found, action);
     rows.iter_mut().for_each(refuse_in_use);
-    let refused = rows.iter().any(|row| row.verdict == OutlookVerdict::Refuse);
+    let refused = rows.iter().any(|row| row.verdict == PreviewVerdict::Refuse);
     let text = match form {
         Form::Table => table(&rows),
         Form::Json => {
@@ -99,8 +99,8 @@ fn look(file: &PathBuf, action: Action, form: Form, loops: bool) -> Result<(Stri
 }
 
 /// A disk that would be written and is in use stays as it is: a plan for it is none for this moment.
-fn refuse_in_use(row: &mut DiskOutlook) {
-    let untouched = matches!(row.verdict, OutlookVerdict::Keep | OutlookVerdict::Reuse | OutlookVerdict::Refuse);
+fn refuse_in_use(row: &mut DiskPreview) {
+    let untouched = matches!(row.verdict, PreviewVerdict::Keep | PreviewVerdict::Reuse | PreviewVerdict::Refuse);
     let Some(device) = row.device.as_ref().filter(|_| !untouched) else { return };
     let why = match holders(&Path::new("/dev").join(device)) {
         Ok(holders) if holders.is_empty() => return,
@@ -110,7 +110,7 @@ fn refuse_in_use(row: &mut DiskOutlook) {
         Err(error) => format!("it cannot be told whether it is in use: {}", causes(&error)),
     };
     let reason = format!("{why}; otherwise {}, since {}", row.method, row.reason);
-    *row = DiskOutlook { verdict: OutlookVerdict::Refuse, method: String::new(), reason, ..row.clone() };
+    *row = DiskPreview { verdict: PreviewVerdict::Refuse, method: String::new(), reason, ..row.clone() };
 }
 
 /// The document over the defaults, as the host would read it.
@@ -123,7 +123,7 @@ fn config(name: &str, bytes: &[u8]) -> Result<Config, Failure> {
     validate(&merged).map_err(refused)
 }
 
-fn table(rows: &[DiskOutlook]) -> String {
+fn table(rows: &[DiskPreview]) -> String {
     let mut columns = Columns::new(&["DISK", "DEVICE", "VERDICT", "METHOD", "REASON"]);
     for row in rows {
         let none = || "-".to_owned();
@@ -140,16 +140,16 @@ fn table(rows: &[DiskOutlook]) -> String {
 }
 
 /// As JSON has it.
-const fn word(verdict: OutlookVerdict) -> &'static str {
+const fn word(verdict: PreviewVerdict) -> &'static str {
     match verdict {
-        OutlookVerdict::Reimage => "reimage",
-        OutlookVerdict::Boot => "boot",
-        OutlookVerdict::Reuse => "reuse",
-        OutlookVerdict::Create => "create",
-        OutlookVerdict::Replace => "replace",
-        OutlookVerdict::Wipe => "wipe",
-        OutlookVerdict::Keep => "keep",
-        OutlookVerdict::Refuse => "refuse",
+        PreviewVerdict::Reimage => "reimage",
+        PreviewVerdict::Boot => "boot",
+        PreviewVerdict::Reuse => "reuse",
+        PreviewVerdict::Create => "create",
+        PreviewVerdict::Replace => "replace",
+        PreviewVerdict::Wipe => "wipe",
+        PreviewVerdict::Keep => "keep",
+        PreviewVerdict::Refuse => "refuse",
     }
 }
 
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_table_has_a_row_for_each_disk_and_says_why() {
-        let row = |disk: Option<&str>, verdict, method: &str, reason: &str| DiskOutlook {
+        let row = |disk: Option<&str>, verdict, method: &str, reason: &str| DiskPreview {
             disk: disk.map(str::to_owned),
             device: Some("vdb".to_owned()),
             verdict,
@@ -224,8 +224,8 @@ mod tests {
             reason: reason.to_owned(),
         };
         let rows = [
-            row(Some("data"), OutlookVerdict::Wipe, "wipe zero, create xfs", "`on-reimage` is wipe"),
-            row(None, OutlookVerdict::Refuse, "", "nobody declared it; it holds \x1b[2J"),
+            row(Some("data"), PreviewVerdict::Wipe, "wipe zero, create xfs", "`on-reimage` is wipe"),
+            row(None, PreviewVerdict::Refuse, "", "nobody declared it; it holds \x1b[2J"),
         ];
         let expected = "\
 DISK  DEVICE  VERDICT  METHOD                 REASON
