@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use cloud_machine_driver::signature::{SecretKey, SecretKeyFile};
 use cloud_machine_operation::signature::failure;
+use cloud_machine_packing::signature::{SecretKey, SecretKeyFile};
 
 use crate::failure::{Failure, Kind};
 

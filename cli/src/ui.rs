@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use cloud_machine_driver::escape;
 use cloud_machine_operation::{Operation, Phase};
+use cloud_machine_protocol::escape;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 

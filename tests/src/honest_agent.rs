@@ -4,7 +4,7 @@
 use std::fs;
 
 use cloud_machine_config::{Document, merge, validate};
-use cloud_machine_driver::{machine::Boot, ssh::generate_key, volume::pin};
+use cloud_machine_driver::{machine::Boot, ssh::generate_key};
 use cloud_machine_image::{digest_of_extents, read_manifest};
 use cloud_machine_plan::{HOST_KEY, ImageLayout, not_covered, plan};
 use cloud_machine_protocol::{
@@ -13,7 +13,7 @@ use cloud_machine_protocol::{
     volume,
 };
 use cloud_machine_store::ImageFolder;
-use cloud_machine_volume::Volume;
+use cloud_machine_volume::{Volume, write::pin};
 
 /// Id of the boot that is not one.
 const BOOT_ID: &str = "0f6ff1f6-2b0c-4d2a-9a51-6f3a1f0f7d11";
@@ -52,7 +52,7 @@ pub fn report(boot: &Boot, image: &ImageFolder) -> Report {
     let identity: Identity = serde_json::from_slice(&read(volume::IDENTITY)).expect("an identity");
     let merged = merge(&[Document::from_layers(&read(volume::LAYERS)).expect("layers")]).expect("layers that merge");
     let config = validate(&merged).expect("a configuration");
-    let packed = cloud_machine_driver::FileBlocks::open(&image.packed()).expect("the packed image");
+    let packed = cloud_machine_packing::FileBlocks::open(&image.packed()).expect("the packed image");
     let manifest = read_manifest(&packed).expect("a manifest");
     let inventory = inventory(boot);
     let volume_disk = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some("cm-volume"));

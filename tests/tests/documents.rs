@@ -3,7 +3,6 @@
 
 use std::process::{Child, Command, Stdio};
 
-use cloud_machine_driver::volume::{build, pin};
 use cloud_machine_plan::{ExpectedUrl, verify};
 use cloud_machine_protocol::{ReportResult, Role, volume};
 use cloud_machine_tests::{
@@ -11,6 +10,7 @@ use cloud_machine_tests::{
     http::{Answer, Server},
     vm::Boot,
 };
+use cloud_machine_volume::write::{build, pin};
 
 /// The host keeps a data disk; documents of the machine may say that it is wiped.
 const KEEPS_DATA: &str = "\

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Floor of each package.
-const FLOORS: [(&str, u32); 15] = [
+const FLOORS: [(&str, u32); 17] = [
     ("cloud-machine-protocol", 0),
     ("cloud-machine-config", 1),
     ("cloud-machine-image", 1),
@@ -14,7 +14,9 @@ const FLOORS: [(&str, u32); 15] = [
     ("cloud-machine-volume", 1),
     ("cloud-machine-disk", 2),
     ("cloud-machine-system", 2),
+    ("cloud-machine-child", 2),
     ("cloud-machine-store", 2),
+    ("cloud-machine-packing", 2),
     ("cloud-machine-driver", 2),
     ("cloud-machine-fetch", 2),
     ("cloud-machine-operation", 3),
@@ -23,20 +25,24 @@ const FLOORS: [(&str, u32); 15] = [
     ("cloud-machine-tests", 5),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 5] = [
+const SIDEWAYS: [(&str, &str); 8] = [
     ("cloud-machine-plan", "cloud-machine-config"),
     ("cloud-machine-plan", "cloud-machine-image"),
     ("cloud-machine-system", "cloud-machine-disk"),
-    ("cloud-machine-driver", "cloud-machine-disk"),
+    ("cloud-machine-packing", "cloud-machine-child"),
+    ("cloud-machine-packing", "cloud-machine-disk"),
+    ("cloud-machine-packing", "cloud-machine-store"),
+    ("cloud-machine-driver", "cloud-machine-child"),
     ("cloud-machine-driver", "cloud-machine-store"),
 ];
 /// What the adapters must never see: what should be done is decided elsewhere.
-const FORBIDDEN: [(&str, &str); 8] = [
+const FORBIDDEN: [(&str, &str); 9] = [
     ("cloud-machine-system", "cloud-machine-plan"),
     ("cloud-machine-driver", "cloud-machine-plan"),
     ("cloud-machine-system", "cloud-machine-config"),
     ("cloud-machine-driver", "cloud-machine-config"),
     ("cloud-machine-store", "cloud-machine-plan"),
+    ("cloud-machine-packing", "cloud-machine-driver"),
     ("cloud-machine-store", "cloud-machine-config"),
     ("cloud-machine-fetch", "cloud-machine-plan"),
     ("cloud-machine-fetch", "cloud-machine-config"),

@@ -8,10 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::{
-    child::ChildError,
-    ssh::{SshError, ask, wait_ready},
-};
+use cloud_machine_child::ChildError;
+use cloud_machine_driver::ssh::{SshError, ask, wait_ready};
 use cloud_machine_tests::{artifacts::Artifacts, fabricated, program::Program, sshd::Sshd};
 use serde_json::Value;
 

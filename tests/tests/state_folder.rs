@@ -7,7 +7,7 @@ use std::{
         fs::{PermissionsExt, symlink},
         process::ExitStatusExt,
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -229,4 +229,39 @@ fn a_program_is_not_begun_while_another_operation_works_on_the_machine() {
     let called = program.call(["exec", "busy", "--", "true"], b"");
     assert_eq!(called.code, 1, "{}", called.errors);
     assert!(called.errors.contains("machine busy is writing"), "{}", called.errors);
+}
+
+/// A machine as version 0.1 of the program left it, after a reimage: records of version 1, evidence of version 2.
+fn folder_of_version_1(program: &Program) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state-1");
+    // The program makes the folder, private as it wants it.
+    program.done(&["list"]);
+    let machine = program.state().join("machines/v1");
+    let copied = Command::new("cp").arg("--recursive").arg(from.join("machines/v1")).arg(&machine).status().unwrap();
+    assert!(copied.success());
+    let key = program.state().join("evidence.key");
+    fs::copy(from.join("evidence.key"), &key).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    machine
+}
+
+#[test]
+fn evidence_of_an_older_program_is_judged_as_it_was_and_known_by_its_seal() {
+    let program = program();
+    let machine = folder_of_version_1(&program);
+    let shown = program.json(["show", "v1"]).unwrap();
+    assert_eq!(shown["record"]["version"], 2);
+    assert_eq!(
+        shown["record"]["not_covered"],
+        serde_json::json!(["the disk `my-data`: kept: whatever was written to it is still there"])
+    );
+    let verified = program.json(["verify", "v1", "--stored-only"]).unwrap();
+    assert_eq!(verified["machines"][0]["result"]["assurance"], "host-rooted", "{verified}");
+
+    let last = machine.join(shown["record"]["last_report"].as_str().unwrap());
+    let evidence = fs::read_to_string(&last).unwrap();
+    fs::write(&last, evidence.replacen("\"boot-id\"", "\"boot_id\"", 1)).unwrap();
+    let called = program.call(["verify", "v1", "--stored-only"], b"");
+    assert_eq!(called.code, 5, "{}", called.errors);
+    assert!(called.errors.contains("is not the one that was stored"), "{}", called.errors);
 }

@@ -7,10 +7,8 @@ use std::{
     time::Duration,
 };
 
-use cloud_machine_driver::{
-    child::{self, Bounds},
-    drivers,
-};
+use cloud_machine_child::{self as child, Bounds};
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, readable, room, space};
 use cloud_machine_store::{MachineRow, Store, StoreError};
 use comfy_table::{Table, presets::NOTHING};

@@ -6,14 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloud_machine_driver::{
-    escape,
-    volume::{build, pin},
-};
 use cloud_machine_operation::drives::unread_of;
-use cloud_machine_protocol::volume::REQUEST;
+use cloud_machine_protocol::{escape, volume::REQUEST};
 use cloud_machine_store::{StoreError, read_named};
-use cloud_machine_volume::Volume as Opened;
+use cloud_machine_volume::{
+    Volume as Opened,
+    write::{build, pin},
+};
 use serde::Serialize;
 
 use crate::{

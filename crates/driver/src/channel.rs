@@ -8,12 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{AgentMessage, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT};
+use cloud_machine_protocol::{AgentMessage, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, escape};
 
-use crate::{
-    escape,
-    socket::{self, LineError, Lines},
-};
+use crate::socket::{self, LineError, Lines};
 
 /// Deepest nesting of a message. The deepest report has 5 levels.
 const MAX_DEPTH: usize = 16;

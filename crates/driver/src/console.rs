@@ -11,7 +11,7 @@ use std::{
 use cloud_machine_store::{AttemptFolder, StoreError, file};
 use rustix::fs::OFlags;
 
-use crate::escape;
+use cloud_machine_protocol::escape;
 
 /// Bytes of a log above which it is cut.
 pub const MAX_LOG: u64 = 64 << 20;

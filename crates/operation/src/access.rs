@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_child::{ChildError, Output};
 use cloud_machine_driver::{
-    child::{ChildError, Output},
     console,
     machine::Running,
     ssh::{self, SshError},

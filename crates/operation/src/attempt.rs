@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
-    escape,
     machine::{Driver, Ended, Running},
     ssh,
 };
 use cloud_machine_plan::{Expected, Verdict, verify};
 use cloud_machine_protocol::{
-    Action, AgentMessage, Assurance, Digest, DiskName, HostMessage, Report, RootOfTrust, Secrets, Tier,
+    Action, AgentMessage, Assurance, Digest, DiskName, HostMessage, Report, RootOfTrust, Secrets, Tier, escape,
 };
 use cloud_machine_store::{
     AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,

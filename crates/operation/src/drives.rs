@@ -5,12 +5,11 @@ use std::path::Path;
 use cloud_machine_config::{
     CloudInitUrl, Document, LayerKind, Merged, defaults, merge, parse, supported, unread, validate,
 };
-use cloud_machine_driver::volume::pin;
 use cloud_machine_protocol::{
     Digest,
     volume::{LABEL, MAX_SIZE, USER_DATA},
 };
-use cloud_machine_volume::Volume;
+use cloud_machine_volume::{Volume, write::pin};
 
 use crate::{
     described::{host_layers, refusal, refused},

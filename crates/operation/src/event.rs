@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use cloud_machine_driver::{golden::Checked, machine::Trouble};
+use cloud_machine_driver::machine::Trouble;
+use cloud_machine_packing::golden::Checked;
 use cloud_machine_protocol::MachineName;
 use cloud_machine_store::Strategy;
 use serde::{Deserialize, Serialize};

@@ -3,9 +3,8 @@
 
 use std::path::Path;
 
-use cloud_machine_driver::escape;
 use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
-use cloud_machine_protocol::{Assurance, Report, version_of};
+use cloud_machine_protocol::{Assurance, Report, escape, version_of};
 use cloud_machine_store::{
     self as store, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError,
 };

@@ -2,9 +2,9 @@
 
 use std::{fs, io::ErrorKind as Io, path::Path};
 
-use cloud_machine_driver::FileBlocks;
 use cloud_machine_fetch::FetchError;
 use cloud_machine_image::{ImageError, Manifest, read_manifest_unless};
+use cloud_machine_packing::FileBlocks;
 use cloud_machine_store::{ImageFolder, MachineRecord, Store};
 
 use crate::{

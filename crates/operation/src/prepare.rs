@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use cloud_machine_driver::{
     console,
     machine::{BlockDevice, Boot, Driver, Ended},
-    volume as volume_image,
 };
 use cloud_machine_plan::{Expected, ImageLayout};
 use cloud_machine_protocol::{Bus, Digest, Secrets, volume::PIN_ARGUMENT};
 use cloud_machine_store::{AttemptFolder, MachineFolder, MachineRecord};
+use cloud_machine_volume::write::{self as volume_image};
 
 use crate::{
     admission,

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use cloud_machine_driver::signature::{PublicKey, Signature, SignatureError};
 use cloud_machine_image::Manifest;
+use cloud_machine_packing::signature::{PublicKey, Signature, SignatureError};
 use cloud_machine_store::SignatureRecord;
 
 use crate::{

@@ -7,11 +7,9 @@ mod pool;
 
 use std::{path::PathBuf, sync::OnceLock};
 
-use cloud_machine_driver::{
-    golden::{self, Checked, Compare, GoldenError},
-    machine::{Backing, BlockDevice, Storage},
-};
+use cloud_machine_driver::machine::{Backing, BlockDevice, Storage};
 use cloud_machine_image::Manifest;
+use cloud_machine_packing::golden::{self, Checked, Compare, GoldenError};
 use cloud_machine_protocol::{Digest, Extent, Tier};
 use cloud_machine_store::{DiskForm, DiskRecord, ImageFolder, MachineLock, MachineRecord, Store, Strategy};
 

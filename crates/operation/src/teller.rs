@@ -1,7 +1,6 @@
 //! Tells what one operation does with one machine, so that whoever works names neither with each event. Must not show it.
 
-use cloud_machine_driver::escape;
-use cloud_machine_protocol::MachineName;
+use cloud_machine_protocol::{MachineName, escape};
 
 use crate::event::{Event, Happening, Notice, Observer, Operation, Task};
 

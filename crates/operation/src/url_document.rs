@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use cloud_machine_config::{CloudInitUrl, MAX_DOCUMENT};
-use cloud_machine_driver::volume::pin;
 use cloud_machine_fetch::{FetchError, Limits, Names, Source};
+use cloud_machine_volume::write::pin;
 
 use crate::{
     described::refusal,

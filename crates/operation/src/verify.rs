@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use cloud_machine_driver::{escape, machine::Driver};
+use cloud_machine_driver::machine::Driver;
 use cloud_machine_plan::{Verdict, verify};
-use cloud_machine_protocol::{Assurance, MachineName, Tier};
+use cloud_machine_protocol::{Assurance, MachineName, Tier, escape};
 use cloud_machine_store::{MachineRecord, MachineState, Store};
 use serde::Serialize;
 

@@ -1,10 +1,10 @@
 //! The volume labelled `CLOUD-INIT` of one attempt: documents, request, identity, manifest. Must not write it anywhere.
 
 use cloud_machine_config::Config;
-use cloud_machine_driver::volume as volume_image;
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{Digest, Extent, Request, SecretUrl, Secrets, volume};
 use cloud_machine_store::MachineRecord;
+use cloud_machine_volume::write::{self as volume_image};
 
 use crate::{
     described::Described,

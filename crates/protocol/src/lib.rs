@@ -4,6 +4,7 @@
 mod assurance;
 mod bus;
 mod digest;
+pub mod escape;
 mod hex;
 mod identity;
 mod inventory;

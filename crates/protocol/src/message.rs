@@ -32,6 +32,8 @@ pub struct Hello {
     pub version: u32,
     /// Version of the agent.
     pub agent: String,
+    // The name that agents of format version 2 have for it: they are refused by their number, not by a spelling.
+    #[serde(alias = "boot-id")]
     /// `/proc/sys/kernel/random/boot_id`.
     pub boot_id: String,
 }
@@ -96,5 +98,12 @@ mod tests {
         assert!(!format!("{message:?}").contains("hunter2"), "{message:?}");
         let none = HostMessage::Secrets(Secrets::default());
         assert_eq!(serde_json::from_str::<HostMessage>(r#"{"kind":"secrets"}"#).unwrap(), none);
+    }
+
+    #[test]
+    fn an_agent_of_the_format_before_is_known_by_its_number() {
+        let line = r#"{"kind":"hello","version":2,"agent":"0.1.0","boot-id":"x"}"#;
+        let AgentMessage::Hello(hello) = serde_json::from_str(line).unwrap() else { panic!("another message") };
+        assert_eq!((hello.version, hello.boot_id.as_str()), (2, "x"));
     }
 }

@@ -6,6 +6,7 @@ mod fat;
 mod iso;
 mod little_endian;
 mod tree;
+pub mod write;
 
 pub use error::VolumeError;
 

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use cloud_machine_driver::{
+use cloud_machine_driver::qemu::disk::new_overlay;
+use cloud_machine_image::read_manifest;
+use cloud_machine_packing::{
     FileBlocks,
     golden::{self, Checked, Compare},
-    qemu::disk::new_overlay,
 };
-use cloud_machine_image::read_manifest;
 use cloud_machine_store::Store;
 
 use super::measure::{self, Ratio, Subject};

@@ -7,7 +7,6 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use cloud_machine_driver::volume;
 use cloud_machine_tests::{
     artifacts::Artifacts,
     bench::{
@@ -18,6 +17,7 @@ use cloud_machine_tests::{
     },
     hostile_documents::{self, MEMORY, MILLISECONDS},
 };
+use cloud_machine_volume::write as volume;
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::{Deserialize, Serialize};
 

@@ -3,10 +3,12 @@
 use std::fs;
 
 use cloud_machine_config::validate;
-use cloud_machine_driver::{FileBlocks, qemu::Drive, volume as volume_image};
+use cloud_machine_driver::qemu::Drive;
 use cloud_machine_image::{Table, read_manifest};
+use cloud_machine_packing::FileBlocks;
 use cloud_machine_plan::{Disposition, Expected, ExpectedDisk};
 use cloud_machine_protocol::{Digest, Role, RootOfTrust};
+use cloud_machine_volume::write::{self as volume_image};
 
 use super::{Boot, given::append};
 

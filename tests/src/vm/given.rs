@@ -3,13 +3,11 @@
 use std::{fs, path::Path};
 
 use cloud_machine_config::{LayerKind, Merged, defaults, merge, parse};
-use cloud_machine_driver::{
-    qemu::{self, DirectBoot, Drive, Launch, Qemu, disk},
-    volume as volume_image,
-};
+use cloud_machine_driver::qemu::{self, DirectBoot, Drive, Launch, Qemu, disk};
 use cloud_machine_operation::{devices, volume::Contents};
 use cloud_machine_protocol::{Bus, DeviceSelector, Digest, DriveRequest, ImageSource};
 use cloud_machine_store::AttemptFolder;
+use cloud_machine_volume::write::{self as volume_image};
 
 use super::{Boot, Form};
 

@@ -7,8 +7,8 @@ mod run;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use cloud_machine_driver::FileBlocks;
 use cloud_machine_image::{Manifest, read_manifest};
+use cloud_machine_packing::FileBlocks;
 use cloud_machine_plan::{Expected, ExpectedUrl, ImageLayout};
 use cloud_machine_protocol::{
     Action, DeviceSelector, Event, Extent, FORMAT_VERSION, Identity, ImageRequest, ImageSource, ImageUrl, Report,

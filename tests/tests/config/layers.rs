@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path, process::Command};
 
-use cloud_machine_driver::volume;
 use cloud_machine_tests::http::{Answer, Server};
+use cloud_machine_volume::write as volume;
 use serde_json::Value;
 
 use crate::{Audit, Place, called, namespace};

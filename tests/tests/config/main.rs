@@ -8,11 +8,11 @@ mod printed;
 
 use std::{fs, path::PathBuf, process::Command};
 
-use cloud_machine_driver::volume;
 use cloud_machine_tests::{
     artifacts::Artifacts,
     program::{Called, Program},
 };
+use cloud_machine_volume::write as volume;
 use serde_json::Value;
 
 /// A folder with a home, a project and the program, away from any configuration of the host's user.

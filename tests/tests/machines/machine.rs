@@ -11,7 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::volume;
 use cloud_machine_tests::{
     artifacts::Artifacts,
     hostile,
@@ -19,6 +18,7 @@ use cloud_machine_tests::{
     program::Program,
     scenario::{self, MACHINE},
 };
+use cloud_machine_volume::write as volume;
 
 /// How long to wait for something that a machine does.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -8,11 +8,11 @@ use cloud_machine_config::{
     merge,
 };
 use cloud_machine_driver::drivers;
-use cloud_machine_driver::escape;
 use cloud_machine_operation::{
     audit::{self, Missed, Verdict, Verdicts},
     described::refused,
 };
+use cloud_machine_protocol::escape;
 use serde::Serialize;
 
 use crate::{

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use cloud_machine_config::{Hidden, Leaf, Merged, Origin, Place};
-use cloud_machine_driver::escape;
+use cloud_machine_protocol::escape;
 use serde::{Serialize, Serializer};
 
 use crate::{arguments::Global, failure::Failure, redaction, state::open_store};

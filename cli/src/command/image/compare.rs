@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use cloud_machine_disk::{Access, Disk, DiskError};
-use cloud_machine_driver::escape;
 use cloud_machine_image::{Manifest, Partition, ReadBlocks, Table, compare};
-use cloud_machine_protocol::Extent;
+use cloud_machine_protocol::{Extent, escape};
 use comfy_table::{Table as Columns, presets::NOTHING};
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, io, path::Path};
 
-use cloud_machine_driver::input::{Format, Input, InputError, Phase, RawImage, Source};
+use cloud_machine_packing::input::{Format, Input, InputError, Phase, RawImage, Source};
 use cloud_machine_store::Store;
 
 use crate::{

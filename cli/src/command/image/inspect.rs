@@ -1,7 +1,7 @@
 //! The facts of one image as a result to show. Must not read the image's data.
 
-use cloud_machine_driver::escape;
 use cloud_machine_image::Manifest;
+use cloud_machine_protocol::escape;
 use cloud_machine_store::SignatureRecord;
 use serde::Serialize;
 

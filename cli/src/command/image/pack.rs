@@ -6,10 +6,11 @@ use std::{
     path::Path,
 };
 
-use cloud_machine_driver::{input::RawImage, signature::SecretKey, volume::pin};
 use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
 use cloud_machine_operation::signature;
+use cloud_machine_packing::{input::RawImage, signature::SecretKey};
 use cloud_machine_store::{Content, ImageName, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
+use cloud_machine_volume::write::pin;
 
 use crate::{
     arguments::Pack,

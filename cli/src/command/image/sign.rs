@@ -3,12 +3,12 @@
 
 use std::{fs::File, path::Path};
 
-use cloud_machine_driver::signature as file;
 use cloud_machine_image::{Manifest, verify_packed};
 use cloud_machine_operation::{
     installed::{open_blocks, unreadable},
     signature,
 };
+use cloud_machine_packing::signature as file;
 use cloud_machine_store::SignatureRecord;
 
 use crate::{

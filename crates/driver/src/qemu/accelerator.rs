@@ -11,12 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::Digest;
+use cloud_machine_protocol::{Digest, escape};
 use cloud_machine_store::{ImageFolder, Store, file};
 use serde::{Deserialize, Serialize};
 
 use super::{Qemu, QemuError, pidfd, tool};
-use crate::escape;
 
 /// What the agent says on the console as soon as it runs.
 pub const MARKER: &str = "cloud-machine-agent: alive";

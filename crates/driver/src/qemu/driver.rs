@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_child::ChildError;
 use cloud_machine_protocol::RootOfTrust;
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk};
 use crate::{
-    child::ChildError,
     description::{Description, Support},
     error::{DriverError, DriverErrorKind},
     machine::{

@@ -5,7 +5,7 @@ use std::{io, path::PathBuf, process::ExitStatus, time::Duration};
 use cloud_machine_protocol::MachineName;
 use cloud_machine_store::StoreError;
 
-use crate::child::ChildError;
+use cloud_machine_child::ChildError;
 
 /// Why a QEMU process could not be started, asked or ended.
 #[derive(Debug, thiserror::Error)]

@@ -82,7 +82,7 @@ impl Kernel {
     /// The name of a process's program, for people.
     pub(super) fn name(&self, pid: i32) -> String {
         let name = self.of(pid, "comm").ok().flatten().unwrap_or_default();
-        crate::escape::line(name.trim_ascii(), 32)
+        cloud_machine_protocol::escape::line(name.trim_ascii(), 32)
     }
 
     /// Whether a process has one of `files` open. Of another user's process it cannot be seen: such files are locked, too.

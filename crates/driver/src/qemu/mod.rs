@@ -27,7 +27,8 @@ pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
 pub use state::{FileId, ProcessRecord};
 
-use crate::{child::Bounds, escape};
+use cloud_machine_child::Bounds;
+use cloud_machine_protocol::escape;
 
 /// How long QEMU may take until the machine is there, paused. On a busy host it takes a second or two.
 const LAUNCH_LIMIT: Duration = Duration::from_secs(60);

@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_protocol::escape;
 use cloud_machine_store::{AttemptFolder, file};
 use rustix::process::Signal;
 
 use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, kernel::Kernel, pidfd::Pidfd, tool};
-use crate::escape;
 
 /// How long the kernel may take to end a process after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(10);

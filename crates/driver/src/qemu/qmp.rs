@@ -6,12 +6,10 @@ use std::{
     time::Instant,
 };
 
+use cloud_machine_protocol::escape;
 use serde_json::{Value, json};
 
-use crate::{
-    escape,
-    socket::{self, LineError, Lines},
-};
+use crate::socket::{self, LineError, Lines};
 
 /// Longest line that is read; `query-status` and its like need a few hundred bytes.
 const MAX_LINE: usize = 1 << 20;

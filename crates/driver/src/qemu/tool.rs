@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::Mode;
 
-use crate::child::{self, Bounds, ChildError, Output};
+use cloud_machine_child::{self as child, Bounds, ChildError, Output};
 
 /// The mask belongs to the whole process: two threads that change it at once would leave each other's.
 static MASK: Mutex<()> = Mutex::new(());

@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
+use cloud_machine_protocol::escape;
 use serde_json::{Value, json};
 
 use super::{Process, Qmp, QmpError};
-use crate::{escape, machine::Trouble};
+use crate::machine::Trouble;
 
 impl Process {
     /// Why the machine stands still; `None` while it runs, or is about to be started or ended.

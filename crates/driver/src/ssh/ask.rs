@@ -6,11 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_child::{self as child, Bounds, Output};
+use cloud_machine_protocol::escape;
+
 use super::{SshError, Target, command, quoted_word, wait_banner};
-use crate::{
-    child::{self, Bounds, Output},
-    escape,
-};
 
 /// Bytes that a machine may answer on each of its outputs.
 const ANSWER: usize = 64 << 10;

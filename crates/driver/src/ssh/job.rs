@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_child::{ChildError, Group, interrupt::Held};
+use cloud_machine_protocol::escape;
 use cloud_machine_store::identity;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -18,11 +20,6 @@ use super::{
     marks::{Mark, Marks, SCRIPT},
     pipe::{Inlet, Outlet},
     sink::Sink,
-};
-use crate::{
-    child::{ChildError, Group},
-    escape,
-    interrupt::Held,
 };
 
 /// Bytes that a machine may say before it runs the program.

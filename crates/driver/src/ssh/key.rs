@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
+use cloud_machine_protocol::escape;
 use cloud_machine_store::file;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey, rand_core::OsRng};
 
 use super::SshError;
-use crate::escape;
 
 /// Makes an Ed25519 key pair: `path`, mode 0600, and `path` with `.pub`. Gives the public line for `authorized_keys`.
 /// A pair that is there already is kept and its public line given, so an interrupted creation can go on.

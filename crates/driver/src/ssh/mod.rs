@@ -21,7 +21,7 @@ pub use sink::Sink;
 
 use cloud_machine_store::StoreError;
 
-use crate::child::ChildError;
+use cloud_machine_child::ChildError;
 
 /// Why SSH to a machine could not be prepared or nobody answered.
 #[derive(Debug, thiserror::Error)]

@@ -7,8 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_protocol::escape;
+
 use super::SshError;
-use crate::escape;
 
 /// How long one connection may stay silent. QEMU's user network accepts connections for a machine that does not
 /// listen yet and then says nothing, so waiting longer on one connection is in vain.

@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::Extent;
+use cloud_machine_child::ChildError;
+use cloud_machine_protocol::{Extent, escape};
 use cloud_machine_store::file;
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -22,8 +23,6 @@ use super::{
     tools::{put_in_place, remove, run},
 };
 use crate::{
-    child::ChildError,
-    escape,
     machine::DirtyMap,
     qemu::{QemuError, pidfd::Pidfd},
 };

@@ -2,11 +2,10 @@
 
 use std::{ffi::OsString, io, path::Path, time::Duration};
 
-use crate::{
-    child::Bounds,
-    escape,
-    qemu::{QemuError, tool},
-};
+use cloud_machine_child::Bounds;
+use cloud_machine_protocol::escape;
+
+use crate::qemu::{QemuError, tool};
 
 /// What a program of QEMU's disk tools may take: none of those that run here looks at the content of a disk, and a dirty
 /// map of [`super::MAX_EXTENTS`] has less than 40,001 lines of 120 bytes.

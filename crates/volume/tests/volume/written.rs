@@ -1,9 +1,10 @@
+//! The volume of an attempt, as the reader and programs of others see it.
+
 use std::process::Command;
 
-use cloud_machine_volume::Volume;
+use cloud_machine_protocol::volume;
+use cloud_machine_volume::{Volume, write::*};
 use proptest::prelude::*;
-
-use super::*;
 
 fn read(image: &[u8], path: &str) -> Vec<u8> {
     let image = Volume::open(image).unwrap();

@@ -227,7 +227,3 @@ impl TimeProvider for Fixed {
         DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
     }
 }
-
-#[cfg(test)]
-#[path = "volume_tests.rs"]
-mod tests;

@@ -1,6 +1,8 @@
 //! Programs that are run and waited for: bounded in time and in what they say, ended with all their
 //! descendants of the same group, and reaped. Must not know what a program is for.
 
+pub mod interrupt;
+
 use std::{
     io::{self, Read},
     os::{
@@ -11,13 +13,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_protocol::escape;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
 };
 
-use crate::{escape, interrupt::Held};
+use crate::interrupt::Held;
 
 /// How long the kernel may take to end what was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -263,5 +266,4 @@ impl Drop for Group {
 }
 
 #[cfg(test)]
-#[path = "child_tests.rs"]
 mod tests;

@@ -9,13 +9,11 @@ use std::{
     time::Duration,
 };
 
+use cloud_machine_child::{self as child, Bounds, ChildError};
+use cloud_machine_protocol::escape;
 use serde::Deserialize;
 
 use super::{Input, InputError, Phase, RawImage, temporary::temporary};
-use crate::{
-    child::{self, Bounds, ChildError},
-    escape,
-};
 
 mod tables;
 
