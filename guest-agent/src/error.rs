@@ -11,8 +11,10 @@ use cloud_machine_system::{SystemError, network::NetworkError};
 /// A reason to stop.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
-    #[error("the kernel command line has no cloudmachine.pin")]
-    PinAbsent,
+    #[error("there is no cloudmachine.pin: not on {places}")]
+    PinAbsent { places: String },
+    #[error("the pins of {first} and {second} differ")]
+    PinsDiffer { first: &'static str, second: &'static str },
     #[error("the pin on the kernel command line is invalid")]
     PinInvalid(#[source] ParseError),
     #[error("the pin on the kernel command line must be a sha256 digest")]

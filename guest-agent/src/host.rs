@@ -1,4 +1,4 @@
-//! The conversation with the host, as typed messages over the port. Owns how often progress is told.
+//! The conversation with the host, as typed messages over its channel. Owns how often progress is told.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 use cloud_machine_protocol::{
     AgentMessage, Event, FORMAT_VERSION, Hello, HostMessage, MAX_LINE, Nonce, Report, Secrets, StepId,
 };
-use cloud_machine_system::{SystemError, kernel, port::Port};
+use cloud_machine_system::{SystemError, channel::Channel, kernel};
 
 use crate::error::AgentError;
 
@@ -17,16 +17,16 @@ const REPORT_FOLDER: &str = "/run/cloud-machine";
 /// How long the host may take to answer the hello.
 const SECRETS_TIME: Duration = Duration::from_secs(60);
 
-/// The host at the other end of the port.
+/// The host at the other end of the channel.
 pub(crate) struct Host {
-    port: Port,
+    channel: Box<dyn Channel>,
     started: Instant,
 }
 
 impl Host {
-    /// Speaks over `port`; times are counted from `started`.
-    pub(crate) fn new(port: Port, started: Instant) -> Self {
-        Self { port, started }
+    /// Speaks over `channel`; times are counted from `started`.
+    pub(crate) fn new(channel: Box<dyn Channel>, started: Instant) -> Self {
+        Self { channel, started }
     }
 
     pub(crate) fn hello(&mut self, boot_id: &str) -> Result<(), AgentError> {
@@ -69,7 +69,7 @@ impl Host {
         self.send(&AgentMessage::Report(Box::new(report)))
     }
 
-    /// What the host tells over the port alone, as its answer to the hello. It is read once, and then nowhere but in the
+    /// What the host tells over the channel alone, as its answer to the hello. It is read once, and then nowhere but in the
     /// memory of this process, which ends before the machine's own system starts.
     pub(crate) fn secrets(&mut self) -> Result<Secrets, AgentError> {
         match self.answer(Instant::now() + SECRETS_TIME)? {
@@ -90,12 +90,12 @@ impl Host {
     }
 
     fn answer(&mut self, deadline: Instant) -> Result<HostMessage, AgentError> {
-        let line = self.port.read_line(MAX_LINE, deadline)?;
+        let line = self.channel.receive(MAX_LINE, deadline)?;
         serde_json::from_slice(&line).map_err(AgentError::Answer)
     }
 
     fn send(&mut self, message: &AgentMessage) -> Result<(), AgentError> {
         let line = serde_json::to_vec(message).map_err(AgentError::Encode)?;
-        Ok(self.port.write_line(&line)?)
+        Ok(self.channel.send(&line)?)
     }
 }

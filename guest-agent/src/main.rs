@@ -1,6 +1,7 @@
 //! `cloud-machine-agent`: `/init` of the initramfs. Chooses by process id and argument which of its parts runs,
 //! and owns nothing else.
 
+mod channel;
 mod command_line;
 mod cost;
 mod deadline;
@@ -15,6 +16,7 @@ mod layers;
 mod network_session;
 mod partitions;
 mod pass;
+mod pin;
 mod preview;
 mod print;
 mod report;

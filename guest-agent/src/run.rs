@@ -8,14 +8,14 @@ use cloud_machine_protocol::{ConfigEvidence, ImageSource};
 use cloud_machine_system::{kernel, sha256};
 
 use crate::{
-    command_line,
+    command_line::CommandLine,
     deadline::Deadline,
     drives,
     error::AgentError,
     execute::{Executor, check},
     host::Host,
     layers::Layers,
-    partitions,
+    partitions, pin,
     report::ReportBuilder,
     url, volume, wait_for_disks,
 };
@@ -28,7 +28,8 @@ const SEARCH: Duration = Duration::from_secs(300);
 pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadline, AgentError> {
     // observe
     let began = Instant::now();
-    let pin = command_line::pin(&kernel::command_line()?)?;
+    let command_line = kernel::command_line()?;
+    let pin = pin::of(&[&CommandLine::new(&command_line)])?;
     let looking = Deadline::start("the search for the volume", SEARCH);
     let found = volume::find(pin);
     looking.meet();

@@ -3,16 +3,14 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use cloud_machine_protocol::{AgentMessage, PORT_NAME, causes};
-use cloud_machine_system::{kernel, mounts, port::Port, power, root};
+use cloud_machine_protocol::{ALIVE, AgentMessage, causes};
+use cloud_machine_system::{kernel, mounts, power, root};
 use nix::sys::wait::{WaitStatus, wait};
 
-use crate::{command_line, report};
+use crate::{channel, command_line::CommandLine, report};
 
 /// Argument that makes the agent's binary the worker.
 pub(crate) const WORKER_ARGUMENT: &str = "worker";
-/// The text that proves to the host that this kernel runs this agent.
-const ALIVE: &str = "alive";
 
 /// How the worker ended.
 enum Ending {
@@ -32,7 +30,7 @@ pub(crate) fn run() -> ExitCode {
         return ExitCode::FAILURE;
     }
     match kernel::command_line() {
-        Ok(line) if command_line::is_probe(&line) => kernel::log(ALIVE),
+        Ok(line) if CommandLine::new(&line).is_probe() => kernel::log(ALIVE),
         Ok(_) => work(),
         Err(error) => kernel::log(&causes(&error)),
     }
@@ -83,9 +81,9 @@ fn worker_ending() -> Ending {
 /// Sends the report that the worker could not send.
 fn speak_for_worker(reason: String) {
     let message = AgentMessage::Report(Box::new(report::without_worker(reason)));
-    let sent = serde_json::to_vec(&message).map_err(|error| error.to_string()).and_then(|line| {
-        Port::open(PORT_NAME).and_then(|mut port| port.write_line(&line)).map_err(|error| causes(&error))
-    });
+    let sent = serde_json::to_vec(&message)
+        .map_err(|error| error.to_string())
+        .and_then(|line| channel::open().and_then(|mut channel| channel.send(&line)).map_err(|error| causes(&error)));
     if let Err(error) = sent {
         kernel::log(&format!("cannot report to the host: {error}"));
     }

@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{PORT_NAME, ReportResult, each_cause};
-use cloud_machine_system::{buses, kernel, port::Port};
+use cloud_machine_protocol::{ReportResult, each_cause};
+use cloud_machine_system::{buses, kernel};
 
-use crate::{error::AgentError, host::Host, initramfs::MODULES, report::ReportBuilder, run};
+use crate::{channel, error::AgentError, host::Host, initramfs::MODULES, report::ReportBuilder, run};
 
 /// Exit status of a worker whose failure the host knows, or that has nobody to tell.
 pub(crate) const REPORTED: i32 = 1;
@@ -37,7 +37,7 @@ fn work(started: Instant) -> Result<(), AgentError> {
     }
     let mut report = ReportBuilder::new()?;
     report.timing("load modules", started.elapsed());
-    let mut host = Host::new(Port::open(PORT_NAME)?, started);
+    let mut host = Host::new(channel::open()?, started);
     host.hello(report.boot_id())?;
     match run::run(&mut host, &mut report) {
         Ok(deadline) => {

@@ -1,6 +1,7 @@
 //! The words that guest and host say to each other: names, digests, sizes, the request, the inventory,
 //! steps, messages and the report. Types only: nothing here reads, writes, decides or prints.
 
+mod alive;
 mod assurance;
 mod bus;
 mod digest;
@@ -22,6 +23,7 @@ mod text;
 mod tier;
 pub mod volume;
 
+pub use alive::{ALIVE, LOG_PREFIX, PROBE_ARGUMENT};
 pub use assurance::{Assurance, RootOfTrust};
 pub use bus::Bus;
 pub use digest::{Algorithm, Digest};

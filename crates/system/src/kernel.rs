@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use cloud_machine_protocol::escaped;
+use cloud_machine_protocol::{LOG_PREFIX, escaped};
 use nix::{
     errno::Errno,
     kmod::{ModuleInitFlags, finit_module},
@@ -77,7 +77,7 @@ pub fn load_module(folder: &str, module: &str) -> Result<(), SystemError> {
 
 /// One line in the kernel log, which is also the console. A failure is not reported: this is the last channel.
 pub fn log(text: &str) {
-    let line = format!("<5>cloud-machine-agent: {}\n", escaped(text));
+    let line = format!("<5>{LOG_PREFIX}{}\n", escaped(text));
     let written = OpenOptions::new().write(true).open("/dev/kmsg").and_then(|mut log| log.write_all(line.as_bytes()));
     if written.is_err() {
         // Before /dev is mounted only the console that the kernel opened for PID 1 is left.

@@ -4,6 +4,7 @@
 mod attributes;
 mod block;
 pub mod buses;
+pub mod channel;
 mod confined;
 mod device;
 mod disks;

@@ -1,4 +1,4 @@
-//! The virtio-serial port to the host: found by name, read and written as lines. Must not know the messages.
+//! The virtio-serial port to the host as a channel: found by name. Must not know the messages.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -9,7 +9,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::SystemError;
+use crate::{SystemError, channel::Channel};
 
 const SYSFS: &str = "/sys/class/virtio-ports";
 
@@ -52,22 +52,23 @@ impl Port {
         Err(absent())
     }
 
-    /// Writes `line` and a newline.
-    ///
-    /// # Errors
-    /// [`SystemError::Io`] when the port fails.
-    pub fn write_line(&mut self, line: &[u8]) -> Result<(), SystemError> {
+    fn wait_readable(&self, deadline: Instant) -> Result<bool, SystemError> {
+        let left = deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(3600));
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut descriptors = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, timeout).map(|ready| ready > 0).map_err(SystemError::io("wait for", "the host's port"))
+    }
+}
+
+impl Channel for Port {
+    fn send(&mut self, line: &[u8]) -> Result<(), SystemError> {
         let mut bytes = Vec::with_capacity(line.len() + 1);
         bytes.extend_from_slice(line);
         bytes.push(b'\n');
         self.file.write_all(&bytes).map_err(SystemError::io("write to", "the host's port"))
     }
 
-    /// Reads one line of at most `limit` bytes before `deadline`.
-    ///
-    /// # Errors
-    /// [`SystemError::Io`]: timed out, closed, too long or failed.
-    pub fn read_line(&mut self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
+    fn receive(&mut self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
         let failed = |kind, text: &str| SystemError::io("read from", "the host's port")(io::Error::new(kind, text));
         loop {
             if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
@@ -88,12 +89,5 @@ impl Port {
             }
             self.pending.extend_from_slice(buffer.get(..count).unwrap_or_default());
         }
-    }
-
-    fn wait_readable(&self, deadline: Instant) -> Result<bool, SystemError> {
-        let left = deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(3600));
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut descriptors = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
-        poll(&mut descriptors, timeout).map(|ready| ready > 0).map_err(SystemError::io("wait for", "the host's port"))
     }
 }

@@ -11,16 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{Digest, escape};
+use cloud_machine_protocol::{ALIVE, Digest, LOG_PREFIX, PROBE_ARGUMENT, escape};
 use cloud_machine_store::{ImageFolder, Store, file};
 use serde::{Deserialize, Serialize};
 
 use super::{Qemu, QemuError, pidfd, tool};
 
-/// What the agent says on the console as soon as it runs.
-pub const MARKER: &str = "cloud-machine-agent: alive";
-/// Asks the agent, on the kernel command line, to say [`MARKER`] and power off.
-pub const PROBE_ARGUMENT: &str = "cloudmachine.mode=probe";
 /// Processor model under TCG. Without `cx16` the kernel's slab allocator takes a lock instead of `cmpxchg16b`, which
 /// multi-threaded TCG of QEMU 7.2 does not execute atomically enough: with it, Linux 6.12 on two processors panicked
 /// in `__kmalloc` in 4 of 7 boots, without it in none. Without `svm` the machine does not load a KVM module for nobody.
@@ -242,8 +238,9 @@ fn probe(
     let mut machine = Probed(child);
     let mut console = machine.0.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
     let deadline = Instant::now() + limit;
-    let (mut heard, mut chunk) = (Vec::new(), [0; 8192]);
-    while heard.len() < MAX_CONSOLE {
+    let alive = format!("{LOG_PREFIX}{ALIVE}");
+    let (mut received, mut chunk) = (Vec::new(), [0; 8192]);
+    while received.len() < MAX_CONSOLE {
         if !pidfd::readable(console.as_fd(), deadline).map_err(failed)? {
             return Ok(Probe::Silent);
         }
@@ -252,11 +249,11 @@ fn probe(
             let status = machine.0.wait().map_err(failed)?;
             return Ok(Probe::Ended { status, said: words(&mut said).map_err(failed)? });
         }
-        // The marker may lie across two pieces.
-        let start = heard.len().saturating_sub(MARKER.len());
-        heard.extend_from_slice(chunk.get(..count).unwrap_or_default());
-        let fresh = heard.get(start..).unwrap_or_default();
-        if fresh.windows(MARKER.len()).any(|window| window == MARKER.as_bytes()) {
+        // The line may lie across two pieces.
+        let start = received.len().saturating_sub(alive.len());
+        received.extend_from_slice(chunk.get(..count).unwrap_or_default());
+        let fresh = received.get(start..).unwrap_or_default();
+        if fresh.windows(alive.len()).any(|window| window == alive.as_bytes()) {
             return Ok(Probe::Alive);
         }
         if Instant::now() >= deadline {

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-pub use accelerator::{Accelerator, MARKER, PROBE_ARGUMENT, TCG_CPU, Verdict, decide};
+pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub use error::QemuError;
 pub use life::{Life, Subject};
