@@ -388,3 +388,17 @@ fn who_finishes_a_reimage_takes_no_way_that_proves_less() {
     assert_eq!((wanted.strategy, wanted.required), (None, Some(Assurance::HostRooted)));
     assert_eq!(host.seen.lock().unwrap().nonces.len(), 2, "it was tried again");
 }
+
+/// A machine of another driver has made the golden disk.
+#[test]
+fn a_plan_takes_no_golden_disk_that_the_driver_cannot_stand_a_machine_on() {
+    let host = Host::new(Some);
+    host.create();
+    let record = host.record();
+    let golden = host.store.golden(&record.image.digest, record.disks[0].size).disk();
+    fs::create_dir_all(golden.parent().unwrap()).unwrap();
+    fs::write(&golden, "").unwrap();
+    let planned = host.operations().plan(&host.name).unwrap();
+    assert_eq!(planned.strategy, Strategy::Rewrite);
+    assert_eq!(planned.strategy_reason, "the driver has neither overlays nor dirty maps");
+}

@@ -4,7 +4,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -117,6 +117,23 @@ impl Reader {
     /// # Errors
     /// [`StoreError::Io`].
     pub fn go_on(&mut self, show: &mut dyn FnMut(String)) -> Result<(), StoreError> {
+        // Looked at first: nothing more is added to a log once another one lies in its place.
+        let replaced = self.replacement()?;
+        self.read_on(show)?;
+        let Some(log) = replaced else { return Ok(()) };
+        (self.log, self.at) = (log, 0);
+        self.read_on(show)
+    }
+
+    /// The log that lies in the place of this one: libvirt's log daemon moves one that is large away.
+    fn replacement(&self) -> Result<Option<File>, StoreError> {
+        let Some(log) = file::open(&self.path)? else { return Ok(None) };
+        let found = |log: &File| log.metadata().map_err(StoreError::io("look at", &self.path));
+        let (one, other) = (found(&self.log)?, found(&log)?);
+        Ok(((one.dev(), one.ino()) != (other.dev(), other.ino())).then_some(log))
+    }
+
+    fn read_on(&mut self, show: &mut dyn FnMut(String)) -> Result<(), StoreError> {
         let size = self.log.metadata().map_err(StoreError::io("look at", &self.path))?.len();
         if size < self.at {
             // It was cut.
@@ -222,6 +239,22 @@ mod tests {
         log.write_all(b"e\nf").unwrap();
         reader.go_on(&mut |line| shown.push(line)).unwrap();
         assert_eq!(shown, ["de"]);
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_is_read_to_its_end_and_then_the_one_in_its_place() {
+        let (folder, attempt) = attempt();
+        fs::write(attempt.console_log(), "one\n").unwrap();
+        let mut reader = Reader::open(&attempt).unwrap().unwrap();
+        let mut shown = Vec::new();
+        reader.go_on(&mut |line| shown.push(line)).unwrap();
+        fs::write(attempt.console_log(), "one\ntwo\nth").unwrap();
+        fs::rename(attempt.console_log(), folder.path().join("console.log.0")).unwrap();
+        reader.go_on(&mut |line| shown.push(line)).unwrap();
+        fs::write(attempt.console_log(), "ree\n").unwrap();
+        reader.go_on(&mut |line| shown.push(line)).unwrap();
+        reader.go_on(&mut |line| shown.push(line)).unwrap();
+        assert_eq!(shown, ["one", "two", "three"]);
     }
 
     #[test]

@@ -58,7 +58,7 @@ impl Operations<'_> {
         let (config, driver) = (&described.config, self.driver(&record.driver)?);
         let (image, manifest) = installed::image(store, &record)?;
         let minimum = admission::minimum_generation(store, &record, &manifest)?;
-        let (strategy, strategy_reason) = system_disk::preview(store, &record, config)?;
+        let (strategy, strategy_reason) = system_disk::preview(driver, store, &record, config)?;
         let tier = match strategy {
             Strategy::Overlay => Some(Tier::Overlay),
             Strategy::Hinted => Some(Tier::Hinted),

@@ -273,4 +273,4 @@ impl SystemDiskPreparation<'_> {
 }
 
 /// Why a driver without storage of its own has neither overlay nor map.
-const NO_STORAGE: &str = "the driver has no disk files of its own";
+const NO_STORAGE: &str = "the driver has neither overlays nor dirty maps";

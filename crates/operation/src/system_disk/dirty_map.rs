@@ -1,7 +1,7 @@
 //! When the host's dirty map of a disk may be believed. Must not believe one that could have missed a write.
 
 use cloud_machine_config::Config;
-use cloud_machine_driver::machine::DirtyMap;
+use cloud_machine_driver::machine::{DirtyMap, Driver};
 use cloud_machine_protocol::{Digest, Extent};
 use cloud_machine_store::{DiskForm, DiskRecord, MachineRecord, Store, Strategy};
 
@@ -92,12 +92,16 @@ fn promising(record: &MachineRecord, since: Option<Digest>, image: Digest) -> Re
 
 /// What `auto` would take, as far as it can be said while the machine may run, and why.
 pub(crate) fn preview(
+    driver: &dyn Driver,
     store: &Store,
     record: &MachineRecord,
     config: &Config,
 ) -> Result<(Strategy, String), OperationError> {
     if super::root_pool(config).is_some() {
         return Ok((Strategy::Rewrite, "the root is on zfs: the pool is recreated".to_owned()));
+    }
+    if driver.storage().is_none() {
+        return Ok((Strategy::Rewrite, super::NO_STORAGE.to_owned()));
     }
     let disk = system_disk(record)?;
     if store.golden(&record.image.digest, disk.size).exists()? {
