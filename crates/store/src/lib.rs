@@ -18,6 +18,7 @@ mod reserve;
 mod seal;
 mod space;
 mod standing;
+mod summary;
 mod system;
 
 use std::{
@@ -46,6 +47,7 @@ pub use record::{
 pub use seal::Seal;
 pub use space::Room;
 pub use standing::Standing;
+pub use summary::{MachineSummary, SummaryRow};
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 
 /// An opened state folder.

@@ -9,12 +9,16 @@ use cloud_machine_child::ChildError;
 use cloud_machine_protocol::RootOfTrust;
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
-use super::{Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk};
+use super::{
+    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk, glance::HostGlance,
+    kernel::Kernel,
+};
 use crate::{
     description::{Description, Support},
     error::{DriverError, DriverErrorKind},
     machine::{
-        Backing, BlockDevice, Boot, DirtyMap, Driver, MachineRef, Power, Processor, Running, Started, Storage, Trouble,
+        Backing, BlockDevice, Boot, DirtyMap, Driver, Glance, MachineRef, Power, Processor, Running, Started, Storage,
+        Trouble,
     },
     socket, ssh,
 };
@@ -113,6 +117,16 @@ impl Driver for Qemu {
             Life::Ended => Power::Off,
             Life::Running(process) => Power::On(Box::new(process)),
             Life::Unknown(doubt) => Power::Unknown(doubt),
+        }
+    }
+
+    fn glance(&self) -> Option<Box<dyn Glance>> {
+        match HostGlance::take(&Kernel::host()) {
+            Ok(glance) => Some(Box::new(glance)),
+            Err(error) => {
+                tracing::debug!(%error, "each machine is asked for by itself");
+                None
+            }
         }
     }
 
