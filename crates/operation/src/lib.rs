@@ -39,6 +39,7 @@ mod startup;
 mod stop;
 mod system_disk;
 mod teller;
+mod under_lock;
 pub mod url_document;
 mod verify;
 pub mod volume;
