@@ -1,6 +1,6 @@
 //! `journal`: which operations were done, and how they ended. Must not write the journal.
 
-use cloud_machine_store::{JournalEntry, Outcome, Store};
+use cloud_machine_store::{JournalEntry, Outcome, State};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -49,7 +49,7 @@ impl Show for Operations {
     }
 }
 
-pub(crate) fn run(ui: &Ui, store: &Store, asked: &Journal) -> Result<(), Failure> {
+pub(crate) fn run(ui: &Ui, store: &dyn State, asked: &Journal) -> Result<(), Failure> {
     let journal = store.journal(asked.name.as_ref())?;
     let mut operations = journal.entries;
     if asked.last > 0 {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloud_machine_store::{self as store, Store};
+use cloud_machine_store::{self as store, State};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
 
@@ -75,7 +75,7 @@ impl Show for Leases {
     }
 }
 
-pub(crate) fn run(ui: &Ui, store: &Store, lease: &Lease) -> Result<(), Failure> {
+pub(crate) fn run(ui: &Ui, store: &dyn State, lease: &Lease) -> Result<(), Failure> {
     let seconds = Duration::from_secs;
     match lease {
         Lease::Take { name, owner, time } => ui.result(&Taken(store.take_lease(name, owner, seconds(time.seconds))?)),

@@ -2,7 +2,7 @@
 //! the operation does.
 
 use cloud_machine_protocol::MachineName;
-use cloud_machine_store::{JournalFailure, MachineLock};
+use cloud_machine_store::{JournalFailure, MachineLock, State, StoreError};
 
 use crate::{
     Operations,
@@ -21,16 +21,17 @@ impl Operations<'_> {
         operation: Operation,
         work: impl FnOnce(&MachineLock) -> Result<T, OperationError>,
     ) -> Result<T, OperationError> {
-        let lock = self.store.lock(name)?;
-        self.store.check_lease(name)?;
-        let begun = self.store.journal_begin(&lock, &operation.to_string());
+        let state: &dyn State = self.store;
+        let lock = state.lock(name)?;
+        state.check_lease(name)?;
+        let begun = state.journal_begin(&lock, &operation.to_string());
         let begun = begun.map_err(|error| not_noted(name, &error)).ok();
         let result = work(&lock);
         if let Some(begun) = begun {
-            let request = self.store.read(name).ok().and_then(|record| record.request).map(|request| request.id);
+            let request = state.read(name).ok().and_then(|record| record.request).map(|request| request.id);
             let failure =
                 result.as_ref().err().map(|error| JournalFailure { kind: error.kind.to_string(), error: error.line() });
-            if let Err(error) = self.store.journal_end(begun, request, failure) {
+            if let Err(error) = state.journal_end(begun, request, failure) {
                 not_noted(name, &error);
             }
         }
@@ -38,7 +39,7 @@ impl Operations<'_> {
     }
 }
 
-fn not_noted(name: &MachineName, error: &cloud_machine_store::StoreError) {
+fn not_noted(name: &MachineName, error: &StoreError) {
     let causes = causes(error);
     tracing::warn!(machine = %name, causes, "cannot write to the journal; the operation goes on without");
 }

@@ -20,6 +20,7 @@ mod reserve;
 mod seal;
 mod space;
 mod standing;
+mod state;
 mod summary;
 mod system;
 
@@ -51,6 +52,7 @@ pub use record::{
 pub use seal::Seal;
 pub use space::Room;
 pub use standing::Standing;
+pub use state::State;
 pub use summary::{MachineSummary, SummaryRow};
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 
