@@ -117,11 +117,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when the folder itself cannot be listed; whatever concerns one machine is in its row.
     pub fn summaries(&self) -> Result<Vec<SummaryRow>, StoreError> {
-        let mut names = self.machine_folders()?;
-        names.sort_unstable();
         let folder = self.machines();
+        let (index, names) = thread::scope(|scope| {
+            let index = scope.spawn(|| if has_mounts_below(&folder) { Vec::new() } else { self.read_index() });
+            let names = self.machine_folders();
+            (index.join().unwrap_or_default(), names)
+        });
+        let mut names = names?;
+        names.sort_unstable();
         let opened = File::open(&folder).map_err(StoreError::io("list", &folder))?;
-        let index = if has_mounts_below(&folder) { Vec::new() } else { self.read_index() };
         let known = matched(&names, lines(&index));
         let rows = in_parallel(&known, |(name, line)| self.row(&opened, name, line.as_ref()));
         let is_new = |row: &&Row| row.was_read && row.looks.is_some();
