@@ -46,8 +46,9 @@ demo: setup build $(image) ## create a machine, let a hostile job loose on it, r
 
 bench: setup build $(image) ## measure against real programs: documents, and images onto disks; exit code 1: a target is missed
 	@setup/install --bench
-	cargo build --locked --release -p cloud-machine-tests --bin bench --bin bench-disks
+	cargo build --locked --release -p cloud-machine-tests --bin bench --bin bench-disks --bin bench-store
 	CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" "$(target)/release/bench-disks" $(BENCH_OPTIONS)
+	"$(target)/release/bench-store" $(BENCH_OPTIONS)
 	CLOUD_MACHINE_BENCH_PEERS="$(cache)/peers" "$(target)/release/bench" $(BENCH_OPTIONS)
 
 fuzz: setup ## fuzz each target of fuzz/ for FUZZ_SECONDS (60)

@@ -1,6 +1,7 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
 mod image;
+mod lease;
 mod list;
 mod ordered;
 mod short_cut;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
+pub(crate) use lease::{HeldLease, Lease, UnderLease};
 pub(crate) use list::{Column, Filter, List};
 pub(crate) use ordered::{Configuration, Step};
 pub(crate) use short_cut::ShortCut;
@@ -125,6 +127,17 @@ outputs of the program.")]
     Verify(Verify),
     /// Print what a reimage of a machine would do, and do nothing
     Plan(One),
+    /// Keep a machine for one owner until a deadline
+    #[command(subcommand)]
+    Lease(Lease),
+    /// Show which operations were done with machines, and how they ended
+    #[command(after_help = "Examples:
+  cloud-machine journal
+  cloud-machine journal ci-1 --last 5
+  cloud-machine journal --output json
+
+An operation whose process was killed is shown as cut_off.")]
+    Journal(Journal),
     /// Build and inspect volumes labelled CLOUD-INIT
     #[command(subcommand)]
     Volume(Volume),
@@ -162,6 +175,8 @@ pub(crate) struct Several {
 pub(crate) struct Create {
     #[command(flatten)]
     pub(crate) machines: Several,
+    #[command(flatten)]
+    pub(crate) under: UnderLease,
     #[command(flatten)]
     pub(crate) configuration: Configuration,
     /// Name of the image, as it is typed; stronger than `image` in a document and --set
@@ -208,6 +223,8 @@ pub(crate) struct Timed {
     #[command(flatten)]
     pub(crate) machines: Several,
     #[command(flatten)]
+    pub(crate) under: UnderLease,
+    #[command(flatten)]
     pub(crate) time: Time,
 }
 
@@ -215,6 +232,8 @@ pub(crate) struct Timed {
 pub(crate) struct Stop {
     #[command(flatten)]
     pub(crate) machines: Several,
+    #[command(flatten)]
+    pub(crate) under: UnderLease,
     /// End the process at once, without asking the system to shut down
     #[arg(long)]
     pub(crate) now: bool,
@@ -227,6 +246,8 @@ pub(crate) struct Stop {
 pub(crate) struct Delete {
     #[command(flatten)]
     pub(crate) machines: Several,
+    #[command(flatten)]
+    pub(crate) under: UnderLease,
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
@@ -269,6 +290,8 @@ pub(crate) struct Exec {
 pub(crate) struct Reimage {
     #[command(flatten)]
     pub(crate) machines: Several,
+    #[command(flatten)]
+    pub(crate) under: UnderLease,
     /// Take another image; from the store, unless --image-url says otherwise
     #[arg(long)]
     pub(crate) image: Option<String>,
@@ -298,6 +321,15 @@ pub(crate) struct Verify {
     /// Do not ask the running machine for its identity
     #[arg(long)]
     pub(crate) stored_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Journal {
+    /// Only of this machine, which may be deleted
+    pub(crate) name: Option<MachineName>,
+    /// Only so many, the last ones; 0 for all
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 0)]
+    pub(crate) last: usize,
 }
 
 /// Commands on volumes.

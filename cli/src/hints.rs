@@ -54,6 +54,10 @@ pub(crate) fn text(hint: &Hint) -> String {
             format!("`cloud-machine show {machine}` shows how; delete it first, or choose another name")
         }
         Hint::WaitForOther => "wait for it to end, then try again".to_owned(),
+        Hint::NameLease => {
+            "if the lease is yours, name it with `--lease NUMBER`; `cloud-machine lease list` shows all".to_owned()
+        }
+        Hint::TakeLease => "take a new one with `cloud-machine lease take`, if nobody else has".to_owned(),
         Hint::ListMachines => "see `cloud-machine list`; `cloud-machine create` makes one".to_owned(),
         Hint::LookAtProcess(pid) => {
             format!("look at it with `ps -fp {pid}`; once it has ended, try again as the user who started the machine")

@@ -39,13 +39,14 @@ fn main() -> ExitCode {
 
 fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
     let store = || state::open_store(&arguments.global);
+    let leased = |under, machines| state::open_leased(&arguments.global, under, machines);
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     match &arguments.command {
-        Command::Create(create) => command::create::run(ui, &store()?, create),
-        Command::Start(start) => command::start::run(ui, &store()?, start),
-        Command::Stop(stop) => command::stop::run(ui, &store()?, stop),
-        Command::Delete(delete) => command::delete::run(ui, &store()?, delete),
-        Command::Reimage(reimage) => command::reimage::run(ui, &store()?, reimage),
+        Command::Create(create) => command::create::run(ui, &leased(create.under, &create.machines)?, create),
+        Command::Start(start) => command::start::run(ui, &leased(start.under, &start.machines)?, start),
+        Command::Stop(stop) => command::stop::run(ui, &leased(stop.under, &stop.machines)?, stop),
+        Command::Delete(delete) => command::delete::run(ui, &leased(delete.under, &delete.machines)?, delete),
+        Command::Reimage(reimage) => command::reimage::run(ui, &leased(reimage.under, &reimage.machines)?, reimage),
         Command::Verify(verify) => command::verify::run(ui, &store()?, verify),
         Command::List(list) => done(command::list::run(ui, &store()?, list)),
         Command::Show(show) => done(command::show::run(ui, &store()?, &show.name)),
@@ -53,6 +54,8 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Console(console) => done(command::console::run(ui, &store()?, console)),
         Command::Ssh(ssh) => command::ssh::log_in(&store()?, ssh),
         Command::Exec(exec) => command::exec::run(ui, &store()?, exec),
+        Command::Lease(lease) => done(command::lease::run(ui, &store()?, lease)),
+        Command::Journal(journal) => done(command::journal::run(ui, &store()?, journal)),
         Command::Volume(volume) => done(command::volume::run(ui, volume)),
         Command::Image(image) => done(command::image::run(ui, &arguments.global, image)),
         Command::Config(config) => done(command::config::run(ui, &arguments.global, config)),

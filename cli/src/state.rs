@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cloud_machine_store::Store;
 
 use crate::{
-    arguments::Global,
+    arguments::{Global, Several, UnderLease},
     failure::{Failure, Kind},
     folders,
 };
@@ -13,6 +13,19 @@ use crate::{
 /// Opens the state folder, which is made on first use.
 pub(crate) fn open_store(global: &Global) -> Result<Store, Failure> {
     Ok(Store::open(state_folder(global)?)?)
+}
+
+/// Opens the state folder for whoever acts under a lease. A lease is one machine's.
+pub(crate) fn open_leased(global: &Global, under: UnderLease, machines: &Several) -> Result<Store, Failure> {
+    let store = open_store(global)?;
+    match under.lease {
+        Some(_) if machines.names.len() != 1 => {
+            Err(Failure::new(Kind::Usage, "a lease is of one machine, and more are named")
+                .hint("call it for each machine"))
+        }
+        Some(fence) => Ok(store.under_lease(fence)),
+        None => Ok(store),
+    }
 }
 
 /// `--state`, `$CLOUD_MACHINE_STATE`, `$XDG_STATE_HOME/cloud-machine` or `~/.local/state/cloud-machine`.

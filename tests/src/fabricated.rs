@@ -14,13 +14,14 @@ fn layers() -> Value {
     serde_json::from_slice(&merge(&[document]).expect("one document").to_layers()).expect("JSON")
 }
 
-/// Writes the record of a machine called `name` whose SSH answers on `port`; `change` may alter it.
+/// The record of a machine called `name` whose SSH answers on `port`.
 ///
 /// # Panics
-/// When it cannot be written.
-pub fn machine(program: &Program, name: &str, port: u16, change: impl FnOnce(&mut Value)) -> PathBuf {
+/// When the configuration in it cannot be made.
+#[must_use]
+pub fn record(name: &str, port: u16) -> Value {
     let uuid = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
-    let mut record = json!({
+    json!({
         "version": RECORD_VERSION, "name": name, "uuid": uuid, "driver": "qemu",
         "image": {"name": "debian-12", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1 << 30, "generation": 1},
         "layers": layers(), "ram": 1 << 30, "cpus": 2,
@@ -32,7 +33,15 @@ pub fn machine(program: &Program, name: &str, port: u16, change: impl FnOnce(&mu
         },
         "ssh_port": port, "state": "running", "request": null, "host_key": null, "last_report": null,
         "assurance": null, "dirty": false, "created": "2026-11-22T12:00:00Z",
-    });
+    })
+}
+
+/// Writes the record of a machine called `name` whose SSH answers on `port`; `change` may alter it.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn machine(program: &Program, name: &str, port: u16, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let mut record = record(name, port);
     change(&mut record);
     let folder = program.state().join("machines").join(name);
     fs::create_dir_all(folder.join("run/attempt-001")).expect("the folder of the machine");

@@ -7,6 +7,8 @@ pub(crate) mod delete;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
+pub(crate) mod journal;
+pub(crate) mod lease;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod reimage;

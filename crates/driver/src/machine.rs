@@ -281,6 +281,11 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Whether anything of a machine runs. A doubt that ends within `patience` is none.
     fn power(&self, machine: &MachineRef, patience: Duration) -> Power;
 
+    /// One look at what runs on the host, for a list of many machines; `None` where each has to be asked for by itself.
+    fn glance(&self) -> Option<Box<dyn Glance>> {
+        None
+    }
+
     /// Ends whatever runs of a machine. Not for callers, who need the proof: [`end`].
     ///
     /// # Errors
@@ -297,6 +302,23 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn storage(&self) -> Option<&dyn Storage> {
         None
     }
+}
+
+/// What was seen of all machines at once. It is for showing: what decides asks [`Driver::power`].
+pub trait Glance: Send + Sync {
+    /// Whether nothing of a machine ran. `false` when something did, and when that has to be asked of [`Driver::power`].
+    fn is_off(&self, machine: &Glimpse<'_>) -> bool;
+}
+
+/// By what a machine is known among many.
+#[derive(Clone, Copy, Debug)]
+pub struct Glimpse<'a> {
+    /// Its UUID.
+    pub uuid: &'a str,
+    /// What its driver keeps of its last start.
+    pub state: Option<&'a DriverState>,
+    /// Device and inode of each file of its disks.
+    pub disks: &'a [(u64, u64)],
 }
 
 /// Files below a system disk that make a reimage short.

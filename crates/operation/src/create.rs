@@ -6,8 +6,8 @@ use cloud_machine_config::supported;
 use cloud_machine_driver::ssh;
 use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
 use cloud_machine_store::{
-    DriveRecord, ImageName, ImageRecord, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
-    identity,
+    DriveRecord, ImageName, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
+    SystemDisk, identity,
 };
 use jiff::Timestamp;
 
@@ -68,8 +68,12 @@ impl Operations<'_> {
     /// # Errors
     /// Of any kind; what was made of the machine is continued by the next call.
     pub fn create(&self, name: &MachineName, creation: &Creation) -> Result<Reimaged, OperationError> {
+        self.under_lock(name, Operation::Create, |lock| self.create_locked(lock, creation))
+    }
+
+    fn create_locked(&self, lock: &MachineLock, creation: &Creation) -> Result<Reimaged, OperationError> {
+        let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Create));
-        let lock = store.lock(name)?;
         let mut record = match store.read(name) {
             Ok(record) => {
                 same_description(&record, creation)?;
@@ -85,25 +89,25 @@ impl Operations<'_> {
             Err(StoreError::NoMachine { .. }) => {
                 let record = new_record(teller, store, name, creation)?;
                 space::fits(store, &record, &creation.described, creation.options)?;
-                store.create(&lock, &record)?;
+                store.create(lock, &record)?;
                 record
             }
             Err(error) => return Err(error.into()),
         };
         for drive in &creation.drives {
-            store.machine(name).store_drive(&lock, &drive.digest(), &drive.bytes)?;
+            store.machine(name).store_drive(lock, &drive.digest(), &drive.bytes)?;
         }
         for disk in &record.disks {
-            store.machine(name).store_medium(&lock, disk)?;
+            store.machine(name).store_medium(lock, disk)?;
         }
         prepare_login(store, &mut record)?;
-        store.write(&lock, &record)?;
+        store.write(lock, &record)?;
         // As the record has it: a machine that is continued is made from that.
         let described = Described::of(&record)?;
         let attempt = Attempt {
             driver: self.driver(&record.driver)?,
             store,
-            lock: &lock,
+            lock,
             teller,
             deadline: Instant::now() + creation.timeout,
             required: Assurance::HostRooted,

@@ -2,7 +2,7 @@
 
 use cloud_machine_driver::machine::{self, MachineRef};
 use cloud_machine_protocol::MachineName;
-use cloud_machine_store::StoreError;
+use cloud_machine_store::{MachineLock, StoreError};
 
 use crate::{
     Operations,
@@ -17,8 +17,12 @@ impl Operations<'_> {
     /// # Errors
     /// Of [`ErrorKind::NotFound`](crate::ErrorKind) when there is none, and when it cannot be proved that nothing of it runs.
     pub fn delete(&self, name: &MachineName) -> Result<(), OperationError> {
+        self.under_lock(name, Operation::Delete, |lock| self.delete_locked(lock))
+    }
+
+    fn delete_locked(&self, lock: &MachineLock) -> Result<(), OperationError> {
+        let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Delete));
-        let lock = store.lock(name)?;
         match store.read(name) {
             Ok(mut record) => drop(life::end(self.driver(&record.driver)?, store, &mut record)?),
             Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
@@ -32,6 +36,6 @@ impl Operations<'_> {
                 }
             }
         }
-        Ok(store.delete(&lock)?)
+        Ok(store.delete(lock)?)
     }
 }

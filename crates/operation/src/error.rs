@@ -25,6 +25,19 @@ pub enum ErrorKind {
     Locked,
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::NotFound => "not_found",
+            Self::Verification => "verification",
+            Self::TimedOut => "timed_out",
+            Self::Locked => "locked",
+        })
+    }
+}
+
 /// Characters of one cause that are shown; the end of a console is one.
 const MAX_TEXT: usize = 16 << 10;
 
@@ -119,13 +132,19 @@ impl From<DriverError> for OperationError {
 impl From<StoreError> for OperationError {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
-            StoreError::Locked { .. } | StoreError::ImageLocked { .. } => ErrorKind::Locked,
+            StoreError::Locked { .. }
+            | StoreError::ImageLocked { .. }
+            | StoreError::Leased { .. }
+            | StoreError::LeaseLost { .. } => ErrorKind::Locked,
+            StoreError::LeaseRefused { .. } => ErrorKind::Refused,
             StoreError::NoMachine { .. } | StoreError::NoImage { .. } => ErrorKind::NotFound,
             StoreError::GenerationLow { .. } | StoreError::GenerationTaken { .. } => ErrorKind::Refused,
             _ => ErrorKind::Failed,
         };
         let hint = match &error {
             StoreError::Locked { .. } | StoreError::ImageLocked { .. } => Some(Hint::WaitForOther),
+            StoreError::Leased { .. } => Some(Hint::NameLease),
+            StoreError::LeaseLost { .. } => Some(Hint::TakeLease),
             StoreError::NoMachine { .. } => Some(Hint::ListMachines),
             StoreError::NoImage { .. } => Some(Hint::ListImages),
             StoreError::GenerationLow { .. } => Some(Hint::HigherGeneration),

@@ -57,6 +57,22 @@ pub enum Operation {
     Image,
 }
 
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Create => "create",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Reimage => "reimage",
+            Self::Verify => "verify",
+            Self::Plan => "plan",
+            Self::Delete => "delete",
+            Self::Use => "use",
+            Self::Image => "image",
+        })
+    }
+}
+
 /// What happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Happening<'a> {

@@ -81,6 +81,10 @@ pub enum Hint {
     OtherDescription(MachineName),
     /// Another operation has to end first.
     WaitForOther,
+    /// Somebody has a lease on the machine.
+    NameLease,
+    /// The lease that was named holds no longer.
+    TakeLease,
     /// The machines that there are.
     ListMachines,
     /// Whether this process has ended; then try again as who started the machine.

@@ -56,21 +56,10 @@ impl Operations<'_> {
     /// Asks for the process of a machine, as far as it can be told.
     #[must_use]
     pub fn status(&self, record: &MachineRecord) -> ProcessStatus {
-        let power = match self.driver(&record.driver) {
-            Ok(driver) => driver.power(&reference(self.store, record), Duration::ZERO),
-            Err(error) => {
-                return ProcessStatus { process: ProcessState::Unknown, process_reason: Some(error.line()) };
-            }
-        };
-        let (process, process_reason) = match power {
-            Power::Off => (ProcessState::None, None),
-            Power::Unknown(doubt) => (ProcessState::Unknown, Some(doubt.why)),
-            Power::On(running) => match trouble(&*running) {
-                Some(trouble) => (ProcessState::Paused, Some(trouble.to_string())),
-                None => (ProcessState::Runs, None),
-            },
-        };
-        ProcessStatus { process, process_reason }
+        match self.driver(&record.driver) {
+            Ok(driver) => status(driver.power(&reference(self.store, record), Duration::ZERO)),
+            Err(error) => ProcessStatus { process: ProcessState::Unknown, process_reason: Some(error.line()) },
+        }
     }
 
     /// The machine that runs; `None` when it is proved that none does.
@@ -97,6 +86,19 @@ impl Operations<'_> {
         Err(OperationError::failed(format!("machine {name} is paused: {trouble}"))
             .hint(Hint::StartOrReimage(name.clone())))
     }
+}
+
+/// What a driver's answer is shown as.
+pub(crate) fn status(power: Power) -> ProcessStatus {
+    let (process, process_reason) = match power {
+        Power::Off => (ProcessState::None, None),
+        Power::Unknown(doubt) => (ProcessState::Unknown, Some(doubt.why)),
+        Power::On(running) => match trouble(&*running) {
+            Some(trouble) => (ProcessState::Paused, Some(trouble.to_string())),
+            None => (ProcessState::Runs, None),
+        },
+    };
+    ProcessStatus { process, process_reason }
 }
 
 /// The machine of a record, as its driver is told of it.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cloud_machine_protocol::{
     Action, Assurance, ChangedExtents, IgnoredVolume, ImageUrl, MachineName, StepRecord, Tier,
 };
-use cloud_machine_store::{ImageName, ImageRecord, MachineRecord, MachineState, Store, Strategy};
+use cloud_machine_store::{ImageName, ImageRecord, MachineLock, MachineRecord, MachineState, Store, Strategy};
 use serde::Serialize;
 
 use crate::{
@@ -128,8 +128,12 @@ impl Operations<'_> {
     /// Of any kind: [`ErrorKind::Refused`] before anything was touched, [`ErrorKind::Verification`] for a report that is not
     /// believed.
     pub fn reimage(&self, name: &MachineName, reimage: &Reimage) -> Result<Reimaged, OperationError> {
+        self.under_lock(name, Operation::Reimage, |lock| self.reimage_locked(lock, reimage))
+    }
+
+    fn reimage_locked(&self, lock: &MachineLock, reimage: &Reimage) -> Result<Reimaged, OperationError> {
+        let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Reimage));
-        let lock = store.lock(name)?;
         let mut record = store.read(name)?;
         release(&mut record, reimage.release)?;
         let described = Described::of(&record)?;
@@ -152,7 +156,7 @@ impl Operations<'_> {
         let attempt = Attempt {
             driver: self.driver(&record.driver)?,
             store,
-            lock: &lock,
+            lock,
             teller,
             deadline: Instant::now() + reimage.timeout,
             required: reimage.required,

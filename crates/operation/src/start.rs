@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_protocol::{Action, Assurance, MachineName};
-use cloud_machine_store::{MachineState, Strategy, Wanted};
+use cloud_machine_store::{MachineLock, MachineState, Strategy, Wanted};
 
 use crate::{
     Operations,
@@ -23,8 +23,12 @@ impl Operations<'_> {
     /// # Errors
     /// Of any kind, as [`Operations::reimage`] when a reimage has to be finished.
     pub fn start(&self, name: &MachineName, timeout: Duration) -> Result<Reimaged, OperationError> {
+        self.under_lock(name, Operation::Start, |lock| self.start_locked(lock, timeout))
+    }
+
+    fn start_locked(&self, lock: &MachineLock, timeout: Duration) -> Result<Reimaged, OperationError> {
+        let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Start));
-        let lock = store.lock(name)?;
         let mut record = store.read(name)?;
         if record.state == MachineState::Quarantined {
             return Err(quarantined(&record));
@@ -56,7 +60,7 @@ impl Operations<'_> {
         let attempt = Attempt {
             driver: self.driver(&record.driver)?,
             store,
-            lock: &lock,
+            lock,
             teller,
             deadline: Instant::now() + timeout,
             required: required.unwrap_or(Assurance::HostRooted).max(Assurance::HostRooted),

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_protocol::MachineName;
-use cloud_machine_store::{MachineRecord, MachineState};
+use cloud_machine_store::{MachineLock, MachineRecord, MachineState};
 use serde::Serialize;
 
 use crate::{
@@ -40,8 +40,12 @@ impl Operations<'_> {
     /// # Errors
     /// When it cannot be proved that nothing of it runs any more.
     pub fn stop(&self, name: &MachineName, stop: Stop) -> Result<Stopped, OperationError> {
+        self.under_lock(name, Operation::Stop, |lock| self.stop_locked(lock, stop))
+    }
+
+    fn stop_locked(&self, lock: &MachineLock, stop: Stop) -> Result<Stopped, OperationError> {
+        let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Stop));
-        let lock = store.lock(name)?;
         let mut record = store.read(name)?;
         let ran = self.running(&record).map_or(true, |running| running.is_some());
         let ask = !stop.now && record.state == MachineState::Running;
@@ -50,7 +54,7 @@ impl Operations<'_> {
         // A reimage that is under way stays so: stopping does not make it done.
         if matches!(record.state, MachineState::Running | MachineState::Stopped) {
             record.state = MachineState::Stopped;
-            store.write(&lock, &record)?;
+            store.write(lock, &record)?;
         }
         Ok(Stopped { state: record.state, ran, shut_down })
     }

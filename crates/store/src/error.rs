@@ -43,6 +43,34 @@ pub enum StoreError {
         /// The machine.
         name: MachineName,
     },
+    /// Somebody has a lease on the machine.
+    #[error("machine {name} is leased to {owner:?} until {until}")]
+    Leased {
+        /// The machine.
+        name: MachineName,
+        /// Who has it.
+        owner: String,
+        /// When it ends.
+        until: jiff::Timestamp,
+    },
+    /// A lease that was named is not the one that holds now.
+    #[error("lease {fence} of machine {name} {why}")]
+    LeaseLost {
+        /// The machine.
+        name: MachineName,
+        /// Its number.
+        fence: u64,
+        /// What became of it.
+        why: String,
+    },
+    /// A lease that nobody can have.
+    #[error("cannot lease machine {name}: {reason}")]
+    LeaseRefused {
+        /// The machine.
+        name: MachineName,
+        /// Why not.
+        reason: &'static str,
+    },
     /// Another operation holds the image's lock.
     #[error("image {name} is locked by another operation")]
     ImageLocked {
@@ -199,7 +227,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The system gave no random bytes.
-    #[error("cannot make a key")]
+    #[error("cannot make a key or an id")]
     Random(#[source] crate::identity::RandomError),
     /// A lock of one machine was used for another.
     #[error("the lock of machine {held} was used for machine {wanted}")]

@@ -68,6 +68,17 @@ impl Stamp {
     }
 }
 
+impl From<&rustix::fs::Stat> for Stamp {
+    fn from(found: &rustix::fs::Stat) -> Self {
+        Self {
+            size: found.st_size.cast_unsigned(),
+            inode: found.st_ino,
+            modified: (found.st_mtime, found.st_mtime_nsec.cast_signed()),
+            changed: (found.st_ctime, found.st_ctime_nsec.cast_signed()),
+        }
+    }
+}
+
 impl GoldenFolder {
     /// The folder, absolute.
     #[must_use]

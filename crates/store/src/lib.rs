@@ -9,6 +9,8 @@ mod generation;
 mod golden;
 pub mod identity;
 mod image;
+mod journal;
+mod lease;
 mod lock;
 mod machine;
 mod name;
@@ -18,6 +20,8 @@ mod reserve;
 mod seal;
 mod space;
 mod standing;
+mod state;
+mod summary;
 mod system;
 
 use std::{
@@ -33,6 +37,8 @@ pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read
 pub use generation::{GenerationRecord, Replacement};
 pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
+pub use journal::{Begun, Journal, JournalEntry, JournalFailure, Outcome};
+pub use lease::{Lease, LeaseRow};
 pub use lock::{Lock, MachineLock};
 #[cfg(test)]
 use machine::tests::record as machine_record;
@@ -46,12 +52,16 @@ pub use record::{
 pub use seal::Seal;
 pub use space::Room;
 pub use standing::Standing;
+pub use state::State;
+pub use summary::{MachineSummary, SummaryRow};
 pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
 
 /// An opened state folder.
 #[derive(Clone, Debug)]
 pub struct Store {
     root: PathBuf,
+    /// The lease that whoever has this value acts under.
+    lease: Option<u64>,
 }
 
 impl Store {
@@ -74,9 +84,11 @@ impl Store {
         if owner != 0 && owner != rustix::process::geteuid().as_raw() {
             return Err(StoreError::Foreign { path: root, owner });
         }
-        let store = Self { root };
-        let locks = ["locks/machines", "locks/images"].map(|locks| store.root.join(locks));
-        for folder in [store.machines(), store.images(), store.generations()].iter().chain(&locks) {
+        let store = Self { root, lease: None };
+        let locks = ["locks/machines", "locks/images", "locks/leases"].map(|locks| store.root.join(locks));
+        for folder in
+            [store.machines(), store.images(), store.generations(), store.leases_folder()].iter().chain(&locks)
+        {
             file::make_folder(folder)?;
         }
         reserve::keep(&store.root);
@@ -114,6 +126,10 @@ impl Store {
 
     fn generations(&self) -> PathBuf {
         self.root.join("generations")
+    }
+
+    fn leases_folder(&self) -> PathBuf {
+        self.root.join("leases")
     }
 
     fn images(&self) -> PathBuf {

@@ -49,16 +49,9 @@ impl Store {
     /// # Errors
     /// [`StoreError::Io`] when the folder itself cannot be listed; whatever concerns one machine is in its row.
     pub fn list(&self) -> Result<Vec<MachineRow>, StoreError> {
-        let folder = self.machines();
         let mut rows = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
-            let entry = entry.map_err(StoreError::io("list", &folder))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // Hidden folders are half made or half removed.
-            if name.starts_with('.') {
-                continue;
-            }
-            let invalid = |source| StoreError::InvalidName { path: entry.path(), source };
+        for name in self.machine_folders()? {
+            let invalid = |source| StoreError::InvalidName { path: self.machines().join(&name), source };
             let record = name.parse().map_err(invalid).and_then(|name| self.read(&name));
             rows.push(MachineRow { name, record });
         }

@@ -10,13 +10,15 @@ use cloud_machine_protocol::RootOfTrust;
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{
-    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk, keys::KEYS,
+    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk, glance::HostGlance,
+    kernel::Kernel, keys::KEYS,
 };
 use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},
     machine::{
-        Backing, BlockDevice, Boot, DirtyMap, Driver, MachineRef, Power, Processor, Running, Started, Storage, Trouble,
+        Backing, BlockDevice, Boot, DirtyMap, Driver, Glance, MachineRef, Power, Processor, Running, Started, Storage,
+        Trouble,
     },
     socket, ssh,
 };
@@ -60,6 +62,16 @@ impl Driver for Qemu {
             Life::Ended => Power::Off,
             Life::Running(process) => Power::On(Box::new(process)),
             Life::Unknown(doubt) => Power::Unknown(doubt),
+        }
+    }
+
+    fn glance(&self) -> Option<Box<dyn Glance>> {
+        match HostGlance::take(&Kernel::host()) {
+            Ok(glance) => Some(Box::new(glance)),
+            Err(error) => {
+                tracing::debug!(%error, "each machine is asked for by itself");
+                None
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! runs.
 
 use std::{
+    collections::HashSet,
     fs::{self, File, OpenOptions},
     io,
     os::unix::fs::OpenOptionsExt,
@@ -87,16 +88,42 @@ impl Kernel {
 
     /// Whether a process has one of `files` open. Of another user's process it cannot be seen: such files are locked, too.
     pub(super) fn opens(&self, pid: i32, files: &[FileId]) -> io::Result<bool> {
+        self.any_open(pid, |found| files.contains(&found))
+    }
+
+    /// The files that a process has open; those of another user's process cannot be seen.
+    pub(super) fn open_files(&self, pid: i32) -> io::Result<Vec<FileId>> {
+        let mut files = Vec::new();
+        self.any_open(pid, |found| {
+            files.push(found);
+            false
+        })?;
+        Ok(files)
+    }
+
+    fn any_open(&self, pid: i32, mut is_it: impl FnMut(FileId) -> bool) -> io::Result<bool> {
         let folder = self.proc.join(pid.to_string()).join("fd");
         let Some(entries) = shown(fs::read_dir(&folder))? else { return Ok(false) };
         for entry in entries {
             let Some(entry) = shown(entry)? else { continue };
             let Some(found) = shown(fs::metadata(entry.path()))? else { continue };
-            if files.contains(&FileId::from(&found)) {
+            if is_it(FileId::from(&found)) {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The inodes on which there is a lock. Those of open files are shown whoever has them; those of processes only when their
+    /// namespace is (proc_locks(5)).
+    pub(super) fn locked_inodes(&self) -> io::Result<HashSet<u64>> {
+        let text = fs::read_to_string(self.proc.join("locks"))?;
+        // Of each line the field with device and inode, `fd:00:1234`, is the only one with two colons.
+        let inode = |line: &str| {
+            let mut fields = line.split_ascii_whitespace().skip(1).filter(|field| field.matches(':').count() == 2);
+            fields.next()?.rsplit(':').next()?.parse().ok()
+        };
+        text.lines().map(|line| inode(line).ok_or_else(|| io::ErrorKind::InvalidData.into())).collect()
     }
 
     fn of(&self, pid: i32, what: &str) -> io::Result<Option<Vec<u8>>> {

@@ -5,6 +5,7 @@ mod command;
 pub mod disk;
 mod driver;
 mod error;
+mod glance;
 mod kernel;
 mod keys;
 mod life;

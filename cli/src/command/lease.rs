@@ -1,0 +1,99 @@
+//! `lease`: the right of one owner to a machine until a deadline. Must not decide who gets it: the store does.
+
+use std::time::Duration;
+
+use cloud_machine_store::{self as store, State};
+use comfy_table::{Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::{
+    arguments::{HeldLease, Lease},
+    failure::Failure,
+    ui::{Show, Ui},
+};
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Taken(store::Lease);
+
+#[derive(Serialize)]
+struct GivenBack {
+    machine: String,
+    fence: u64,
+    given_back: bool,
+}
+
+#[derive(Serialize)]
+struct Leases {
+    leases: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    #[serde(flatten)]
+    lease: Option<store::Lease>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Show for Taken {
+    const KIND: &'static str = "lease";
+
+    fn table(&self) -> String {
+        let store::Lease { machine, fence, owner, until, .. } = &self.0;
+        format!("lease {fence} of machine {machine} for {owner} until {until:.0}")
+    }
+}
+
+impl Show for GivenBack {
+    const KIND: &'static str = "lease-given-back";
+
+    fn table(&self) -> String {
+        format!("lease {} of machine {} is given back", self.fence, self.machine)
+    }
+}
+
+impl Show for Leases {
+    const KIND: &'static str = "lease-list";
+
+    fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_header(["NAME", "LEASE", "UNTIL", "OWNER"]);
+        for Row { name, lease, error } in &self.leases {
+            match lease {
+                Some(lease) => table.add_row([
+                    name.clone(),
+                    lease.fence.to_string(),
+                    format!("{:.0}", lease.until),
+                    lease.owner.clone(),
+                ]),
+                None => table.add_row([name.clone(), format!("error: {}", error.clone().unwrap_or_default())]),
+            };
+        }
+        table.to_string()
+    }
+}
+
+pub(crate) fn run(ui: &Ui, store: &dyn State, lease: &Lease) -> Result<(), Failure> {
+    let seconds = Duration::from_secs;
+    match lease {
+        Lease::Take { name, owner, time } => ui.result(&Taken(store.take_lease(name, owner, seconds(time.seconds))?)),
+        Lease::Renew { held: HeldLease { name, lease }, time } => {
+            ui.result(&Taken(store.renew_lease(name, *lease, seconds(time.seconds))?))
+        }
+        Lease::GiveBack { held: HeldLease { name, lease } } => {
+            store.give_back_lease(name, *lease)?;
+            ui.result(&GivenBack { machine: name.to_string(), fence: *lease, given_back: true })
+        }
+        Lease::List => {
+            let rows = store.leases()?.into_iter().map(|row| match row.lease {
+                Ok(lease) => Row { name: row.name, lease: Some(lease), error: None },
+                Err(error) => {
+                    Row { name: row.name, lease: None, error: Some(Failure::from(error).causes().join(": ")) }
+                }
+            });
+            ui.result(&Leases { leases: rows.collect() })
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! All machines with what a list shows of each: what its record says, and whether it runs. Must ask of one machine only what cannot
+//! be asked once for all of them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use cloud_machine_driver::machine::{Glance, Glimpse, MachineRef};
+use cloud_machine_store::{MachineSummary, StoreError};
+
+use crate::{
+    Operations,
+    error::OperationError,
+    life::{self, ProcessState, ProcessStatus},
+};
+
+/// Machines that are asked at the same time. Most of that time is waiting for their answer.
+const ASKED_AT_ONCE: usize = 8;
+
+/// A line of the list; a broken record is a row with its error.
+#[derive(Debug)]
+pub struct Listed {
+    /// Name of the folder; a machine's name unless `machine` says otherwise.
+    pub name: String,
+    /// What the record says and what is known of the process, or why it could not be read.
+    pub machine: Result<(Box<MachineSummary>, ProcessStatus), StoreError>,
+}
+
+impl Operations<'_> {
+    /// All machines, sorted by name.
+    ///
+    /// # Errors
+    /// When the folder itself cannot be listed; whatever concerns one machine is in its row.
+    pub fn list(&self) -> Result<Vec<Listed>, OperationError> {
+        // At the same time: the kernel takes its time to tell all locks. Whatever starts or ends meanwhile is asked for by itself.
+        let (rows, glances) = thread::scope(|scope| {
+            let glances = scope.spawn(|| self.glances());
+            (self.store.summaries(), glances.join().unwrap_or_default())
+        });
+        let rows = rows?;
+        let machines = rows.iter().filter_map(|row| row.summary.as_deref().ok());
+        let asked: Vec<&MachineSummary> = machines.filter(|machine| !is_off(&glances, machine)).collect();
+        let mut answers = self.ask(&asked);
+        let listed = rows.into_iter().map(|row| {
+            let machine = row.summary.map(|machine| {
+                let answer = answers.remove(machine.name.as_str());
+                (machine, answer.unwrap_or(ProcessStatus { process: ProcessState::None, process_reason: None }))
+            });
+            Listed { name: row.name, machine }
+        });
+        Ok(listed.collect())
+    }
+
+    /// What each driver saw of the host. One that saw nothing is asked for each of its machines.
+    fn glances(&self) -> HashMap<&'static str, Box<dyn Glance>> {
+        self.drivers.all().filter_map(|driver| Some((driver.name(), driver.glance()?))).collect()
+    }
+
+    /// What the drivers say of these machines, by name.
+    fn ask(&self, machines: &[&MachineSummary]) -> HashMap<String, ProcessStatus> {
+        let (next, answers) = (AtomicUsize::new(0), Mutex::new(HashMap::with_capacity(machines.len())));
+        let worker = || {
+            while let Some(machine) = machines.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let status = self.status_of(machine);
+                answers.lock().unwrap_or_else(PoisonError::into_inner).insert(machine.name.to_string(), status);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..machines.len().min(ASKED_AT_ONCE) {
+                scope.spawn(worker);
+            }
+        });
+        answers.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status_of(&self, machine: &MachineSummary) -> ProcessStatus {
+        let reference = MachineRef {
+            name: machine.name.clone(),
+            uuid: Some(machine.uuid.clone()),
+            state: machine.driver_state.clone(),
+            folder: self.store.machine(&machine.name),
+        };
+        match self.driver(&machine.driver) {
+            Ok(driver) => life::status(driver.power(&reference, Duration::ZERO)),
+            Err(error) => ProcessStatus { process: ProcessState::Unknown, process_reason: Some(error.line()) },
+        }
+    }
+}
+
+fn is_off(glances: &HashMap<&str, Box<dyn Glance>>, machine: &MachineSummary) -> bool {
+    let (Some(glance), Some(disks)) = (glances.get(machine.driver.as_str()), &machine.disks) else { return false };
+    glance.is_off(&Glimpse { uuid: &machine.uuid, state: machine.driver_state.as_ref(), disks })
+}

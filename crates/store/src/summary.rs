@@ -1,0 +1,340 @@
+//! What a list shows of each machine, without reading records that have not changed since they were last read. Owns the index of
+//! what was read; must not say anything that the record itself does not say now.
+//!
+//! The index is no second truth: a row of it counts only while record and disk folder look exactly as they did when they were read,
+//! which is asked of the kernel for every row of every list. So it may be deleted, cut off or out of date at any time.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use cloud_machine_protocol::{Assurance, MachineName};
+use rustix::fs::{AtFlags, statat};
+use serde::{Deserialize, Serialize};
+
+use super::{DriverState, ImageName, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file};
+
+/// Version of the index; one of another version is not read.
+const VERSION: u32 = 1;
+/// Rows that are read anew at every list before the index is written again: writing it takes longer than reading these.
+const MAX_UNINDEXED: usize = 100;
+/// Largest index that is read: a million machines.
+const MAX_INDEX: u64 = 1 << 30;
+/// A file that was changed this recently may be changed again without looking different: clocks of files have steps.
+const SETTLED: Duration = Duration::from_secs(2);
+/// Rows that a thread takes at once.
+const PIECE: usize = 64;
+
+/// What a list shows of one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MachineSummary {
+    /// Its name.
+    pub name: MachineName,
+    /// Its UUID.
+    pub uuid: String,
+    /// Name of its driver.
+    pub driver: String,
+    /// Name of its image.
+    pub image: ImageName,
+    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    pub ssh_port: u16,
+    /// Where it is in its life.
+    pub state: MachineState,
+    /// Assurance of the last accepted report, while it stands.
+    pub assurance: Option<Assurance>,
+    /// Whether somebody may have logged in since that report; `None` when it stands no longer.
+    pub used: Option<bool>,
+    /// What its driver keeps of its last start.
+    pub driver_state: Option<DriverState>,
+    /// Device and inode of each file in the folder of its disks; `None` when they have to be looked at each time, such as one behind a link.
+    pub disks: Option<Vec<(u64, u64)>>,
+}
+
+/// A line of the list; a broken record is a row with its error.
+#[derive(Debug)]
+pub struct SummaryRow {
+    /// Name of the folder; a machine's name unless `summary` says otherwise.
+    pub name: String,
+    /// What the record says, or why it could not be read.
+    pub summary: Result<Box<MachineSummary>, StoreError>,
+}
+
+/// How the files looked that a summary was made of.
+#[derive(Clone, Debug, PartialEq)]
+struct Looks {
+    record: Stamp,
+    disks: Option<Stamp>,
+}
+
+/// Numbers of [`Looks`] in the index.
+const NUMBERS: usize = 12;
+
+/// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
+struct Line<'a> {
+    name: &'a [u8],
+    rest: &'a [u8],
+}
+
+/// What became of one row.
+struct Row {
+    row: SummaryRow,
+    /// `None` when it must not go into the index.
+    looks: Option<Looks>,
+    was_read: bool,
+}
+
+impl MachineSummary {
+    fn of(record: MachineRecord, disks: Option<Vec<(u64, u64)>>) -> Self {
+        Self {
+            assurance: record.standing_assurance(),
+            // Whether a job ran since a report that no longer stands says nothing about the disks.
+            used: (record.standing() == Standing::Stands).then_some(record.dirty),
+            name: record.name,
+            uuid: record.uuid,
+            driver: record.driver,
+            image: record.image.name,
+            ssh_port: record.ssh_port,
+            state: record.state,
+            driver_state: record.driver_state,
+            disks,
+        }
+    }
+}
+
+impl Store {
+    /// All machines with what a list shows of them, sorted by name.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when the folder itself cannot be listed; whatever concerns one machine is in its row.
+    pub fn summaries(&self) -> Result<Vec<SummaryRow>, StoreError> {
+        let folder = self.machines();
+        let (index, names) = thread::scope(|scope| {
+            let index = scope.spawn(|| if has_mounts_below(&folder) { Vec::new() } else { self.read_index() });
+            let names = self.machine_folders();
+            (index.join().unwrap_or_default(), names)
+        });
+        let mut names = names?;
+        names.sort_unstable();
+        let opened = File::open(&folder).map_err(StoreError::io("list", &folder))?;
+        let known = matched(&names, lines(&index));
+        let rows = in_parallel(&known, |(name, line)| self.row(&opened, name, line.as_ref()));
+        let is_new = |row: &&Row| row.was_read && row.looks.is_some();
+        if rows.iter().filter(is_new).count() > MAX_UNINDEXED
+            && let Err(error) = self.write_index(&rows)
+        {
+            tracing::debug!(%error, "the index of the machines is not kept");
+        }
+        Ok(rows.into_iter().map(|row| row.row).collect())
+    }
+
+    /// The names of all folders of machines.
+    pub(super) fn machine_folders(&self) -> Result<Vec<String>, StoreError> {
+        let folder = self.machines();
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
+            let name = entry.map_err(StoreError::io("list", &folder))?.file_name().to_string_lossy().into_owned();
+            // Hidden folders are half made or half removed.
+            if !name.starts_with('.') {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    fn row(&self, machines: &File, name: &str, known: Option<&Line<'_>>) -> Row {
+        let before = looks(machines, name);
+        if let Some(before) = &before
+            && let Some(summary) = known.and_then(|line| line.summary(before))
+        {
+            return Row {
+                row: SummaryRow { name: name.to_owned(), summary: Ok(Box::new(summary)) },
+                looks: Some(before.clone()),
+                was_read: false,
+            };
+        }
+        let invalid = |source| StoreError::InvalidName { path: self.machines().join(name), source };
+        let summary = name.parse().map_err(invalid).and_then(|name| {
+            let record = self.read(&name)?;
+            Ok(Box::new(MachineSummary::of(record, disk_files(&self.machine(&name).disks()))))
+        });
+        let is_whole = summary.as_ref().is_ok_and(|summary| summary.disks.is_some());
+        let looks =
+            before.filter(|before| is_whole && before.are_settled() && looks(machines, name).as_ref() == Some(before));
+        Row { row: SummaryRow { name: name.to_owned(), summary }, looks, was_read: true }
+    }
+
+    fn index(&self) -> std::path::PathBuf {
+        self.root.join("machines.index")
+    }
+
+    fn read_index(&self) -> Vec<u8> {
+        // Whatever is wrong with it, the records are read.
+        file::read(&self.index(), MAX_INDEX).ok().flatten().unwrap_or_default()
+    }
+
+    fn write_index(&self, rows: &[Row]) -> io::Result<()> {
+        let new = tempfile::Builder::new().prefix(".write.").tempfile_in(&self.root)?;
+        let mut writer = io::BufWriter::new(new.as_file());
+        writer.write_all(header().as_bytes())?;
+        for row in rows {
+            let (Some(looks), Ok(summary)) = (&row.looks, &row.row.summary) else { continue };
+            let numbers = looks.numbers().map(|number| number.to_string()).join(" ");
+            write!(writer, "\n{}\t{numbers}\t", row.row.name)?;
+            serde_json::to_writer(&mut writer, summary)?;
+        }
+        writer.flush()?;
+        drop(writer);
+        // Not flushed to the disk: an index that a power cut damages is made anew.
+        new.persist(self.index()).map(drop).map_err(|error| error.error)
+    }
+}
+
+fn header() -> String {
+    format!("{{\"kind\":\"machine_index\",\"version\":{VERSION}}}")
+}
+
+/// The lines of an index; none when it is not one of ours.
+fn lines(index: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    let mut lines = index.split(|byte| *byte == b'\n');
+    let is_ours = lines.next() == Some(header().as_bytes());
+    lines.filter(move |_| is_ours).filter_map(|line| {
+        let tab = line.iter().position(|byte| *byte == b'\t')?;
+        Some(Line { name: line.get(..tab)?, rest: line.get(tab.checked_add(1)?..)? })
+    })
+}
+
+/// Each name with its line; both are sorted, and where an index is not, lines are missed.
+fn matched<'a>(names: &'a [String], lines: impl Iterator<Item = Line<'a>>) -> Vec<(&'a str, Option<Line<'a>>)> {
+    let mut lines = lines.peekable();
+    let line_of = |name: &'a String| {
+        while lines.next_if(|line| line.name < name.as_bytes()).is_some() {}
+        (name.as_str(), lines.next_if(|line| line.name == name.as_bytes()))
+    };
+    names.iter().map(line_of).collect()
+}
+
+impl Line<'_> {
+    /// What it says of a machine whose files look like this; `None` when it says nothing.
+    fn summary(&self, looks: &Looks) -> Option<MachineSummary> {
+        let tab = self.rest.iter().position(|byte| *byte == b'\t')?;
+        let numbers = std::str::from_utf8(self.rest.get(..tab)?).ok()?;
+        if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
+            return None;
+        }
+        serde_json::from_slice(self.rest.get(tab.checked_add(1)?..)?).ok()
+    }
+}
+
+impl Looks {
+    /// All that it says; zeros for a folder that is not there, which no inode has.
+    fn numbers(&self) -> [i64; NUMBERS] {
+        let of = |stamp: &Stamp| {
+            let Stamp { size, inode, modified, changed } = stamp;
+            [size.cast_signed(), inode.cast_signed(), modified.0, modified.1, changed.0, changed.1]
+        };
+        let mut numbers = [0; NUMBERS];
+        let disks = self.disks.as_ref().map(of).unwrap_or_default();
+        for (number, found) in numbers.iter_mut().zip(of(&self.record).into_iter().chain(disks)) {
+            *number = found;
+        }
+        numbers
+    }
+
+    /// Whether a later change of these files will look different.
+    fn are_settled(&self) -> bool {
+        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return false };
+        let before = now.saturating_sub(SETTLED).as_secs();
+        let is_old = |stamp: &Stamp| u64::try_from(stamp.changed.0).is_ok_and(|changed| changed < before);
+        is_old(&self.record) && self.disks.as_ref().is_none_or(is_old)
+    }
+}
+
+/// How the files of a machine look now; `None` when that cannot be said.
+fn looks(machines: &File, name: &str) -> Option<Looks> {
+    let look = |path: String| match statat(machines, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(Some(Stamp::from(&found))),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let record = look(format!("{name}/machine.json")).ok()??;
+    Some(Looks { record, disks: look(format!("{name}/disks")).ok()? })
+}
+
+/// The files in a folder of disks; `None` when their folder's looks do not tell of each change of them.
+fn disk_files(folder: &Path) -> Option<Vec<(u64, u64)>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(Vec::new()),
+        Err(_) => return None,
+    };
+    if !fs::symlink_metadata(folder).ok()?.is_dir() {
+        return None;
+    }
+    let mut files = Vec::new();
+    for entry in entries {
+        let found = entry.ok()?.metadata().ok()?;
+        if !found.is_file() {
+            return None;
+        }
+        files.push((found.dev(), found.ino()));
+    }
+    Some(files)
+}
+
+/// Whether something is mounted below a folder, over a disk for example: that changes a file without changing its folder.
+fn has_mounts_below(folder: &Path) -> bool {
+    let Ok(mounts) = fs::read("/proc/self/mountinfo") else { return true };
+    // As the kernel writes paths there (proc_pid_mountinfo(5)).
+    let mut start = Vec::new();
+    for byte in folder.as_os_str().as_bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => start.extend_from_slice(format!("\\{byte:03o}").as_bytes()),
+            _ => start.push(*byte),
+        }
+    }
+    start.push(b'/');
+    mounts
+        .split(|byte| *byte == b'\n')
+        .any(|line| line.split(|byte| *byte == b' ').nth(4).is_some_and(|at| at.starts_with(&start)))
+}
+
+/// Each item's result, in the order of the items, by as many threads as there are processors.
+fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(items.len().div_ceil(PIECE)).max(1);
+    let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let worker = || {
+        loop {
+            let begin = next.fetch_add(PIECE, Ordering::Relaxed);
+            let Some(piece) =
+                items.get(begin..items.len().min(begin.saturating_add(PIECE))).filter(|piece| !piece.is_empty())
+            else {
+                return;
+            };
+            let results: Vec<R> = piece.iter().map(&work).collect();
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((begin, results));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(worker);
+        }
+        worker();
+    });
+    let mut pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pieces.sort_unstable_by_key(|(begin, _)| *begin);
+    pieces.into_iter().flat_map(|(_, results)| results).collect()
+}
+
+#[cfg(test)]
+#[path = "summary_tests.rs"]
+mod tests;
