@@ -59,7 +59,7 @@ impl Show for Machine {
         if let Some(last) = record.system.last {
             lines.push(("last reimage", format!("strategy {}, tier {}", last.strategy, last.tier)));
         }
-        lines.push(("system disk", record.system.form.to_string()));
+        lines.push(("system disk", record.system.backing.to_string()));
         for disk in &record.disks {
             let role = if disk.boot { "system" } else { "data" };
             lines.push(("disk", format!("{} {role}, {} bytes, serial {}", disk.name, disk.size, disk.serial)));

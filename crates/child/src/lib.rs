@@ -25,7 +25,7 @@ use crate::interrupt::Held;
 /// How long the kernel may take to end what was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// Lines of a program's words that an error carries.
-const SAID: usize = 5;
+const MAX_STDERR: usize = 5;
 
 /// What a program may take.
 #[derive(Clone, Copy, Debug)]
@@ -61,14 +61,14 @@ pub enum ChildError {
         source: io::Error,
     },
     /// It did not end in time.
-    #[error("{program} did not end within {} s and was ended{}", limit.as_secs(), after(said))]
+    #[error("{program} did not end within {} s and was ended{}", limit.as_secs(), after(stderr))]
     TimedOut {
         /// The program.
         program: String,
         /// How long it was given.
         limit: Duration,
         /// The end of what it said on standard error, safe to show.
-        said: String,
+        stderr: String,
     },
     /// It said more than it may.
     #[error("{program} said more than {limit} bytes and was ended")]
@@ -88,8 +88,8 @@ pub enum ChildError {
     },
 }
 
-fn after(said: &str) -> String {
-    if said.is_empty() { String::new() } else { format!("; it said: {said}") }
+fn after(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") }
 }
 
 /// Runs a program to its end, with nothing on its standard input. Whatever comes of it, no process of its group is left.
@@ -110,9 +110,9 @@ pub fn run(command: &mut Command, bounds: Bounds) -> Result<Output, ChildError> 
         let ended = wait(&group, &held, &streams, deadline).map_err(failed)?;
         for stream in &mut streams {
             // Once it has ended, what lies in the pipes is all that counts: somebody else may hold them open.
-            while stream.read().map_err(failed)? && ended && stream.heard.len() <= bounds.output {}
+            while stream.read().map_err(failed)? && ended && stream.received.len() <= bounds.output {}
         }
-        if streams.iter().any(|stream| stream.heard.len() > bounds.output) {
+        if streams.iter().any(|stream| stream.received.len() > bounds.output) {
             return Err(ChildError::TooMuch { program, limit: bounds.output });
         }
         if ended {
@@ -126,12 +126,12 @@ pub fn run(command: &mut Command, bounds: Bounds) -> Result<Output, ChildError> 
         }
         if Instant::now() >= deadline {
             let [_, stderr] = streams;
-            let said = escape::tail(&stderr.heard, SAID).replace('\n', "; ");
-            return Err(ChildError::TimedOut { program, limit: bounds.limit, said });
+            let stderr = escape::tail(&stderr.received, MAX_STDERR).replace('\n', "; ");
+            return Err(ChildError::TimedOut { program, limit: bounds.limit, stderr });
         }
     }
     let status = group.end().map_err(failed)?;
-    let [stdout, stderr] = streams.map(|stream| stream.heard);
+    let [stdout, stderr] = streams.map(|stream| stream.received);
     Ok(Output { status, stdout, stderr })
 }
 
@@ -155,7 +155,7 @@ fn left(deadline: Instant) -> Timespec {
 /// One pipe of a program, read without waiting.
 struct Stream {
     source: Option<Box<dyn Source>>,
-    heard: Vec<u8>,
+    received: Vec<u8>,
 }
 
 trait Source: Read + AsFd {}
@@ -167,7 +167,7 @@ impl Stream {
         if let Some(source) = &source {
             rustix::io::ioctl_fionbio(source, true)?;
         }
-        Ok(Self { source: source.map(|source| Box::new(source) as Box<dyn Source>), heard: Vec::new() })
+        Ok(Self { source: source.map(|source| Box::new(source) as Box<dyn Source>), received: Vec::new() })
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -184,7 +184,7 @@ impl Stream {
                 Ok(false)
             }
             Ok(count) => {
-                self.heard.extend_from_slice(piece.get(..count).unwrap_or_default());
+                self.received.extend_from_slice(piece.get(..count).unwrap_or_default());
                 Ok(true)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),

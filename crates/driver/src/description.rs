@@ -24,7 +24,7 @@ pub enum Support {
 impl Support {
     /// Whether a key that the configuration requires may be treated so.
     #[must_use]
-    pub const fn honours(self) -> bool {
+    pub const fn satisfies(self) -> bool {
         matches!(self, Self::Exact | Self::Rounded { .. })
     }
 }
@@ -94,6 +94,6 @@ mod tests {
             assert_eq!(description.support(path), Support::Unsupported, "{path:?}");
         }
         assert_eq!(description.support("c").to_string(), "rounded (1 GiB)");
-        assert!(description.support("c").honours() && !Support::Unsupported.honours());
+        assert!(description.support("c").satisfies() && !Support::Unsupported.satisfies());
     }
 }

@@ -149,9 +149,9 @@ mod tests {
         let (mut other, _) = listener.accept().unwrap();
         let deadline = Instant::now() + Duration::from_secs(5);
         lines.send(b"hello", deadline).unwrap();
-        let mut said = [0; 6];
-        other.read_exact(&mut said).unwrap();
-        assert_eq!(&said, b"hello\n");
+        let mut stderr = [0; 6];
+        other.read_exact(&mut stderr).unwrap();
+        assert_eq!(&stderr, b"hello\n");
     }
 
     #[test]

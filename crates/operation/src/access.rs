@@ -177,10 +177,10 @@ mod tests {
     fn a_machine_that_holds_or_floods_its_host_is_6_or_5() {
         let program = || "ssh".to_owned();
         let limit = Duration::from_secs(1);
-        let silent = ChildError::TimedOut { program: program(), limit, said: String::new() };
+        let silent = ChildError::TimedOut { program: program(), limit, stderr: String::new() };
         let loud = ChildError::TooMuch { program: program(), limit: 1 };
         assert_eq!(failure(SshError::Child(silent)).kind, ErrorKind::TimedOut);
         assert_eq!(failure(SshError::Child(loud)).kind, ErrorKind::Verification);
-        assert_eq!(failure(SshError::Unready { said: String::new() }).kind, ErrorKind::Verification);
+        assert_eq!(failure(SshError::Unready { stderr: String::new() }).kind, ErrorKind::Verification);
     }
 }

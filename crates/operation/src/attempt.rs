@@ -13,7 +13,7 @@ use cloud_machine_protocol::{
     Action, AgentMessage, Assurance, Digest, DiskName, HostMessage, Report, RootOfTrust, Secrets, Tier, escape,
 };
 use cloud_machine_store::{
-    AcceptedRecord, AttemptFolder, DiskForm, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
+    AcceptedRecord, AttemptFolder, DiskBacking, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
     Store, Strategy, Wanted, identity,
 };
 use jiff::Timestamp;
@@ -324,7 +324,7 @@ impl Attempt<'_> {
             record.not_covered.clone_from(&verdict.not_covered);
             record.dirty = access::may_others_log_in(self.store, record, report)?;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
-            let mapped = record.system.form == DiskForm::Mapped;
+            let mapped = record.system.backing == DiskBacking::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
             self.tell_wrong_map(prepared.expected.request.tier, verdict.tier);
             record.host_key = Some(evidence::host_key(report)?);

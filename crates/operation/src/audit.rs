@@ -62,14 +62,14 @@ impl fmt::Display for Verdict {
 
 impl Verdict {
     /// Whether a key that the configuration requires may be treated so.
-    pub const fn honours(&self) -> bool {
+    pub const fn satisfies(&self) -> bool {
         !matches!(self, Self::Ignored { .. } | Self::Unsupported)
     }
 }
 
 /// A required key that the driver does not honour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Missed {
+pub struct UnmetRequirement {
     /// As it stands in `require`.
     pub key: String,
     /// What becomes of it.
@@ -144,7 +144,7 @@ impl<'a> Verdicts<'a> {
     }
 
     /// The required keys that are not honoured. A map stands for every key that is set below it.
-    pub fn missed(&self, leaves: &[Leaf]) -> Vec<Missed> {
+    pub fn missed(&self, leaves: &[Leaf]) -> Vec<UnmetRequirement> {
         let mut missed = Vec::new();
         for required in &self.config.require {
             let path = format!("{OURS}{required}");
@@ -161,8 +161,8 @@ impl<'a> Verdicts<'a> {
             missed.extend(
                 verdicts
                     .into_iter()
-                    .filter(|(_, verdict)| !verdict.honours())
-                    .map(|(key, verdict)| Missed { key, verdict }),
+                    .filter(|(_, verdict)| !verdict.satisfies())
+                    .map(|(key, verdict)| UnmetRequirement { key, verdict }),
             );
         }
         missed
@@ -173,7 +173,7 @@ impl<'a> Verdicts<'a> {
 pub(crate) fn unsupported(driver: &dyn Driver) -> Vec<String> {
     let description = driver.describe();
     let keys = cloud_machine_config::describe::values();
-    keys.into_iter().filter(|key| !description.support(key).honours()).collect()
+    keys.into_iter().filter(|key| !description.support(key).satisfies()).collect()
 }
 
 /// Whether `key` is of a device that the driver cannot promise.
@@ -225,7 +225,7 @@ pub(crate) fn honoured(drivers: &Drivers, teller: Teller<'_>, described: &Descri
 }
 
 /// An error that lists what is missed, if anything is.
-pub fn refuse(driver: &str, missed: &[Missed]) -> Result<(), OperationError> {
+pub fn refuse(driver: &str, missed: &[UnmetRequirement]) -> Result<(), OperationError> {
     if missed.is_empty() {
         return Ok(());
     }

@@ -51,7 +51,7 @@ impl Operations<'_> {
     /// Of [`ErrorKind::Refused`], and of [`ErrorKind::Failed`] for a driver that is not there.
     pub fn check_creation(&self, creation: &Creation) -> Result<(), OperationError> {
         let (described, teller) = (&creation.described, Teller::of_none(self.observer, Operation::Create));
-        // Whether the driver is there at all comes before what it honours.
+        // Whether the driver is there at all comes before what it satisfies.
         self.driver(&described.config.driver)?.preflight()?;
         audit::honoured(self.drivers, teller, described)?;
         // A machine without what nothing does yet would not be the one that was described.

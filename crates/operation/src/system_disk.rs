@@ -11,7 +11,7 @@ use cloud_machine_driver::machine::{Backing, BlockDevice, Storage};
 use cloud_machine_image::Manifest;
 use cloud_machine_packing::golden::{self, Checked, Compare, GoldenError};
 use cloud_machine_protocol::{Digest, Extent, Tier};
-use cloud_machine_store::{DiskForm, DiskRecord, ImageFolder, MachineLock, MachineRecord, Store, Strategy};
+use cloud_machine_store::{DiskBacking, DiskRecord, ImageFolder, MachineLock, MachineRecord, Store, Strategy};
 
 use crate::{
     described::Described,
@@ -80,9 +80,9 @@ impl SystemDiskPreparation<'_> {
         options: ReimageOptions,
         since: Option<Digest>,
     ) -> Result<PreparedDisk, OperationError> {
-        let discarded = match record.system.form {
-            DiskForm::Overlay { .. } => Some(self.store.machine(&record.name).taken(system_disk(record)?)?),
-            DiskForm::Raw | DiskForm::Mapped => None,
+        let discarded = match record.system.backing {
+            DiskBacking::Overlay { .. } => Some(self.store.machine(&record.name).taken(system_disk(record)?)?),
+            DiskBacking::Raw | DiskBacking::Mapped => None,
         };
         if let Some(bytes) = discarded {
             self.teller.notice(Notice::DiscardedOverlay(bytes));
@@ -130,7 +130,7 @@ impl SystemDiskPreparation<'_> {
             return Ok(false);
         }
         self.teller.notice(Notice::DiscardedFirst(free));
-        record.system.form = DiskForm::Raw;
+        record.system.backing = DiskBacking::Raw;
         self.store.write(self.lock, record)?;
         folder.discard(self.lock, disk)?;
         Ok(true)
@@ -156,7 +156,7 @@ impl SystemDiskPreparation<'_> {
         // A machine with firmware variables of its own would get the golden ones back here; with a kernel from the host
         // it has none.
         storage.new_overlay(&overlay, &golden.disk(), disk.size)?;
-        self.set_backing(record, disk, DiskForm::Overlay { golden: digest })?;
+        self.set_backing(record, disk, DiskBacking::Overlay { golden: digest })?;
         let told = format!("a fresh overlay on the golden disk ({})", event::checked(checked));
         self.teller.notice(Notice::Strategy { strategy: Strategy::Overlay, reasons: vec![told] });
         Ok(Ok(PreparedDisk {
@@ -193,7 +193,7 @@ impl SystemDiskPreparation<'_> {
             return OperationError::failed(error);
         }
         let digest = self.manifest.digest();
-        let stands = |record: &MachineRecord| record.system.form == DiskForm::Overlay { golden: digest };
+        let stands = |record: &MachineRecord| record.system.backing == DiskBacking::Overlay { golden: digest };
         let rows = self.store.list().unwrap_or_default();
         let machines: Vec<String> = rows
             .iter()
@@ -218,16 +218,16 @@ impl SystemDiskPreparation<'_> {
         let folder = self.store.machine(&record.name);
         let (raw, map) = (folder.make_disk(disk)?, folder.map(disk)?);
         let made = self.storage.map(|storage| storage.new_map(&map, disk.size));
-        let form = match made {
-            Some(Ok(())) => DiskForm::Mapped,
-            None => DiskForm::Raw,
+        let backing = match made {
+            Some(Ok(())) => DiskBacking::Mapped,
+            None => DiskBacking::Raw,
             // The next reimage looks at everything then.
             Some(Err(error)) => {
                 self.teller.notice(Notice::NoDirtyMap(causes(&error)));
-                DiskForm::Raw
+                DiskBacking::Raw
             }
         };
-        self.set_backing(record, disk, form)?;
+        self.set_backing(record, disk, backing)?;
         let named = dirty.as_ref().map(|dirty| {
             let bytes: u64 = dirty.iter().map(|extent| extent.length).sum();
             format!("the map names {bytes} of {} bytes in {} extents", disk.size, dirty.len())
@@ -240,20 +240,25 @@ impl SystemDiskPreparation<'_> {
     }
 
     /// Records what the disk is made of now, then removes what it was made of before.
-    fn set_backing(&self, record: &mut MachineRecord, disk: &DiskRecord, form: DiskForm) -> Result<(), OperationError> {
-        if record.system.form != form {
-            record.system.form = form;
+    fn set_backing(
+        &self,
+        record: &mut MachineRecord,
+        disk: &DiskRecord,
+        backing: DiskBacking,
+    ) -> Result<(), OperationError> {
+        if record.system.backing != backing {
+            record.system.backing = backing;
             self.store.write(self.lock, record)?;
         }
-        Ok(self.store.machine(&record.name).remove_other_forms(self.lock, disk, &record.system.form)?)
+        Ok(self.store.machine(&record.name).remove_other_backings(self.lock, disk, &record.system.backing)?)
     }
 
     /// The disk as it is, for a boot: what the machine writes goes where the last process wrote.
     pub(crate) fn boot(&self, record: &mut MachineRecord) -> Result<PreparedDisk, OperationError> {
         let disk = system_disk(record)?.clone();
         let folder = self.store.machine(&record.name);
-        let device = match record.system.form {
-            DiskForm::Overlay { golden } => {
+        let device = match record.system.backing {
+            DiskBacking::Overlay { golden } => {
                 if golden != self.manifest.digest() {
                     return Err(OperationError::failed(format!(
                         "the system disk stands on {golden}, which is another image"
@@ -263,7 +268,7 @@ impl SystemDiskPreparation<'_> {
                 let (overlay, golden) = (folder.overlay(&disk)?, self.store.golden(&golden, disk.size));
                 system_device(&disk, overlay, Backing::Golden(golden.disk()))
             }
-            DiskForm::Mapped | DiskForm::Raw => {
+            DiskBacking::Mapped | DiskBacking::Raw => {
                 self.keep_map(record, &disk)?;
                 raw_device(record, &disk, folder.make_disk(&disk)?, folder.map(&disk)?)
             }

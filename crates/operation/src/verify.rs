@@ -112,10 +112,10 @@ fn judge(driver: &dyn Driver, store: &Store, record: &MachineRecord) -> Result<(
 fn ask_identity(store: &Store, record: &MachineRecord) -> Result<Vec<String>, OperationError> {
     let output = access::ask(store, record, &["cat", "/etc/hostname", "/etc/machine-id"], ASK_LIMIT)?;
     if !output.status.success() {
-        let said = escape::tail(&output.stderr, 5);
+        let stderr = escape::tail(&output.stderr, 5);
         return Err(OperationError::new(
             ErrorKind::Verification,
-            format!("the machine does not answer as expected\n{said}"),
+            format!("the machine does not answer as expected\n{stderr}"),
         ));
     }
     let found = escape::line(&output.stdout, 200);

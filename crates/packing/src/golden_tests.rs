@@ -94,10 +94,10 @@ fn a_byte_that_somebody_changed_is_found_and_left_as_it_is() {
     for when in [Compare::IfChanged, Compare::Always, Compare::IfChanged] {
         let error = setting.ensure(when).unwrap_err();
         assert!(matches!(error, GoldenError::Differs { count: 1, first, .. } if first <= 20 * MIB + 5), "{error:?}");
-        let said = error.to_string();
+        let stderr = error.to_string();
         assert!(
-            said.contains("disk.raw differs from its image in 1 ranges, ") && said.contains("the first at "),
-            "{said}"
+            stderr.contains("disk.raw differs from its image in 1 ranges, ") && stderr.contains("the first at "),
+            "{stderr}"
         );
     }
     setting.tamper(&[0; 4], 20 * MIB + 5);

@@ -65,9 +65,9 @@ impl Signed {
 
 fn run(folder: &Path, command: &str) -> String {
     let output = Command::new("sh").args(["-ec", command]).current_dir(folder).output().unwrap();
-    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command}: {said}{errors}");
-    said.into_owned()
+    let (stderr, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command}: {stderr}{errors}");
+    stderr.into_owned()
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn minisign_accepts_what_we_sign_and_shows_the_image() {
     let signed = Signed::new();
     assert!(Signature::read(&signed.path("image.zst")).unwrap().is_none());
     signed.sign("one");
-    let said = run(signed.folder.path(), "minisign -Vm image.zst -p one.pub");
+    let stderr = run(signed.folder.path(), "minisign -Vm image.zst -p one.pub");
     let digest = signed.manifest.digest();
-    assert!(said.contains(&format!("Trusted comment: image:debian-12\tgeneration:3\tdigest:{digest}")), "{said}");
+    assert!(stderr.contains(&format!("Trusted comment: image:debian-12\tgeneration:3\tdigest:{digest}")), "{stderr}");
     let id = signed.key("one").id();
     assert_eq!(signed.check(&["one"]).unwrap(), id);
     assert_eq!(signed.check(&["two", "one"]).unwrap(), id, "during a rotation two keys count");

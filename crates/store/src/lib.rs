@@ -54,7 +54,7 @@ pub use space::Room;
 pub use standing::Standing;
 pub use state::State;
 pub use summary::{MachineSummary, SummaryRow};
-pub use system::{DiskForm, LastReimage, Strategy, SystemDisk};
+pub use system::{DiskBacking, LastReimage, Strategy, SystemDisk};
 
 /// An opened state folder.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use std::{
 use cloud_machine_protocol::{Digest, MachineName};
 
 use super::{
-    AttemptFolder, DiskForm, DiskRecord, MachineLock, MachineRecord, Store, StoreError, attempt, file, lock,
+    AttemptFolder, DiskBacking, DiskRecord, MachineLock, MachineRecord, Store, StoreError, attempt, file, lock,
     read_record, record, reserve, write_record,
 };
 
@@ -225,18 +225,23 @@ impl MachineFolder {
         Ok(self.resolve(&disk.file)?.with_extension("map.qcow2"))
     }
 
-    /// Removes the files of a system disk that `form` does not use; the process of the machine must be gone. Those that
+    /// Removes the files of a system disk that `backing` does not use; the process of the machine must be gone. Those that
     /// are not there are no error.
     ///
     /// # Errors
     /// [`StoreError::Escapes`], [`StoreError::WrongLock`] or [`StoreError::Io`].
-    pub fn remove_other_forms(&self, lock: &MachineLock, disk: &DiskRecord, form: &DiskForm) -> Result<(), StoreError> {
+    pub fn remove_other_backings(
+        &self,
+        lock: &MachineLock,
+        disk: &DiskRecord,
+        backing: &DiskBacking,
+    ) -> Result<(), StoreError> {
         self.check(lock)?;
         let (raw, map, overlay) = (self.resolve(&disk.file)?, self.map(disk)?, self.overlay(disk)?);
-        let others = match form {
-            DiskForm::Raw => vec![map, overlay],
-            DiskForm::Mapped => vec![overlay],
-            DiskForm::Overlay { .. } => vec![raw, map],
+        let others = match backing {
+            DiskBacking::Raw => vec![map, overlay],
+            DiskBacking::Mapped => vec![overlay],
+            DiskBacking::Overlay { .. } => vec![raw, map],
         };
         for path in others {
             file::remove_file(&path)?;

@@ -227,7 +227,7 @@ fn a_record_from_before_there_were_forms_is_of_a_raw_disk() {
     let mut json = serde_json::to_value(record("demo")).unwrap();
     json.as_object_mut().unwrap().remove("system");
     let read: MachineRecord = serde_json::from_value(json).unwrap();
-    assert_eq!(read.system, SystemDisk { form: DiskForm::Raw, mapped_since: None, last: None });
+    assert_eq!(read.system, SystemDisk { backing: DiskBacking::Raw, mapped_since: None, last: None });
 }
 
 #[test]
@@ -238,19 +238,22 @@ fn only_the_files_of_a_form_stay() {
     let disk = disk("system", 4096);
     let files = [folder.make_disk(&disk).unwrap(), folder.map(&disk).unwrap(), folder.overlay(&disk).unwrap()];
     let golden = record("demo").image.digest;
-    for (form, left) in [
-        (DiskForm::Raw, [true, false, false]),
-        (DiskForm::Mapped, [true, true, false]),
-        (DiskForm::Overlay { golden }, [false, false, true]),
+    for (backing, left) in [
+        (DiskBacking::Raw, [true, false, false]),
+        (DiskBacking::Mapped, [true, true, false]),
+        (DiskBacking::Overlay { golden }, [false, false, true]),
     ] {
         files.iter().for_each(|file| fs::write(file, "x").unwrap());
         for _ in 0..2 {
-            folder.remove_other_forms(&lock, &disk, &form).unwrap();
-            assert_eq!(files.each_ref().map(|file| file.exists()), left, "{form}");
+            folder.remove_other_backings(&lock, &disk, &backing).unwrap();
+            assert_eq!(files.each_ref().map(|file| file.exists()), left, "{backing}");
         }
     }
     let other = store.lock(&name("other")).unwrap();
-    assert!(matches!(folder.remove_other_forms(&other, &disk, &DiskForm::Raw), Err(StoreError::WrongLock { .. })));
+    assert!(matches!(
+        folder.remove_other_backings(&other, &disk, &DiskBacking::Raw),
+        Err(StoreError::WrongLock { .. })
+    ));
     let escaping = DiskRecord { file: "../x.raw".to_owned(), ..disk };
     assert!(matches!(folder.map(&escaping), Err(StoreError::Escapes { .. })));
 }

@@ -8,8 +8,13 @@ use serde_json::{Map, Value};
 const NOT_OURS: [&str; 3] = ["layers", "origins", "histories"];
 
 /// Keys that have another name today.
-const NEW_NAMES: [(&str, &str); 4] =
-    [("left", "not_covered"), ("process", "driver_state"), ("treatment", "disposition"), ("unhonoured", "unsupported")];
+const NEW_NAMES: [(&str, &str); 5] = [
+    ("form", "backing"),
+    ("left", "not_covered"),
+    ("process", "driver_state"),
+    ("treatment", "disposition"),
+    ("unhonoured", "unsupported"),
+];
 
 /// A document with keys in kebab-case, as everything was before version 2 of the records: the same values under today's keys.
 /// A request or a report in it had version 2 of that format, and differs from today's in its keys only.

@@ -3,7 +3,7 @@
 
 use std::{io, os::unix::fs::MetadataExt, path::Path};
 
-use super::{DiskForm, DiskRecord, MachineFolder, MachineLock, MachineRecord, Store, StoreError, file, free::free};
+use super::{DiskBacking, DiskRecord, MachineFolder, MachineLock, MachineRecord, Store, StoreError, file, free::free};
 
 /// Room on the file system of a state folder, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl MachineFolder {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Escapes`].
     pub fn growth_of(&self, record: &MachineRecord, disk: &DiskRecord) -> Result<u64, StoreError> {
-        let overlaid = disk.boot && matches!(record.system.form, DiskForm::Overlay { .. });
+        let overlaid = disk.boot && matches!(record.system.backing, DiskBacking::Overlay { .. });
         let path = if overlaid { self.overlay(disk)? } else { self.resolve(&disk.file)? };
         Ok(disk.size.saturating_sub(allocated(&path)?))
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct SystemDisk {
     /// Its files.
-    pub form: DiskForm,
+    pub backing: DiskBacking,
     /// The image that it was equal to when the machine's last reimage was accepted, while its dirty map recorded. Taken
     /// away with the intent of the next reimage: a map counts only after an attempt that was accepted.
     pub mapped_since: Option<Digest>,
@@ -21,7 +21,7 @@ pub struct SystemDisk {
 /// The files of a system disk. Its raw file is the one that the record of the disk names; the others lie beside it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
-pub enum DiskForm {
+pub enum DiskBacking {
     /// A raw file.
     #[default]
     Raw,
@@ -69,7 +69,7 @@ impl fmt::Display for Strategy {
     }
 }
 
-impl fmt::Display for DiskForm {
+impl fmt::Display for DiskBacking {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Raw => formatter.write_str("raw file"),
@@ -91,13 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn every_form_comes_back_from_json() {
+    fn every_backing_comes_back_from_json() {
         let golden = format!("blake3:{}", "ab".repeat(32)).parse().unwrap();
-        for form in [DiskForm::Raw, DiskForm::Mapped, DiskForm::Overlay { golden }] {
-            let system = SystemDisk { form, mapped_since: Some(golden), last: None };
+        for backing in [DiskBacking::Raw, DiskBacking::Mapped, DiskBacking::Overlay { golden }] {
+            let system = SystemDisk { backing, mapped_since: Some(golden), last: None };
             let text = serde_json::to_string(&system).unwrap();
             assert_eq!(serde_json::from_str::<SystemDisk>(&text).unwrap(), system);
         }
-        assert!(serde_json::from_str::<SystemDisk>("{\"form\": {\"kind\": \"zfs\"}}").is_err());
+        assert!(serde_json::from_str::<SystemDisk>("{\"backing\": {\"kind\": \"zfs\"}}").is_err());
     }
 }

@@ -51,7 +51,7 @@ pub enum SystemError {
         programs: String,
     },
     /// A program did not do its work.
-    #[error("{program} {} ended with {status}: {said}", arguments.join(" "))]
+    #[error("{program} {} ended with {status}: {stderr}", arguments.join(" "))]
     ProgramFailed {
         /// Its path.
         program: String,
@@ -60,7 +60,7 @@ pub enum SystemError {
         /// Its exit status or signal.
         status: ExitStatus,
         /// The end of what it said, escaped, in one line.
-        said: String,
+        stderr: String,
     },
     /// A program was ended, since it took too long.
     #[error("{program} did not end within {seconds} s")]

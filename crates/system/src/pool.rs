@@ -43,8 +43,8 @@ pub fn check_programs() -> Result<(), SystemError> {
 pub fn prepare(hostid: u32) -> Result<(), SystemError> {
     check_programs()?;
     let module = fs::read_to_string(VERSION).map_err(SystemError::io("read", VERSION))?;
-    let said = zfs(&["version"])?;
-    let programs = said.iter().find_map(|line| line.strip_prefix("zfs-").filter(|rest| !rest.starts_with("kmod")));
+    let stderr = zfs(&["version"])?;
+    let programs = stderr.iter().find_map(|line| line.strip_prefix("zfs-").filter(|rest| !rest.starts_with("kmod")));
     let programs = programs.unwrap_or_default().trim();
     if upstream(programs) != upstream(module.trim()) || programs.is_empty() {
         return Err(SystemError::Versions { module: module.trim().to_owned(), programs: programs.to_owned() });
@@ -136,8 +136,8 @@ pub(crate) fn zfs(words: &[&str]) -> Result<Vec<String>, SystemError> {
 }
 
 fn lines(program: &str, words: &[&str]) -> Result<Vec<String>, SystemError> {
-    let said = Program::new(program).arguments(words).run(LIMIT)?;
-    Ok(String::from_utf8_lossy(&said).lines().map(str::to_owned).collect())
+    let stderr = Program::new(program).arguments(words).run(LIMIT)?;
+    Ok(String::from_utf8_lossy(&stderr).lines().map(str::to_owned).collect())
 }
 
 fn has(pool: &str, dataset: &str) -> Result<bool, SystemError> {

@@ -57,7 +57,7 @@ impl Program {
         let name = self.path.display().to_string();
         let io = |verb| SystemError::io(verb, &name);
         // Files, which no program can fill until it has to wait for its reader.
-        let (mut output, mut said) =
+        let (mut output, mut stderr) =
             (temporary().map_err(io("keep the output of"))?, temporary().map_err(io("keep the output of"))?);
         let mut command = Command::new(&self.path);
         command
@@ -67,7 +67,7 @@ impl Program {
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(output.try_clone().map_err(io("keep the output of"))?)
-            .stderr(said.try_clone().map_err(io("keep the output of"))?);
+            .stderr(stderr.try_clone().map_err(io("keep the output of"))?);
         let mut child = match command.spawn() {
             Ok(child) => child,
             // Absent is the program; when it is there, its loader or a library of it is what is missing.
@@ -80,22 +80,22 @@ impl Program {
             return Err(SystemError::ProgramSlow { program: name, seconds: limit.as_secs() });
         };
         if !status.success() {
-            let said = tail(&mut said).map_err(io("read what was said by"))?;
-            return Err(self.failed(name, status, &said));
+            let stderr = tail(&mut stderr).map_err(io("read what was said by"))?;
+            return Err(self.failed(name, status, &stderr));
         }
         let mut bytes = Vec::new();
         output.rewind().and_then(|()| output.read_to_end(&mut bytes)).map_err(io("read the output of"))?;
         Ok(bytes)
     }
 
-    fn failed(&self, program: String, status: ExitStatus, said: &[u8]) -> SystemError {
-        let text = String::from_utf8_lossy(said);
+    fn failed(&self, program: String, status: ExitStatus, stderr: &[u8]) -> SystemError {
+        let text = String::from_utf8_lossy(stderr);
         let lines: Vec<String> = text.lines().map(|line| escaped(line.trim())).collect();
         SystemError::ProgramFailed {
             program,
             arguments: self.arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect(),
             status,
-            said: lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "),
+            stderr: lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "),
         }
     }
 }

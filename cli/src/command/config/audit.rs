@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use cloud_machine_config::{Hidden, Leaf, Merged, Origin};
 use cloud_machine_driver::drivers;
-use cloud_machine_operation::audit::{self, Missed, Verdict, Verdicts};
+use cloud_machine_operation::audit::{self, UnmetRequirement, Verdict, Verdicts};
 use serde::Serialize;
 
 use crate::{
@@ -24,7 +24,7 @@ use super::{
 struct Audit<'a> {
     driver: &'static str,
     values: Vec<Value<'a>>,
-    missed: Vec<Missed>,
+    missed: Vec<UnmetRequirement>,
     /// What lies beside the documents and nobody reads.
     unread: Vec<String>,
     #[serde(skip)]

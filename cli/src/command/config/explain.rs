@@ -9,7 +9,7 @@ use cloud_machine_config::{
 };
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::{
-    audit::{self, Missed, Verdict, Verdicts},
+    audit::{self, UnmetRequirement, Verdict, Verdicts},
     described::refused,
 };
 use cloud_machine_protocol::escape;
@@ -31,7 +31,7 @@ const OURS: &str = "cloud-machine.";
 struct Explained {
     driver: &'static str,
     keys: Vec<Story>,
-    missed: Vec<Missed>,
+    missed: Vec<UnmetRequirement>,
 }
 
 /// What happened to one key.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use cloud_machine_protocol::Digest;
-use cloud_machine_store::{DiskForm, ImageName, ImageRow, MachineRecord, Store, StoreError};
+use cloud_machine_store::{DiskBacking, ImageName, ImageRow, MachineRecord, Store, StoreError};
 use serde::Serialize;
 
 use cloud_machine_operation::installed;
@@ -59,7 +59,7 @@ pub(super) fn delete(ui: &Ui, store: &Store, name: &ImageName, yes: bool) -> Res
     store.delete_image(name)?;
     let mut golden = Vec::new();
     if let Some(digest) = digest {
-        let stands = |record: &MachineRecord| record.system.form == DiskForm::Overlay { golden: digest };
+        let stands = |record: &MachineRecord| record.system.backing == DiskBacking::Overlay { golden: digest };
         if users(&stands).is_empty() && !may_be_elsewhere(store, &digest)? {
             for disk in store.golden_disks(&digest)? {
                 store.delete_golden(&disk)?;

@@ -174,7 +174,7 @@ enum Probe {
     Alive,
     Silent,
     TooMuch,
-    Ended { status: ExitStatus, said: String },
+    Ended { status: ExitStatus, stderr: String },
 }
 
 fn prove(limit: Duration, qemu: &Qemu, files: (&Path, &Path), folder: &Path) -> Result<Verdict, QemuError> {
@@ -187,7 +187,9 @@ fn prove(limit: Duration, qemu: &Qemu, files: (&Path, &Path), folder: &Path) -> 
                     format!("proved with processor model {cpu_model} in {:.1} s", started.elapsed().as_secs_f64());
                 return Ok(Verdict { accelerator: Accelerator::Kvm, cpu_model: cpu_model.to_owned(), reason });
             }
-            Probe::Ended { status, said } => reasons.push(format!("with {cpu_model} QEMU ended with {status}: {said}")),
+            Probe::Ended { status, stderr } => {
+                reasons.push(format!("with {cpu_model} QEMU ended with {status}: {stderr}"))
+            }
             // Firmware runs and the kernel does not: another processor model is not going to help.
             Probe::Silent => {
                 reasons.push(format!("with {cpu_model} the agent did not answer within {} s", limit.as_secs()));
@@ -223,7 +225,7 @@ fn probe(
 ) -> Result<Probe, QemuError> {
     let (kernel, initramfs) = files;
     let failed = |source| QemuError::Run { program: qemu.program().to_string_lossy().into_owned(), source };
-    let mut said = tempfile::tempfile_in(folder).map_err(QemuError::io("make a file in", folder))?;
+    let mut stderr = tempfile::tempfile_in(folder).map_err(QemuError::io("make a file in", folder))?;
     let mut command = tool::command(qemu.program());
     command
         .args(["-machine", "q35", "-accel", Accelerator::Kvm.option(), "-cpu", cpu_model, "-smp", "1", "-m", "512M"])
@@ -233,7 +235,7 @@ fn probe(
         .args(["-chardev", "stdio,id=console,signal=off", "-device", "isa-serial,chardev=console"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(said.try_clone().map_err(failed)?);
+        .stderr(stderr.try_clone().map_err(failed)?);
     let child = tool::spawn(&mut command).map_err(failed)?;
     let mut machine = Probed(child);
     let mut console = machine.0.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
@@ -247,7 +249,7 @@ fn probe(
         let count = console.read(&mut chunk).map_err(failed)?;
         if count == 0 {
             let status = machine.0.wait().map_err(failed)?;
-            return Ok(Probe::Ended { status, said: words(&mut said).map_err(failed)? });
+            return Ok(Probe::Ended { status, stderr: words(&mut stderr).map_err(failed)? });
         }
         // The line may lie across two pieces.
         let start = received.len().saturating_sub(alive.len());

@@ -165,8 +165,8 @@ fn values_that_qemu_would_read_as_something_else_are_refused() {
     for (change, message) in cases {
         let mut launch = launch();
         change(&mut launch);
-        let said = arguments(&launch).unwrap_err().to_string();
-        assert!(said.starts_with(message), "{said}");
+        let stderr = arguments(&launch).unwrap_err().to_string();
+        assert!(stderr.starts_with(message), "{stderr}");
     }
 }
 

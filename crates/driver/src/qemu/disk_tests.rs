@@ -138,11 +138,11 @@ fn writing(node: &str) -> Child {
         .spawn()
         .expect("install the package qemu-utils");
     child.stdin.as_mut().unwrap().write_all(b"write -P 3 0 64k\n").unwrap();
-    let mut said = Vec::new();
-    while !String::from_utf8_lossy(&said).contains("wrote 65536/65536") {
+    let mut stderr = Vec::new();
+    while !String::from_utf8_lossy(&stderr).contains("wrote 65536/65536") {
         let mut byte = [0];
         std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut byte).unwrap();
-        said.push(byte[0]);
+        stderr.push(byte[0]);
     }
     child
 }
@@ -273,8 +273,8 @@ fn a_map_is_read_where_there_is_no_folder_for_temporary_files() {
         .env(FOLDER, folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && stderr.contains("1 passed"), "{stderr}");
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
 }

@@ -1,4 +1,4 @@
-//! QEMU as a driver: what it honours, and each call of the seam by what the modules beside this one do. Must not decide.
+//! QEMU as a driver: what it satisfies, and each call of the seam by what the modules beside this one do. Must not decide.
 
 use std::{
     path::Path,

@@ -48,7 +48,7 @@ pub enum QemuError {
     #[error(transparent)]
     Child(ChildError),
     /// QEMU ended instead of starting the machine.
-    #[error("{program} ended with {status}: {said}")]
+    #[error("{program} ended with {status}: {stderr}")]
     Refused {
         /// The program.
         program: String,
@@ -57,31 +57,31 @@ pub enum QemuError {
         /// How it ended.
         status: ExitStatus,
         /// The last 4 KiB of its stderr, safe to show.
-        said: String,
+        stderr: String,
     },
     /// A program of QEMU's disk tools printed something else than it is known to print.
-    #[error("{program} printed what it should not: {said}")]
+    #[error("{program} printed what it should not: {stderr}")]
     Output {
         /// The program.
         program: &'static str,
         /// What it printed, or what is wrong with it, safe to show.
-        said: String,
+        stderr: String,
     },
     /// QEMU neither started the machine nor ended.
-    #[error("{program} did not start the machine within {} s: {said}", limit.as_secs())]
+    #[error("{program} did not start the machine within {} s: {stderr}", limit.as_secs())]
     Undecided {
         /// The program.
         program: String,
         /// How long was waited.
         limit: Duration,
         /// The last 4 KiB of its stderr, safe to show.
-        said: String,
+        stderr: String,
     },
     /// QEMU said that it had started the machine, and then there was no process.
-    #[error("the machine's process ended right after its start: {said}")]
+    #[error("the machine's process ended right after its start: {stderr}")]
     Vanished {
         /// The last 4 KiB of its stderr, safe to show.
-        said: String,
+        stderr: String,
     },
     /// The file with the process id holds something else.
     #[error("{} holds no process id: {found}", path.display())]
@@ -137,7 +137,7 @@ impl QemuError {
     #[must_use]
     pub fn is_port_taken(&self) -> bool {
         // QEMU has no code for it; the text is the same in QEMU 2.0 to 10.
-        matches!(self, Self::Refused { said, .. } if said.contains("Could not set up host forwarding rule"))
+        matches!(self, Self::Refused { stderr, .. } if stderr.contains("Could not set up host forwarding rule"))
     }
 
     pub(super) fn child(error: ChildError) -> Self {

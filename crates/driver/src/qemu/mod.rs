@@ -73,9 +73,9 @@ impl Qemu {
         let bounds = Bounds { limit: self.launch_limit, output: 64 << 10 };
         let output = tool::output(tool::command(&self.program).arg("--version"), bounds).map_err(QemuError::child)?;
         if !output.status.success() {
-            let said = escape::tail(&output.stderr, 10).replace('\n', "; ");
+            let stderr = escape::tail(&output.stderr, 10).replace('\n', "; ");
             let arguments = vec!["--version".to_owned()];
-            return Err(QemuError::Refused { program, arguments, status: output.status, said });
+            return Err(QemuError::Refused { program, arguments, status: output.status, stderr });
         }
         let first = output.stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
         Ok(escape::line(first, 200))

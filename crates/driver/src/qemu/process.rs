@@ -21,7 +21,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How long the monitor may take to press the power button. One that hangs does not keep the machine for longer.
 const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes of stderr that an error carries.
-const SAID: u64 = 4 << 10;
+const MAX_STDERR: u64 = 4 << 10;
 
 /// A running QEMU process of one attempt.
 #[derive(Debug)]
@@ -63,16 +63,16 @@ impl Qemu {
         let limit = self.launch_limit;
         if !ended_within(limit, &child).map_err(|source| QemuError::Run { program: program(), source })? {
             abandon(&mut child, launch).map_err(|source| QemuError::Run { program: program(), source })??;
-            return Err(QemuError::Undecided { program: program(), limit, said: said(&log_path)? });
+            return Err(QemuError::Undecided { program: program(), limit, stderr: stderr(&log_path)? });
         }
         let status = child.wait().map_err(|source| QemuError::Run { program: program(), source })?;
         if !status.success() {
             let arguments = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-            return Err(QemuError::Refused { program: program(), arguments, status, said: said(&log_path)? });
+            return Err(QemuError::Refused { program: program(), arguments, status, stderr: stderr(&log_path)? });
         }
         match Process::attach(&launch.folder, &launch.uuid)? {
             Some(process) => Ok(process),
-            None => Err(QemuError::Vanished { said: said(&log_path)? }),
+            None => Err(QemuError::Vanished { stderr: stderr(&log_path)? }),
         }
     }
 }
@@ -221,8 +221,8 @@ fn private(path: &Path) -> Result<File, QemuError> {
 }
 
 /// The end of QEMU's stderr, on one line and safe to show.
-fn said(log: &Path) -> Result<String, QemuError> {
-    Ok(escape::tail(&end_of(log, SAID)?, 50).replace('\n', "; "))
+fn stderr(log: &Path) -> Result<String, QemuError> {
+    Ok(escape::tail(&end_of(log, MAX_STDERR)?, 50).replace('\n', "; "))
 }
 
 fn end_of(path: &Path, bytes: u64) -> Result<Vec<u8>, QemuError> {

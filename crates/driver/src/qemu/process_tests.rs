@@ -187,9 +187,9 @@ fn what_qemu_refuses_is_told_in_its_own_words() {
         node: None,
     }];
     let error = Qemu::default().launch(&launch).unwrap_err();
-    let said = error.to_string();
-    assert!(said.starts_with("qemu-system-x86_64 ended with exit status: 1: "), "{said}");
-    assert!(said.contains("absent.raw") && said.contains("No such file or directory"), "{said}");
+    let stderr = error.to_string();
+    assert!(stderr.starts_with("qemu-system-x86_64 ended with exit status: 1: "), "{stderr}");
+    assert!(stderr.contains("absent.raw") && stderr.contains("No such file or directory"), "{stderr}");
     assert!(matches!(&error, QemuError::Refused { arguments, .. } if arguments.contains(&UUID.to_owned())));
     assert!(!error.is_port_taken());
     assert!(Process::attach(&launch.folder, UUID).unwrap().is_none());

@@ -55,7 +55,7 @@ pub fn wait_ready(target: &Target, deadline: Instant, alive: &dyn Fn() -> io::Re
         // A server that is busy for a moment ends the connection before it says who it is.
         let unheard = String::from_utf8_lossy(&output.stderr).contains("kex_exchange_identification");
         if !unheard || left().is_zero() {
-            return Err(SshError::Unready { said: escape::tail(&output.stderr, 5) });
+            return Err(SshError::Unready { stderr: escape::tail(&output.stderr, 5) });
         }
         thread::sleep(PAUSE.min(left()));
     }

@@ -33,7 +33,7 @@ pub struct Target {
 fn base(target: &Target) -> Result<Command, SshError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if target.user.is_empty() || target.user.starts_with('-') || !target.user.bytes().all(plain) {
-        return Err(SshError::Unspeakable { what: "user", found: target.user.clone() });
+        return Err(SshError::InvalidArgument { what: "user", found: target.user.clone() });
     }
     for path in [&target.key, &target.known_hosts] {
         // ssh would wait for a named pipe in their place.
@@ -73,7 +73,7 @@ fn base(target: &Target) -> Result<Command, SshError> {
 /// `ssh` to a machine; arguments that are added are the program to run there, and nothing of them is an option of ssh.
 ///
 /// # Errors
-/// [`SshError::Missing`] when the key or `known_hosts` is not there, [`SshError::Unspeakable`].
+/// [`SshError::Missing`] when the key or `known_hosts` is not there, [`SshError::InvalidArgument`].
 pub fn command(target: &Target) -> Result<Command, SshError> {
     let mut ssh = base(target)?;
     ssh.args(["--", HOST]);
@@ -98,7 +98,7 @@ pub fn quoted_word(word: &str) -> String {
 
 /// A path as ssh_config(5) reads it: in quotes, `%` doubled. What has a meaning inside quotes is refused.
 fn quoted(path: &Path) -> Result<String, SshError> {
-    let refuse = || SshError::Unspeakable { what: "path", found: path.to_string_lossy().into_owned() };
+    let refuse = || SshError::InvalidArgument { what: "path", found: path.to_string_lossy().into_owned() };
     let text = path.to_str().filter(|_| path.is_absolute()).ok_or_else(refuse)?;
     if text.contains(['"', '\\', '$']) || text.chars().any(char::is_control) {
         return Err(refuse());
@@ -130,7 +130,7 @@ mod tests {
         let output = Command::new("ssh").arg("-G").args(command.get_args()).output();
         let output = output.expect("install the package openssh-client");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let said = String::from_utf8(output.stdout).unwrap();
+        let stderr = String::from_utf8(output.stdout).unwrap();
         for line in [
             "hostname 127.0.0.1",
             "user root",
@@ -147,14 +147,14 @@ mod tests {
             "globalknownhostsfile /dev/null",
             "hostkeyalgorithms ssh-ed25519",
         ] {
-            assert!(said.lines().any(|found| found == line), "{line} in {said}");
+            assert!(stderr.lines().any(|found| found == line), "{line} in {stderr}");
         }
         // Newer versions print the path after expansion, older ones before.
         for (option, path) in [("userknownhostsfile", &target.known_hosts), ("identityfile", &target.key)] {
             let path = path.to_str().unwrap();
             let plain = format!("{option} {path}");
             let doubled = format!("{option} {}", path.replace('%', "%%"));
-            assert!(said.lines().any(|line| line == plain || line == doubled), "{plain} in {said}");
+            assert!(stderr.lines().any(|line| line == plain || line == doubled), "{plain} in {stderr}");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
         }
         for name in ["a\"b", "a\\b", "${HOME}", "a\nb"] {
             let target = target(&folder.path().join(name));
-            assert!(matches!(command(&target), Err(SshError::Unspeakable { what: "path", .. })), "{name:?}");
+            assert!(matches!(command(&target), Err(SshError::InvalidArgument { what: "path", .. })), "{name:?}");
         }
     }
 }

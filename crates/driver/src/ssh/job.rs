@@ -32,7 +32,7 @@ const MAX_REST: usize = 16 << 20;
 /// How long ssh may take to end when it has closed its output.
 const END: Duration = Duration::from_secs(10);
 /// Bytes of the last words that are kept to explain an end.
-const SAID: usize = 2 << 10;
+const MAX_STDERR: usize = 2 << 10;
 
 /// How long a program may take, and where its streams lead.
 pub struct Job<'a> {
@@ -122,7 +122,7 @@ impl Job<'_> {
             greeting: 0,
             rest: 0,
             moved: now,
-            said: Vec::new(),
+            stderr: Vec::new(),
             deadline: self.limit.map(|limit| now + limit),
             start: now + self.start,
         };
@@ -162,7 +162,7 @@ struct Talk<'a> {
     rest: usize,
     /// When something last came or went.
     moved: Instant,
-    said: Vec<u8>,
+    stderr: Vec<u8>,
     deadline: Option<Instant>,
     start: Instant,
 }
@@ -282,21 +282,21 @@ impl Talk<'_> {
     }
 
     fn keep(&mut self, passed: &[u8]) {
-        self.said.extend_from_slice(passed);
-        let surplus = self.said.len().saturating_sub(SAID);
-        self.said.drain(..surplus);
+        self.stderr.extend_from_slice(passed);
+        let surplus = self.stderr.len().saturating_sub(MAX_STDERR);
+        self.stderr.drain(..surplus);
     }
 
     /// What became of the program when ssh has ended with `status`.
     fn end(&self, status: Option<i32>) -> JobEnd {
-        let said = || escape::tail(&self.said, 5);
+        let stderr = || escape::tail(&self.stderr, 5);
         match (self.code, self.begun, status.and_then(|code| u8::try_from(code).ok())) {
             (Some(code), _, _) => JobEnd::Exited(code),
             // It was a shell's own word that ended the shell, such as `exit`.
             (None, true, Some(code)) if code < 255 => JobEnd::Exited(code),
-            (None, true, _) => JobEnd::Lost(said()),
-            (None, false, Some(255)) | (None, false, None) => JobEnd::NotBegun(NotBegun::Ssh(said())),
-            (None, false, Some(_)) => JobEnd::NotBegun(NotBegun::Foreign(said())),
+            (None, true, _) => JobEnd::Lost(stderr()),
+            (None, false, Some(255)) | (None, false, None) => JobEnd::NotBegun(NotBegun::Ssh(stderr())),
+            (None, false, Some(_)) => JobEnd::NotBegun(NotBegun::Foreign(stderr())),
         }
     }
 }

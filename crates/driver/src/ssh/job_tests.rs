@@ -130,7 +130,7 @@ fn shell_command(script: &str) -> Command {
 fn a_connection_that_ends_first_is_told_from_a_program_that_ends() {
     // The whole group of the stand-in.
     match shell("echo working >&2; kill -9 0").follow().end {
-        JobEnd::Lost(said) => assert_eq!(said, "working"),
+        JobEnd::Lost(stderr) => assert_eq!(stderr, "working"),
         other => panic!("{other:?}"),
     }
 }

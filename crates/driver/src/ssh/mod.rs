@@ -47,7 +47,7 @@ pub enum SshError {
     },
     /// A path or user cannot be said to `ssh` without changing its meaning.
     #[error("{what} {found:?} cannot be given to ssh")]
-    Unspeakable {
+    InvalidArgument {
         /// Which value.
         what: &'static str,
         /// The value.
@@ -71,21 +71,21 @@ pub enum SshError {
         port: u16,
     },
     /// What speaks there is something else.
-    #[error("what answers on 127.0.0.1:{port} does not speak SSH: {said}")]
+    #[error("what answers on 127.0.0.1:{port} does not speak SSH: {stderr}")]
     NoSsh {
         /// The port.
         port: u16,
         /// What it said, safe to show.
-        said: String,
+        stderr: String,
     },
     /// `ssh` could not be run, or what it was to say did not come within its bounds.
     #[error("the machine does not answer over SSH as it should")]
     Child(#[source] ChildError),
     /// The login failed.
-    #[error("the machine does not answer with its pinned host key\n{said}")]
+    #[error("the machine does not answer with its pinned host key\n{stderr}")]
     Unready {
         /// What `ssh` said last, safe to show.
-        said: String,
+        stderr: String,
     },
     /// Whether the machine's process is there could not be seen while its SSH was waited for.
     #[error("cannot see whether the machine's process is there")]

@@ -46,7 +46,7 @@ pub fn wait_banner(port: u16, deadline: Instant, alive: &dyn Fn() -> bool) -> Re
         let last = match attempt(port, deadline) {
             Ok(Some(banner)) => return Ok(banner),
             Ok(None) => "the connection was closed without a word".to_owned(),
-            Err(Heard::Other(said)) => return Err(SshError::NoSsh { port, said }),
+            Err(Heard::Other(stderr)) => return Err(SshError::NoSsh { port, stderr }),
             Err(Heard::Error(error)) => error.to_string(),
         };
         let left = deadline.saturating_duration_since(Instant::now());
@@ -75,25 +75,25 @@ fn attempt(port: u16, deadline: Instant) -> Result<Option<String>, Heard> {
     let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, left())?;
-    let (mut heard, mut chunk) = (Vec::new(), [0; 256]);
+    let (mut received, mut chunk) = (Vec::new(), [0; 256]);
     loop {
-        for line in heard.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
+        for line in received.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")) {
             if line.starts_with(b"SSH-2.0-") {
                 return Ok(Some(escape::line(line.trim_ascii_end(), 255)));
             }
         }
-        if heard.len() > MAX_BANNER {
-            return Err(Heard::Other(escape::line(&heard, 80)));
+        if received.len() > MAX_BANNER {
+            return Err(Heard::Other(escape::line(&received, 80)));
         }
         if Instant::now() >= until {
             return Err(Heard::Error(io::ErrorKind::TimedOut.into()));
         }
         stream.set_read_timeout(Some(left()))?;
         match stream.read(&mut chunk) {
-            Ok(0) if heard.is_empty() => return Ok(None),
-            Ok(0) if heard.starts_with(BUSY) => return Err(Heard::Error(io::ErrorKind::ConnectionRefused.into())),
-            Ok(0) => return Err(Heard::Other(escape::line(&heard, 80))),
-            Ok(count) => heard.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+            Ok(0) if received.is_empty() => return Ok(None),
+            Ok(0) if received.starts_with(BUSY) => return Err(Heard::Error(io::ErrorKind::ConnectionRefused.into())),
+            Ok(0) => return Err(Heard::Other(escape::line(&received, 80))),
+            Ok(count) => received.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
         }
@@ -147,12 +147,12 @@ mod tests {
         let started = Instant::now();
         let error = wait_banner(port, started + Duration::from_millis(500), &|| true).unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(5));
-        let said = error.to_string();
+        let stderr = error.to_string();
         assert!(
-            said.starts_with(&format!("no SSH banner on 127.0.0.1:{port} before the deadline (last error: ")),
-            "{said}"
+            stderr.starts_with(&format!("no SSH banner on 127.0.0.1:{port} before the deadline (last error: ")),
+            "{stderr}"
         );
-        assert!(said.contains("refused"), "{said}");
+        assert!(stderr.contains("refused"), "{stderr}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use cloud_machine_config::Config;
 use cloud_machine_driver::machine::{DirtyMap, Driver};
 use cloud_machine_protocol::{Digest, Extent};
-use cloud_machine_store::{DiskForm, DiskRecord, MachineRecord, Store, Strategy};
+use cloud_machine_store::{DiskBacking, DiskRecord, MachineRecord, Store, Strategy};
 
 use super::{NO_STORAGE, ReimageOptions, SystemDiskPreparation, system_disk};
 use crate::{
@@ -43,7 +43,7 @@ impl SystemDiskPreparation<'_> {
 
     /// Before a boot: whether the map can go on counting. What it misses now it would never know.
     pub(super) fn keep_map(&self, record: &mut MachineRecord, disk: &DiskRecord) -> Result<(), OperationError> {
-        if record.system.form != DiskForm::Mapped {
+        if record.system.backing != DiskBacking::Mapped {
             return Ok(());
         }
         let folder = self.store.machine(&record.name);
@@ -52,7 +52,7 @@ impl SystemDiskPreparation<'_> {
         let newer = self.storage.filter(|_| there).map(|storage| storage.is_newer_than_map(&raw, &map)).transpose()?;
         let good = newer == Some(false);
         if !there {
-            record.system.form = DiskForm::Raw;
+            record.system.backing = DiskBacking::Raw;
         }
         if !good && record.system.mapped_since.take().is_some() {
             self.teller.notice(Notice::DirtyMapIncomplete);
@@ -80,8 +80,8 @@ fn believed(map: DirtyMap, disk_is_newer: bool) -> Result<Vec<Extent>, String> {
 
 /// Whether the record lets a map count at all.
 fn promising(record: &MachineRecord, since: Option<Digest>, image: Digest) -> Result<(), String> {
-    if record.system.form != DiskForm::Mapped {
-        return Err(format!("the system disk is a {}, without a map", record.system.form));
+    if record.system.backing != DiskBacking::Mapped {
+        return Err(format!("the system disk is a {}, without a map", record.system.backing));
     }
     match since {
         None => Err("the last attempt was not accepted".to_owned()),

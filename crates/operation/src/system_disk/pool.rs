@@ -4,7 +4,7 @@
 use cloud_machine_config::Config;
 use cloud_machine_plan::RootPool;
 use cloud_machine_protocol::Tier;
-use cloud_machine_store::{DiskForm, DiskRecord, MachineRecord, Strategy};
+use cloud_machine_store::{DiskBacking, DiskRecord, MachineRecord, Strategy};
 
 use super::{PreparedDisk, ReimageOptions, SystemDiskPreparation, device::raw_device};
 use crate::{
@@ -55,7 +55,7 @@ impl SystemDiskPreparation<'_> {
         let (strategy, tier) = if cloned { (Strategy::Clone, Tier::Clone) } else { (Strategy::Rewrite, Tier::Receive) };
         let checked = self.golden_of(self.manifest.size(), options)?;
         let golden = self.store.golden(&self.manifest.digest(), self.manifest.size());
-        self.set_backing(record, disk, DiskForm::Raw)?;
+        self.set_backing(record, disk, DiskBacking::Raw)?;
         let folder = self.store.machine(&record.name);
         let device = raw_device(record, disk, folder.make_disk(disk)?, folder.map(disk)?);
         let told = format!("the files of the golden disk ({})", event::checked(checked));

@@ -128,7 +128,7 @@ pub enum InputError {
         source: io::Error,
     },
     /// The program that converts failed.
-    #[error("{program} {arguments} ended with {status}: {said}")]
+    #[error("{program} {arguments} ended with {status}: {stderr}")]
     Program {
         /// The program.
         program: String,
@@ -137,7 +137,7 @@ pub enum InputError {
         /// How it ended.
         status: ExitStatus,
         /// The last 4 KiB of its stderr, safe to show.
-        said: String,
+        stderr: String,
     },
 }
 

@@ -30,7 +30,7 @@ const LEAKS: i32 = 3;
 /// What `qemu-img check` may take; it reads all tables of the image.
 const CHECK: Bounds = Bounds { limit: Duration::from_secs(3600), output: 4 << 20 };
 /// Bytes of stderr that an error carries.
-const SAID: usize = 4096;
+const MAX_STDERR: usize = 4096;
 
 /// What the header says.
 #[derive(Debug, PartialEq, Eq)]
@@ -145,14 +145,14 @@ fn check(input: &Input<'_>, image: &File) -> Result<Checked, InputError> {
         ChildError::Run { program, source } => InputError::Run { program, source },
         other => InputError::Run { program: program.clone(), source: io::Error::other(other) },
     })?;
-    let failed = |said: String| InputError::Program {
+    let failed = |stderr: String| InputError::Program {
         program: program.clone(),
         arguments: arguments.join(" "),
         status: output.status,
-        said,
+        stderr,
     };
     if !output.status.success() && output.status.code() != Some(LEAKS) {
-        return Err(failed(said(&output.stderr)));
+        return Err(failed(stderr(&output.stderr)));
     }
     serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("its answer is no JSON: {error}")))
 }
@@ -181,7 +181,7 @@ fn run(input: &Input<'_>, image: &File, raw: &File, size: u64) -> Result<(), Inp
     }
     let mut text = Vec::new();
     io::Seek::rewind(&mut errors).and_then(|()| errors.read_to_end(&mut text)).map_err(unread)?;
-    Err(InputError::Program { program, arguments: arguments.join(" "), status, said: said(&text) })
+    Err(InputError::Program { program, arguments: arguments.join(" "), status, stderr: stderr(&text) })
 }
 
 /// Reads the progress that `qemu-img -p` writes, `    (12.34/100%)` after a carriage return, until it ends.
@@ -204,8 +204,8 @@ fn follow(mut output: impl Read, mut tell: impl FnMut(f64)) {
 }
 
 /// The end of what a program said, on one line and safe to show.
-fn said(stderr: &[u8]) -> String {
-    let end = stderr.get(stderr.len().saturating_sub(SAID)..).unwrap_or_default();
+fn stderr(stderr: &[u8]) -> String {
+    let end = stderr.get(stderr.len().saturating_sub(MAX_STDERR)..).unwrap_or_default();
     escape::tail(end, 10).replace('\n', "; ")
 }
 

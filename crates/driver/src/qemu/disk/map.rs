@@ -147,7 +147,7 @@ struct Bitmap {
 /// Whether the bitmap is as a process left it that did not close it. That it is another one than [`new_map`] makes is an
 /// error.
 fn is_in_use(node: &str) -> Result<bool, QemuError> {
-    let invalid = |said: String| QemuError::Output { program: "qemu-img info", said };
+    let invalid = |stderr: String| QemuError::Output { program: "qemu-img info", stderr };
     let printed = run("qemu-img", ["info", "--output=json", node].map(Into::into).to_vec())?;
     let info: Info = serde_json::from_slice(&printed).map_err(|error| invalid(error.to_string()))?;
     let bitmap = match info.format_specific.data.bitmaps.as_slice() {
@@ -213,7 +213,7 @@ fn dirty_extents(socket: &Path, size: u64) -> Result<DirtyMap, QemuError> {
 
 /// With `x-dirty-bitmap` a range without data is a dirty one (QEMU's `qapi/block-core.json`).
 fn extents(output: &mut impl BufRead, size: u64) -> Result<DirtyMap, QemuError> {
-    let invalid = |said: &[u8]| QemuError::Output { program: "qemu-img map", said: escape::line(said, 120) };
+    let invalid = |stderr: &[u8]| QemuError::Output { program: "qemu-img map", stderr: escape::line(stderr, 120) };
     let mut extents: Vec<Extent> = Vec::new();
     let (mut line, mut next) = (Vec::new(), 0);
     loop {

@@ -21,7 +21,7 @@ pub(super) fn run(program: &str, arguments: Vec<OsString>) -> Result<Vec<u8>, Qe
         program: program.to_owned(),
         arguments: arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
         status: output.status,
-        said: escape::tail(&output.stderr, 10).replace('\n', "; "),
+        stderr: escape::tail(&output.stderr, 10).replace('\n', "; "),
     })
 }
 
