@@ -122,7 +122,7 @@ fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
     } else if let Some(url) = cloud_init_url(host)
         && let Some(bytes) = url_document::url_document(&url, last.fetch_url)?
     {
-        let name = url.shown();
+        let name = url.redacted();
         found.add(&name, parse(LayerKind::CloudInitUrl, &name, &bytes));
     }
     for path in &last.volume {

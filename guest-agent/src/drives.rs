@@ -214,10 +214,10 @@ mod tests {
         let twin = Disk { name: "vdb".to_owned(), ..disk("vda", Some(LABEL)) };
         assert_eq!(tried(vec![disk("vda", Some(LABEL)), twin]), "two volumes could be the drive: vda and vdb");
         let writable = Disk { read_only: false, ..disk("vda", Some(LABEL)) };
-        assert_eq!(tried(vec![writable]), "vda is no drive that can be used: its device can be written");
+        assert_eq!(tried(vec![writable]), "vda cannot be used as a drive: its device can be written");
         assert_eq!(
             tried(vec![disk("vda", Some("data"))]),
-            "vda is no drive that can be used: it is labelled \"data\", not CLOUD-INIT"
+            "vda cannot be used as a drive: it is labelled \"data\", not CLOUD-INIT"
         );
     }
 }

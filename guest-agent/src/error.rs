@@ -61,7 +61,7 @@ pub(crate) enum AgentError {
     DriveAbsent { device: DeviceSelector, found: String },
     #[error("two volumes could be the drive: {first} and {second}")]
     DriveTwice { first: String, second: String },
-    #[error("{device} is no drive that can be used: {reason}")]
+    #[error("{device} cannot be used as a drive: {reason}")]
     DriveUnfit { device: String, reason: String },
     #[error("cannot read the drive {device}")]
     Drive {

@@ -22,7 +22,7 @@ pub(crate) fn with_packed<T>(
         ImageSource::Device(_) => return read(&BlockReader::open(device)?, host, report),
         ImageSource::Url(url) => url,
     };
-    let session = NetworkSession::up(mac, &url.shown(), host)?;
+    let session = NetworkSession::up(mac, &url.redacted(), host)?;
     let done = over_network(url, &session, host, report, read);
     // A failure to read tells more than one to tidy up after it.
     let down = session.down();
@@ -43,10 +43,10 @@ fn over_network<T>(
     };
     let ranges =
         Ranges::open(url.url.reveal().as_str(), url.ca.as_deref(), RangeLimits::default(), &session.names, &told)
-            .map_err(|source| AgentError::ImageAddress { url: url.shown(), source })?;
+            .map_err(|source| AgentError::ImageAddress { url: url.redacted(), source })?;
     let done = read(&ranges, host, report);
     report.image_source(SourceEvidence {
-        url: url.shown(),
+        url: url.redacted(),
         packed_bytes: ranges.size(),
         received_bytes: ranges.received(),
         requests: ranges.requests(),

@@ -16,7 +16,7 @@ pub(crate) fn whole(stated: &SecretUrl, told: Option<SecretUrl>) -> Result<Secre
     match told {
         None => Ok(stated.clone()),
         Some(told) if told.without_access() == *stated => Ok(told),
-        Some(found) => Err(AgentError::OtherAddress { stated: stated.shown(), found: found.shown() }),
+        Some(found) => Err(AgentError::OtherAddress { stated: stated.redacted(), found: found.redacted() }),
     }
 }
 
@@ -37,14 +37,14 @@ fn on_volume(url: &CloudInitUrl, volume: &Volume) -> Result<(Vec<u8>, UrlEvidenc
     let document = sha256(&bytes);
     match url.sha256 {
         Some(expected) if expected != document => {
-            Err(AgentError::UrlDocument { url: url.shown(), expected, found: document })
+            Err(AgentError::UrlDocument { url: url.redacted(), expected, found: document })
         }
-        _ => Ok((bytes, UrlEvidence { url: url.shown(), document, requests: 0, address: None })),
+        _ => Ok((bytes, UrlEvidence { url: url.redacted(), document, requests: 0, address: None })),
     }
 }
 
 fn fetched(url: &CloudInitUrl, mac: MacAddress, host: &mut Host) -> Result<(Vec<u8>, UrlEvidence), AgentError> {
-    let session = NetworkSession::up(mac, &url.shown(), host)?;
+    let session = NetworkSession::up(mac, &url.redacted(), host)?;
     let address = session.address.clone();
     let fetched = get(url, &session.names, host);
     // A failure to fetch tells more than one to tidy up after it.
@@ -52,7 +52,7 @@ fn fetched(url: &CloudInitUrl, mac: MacAddress, host: &mut Host) -> Result<(Vec<
     let Fetched { bytes, digest, attempts } = fetched?;
     down?;
     let requests = u32::try_from(attempts).unwrap_or(u32::MAX);
-    Ok((bytes, UrlEvidence { url: url.shown(), document: digest, requests, address: Some(address) }))
+    Ok((bytes, UrlEvidence { url: url.redacted(), document: digest, requests, address: Some(address) }))
 }
 
 fn get(url: &CloudInitUrl, names: &Names, host: &mut Host) -> Result<Fetched, AgentError> {

@@ -257,7 +257,7 @@ fn disks_that_cannot_be_are_refused_untouched() {
     let scene = Scene::new(23 * MIB);
     let cases: [(u64, i32, &[&str]); 4] = [
         (23 * MIB, 1, &["target of 24117248 bytes is smaller than the image of 25165824 bytes"]),
-        (24 * MIB + 100, 1, &["target of 25165924 bytes is no multiple of 512 bytes"]),
+        (24 * MIB + 100, 1, &["target of 25165924 bytes is not a multiple of 512 bytes"]),
         (24 * MIB + 512, 0, &[]),
         (0, 1, &["target of 0 bytes is smaller"]),
     ];

@@ -258,7 +258,7 @@ fn a_drive_that_loosens_a_safety_key() {
 
 #[test]
 fn a_drive_that_is_not_the_one_of_the_request() {
-    refused(&["is no drive that can be used: its digest is"], |boot| {
+    refused(&["cannot be used as a drive: its digest is"], |boot| {
         boot.drives = vec![(vfat(WIPES_DATA), true)];
         let device = serde_json::json!({"device": "serial:cm-drive0", "digest": pin(b"another").to_string()});
         boot.request["drives"] = serde_json::json!([device]);
@@ -267,7 +267,7 @@ fn a_drive_that_is_not_the_one_of_the_request() {
 
 #[test]
 fn a_drive_that_can_be_written() {
-    refused(&["is no drive that can be used: its device can be written"], |boot| {
+    refused(&["cannot be used as a drive: its device can be written"], |boot| {
         boot.drives = vec![(vfat(WIPES_DATA), false)];
     });
 }

@@ -44,7 +44,7 @@ impl Show for Machine {
             ("folder", self.folder.clone()),
         ];
         if let Some(url) = &record.image.url {
-            lines.push(("fetched from", url.shown()));
+            lines.push(("fetched from", url.redacted()));
         }
         lines.push(("assurance", assurance(record)));
         if let Some(why) = record.request.as_ref().and_then(|request| request.failure.as_ref()) {
@@ -79,7 +79,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     // What no longer stands is not handed on as if it did.
     record.assurance = record.standing_assurance();
     let folder = store.machine(name).path().display().to_string();
-    ui.result(&Machine { record: record.shown(), configuration, process, folder })
+    ui.result(&Machine { record: record.redacted(), configuration, process, folder })
 }
 
 /// What the last accepted report is worth now.

@@ -68,7 +68,7 @@ fn without_access(node: &Node, keys: &mut Vec<String>) -> Node {
             conceal_argument(&mut result);
             result.written = Written::Quoted;
             // What is no address has no part that could stay; it was refused where it counted.
-            Value::Scalar(Scalar::Text(access::address(text).map(|url| url.shown()).unwrap_or_default()))
+            Value::Scalar(Scalar::Text(access::address(text).map(|url| url.redacted()).unwrap_or_default()))
         }
         Value::Scalar(scalar) => Value::Scalar(scalar.clone()),
         Value::List(items) => Value::List(items.iter().map(|item| without_access(item, keys)).collect()),

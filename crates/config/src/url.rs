@@ -33,8 +33,8 @@ impl CloudInitUrl {
 
     /// The address for people: without its query, which may hold a token.
     #[must_use]
-    pub fn shown(&self) -> String {
-        self.url.shown()
+    pub fn redacted(&self) -> String {
+        self.url.redacted()
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn an_address_alone_or_with_what_belongs_to_it() {
         let url = loaded("https://config.example/m.yaml?token=x").unwrap().unwrap();
-        assert_eq!(url.shown(), "https://config.example/m.yaml");
+        assert_eq!(url.redacted(), "https://config.example/m.yaml");
         assert_eq!((url.sha256, url.ca.as_deref(), url.file()), (None, None, None));
         let digest = "ab".repeat(32);
         let url = loaded(&format!("{{url: 'http://10.0.2.2:8000/', sha256: '{digest}'}}")).unwrap().unwrap();

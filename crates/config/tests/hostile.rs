@@ -279,6 +279,6 @@ fn the_fixed_example_of_the_seed_loads_and_means_what_it_says() {
     let system = &config.resources.disks[&"system".parse().unwrap()];
     assert!(system.boot_partition && config.resources.disks.len() == 3);
     assert_eq!((config.resources.ram.0, config.resources.cpus, config.driver.as_str()), (4 << 30, 2, "qemu"));
-    assert_eq!(config.cloud_init_url.unwrap().shown(), "https://config.example/machine.yaml");
+    assert_eq!(config.cloud_init_url.unwrap().redacted(), "https://config.example/machine.yaml");
     supported(&merged).unwrap();
 }

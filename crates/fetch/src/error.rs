@@ -202,7 +202,7 @@ pub enum Refusal {
     #[error("more than {} redirects", crate::MAX_REDIRECTS)]
     TooMany,
     /// No address at all.
-    #[error("it is no address")]
+    #[error("it is not a URL")]
     Invalid,
     /// `file:`, `ftp:` and the like.
     #[error("only http and https are followed")]

@@ -88,7 +88,7 @@ mod tests {
             ("http://a.test/", "http://a.test/", "https is not left for http"),
             ("file:///etc/shadow", "file:///etc/shadow", "only http and https are followed"),
             ("ftp://b.test/x?secret", "ftp://b.test/x", "only http and https are followed"),
-            ("https://[", "(not an address)", "it is no address"),
+            ("https://[", "(not an address)", "it is not a URL"),
             ("https://169.254.169.254/latest?secret", "https://169.254.169.254/latest", reach),
             ("https://2852039166/", "https://169.254.169.254/", reach),
             ("https://0xa9fea9fe/", "https://169.254.169.254/", reach),

@@ -11,7 +11,7 @@ const MAX_SHOWN: usize = 320;
 #[must_use]
 pub fn shown(url: &str) -> String {
     match url.parse::<SecretUrl>() {
-        Ok(url) => cut(url.shown()),
+        Ok(url) => cut(url.redacted()),
         // What cannot be parsed cannot be cleaned either.
         Err(_) => "(not an address)".to_owned(),
     }
@@ -19,7 +19,7 @@ pub fn shown(url: &str) -> String {
 
 /// [`shown`] of an address that is parsed already.
 pub(crate) fn shown_url(url: &Url) -> String {
-    cut(SecretUrl::from(url.clone()).shown())
+    cut(SecretUrl::from(url.clone()).redacted())
 }
 
 fn cut(shown: String) -> String {

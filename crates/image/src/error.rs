@@ -53,7 +53,7 @@ impl fmt::Display for Device {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// A raw image that is no whole number of blocks.
-    #[error("raw image of {size} bytes is no multiple of 4096 bytes; `truncate -s %4096` on the file extends it")]
+    #[error("raw image of {size} bytes is not a multiple of 4096 bytes; `truncate -s %4096` on the file extends it")]
     SizeUnaligned {
         /// Bytes of the image.
         size: u64,
@@ -379,7 +379,7 @@ pub enum ImageError {
         first: u64,
     },
     /// A disk that is no whole number of sectors.
-    #[error("target of {size} bytes is no multiple of 512 bytes")]
+    #[error("target of {size} bytes is not a multiple of 512 bytes")]
     TargetUnaligned {
         /// Bytes of the disk.
         size: u64,

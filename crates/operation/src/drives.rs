@@ -79,7 +79,7 @@ pub(crate) fn check(host: &Merged, url: Option<&CloudInitUrl>, drives: &[Drive])
     if let Some(url) = url
         && let Some(bytes) = url_file(url)?
     {
-        documents.push(parse(LayerKind::CloudInitUrl, &url.shown(), &bytes).map_err(refused)?);
+        documents.push(parse(LayerKind::CloudInitUrl, &url.redacted(), &bytes).map_err(refused)?);
     }
     for drive in drives {
         documents.push(drive.document()?);

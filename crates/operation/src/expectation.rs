@@ -202,5 +202,5 @@ pub(crate) fn table(
 
 /// What the machine will say of its address; the digest where the host knows it.
 pub(crate) fn expected_url(url: &CloudInitUrl, document: Option<&[u8]>) -> ExpectedUrl {
-    ExpectedUrl { url: url.shown(), document: document.map(sha256).or(url.sha256) }
+    ExpectedUrl { url: url.redacted(), document: document.map(sha256).or(url.sha256) }
 }

@@ -19,7 +19,7 @@ pub(crate) fn url_file(url: &CloudInitUrl) -> Result<Option<Vec<u8>>, OperationE
     let bytes = documents::read_found(&path)?;
     match url.sha256.map(|expected| (expected, pin(&bytes))) {
         Some((expected, found)) if expected != found => {
-            Err(refusal(&format!("{} has digest {found}, the configuration wants {expected}", url.shown())))
+            Err(refusal(&format!("{} has digest {found}, the configuration wants {expected}", url.redacted())))
         }
         _ => Ok(Some(bytes)),
     }

@@ -97,7 +97,7 @@ pub(crate) fn wipe(name: &str, device: &Disk, method: WipeMethod) -> PlannedStep
 pub(crate) fn source(request: &Request, device: Option<&Disk>) -> Option<String> {
     match &request.image.source {
         ImageSource::Device(_) => device.map(|device| device.name.clone()),
-        ImageSource::Url(url) => Some(url.shown()),
+        ImageSource::Url(url) => Some(url.redacted()),
     }
 }
 

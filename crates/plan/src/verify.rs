@@ -380,7 +380,7 @@ fn wiped(expected: &Expected, report: &Report, devices: &Devices<'_>) -> Result<
 fn image_address(expected: &Expected, report: &Report) -> Result<bool, Rejection> {
     let request = &expected.request;
     let wanted = match (&request.image.source, request.action) {
-        (ImageSource::Url(url), Action::Reimage) => Some(url.shown()),
+        (ImageSource::Url(url), Action::Reimage) => Some(url.redacted()),
         _ => None,
     };
     let found = report.image_source.as_ref().map(|source| source.url.clone());

@@ -156,8 +156,8 @@ pub struct ImageUrl {
 impl ImageUrl {
     /// The address without what gives access: user, password, query and fragment.
     #[must_use]
-    pub fn shown(&self) -> String {
-        self.url.shown()
+    pub fn redacted(&self) -> String {
+        self.url.redacted()
     }
 }
 

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::ParseError;
 
-/// An address. Displayed and serialized it is [`SecretUrl::shown`]: what evidence, records for people and errors hold
+/// An address. Displayed and serialized it is [`SecretUrl::redacted`]: what evidence, records for people and errors hold
 /// is never more. [`revealed`] is the serialization for the two places that need all of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl(Url);
@@ -22,7 +22,7 @@ impl SecretUrl {
 
     /// The address without what gives access: user, password, query and fragment.
     #[must_use]
-    pub fn shown(&self) -> String {
+    pub fn redacted(&self) -> String {
         let url = &self.0;
         let Some(host) = url.host_str() else {
             // A file has its place in the path; `data:` and the like carry their content there.
@@ -44,7 +44,7 @@ impl SecretUrl {
         Self(url)
     }
 
-    /// Whether [`SecretUrl::shown`] leaves something out.
+    /// Whether [`SecretUrl::redacted`] leaves something out.
     #[must_use]
     pub fn gives_access(&self) -> bool {
         self.without_access() != *self
@@ -68,7 +68,7 @@ impl FromStr for SecretUrl {
 
 impl fmt::Display for SecretUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.shown())
+        formatter.write_str(&self.redacted())
     }
 }
 
@@ -80,7 +80,7 @@ impl fmt::Debug for SecretUrl {
 
 impl Serialize for SecretUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.shown())
+        serializer.serialize_str(&self.redacted())
     }
 }
 
@@ -123,8 +123,8 @@ mod tests {
             ("file:///srv/one%20two.yaml", "file:///srv/one%20two.yaml"),
             ("data:text/plain,secret", "data:"),
         ] {
-            assert_eq!(url(text).shown(), shown);
-            assert_eq!(url(text).without_access().shown(), shown);
+            assert_eq!(url(text).redacted(), shown);
+            assert_eq!(url(text).without_access().redacted(), shown);
         }
         let bare = url("https://u:p@h/x?y#z").without_access();
         assert_eq!(bare.reveal().as_str(), "https://h/x");

@@ -269,7 +269,7 @@ fn only_the_file_of_a_record_has_what_gives_access_to_an_address() {
     assert_eq!(store.read(&name("demo")).unwrap(), record, "the next attempt can open the address");
     for text in [
         serde_json::to_string(&record.image).unwrap(),
-        serde_json::to_string(&record.shown()).unwrap(),
+        serde_json::to_string(&record.redacted()).unwrap(),
         format!("{record:?}"),
     ] {
         assert!(!text.contains("hunter2") && text.contains("images.example/x"), "{text}");

@@ -21,7 +21,7 @@ pub const RECORD_VERSION: u32 = 2;
 /// The record of one machine. Paths in it are relative to the machine's folder.
 ///
 /// Serialized it is the file of the machine's folder, and has every secret that the next attempt needs; for people there
-/// is [`MachineRecord::shown`].
+/// is [`MachineRecord::redacted`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineRecord {
@@ -324,7 +324,7 @@ impl MachineRecord {
     /// The record for people: without the layers of configuration, which hold secrets of the machine, and without what
     /// gives access to the image's address.
     #[must_use]
-    pub fn shown(&self) -> Self {
+    pub fn redacted(&self) -> Self {
         let mut shown = Self { layers: serde_json::Value::Null, accepted: None, ..self.clone() };
         if let Some(url) = &mut shown.image.url {
             url.url = url.url.without_access();

@@ -118,7 +118,7 @@ impl<'a> Ranges<'a> {
 
     /// The address without user, password, query and fragment.
     #[must_use]
-    pub fn shown(&self) -> &str {
+    pub fn redacted(&self) -> &str {
         &self.url
     }
 

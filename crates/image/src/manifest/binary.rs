@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn contradictions_are_told() {
         let cases: [(&str, &str, &str); 12] = [
-            ("\"size\":593920", "\"size\":593921", "is no multiple of 4096"),
+            ("\"size\":593920", "\"size\":593921", "is not a multiple of 4096"),
             ("\"size\":593920", "\"size\":65536", "is too small"),
             ("\"size\":593920", "\"size\":17592186048512", "is larger than 16 TiB"),
             ("\"size\":593920", "\"size\":589824", "entries cover 10 leaves instead of 9"),

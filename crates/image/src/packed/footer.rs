@@ -88,7 +88,7 @@ fn find(packed: &dyn ReadBlocks) -> Result<ClaimedManifest, ImageError> {
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
     let (offset, length) = (number(&numbers[..8]), number(&numbers[8..]));
     if !size.is_multiple_of(ALIGNMENT) {
-        return Err(invalid(format!("it ends at byte {size}, which is no multiple of {ALIGNMENT}")));
+        return Err(invalid(format!("it ends at byte {size}, which is not a multiple of {ALIGNMENT}")));
     }
     if length > MAX_MANIFEST {
         return Err(invalid(format!("the manifest would have {length} bytes, at most {MAX_MANIFEST} are possible")));

@@ -177,7 +177,7 @@ fn disks_that_cannot_hold_the_image_are_refused_untouched() {
     let packed = packed(image(5 * MIB));
     for (size, expected) in [
         (4 * MIB, "target of 4194304 bytes is smaller than the image of 5242880 bytes"),
-        (5 * MIB + 100, "target of 5242980 bytes is no multiple of 512 bytes"),
+        (5 * MIB + 100, "target of 5242980 bytes is not a multiple of 512 bytes"),
     ] {
         let disk = Disk::new(noise(size, 1));
         assert_eq!(packed.rewrite(&disk).unwrap_err().to_string(), expected);
