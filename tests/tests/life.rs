@@ -31,16 +31,16 @@ impl Host {
         let store = Store::open(program.state()).unwrap();
         let layers: Value = serde_json::from_slice(&merge(&[defaults()]).unwrap().to_layers()).unwrap();
         let record = json!({
-            "version": 1, "name": "demo", "uuid": uuid, "driver": "qemu", "layers": layers, "ram": 1 << 30, "cpus": 1,
+            "version": 2, "name": "demo", "uuid": uuid, "driver": "qemu", "layers": layers, "ram": 1 << 30, "cpus": 1,
             "image": {"name": "debian-12", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1 << 20},
             "disks": [{"name": "system", "serial": "system", "size": 1 << 20, "file": "disks/system.raw", "boot": true}],
-            "drives": [], "ssh-port": 2222, "state": state,
+            "drives": [], "ssh_port": 2222, "state": state,
             "identity": {
-                "name": "demo", "machine-uuid": uuid, "machine-id": "0123456789abcdef0123456789abcdef",
-                "mac": "52:54:00:12:34:56", "authorized-keys": [], "ssh-host-keys": "rotate",
+                "name": "demo", "machine_uuid": uuid, "machine_id": "0123456789abcdef0123456789abcdef",
+                "mac": "52:54:00:12:34:56", "authorized_keys": [], "ssh_host_keys": "rotate",
             },
             "request": {"id": "FIRST", "action": "reimage", "attempts": 1, "failures": 0, "started": "2026-11-22T12:00:00Z"},
-            "host-key": null, "last-report": "reports/FIRST.json", "assurance": "host-rooted", "dirty": false,
+            "host_key": null, "last_report": "reports/FIRST.json", "assurance": "host-rooted", "dirty": false,
             "created": "2026-11-22T12:00:00Z",
         });
         let record: MachineRecord = serde_json::from_value(record).unwrap();
