@@ -101,6 +101,7 @@ pub(crate) fn text(hint: &Hint) -> String {
         }
         Hint::Audit => "see `cloud-machine config audit` for where each is set".to_owned(),
         Hint::BuildVolume => "`cloud-machine volume build` makes one with this label".to_owned(),
+        Hint::OfDriver(words) => words.clone(),
         Hint::Install { package, programs } => {
             format!("`apt-get install {package}` brings {programs}; see `cloud-machine doctor`")
         }

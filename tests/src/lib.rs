@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod hostile_documents;
 pub mod http;
 pub mod image_server;
+pub mod libvirtd;
 pub mod loop_device;
 pub mod program;
 pub mod scenario;

@@ -19,6 +19,8 @@ pub struct Program {
     path: PathBuf,
     agent: PathBuf,
     state: PathBuf,
+    /// What else it finds in its environment.
+    environment: Vec<(&'static str, String)>,
     _folder: Option<tempfile::TempDir>,
 }
 
@@ -42,13 +44,32 @@ impl Program {
     pub fn new(artifacts: &Artifacts) -> Self {
         let folder = tempfile::Builder::new().prefix("cloud-machine-test-").tempdir().expect("a temporary folder");
         let state = folder.path().join("state");
-        Self { path: artifacts.program.clone(), agent: artifacts.agent.clone(), state, _folder: Some(folder) }
+        Self {
+            path: artifacts.program.clone(),
+            agent: artifacts.agent.clone(),
+            state,
+            environment: Vec::new(),
+            _folder: Some(folder),
+        }
     }
 
     /// With a folder that stays.
     #[must_use]
     pub fn at(artifacts: &Artifacts, state: PathBuf) -> Self {
-        Self { path: artifacts.program.clone(), agent: artifacts.agent.clone(), state, _folder: None }
+        Self {
+            path: artifacts.program.clone(),
+            agent: artifacts.agent.clone(),
+            state,
+            environment: Vec::new(),
+            _folder: None,
+        }
+    }
+
+    /// With one more variable in its environment.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: String) -> Self {
+        self.environment.push((name, value));
+        self
     }
 
     /// The state folder.
@@ -76,6 +97,10 @@ impl Program {
                 command.env_remove(name);
             }
         }
+        // Nor is their libvirt.
+        command
+            .env_remove("CLOUD_MACHINE_LIBVIRT_URI")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -18,7 +18,7 @@ const IMAGE: &str = "debian-12";
 const CONFIGURATION: &str = "\
 #cloud-init
 cloud-machine:
-  driver: qemu
+  driver: DRIVER
   image: debian-12
   resources:
     ram: 1
@@ -121,13 +121,13 @@ impl Clock<'_> {
     }
 }
 
-/// Runs it all. `tell` hears the name of each phase as it begins.
+/// Runs it all on a driver. `tell` hears the name of each phase as it begins.
 ///
 /// # Errors
 /// A text when a phase fails; that something survived is no error but a fault of the result.
-pub fn run(artifacts: &Artifacts, program: &Program, tell: &dyn Fn(&str)) -> Result<Ended, String> {
+pub fn run(artifacts: &Artifacts, program: &Program, driver: &str, tell: &dyn Fn(&str)) -> Result<Ended, String> {
     let mut clock = Clock { tell, phases: Vec::new() };
-    let configuration = write_configuration(program)?;
+    let configuration = write_configuration(program, driver)?;
     let file = configuration.to_string_lossy().into_owned();
     clock.phase("pack the image", || program.pack(artifacts, IMAGE))?;
     clock.phase("create the machine", || program.json(["create", MACHINE, "--config", &file]))?;
@@ -152,10 +152,12 @@ pub fn run(artifacts: &Artifacts, program: &Program, tell: &dyn Fn(&str)) -> Res
     Ok(Ended { items: items.collect(), identity: identity.collect(), reimage, verification, phases: clock.phases })
 }
 
-fn write_configuration(program: &Program) -> Result<PathBuf, String> {
+fn write_configuration(program: &Program, driver: &str) -> Result<PathBuf, String> {
     let folder = program.state().parent().ok_or("the state folder has no parent")?;
     let path = folder.join("demo.yaml");
-    fs::create_dir_all(folder).and_then(|()| fs::write(&path, CONFIGURATION)).map_err(|error| error.to_string())?;
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&path, CONFIGURATION.replace("DRIVER", driver)))
+        .map_err(|error| error.to_string())?;
     Ok(path)
 }
 

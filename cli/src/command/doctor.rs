@@ -8,8 +8,11 @@ use std::{
 };
 
 use cloud_machine_child::{self as child, Bounds};
-use cloud_machine_driver::drivers;
-use cloud_machine_operation::{Operations, causes, evidence, life::ProcessState, readable, room, space};
+use cloud_machine_config::DEFAULT_DRIVER;
+use cloud_machine_driver::{drivers, machine::Driver};
+use cloud_machine_operation::{
+    OperationError, Operations, causes, evidence, life::ProcessState, readable, room, space,
+};
 use cloud_machine_store::{MachineRow, Store, StoreError};
 use comfy_table::{Table, presets::NOTHING};
 use serde::Serialize;
@@ -51,6 +54,8 @@ enum Verdict {
     Slow,
     /// It works now and may not later.
     Tight,
+    /// It does not work, and what is not used of it is not missed.
+    Optional,
     Missing,
 }
 
@@ -65,6 +70,7 @@ impl Show for Findings {
                 Verdict::Good => "good",
                 Verdict::Slow => "slow",
                 Verdict::Tight => "tight",
+                Verdict::Optional => "optional",
                 Verdict::Missing => "missing",
             };
             table.add_row([verdict, &finding.what, &finding.detail]);
@@ -77,6 +83,7 @@ pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
     let mut findings: Vec<Finding> =
         PROGRAMS.iter().map(|(name, purpose, package)| program(name, purpose, package)).collect();
     findings.push(kvm());
+    findings.extend(drivers().all().filter(|driver| driver.name() != DEFAULT_DRIVER).map(optional));
     findings.extend(state(global));
     let missing = findings.iter().any(|finding| finding.verdict == Verdict::Missing);
     ui.result(&Findings { findings })?;
@@ -97,6 +104,19 @@ fn program(name: &str, purpose: &str, package: &str) -> Finding {
         }
     };
     Finding { what: name.to_owned(), verdict, detail }
+}
+
+/// Whether a driver that nobody needs can work here. A machine that it has is a finding of its own.
+fn optional(driver: &dyn Driver) -> Finding {
+    let what = format!("driver {}", driver.name());
+    match driver.preflight() {
+        Ok(()) => Finding { what, verdict: Verdict::Good, detail: "can be used".to_owned() },
+        Err(error) => {
+            let failure = Failure::from(OperationError::from(error));
+            let told = failure.causes().into_iter().chain(failure.hints.iter().cloned());
+            Finding { what, verdict: Verdict::Optional, detail: told.collect::<Vec<_>>().join("; ") }
+        }
+    }
 }
 
 /// Whether KVM may work; whether it runs a given kernel is proved when a machine is started.

@@ -32,12 +32,21 @@ pub struct DriverError {
     pub kind: DriverErrorKind,
     /// What happened.
     pub error: Box<dyn Error + Send + Sync>,
+    /// What would help, where only the driver knows that.
+    pub way_out: Option<String>,
 }
 
 impl DriverError {
     /// An error of `kind`.
     pub fn new(kind: DriverErrorKind, error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, error: error.into() }
+        Self { kind, error: error.into(), way_out: None }
+    }
+
+    /// Adds what would help.
+    #[must_use]
+    pub fn with_way_out(mut self, way_out: Option<String>) -> Self {
+        self.way_out = way_out;
+        self
     }
 }
 

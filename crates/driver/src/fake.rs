@@ -150,7 +150,7 @@ impl Driver for Fake {
     fn power(&self, _: &MachineRef, _: Duration) -> Power {
         let faults = self.called(Call::Power);
         if faults.unknown {
-            return Power::Unknown(Doubt { pid: None, why: "planted: nobody can say".to_owned() });
+            return Power::Unknown(Doubt::new(None, "planted: nobody can say"));
         }
         if self.is_on() { Power::On(Box::new(self.clone())) } else { Power::Off }
     }

@@ -1,4 +1,4 @@
-//! The host's only way to machines: the seam of the drivers, QEMU, the agent's channel, the console and SSH. Must not
+//! The host's only way to machines: the seam of the drivers, QEMU, libvirt, the agent's channel, the console and SSH. Must not
 //! plan, judge a report or print.
 
 pub mod channel;
@@ -7,6 +7,7 @@ pub mod description;
 mod error;
 #[cfg(feature = "fake")]
 pub mod fake;
+pub mod libvirt;
 pub mod machine;
 pub mod qemu;
 mod socket;
@@ -17,5 +18,5 @@ pub use error::{DriverError, DriverErrorKind};
 /// The drivers of this program.
 #[must_use]
 pub fn drivers() -> machine::Drivers {
-    machine::Drivers::default().with(qemu::Qemu::default())
+    machine::Drivers::default().with(qemu::Qemu::default()).with(libvirt::Libvirt::default())
 }

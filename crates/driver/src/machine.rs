@@ -64,6 +64,15 @@ pub struct Doubt {
     pub pid: Option<i32>,
     /// Why, safe to show.
     pub why: String,
+    /// What would help, where only the driver knows that.
+    pub way_out: Option<String>,
+}
+
+impl Doubt {
+    /// A doubt of which a driver knows no way out.
+    pub fn new(pid: Option<i32>, why: impl Into<String>) -> Self {
+        Self { pid, why: why.into(), way_out: None }
+    }
 }
 
 /// Why a machine stands still.
@@ -111,7 +120,7 @@ pub fn end(driver: &dyn Driver, machine: &MachineRef, grace: Duration) -> Result
     driver.halt(machine, grace)?;
     match driver.power(machine, SETTLE) {
         Power::Off => Ok(Ended(())),
-        Power::On(_) => Err(unproven(machine, Doubt { pid: None, why: "it is still there".to_owned() })),
+        Power::On(_) => Err(unproven(machine, Doubt::new(None, "it is still there"))),
         Power::Unknown(doubt) => Err(unproven(machine, doubt)),
     }
 }
@@ -121,7 +130,7 @@ pub fn end(driver: &dyn Driver, machine: &MachineRef, grace: Duration) -> Result
 pub fn unproven(machine: &MachineRef, doubt: Doubt) -> DriverError {
     let which = doubt.pid.map_or_else(|| "every process".to_owned(), |pid| format!("process {pid}"));
     let text = format!("cannot prove that {which} of machine {} has ended: {}", machine.name, doubt.why);
-    DriverError::new(DriverErrorKind::Unproven { pid: doubt.pid }, text)
+    DriverError::new(DriverErrorKind::Unproven { pid: doubt.pid }, text).with_way_out(doubt.way_out)
 }
 
 /// How long a doubt has to last before it counts: the kernel closes the files of a process that has ended, a tool looks at a

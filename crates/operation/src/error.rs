@@ -101,6 +101,8 @@ impl From<DriverError> for OperationError {
             }
         };
         let hint = match error.kind {
+            // What the driver itself knows comes before what follows from the kind.
+            _ if error.way_out.is_some() => error.way_out.map(Hint::OfDriver),
             DriverErrorKind::MissingTool { package, programs } => Some(Hint::Install { package, programs }),
             DriverErrorKind::Unproven { pid: Some(pid) } => Some(Hint::LookAtProcess(pid)),
             DriverErrorKind::Unproven { pid: None } => Some(Hint::SeeAllProcesses),

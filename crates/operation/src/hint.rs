@@ -134,6 +134,8 @@ pub enum Hint {
     Audit,
     /// A volume with the right label can be built.
     BuildVolume,
+    /// What the machine's driver says would help, in its own words.
+    OfDriver(String),
     /// A Debian package brings the programs that are missing.
     Install {
         /// The package.

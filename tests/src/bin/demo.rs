@@ -40,7 +40,7 @@ fn demo() -> Result<Vec<String>, String> {
     if deleted.code != 0 && deleted.code != 4 {
         return Err(deleted.errors);
     }
-    let ended = scenario::run(&artifacts, &program, &|phase| eprintln!("demo: {phase}"))?;
+    let ended = scenario::run(&artifacts, &program, "qemu", &|phase| eprintln!("demo: {phase}"))?;
     show(&ended);
     let state = program.state().display();
     println!("\nthe machine still runs: `cloud-machine --state {state} ssh {MACHINE}`, then `… delete {MACHINE}`");

@@ -27,14 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn a_machine_through_hostile_jobs_kills_and_deletion() {
     let artifacts = Artifacts::from_environment().unwrap();
     let program = Program::new(&artifacts);
-    let ended = scenario::run(&artifacts, &program, &|_| {}).unwrap();
-    assert_eq!(ended.faults(), Vec::<String>::new());
+    let ended = super::drivers::life(&artifacts, &program, "qemu");
     the_planted_volume_was_seen_and_ignored(&program, &ended);
-    an_equal_machine_is_left_alone(&program);
     a_machine_that_is_busy_is_locked(&program);
     a_machine_that_is_late_is_off(&program);
     killed_in_the_middle_and_started_again(&program);
-    stopped_and_started_it_keeps_its_disk(&program);
+    super::drivers::stopped_and_started_it_keeps_its_disk(&program);
     evidence_that_is_another_is_refused(&program);
     the_hosts_map_takes_back_what_was_done_since(&program);
     a_map_of_a_killed_process_is_not_believed(&program);
@@ -55,15 +53,6 @@ fn the_planted_volume_was_seen_and_ignored(program: &Program, ended: &scenario::
     assert!(ignored.contains("vdb"), "the volume on the data disk: {ignored}");
     let printed = program.call(["show", MACHINE], b"").output;
     assert!(!printed.contains("evil"), "{printed}");
-}
-
-fn an_equal_machine_is_left_alone(program: &Program) {
-    let file = program.state().parent().unwrap().join("demo.yaml").to_string_lossy().into_owned();
-    let again = program.call(["create", MACHINE, "--config", &file], b"");
-    assert_eq!(again.code, 0, "{}", again.errors);
-    assert!(again.errors.contains("nothing to do"), "{}", again.errors);
-    let other = program.call(["create", MACHINE, "--config", &file, "--set", "resources.cpus=1"], b"");
-    assert_eq!(other.code, 3, "{}", other.errors);
 }
 
 fn a_machine_that_is_busy_is_locked(program: &Program) {
@@ -109,19 +98,6 @@ fn killed_in_the_middle_and_started_again(program: &Program) {
     let looked = program.call(["exec", MACHINE, "--", "sh", "-s"], hostile::checks().as_bytes());
     assert_eq!(looked.code, 0, "{}", looked.errors);
     assert!(!looked.output.contains("present"), "{}", looked.output);
-}
-
-fn stopped_and_started_it_keeps_its_disk(program: &Program) {
-    let marked = program.call(["exec", MACHINE, "--", "sh", "-c", "echo mark > /root/mark; sync"], b"");
-    assert_eq!(marked.code, 0, "{}", marked.errors);
-    let stopped = program.call(["stop", MACHINE], b"");
-    assert_eq!(stopped.code, 0, "{}", stopped.errors);
-    assert!(stopped.output.contains("the system shut down"), "{}", stopped.output);
-    assert_eq!(state(program), "stopped");
-    let started = program.call(["start", MACHINE], b"");
-    assert_eq!(started.code, 0, "{}", started.errors);
-    let read = program.call(["exec", MACHINE, "--", "cat", "/root/mark"], b"");
-    assert_eq!((read.code, read.output.as_str()), (0, "mark\n"), "{}", read.errors);
 }
 
 /// What lies in the place of the evidence or the record, once each is judged again: changed, missing, of another kind.
@@ -406,7 +382,7 @@ fn flip(packed: &Path) {
     file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
 
-fn state(program: &Program) -> String {
+pub(super) fn state(program: &Program) -> String {
     program.json(["show", MACHINE]).unwrap()["record"]["state"].as_str().unwrap().to_owned()
 }
 

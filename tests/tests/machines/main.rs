@@ -2,6 +2,7 @@
 //! waits for its machine most of the time.
 
 mod data_disks;
+mod drivers;
 mod image_url;
 mod machine;
 mod power_cuts;

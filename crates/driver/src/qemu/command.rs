@@ -135,7 +135,7 @@ impl Arguments {
 }
 
 /// JSON, since a path with a comma needs no escape in it.
-fn block_node(drive: &Drive, name: &str) -> Result<String, QemuError> {
+pub(crate) fn block_node(drive: &Drive, name: &str) -> Result<String, QemuError> {
     let mut node: Map<String, Value> = if let Some(text) = &drive.node {
         let invalid = || refuse("block node", text, "a JSON object");
         serde_json::from_str(text).map_err(|_| invalid())?
@@ -157,7 +157,8 @@ fn block_node(drive: &Drive, name: &str) -> Result<String, QemuError> {
     Ok(Value::Object(node).to_string())
 }
 
-fn check(launch: &Launch) -> Result<(), QemuError> {
+/// Refuses what QEMU would read as something else.
+pub(crate) fn check(launch: &Launch) -> Result<(), QemuError> {
     if !is_uuid(&launch.uuid) {
         return Err(refuse("UUID", &launch.uuid, "36 characters such as 7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111"));
     }

@@ -9,9 +9,11 @@ use cloud_machine_child::ChildError;
 use cloud_machine_protocol::RootOfTrust;
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
-use super::{Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk};
+use super::{
+    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk, keys::KEYS,
+};
 use crate::{
-    description::{Description, Support},
+    description::Description,
     error::{DriverError, DriverErrorKind},
     machine::{
         Backing, BlockDevice, Boot, DirtyMap, Driver, MachineRef, Power, Processor, Running, Started, Storage, Trouble,
@@ -32,62 +34,7 @@ impl Driver for Qemu {
     }
 
     fn describe(&self) -> Description {
-        use Support::{Exact, Ignored, Rounded};
-        Description::new(
-            "qemu",
-            &[
-                ("driver", Exact),
-                ("image", Exact),
-                ("image-keys", Exact),
-                ("require", Exact),
-                ("resources.ram", Rounded { to: "a whole MiB, upwards" }),
-                ("resources.cpus", Exact),
-                ("resources.disks.*.devicepath", Exact),
-                ("resources.disks.*.bus", Exact),
-                ("resources.disks.*.source", Exact),
-                ("resources.disks.*.allocation", Rounded { to: "4 KiB, upwards" }),
-                ("resources.disks.*.boot-partition", Exact),
-                ("resources.disks.*.on-reimage", Exact),
-                ("resources.disks.*.wipe-on-boot", Exact),
-                ("resources.disks.*.readonly", Exact),
-                ("resources.disks.*.required", Exact),
-                ("resources.disks.*.overwrite", Exact),
-                ("resources.disks.*.filesystem", Exact),
-                ("resources.disks.*.filesystem.type", Exact),
-                ("resources.disks.*.filesystem.label", Exact),
-                ("resources.disks.*.filesystem.uuid", Exact),
-                ("resources.disks.*.filesystem.options", Exact),
-                ("resources.disks.*.filesystem.grow", Exact),
-                ("resources.disks.*.filesystem.kernel-module", Exact),
-                ("resources.disks.*.filesystem.properties", Exact),
-                ("resources.disks.*.filesystem.datasets", Exact),
-                ("resources.disks.*.mountpoint", Exact),
-                ("resources.disks.*.mount-options", Exact),
-                ("resources.disks.*.partitions.*.number", Exact),
-                ("resources.disks.*.partitions.*.size", Exact),
-                ("resources.disks.*.partitions.*.type", Exact),
-                ("resources.disks.*.partitions.*.filesystem", Exact),
-                ("resources.disks.*.partitions.*.filesystem.type", Exact),
-                ("resources.disks.*.partitions.*.filesystem.label", Exact),
-                ("resources.disks.*.partitions.*.filesystem.uuid", Exact),
-                ("resources.disks.*.partitions.*.filesystem.options", Exact),
-                ("resources.disks.*.partitions.*.filesystem.grow", Exact),
-                ("resources.disks.*.partitions.*.filesystem.kernel-module", Exact),
-                ("resources.disks.*.partitions.*.mountpoint", Exact),
-                ("resources.disks.*.partitions.*.mount-options", Exact),
-                ("resources.nic.mac", Exact),
-                ("resources.nic.network", Ignored { why: "there is one network, QEMU's user network" }),
-                ("resources.nic.address", Ignored { why: "QEMU's user network gives every machine the same address" }),
-                ("disks-undeclared", Exact),
-                ("identity.ssh-host-keys", Exact),
-                ("cloud-init-url", Exact),
-                ("cloud-init-url.*", Exact),
-                ("resources.cloud-init-url", Exact),
-                ("resources.cloud-init-url.*", Exact),
-                ("drives", Exact),
-                ("ssh_authorized_keys", Exact),
-            ],
-        )
+        Description::new("qemu", KEYS)
     }
 
     fn preflight(&self) -> Result<(), DriverError> {
@@ -184,7 +131,7 @@ impl Storage for Qemu {
 }
 
 /// A boot as QEMU takes it.
-fn launch(boot: &Boot) -> Result<Launch, DriverError> {
+pub(crate) fn launch(boot: &Boot) -> Result<Launch, DriverError> {
     let accelerator = Accelerator::named(&boot.processor.accelerator).ok_or_else(|| {
         DriverError::new(DriverErrorKind::Refused, format!("there is no accelerator {:?}", boot.processor.accelerator))
     })?;

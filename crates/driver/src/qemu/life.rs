@@ -106,10 +106,8 @@ impl Subject {
                 Life::Unknown(doubt) => return Err(self.unproven(doubt)),
             }
         }
-        Err(self.unproven(Doubt {
-            pid: None,
-            why: format!("{MAX_PROCESSES} processes of it were ended, and there may be more"),
-        }))
+        Err(self
+            .unproven(Doubt::new(None, format!("{MAX_PROCESSES} processes of it were ended, and there may be more"))))
     }
 
     /// The error for a doubt.
@@ -146,7 +144,7 @@ impl Subject {
             // What cannot be looked at may be anything.
             Err((what, error)) => {
                 let pid = self.process.as_ref().map(|process| process.pid);
-                Life::Unknown(Doubt { pid, why: format!("cannot read {what}: {error}") })
+                Life::Unknown(Doubt::new(pid, format!("cannot read {what}: {error}")))
             }
         }
     }
@@ -169,18 +167,18 @@ impl Subject {
         for path in disks.iter().map(|(path, _)| path).chain(&pid_files) {
             if locked(path).map_err(|error| ("the lock of a file of the machine", error))? {
                 let why = format!("{} is locked, and no process that is shown here has it", path.display());
-                return Ok(Life::Unknown(Doubt { pid: self.process.as_ref().map(|process| process.pid), why }));
+                return Ok(Life::Unknown(Doubt::new(self.process.as_ref().map(|process| process.pid), why)));
             }
         }
         if let Some(reason) = &self.unreadable {
             let why = format!("driver_state of its record does not say which process it was started as: {reason}");
-            return Ok(Life::Unknown(Doubt { pid: None, why }));
+            return Ok(Life::Unknown(Doubt::new(None, why)));
         }
         Ok(match elsewhere {
             // Of a process that cannot be seen its locks are all that is known: they tell only of the files that it had.
             Some(process) if !has_all(&disks, process) => {
                 let why = "it was started in another pid namespace, and the disks are other files since".to_owned();
-                Life::Unknown(Doubt { pid: Some(process.pid), why })
+                Life::Unknown(Doubt::new(Some(process.pid), why))
             }
             _ => Life::Ended,
         })
@@ -226,7 +224,7 @@ impl Subject {
         }
         Ok(holder.map(|pid| {
             let why = format!("process {pid} ({}) has a disk of the machine open", kernel.name(pid));
-            Life::Unknown(Doubt { pid: Some(pid), why })
+            Life::Unknown(Doubt::new(Some(pid), why))
         }))
     }
 

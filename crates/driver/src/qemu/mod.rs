@@ -6,6 +6,7 @@ pub mod disk;
 mod driver;
 mod error;
 mod kernel;
+mod keys;
 mod life;
 mod pidfd;
 mod process;
@@ -21,7 +22,10 @@ use std::{
 
 pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide};
 pub use command::{DirectBoot, Drive, Launch, arguments};
+pub(crate) use command::{block_node, check};
+pub(crate) use driver::launch;
 pub use error::QemuError;
+pub(crate) use keys::KEYS;
 pub use life::{Life, Subject};
 pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};

@@ -1,0 +1,94 @@
+//! The life of a machine, word for word the same on each driver: made, used by a hostile job, reimaged in place, verified,
+//! stopped, started and deleted.
+
+use std::process::{Child, Stdio};
+
+use cloud_machine_tests::{
+    artifacts::Artifacts,
+    libvirtd::Libvirtd,
+    program::Program,
+    scenario::{self, MACHINE},
+};
+
+use super::machine::state;
+
+/// Its first half: made, used, reimaged and verified.
+pub(super) fn life(artifacts: &Artifacts, program: &Program, driver: &str) -> scenario::Ended {
+    let ended = scenario::run(artifacts, program, driver, &|_| {}).unwrap();
+    assert_eq!(ended.faults(), Vec::<String>::new());
+    assert_eq!(program.json(["show", MACHINE]).unwrap()["record"]["driver"], driver);
+    an_equal_machine_is_left_alone(program);
+    ended
+}
+
+fn an_equal_machine_is_left_alone(program: &Program) {
+    let file = program.state().parent().unwrap().join("demo.yaml").to_string_lossy().into_owned();
+    let again = program.call(["create", MACHINE, "--config", &file], b"");
+    assert_eq!(again.code, 0, "{}", again.errors);
+    assert!(again.errors.contains("nothing to do"), "{}", again.errors);
+    let other = program.call(["create", MACHINE, "--config", &file, "--set", "resources.cpus=1"], b"");
+    assert_eq!(other.code, 3, "{}", other.errors);
+}
+
+/// Its second half; a mark is left on its disk.
+pub(super) fn stopped_and_started_it_keeps_its_disk(program: &Program) {
+    let console = follow(program);
+    let marked = program.call(["exec", MACHINE, "--", "sh", "-c", "echo mark > /root/mark; sync"], b"");
+    assert_eq!(marked.code, 0, "{}", marked.errors);
+    let stopped = program.call(["stop", MACHINE], b"");
+    assert_eq!(stopped.code, 0, "{}", stopped.errors);
+    assert!(stopped.output.contains("the system shut down"), "{}", stopped.output);
+    assert_eq!(state(program), "stopped");
+    let said = ended_with(console);
+    assert!(said.contains("reboot: Power down"), "the console is told until the machine ends: {said}");
+    let started = program.call(["start", MACHINE], b"");
+    assert_eq!(started.code, 0, "{}", started.errors);
+    let read = program.call(["exec", MACHINE, "--", "cat", "/root/mark"], b"");
+    assert_eq!((read.code, read.output.as_str()), (0, "mark\n"), "{}", read.errors);
+}
+
+/// The console from now on; it ends when the machine does.
+fn follow(program: &Program) -> Child {
+    let mut console = program.command();
+    console.args(["console", MACHINE, "--follow", "--lines", "1"]);
+    console.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+fn ended_with(console: Child) -> String {
+    let output = console.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A daemon of its own, whose machines are none of the host's.
+#[test]
+fn a_machine_of_libvirt_lives_as_one_of_qemu_does() {
+    let daemon = Libvirtd::start();
+    let artifacts = Artifacts::from_environment().unwrap();
+    let program = Program::new(&artifacts).with("CLOUD_MACHINE_LIBVIRT_URI", daemon.uri());
+    life(&artifacts, &program, "libvirt");
+    stopped_and_started_it_keeps_its_disk(&program);
+    assert_eq!(daemon.virsh(&["list", "--all", "--name"]).trim(), format!("cloud-machine-{MACHINE}"));
+    everything_is_read_and_the_plan_says_why(&program);
+    a_reboot_ends_the_machine(&program);
+    let deleted = program.call(["delete", MACHINE, "--yes"], b"");
+    assert_eq!(deleted.code, 0, "{}", deleted.errors);
+    assert_eq!(daemon.virsh(&["list", "--all", "--name"]).trim(), "");
+}
+
+fn everything_is_read_and_the_plan_says_why(program: &Program) {
+    let planned = program.done(&["plan", MACHINE]);
+    assert!(planned.contains("rewrite: the driver has neither overlays nor dirty maps"), "{planned}");
+    assert_eq!(program.json(["show", MACHINE]).unwrap()["record"]["system"]["last"]["strategy"], "rewrite");
+}
+
+/// It would start with the agent, and with a nonce that was used.
+fn a_reboot_ends_the_machine(program: &Program) {
+    let console = follow(program);
+    // The connection ends with the system, so this call may fail.
+    drop(program.call(["exec", MACHINE, "--", "systemctl", "reboot"], b""));
+    let said = ended_with(console);
+    assert!(said.contains("reboot: Restarting system"), "{said}");
+    let list = program.json(["list"]).unwrap();
+    assert_eq!(list["machines"][0]["process"], "none");
+}
