@@ -32,6 +32,7 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
     a_machine_that_is_busy_is_locked(&program);
     a_machine_that_is_late_is_off(&program);
     killed_in_the_middle_and_started_again(&program);
+    super::drivers::stopped_and_started_it_keeps_its_disk(&program);
     evidence_that_is_another_is_refused(&program);
     the_hosts_map_takes_back_what_was_done_since(&program);
     a_map_of_a_killed_process_is_not_believed(&program);

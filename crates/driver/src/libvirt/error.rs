@@ -28,17 +28,17 @@ pub enum LibvirtError {
     #[error(transparent)]
     Child(ChildError),
     /// The daemon does not answer.
-    #[error("cannot reach libvirt at {uri}: {stderr}")]
+    #[error("cannot reach libvirt at {uri}: {said}")]
     Unreachable {
         /// Where it was looked for.
         uri: String,
         /// The words of `virsh`, safe to show.
-        stderr: String,
+        said: String,
         /// What would help.
         way_out: String,
     },
     /// The daemon refused.
-    #[error("cannot {operation}: libvirt says: {}", refusal.stderr)]
+    #[error("cannot {operation}: libvirt says: {}", refusal.said)]
     Refused {
         /// Verb and object.
         operation: String,
@@ -46,12 +46,12 @@ pub enum LibvirtError {
         refusal: Refusal,
     },
     /// `virsh` printed something else than it is known to print.
-    #[error("cannot {operation}: virsh printed what it should not: {stderr}")]
+    #[error("cannot {operation}: virsh printed what it should not: {said}")]
     Output {
         /// Verb and object.
         operation: String,
         /// What it printed, safe to show.
-        stderr: String,
+        said: String,
     },
     /// A domain is in the way that is none of ours.
     #[error("cannot start machine {machine}: libvirt has another domain of the name {domain}")]

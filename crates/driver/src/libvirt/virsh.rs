@@ -54,8 +54,8 @@ impl Virsh {
     /// no error is ever read as that.
     pub(super) fn uuids(&self) -> Result<Vec<String>, LibvirtError> {
         let operation = "list the domains";
-        let stderr = self.call(operation, &["list", "--all", "--uuid"], LIMIT)?;
-        let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+        let said = self.call(operation, &["list", "--all", "--uuid"], LIMIT)?;
+        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
         lines
             .map(|line| is_uuid(line).then(|| line.to_ascii_lowercase()).ok_or_else(|| output(operation, line)))
             .collect()
@@ -69,7 +69,7 @@ impl Virsh {
         }
         let operation = format!("read the domain {uuid}");
         match self.call(&operation, &["dumpxml", uuid], LIMIT) {
-            Ok(text) => domain::read(&text).map(Some).map_err(|stderr| output(&operation, &stderr)),
+            Ok(text) => domain::read(&text).map(Some).map_err(|said| output(&operation, &said)),
             // It may have ended in between, and a transient one is gone then.
             Err(error) => match is_there(self.uuids()?) {
                 true => Err(error),
@@ -100,14 +100,14 @@ impl Virsh {
 
     pub(super) fn state(&self, uuid: &str, until: Instant) -> Result<State, LibvirtError> {
         let operation = "ask for the domain's state";
-        let stderr = self.call(operation, &["domstate", "--reason", uuid], left(until))?;
-        state(&stderr).ok_or_else(|| output(operation, &stderr))
+        let said = self.call(operation, &["domstate", "--reason", uuid], left(until))?;
+        state(&said).ok_or_else(|| output(operation, &said))
     }
 
     /// Whether a disk of it found no room on the host.
     pub(super) fn has_no_space(&self, uuid: &str, until: Instant) -> Result<bool, LibvirtError> {
-        let stderr = self.call("ask for the domain's disks", &["domblkerror", uuid], left(until))?;
-        Ok(stderr.lines().any(|line| line.trim_end().ends_with(": no space")))
+        let said = self.call("ask for the domain's disks", &["domblkerror", uuid], left(until))?;
+        Ok(said.lines().any(|line| line.trim_end().ends_with(": no space")))
     }
 
     fn call(&self, operation: &str, words: &[impl AsRef<OsStr>], limit: Duration) -> Result<String, LibvirtError> {
@@ -117,13 +117,13 @@ impl Virsh {
         command.args(["--quiet", "--connect"]).arg(self.connection.to_string()).args(words);
         let ended = child::run(&mut command, Bounds { limit, output: MAX_ANSWER }).map_err(LibvirtError::Child)?;
         if !ended.status.success() {
-            let stderr = words_of(&ended.stderr);
+            let said = words_of(&ended.stderr);
             // The one sentence that virsh has for it, whatever the reason is.
-            if stderr.contains("failed to connect to the hypervisor") {
+            if said.contains("failed to connect to the hypervisor") {
                 let (uri, way_out) = (self.connection.to_string(), self.connection.way_out());
-                return Err(LibvirtError::Unreachable { uri, stderr, way_out });
+                return Err(LibvirtError::Unreachable { uri, said, way_out });
             }
-            return Err(LibvirtError::Refused { operation: operation.to_owned(), refusal: Refusal { stderr } });
+            return Err(LibvirtError::Refused { operation: operation.to_owned(), refusal: Refusal { said } });
         }
         String::from_utf8(ended.stdout).map_err(|error| output(operation, &escape::line(error.as_bytes(), 200)))
     }
@@ -144,8 +144,8 @@ impl LibvirtError {
     }
 }
 
-fn output(operation: &str, stderr: &str) -> LibvirtError {
-    LibvirtError::Output { operation: operation.to_owned(), stderr: escape::line(stderr.as_bytes(), 200) }
+fn output(operation: &str, said: &str) -> LibvirtError {
+    LibvirtError::Output { operation: operation.to_owned(), said: escape::line(said.as_bytes(), 200) }
 }
 
 fn left(until: Instant) -> Duration {
@@ -156,14 +156,14 @@ fn left(until: Instant) -> Duration {
 fn words_of(stderr: &[u8]) -> String {
     let tail = escape::tail(stderr, 10);
     let lines = tail.lines().map(|line| line.trim().trim_start_matches("error: "));
-    let stderr: Vec<&str> =
+    let said: Vec<&str> =
         lines.filter(|line| !line.is_empty() && !line.starts_with("Failed to create domain from ")).collect();
-    stderr.join("; ")
+    said.join("; ")
 }
 
 /// `paused (I/O error)`, and `running` where there is no reason.
-fn state(stderr: &str) -> Option<State> {
-    let line = stderr.lines().map(str::trim).find(|line| !line.is_empty())?;
+fn state(said: &str) -> Option<State> {
+    let line = said.lines().map(str::trim).find(|line| !line.is_empty())?;
     let (word, reason) = match line.split_once(" (") {
         Some((word, rest)) => (word, rest.strip_suffix(')')?),
         None => (line, ""),

@@ -85,11 +85,11 @@ fn states_and_errors_of_disks_are_read() {
     assert_eq!(state("running\n"), of("running", ""));
     assert_eq!(state("\n"), None);
     assert_eq!(state("paused (x"), None);
-    for (stderr, expected) in
+    for (said, expected) in
         [("vda: no space\n\n", true), ("vda: unspecified error\n", false), ("No errors found\n", false), ("", false)]
     {
         let stand_in = StandIn::new("cat said");
-        stand_in.write("said", stderr);
-        assert_eq!(stand_in.virsh().has_no_space(OURS, soon()).unwrap(), expected, "{stderr}");
+        stand_in.write("said", said);
+        assert_eq!(stand_in.virsh().has_no_space(OURS, soon()).unwrap(), expected, "{said}");
     }
 }

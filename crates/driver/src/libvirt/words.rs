@@ -7,17 +7,17 @@ pub const VARIABLE: &str = "CLOUD_MACHINE_LIBVIRT_URI";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// The words.
-    pub(super) stderr: String,
+    pub(super) said: String,
 }
 
 impl Refusal {
     /// Whether QEMU found the port on 127.0.0.1 taken; the same words as without libvirt.
     pub(super) fn is_port_taken(&self) -> bool {
-        self.stderr.contains("Could not set up host forwarding rule")
+        self.said.contains("Could not set up host forwarding rule")
     }
 
     /// Whether there is a domain of that name with another UUID.
     pub(super) fn is_name_taken(&self) -> bool {
-        self.stderr.contains("already exists with uuid")
+        self.said.contains("already exists with uuid")
     }
 }
