@@ -143,7 +143,7 @@ fn evidence_that_is_another_is_refused(program: &Program) {
         ),
         (
             &record,
-            replaced("\"host-key\": \"ssh-ed25519 AAAA", "\"host-key\": \"ssh-ed25519 BBBB"),
+            replaced("\"host_key\": \"ssh-ed25519 AAAA", "\"host_key\": \"ssh-ed25519 BBBB"),
             "the host key in the record",
         ),
     ] {
