@@ -71,6 +71,9 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::ListImages => "see `cloud-machine image list`; `cloud-machine image pack` makes one".to_owned(),
         Hint::NameImage => "give --image NAME".to_owned(),
         Hint::PackUnderItsName => "pack it again under the name that it is to have".to_owned(),
+        Hint::RemoveLease(path) => {
+            format!("remove {} if nobody has a lease on the machine; numbers begin again with 1", path.display())
+        }
         Hint::PackWithThisAgent => "`cloud-machine image pack` puts the agent of this program into an image".to_owned(),
         Hint::HigherGeneration => {
             "give a --generation that grows from build to build; --allow-downgrade takes the older image".to_owned()

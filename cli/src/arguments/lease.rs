@@ -16,7 +16,7 @@ Exit code 8 while somebody has a lease on the machine.")]
         /// Name of the machine
         name: MachineName,
         /// Who has it, for people
-        #[arg(long)]
+        #[arg(long, value_parser = owner)]
         owner: String,
         #[command(flatten)]
         time: LeaseTime,
@@ -41,6 +41,12 @@ Exit code 8 when the lease has ended.")]
     },
     /// List the leases that have not ended
     List,
+}
+
+/// What can be shown as an owner, as the store takes it.
+fn owner(text: &str) -> Result<String, &'static str> {
+    let is_one = !text.is_empty() && text.len() <= 200 && !text.chars().any(char::is_control);
+    if is_one { Ok(text.to_owned()) } else { Err("expected 1 to 200 bytes without control characters") }
 }
 
 /// A lease that was taken.

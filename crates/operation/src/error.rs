@@ -135,7 +135,8 @@ impl From<StoreError> for OperationError {
             StoreError::Locked { .. }
             | StoreError::ImageLocked { .. }
             | StoreError::Leased { .. }
-            | StoreError::LeaseLost { .. } => ErrorKind::Locked,
+            | StoreError::LeaseLost { .. }
+            | StoreError::LeaseUnreadable { .. } => ErrorKind::Locked,
             StoreError::LeaseRefused { .. } => ErrorKind::Refused,
             StoreError::NoMachine { .. } | StoreError::NoImage { .. } => ErrorKind::NotFound,
             StoreError::GenerationLow { .. } | StoreError::GenerationTaken { .. } => ErrorKind::Refused,
@@ -145,6 +146,7 @@ impl From<StoreError> for OperationError {
             StoreError::Locked { .. } | StoreError::ImageLocked { .. } => Some(Hint::WaitForOther),
             StoreError::Leased { .. } => Some(Hint::NameLease),
             StoreError::LeaseLost { .. } => Some(Hint::TakeLease),
+            StoreError::LeaseUnreadable { path, .. } => Some(Hint::RemoveLease(path.clone())),
             StoreError::NoMachine { .. } => Some(Hint::ListMachines),
             StoreError::NoImage { .. } => Some(Hint::ListImages),
             StoreError::GenerationLow { .. } => Some(Hint::HigherGeneration),

@@ -236,6 +236,8 @@ pub enum Notice {
     UnreadableRecord(MachineName, String),
     /// What a disk holds is not known: the plan assumes that it is empty.
     AssumedEmpty(String),
+    /// The journal cannot be written, and why: the operation goes on without.
+    NotInJournal(String),
 }
 
 impl Notice {
@@ -263,6 +265,7 @@ impl Notice {
             Self::NotAskedToShutDown(..) => "not_asked_to_shut_down",
             Self::UnreadableRecord(..) => "unreadable_record",
             Self::AssumedEmpty(_) => "assumed_empty",
+            Self::NotInJournal(_) => "not_in_journal",
         }
     }
 }
@@ -307,6 +310,9 @@ impl fmt::Display for Notice {
                 formatter,
                 "the system of {name} could not be asked to shut down, so its process is ended: {why}"
             ),
+            Self::NotInJournal(why) => {
+                write!(formatter, "cannot write to the journal, and the operation goes on without: {why}")
+            }
             Self::UnreadableRecord(name, why) => {
                 write!(formatter, "the record of {name} cannot be read ({why}); its folder is deleted")
             }

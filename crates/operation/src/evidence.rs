@@ -183,7 +183,7 @@ fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, OperationError> {
     let failed = || OperationError::during(ErrorKind::Verification, format!("read the evidence {}", path.display()));
     if version_of(bytes).map_err(failed())? == VERSION_BEFORE {
         let mut evidence: Evidence =
-            serde_json::from_slice(bytes).map(store::renamed).and_then(serde_json::from_value).map_err(failed())?;
+            serde_json::from_slice(bytes).and_then(store::renamed).and_then(serde_json::from_value).map_err(failed())?;
         evidence.version = VERSION;
         return Ok(evidence);
     }

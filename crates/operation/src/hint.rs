@@ -101,6 +101,8 @@ pub enum Hint {
     NameImage,
     /// The image has to be packed again under the name that it is to have.
     PackUnderItsName,
+    /// A file of leases that cannot be read may be removed when nobody has one.
+    RemoveLease(PathBuf),
     /// Packing an image takes the agent of this program.
     PackWithThisAgent,
     /// A newer build has to have a higher generation, or an operator allows the older one.

@@ -2,7 +2,7 @@
 //! be asked once for all of them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -46,11 +46,17 @@ impl Operations<'_> {
         let rows = rows?;
         let machines = rows.iter().filter_map(|row| row.summary.as_deref().ok());
         let asked: Vec<&MachineSummary> = machines.filter(|machine| !is_off(&glances, machine)).collect();
+        let is_asked: HashSet<String> = asked.iter().map(|machine| machine.name.to_string()).collect();
         let mut answers = self.ask(&asked);
         let listed = rows.into_iter().map(|row| {
             let machine = row.summary.map(|machine| {
+                // Without an answer only that is off which was seen to be.
+                let without = match is_asked.contains(machine.name.as_str()) {
+                    true => ProcessState::Unknown,
+                    false => ProcessState::None,
+                };
                 let answer = answers.remove(machine.name.as_str());
-                (machine, answer.unwrap_or(ProcessStatus { process: ProcessState::None, process_reason: None }))
+                (machine, answer.unwrap_or(ProcessStatus { process: without, process_reason: None }))
             });
             Listed { name: row.name, machine }
         });

@@ -7,7 +7,7 @@ use cloud_machine_store::{JournalFailure, MachineLock, State, StoreError};
 use crate::{
     Operations,
     error::{OperationError, causes},
-    event::Operation,
+    event::{Notice, Operation},
 };
 
 impl Operations<'_> {
@@ -25,21 +25,18 @@ impl Operations<'_> {
         let lock = state.lock(name)?;
         state.check_lease(name)?;
         let begun = state.journal_begin(&lock, &operation.to_string());
-        let begun = begun.map_err(|error| not_noted(name, &error)).ok();
+        let teller = self.teller(name, operation);
+        let not_noted = |error: &StoreError| teller.notice(Notice::NotInJournal(causes(error)));
+        let begun = begun.map_err(|error| not_noted(&error)).ok();
         let result = work(&lock);
         if let Some(begun) = begun {
             let request = state.read(name).ok().and_then(|record| record.request).map(|request| request.id);
             let failure =
                 result.as_ref().err().map(|error| JournalFailure { kind: error.kind.to_string(), error: error.line() });
             if let Err(error) = state.journal_end(begun, request, failure) {
-                not_noted(name, &error);
+                not_noted(&error);
             }
         }
         result
     }
-}
-
-fn not_noted(name: &MachineName, error: &StoreError) {
-    let causes = causes(error);
-    tracing::warn!(machine = %name, causes, "cannot write to the journal; the operation goes on without");
 }

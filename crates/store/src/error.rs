@@ -63,6 +63,17 @@ pub enum StoreError {
         /// What became of it.
         why: String,
     },
+    /// A lease that may be somebody's, and cannot be read.
+    #[error("cannot say whether somebody has a lease on machine {name}")]
+    LeaseUnreadable {
+        /// The machine.
+        name: MachineName,
+        /// The file of its leases.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: Box<StoreError>,
+    },
     /// A lease that nobody can have.
     #[error("cannot lease machine {name}: {reason}")]
     LeaseRefused {

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     fs::{self, OpenOptions},
-    io::{self, Write},
+    io::Write,
     os::unix::fs::OpenOptionsExt,
     path::PathBuf,
 };
@@ -152,12 +152,12 @@ impl Store {
             }
         }
         journal.entries.retain(|entry| machine.is_none_or(|machine| entry.machine == *machine));
-        self.tell_under_way(&mut journal)?;
+        self.tell_under_way(&mut journal);
         Ok(journal)
     }
 
     /// Of the operations on one machine only the last can be under way, and only while its lock is held.
-    fn tell_under_way(&self, journal: &mut Journal) -> Result<(), StoreError> {
+    fn tell_under_way(&self, journal: &mut Journal) {
         let mut last: HashMap<MachineName, usize> = HashMap::new();
         for (place, entry) in journal.entries.iter().enumerate() {
             last.insert(entry.machine.clone(), place);
@@ -166,16 +166,10 @@ impl Store {
             let Some(entry) = journal.entries.get_mut(place).filter(|entry| entry.outcome == Outcome::CutOff) else {
                 continue;
             };
-            // Held for a moment, and only of a machine whose last operation has no end.
-            match self.lock(&machine) {
-                Err(StoreError::Locked { .. }) => entry.outcome = Outcome::UnderWay,
-                // Where no lock can be opened none is held by an operation that writes.
-                Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::ReadOnlyFilesystem => {}
-                Err(error) => return Err(error),
-                Ok(_) => {}
+            if self.is_locked(&machine) {
+                entry.outcome = Outcome::UnderWay;
             }
         }
-        Ok(())
     }
 
     fn append(&self, line: &Line) -> Result<(), StoreError> {
@@ -202,7 +196,13 @@ impl Store {
             }
             file.metadata().map(|found| found.len()).map_err(StoreError::io("look at", &path))
         })?;
-        if size > MAX_SIZE { self.turn() } else { Ok(()) }
+        // What is noted is noted, whether or not there will be a new journal.
+        if size > MAX_SIZE
+            && let Err(error) = self.turn()
+        {
+            tracing::debug!(%error, "the journal goes on growing");
+        }
+        Ok(())
     }
 
     /// The journal becomes the older one. Whoever finds the lock taken leaves that to its holder.

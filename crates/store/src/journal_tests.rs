@@ -64,3 +64,29 @@ fn the_journal_is_bounded_and_an_operation_over_its_turn_keeps_its_begin() {
     store.journal_end(begun, None, None).unwrap();
     assert_eq!(outcomes(&store, &name), [Outcome::Done, Outcome::Done], "the oldest are gone");
 }
+
+#[test]
+fn an_operation_is_noted_to_its_end_also_when_no_new_journal_can_be_begun() {
+    let (_folder, store, name) = opened();
+    std::fs::write(store.newer_journal(), vec![b'\n'; usize::try_from(MAX_SIZE).unwrap()]).unwrap();
+    // Not a file that can be locked.
+    std::fs::create_dir_all(store.root().join("locks/journal")).unwrap();
+    let lock = store.lock(&name).unwrap();
+    let begun = store.journal_begin(&lock, "stop").unwrap();
+    store.journal_end(begun, None, None).unwrap();
+    assert_eq!(outcomes(&store, &name), [Outcome::Done]);
+}
+
+#[test]
+fn whoever_reads_makes_no_locks_and_a_lock_that_cannot_be_looked_at_holds_nothing_up() {
+    let (_folder, store, name) = opened();
+    let lock = store.lock(&name).unwrap();
+    let _never_ended = store.journal_begin(&lock, "stop").unwrap();
+    drop(lock);
+    let path = store.root().join("locks/machines").join(name.as_str());
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(outcomes(&store, &name), [Outcome::CutOff]);
+    assert!(!path.exists());
+    std::os::unix::fs::symlink("/nonexistent", &path).unwrap();
+    assert_eq!(outcomes(&store, &name), [Outcome::CutOff]);
+}

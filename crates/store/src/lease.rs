@@ -2,7 +2,7 @@
 //! it. Must not know what is done with a machine; two operations at once are kept apart by its lock, not by a lease.
 
 use std::{
-    fs, thread,
+    fs, io, thread,
     time::{Duration, Instant},
 };
 
@@ -121,7 +121,12 @@ impl Store {
     pub fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
         let (folder, now) = (self.leases_folder(), Timestamp::now());
         let mut rows = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(rows),
+            Err(error) => return Err(StoreError::io("list", &folder)(error)),
+        };
+        for entry in entries {
             let entry = entry.map_err(StoreError::io("list", &folder))?.file_name().to_string_lossy().into_owned();
             // Hidden files are half written.
             let Some(name) = entry.strip_suffix(".json").filter(|name| !name.starts_with('.')) else { continue };
@@ -170,14 +175,19 @@ impl Store {
 
     fn lease_file(&self, name: &MachineName) -> Result<Option<LeaseFile>, StoreError> {
         let path = self.leases_folder().join(format!("{name}.json"));
-        let Some(bytes) = file::read(&path, MAX_WORD)? else { return Ok(None) };
-        let read: LeaseFile =
-            serde_json::from_slice(&bytes).map_err(|source| StoreError::InvalidJson { path: path.clone(), source })?;
+        // Whose lease it is cannot be said then, so it may be anybody's.
+        let unreadable =
+            |source| StoreError::LeaseUnreadable { name: name.clone(), path: path.clone(), source: Box::new(source) };
+        let Some(bytes) = file::read(&path, MAX_WORD).map_err(unreadable)? else { return Ok(None) };
+        let read: LeaseFile = serde_json::from_slice(&bytes)
+            .map_err(|source| unreadable(StoreError::InvalidJson { path: path.clone(), source }))?;
         if read.version != VERSION {
-            return Err(StoreError::UnknownVersion { path, found: read.version, known: VERSION });
+            let found = read.version;
+            return Err(unreadable(StoreError::UnknownVersion { path: path.clone(), found, known: VERSION }));
         }
         if read.machine != *name {
-            return Err(StoreError::InvalidRecord { path, reason: format!("it is of machine {}", read.machine) });
+            let reason = format!("it is of machine {}", read.machine);
+            return Err(unreadable(StoreError::InvalidRecord { path: path.clone(), reason }));
         }
         Ok(Some(read))
     }
@@ -192,7 +202,11 @@ impl Store {
 
     /// The right to change a machine's lease. The kernel gives it back when its holder dies.
     fn lock_lease(&self, name: &MachineName) -> Result<Lock, StoreError> {
-        let path = self.root.join("locks/leases").join(name.as_str());
+        let locks = self.root.join("locks/leases");
+        for folder in [&locks, &self.leases_folder()] {
+            file::make_folder(folder)?;
+        }
+        let path = locks.join(name.as_str());
         let until = Instant::now() + PATIENCE;
         loop {
             match lock::try_lock(&path)? {

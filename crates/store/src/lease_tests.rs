@@ -70,7 +70,7 @@ fn a_lease_is_renewed_from_now_and_listed() {
     fs::write(store.leases_folder().join("broken.json"), "{").unwrap();
     let rows = store.leases().unwrap();
     assert_eq!(rows.iter().map(|row| row.name.as_str()).collect::<Vec<_>>(), ["broken", "demo"]);
-    assert!(matches!(rows[0].lease, Err(StoreError::InvalidJson { .. })));
+    assert!(matches!(rows[0].lease, Err(StoreError::LeaseUnreadable { .. })));
     assert_eq!(rows[1].lease.as_ref().unwrap(), &renewed);
     assert!(store.check_lease(&"broken".parse().unwrap()).is_err(), "what cannot be read may be somebody's");
 }
@@ -98,4 +98,13 @@ fn of_many_who_take_at_once_one_gets_it() {
         assert_eq!(taken, 1);
         store.give_back_lease(&name, round).unwrap();
     }
+}
+
+#[test]
+fn a_folder_of_before_there_were_leases_is_read_and_nothing_is_made_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().join("state")).unwrap();
+    assert!(store.leases().unwrap().is_empty());
+    store.check_lease(&"demo".parse().unwrap()).unwrap();
+    assert!(!store.leases_folder().exists() && !store.root().join("locks/leases").exists());
 }

@@ -85,10 +85,9 @@ impl Store {
             return Err(StoreError::Foreign { path: root, owner });
         }
         let store = Self { root, lease: None };
-        let locks = ["locks/machines", "locks/images", "locks/leases"].map(|locks| store.root.join(locks));
-        for folder in
-            [store.machines(), store.images(), store.generations(), store.leases_folder()].iter().chain(&locks)
-        {
+        let locks = ["locks/machines", "locks/images"].map(|locks| store.root.join(locks));
+        // Those of leases come with the first one: a folder of before there were any can be read where nothing can be made.
+        for folder in [store.machines(), store.images(), store.generations()].iter().chain(&locks) {
             file::make_folder(folder)?;
         }
         reserve::keep(&store.root);
@@ -144,19 +143,19 @@ fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>,
     let found = cloud_machine_protocol::version_of(&bytes).map_err(invalid)?;
     match found {
         RECORD_VERSION => serde_json::from_slice(&bytes).map(Some),
-        1 => serde_json::from_slice(&bytes).and_then(|old| serde_json::from_value(of_version_1(old))).map(Some),
+        1 => serde_json::from_slice(&bytes).and_then(of_version_1).and_then(serde_json::from_value).map(Some),
         _ => return Err(StoreError::UnknownVersion { path: path.to_owned(), found, known: RECORD_VERSION }),
     }
     .map_err(invalid)
 }
 
 /// A record of version 1 as one of today.
-fn of_version_1(old: serde_json::Value) -> serde_json::Value {
-    let mut record = renamed(old);
+fn of_version_1(old: serde_json::Value) -> Result<serde_json::Value, serde_json::Error> {
+    let mut record = renamed(old)?;
     if let Some(version) = record.get_mut("version") {
         *version = RECORD_VERSION.into();
     }
-    record
+    Ok(record)
 }
 
 /// Puts a record in its place.

@@ -5,12 +5,14 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     os::unix::fs::OpenOptionsExt,
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use cloud_machine_protocol::MachineName;
 use rustix::fs::OFlags;
 
-use super::StoreError;
+use super::{StoreError, file};
 
 /// The right to change one machine, until it is dropped or the process ends.
 #[derive(Debug)]
@@ -45,6 +47,29 @@ impl Drop for Lock {
     }
 }
 
+/// How long somebody who only looks whether a lock is held may be in the way.
+const LOOKED_AT: Duration = Duration::from_millis(50);
+
+/// Tries until nobody can only be looking; `None` when somebody else holds it.
+pub(super) fn lock(path: &Path) -> Result<Option<Lock>, StoreError> {
+    let until = Instant::now() + LOOKED_AT;
+    loop {
+        match try_lock(path)? {
+            None if Instant::now() < until => thread::sleep(Duration::from_millis(2)),
+            found => return Ok(found),
+        }
+    }
+}
+
+/// Whether somebody holds it. Makes nothing, and whatever cannot be looked at is held by nobody who could write here.
+pub(super) fn is_locked(path: &Path) -> bool {
+    let Ok(Some(file)) = file::open(path) else { return false };
+    let held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+    // As soon as possible, not when a child of another thread has closed it.
+    let _closing_is_left = file.unlock();
+    held
+}
+
 /// Tries once; `None` when somebody else holds it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StoreError> {
     let file = OpenOptions::new()
@@ -66,6 +91,24 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<Lock>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_looks_makes_nothing_and_is_in_nobodys_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        assert!(!is_locked(&path) && !path.exists());
+        let held = lock(&path).unwrap().unwrap();
+        assert!(is_locked(&path));
+        assert!(lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(!is_locked(&path));
+        std::thread::scope(|scope| {
+            let looker = scope.spawn(|| (0..2000).filter(|_| is_locked(&path)).count());
+            while !looker.is_finished() {
+                drop(lock(&path).unwrap().expect("nobody but the looker has it"));
+            }
+        });
+    }
 
     #[test]
     fn a_lock_that_is_dropped_is_free_though_a_child_still_has_its_file() {

@@ -34,14 +34,19 @@ impl Store {
         MachineFolder { name: name.clone(), path: self.machines().join(name.as_str()), root: self.root.clone() }
     }
 
-    /// Takes the machine's lock, also of a machine that does not exist yet, without waiting.
+    /// Takes the machine's lock, also of a machine that does not exist yet, without waiting for another operation.
     ///
     /// # Errors
     /// [`StoreError::Locked`] when another operation holds it; [`StoreError::Io`].
     pub fn lock(&self, name: &MachineName) -> Result<MachineLock, StoreError> {
         let path = self.root.join("locks/machines").join(name.as_str());
-        let file = lock::try_lock(&path)?.ok_or_else(|| StoreError::Locked { name: name.clone() })?;
+        let file = lock::lock(&path)?.ok_or_else(|| StoreError::Locked { name: name.clone() })?;
         Ok(MachineLock::new(name.clone(), file))
+    }
+
+    /// Whether an operation works on the machine.
+    pub(super) fn is_locked(&self, name: &MachineName) -> bool {
+        lock::is_locked(&self.root.join("locks/machines").join(name.as_str()))
     }
 
     /// All machines, sorted by name.

@@ -323,7 +323,7 @@ fn a_record_of_version_1_is_read_without_loss_and_stored_as_one_of_today() {
     let stored: serde_json::Value = serde_json::from_slice(&fs::read(folder.record()).unwrap()).unwrap();
     // Every value of the old record is in the new one, under its key of today.
     let old: serde_json::Value = serde_json::from_str(&VERSION_1.replace("SEAL", &"ef".repeat(32))).unwrap();
-    let mut expected = crate::renamed(old);
+    let mut expected = crate::renamed(old).unwrap();
     expected["version"] = RECORD_VERSION.into();
     assert_eq!(stored, expected);
     assert_eq!(store.read(&name("old")).unwrap(), read);

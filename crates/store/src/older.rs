@@ -2,6 +2,7 @@
 //! today's form with the next change. Must not write.
 
 use cloud_machine_protocol::FORMAT_VERSION;
+use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 /// Values whose keys are names, or which are documents of their own: no key in them is ours.
@@ -18,24 +19,36 @@ const NEW_NAMES: [(&str, &str); 5] = [
 
 /// A document with keys in kebab-case, as everything was before version 2 of the records: the same values under today's keys.
 /// A request or a report in it had version 2 of that format, and differs from today's in its keys only.
-#[must_use]
-pub fn renamed(document: Value) -> Value {
-    match document {
-        Value::Object(members) => Value::Object(members.into_iter().map(member).collect::<Map<_, _>>()),
-        Value::Array(values) => values.into_iter().map(renamed).collect(),
+///
+/// # Errors
+/// When a key stands there twice, under its old and its new name: which of the two counts, nobody can say.
+pub fn renamed(document: Value) -> Result<Value, serde_json::Error> {
+    Ok(match document {
+        Value::Object(members) => {
+            let mut renamed = Map::new();
+            for (key, value) in members {
+                let (key, value) = member(key, value)?;
+                if renamed.contains_key(&key) {
+                    return Err(serde_json::Error::custom(format_args!("duplicate field `{key}`")));
+                }
+                renamed.insert(key, value);
+            }
+            Value::Object(renamed)
+        }
+        Value::Array(values) => Value::Array(values.into_iter().map(renamed).collect::<Result<_, _>>()?),
         other => other,
-    }
+    })
 }
 
-fn member((key, value): (String, Value)) -> (String, Value) {
+fn member(key: String, value: Value) -> Result<(String, Value), serde_json::Error> {
     let new_name = NEW_NAMES.iter().find(|(old, _)| *old == key).map(|(_, new)| (*new).to_owned());
     let key = new_name.unwrap_or_else(|| key.replace('-', "_"));
     let value = match key.as_str() {
         name if NOT_OURS.contains(&name) => value,
         // The version of the document itself is the reader's business.
-        _ => in_format(renamed(value)),
+        _ => in_format(renamed(value)?),
     };
-    (key, value)
+    Ok((key, value))
 }
 
 /// A request or report below a document, with today's version of that format.
@@ -64,6 +77,13 @@ mod tests {
             "expected": {"request": {"version": FORMAT_VERSION, "unsupported": [], "request_id": "x", "histories": {"my-disk": "as-it-is"}}},
             "report": {"version": FORMAT_VERSION, "origins": {"a.my-disk": "host-file"}, "agent": {"version": "2"}},
         });
-        assert_eq!(renamed(old), new);
+        assert_eq!(renamed(old).unwrap(), new);
+    }
+
+    #[test]
+    fn a_key_under_both_of_its_names_is_refused() {
+        for twice in [json!({"ssh-port": 1, "ssh_port": 2}), json!({"a": [{"left": [], "not_covered": []}]})] {
+            assert!(renamed(twice).unwrap_err().to_string().contains("duplicate field"));
+        }
     }
 }

@@ -27,8 +27,8 @@ use super::{DriverState, ImageName, MachineRecord, MachineState, Stamp, Standing
 const VERSION: u32 = 1;
 /// Rows that are read anew at every list before the index is written again: writing it takes longer than reading these.
 const MAX_UNINDEXED: usize = 100;
-/// Largest index that is read: a million machines.
-const MAX_INDEX: u64 = 1 << 30;
+/// Largest index that is read: some 200,000 machines.
+const MAX_INDEX: u64 = 256 << 20;
 /// A file that was changed this recently may be changed again without looking different: clocks of files have steps.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Rows that a thread takes at once.
@@ -231,7 +231,9 @@ impl Line<'_> {
         if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
             return None;
         }
-        serde_json::from_slice(self.rest.get(tab.checked_add(1)?..)?).ok()
+        let summary: MachineSummary = serde_json::from_slice(self.rest.get(tab.checked_add(1)?..)?).ok()?;
+        // A row of another machine says nothing of this one.
+        (summary.name.as_str().as_bytes() == self.name).then_some(summary)
     }
 }
 

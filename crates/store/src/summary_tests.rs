@@ -119,3 +119,14 @@ fn an_index_that_is_damaged_cut_off_or_of_another_version_is_as_if_it_were_not_t
     fs::create_dir(store.index()).unwrap();
     assert_eq!(format!("{:?}", store.summaries().unwrap()), read);
 }
+
+#[test]
+fn a_row_with_the_summary_of_another_machine_says_nothing() {
+    let (_folder, store) = opened();
+    index(&store);
+    let text = fs::read_to_string(store.index()).unwrap();
+    let planted = text.replace("{\"name\":\"m006\"", "{\"name\":\"m040\"");
+    assert_ne!(planted, text);
+    fs::write(store.index(), planted).unwrap();
+    assert_eq!(row(&store, "m006").unwrap().name.as_str(), "m006");
+}

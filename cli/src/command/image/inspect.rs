@@ -17,9 +17,27 @@ pub(super) struct Inspected {
     packed_bytes: u64,
     generation: u64,
     kernel_release: String,
-    partitions: Vec<cloud_machine_image::Partition>,
+    partitions: Vec<Partition>,
     signature: String,
     verified: bool,
+}
+
+/// A partition of it. The manifest has the same under other keys.
+#[derive(Serialize)]
+struct Partition {
+    number: u32,
+    name: String,
+    type_guid: String,
+    unique_guid: String,
+    offset: u64,
+    length: u64,
+}
+
+impl Partition {
+    fn of(partition: &cloud_machine_image::Partition) -> Self {
+        let cloud_machine_image::Partition { number, name, type_guid, unique_guid, offset, length } = partition.clone();
+        Self { number, name, type_guid, unique_guid, offset, length }
+    }
 }
 
 impl Inspected {
@@ -32,7 +50,7 @@ impl Inspected {
             packed_bytes: manifest.packed_bytes(),
             generation: manifest.generation(),
             kernel_release: manifest.kernel_release().to_owned(),
-            partitions: manifest.partitions().to_vec(),
+            partitions: manifest.partitions().iter().map(Partition::of).collect(),
             signature: signature.to_string(),
             verified,
         }

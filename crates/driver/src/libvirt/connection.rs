@@ -36,7 +36,7 @@ impl fmt::Display for Connection {
 
 /// The daemon that is `given`; without one the system's for root and the session's for others, as `virsh` chooses itself.
 pub(super) fn of(given: Option<&OsStr>) -> Result<Connection, LibvirtError> {
-    match given {
+    match given.filter(|given| !given.is_empty()) {
         Some(given) => parse(&given.to_string_lossy()),
         None if rustix::process::geteuid().is_root() => parse("qemu:///system"),
         None => parse("qemu:///session"),
@@ -74,7 +74,7 @@ mod tests {
             assert_eq!((connection.to_string().as_str(), connection.is_system()), (uri, system));
         }
         for uri in
-            ["", "qemu://host/system", "qemu+ssh://host/system", "test:///default", "qemu:///embed", "qemu:///system x"]
+            ["qemu://host/system", "qemu+ssh://host/system", "test:///default", "qemu:///embed", "qemu:///system x"]
         {
             let error = of(Some(OsStr::new(uri))).unwrap_err().to_string();
             assert!(error.starts_with("cannot use ") && error.contains(VARIABLE), "{uri}: {error}");

@@ -290,8 +290,8 @@ fn invalid(what: &'static str, found: &str, allowed: &'static str) -> LibvirtErr
     LibvirtError::InvalidDomain { what, found: found.chars().take(200).collect(), allowed }
 }
 
-/// What a domain's description says; a text when it is none.
-pub(super) fn read(xml: &str) -> Result<Domain, String> {
+/// What a domain's description says; a text when it is none. It is ours when it says so with the name of the machine.
+pub(super) fn read(xml: &str, machine: &MachineName) -> Result<Domain, String> {
     let mut reader = NsReader::from_str(xml);
     let mut domain = None;
     // Of each element that is open, whether it is the one that the way to ours leads through.
@@ -305,6 +305,7 @@ pub(super) fn read(xml: &str) -> Result<Domain, String> {
                 open.pop();
                 continue;
             }
+            Event::Eof if !open.is_empty() => return Err("it ends in the middle".to_owned()),
             Event::Eof => return domain.ok_or_else(|| "it describes no domain".to_owned()),
             _ => continue,
         };
@@ -318,7 +319,7 @@ pub(super) fn read(xml: &str) -> Result<Domain, String> {
             1 => on_the_way && unbound && local == "metadata",
             2 if on_the_way && namespace == ResolveResult::Bound(Namespace(OURS)) => {
                 if let (Some(domain), true) = (&mut domain, local == "machine") {
-                    domain.ours = true;
+                    domain.ours = attribute(start, "name")?.is_some_and(|name| name == machine.as_str());
                 }
                 false
             }
@@ -332,9 +333,14 @@ pub(super) fn read(xml: &str) -> Result<Domain, String> {
 
 /// libvirt gives a number to what runs, and to nothing else.
 fn has_id(start: &BytesStart<'_>) -> Result<bool, String> {
-    let Some(id) = start.try_get_attribute("id").map_err(|error| error.to_string())? else { return Ok(false) };
-    let value = id.normalized_value(XmlVersion::Implicit1_0).map_err(|error| error.to_string())?;
+    let Some(value) = attribute(start, "id")? else { return Ok(false) };
     value.parse::<u32>().map(|_| true).map_err(|_| format!("its id is {value:?}"))
+}
+
+fn attribute(start: &BytesStart<'_>, name: &str) -> Result<Option<String>, String> {
+    let Some(found) = start.try_get_attribute(name).map_err(|error| error.to_string())? else { return Ok(None) };
+    let value = found.normalized_value(XmlVersion::Implicit1_0).map_err(|error| error.to_string())?;
+    Ok(Some(value.into_owned()))
 }
 
 #[cfg(test)]

@@ -174,13 +174,18 @@ fn disks_are_counted_as_the_kernel_counts_them() {
 
 #[test]
 fn what_is_written_says_that_it_is_ours_and_nothing_else_does() {
-    assert_eq!(read(&written(&launch(HOSTILE))), Ok(Domain { active: false, ours: true }));
+    let launch = launch(HOSTILE);
+    let machine = launch.name.clone();
+    let read = |xml: &str| super::read(xml, &machine);
+    assert_eq!(read(&written(&launch)), Ok(Domain { active: false, ours: true }));
     let domain = |inner: &str| format!("<!-- x --><domain type='qemu' id='3'><name>x</name>{inner}</domain>");
-    let ours = "<a:machine xmlns:a='urn:cloud-machine:domain:1'/>";
+    let ours = format!("<a:machine xmlns:a='urn:cloud-machine:domain:1' name='{machine}'/>");
     assert_eq!(read(&domain(&format!("<metadata>{ours}</metadata>"))), Ok(Domain { active: true, ours: true }));
     for inner in [
         String::new(),
-        ours.to_owned(),
+        ours.clone(),
+        "<metadata><a:machine xmlns:a='urn:cloud-machine:domain:1'/></metadata>".to_owned(),
+        "<metadata><a:machine xmlns:a='urn:cloud-machine:domain:1' name='another'/></metadata>".to_owned(),
         "<metadata><machine/></metadata>".to_owned(),
         "<metadata><cm:machine xmlns:cm='urn:cloud-machine:domain:2'/></metadata>".to_owned(),
         "<metadata><cm:owner xmlns:cm='urn:cloud-machine:domain:1'/></metadata>".to_owned(),
@@ -191,7 +196,9 @@ fn what_is_written_says_that_it_is_ours_and_nothing_else_does() {
     ] {
         assert_eq!(read(&domain(&inner)), Ok(Domain { active: true, ours: false }), "{inner}");
     }
-    for text in ["", "<network/>", "<domain", "<domain id='x'/>", "<domain><a></domain>", "no XML"] {
+    for text in
+        ["", "<network/>", "<domain", "<domain id='x'/>", "<domain><a></domain>", "<domain id='3'><metadata>", "no XML"]
+    {
         assert!(read(text).is_err(), "{text}");
     }
 }

@@ -71,7 +71,8 @@ impl Driver for Libvirt {
     fn power(&self, machine: &MachineRef, patience: Duration) -> Power {
         let settled = Instant::now() + patience;
         loop {
-            match self.look(machine) {
+            // Whoever has no patience at all only shows the answer.
+            match self.look(machine, patience.is_zero()) {
                 Power::Unknown(_) if Instant::now() < settled => thread::sleep(LOOK),
                 power => return power,
             }
@@ -160,7 +161,7 @@ enum Ending {
 
 impl Libvirt {
     /// What libvirt says, then what this host shows, and what follows from both.
-    fn look(&self, machine: &MachineRef) -> Power {
+    fn look(&self, machine: &MachineRef, to_show: bool) -> Power {
         let subject = Subject::from(machine);
         // Of one without a readable record its files are all that is known, and they tell of any process that has them.
         let Some(uuid) = &machine.uuid else {
@@ -170,9 +171,12 @@ impl Libvirt {
                 Life::Unknown(doubt) => Power::Unknown(doubt),
             };
         };
-        let asked = self.virsh().and_then(|virsh| domain_of(&virsh, uuid));
+        let asked = self.virsh().and_then(|virsh| {
+            let virsh = if to_show { virsh.for_showing() } else { virsh };
+            domain_of(&virsh, uuid, machine)
+        });
         match (asked, subject.life()) {
-            (Ok(Some(domain)), _) if !domain.ours => Power::Unknown(foreign(uuid)),
+            (Ok(Some(domain)), _) if !domain.ours => Power::Unknown(foreign(uuid, machine)),
             // A process with its UUID is it, whatever libvirt knows of it, and whether it answers or not.
             (_, Life::Running(process)) => {
                 Power::On(Box::new(Machine { libvirt: self.clone(), uuid: uuid.clone(), process }))
@@ -189,8 +193,8 @@ impl Libvirt {
     fn end_domain(&self, machine: &MachineRef, uuid: &str) -> Result<(), Ending> {
         let virsh = self.virsh().map_err(Ending::Libvirt)?;
         for _ in 0..MAX_DOMAINS {
-            match domain_of(&virsh, uuid).map_err(Ending::Libvirt)? {
-                Some(domain) if !domain.ours => return Err(Ending::Doubt(foreign(uuid))),
+            match domain_of(&virsh, uuid, machine).map_err(Ending::Libvirt)? {
+                Some(domain) if !domain.ours => return Err(Ending::Doubt(foreign(uuid, machine))),
                 Some(domain) if domain.active => match virsh.destroy(uuid) {
                     Ok(()) => {}
                     // It may have ended by itself in between: it is asked for again.
@@ -208,16 +212,19 @@ impl Libvirt {
 }
 
 /// The domain of a machine; no word that is none goes to `virsh`.
-fn domain_of(virsh: &Virsh, uuid: &str) -> Result<Option<Domain>, LibvirtError> {
+fn domain_of(virsh: &Virsh, uuid: &str, machine: &MachineRef) -> Result<Option<Domain>, LibvirtError> {
     if !is_uuid(uuid) {
         let found = uuid.chars().take(200).collect();
         return Err(LibvirtError::InvalidDomain { what: "UUID", found, allowed: "36 characters" });
     }
-    virsh.domain(&uuid.to_ascii_lowercase())
+    virsh.domain(&uuid.to_ascii_lowercase(), &machine.name)
 }
 
-fn foreign(uuid: &str) -> Doubt {
-    let why = format!("libvirt has a domain with its UUID {uuid} that does not say that it is cloud-machine's");
+fn foreign(uuid: &str, machine: &MachineRef) -> Doubt {
+    let machine = &machine.name;
+    let why = format!(
+        "libvirt has a domain with its UUID {uuid} that does not say that it is cloud-machine's machine {machine}"
+    );
     let way_out = format!("see `virsh dumpxml {uuid}`; end that domain and `virsh undefine` it if it is none of yours");
     Doubt { way_out: Some(way_out), ..Doubt::new(None, why) }
 }

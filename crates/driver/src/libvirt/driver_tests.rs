@@ -6,9 +6,13 @@ use crate::{
     machine::{self, BlockDevice},
 };
 
-const OURS: &str = "<domain id='1'><metadata><c:machine xmlns:c='urn:cloud-machine:domain:1'/></metadata></domain>";
-const STOPPED: &str = "<domain><metadata><c:machine xmlns:c='urn:cloud-machine:domain:1'/></metadata></domain>";
+const OURS: &str =
+    "<domain id='1'><metadata><c:machine xmlns:c='urn:cloud-machine:domain:1' name='demo'/></metadata></domain>";
+const STOPPED: &str =
+    "<domain><metadata><c:machine xmlns:c='urn:cloud-machine:domain:1' name='demo'/></metadata></domain>";
 const FOREIGN: &str = "<domain id='1'/>";
+const ANOTHER: &str =
+    "<domain id='1'><metadata><c:machine xmlns:c='urn:cloud-machine:domain:1' name='other'/></metadata></domain>";
 const CLOSED: &str = "echo 'error: failed to connect to the hypervisor' >&2; exit 1";
 
 /// A machine of which there is nothing yet, with a UUID of its own: tests run at the same time on the same host.
@@ -111,11 +115,13 @@ fn a_domain_that_is_not_ours_is_never_ended() {
     let stand_in = StandIn::new("");
     let machine = machine(&stand_in);
     stand_in.answer(&has(&machine));
-    stand_in.write("xml", FOREIGN);
-    let error = machine::end(&stand_in.libvirt(), &machine, Duration::from_secs(1)).unwrap_err();
-    assert_eq!(error.kind, DriverErrorKind::Unproven { pid: None });
-    assert!(error.way_out.unwrap().contains("if it is none of yours"));
-    assert!(!stand_in.read("asked").contains("destroy"), "{}", stand_in.read("asked"));
+    for xml in [FOREIGN, ANOTHER] {
+        stand_in.write("xml", xml);
+        let error = machine::end(&stand_in.libvirt(), &machine, Duration::from_secs(1)).unwrap_err();
+        assert_eq!(error.kind, DriverErrorKind::Unproven { pid: None });
+        assert!(error.way_out.unwrap().contains("if it is none of yours"));
+        assert!(!stand_in.read("asked").contains("destroy"), "{}", stand_in.read("asked"));
+    }
 }
 
 #[test]

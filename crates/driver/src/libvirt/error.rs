@@ -53,6 +53,12 @@ pub enum LibvirtError {
         /// What it printed, safe to show.
         said: String,
     },
+    /// A domain of somebody else has the machine's UUID for its name.
+    #[error("libvirt has a domain whose name is the UUID {name} of the machine")]
+    Misnamed {
+        /// The name.
+        name: String,
+    },
     /// A domain is in the way that is none of ours.
     #[error("cannot start machine {machine}: libvirt has another domain of the name {domain}")]
     NameTaken {
@@ -102,6 +108,7 @@ impl LibvirtError {
         match self {
             Self::Unreachable { way_out, .. } => Some(way_out.clone()),
             Self::End { source, .. } => source.way_out(),
+            Self::Misnamed { name } => Some(format!("`virsh domrename {name}` gives that domain another name")),
             Self::NameTaken { domain, .. } => Some(format!(
                 "see `virsh dumpxml {domain}`: end or rename that domain, or choose another name for the machine"
             )),

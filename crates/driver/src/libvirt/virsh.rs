@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloud_machine_child::{self as child, Bounds, ChildError};
-use cloud_machine_protocol::escape;
+use cloud_machine_protocol::{MachineName, escape};
 use cloud_machine_store::identity::is_uuid;
 
 use super::{
@@ -20,6 +20,8 @@ use super::{
 
 /// How long an answer may take. The first one after its start took a daemon 8 s, in which it asks QEMU for all that it can.
 const LIMIT: Duration = Duration::from_secs(60);
+/// The same for what is only shown.
+const SHOWN_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of an answer: the description of a domain has a few thousand.
 const MAX_ANSWER: usize = 4 << 20;
 /// What of the caller's environment reaches `virsh`: where programs lie, and where a session has its daemon.
@@ -39,11 +41,18 @@ pub(super) struct State {
 pub(super) struct Virsh {
     program: OsString,
     connection: Connection,
+    /// How long an answer may take that is not waited for until a deadline.
+    limit: Duration,
 }
 
 impl Virsh {
     pub(super) fn new(program: &OsStr, connection: Connection) -> Self {
-        Self { program: program.to_owned(), connection }
+        Self { program: program.to_owned(), connection, limit: LIMIT }
+    }
+
+    /// The same for a question that is only asked to show its answer: of many machines, one after the other.
+    pub(super) fn for_showing(self) -> Self {
+        Self { limit: SHOWN_LIMIT, ..self }
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -53,23 +62,35 @@ impl Virsh {
     /// The UUIDs of all domains, running or not. That a machine's is not among them is the proof that libvirt has no such domain:
     /// no error is ever read as that.
     pub(super) fn uuids(&self) -> Result<Vec<String>, LibvirtError> {
-        let operation = "list the domains";
-        let said = self.call(operation, &["list", "--all", "--uuid"], LIMIT)?;
-        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-        lines
-            .map(|line| is_uuid(line).then(|| line.to_ascii_lowercase()).ok_or_else(|| output(operation, line)))
-            .collect()
+        Ok(self.domains()?.into_iter().map(|(uuid, _)| uuid).collect())
     }
 
-    /// The domain with `uuid`; `None` when libvirt has none.
-    pub(super) fn domain(&self, uuid: &str) -> Result<Option<Domain>, LibvirtError> {
+    /// UUID and name of each domain, running or not.
+    fn domains(&self) -> Result<Vec<(String, String)>, LibvirtError> {
+        let operation = "list the domains";
+        let said = self.call(operation, &["list", "--all", "--uuid", "--name"], self.limit)?;
+        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+        let read = |line: &str| {
+            let (uuid, name) = line.split_once(' ').unwrap_or((line, ""));
+            is_uuid(uuid).then(|| (uuid.to_ascii_lowercase(), name.trim().to_owned()))
+        };
+        lines.map(|line| read(line).ok_or_else(|| output(operation, line))).collect()
+    }
+
+    /// The domain with `uuid`, held against the name of its machine; `None` when libvirt has none.
+    pub(super) fn domain(&self, uuid: &str, machine: &MachineName) -> Result<Option<Domain>, LibvirtError> {
         let is_there = |uuids: Vec<String>| uuids.iter().any(|found| found == uuid);
-        if !is_there(self.uuids()?) {
+        let domains = self.domains()?;
+        // virsh takes a word for a name where it is no UUID that libvirt has: our domain may end before the word is used.
+        if domains.iter().any(|(_, name)| name.eq_ignore_ascii_case(uuid)) {
+            return Err(LibvirtError::Misnamed { name: uuid.to_owned() });
+        }
+        if !is_there(domains.into_iter().map(|(uuid, _)| uuid).collect()) {
             return Ok(None);
         }
         let operation = format!("read the domain {uuid}");
-        match self.call(&operation, &["dumpxml", uuid], LIMIT) {
-            Ok(text) => domain::read(&text).map(Some).map_err(|said| output(&operation, &said)),
+        match self.call(&operation, &["dumpxml", uuid], self.limit) {
+            Ok(text) => domain::read(&text, machine).map(Some).map_err(|said| output(&operation, &said)),
             // It may have ended in between, and a transient one is gone then.
             Err(error) => match is_there(self.uuids()?) {
                 true => Err(error),

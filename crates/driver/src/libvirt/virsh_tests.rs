@@ -2,7 +2,12 @@ use super::*;
 use crate::libvirt::stand_in::StandIn;
 
 const OURS: &str = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
-const XML: &str = "<domain id='1'><metadata><c:machine xmlns:c='urn:cloud-machine:domain:1'/></metadata></domain>";
+const XML: &str =
+    "<domain id='1'><metadata><c:machine xmlns:c='urn:cloud-machine:domain:1' name='demo'/></metadata></domain>";
+
+fn demo() -> MachineName {
+    "demo".parse().unwrap()
+}
 
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
@@ -11,10 +16,10 @@ fn soon() -> Instant {
 #[test]
 fn only_an_answer_without_it_says_that_there_is_no_domain() {
     let none = StandIn::new("printf '\\n'");
-    assert_eq!(none.virsh().domain(OURS).unwrap(), None);
-    assert_eq!(none.read("asked"), "list --all --uuid\n");
+    assert_eq!(none.virsh().domain(OURS, &demo()).unwrap(), None);
+    assert_eq!(none.read("asked"), "list --all --uuid --name\n");
     let there = StandIn::new(&format!("case $1 in list) echo {};; *) echo \"{XML}\";; esac", OURS.to_uppercase()));
-    assert_eq!(there.virsh().domain(OURS).unwrap(), Some(Domain { active: true, ours: true }));
+    assert_eq!(there.virsh().domain(OURS, &demo()).unwrap(), Some(Domain { active: true, ours: true }));
     // What is no answer is none.
     for (script, expected) in [
         (
@@ -26,7 +31,19 @@ fn only_an_answer_without_it_says_that_there_is_no_domain() {
         ("echo 'Id Name State'", "cannot list the domains: virsh printed what it should not: Id Name State"),
         ("printf '\\377'", "cannot list the domains: virsh printed what it should not: \\xff"),
     ] {
-        assert_eq!(StandIn::new(script).virsh().domain(OURS).unwrap_err().to_string(), expected);
+        assert_eq!(StandIn::new(script).virsh().domain(OURS, &demo()).unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_domain_whose_name_is_the_uuid_of_a_machine_is_never_touched() {
+    let other = "11111111-2222-3333-4444-555555555555";
+    for lines in [format!("{other} {}", OURS.to_uppercase()), format!("{OURS} demo\n{other} {OURS}")] {
+        let stand_in = StandIn::new("cat lines");
+        stand_in.write("lines", &lines);
+        let error = stand_in.virsh().domain(OURS, &demo()).unwrap_err();
+        assert!(error.to_string().contains("whose name is the UUID"), "{error}");
+        assert_eq!(stand_in.read("asked"), "list --all --uuid --name\n", "nothing but the list was asked for");
     }
 }
 
@@ -37,10 +54,10 @@ fn a_domain_that_ends_while_it_is_looked_at_is_gone_and_one_that_stays_is_not() 
             "case $1 in list) if [ -e looked ]; then {second}; else echo {OURS}; fi;; *) touch looked; echo 'error: x' >&2; exit 1;; esac"
         )
     };
-    assert_eq!(StandIn::new(&script("true")).virsh().domain(OURS).unwrap(), None);
-    let error = StandIn::new(&script(&format!("echo {OURS}"))).virsh().domain(OURS).unwrap_err();
+    assert_eq!(StandIn::new(&script("true")).virsh().domain(OURS, &demo()).unwrap(), None);
+    let error = StandIn::new(&script(&format!("echo {OURS}"))).virsh().domain(OURS, &demo()).unwrap_err();
     assert_eq!(error.to_string(), format!("cannot read the domain {OURS}: libvirt says: x"));
-    let error = StandIn::new(&script("exit 1")).virsh().domain(OURS).unwrap_err();
+    let error = StandIn::new(&script("exit 1")).virsh().domain(OURS, &demo()).unwrap_err();
     assert!(error.to_string().starts_with("cannot list the domains"), "{error}");
 }
 

@@ -197,6 +197,10 @@ impl From<QemuError> for DriverError {
             QemuError::Undecided { .. } | QemuError::Child(ChildError::TimedOut { .. }) => DriverErrorKind::TimedOut,
             _ => DriverErrorKind::Failed,
         };
-        Self::new(kind, error)
+        let way_out = match &error {
+            QemuError::Unproven { way_out, .. } => way_out.clone(),
+            _ => None,
+        };
+        Self::new(kind, error).with_way_out(way_out)
     }
 }

@@ -117,6 +117,8 @@ pub enum QemuError {
         pid: Option<i32>,
         /// Why, safe to show.
         why: String,
+        /// What would help, where that is known.
+        way_out: Option<String>,
     },
     /// The monitor did not do what it was asked.
     #[error("cannot ask QEMU's monitor for {command}")]

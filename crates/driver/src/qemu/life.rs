@@ -113,7 +113,7 @@ impl Subject {
     /// The error for a doubt.
     #[must_use]
     pub fn unproven(&self, doubt: Doubt) -> QemuError {
-        QemuError::Unproven { machine: self.name.clone(), pid: doubt.pid, why: doubt.why }
+        QemuError::Unproven { machine: self.name.clone(), pid: doubt.pid, why: doubt.why, way_out: doubt.way_out }
     }
 
     /// What is written into the record before `process` may do anything.
@@ -172,7 +172,8 @@ impl Subject {
         }
         if let Some(reason) = &self.unreadable {
             let why = format!("driver_state of its record does not say which process it was started as: {reason}");
-            return Ok(Life::Unknown(Doubt::new(None, why)));
+            let way_out = "if `ps` shows no process of it, set driver_state in its machine.json to null".to_owned();
+            return Ok(Life::Unknown(Doubt { way_out: Some(way_out), ..Doubt::new(None, why) }));
         }
         Ok(match elsewhere {
             // Of a process that cannot be seen its locks are all that is known: they tell only of the files that it had.
@@ -232,7 +233,7 @@ impl Subject {
     fn is_it(&self, kernel: &Kernel, pid: i32, files: &[FileId]) -> io::Result<bool> {
         let Some(found) = kernel.uuid(pid)? else { return Ok(false) };
         match &self.uuid {
-            Some(uuid) => Ok(found == uuid.as_bytes()),
+            Some(uuid) => Ok(found.eq_ignore_ascii_case(uuid.as_bytes())),
             None => kernel.opens(pid, files),
         }
     }
