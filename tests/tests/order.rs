@@ -127,6 +127,7 @@ impl Host {
     }
 
     fn word(&self) -> Option<(HostMessage, MachineRecord)> {
+        assert!(self.fake.agents_ended(TIME), "its agent goes on though the attempt has ended");
         self.seen.lock().unwrap().word.take()
     }
 }

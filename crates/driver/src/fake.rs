@@ -5,8 +5,8 @@ use std::{
     fmt,
     os::unix::net::UnixStream,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -72,6 +72,10 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Faults>,
     on: AtomicBool,
+    /// Which boot it is, so that an agent which ends late ends no machine but its own.
+    boot: AtomicU64,
+    agents: Mutex<usize>,
+    agent_ended: Condvar,
 }
 
 impl fmt::Debug for Fake {
@@ -101,6 +105,15 @@ impl Fake {
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.shared.on.load(Ordering::SeqCst)
+    }
+
+    /// Waits until no agent is at work; `false` when one still is after `limit`. An operation ends without waiting for what its
+    /// agent makes of the last word.
+    #[must_use]
+    pub fn agents_ended(&self, limit: Duration) -> bool {
+        let at_work = lock(&self.shared.agents);
+        let waited = self.shared.agent_ended.wait_timeout_while(at_work, limit, |at_work| *at_work > 0);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     fn called(&self, call: Call) -> Faults {
@@ -177,11 +190,15 @@ impl Driver for Fake {
         let ssh_port = if faults.port_taken { boot.ssh_port.wrapping_add(1) } else { boot.ssh_port };
         let shared = Arc::clone(&self.shared);
         // It ends with its port at the latest, and the machine with it.
+        let number = shared.boot.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
+        *lock(&shared.agents) += 1;
         thread::spawn(move || {
             agent(&boot, guest);
-            if !lock(&shared.faults).stays_on {
+            if !lock(&shared.faults).stays_on && shared.boot.load(Ordering::SeqCst) == number {
                 shared.on.store(false, Ordering::SeqCst);
             }
+            *lock(&shared.agents) -= 1;
+            shared.agent_ended.notify_all();
         });
         let state = DriverState::of(&"a thread of this process").map_err(|error| failed(&error.to_string()))?;
         Ok(Started { running: Box::new(self.clone()), agent: host, state, ssh_port })
