@@ -17,10 +17,10 @@ export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh) .ci/run fuzz/run
 
-.PHONY: help setup build image $(images) test demo bench fuzz lint clean
+.PHONY: help setup build image $(images) test test-programs demo bench fuzz lint clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
 
 setup: ## install missing Debian packages (setup/packages.txt); needs root if one is missing
 	@setup/install
@@ -40,6 +40,9 @@ $(images): # one of them, by its name
 test: setup build image ## run all tests, virtual machines included
 	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
+
+test-programs: setup ## compile the programs of the tests, run none
+	cargo test --locked --workspace --no-run
 
 demo: setup build $(image) ## create a machine, let a hostile job loose on it, reimage and verify it
 	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"

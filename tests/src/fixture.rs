@@ -5,7 +5,8 @@ use std::{
     fs,
     path::Path,
     process::Command,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    thread,
 };
 
 use cloud_machine_store::{ImageFolder, Store};
@@ -22,17 +23,39 @@ pub struct Fixture {
     folder: tempfile::TempDir,
 }
 
-/// Boots one after the other: two at once on two processors only wait for each other.
-static TURN: Mutex<()> = Mutex::new(());
+/// Machines that boot now, and whom to tell when one of them is done.
+static BOOTING: (Mutex<usize>, Condvar) = (Mutex::new(0), Condvar::new());
 /// Shared by the tests that are there at the same time; its files go with the last of them.
 static SHARED: Mutex<Weak<Fixture>> = Mutex::new(Weak::new());
+
+/// The right to boot a machine, of which there are as many as processors: a boot keeps little more than one busy.
+pub struct Turn(());
+
+impl Turn {
+    fn wait() -> Self {
+        let most = thread::available_parallelism().map_or(1, usize::from);
+        let (booting, one_less) = &BOOTING;
+        let booting = booting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut booting = one_less.wait_while(booting, |booting| *booting >= most).unwrap_or_else(PoisonError::into_inner);
+        *booting += 1;
+        Self(())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let (booting, one_less) = &BOOTING;
+        *booting.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        one_less.notify_one();
+    }
+}
 
 /// The fixture, and the turn to boot.
 ///
 /// # Panics
 /// When an artifact is missing or the small image cannot be made.
-pub fn fixture() -> (Arc<Fixture>, MutexGuard<'static, ()>) {
-    (without_turn(), TURN.lock().unwrap_or_else(PoisonError::into_inner))
+pub fn fixture() -> (Arc<Fixture>, Turn) {
+    (without_turn(), Turn::wait())
 }
 
 /// The fixture for a test that counts its machines itself.
