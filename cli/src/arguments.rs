@@ -3,6 +3,7 @@
 mod image;
 mod lease;
 mod list;
+mod login;
 mod ordered;
 mod short_cut;
 
@@ -14,6 +15,7 @@ use cloud_machine_protocol::{Assurance, MachineName};
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
 pub(crate) use lease::{HeldLease, Lease, UnderLease};
 pub(crate) use list::{Column, Filter, List};
+pub(crate) use login::{Cp, Exec, Logs, Operand, Ssh};
 pub(crate) use ordered::{Configuration, Step};
 pub(crate) use short_cut::ShortCut;
 
@@ -101,20 +103,40 @@ pub(crate) enum Command {
     /// Log in to a machine by SSH, with its pinned host key
     #[command(after_help = "Examples:
   cloud-machine ssh demo
-  cloud-machine ssh demo -- -L 8080:localhost:80")]
+  cloud-machine ssh demo --forward 8080:localhost:80
+  cloud-machine ssh demo --tty -- top
+
+No agent and no X11 of yours is offered to the machine, and your own SSH configuration is not read.")]
     Ssh(Ssh),
     /// Run a program on a machine as root and pass on its exit code
     #[command(after_help = "Examples:
   cloud-machine exec demo -- uname -a
   cloud-machine exec demo -- sh -s < job.sh
   cloud-machine exec demo --timeout 600 --output json -- make test
+  cloud-machine exec demo --tty -- bash
 
 Exit code: that of the program, 128 and the number of a signal that ended it. It returns when the program ends, also
 when something that it left behind holds its output open. 1: it was not begun, or the connection was lost. 5: the
 machine did not do as it was asked, the program was not begun. 6: the time was over. The program may have run after a
 lost connection, after --timeout, and after a signal to exec itself; --output json says so, with the first MiB of both
-outputs of the program.")]
+outputs of the program. With --tty it is ssh's own: 255 may be the connection's.")]
     Exec(Exec),
+    /// Copy files to a machine or from it
+    #[command(after_help = "Examples:
+  cloud-machine cp job.tar.gz demo:/root/
+  cloud-machine cp --recursive demo:/var/log ./logs-of-demo
+  cloud-machine cp ./a:b demo:            # a file of this host whose name has a colon; to the home folder of root
+
+Patterns such as *.log in the path on a machine are taken from there. Needs scp(1) here and the machine's SFTP server.")]
+    Cp(Cp),
+    /// Show the journal of a machine, or its console log while its system does not run
+    #[command(after_help = "Examples:
+  cloud-machine logs demo --follow
+  cloud-machine logs demo --unit ssh.service --lines 20
+  cloud-machine logs demo --console
+
+All of it is what the machine says of itself; whatever a terminal would obey is escaped.")]
+    Logs(Logs),
     /// Reimage machines in place and verify it
     #[command(after_help = "Examples:
   cloud-machine reimage demo --require-assurance host-rooted
@@ -263,27 +285,6 @@ pub(crate) struct Console {
     /// Go on printing what comes until the machine's process ends
     #[arg(long, short)]
     pub(crate) follow: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Ssh {
-    /// Name of the machine
-    pub(crate) name: MachineName,
-    /// Options of ssh(1), and a program to run on the machine
-    #[arg(last = true)]
-    pub(crate) arguments: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Exec {
-    /// Name of the machine
-    pub(crate) name: MachineName,
-    /// Seconds that the program may take; without it, as long as it likes
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
-    pub(crate) timeout: Option<u64>,
-    /// Program and arguments
-    #[arg(last = true, required = true)]
-    pub(crate) program: Vec<String>,
 }
 
 #[derive(Debug, Args)]

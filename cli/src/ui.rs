@@ -143,6 +143,11 @@ impl Ui {
         self.progress_mode == ProgressMode::Ndjson
     }
 
+    /// Whether progress is shown to people.
+    pub(crate) fn shows_progress(&self) -> bool {
+        matches!(self.progress_mode, ProgressMode::Bars | ProgressMode::Lines)
+    }
+
     /// Whether results are for people and not for a program.
     pub(crate) fn is_for_people(&self) -> bool {
         self.form == OutputForm::Table

@@ -36,7 +36,8 @@ impl Turn {
         let most = thread::available_parallelism().map_or(1, usize::from);
         let (booting, one_less) = &BOOTING;
         let booting = booting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut booting = one_less.wait_while(booting, |booting| *booting >= most).unwrap_or_else(PoisonError::into_inner);
+        let mut booting =
+            one_less.wait_while(booting, |booting| *booting >= most).unwrap_or_else(PoisonError::into_inner);
         *booting += 1;
         Self(())
     }

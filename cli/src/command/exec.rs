@@ -1,11 +1,16 @@
 //! `exec`: a program on a machine, and what became of it, so that nobody runs a job twice that may have run. Must not
 //! tell a program's end from a lost connection by the exit code of ssh, which is the same for both.
 
-use std::{io, os::fd::AsFd, process::ExitCode, time::Duration};
+use std::{
+    io::{self, IsTerminal},
+    os::{fd::AsFd, unix::process::CommandExt},
+    process::ExitCode,
+    time::Duration,
+};
 
 use cloud_machine_driver::{
     console, drivers,
-    ssh::{Followed, Job, JobEnd, NotBegun, Sink},
+    ssh::{Followed, Job, JobEnd, NotBegun, Sink, quoted_word},
 };
 use cloud_machine_operation::{Operations, access};
 use cloud_machine_protocol::MachineName;
@@ -19,7 +24,7 @@ use crate::{
 };
 
 /// How long a machine may take until the program begins; a login is slow in software emulation.
-const START: Duration = Duration::from_secs(120);
+pub(super) const START: Duration = Duration::from_secs(120);
 /// Bytes of each output that a result carries.
 const KEPT: usize = 1 << 20;
 /// What a shell adds to the number of a signal.
@@ -75,6 +80,9 @@ impl Show for Executed {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failure> {
+    if exec.tty {
+        return on_this_terminal(ui, store, exec);
+    }
     let record = Operations { store, drivers: &drivers(), observer: &() }.mark_used(&exec.name)?;
     let (input, output, errors) = (io::stdin(), io::stdout(), io::stderr());
     let memory = !ui.is_for_people();
@@ -101,6 +109,22 @@ pub(crate) fn run(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failu
     Ok(ExitCode::from(code))
 }
 
+/// The program on the terminal of this one, which becomes ssh: its exit code is the program's, or 255 from ssh itself.
+fn on_this_terminal(ui: &Ui, store: &Store, exec: &Exec) -> Result<ExitCode, Failure> {
+    let usage = |text: &str| Failure::new(Kind::Usage, text.to_owned());
+    if !ui.is_for_people() {
+        return Err(usage("a program with a terminal has no result for programs").hint("leave --tty or --output out"));
+    }
+    if !io::stdin().is_terminal() {
+        return Err(usage("standard input is no terminal, so there is none to give").hint("leave --tty out"));
+    }
+    let record = Operations { store, drivers: &drivers(), observer: &() }.mark_used(&exec.name)?;
+    let mut ssh = access::interactive(store, &record)?;
+    let words: Vec<String> = exec.program.iter().map(|word| quoted_word(word)).collect();
+    ssh.args(["-t", "--", &words.join(" ")]);
+    Err(Failure::during(Kind::Failed, "start ssh")(ssh.exec()))
+}
+
 /// The job may have filled the log of the console. What it ended with is told whether or not that can be cut.
 fn cut_console(store: &Store, name: &MachineName) {
     let last = store.machine(name).last_attempt();
@@ -113,7 +137,6 @@ fn cut_console(store: &Store, name: &MachineName) {
 fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<Failure>) {
     let console = format!("`cloud-machine console {name}` shows what the machine says");
     let told = |failure: Failure| (failure.kind as u8, Some(failure));
-    let interrupted = |signal: i32| SIGNALLED.saturating_add(u8::try_from(signal).unwrap_or_default());
     let may_run = "do not run it again without looking: it may have run, or run still; a reimage ends it";
     match end {
         JobEnd::Exited(code) => (*code, None),
@@ -141,7 +164,12 @@ fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<
     }
 }
 
-fn not_begun(name: &MachineName, reason: &NotBegun) -> Failure {
+/// The exit code of a command that a signal ended.
+pub(super) fn interrupted(signal: i32) -> u8 {
+    SIGNALLED.saturating_add(u8::try_from(signal).unwrap_or_default())
+}
+
+pub(super) fn not_begun(name: &MachineName, reason: &NotBegun) -> Failure {
     let text = format!("the program was not begun on machine {name}");
     match reason {
         NotBegun::Ssh(said) => Failure::failed(format!("{text}: ssh could not log in\n{said}")),

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod console;
+pub(crate) mod cp;
 pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod doctor;
@@ -10,6 +11,7 @@ pub(crate) mod image;
 pub(crate) mod journal;
 pub(crate) mod lease;
 pub(crate) mod list;
+pub(crate) mod logs;
 pub(crate) mod plan;
 pub(crate) mod reimage;
 pub(crate) mod show;

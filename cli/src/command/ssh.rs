@@ -15,6 +15,12 @@ use crate::{
 pub(crate) fn log_in(store: &Store, ssh: &Ssh) -> Result<ExitCode, Failure> {
     let record = Operations { store, drivers: &drivers(), observer: &() }.mark_used(&ssh.name)?;
     let mut command = access::interactive(store, &record)?;
+    if ssh.tty {
+        command.arg("-t");
+    }
+    for forward in &ssh.forward {
+        command.args(["-L", forward]);
+    }
     command.args(&ssh.arguments);
     Err(Failure::during(Kind::Failed, "start ssh")(command.exec()))
 }

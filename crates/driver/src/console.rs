@@ -169,9 +169,9 @@ fn read(source: &mut File, piece: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Lines out of pieces.
+/// Lines out of pieces, each safe to show and bounded.
 #[derive(Debug, Default)]
-struct Lines {
+pub struct Lines {
     /// The beginning of a line whose end has not come.
     open: Vec<u8>,
     /// Whether there is such a line.
@@ -179,7 +179,8 @@ struct Lines {
 }
 
 impl Lines {
-    fn add(&mut self, piece: &[u8], show: &mut dyn FnMut(String)) {
+    /// Adds a piece and gives each line that it completes.
+    pub fn add(&mut self, piece: &[u8], show: &mut dyn FnMut(String)) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let text = part.strip_suffix(b"\n").unwrap_or(part);
             let room = MAX_LINE.saturating_sub(self.open.len());
@@ -191,7 +192,8 @@ impl Lines {
         }
     }
 
-    fn finish(&mut self, show: &mut dyn FnMut(String)) {
+    /// Gives what is left of a line that has no end.
+    pub fn finish(&mut self, show: &mut dyn FnMut(String)) {
         if std::mem::take(&mut self.is_open) {
             show(escape::console_line(&self.open));
         }

@@ -116,6 +116,14 @@ pub fn login(store: &Store, record: &MachineRecord) -> Result<Command, Operation
     ssh::command(&target(store, record)).map_err(failure)
 }
 
+/// `scp` with a machine; files follow, those on the machine as [`ssh::on_machine`] names them.
+///
+/// # Errors
+/// As [`interactive`].
+pub fn copy(store: &Store, record: &MachineRecord) -> Result<Command, OperationError> {
+    ssh::copy(&target(store, record)).map_err(failure)
+}
+
 /// Whether the report names a key that is not this host's own: whoever has it can use the machine unseen.
 pub(crate) fn may_others_log_in(
     store: &Store,

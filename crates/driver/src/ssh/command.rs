@@ -1,7 +1,8 @@
-//! The system's `ssh`, told everything and allowed to ask nobody. Must not read the user's own SSH configuration, so
-//! that a login means the same on every host.
+//! The system's `ssh` and `scp`, told everything and allowed to ask nobody. Must not read the user's own SSH configuration,
+//! so that a login means the same on every host.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -29,8 +30,8 @@ pub struct Target {
     pub connect_limit: Duration,
 }
 
-/// `ssh` with all its options.
-fn base(target: &Target) -> Result<Command, SshError> {
+/// What `ssh` and `scp` are told alike.
+fn options(target: &Target) -> Result<Vec<OsString>, SshError> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
     if target.user.is_empty() || target.user.starts_with('-') || !target.user.bytes().all(plain) {
         return Err(SshError::InvalidArgument { what: "user", found: target.user.clone() });
@@ -41,10 +42,7 @@ fn base(target: &Target) -> Result<Command, SshError> {
             return Err(SshError::Missing { path: path.clone() });
         }
     }
-    let mut ssh = Command::new("ssh");
-    // `-F none`: neither /etc/ssh/ssh_config nor ~/.ssh/config; `-a -x`: no agent and no X11 to a job's machine.
-    ssh.args(["-F", "none", "-a", "-x", "-p", &target.port.to_string()]);
-    for option in [
+    let always = [
         "BatchMode=yes",
         "StrictHostKeyChecking=yes",
         "GlobalKnownHostsFile=/dev/null",
@@ -60,14 +58,43 @@ fn base(target: &Target) -> Result<Command, SshError> {
         // A machine that is there and says nothing for two minutes, such as a paused one, is lost.
         "ServerAliveInterval=15",
         "ServerAliveCountMax=8",
-    ] {
-        ssh.args(["-o", option]);
-    }
-    ssh.args(["-o", &format!("ConnectTimeout={}", target.connect_limit.as_secs().max(1))]);
-    ssh.args(["-o", &format!("UserKnownHostsFile={}", quoted(&target.known_hosts)?)]);
-    ssh.args(["-o", &format!("IdentityFile={}", quoted(&target.key)?)]);
-    ssh.args(["-l", &target.user]);
+    ]
+    .map(str::to_owned);
+    let own = [
+        format!("User={}", target.user),
+        format!("ConnectTimeout={}", target.connect_limit.as_secs().max(1)),
+        format!("UserKnownHostsFile={}", quoted(&target.known_hosts)?),
+        format!("IdentityFile={}", quoted(&target.key)?),
+    ];
+    // `-F none`: neither /etc/ssh/ssh_config nor ~/.ssh/config.
+    let mut options: Vec<OsString> = vec!["-F".into(), "none".into()];
+    options.extend(always.into_iter().chain(own).flat_map(|option| ["-o".into(), option.into()]));
+    Ok(options)
+}
+
+/// `ssh` with all its options.
+fn base(target: &Target) -> Result<Command, SshError> {
+    let mut ssh = Command::new("ssh");
+    // `-a -x`: no agent and no X11 to a job's machine.
+    ssh.args(["-a", "-x", "-p", &target.port.to_string()]).args(options(target)?);
     Ok(ssh)
+}
+
+/// `scp` with all its options; files follow, those on the machine as [`on_machine`] names them. It speaks SFTP, so no
+/// shell of the machine reads a path.
+///
+/// # Errors
+/// Those of [`command`].
+pub fn copy(target: &Target) -> Result<Command, SshError> {
+    let mut scp = Command::new("scp");
+    scp.args(["-s", "-P", &target.port.to_string()]).args(options(target)?);
+    Ok(scp)
+}
+
+/// A path on the machine, as [`copy`] takes it.
+#[must_use]
+pub fn on_machine(path: &str) -> String {
+    format!("{HOST}:{path}")
 }
 
 /// `ssh` to a machine; arguments that are added are the program to run there, and nothing of them is an option of ssh.
@@ -169,6 +196,20 @@ mod tests {
         };
         assert!(forwards(interactive(&target).unwrap()));
         assert!(!forwards(command(&target).unwrap()));
+    }
+
+    #[test]
+    fn scp_is_told_what_ssh_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target(folder.path());
+        let words = |command: &Command| -> Vec<String> {
+            command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+        };
+        let (ssh, scp) = (command(&target).unwrap(), copy(&target).unwrap());
+        let told: Vec<String> = words(&ssh).into_iter().filter(|word| word.contains('=')).collect();
+        assert!(told.len() > 10 && told.iter().all(|option| words(&scp).contains(option)), "{told:?}");
+        assert_eq!(words(&scp)[..5], ["-s", "-P", "2222", "-F", "none"]);
+        assert_eq!(on_machine("/a b"), "127.0.0.1:/a b");
     }
 
     #[test]

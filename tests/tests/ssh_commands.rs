@@ -1,0 +1,207 @@
+//! What goes over SSH besides `exec`: files, logs, ports and terminals. The server is the real one, the machine only a
+//! record whose process the server stands for.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use cloud_machine_tests::{artifacts::Artifacts, fabricated, program::Program, sshd::Sshd};
+
+const MACHINE: &str = "there";
+const SFTP: &str = "Subsystem sftp internal-sftp";
+
+fn machine(lines: &str) -> (Program, Sshd) {
+    let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
+    let sshd = Sshd::start(&program.state().join("machines").join(MACHINE), lines);
+    fabricated::machine(&program, MACHINE, sshd.target.port, |record| {
+        record["driver_state"] = fabricated::process(sshd.pid());
+    });
+    (program, sshd)
+}
+
+fn is_used(program: &Program) -> bool {
+    program.json(["show", MACHINE]).unwrap()["record"]["dirty"].as_bool().unwrap()
+}
+
+/// A folder here and one "there", which the server sees at the same path.
+struct Folders {
+    _folder: tempfile::TempDir,
+    here: std::path::PathBuf,
+    there: String,
+}
+
+fn folders() -> Folders {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    fs::create_dir_all(here.join("deep/er")).unwrap();
+    fs::create_dir(&there).unwrap();
+    fs::write(here.join("a:b c"), "colon").unwrap();
+    fs::write(here.join("deep/er/x"), vec![7; 3 << 20]).unwrap();
+    fs::set_permissions(here.join("deep/er/x"), fs::Permissions::from_mode(0o751)).unwrap();
+    Folders { _folder: folder, here, there: format!("{MACHINE}:{}", there.display()) }
+}
+
+#[test]
+fn files_and_folders_go_there_and_come_back_as_they_are() {
+    let (program, _sshd) = machine(SFTP);
+    let Folders { _folder: folder, here, there } = folders();
+    assert!(!is_used(&program));
+    let at = |path: &str| here.join(path).display().to_string();
+    assert_eq!(program.done(&["cp", "-r", "--preserve", &at("a:b c"), &at("deep"), &there]), "");
+    assert!(is_used(&program), "whoever copies can leave something behind");
+    let back = folder.path().join("back");
+    program.done(&["cp", "-rp", &format!("{there}/deep"), &back.display().to_string()]);
+    assert_eq!(fs::read(back.join("er/x")).unwrap(), vec![7; 3 << 20]);
+    assert_eq!(fs::metadata(back.join("er/x")).unwrap().permissions().mode() & 0o777, 0o751);
+    // No shell there reads the path.
+    program.done(&["cp", &format!("{there}/a:b c"), &at("$(x) 'y'")]);
+    assert_eq!(fs::read(here.join("$(x) 'y'")).unwrap(), b"colon");
+    program.done(&["cp", &at("$(x) 'y'"), &there]);
+    assert_eq!(fs::read(folder.path().join("there/$(x) 'y'")).unwrap(), b"colon");
+}
+
+#[test]
+fn a_copy_that_cannot_be_is_told_before_the_machine_counts_as_used() {
+    let (program, _sshd) = machine(SFTP);
+    let Folders { _folder: folder, here, there } = folders();
+    let made = Command::new("mkfifo").arg(here.join("pipe")).status().unwrap();
+    assert!(made.success());
+    let at = |path: &str| here.join(path).display().to_string();
+    let both = "has to be on the other side";
+    for (words, code, reason) in [
+        (vec![at("none"), there.clone()], 4, "none"),
+        (vec![at("deep"), there.clone()], 2, "is a folder"),
+        (vec![at("pipe"), there.clone()], 1, "is no ordinary file"),
+        (vec![at("deep"), at("a:b c")], 2, "neither side is a machine"),
+        (vec![there.clone(), there.clone()], 2, both),
+        (vec![there.clone(), "other:x".to_owned()], 2, "more than one machine"),
+        (vec!["x y:z".to_owned(), there.clone()], 2, "a file of this host is ./x y:z"),
+        (vec![at("deep"), "other:x".to_owned(), "-r".to_owned()], 4, "other"),
+    ] {
+        let called = program.call([vec!["cp".to_owned()], words.clone()].concat(), b"");
+        assert_eq!(called.code, code, "{words:?}: {}", called.errors);
+        assert!(called.errors.contains(reason), "{words:?}: {}", called.errors);
+    }
+    assert!(!is_used(&program));
+    let missing = program.call(["cp", &format!("{there}/none"), &folder.path().display().to_string()], b"");
+    assert_eq!(missing.code, 1);
+    assert!(missing.errors.contains("none") && missing.errors.contains("was not finished"), "{}", missing.errors);
+}
+
+#[test]
+fn a_machine_without_an_sftp_server_takes_no_files() {
+    let (program, _sshd) = machine("");
+    let Folders { _folder, here, there } = folders();
+    let called = program.call(["cp", &here.join("a:b c").display().to_string(), &there], b"");
+    assert_eq!(called.code, 1, "{}", called.errors);
+    assert!(called.errors.contains("the copy with machine there was not finished"), "{}", called.errors);
+}
+
+/// A journalctl of a job: what it says is shown, and obeyed by no terminal.
+fn planted_journal(script: &str) -> (Program, Sshd, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journalctl");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let (program, sshd) = machine(&format!("SetEnv PATH={}:/usr/bin:/bin", folder.path().display()));
+    (program, sshd, folder)
+}
+
+#[test]
+fn the_journal_is_shown_line_by_line_and_escaped_and_leaves_no_use_behind() {
+    let (program, _sshd, _folder) = planted_journal("echo \"$*\"; printf '\\033[2Jcleared\\rno end'");
+    let shown = program.done(&["logs", MACHINE, "--lines", "7", "--unit", "a b"]);
+    let asked = "--no-pager --quiet --output short-iso --lines 7 --unit a b";
+    assert_eq!(shown, format!("{asked}\n\\u{{1b}}[2Jcleared\\rno end\n"));
+    assert!(!is_used(&program));
+}
+
+#[test]
+fn a_journal_that_fails_says_how_and_names_the_console() {
+    let (program, _sshd, folder) = planted_journal("echo broken >&2; exit 3");
+    let failed = program.call(["logs", MACHINE], b"");
+    assert_eq!(failed.code, 1);
+    assert!(failed.errors.contains("exit code 3") && failed.errors.contains("broken"), "{}", failed.errors);
+    assert!(failed.errors.contains("--console"), "{}", failed.errors);
+    // A system without systemd.
+    fs::write(folder.path().join("journalctl"), "#!/bin/sh\nexit 127\n").unwrap();
+    let none = program.call(["logs", MACHINE], b"");
+    assert!(none.code == 1 && none.errors.contains("has no journalctl"), "{}", none.errors);
+    // What the host keeps needs no machine.
+    let console = program.state().join("machines").join(MACHINE).join("run/attempt-001/console.log");
+    fs::write(console, "one\ntwo\n").unwrap();
+    assert_eq!(program.done(&["logs", MACHINE, "--console", "-n", "1"]), "two\n");
+}
+
+#[test]
+fn a_machine_that_does_not_run_shows_its_console() {
+    let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
+    let folder = fabricated::machine(&program, MACHINE, 1, |record| record["state"] = "stopped".into());
+    fs::write(folder.join("run/attempt-001/console.log"), "last words\n").unwrap();
+    let called = program.call(["logs", MACHINE], b"");
+    assert_eq!((called.code, called.output.as_str()), (0, "last words\n"), "{}", called.errors);
+    assert!(called.errors.contains("machine there is stopped: its console log"), "{}", called.errors);
+    let unit = program.call(["logs", MACHINE, "--unit", "x"], b"");
+    assert!(unit.code == 1 && unit.errors.contains("its journal is on its disk"), "{}", unit.errors);
+}
+
+/// The journal without end of a job, whose reader goes away.
+#[test]
+fn a_reader_that_has_enough_ends_the_journal() {
+    let (program, _sshd, _folder) = planted_journal("exec yes");
+    let mut logs = program.command();
+    let mut logs = logs.args(["logs", MACHINE, "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 4];
+    logs.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"y\ny\n");
+    assert_eq!(logs.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_is_given_to_a_program_and_only_where_there_is_one() {
+    let (program, _sshd) = machine("");
+    let none = program.call(["exec", MACHINE, "--tty", "--", "true"], b"");
+    assert!(none.code == 2 && none.errors.contains("standard input is no terminal"), "{}", none.errors);
+    let json = program.call(["exec", MACHINE, "--tty", "--output", "json", "--", "true"], b"");
+    assert!(json.code == 2 && json.errors.contains("no result for programs"), "{}", json.errors);
+    assert!(!is_used(&program));
+    // script(1) gives the program a terminal here, and its output and exit code to us.
+    let told = program.command();
+    let path = told.get_program().to_string_lossy().into_owned();
+    let line = format!("{path} exec {MACHINE} --tty -- sh -c 'test -t 0 && echo \"in $1\"; exit 7' x 'a  b'");
+    let mut script = Command::new("script");
+    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).stdin(Stdio::null());
+    script.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = script.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("in a  b"), "{said}");
+    assert_eq!(output.status.code(), Some(7), "{said}");
+}
+
+#[test]
+fn a_port_leads_to_where_the_machine_reaches() {
+    let (program, sshd) = machine("");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut ssh = program.command();
+    ssh.args(["ssh", MACHINE, "--forward", &format!("{free}:127.0.0.1:{}", sshd.target.port), "--", "cat"]);
+    let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut stream = loop {
+        match TcpStream::connect(("127.0.0.1", free)) {
+            Ok(stream) => break stream,
+            Err(error) => assert!(Instant::now() < deadline && ssh.try_wait().unwrap().is_none(), "{error}"),
+        }
+        std::thread::yield_now();
+    };
+    stream.write_all(b"SSH-2.0-test\r\n").unwrap();
+    let mut banner = [0; 4];
+    stream.read_exact(&mut banner).unwrap();
+    assert_eq!(&banner, b"SSH-");
+    drop((stream, ssh.stdin.take()));
+    assert_eq!(ssh.wait().unwrap().code(), Some(0));
+}
