@@ -1,5 +1,6 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
+mod console;
 mod image;
 mod lease;
 mod list;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 
+pub(crate) use console::{Console, DetachKey};
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
 pub(crate) use lease::{HeldLease, Lease, UnderLease};
 pub(crate) use list::{Column, Filter, List};
@@ -98,7 +100,11 @@ pub(crate) enum Command {
     List(List),
     /// Show all that the host knows of a machine
     Show(One),
-    /// Show the console log of a machine
+    /// Show the console log of a machine, or attach this terminal to its serial line
+    #[command(after_help = "Examples:
+  cloud-machine console demo --follow
+  cloud-machine console demo --attach
+  cloud-machine console demo --attach --detach-key ctrl-a")]
     Console(Console),
     /// Log in to a machine by SSH, with its pinned host key
     #[command(after_help = "Examples:
@@ -273,18 +279,6 @@ pub(crate) struct Delete {
     /// Do not ask
     #[arg(long, short)]
     pub(crate) yes: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Console {
-    /// Name of the machine
-    pub(crate) name: MachineName,
-    /// Lines from the end, of its last 4 MiB at most; 0 for all
-    #[arg(long, short = 'n', default_value_t = 0)]
-    pub(crate) lines: usize,
-    /// Go on printing what comes until the machine's process ends
-    #[arg(long, short)]
-    pub(crate) follow: bool,
 }
 
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod screen;
 mod signing;
 mod source;
 mod state;
+mod terminal;
 mod ui;
 
 use std::process::ExitCode;
@@ -51,6 +52,9 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::List(list) => done(command::list::run(ui, &store()?, list)),
         Command::Show(show) => done(command::show::run(ui, &store()?, &show.name)),
         Command::Plan(plan) => done(command::plan::run(ui, &store()?, &plan.name)),
+        Command::Console(console) if console.attach => {
+            command::attach::run(ui, &store()?, &console.name, console.detach_key)
+        }
         Command::Console(console) => done(command::console::run(ui, &store()?, console)),
         Command::Ssh(ssh) => command::ssh::log_in(&store()?, ssh),
         Command::Exec(exec) => command::exec::run(ui, &store()?, exec),

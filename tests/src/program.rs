@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     io::Write,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use cloud_machine_protocol::Method;
@@ -128,6 +128,21 @@ impl Program {
             output: String::from_utf8_lossy(&stdout).into_owned(),
             errors: String::from_utf8_lossy(&stderr).into_owned(),
         }
+    }
+
+    /// The program with a terminal, whose keys are what is written to the child and whose screen is its output. `line` is a
+    /// shell's.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn on_a_terminal(&self, line: &str) -> Child {
+        let told = self.command();
+        let line = format!("{} {line}", told.get_program().to_string_lossy());
+        let mut script = Command::new("script");
+        script.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+        script.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script starts (package bsdutils)")
     }
 
     /// The output of a call that has to succeed.

@@ -1,5 +1,5 @@
-//! What goes over SSH besides `exec`: files, logs, ports and terminals. The server is the real one, the machine only a
-//! record whose process the server stands for.
+//! What goes over SSH besides `exec`, and the serial line: files, logs, ports and terminals. The server is the real one, the
+//! machine only a record whose process the server stands for.
 
 use std::{
     fs,
@@ -170,14 +170,9 @@ fn a_terminal_is_given_to_a_program_and_only_where_there_is_one() {
     let json = program.call(["exec", MACHINE, "--tty", "--output", "json", "--", "true"], b"");
     assert!(json.code == 2 && json.errors.contains("no result for programs"), "{}", json.errors);
     assert!(!is_used(&program));
-    // script(1) gives the program a terminal here, and its output and exit code to us.
-    let told = program.command();
-    let path = told.get_program().to_string_lossy().into_owned();
-    let line = format!("{path} exec {MACHINE} --tty -- sh -c 'test -t 0 && echo \"in $1\"; exit 7' x 'a  b'");
-    let mut script = Command::new("script");
-    script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).stdin(Stdio::null());
-    script.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let output = script.output().unwrap();
+    let program =
+        program.on_a_terminal(&format!("exec {MACHINE} --tty -- sh -c 'test -t 0 && echo \"in $1\"; exit 7' x 'a  b'"));
+    let output = program.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("in a  b"), "{said}");
     assert_eq!(output.status.code(), Some(7), "{said}");
@@ -204,4 +199,61 @@ fn a_port_leads_to_where_the_machine_reaches() {
     assert_eq!(&banner, b"SSH-");
     drop((stream, ssh.stdin.take()));
     assert_eq!(ssh.wait().unwrap().code(), Some(0));
+}
+
+/// A stand-in for the far end of a serial line, in the place where QEMU has it.
+fn serial_line(program: &Program) -> std::os::unix::net::UnixListener {
+    let folder = program.state().join("machines").join(MACHINE).join("run/attempt-001");
+    fs::write(folder.join("console.log"), "").unwrap();
+    std::os::unix::net::UnixListener::bind(folder.join("console.sock")).unwrap()
+}
+
+#[test]
+fn a_serial_line_goes_both_ways_until_the_key() {
+    let (program, _sshd) = machine("");
+    let line = serial_line(&program);
+    let mut attached = program.on_a_terminal(&format!("console {MACHINE} --attach --detach-key ctrl-a"));
+    let (mut far, _) = line.accept().unwrap();
+    far.write_all(b"login: ").unwrap();
+    let mut shown = String::new();
+    let mut output = attached.stdout.take().unwrap();
+    // The terminal is raw before anything of the machine is shown.
+    while !shown.contains("login: ") {
+        let mut byte = [0];
+        output.read_exact(&mut byte).unwrap();
+        shown.push(char::from(byte[0]));
+    }
+    assert!(shown.contains("ctrl-a ends it"), "{shown}");
+    let mut keys = attached.stdin.take().unwrap();
+    keys.write_all(b"root\x03\r").unwrap();
+    let mut typed = [0; 6];
+    far.read_exact(&mut typed).unwrap();
+    assert_eq!(&typed, b"root\x03\r", "no key is obeyed here");
+    let second = program.on_a_terminal(&format!("console {MACHINE} --attach")).wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&second.stdout);
+    assert!(second.status.code() == Some(8) && said.contains("somebody is attached"), "{said}");
+    keys.write_all(b"\x01").unwrap();
+    output.read_to_string(&mut shown).unwrap();
+    assert_eq!(attached.wait().unwrap().code(), Some(0), "{shown}");
+    assert!(shown.contains("detached; machine there runs on"), "{shown}");
+    assert!(is_used(&program), "whoever types can leave something behind");
+}
+
+#[test]
+fn a_serial_line_whose_machine_ends_is_over_and_one_without_a_terminal_is_none() {
+    let (program, _sshd) = machine("");
+    let line = serial_line(&program);
+    let none = program.call(["console", MACHINE, "--attach"], b"");
+    assert!(none.code == 2 && none.errors.contains("--follow` only shows it"), "{}", none.errors);
+    assert!(!is_used(&program));
+    let attached = program.on_a_terminal(&format!("console {MACHINE} --attach"));
+    drop(line.accept().unwrap());
+    let ended = attached.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.code() == Some(0) && said.contains("the process of machine there has ended"), "{said}");
+    // Nobody listens any more.
+    drop(line);
+    let refused = program.on_a_terminal(&format!("console {MACHINE} --attach")).wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stdout);
+    assert!(refused.status.code() == Some(1) && said.contains("cannot attach to the serial line"), "{said}");
 }

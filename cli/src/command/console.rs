@@ -6,6 +6,7 @@ use cloud_machine_driver::{
     console::{self, Reader},
     drivers,
 };
+use cloud_machine_protocol::MachineName;
 use cloud_machine_store::{MachineRecord, Store};
 
 use cloud_machine_operation::Operations;
@@ -20,26 +21,31 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(ui: &Ui, store: &Store, command: &Console) -> Result<(), Failure> {
-    let record = store.read(&command.name)?;
+    show(ui, store, &command.name, command.lines, command.follow)
+}
+
+/// Shows the last `lines`, all for 0.
+pub(super) fn show(ui: &Ui, store: &Store, name: &MachineName, lines: usize, is_followed: bool) -> Result<(), Failure> {
+    let record = store.read(name)?;
     let folder = store
-        .machine(&command.name)
+        .machine(name)
         .last_attempt()?
-        .ok_or_else(|| Failure::new(Kind::NotFound, format!("machine {} was never started", command.name)))?;
+        .ok_or_else(|| Failure::new(Kind::NotFound, format!("machine {name} was never started")))?;
     let mut log = Reader::open(&folder)?.ok_or_else(|| {
         let path = folder.console_log();
-        Failure::new(Kind::NotFound, format!("machine {} has no console log {}", command.name, path.display()))
+        Failure::new(Kind::NotFound, format!("machine {name} has no console log {}", path.display()))
     })?;
     let mut printer = Printer { ui, ended: Ok(true) };
-    if command.lines == 0 {
+    if lines == 0 {
         if let Some(before) = log.before()? {
             ui.note("the log was too large and was cut; it begins with the end of what was before");
             before.into_iter().for_each(|line| printer.print(line));
         }
         log.go_on(&mut |line| printer.print(line))?;
     } else {
-        log.last(command.lines)?.into_iter().for_each(|line| printer.print(line));
+        log.last(lines)?.into_iter().for_each(|line| printer.print(line));
     }
-    if command.follow {
+    if is_followed {
         follow(&mut log, &mut printer, store, &record)?;
     }
     log.finish(&mut |line| printer.print(line));

@@ -20,7 +20,7 @@ use cloud_machine_store::{MachineState, Store};
 
 use super::{console, exec};
 use crate::{
-    arguments::{Console, Logs},
+    arguments::Logs,
     failure::{Failure, Kind},
     ui::Ui,
 };
@@ -42,8 +42,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, logs: &Logs) -> Result<ExitCode, Failu
         if !logs.console {
             ui.note(&format!("machine {} is {}: its console log, the journal is on its disk", logs.name, record.state));
         }
-        let shown = Console { name: logs.name.clone(), lines: logs.lines, follow: logs.follow };
-        return console::run(ui, store, &shown).map(|()| ExitCode::SUCCESS);
+        return console::show(ui, store, &logs.name, logs.lines, logs.follow).map(|()| ExitCode::SUCCESS);
     }
     let words = journalctl(logs);
     let (followed, is_read) = follow(ui, access::login(store, &record)?, &words)?;

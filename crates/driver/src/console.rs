@@ -4,14 +4,20 @@
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::{
+        fs::{MetadataExt, OpenOptionsExt},
+        net::UnixStream,
+    },
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use cloud_machine_store::{AttemptFolder, StoreError, file};
 use rustix::fs::OFlags;
 
 use cloud_machine_protocol::escape;
+
+use crate::socket;
 
 /// Bytes of a log above which it is cut.
 pub const MAX_LOG: u64 = 64 << 20;
@@ -31,6 +37,14 @@ const TAIL: u64 = 256 << 10;
 /// [`StoreError::NotOrdinary`] or [`StoreError::Io`].
 pub fn tail(folder: &AttemptFolder, lines: usize) -> Result<String, StoreError> {
     Ok(escape::tail(&file::read_end(&folder.console_log(), TAIL)?.unwrap_or_default(), lines))
+}
+
+/// The serial line of a machine, both ways. The log goes on; whoever was connected before is served first.
+///
+/// # Errors
+/// That of the system, such as when the machine's process is not there.
+pub fn connect(folder: &AttemptFolder, deadline: Instant) -> io::Result<UnixStream> {
+    socket::open(&folder.console_socket(), deadline)
 }
 
 /// Cuts a log that has grown beyond [`MAX_LOG`]: its end goes to a file beside it, and it begins anew. QEMU appends to

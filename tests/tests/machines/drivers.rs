@@ -1,7 +1,10 @@
 //! The life of a machine, word for word the same on each driver: made, used by a hostile job, reimaged in place, verified,
 //! stopped, started and deleted.
 
-use std::process::{Child, Stdio};
+use std::{
+    io::{Read, Write},
+    process::{Child, Stdio},
+};
 
 use cloud_machine_tests::{
     artifacts::Artifacts,
@@ -47,6 +50,35 @@ pub(super) fn stopped_and_started_it_keeps_its_disk(program: &Program) {
     assert_eq!((read.code, read.output.as_str()), (0, "mark\n"), "{}", read.errors);
 }
 
+/// Files, the journal, and a login at the serial line of the machine that runs.
+pub(super) fn people_reach_it(program: &Program) {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, back) = (folder.path().join("here"), folder.path().join("back"));
+    std::fs::write(&here, vec![7; 1 << 20]).unwrap();
+    program.done(&["cp", &here.display().to_string(), &format!("{MACHINE}:/root/there")]);
+    program.done(&["cp", &format!("{MACHINE}:/root/there"), &back.display().to_string()]);
+    assert_eq!(std::fs::read(back).unwrap(), vec![7; 1 << 20]);
+    let journal = program.done(&["logs", MACHINE, "--unit", "ssh.service"]);
+    assert!(journal.contains("Server listening on"), "{journal}");
+
+    let mut attached = program.on_a_terminal(&format!("console {MACHINE} --attach"));
+    let (mut keys, mut screen) = (attached.stdin.take().unwrap(), attached.stdout.take().unwrap());
+    let mut shown = String::new();
+    let mut until = |text: &str| {
+        while !shown.contains(text) {
+            let mut byte = [0];
+            screen.read_exact(&mut byte).unwrap();
+            shown.push(char::from(byte[0]));
+        }
+    };
+    until("ctrl-] ends it");
+    keys.write_all(b"\r").unwrap();
+    until("login: ");
+    keys.write_all(b"\x1d").unwrap();
+    until("runs on");
+    assert_eq!(attached.wait().unwrap().code(), Some(0));
+}
+
 /// The console from now on; it ends when the machine does.
 fn follow(program: &Program) -> Child {
     let mut console = program.command();
@@ -67,6 +99,7 @@ fn a_machine_of_libvirt_lives_as_one_of_qemu_does() {
     let artifacts = Artifacts::from_environment().unwrap();
     let program = Program::new(&artifacts).with("CLOUD_MACHINE_LIBVIRT_URI", daemon.uri());
     life(&artifacts, &program, "libvirt");
+    people_reach_it(&program);
     stopped_and_started_it_keeps_its_disk(&program);
     assert_eq!(daemon.virsh(&["list", "--all", "--name"]).trim(), format!("cloud-machine-{MACHINE}"));
     everything_is_read_and_the_plan_says_why(&program);

@@ -29,6 +29,7 @@ fn a_machine_through_hostile_jobs_kills_and_deletion() {
     let program = Program::new(&artifacts);
     let ended = super::drivers::life(&artifacts, &program, "qemu");
     the_planted_volume_was_seen_and_ignored(&program, &ended);
+    super::drivers::people_reach_it(&program);
     a_machine_that_is_busy_is_locked(&program);
     a_machine_that_is_late_is_off(&program);
     killed_in_the_middle_and_started_again(&program);
