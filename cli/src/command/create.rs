@@ -9,7 +9,7 @@ use cloud_machine_store::Store;
 use crate::{
     arguments::Create,
     batch,
-    configuration::{Given, synthesize},
+    configuration::{KeyOption, synthesize},
     failure::Failure,
     screen::Screen,
     source,
@@ -18,8 +18,8 @@ use crate::{
 
 pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, Failure> {
     let options = create.short_cut.options()?;
-    let given = [Given::image(create.image.as_ref()), Given::driver(create.driver.as_ref())];
-    let more: Vec<Given<'_>> = given.into_iter().flatten().collect();
+    let given = [KeyOption::image(create.image.as_ref()), KeyOption::driver(create.driver.as_ref())];
+    let more: Vec<KeyOption<'_>> = given.into_iter().flatten().collect();
     let creation = Creation {
         described: synthesize(&create.configuration, &more)?,
         drives: create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?,
