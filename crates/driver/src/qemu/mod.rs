@@ -28,6 +28,7 @@ pub(crate) use driver::launch;
 pub use error::QemuError;
 pub(crate) use keys::KEYS;
 pub use life::{Life, Subject};
+pub(crate) use process::private;
 pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
 pub use state::{FileId, ProcessRecord};
