@@ -53,6 +53,10 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::OtherDescription(machine) => {
             format!("`cloud-machine show {machine}` shows how; delete it first, or choose another name")
         }
+        Hint::DriverOfRecord(driver) => format!(
+            "a cloud-machine that has driver {driver} made the machine: use that one, also to stop or delete it; \
+             `cloud-machine --version` shows which one this is"
+        ),
         Hint::WaitForOther => "wait for it to end, then try again".to_owned(),
         Hint::NameLease => {
             "if the lease is yours, name it with `--lease NUMBER`; `cloud-machine lease list` shows all".to_owned()

@@ -375,6 +375,29 @@ fn a_missing_program_is_told_before_the_machine_is_touched() {
 }
 
 #[test]
+fn a_machine_of_a_driver_that_this_program_does_not_have_is_left_as_it_is_with_the_way_out() {
+    let host = Host::new(Some);
+    host.create();
+    host.fake.calls();
+    let before = host.stored();
+    let none = Drivers::default();
+    let operations = Operations { drivers: &none, ..host.operations() };
+    let name = &host.name;
+    for (what, error) in [
+        ("start", operations.start(name, TIME).map(drop).unwrap_err()),
+        ("reimage", operations.reimage(name, &reimage(false)).map(drop).unwrap_err()),
+        ("delete", operations.delete(name).unwrap_err()),
+    ] {
+        assert_eq!(
+            (error.kind, error.hints),
+            (ErrorKind::Refused, vec![Hint::DriverOfRecord("fake".to_owned())]),
+            "{what}"
+        );
+    }
+    assert!(host.fake.calls().is_empty() && host.stored() == before);
+}
+
+#[test]
 fn who_finishes_a_reimage_takes_no_way_that_proves_less() {
     let host = Host::new(|_| None);
     host.create();

@@ -105,7 +105,7 @@ impl Operations<'_> {
         // As the record has it: a machine that is continued is made from that.
         let described = Described::of(&record)?;
         let attempt = Attempt {
-            driver: self.driver(&record.driver)?,
+            driver: self.driver_of(&record)?,
             store,
             lock,
             teller,

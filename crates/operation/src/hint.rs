@@ -79,6 +79,8 @@ pub enum Hint {
     Start(MachineName),
     /// The machine exists with another description.
     OtherDescription(MachineName),
+    /// The machine was made by a program that has this driver; only such a one can work on it.
+    DriverOfRecord(String),
     /// Another operation has to end first.
     WaitForOther,
     /// Somebody has a lease on the machine.
