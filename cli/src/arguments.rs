@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
+use cloud_machine_store::ImageName;
 
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
 pub(crate) use lease::{HeldLease, Lease, UnderLease};
@@ -181,7 +182,7 @@ pub(crate) struct Create {
     pub(crate) configuration: Configuration,
     /// Name of the image, as it is typed; stronger than `image` in a document and --set
     #[arg(long)]
-    pub(crate) image: Option<String>,
+    pub(crate) image: Option<ImageName>,
     #[command(flatten)]
     pub(crate) address: ImageAddress,
     /// Name of the driver, as it is typed; stronger than `driver` in a document and --set
@@ -294,7 +295,7 @@ pub(crate) struct Reimage {
     pub(crate) under: UnderLease,
     /// Take another image; from the store, unless --image-url says otherwise
     #[arg(long)]
-    pub(crate) image: Option<String>,
+    pub(crate) image: Option<ImageName>,
     #[command(flatten)]
     pub(crate) address: ImageAddress,
     /// Fail with exit code 5 below this assurance

@@ -18,6 +18,7 @@ use cloud_machine_operation::{
     drives::Drive,
     url_document,
 };
+use cloud_machine_store::ImageName;
 
 use crate::{
     arguments::{Configuration, Last, Step},
@@ -60,8 +61,8 @@ impl<'a> KeyOption<'a> {
     }
 
     /// `--image`, when it was given.
-    pub(crate) fn image(name: Option<&'a String>) -> Option<Self> {
-        name.map(|name| Self { option: "--image", key: "image", name })
+    pub(crate) fn image(name: Option<&'a ImageName>) -> Option<Self> {
+        name.map(|name| Self { option: "--image", key: "image", name: name.as_str() })
     }
 }
 

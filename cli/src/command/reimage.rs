@@ -37,7 +37,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode,
         return Err(Failure::new(Kind::Usage, text).hint("write --require-assurance unproven, or --strategy rewrite"));
     }
     let asked = Asked {
-        image: reimage.image.as_ref().map(|image| image.parse().map_err(Failure::failed)).transpose()?,
+        image: reimage.image.clone(),
         image_url: source::address(&reimage.address)?,
         exceptions: reimage.exceptions.into(),
         options,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_config::supported;
 use cloud_machine_driver::ssh;
-use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
+use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName, ParseError};
 use cloud_machine_store::{
     DriveRecord, ImageName, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
     SystemDisk, identity,
@@ -145,7 +145,7 @@ fn new_record(
             OperationError::new(ErrorKind::Refused, "the configuration names no image").hint(Hint::NameImage)
         })?
         .parse()
-        .map_err(OperationError::failed)?;
+        .map_err(|error: ParseError| OperationError::new(ErrorKind::Refused, error))?;
     let Admitted { record: image, manifest } =
         admission::admit(teller, store, &image, &config.image_keys, creation.exceptions)?;
     let identity = identity::new(
