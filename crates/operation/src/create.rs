@@ -87,6 +87,7 @@ impl Operations<'_> {
                 record
             }
             Err(StoreError::NoMachine { .. }) => {
+                has_own_mac(store, &creation.described)?;
                 let record = new_record(teller, store, name, creation)?;
                 space::fits(store, &record, &creation.described, creation.options)?;
                 store.create(lock, &record)?;
@@ -129,6 +130,20 @@ fn same_description(record: &MachineRecord, creation: &Creation) -> Result<(), O
     let name = &record.name;
     Err(OperationError::new(ErrorKind::Refused, format!("machine {name} exists and is described otherwise"))
         .hint(Hint::OtherDescription(name.clone())))
+}
+
+/// Refuses a configured hardware address that another machine has: a network would take both for one. Records that cannot be read
+/// say nothing, and two machines that are made at the same moment do not see each other.
+fn has_own_mac(store: &Store, described: &Described) -> Result<(), OperationError> {
+    let Some(mac) = described.config.resources.nic.mac else { return Ok(()) };
+    for summary in store.summaries()?.into_iter().filter_map(|row| row.summary.ok()) {
+        let has_it = |record: &MachineRecord| record.identity.mac == mac;
+        if store.read(&summary.name).as_ref().is_ok_and(has_it) {
+            let text = format!("machine {} has the hardware address {mac} already", summary.name);
+            return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::OtherMac(summary.name)));
+        }
+    }
+    Ok(())
 }
 
 fn new_record(

@@ -128,6 +128,8 @@ pub enum Hint {
     // What would help, about the configuration or the host.
     /// This disk can be found by its serial.
     FindBySerial(String),
+    /// Another hardware address is needed, or none given, unless this machine goes.
+    OtherMac(MachineName),
     /// A disk needs a size.
     Allocate,
     /// A larger disk, or none given: then it is as large as the image.
