@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide};
+pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, remembered};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub(crate) use command::{block_node, check};
 pub(crate) use driver::launch;
