@@ -187,8 +187,21 @@ impl Ui {
 
     /// Shows a failure, of `machine` when it is of one: `error:`, `caused by:`, `hint:`, or as JSON where events are.
     pub(crate) fn failure(&self, machine: Option<&str>, failure: &Failure) {
+        self.failure_with(machine, failure, failure.kind as u8);
+    }
+
+    /// Shows what a signal cut off, in the middle of whatever else is shown.
+    pub(crate) fn interrupted(&self, machine: &str, failure: &Failure, exit_code: u8) {
+        if self.progress_mode == ProgressMode::Bars {
+            // Behind a bar, which has no end of line.
+            self.line("");
+        }
+        self.failure_with(Some(machine).filter(|_| self.is_for_programs()), failure, exit_code);
+    }
+
+    fn failure_with(&self, machine: Option<&str>, failure: &Failure, exit_code: u8) {
         if self.progress_mode == ProgressMode::Ndjson {
-            let (causes, hints, exit_code) = (failure.causes(), &failure.hints, failure.kind as u8);
+            let (causes, hints) = (failure.causes(), &failure.hints);
             return json_line(&ErrorLine { kind: "error", version: 1, machine, exit_code, causes, hints });
         }
         if let Some(machine) = machine {

@@ -11,6 +11,7 @@ use crate::{
     batch,
     configuration::{KeyOption, synthesize},
     failure::Failure,
+    interrupted,
     screen::Screen,
     source,
     ui::Ui,
@@ -31,5 +32,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     let (screen, drivers) = (Screen::new(ui), drivers());
     let operations = Operations { store, drivers: &drivers, observer: &screen };
     operations.check_creation(&creation)?;
-    batch::each(ui, &create.machines.names, |name| Ok(operations.create(name, &creation)?))
+    batch::each(ui, &create.machines.names, |name| {
+        let _told = interrupted::tell(ui, store, name, "create")?;
+        Ok(operations.create(name, &creation)?)
+    })
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::{
     arguments::Exec,
     failure::{Failure, Kind},
+    interrupted::{SIGNALLED, exit_code_of},
     ui::{Show, Ui},
 };
 
@@ -22,8 +23,6 @@ use crate::{
 const START: Duration = Duration::from_secs(120);
 /// Bytes of each output that a result carries.
 const KEPT: usize = 1 << 20;
-/// What a shell adds to the number of a signal.
-const SIGNALLED: u8 = 128;
 /// The highest number of a signal (signal(7)).
 const LAST_SIGNAL: u8 = 64;
 
@@ -113,7 +112,6 @@ fn cut_console(store: &Store, name: &MachineName) {
 fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<Failure>) {
     let console = format!("`cloud-machine console {name}` shows what the machine says");
     let told = |failure: Failure| (failure.kind as u8, Some(failure));
-    let interrupted = |signal: i32| SIGNALLED.saturating_add(u8::try_from(signal).unwrap_or_default());
     let may_run = "do not run it again without looking: it may have run, or run still; a reimage ends it";
     match end {
         JobEnd::Exited(code) => (*code, None),
@@ -131,11 +129,11 @@ fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<
         ),
         JobEnd::Interrupted(signal) => {
             let text = format!("signal {signal} ended the connection to machine {name} while the program ran");
-            (interrupted(*signal), Some(Failure::failed(text).hint(may_run)))
+            (exit_code_of(*signal), Some(Failure::failed(text).hint(may_run)))
         }
         JobEnd::NotBegun(NotBegun::Interrupted(signal)) => {
             let text = format!("signal {signal} came before the program on machine {name} was begun");
-            (interrupted(*signal), Some(Failure::failed(text)))
+            (exit_code_of(*signal), Some(Failure::failed(text)))
         }
         JobEnd::NotBegun(reason) => told(not_begun(name, reason).hint(console)),
     }

@@ -11,6 +11,7 @@ use crate::{
     arguments::Reimage,
     batch::{self, Line},
     failure::{Failure, Kind},
+    interrupted,
     screen::Screen,
     source,
     ui::Ui,
@@ -47,5 +48,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode,
     };
     let (screen, drivers) = (Screen::new(ui), drivers());
     let operations = Operations { store, drivers: &drivers, observer: &screen };
-    batch::each(ui, &reimage.machines.names, |name| Ok(operations.reimage(name, &asked)?))
+    batch::each(ui, &reimage.machines.names, |name| {
+        let _told = interrupted::tell(ui, store, name, "reimage")?;
+        Ok(operations.reimage(name, &asked)?)
+    })
 }
