@@ -1,5 +1,6 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
+mod config;
 mod console;
 mod image;
 mod lease;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
+use cloud_machine_store::ImageName;
 
+pub(crate) use config::{Audit, Config, Last};
 pub(crate) use console::{Console, DetachKey};
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
 pub(crate) use lease::{HeldLease, Lease, UnderLease};
@@ -209,7 +212,7 @@ pub(crate) struct Create {
     pub(crate) configuration: Configuration,
     /// Name of the image, as it is typed; stronger than `image` in a document and --set
     #[arg(long)]
-    pub(crate) image: Option<String>,
+    pub(crate) image: Option<ImageName>,
     #[command(flatten)]
     pub(crate) address: ImageAddress,
     /// Name of the driver, as it is typed; stronger than `driver` in a document and --set
@@ -289,7 +292,7 @@ pub(crate) struct Reimage {
     pub(crate) under: UnderLease,
     /// Take another image; from the store, unless --image-url says otherwise
     #[arg(long)]
-    pub(crate) image: Option<String>,
+    pub(crate) image: Option<ImageName>,
     #[command(flatten)]
     pub(crate) address: ImageAddress,
     /// Fail with exit code 5 below this assurance
@@ -345,63 +348,4 @@ pub(crate) enum Volume {
         /// The volume
         file: PathBuf,
     },
-}
-
-/// Commands on the configuration.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Config {
-    /// Print the merged configuration, secrets included; it loads again to the same
-    Show {
-        #[command(flatten)]
-        configuration: Configuration,
-        #[command(flatten)]
-        last: Last,
-    },
-    /// Print every value with its origin and with what the driver makes of it; secrets are redacted
-    #[command(after_help = "Examples:
-  cloud-machine config audit --all
-  cloud-machine config audit --explain resources.ram
-  cloud-machine config audit --output yaml > audited.yaml
-  cloud-machine config audit --volume drive.img --url-file machine.yaml
-  cloud-machine config audit --fetch-url
-
-Exit code 3 when the driver does not honour a key named in `require`.")]
-    Audit(Audit),
-    /// Print the JSON Schema of a configuration, for editors
-    Schema,
-    /// Print the reference page of every key, in Markdown
-    Reference,
-    /// Print an annotated example with every key
-    Example,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Audit {
-    #[command(flatten)]
-    pub(crate) configuration: Configuration,
-    /// Name of the driver to ask, as it is typed; stronger than `driver` in a document and --set
-    #[arg(long, value_name = "NAME")]
-    pub(crate) driver: Option<String>,
-    /// Tell the story of one key, or of all below it, through all layers
-    #[arg(long, value_name = "KEY", conflicts_with = "all")]
-    pub(crate) explain: Option<String>,
-    /// Also show what each value hid
-    #[arg(long)]
-    pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) last: Last,
-}
-
-/// The last two layers, which a machine reads for itself, as files of the host.
-#[derive(Clone, Debug, Default, Args)]
-pub(crate) struct Last {
-    /// Add this as the document that a machine would get from its cloud-init-url
-    #[arg(long, value_name = "FILE")]
-    pub(crate) url_file: Option<PathBuf>,
-    /// Fetch the document behind the configured cloud-init-url from here
-    #[arg(long, conflicts_with = "url_file")]
-    pub(crate) fetch_url: bool,
-    /// Add the user-data of a volume labelled CLOUD-INIT, as if it were attached to a machine without a pin for it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) volume: Vec<PathBuf>,
 }

@@ -18,6 +18,7 @@ use cloud_machine_operation::{
     drives::Drive,
     url_document,
 };
+use cloud_machine_store::ImageName;
 
 use crate::{
     arguments::{Configuration, Last, Step},
@@ -47,27 +48,27 @@ pub(crate) fn unread(ui: &Ui, documents: &[Named]) -> Vec<String> {
 }
 
 /// An option that takes a name, and the key that it states.
-pub(crate) struct Given<'a> {
+pub(crate) struct KeyOption<'a> {
     pub(crate) option: &'static str,
     pub(crate) key: &'static str,
     pub(crate) name: &'a str,
 }
 
-impl<'a> Given<'a> {
+impl<'a> KeyOption<'a> {
     /// `--driver`, when it was given.
     pub(crate) fn driver(name: Option<&'a String>) -> Option<Self> {
         name.map(|name| Self { option: "--driver", key: "driver", name })
     }
 
     /// `--image`, when it was given.
-    pub(crate) fn image(name: Option<&'a String>) -> Option<Self> {
-        name.map(|name| Self { option: "--image", key: "image", name })
+    pub(crate) fn image(name: Option<&'a ImageName>) -> Option<Self> {
+        name.map(|name| Self { option: "--image", key: "image", name: name.as_str() })
     }
 }
 
 /// Merges all layers up to the command line and validates the result. `more` are names that other options state, and come
 /// last.
-pub(crate) fn synthesize(configuration: &Configuration, more: &[Given<'_>]) -> Result<Described, Failure> {
+pub(crate) fn synthesize(configuration: &Configuration, more: &[KeyOption<'_>]) -> Result<Described, Failure> {
     checked(documents(configuration, more, None)?)
 }
 
@@ -83,31 +84,31 @@ pub(crate) fn checked(documents: Vec<Named>) -> Result<Described, Failure> {
 /// far as the host can read them.
 pub(crate) fn documents(
     configuration: &Configuration,
-    more: &[Given<'_>],
+    more: &[KeyOption<'_>],
     last: Option<&Last>,
 ) -> Result<Vec<Named>, Failure> {
     let folder = std::env::current_dir().map_err(Failure::during(Kind::Failed, "find the working folder"))?;
-    let mut found = Found::default();
-    found.add("built-in defaults", Ok(defaults()));
+    let mut collector = DocumentCollector::default();
+    collector.add("built-in defaults", Ok(defaults()));
     for path in files::of_folder(Path::new(GLOBAL))? {
-        found.file(LayerKind::Global, &path)?;
+        collector.file(LayerKind::Global, &path)?;
     }
     if let Some(user) = files::user_folder()? {
         for path in files::of_folder(&user)? {
-            found.file(LayerKind::User, &path)?;
+            collector.file(LayerKind::User, &path)?;
         }
     }
     if let Some(path) = project::nearest(&folder)? {
-        found.file(LayerKind::Project, &path)?;
+        collector.file(LayerKind::Project, &path)?;
     }
-    found.add("environment", environment(variables()?));
+    collector.add("environment", environment(variables()?));
     for (index, step) in configuration.steps.iter().enumerate() {
-        found.step(index, step)?;
+        collector.step(index, step)?;
     }
-    for (index, Given { option, key, name }) in more.iter().enumerate() {
-        found.add(&format!("{option} {name}"), named(configuration.steps.len() + index, option, key, name));
+    for (index, KeyOption { option, key, name }) in more.iter().enumerate() {
+        collector.add(&format!("{option} {name}"), named(configuration.steps.len() + index, option, key, name));
     }
-    let mut documents = found.end()?;
+    let mut documents = collector.end()?;
     if let Some(last) = last {
         documents.extend(of_guest(&documents, last)?);
     }
@@ -116,21 +117,21 @@ pub(crate) fn documents(
 
 /// The last two layers. An address that the host can read is read when no file stands for it.
 fn of_guest(host: &[Named], last: &Last) -> Result<Vec<Named>, Failure> {
-    let mut found = Found::default();
+    let mut collector = DocumentCollector::default();
     if let Some(path) = &last.url_file {
-        found.file(LayerKind::CloudInitUrl, path)?;
+        collector.file(LayerKind::CloudInitUrl, path)?;
     } else if let Some(url) = cloud_init_url(host)
         && let Some(bytes) = url_document::url_document(&url, last.fetch_url)?
     {
         let name = url.redacted();
-        found.add(&name, parse(LayerKind::CloudInitUrl, &name, &bytes));
+        collector.add(&name, parse(LayerKind::CloudInitUrl, &name, &bytes));
     }
     for path in &last.volume {
         let drive = Drive::read(path)?;
         let (name, document) = (drive.source.clone(), drive.document()?);
-        found.documents.push(Named { name, document, unread: drive.unread });
+        collector.documents.push(Named { name, document, unread: drive.unread });
     }
-    found.end()
+    collector.end()
 }
 
 /// The address that documents of the host name. What is wrong with them is told when all are merged.
@@ -141,12 +142,12 @@ fn cloud_init_url(host: &[Named]) -> Option<CloudInitUrl> {
 
 /// Documents, and the errors of those that are none, so that all of them are told at once.
 #[derive(Default)]
-struct Found {
+struct DocumentCollector {
     documents: Vec<Named>,
     refused: Vec<String>,
 }
 
-impl Found {
+impl DocumentCollector {
     fn add(&mut self, name: &str, document: Result<Document, ConfigErrors>) {
         match document {
             Ok(document) => self.documents.push(Named { name: name.to_owned(), document, unread: Vec::new() }),

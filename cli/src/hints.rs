@@ -53,6 +53,10 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::OtherDescription(machine) => {
             format!("`cloud-machine show {machine}` shows how; delete it first, or choose another name")
         }
+        Hint::DriverOfRecord(driver) => format!(
+            "a cloud-machine that has driver {driver} made the machine: use that one, also to stop or delete it; \
+             `cloud-machine --version` shows which one this is"
+        ),
         Hint::WaitForOther => "wait for it to end, then try again".to_owned(),
         Hint::NameLease => {
             "if the lease is yours, name it with `--lease NUMBER`; `cloud-machine lease list` shows all".to_owned()
@@ -100,6 +104,9 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::NameAuthority => "--ca FILE names an authority of your own".to_owned(),
         Hint::NoImageAddress => "leave --image-url out: the packed image is on this host".to_owned(),
         Hint::FindBySerial(disk) => format!("write devicepath: serial:{disk}, or leave it out"),
+        Hint::OtherMac(machine) => {
+            format!("write another resources.nic.mac, or auto; or `cloud-machine delete {machine}` first")
+        }
         Hint::Allocate => "write, for example, allocation: 10GiB".to_owned(),
         Hint::AllocateMore => "a larger allocation, or none: then it is as large as the image".to_owned(),
         Hint::NameSource => "write source: and the path of a file on this host".to_owned(),

@@ -9,6 +9,7 @@ mod confirm;
 mod failure;
 mod folders;
 mod hints;
+mod interrupted;
 mod redaction;
 mod screen;
 mod signing;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use cloud_machine_operation::{Event, Happening, Notice, Observer, Task};
 
-use crate::ui::{Place, Progress, Ui};
+use crate::ui::{EventSubject, Progress, Ui};
 
 /// Shows what operations tell.
 pub(crate) struct Screen {
@@ -19,8 +19,9 @@ impl Screen {
         Self { ui: *ui, working: Mutex::default() }
     }
 
-    fn begin(&self, place: Place, task: &Task) {
-        let progress = self.ui.progress_at(Place { step: task.step().map(str::to_owned), ..place }, &task.to_string());
+    fn begin(&self, subject: EventSubject, task: &Task) {
+        let progress =
+            self.ui.progress_of(EventSubject { step: task.step().map(str::to_owned), ..subject }, &task.to_string());
         if let Ok(mut working) = self.working.lock() {
             working.push((task.clone(), progress));
         }
@@ -50,18 +51,18 @@ fn text(notice: &Notice) -> String {
 
 impl Observer for Screen {
     fn event(&self, event: &Event<'_>) {
-        let place = Place {
+        let subject = EventSubject {
             machine: event.machine.map(ToString::to_string),
             operation: Some(event.operation),
-            ..Place::default()
+            ..EventSubject::default()
         };
         match event.happening {
-            Happening::Phase { phase, milliseconds } => self.ui.phase(place, phase, milliseconds),
-            Happening::Begin(task) => self.begin(place, task),
+            Happening::Phase { phase, milliseconds } => self.ui.phase(subject, phase, milliseconds),
+            Happening::Begin(task) => self.begin(subject, task),
             Happening::Progress { task, done, total } => self.progress(task, done, total),
             Happening::End(task) => self.end(task),
             Happening::Notice(notice) => {
-                self.ui.note_at(Place { notice: Some(notice.name()), ..place }, &text(notice));
+                self.ui.note_about(EventSubject { notice: Some(notice.name()), ..subject }, &text(notice));
             }
         }
     }

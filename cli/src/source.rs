@@ -13,7 +13,7 @@ use cloud_machine_operation::{
     ErrorKind, Hint, Operation, OperationError, Task, Teller, causes,
     installed::{open_blocks, unreadable},
 };
-use cloud_machine_protocol::{Algorithm, Digest, ImageUrl};
+use cloud_machine_protocol::{Algorithm, Digest, ImageUrl, ParseError};
 use cloud_machine_store::{ImageName, StoreError, read_named};
 
 use crate::{
@@ -156,14 +156,29 @@ pub(crate) fn packed_file(global: &Global, image: &str) -> Result<(PathBuf, Opti
     if image.contains('/') || path.is_file() {
         return Ok((path.to_owned(), None));
     }
-    let name: ImageName = image.parse().map_err(Failure::failed)?;
+    let name = store_name(image)?;
     let folder = crate::state::open_store(global)?.image(&name)?;
     Ok((folder.packed(), folder.proved_manifest()))
+}
+
+/// What is neither an address nor a path can only be a name.
+fn store_name(image: &str) -> Result<ImageName, Failure> {
+    image.parse().map_err(|error: ParseError| {
+        Failure::new(Kind::Usage, error).hint("the path of a packed file has a slash: ./FILE")
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_no_image_can_have_is_wrong_usage() {
+        for name in ["Debian", "a b", "-x", ""] {
+            assert_eq!(store_name(name).unwrap_err().kind, Kind::Usage, "{name:?}");
+        }
+        assert_eq!(store_name("debian-12").unwrap().as_str(), "debian-12");
+    }
 
     #[test]
     fn addresses_and_paths() {

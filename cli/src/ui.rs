@@ -42,7 +42,7 @@ struct EventLine<'a> {
     kind: &'a str,
     version: u32,
     #[serde(flatten)]
-    place: &'a Place,
+    subject: &'a EventSubject,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<u64>,
@@ -66,7 +66,7 @@ struct ErrorLine<'a> {
 
 /// Of what an event is: by it lines of several machines can be told apart.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(crate) struct Place {
+pub(crate) struct EventSubject {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) machine: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -170,30 +170,43 @@ impl Ui {
 
     /// A remark on what is going on.
     pub(crate) fn note(&self, text: &str) {
-        self.note_at(Place::default(), text);
+        self.note_about(EventSubject::default(), text);
     }
 
-    /// A remark on what is going on at `place`.
-    pub(crate) fn note_at(&self, place: Place, text: &str) {
+    /// A remark on what `subject` does.
+    pub(crate) fn note_about(&self, subject: EventSubject, text: &str) {
         match self.progress_mode {
             ProgressMode::Silent => {}
             ProgressMode::Lines | ProgressMode::Bars => self.line(text),
-            ProgressMode::Ndjson => event(&place, text, None, None),
+            ProgressMode::Ndjson => event(&subject, text, None, None),
         }
     }
 
     /// The end of a phase, for programs: people see what goes on inside of it.
-    pub(crate) fn phase(&self, place: Place, phase: Phase, milliseconds: u64) {
+    pub(crate) fn phase(&self, subject: EventSubject, phase: Phase, milliseconds: u64) {
         if self.progress_mode == ProgressMode::Ndjson {
-            let place = Place { phase: Some(phase), ..place };
-            event(&place, &format!("done: {phase}"), None, Some(milliseconds));
+            let subject = EventSubject { phase: Some(phase), ..subject };
+            event(&subject, &format!("done: {phase}"), None, Some(milliseconds));
         }
     }
 
     /// Shows a failure, of `machine` when it is of one: `error:`, `caused by:`, `hint:`, or as JSON where events are.
     pub(crate) fn failure(&self, machine: Option<&str>, failure: &Failure) {
+        self.failure_with(machine, failure, failure.kind as u8);
+    }
+
+    /// Shows what a signal cut off, in the middle of whatever else is shown.
+    pub(crate) fn interrupted(&self, machine: &str, failure: &Failure, exit_code: u8) {
+        if self.progress_mode == ProgressMode::Bars {
+            // Behind a bar, which has no end of line.
+            self.line("");
+        }
+        self.failure_with(Some(machine).filter(|_| self.is_for_programs()), failure, exit_code);
+    }
+
+    fn failure_with(&self, machine: Option<&str>, failure: &Failure, exit_code: u8) {
         if self.progress_mode == ProgressMode::Ndjson {
-            let (causes, hints, exit_code) = (failure.causes(), &failure.hints, failure.kind as u8);
+            let (causes, hints) = (failure.causes(), &failure.hints);
             return json_line(&ErrorLine { kind: "error", version: 1, machine, exit_code, causes, hints });
         }
         if let Some(machine) = machine {
@@ -210,11 +223,11 @@ impl Ui {
     /// A bar over bytes on a terminal, events where they are asked for, plain lines elsewhere, nothing when quiet.
     pub(crate) fn progress(&self, what: &str) -> Progress {
         // Whatever concerns a machine is told by its operation.
-        self.progress_at(Place { operation: Some(Operation::Image), ..Place::default() }, what)
+        self.progress_of(EventSubject { operation: Some(Operation::Image), ..EventSubject::default() }, what)
     }
 
-    /// As [`Ui::progress`], of work at `place`.
-    pub(crate) fn progress_at(&self, place: Place, what: &str) -> Progress {
+    /// As [`Ui::progress`], of what `subject` does.
+    pub(crate) fn progress_of(&self, subject: EventSubject, what: &str) -> Progress {
         if self.progress_mode == ProgressMode::Bars {
             let style = ProgressStyle::with_template("{prefix:28} {bar:30} {bytes:>10}/{total_bytes:10} {elapsed}");
             let bar = ProgressBar::new(0).with_prefix(escape::line(what.as_bytes(), 200));
@@ -224,9 +237,9 @@ impl Ui {
             bar.enable_steady_tick(Duration::from_millis(200));
             return Progress::Bar(bar);
         }
-        self.note_at(place.clone(), what);
+        self.note_about(subject.clone(), what);
         match self.progress_mode {
-            ProgressMode::Ndjson => Progress::Events { place, what: what.to_owned(), percent: AtomicU64::new(0) },
+            ProgressMode::Ndjson => Progress::Events { subject, what: what.to_owned(), percent: AtomicU64::new(0) },
             _ => Progress::None,
         }
     }
@@ -262,9 +275,9 @@ impl Write for SafeErrors {
 }
 
 /// Writes one line of `--events ndjson`.
-fn event(place: &Place, message: &str, bytes: Option<(u64, u64)>, milliseconds: Option<u64>) {
+fn event(subject: &EventSubject, message: &str, bytes: Option<(u64, u64)>, milliseconds: Option<u64>) {
     let (done, total) = (bytes.map(|(done, _)| done), bytes.map(|(_, total)| total));
-    json_line(&EventLine { kind: "event", version: 1, place, message, done, total, milliseconds });
+    json_line(&EventLine { kind: "event", version: 1, subject, message, done, total, milliseconds });
 }
 
 fn json_line<T: Serialize>(line: &T) {
@@ -282,7 +295,7 @@ pub(crate) enum Progress {
     /// At most a hundred lines of JSON.
     Events {
         /// Of which machine and operation.
-        place: Place,
+        subject: EventSubject,
         /// What is going on.
         what: String,
         /// How much of it has been told.
@@ -303,10 +316,10 @@ impl Progress {
                 }
                 bar.set_position(done);
             }
-            Self::Events { place, what, percent } => {
+            Self::Events { subject, what, percent } => {
                 let now = done.saturating_mul(100).checked_div(total).unwrap_or(done / UNKNOWN);
                 if percent.fetch_max(now, Ordering::Relaxed) < now {
-                    event(place, what, Some((done, total)), None);
+                    event(subject, what, Some((done, total)), None);
                 }
             }
         }

@@ -16,7 +16,7 @@ use crate::{error::AgentError, volume::names};
 
 /// What the drives say, and which volumes or parts of them were passed over.
 #[derive(Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundDrives {
     pub(crate) documents: Vec<Document>,
     pub(crate) evidence: Vec<DriveEvidence>,
     pub(crate) ignored: Vec<IgnoredVolume>,
@@ -29,8 +29,8 @@ pub(crate) fn read(
     candidates: &[IgnoredVolume],
     requests: &[DriveRequest],
     drives: Drives,
-) -> Result<Found, AgentError> {
-    let mut found = Found::default();
+) -> Result<FoundDrives, AgentError> {
+    let mut found = FoundDrives::default();
     for request in requests {
         let disk = named(inventory, request)?;
         found.add(disk, &request.device.to_string(), vouched(disk, request)?)?;
@@ -55,7 +55,7 @@ pub(crate) fn read(
     Ok(found)
 }
 
-impl Found {
+impl FoundDrives {
     fn add(&mut self, disk: &Disk, name: &str, bytes: Vec<u8>) -> Result<(), AgentError> {
         let drive = |source| AgentError::Drive { device: disk.name.clone(), source };
         let user_data = read_untrusted(&bytes, USER_DATA).map_err(drive)?;

@@ -37,7 +37,7 @@ pub(crate) struct Documents {
 }
 
 /// What a search found.
-pub(crate) struct Found {
+pub(crate) struct FoundVolume {
     pub(crate) inventory: Inventory,
     pub(crate) volume: Volume,
     /// Every other candidate, and why it is not the host's volume.
@@ -45,13 +45,13 @@ pub(crate) struct Found {
 }
 
 /// Looks at all disks until the pinned volume is there or the patience ends.
-pub(crate) fn find(pin: Digest) -> Result<Found, AgentError> {
+pub(crate) fn find(pin: Digest) -> Result<FoundVolume, AgentError> {
     let events = UeventSocket::open()?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let inventory = inventory()?;
         match search(&inventory, pin) {
-            Ok((volume, others)) => return Ok(Found { inventory, volume, others }),
+            Ok((volume, others)) => return Ok(FoundVolume { inventory, volume, others }),
             Err(error @ (AgentError::VolumeAbsent { .. } | AgentError::VolumeNotPinned { .. })) => {
                 if !events.wait(deadline)? {
                     return Err(error);

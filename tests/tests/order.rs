@@ -96,7 +96,12 @@ impl Host {
     }
 
     fn create(&self) -> OperationError {
-        let text = format!("cloud-machine: {{driver: fake, image: {IMAGE}}}");
+        self.create_with(&self.name, "")
+    }
+
+    /// Creates a machine with `more` keys in its configuration.
+    fn create_with(&self, name: &MachineName, more: &str) -> OperationError {
+        let text = format!("cloud-machine: {{driver: fake, image: {IMAGE}{more}}}");
         let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
         let merged = merge(&[defaults(), document]).unwrap();
         let config = validate(&merged).unwrap();
@@ -111,7 +116,7 @@ impl Host {
         let operations = self.operations();
         operations.check_creation(&creation).unwrap();
         // No SSH answers, so that no attempt here ends well.
-        operations.create(&self.name, &creation).map(|_| ()).unwrap_err()
+        operations.create(name, &creation).map(|_| ()).unwrap_err()
     }
 
     fn reimage(&self, release: bool) -> OperationError {
@@ -372,6 +377,44 @@ fn a_missing_program_is_told_before_the_machine_is_touched() {
     let error = host.reimage(false);
     assert!(error.hints.iter().any(|hint| matches!(hint, Hint::Install { package: "fake", .. })), "{error:?}");
     assert!(host.fake.calls().is_empty() && host.stored() == before);
+}
+
+#[test]
+fn a_machine_of_a_driver_that_this_program_does_not_have_is_left_as_it_is_with_the_way_out() {
+    let host = Host::new(Some);
+    host.create();
+    host.fake.calls();
+    let before = host.stored();
+    let none = Drivers::default();
+    let operations = Operations { drivers: &none, ..host.operations() };
+    let name = &host.name;
+    for (what, error) in [
+        ("start", operations.start(name, TIME).map(drop).unwrap_err()),
+        ("reimage", operations.reimage(name, &reimage(false)).map(drop).unwrap_err()),
+        ("delete", operations.delete(name).unwrap_err()),
+    ] {
+        assert_eq!(
+            (error.kind, error.hints),
+            (ErrorKind::Refused, vec![Hint::DriverOfRecord("fake".to_owned())]),
+            "{what}"
+        );
+    }
+    assert!(host.fake.calls().is_empty() && host.stored() == before);
+}
+
+#[test]
+fn a_hardware_address_that_another_machine_has_is_refused_before_anything_is_made() {
+    let host = Host::new(Some);
+    let mac = ", resources: {nic: {mac: '52:54:00:12:34:56'}}";
+    host.create_with(&host.name, mac);
+    host.fake.calls();
+    let other: MachineName = "other".parse().unwrap();
+    let error = host.create_with(&other, mac);
+    assert_eq!((error.kind, &error.hints), (ErrorKind::Refused, &vec![Hint::OtherMac(host.name.clone())]), "{error:?}");
+    assert!(error.line().contains("machine demo has the hardware address 52:54:00:12:34:56"), "{}", error.line());
+    assert!(host.fake.calls().is_empty() && !host.store.machine(&other).record().exists());
+    // One that is continued has its own.
+    assert_ne!(host.create_with(&host.name, mac).hints, error.hints);
 }
 
 #[test]

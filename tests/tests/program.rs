@@ -33,6 +33,12 @@ fn wrong_usage_is_2_and_help_is_0() {
     refused(&program, &["reimage"], 2, &["required"]);
     refused(&program, &["create", "UPPER"], 2, &["invalid machine name"]);
     refused(&program, &["create", "a/../b"], 2, &["invalid machine name"]);
+    for command in ["inspect", "verify", "delete"] {
+        refused(&program, &["image", command, "Debian"], 2, &["invalid image name \"Debian\""]);
+    }
+    for command in ["create", "reimage"] {
+        refused(&program, &[command, "x", "--image", "Debian"], 2, &["invalid image name \"Debian\""]);
+    }
     refused(&program, &["reimage", "x", "--strategy", "magic"], 2, &["auto, overlay, hinted, rewrite"]);
     refused(&program, &["reimage", "x", "--tier", "scan"], 2, &["--tier is for --strategy rewrite"]);
     refused(&program, &["create", "x", "--strategy", "overlay", "--tier", "stream"], 2, &["--tier is for"]);
@@ -68,6 +74,7 @@ fn a_refused_configuration_is_3_and_points_at_the_place() {
     refused(&program, &["create", "x", "--config", &broken], 3, &["broken.yaml"]);
     refused(&program, &["create", "x", "--set", "resources.cpus=many"], 3, &["cpus", "--set resources.cpus=many"]);
     refused(&program, &["create", "x"], 3, &["names no image", "--image"]);
+    refused(&program, &["create", "x", "--set", "image=Debian"], 3, &["invalid image name \"Debian\""]);
     refused(&program, &["create", "x", "--driver", "warp", "--image", "y"], 3, &["warp", "qemu"]);
     assert!(!program.state().join("machines/x").exists(), "nothing was created");
 }

@@ -160,7 +160,7 @@ pub(crate) enum TierChoice {
 #[derive(Debug, Args)]
 pub(crate) struct Pack {
     /// Name that the image gets in the store
-    pub(crate) name: String,
+    pub(crate) name: ImageName,
     /// The disk image: raw, qcow2, or raw compressed by zstd, gzip or xz; `-` reads standard input
     #[arg(long, visible_alias = "raw", value_name = "FILE")]
     pub(crate) input: PathBuf,

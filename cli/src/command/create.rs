@@ -9,8 +9,9 @@ use cloud_machine_store::Store;
 use crate::{
     arguments::Create,
     batch,
-    configuration::{Given, synthesize},
+    configuration::{KeyOption, synthesize},
     failure::Failure,
+    interrupted,
     screen::Screen,
     source,
     ui::Ui,
@@ -18,8 +19,8 @@ use crate::{
 
 pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, Failure> {
     let options = create.short_cut.options()?;
-    let given = [Given::image(create.image.as_ref()), Given::driver(create.driver.as_ref())];
-    let more: Vec<Given<'_>> = given.into_iter().flatten().collect();
+    let given = [KeyOption::image(create.image.as_ref()), KeyOption::driver(create.driver.as_ref())];
+    let more: Vec<KeyOption<'_>> = given.into_iter().flatten().collect();
     let creation = Creation {
         described: synthesize(&create.configuration, &more)?,
         drives: create.drive.iter().map(|path| Drive::read(path)).collect::<Result<_, _>>()?,
@@ -31,5 +32,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, create: &Create) -> Result<ExitCode, F
     let (screen, drivers) = (Screen::new(ui), drivers());
     let operations = Operations { store, drivers: &drivers, observer: &screen };
     operations.check_creation(&creation)?;
-    batch::each(ui, &create.machines.names, |name| Ok(operations.create(name, &creation)?))
+    batch::each(ui, &create.machines.names, |name| {
+        let _told = interrupted::tell(ui, store, name, "create")?;
+        Ok(operations.create(name, &creation)?)
+    })
 }

@@ -9,7 +9,7 @@ use std::{
 
 use cloud_machine_child::{self as child, Bounds};
 use cloud_machine_config::DEFAULT_DRIVER;
-use cloud_machine_driver::{drivers, machine::Driver};
+use cloud_machine_driver::{drivers, machine::Driver, qemu};
 use cloud_machine_operation::{
     OperationError, Operations, causes, evidence, life::ProcessState, readable, room, space,
 };
@@ -130,6 +130,28 @@ fn kvm() -> Finding {
     Finding { what: path.display().to_string(), verdict, detail }
 }
 
+/// What was proved of KVM here. A host on which nothing was proved yet lacks nothing.
+fn proofs(store: &Store) -> Option<Finding> {
+    let path = store.kvm_verdicts();
+    let (verdict, detail) = match qemu::remembered(store) {
+        Ok(Ok(0)) => return None,
+        Ok(Ok(1)) => (Verdict::Good, "the verdict on KVM with one kernel".to_owned()),
+        Ok(Ok(count)) => (Verdict::Good, format!("the verdicts on KVM with {count} kernels")),
+        Ok(Err(reason)) => {
+            let path = path.display();
+            let detail =
+                format!("{path} is damaged: {reason}; KVM is proved again by the next start, which replaces it");
+            (Verdict::Slow, detail)
+        }
+        Err(error) => {
+            let detail = format!("{}; remove it: what it says of KVM is proved again", causes(&error));
+            (Verdict::Missing, detail)
+        }
+    };
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Some(Finding { what: name, verdict, detail })
+}
+
 /// Whether every accepted report of every machine is there and is the one that was stored.
 fn evidence(store: &Store, rows: &[MachineRow]) -> Finding {
     let what = "evidence".to_owned();
@@ -167,7 +189,8 @@ fn state(global: &Global) -> Vec<Finding> {
         Ok(store) => match store.list() {
             Ok(rows) => {
                 let troubled = machines(&store, &rows);
-                [good(&store), room(&store), evidence(&store, &rows)].into_iter().chain(troubled).collect()
+                let found = [good(&store), room(&store), evidence(&store, &rows)].into_iter().chain(proofs(&store));
+                found.chain(troubled).collect()
             }
             Err(error) => vec![good(&store), Finding { what, verdict: Verdict::Missing, detail: causes(&error) }],
         },
@@ -210,4 +233,28 @@ fn machines(store: &Store, rows: &[MachineRow]) -> Vec<Finding> {
         Some(Finding { what: format!("machine {}", record.name), verdict, detail })
     });
     troubled.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_damaged_verdict_on_kvm_is_told_and_so_is_one_that_cannot_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("state")).unwrap();
+        assert!(proofs(&store).is_none(), "nothing was proved yet");
+        for broken in ["", "{", "{\"version\": 1, \"verdicts\": []}"] {
+            fs::write(store.kvm_verdicts(), broken).unwrap();
+            let finding = proofs(&store).unwrap();
+            assert!(finding.verdict == Verdict::Slow && finding.detail.contains("is damaged: "), "{}", finding.detail);
+        }
+        fs::remove_file(store.kvm_verdicts()).unwrap();
+        fs::create_dir(store.kvm_verdicts()).unwrap();
+        let finding = proofs(&store).unwrap();
+        assert_eq!(finding.what, "kvm.json");
+        assert!(finding.verdict == Verdict::Missing && finding.detail.contains("kvm.json"), "{}", finding.detail);
+    }
 }

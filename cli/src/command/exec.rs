@@ -20,6 +20,7 @@ use serde::Serialize;
 use crate::{
     arguments::Exec,
     failure::{Failure, Kind},
+    interrupted::{SIGNALLED, exit_code_of},
     ui::{Show, Ui},
 };
 
@@ -27,8 +28,6 @@ use crate::{
 pub(super) const START: Duration = Duration::from_secs(120);
 /// Bytes of each output that a result carries.
 const KEPT: usize = 1 << 20;
-/// What a shell adds to the number of a signal.
-const SIGNALLED: u8 = 128;
 /// The highest number of a signal (signal(7)).
 const LAST_SIGNAL: u8 = 64;
 
@@ -154,11 +153,11 @@ fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<
         ),
         JobEnd::Interrupted(signal) => {
             let text = format!("signal {signal} ended the connection to machine {name} while the program ran");
-            (interrupted(*signal), Some(Failure::failed(text).hint(may_run)))
+            (exit_code_of(*signal), Some(Failure::failed(text).hint(may_run)))
         }
         JobEnd::NotBegun(NotBegun::Interrupted(signal)) => {
             let text = format!("signal {signal} came before the program on machine {name} was begun");
-            (interrupted(*signal), Some(Failure::failed(text)))
+            (exit_code_of(*signal), Some(Failure::failed(text)))
         }
         JobEnd::NotBegun(reason) => told(not_begun(name, reason).hint(console)),
     }

@@ -11,6 +11,7 @@ use crate::{
     arguments::Reimage,
     batch::{self, Line},
     failure::{Failure, Kind},
+    interrupted,
     screen::Screen,
     source,
     ui::Ui,
@@ -37,7 +38,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode,
         return Err(Failure::new(Kind::Usage, text).hint("write --require-assurance unproven, or --strategy rewrite"));
     }
     let asked = Asked {
-        image: reimage.image.as_ref().map(|image| image.parse().map_err(Failure::failed)).transpose()?,
+        image: reimage.image.clone(),
         image_url: source::address(&reimage.address)?,
         exceptions: reimage.exceptions.into(),
         options,
@@ -47,5 +48,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, reimage: &Reimage) -> Result<ExitCode,
     };
     let (screen, drivers) = (Screen::new(ui), drivers());
     let operations = Operations { store, drivers: &drivers, observer: &screen };
-    batch::each(ui, &reimage.machines.names, |name| Ok(operations.reimage(name, &asked)?))
+    batch::each(ui, &reimage.machines.names, |name| {
+        let _told = interrupted::tell(ui, store, name, "reimage")?;
+        Ok(operations.reimage(name, &asked)?)
+    })
 }

@@ -1,5 +1,5 @@
-//! Signals that ask this program to end, held back while a child runs that must not outlive it. Must not change what a
-//! signal does at any other time.
+//! Signals that ask this program to end: held back while a child runs that must not outlive it, and told of before they end the
+//! program. Must not change what a signal does at any other time.
 
 use std::{
     fs,
@@ -9,9 +9,10 @@ use std::{
         unix::net::UnixStream,
     },
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
 };
 
 use signal_hook::{
@@ -27,8 +28,51 @@ struct Hooks {
     last: Arc<AtomicUsize>,
     /// Becomes readable with each signal.
     bell: UnixStream,
+    /// The same for the thread that says the last words.
+    speaker: UnixStream,
+    state: Mutex<State>,
+}
+
+/// What a signal meets.
+#[derive(Default)]
+struct State {
     /// How many hold signals back.
-    held: Mutex<usize>,
+    held: usize,
+    /// What is said before a signal ends the program.
+    words: Option<Box<dyn Fn(i32) + Send>>,
+    /// Whether there is a thread that says them.
+    has_speaker: bool,
+}
+
+impl Hooks {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A signal ends the program by itself where nobody has anything to do before.
+    fn arm(&self, state: &State) {
+        self.ends.store(state.held == 0 && state.words.is_none(), Ordering::SeqCst);
+    }
+
+    /// The signal that came, if any; it has no other effect then.
+    fn take(&self) -> Option<i32> {
+        i32::try_from(self.last.swap(0, Ordering::SeqCst)).ok().filter(|signal| *signal != 0)
+    }
+
+    /// Lets a signal that came and that nobody holds back do what it does, after the last words. `state` is locked meanwhile: no
+    /// child is started.
+    fn end(&self, state: &State) {
+        if state.held > 0 {
+            return;
+        }
+        let Some(signal) = self.take() else { return };
+        if let Some(words) = &state.words {
+            words(signal);
+        }
+        // Does not return, for any of these signals.
+        let ended = low_level::emulate_default_handler(signal);
+        tracing::debug!(signal, ?ended, "a signal that was held back had no effect");
+    }
 }
 
 static HOOKS: OnceLock<Result<Hooks, io::ErrorKind>> = OnceLock::new();
@@ -45,9 +89,9 @@ impl Held {
     /// That of the system, when the signals cannot be caught.
     pub fn begin() -> io::Result<Self> {
         let hooks = hooks()?;
-        let mut held = hooks.held.lock().unwrap_or_else(PoisonError::into_inner);
-        *held += 1;
-        hooks.ends.store(false, Ordering::SeqCst);
+        let mut state = hooks.state();
+        state.held += 1;
+        hooks.arm(&state);
         Ok(Self(()))
     }
 
@@ -63,11 +107,11 @@ impl Held {
     #[must_use]
     pub fn take(&self) -> Option<i32> {
         let hooks = hooks().ok()?;
-        let found = hooks.last.swap(0, Ordering::SeqCst);
+        let found = hooks.take();
         let mut rung = [0; 64];
         // Empties the bell; that there is nothing in it is the usual case.
         while matches!((&hooks.bell).read(&mut rung), Ok(1..)) {}
-        i32::try_from(found).ok().filter(|signal| *signal != 0)
+        found
     }
 }
 
@@ -84,17 +128,52 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         let Ok(hooks) = hooks() else { return };
-        let mut held = hooks.held.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = held.saturating_sub(1);
-        if *held > 0 {
-            return;
+        let mut state = hooks.state();
+        state.held = state.held.saturating_sub(1);
+        hooks.arm(&state);
+        hooks.end(&state);
+    }
+}
+
+/// As long as this lives, a signal that ends this program lets it say its last words before.
+#[derive(Debug)]
+pub struct LastWords(());
+
+impl LastWords {
+    /// `words` get the signal and are said by another thread, while whatever this one does goes on. They replace earlier ones, and
+    /// must run no child.
+    ///
+    /// # Errors
+    /// That of the system, when the signals cannot be caught.
+    pub fn prepare(words: impl Fn(i32) + Send + 'static) -> io::Result<Self> {
+        let hooks = hooks()?;
+        let mut state = hooks.state();
+        if !state.has_speaker {
+            thread::Builder::new().name("last words".to_owned()).spawn(move || speak(hooks))?;
+            state.has_speaker = true;
         }
-        hooks.ends.store(true, Ordering::SeqCst);
-        if let Some(signal) = self.take() {
-            // Does not return, for any of these signals.
-            let ended = low_level::emulate_default_handler(signal);
-            tracing::debug!(signal, ?ended, "a signal that was held back had no effect");
-        }
+        state.words = Some(Box::new(words));
+        hooks.arm(&state);
+        Ok(Self(()))
+    }
+}
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        let Ok(hooks) = hooks() else { return };
+        let mut state = hooks.state();
+        state.words = None;
+        hooks.arm(&state);
+        // One that came at the last moment, when there was nothing more to say.
+        hooks.end(&state);
+    }
+}
+
+/// Ends the program by each signal that nobody holds back; a held one is left to who holds it.
+fn speak(hooks: &'static Hooks) {
+    let mut rung = [0; 64];
+    while matches!((&hooks.speaker).read(&mut rung), Ok(1..)) {
+        hooks.end(&hooks.state());
     }
 }
 
@@ -104,6 +183,7 @@ fn hooks() -> io::Result<&'static Hooks> {
 
 fn set_up() -> io::Result<Hooks> {
     let (bell, ringer) = UnixStream::pair()?;
+    let (speaker, caller) = UnixStream::pair()?;
     bell.set_nonblocking(true)?;
     let (ends, last) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let ignored = ignored(&fs::read_to_string("/proc/self/status")?);
@@ -116,8 +196,9 @@ fn set_up() -> io::Result<Hooks> {
         flag::register_conditional_default(signal, Arc::clone(&ends))?;
         flag::register_usize(signal, Arc::clone(&last), usize::try_from(signal).unwrap_or_default())?;
         low_level::pipe::register(signal, ringer.try_clone()?)?;
+        low_level::pipe::register(signal, caller.try_clone()?)?;
     }
-    Ok(Hooks { ends, last, bell, held: Mutex::new(0) })
+    Ok(Hooks { ends, last, bell, speaker, state: Mutex::default() })
 }
 
 /// The signals that a process ignores, from its `/proc/PID/status` (proc(5)).
@@ -128,7 +209,67 @@ fn ignored(status: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::process::ExitStatusExt,
+        process::{Command, Stdio},
+    };
+
+    use rustix::{
+        event::{PollFd, PollFlags, poll},
+        process::{Pid, Signal, kill_process},
+    };
+
     use super::*;
+
+    /// What this program says as the child of the test below.
+    const WORDS: &str = "these are my last words";
+    /// Tells it that it is that child, and whether it holds signals back.
+    const ROLE: &str = "CLOUD_MACHINE_TEST_INTERRUPTED";
+
+    fn be_interrupted(holds: bool) -> ! {
+        let _words = LastWords::prepare(|signal| println!("{WORDS}: {signal}")).unwrap();
+        let held = holds.then(|| Held::begin().unwrap());
+        println!("ready");
+        if let Some(held) = held {
+            // As one does who runs a child: it hears of the signal, ends the child, and obeys.
+            let bell = held.bell().unwrap();
+            let signal = loop {
+                // The signal may interrupt it, too.
+                let _ = poll(&mut [PollFd::new(&bell, PollFlags::IN)], None);
+                if let Some(signal) = held.take() {
+                    break signal;
+                }
+            };
+            println!("the child has ended");
+            held.obey(signal);
+        }
+        loop {
+            thread::park();
+        }
+    }
+
+    #[test]
+    fn a_signal_ends_the_program_after_its_last_words_and_after_its_children() {
+        let holds = std::env::var(ROLE);
+        if let Ok(holds) = holds {
+            be_interrupted(holds == "holds");
+        }
+        for (role, before) in [("alone", ""), ("holds", "the child has ended\n")] {
+            let name = "interrupt::tests::a_signal_ends_the_program_after_its_last_words_and_after_its_children";
+            let mut command = Command::new(std::env::current_exe().unwrap());
+            command.args([name, "--exact", "--nocapture"]).env(ROLE, role).stdout(Stdio::piped());
+            let mut program = command.spawn().unwrap();
+            let mut said = BufReader::new(program.stdout.take().unwrap());
+            let ready = said.by_ref().lines().map(Result::unwrap).find(|line| line.ends_with("ready"));
+            assert!(ready.is_some(), "{role}");
+            kill_process(Pid::from_child(&program), Signal::TERM).unwrap();
+            let mut rest = String::new();
+            said.read_to_string(&mut rest).unwrap();
+            assert_eq!(rest, format!("{before}{WORDS}: {SIGTERM}\n"), "{role}");
+            assert_eq!(program.wait().unwrap().signal(), Some(SIGTERM), "{role}");
+        }
+    }
 
     #[test]
     fn ignored_signals_are_read_from_the_mask() {

@@ -8,12 +8,11 @@ use cloud_machine_protocol::{Bus, DeviceSelector, DiskName};
 use crate::{
     config::{DiskConfig, Disks, FilesystemType, OnReimage, WipeOnBoot},
     error::ConfigError,
+    key_location::{at, locate},
     label::label,
     media,
     mountpoint::{MOUNTPOINTS, is_reserved},
-    partitions,
-    place::{at, locate},
-    pools, schema,
+    partitions, pools, schema,
     tree::Node,
 };
 

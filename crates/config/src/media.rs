@@ -5,7 +5,7 @@ use cloud_machine_protocol::{Bus, DeviceSelector};
 use crate::{
     config::{DiskConfig, Disks, FilesystemType},
     error::ConfigError,
-    place::at,
+    key_location::at,
     tree::Node,
 };
 

@@ -8,11 +8,11 @@ use cloud_machine_protocol::{ByteSize, DiskName};
 use crate::{
     config::{DiskConfig, Disks, Filesystem, FilesystemType, PartitionConfig, PartitionSize, WipeOnBoot},
     error::ConfigError,
+    key_location::locate,
     label::label,
     make_options,
     mountpoint::{MOUNTPOINTS, is_reserved},
     partition_schema::{MAX_PARTITIONS, Partitions},
-    place::locate,
     tree::Node,
 };
 
@@ -66,14 +66,14 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
     let mut known = Known::default();
     // Whole disks first: what they have among themselves, `disks` has told.
     for (name, disk) in disks {
-        let place = Place { keys: vec![name.as_str()], what: format!("the disk `{name}`") };
-        known.check(&place, &disk.into(), machine, errors);
+        let owner = DiskOrPartition { keys: vec![name.as_str()], what: format!("the disk `{name}`") };
+        known.check(&owner, &disk.into(), machine, errors);
     }
     for (name, disk) in disks {
         for partition in &disk.partitions {
             let keys = vec![name.as_str(), "partitions", partition.name.as_str()];
-            let place = Place { keys, what: format!("the partition `{}` of `{name}`", partition.name) };
-            known.check(&place, &partition.into(), machine, errors);
+            let owner = DiskOrPartition { keys, what: format!("the partition `{}` of `{name}`", partition.name) };
+            known.check(&owner, &partition.into(), machine, errors);
         }
     }
 }
@@ -143,7 +143,7 @@ fn steps(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
 }
 
 /// A disk or a partition, for errors.
-struct Place<'a> {
+struct DiskOrPartition<'a> {
     keys: Vec<&'a str>,
     what: String,
 }
@@ -237,14 +237,14 @@ struct Known {
 }
 
 impl Known {
-    fn check(&mut self, place: &Place<'_>, holds: &Holds<'_>, machine: &Node, errors: &mut Vec<ConfigError>) {
+    fn check(&mut self, owner: &DiskOrPartition<'_>, holds: &Holds<'_>, machine: &Node, errors: &mut Vec<ConfigError>) {
         let mut wrong = |below: &[&str], message: String| {
-            let keys: Vec<&str> = place.keys.iter().chain(below).copied().collect();
+            let keys: Vec<&str> = owner.keys.iter().chain(below).copied().collect();
             errors.push(at(machine, &keys, &message));
         };
         let twice = |map: &mut BTreeMap<String, String>, value: String, what: &str| {
-            let other = map.entry(value.clone()).or_insert_with(|| place.what.clone());
-            (*other != place.what).then(|| format!("{other} and {} have one {what}, `{value}`", place.what))
+            let other = map.entry(value.clone()).or_insert_with(|| owner.what.clone());
+            (*other != owner.what).then(|| format!("{other} and {} have one {what}, `{value}`", owner.what))
         };
         if let Some(filesystem) = holds.filesystem {
             if holds.is_partition {

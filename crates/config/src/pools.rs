@@ -7,7 +7,7 @@ use cloud_machine_protocol::DiskName;
 use crate::{
     config::{DiskConfig, Disks, Filesystem, FilesystemType},
     error::ConfigError,
-    place::at,
+    key_location::at,
     tree::Node,
 };
 

@@ -297,7 +297,7 @@ proptest! {
         let merged = merge(&[parse(LayerKind::User, "u", text.as_bytes()).unwrap()]).unwrap();
         prop_assert_eq!(merged.leaves().len(), values.len());
         for leaf in merged.leaves() {
-            let crate::Place::Text { line, column } = leaf.origin.place else { panic!("{leaf:?}") };
+            let crate::Location::Text { line, column } = leaf.origin.location else { panic!("{leaf:?}") };
             let found = text.split("\r\n").nth(line - 1).and_then(|line| line.get(column - 1..));
             prop_assert_eq!(found, leaf.value.as_str());
         }

@@ -41,9 +41,9 @@ impl fmt::Display for LayerKind {
     }
 }
 
-/// The place inside a source.
+/// Where inside a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// There is no text: the program itself says so.
     BuiltIn,
     /// The argument of the command line with this index.
@@ -59,7 +59,7 @@ pub enum Place {
     },
 }
 
-/// Which layer, document and place gave a value.
+/// Which layer, document and location gave a value.
 ///
 /// In text `project cloud-machine.yaml:12:9`, `argument --set a.b=v`, `environment CLOUD_MACHINE__RESOURCES__RAM` or
 /// `built-in default`.
@@ -69,17 +69,19 @@ pub struct Origin {
     pub layer: LayerKind,
     /// Name of the document, as it was handed in.
     pub source: Arc<str>,
-    /// Place in the document.
-    pub place: Place,
+    /// Location in the document.
+    pub location: Location,
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.place {
-            Place::BuiltIn => formatter.write_str("built-in default"),
-            Place::Argument(_) => write!(formatter, "argument {}", shown(&self.source)),
-            Place::Variable => write!(formatter, "{} {}", self.layer, shown(&self.source)),
-            Place::Text { line, column } => write!(formatter, "{} {}:{line}:{column}", self.layer, shown(&self.source)),
+        match self.location {
+            Location::BuiltIn => formatter.write_str("built-in default"),
+            Location::Argument(_) => write!(formatter, "argument {}", shown(&self.source)),
+            Location::Variable => write!(formatter, "{} {}", self.layer, shown(&self.source)),
+            Location::Text { line, column } => {
+                write!(formatter, "{} {}:{line}:{column}", self.layer, shown(&self.source))
+            }
         }
     }
 }
@@ -119,15 +121,15 @@ impl Source {
         Arc::new(Self { layer, name: name.into(), text: text.to_owned(), form })
     }
 
-    /// The place of `mark`, in the terms of this source.
+    /// The location of `mark`, in the terms of this source.
     pub(crate) fn origin(&self, mark: Mark) -> Origin {
-        let place = match self.form {
-            Form::BuiltIn => Place::BuiltIn,
-            Form::Argument(index) => Place::Argument(index),
-            Form::Variable => Place::Variable,
-            Form::Text => Place::Text { line: mark.line, column: mark.column },
+        let location = match self.form {
+            Form::BuiltIn => Location::BuiltIn,
+            Form::Argument(index) => Location::Argument(index),
+            Form::Variable => Location::Variable,
+            Form::Text => Location::Text { line: mark.line, column: mark.column },
         };
-        Origin { layer: self.layer, source: Arc::clone(&self.name), place }
+        Origin { layer: self.layer, source: Arc::clone(&self.name), location }
     }
 
     /// The line with this number, from 1, without its line break; empty beyond the end.

@@ -10,7 +10,7 @@ use serde::{
 };
 use url::Url;
 
-use crate::{check::invalid, error::ConfigError, grammar::ROOT, place::locate, tree::Node};
+use crate::{check::invalid, error::ConfigError, grammar::ROOT, key_location::locate, tree::Node};
 
 /// Where one more document for the machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]

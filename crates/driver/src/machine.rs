@@ -282,7 +282,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     fn power(&self, machine: &MachineRef, patience: Duration) -> Power;
 
     /// One look at what runs on the host, for a list of many machines; `None` where each has to be asked for by itself.
-    fn glance(&self) -> Option<Box<dyn Glance>> {
+    fn process_table(&self) -> Option<Box<dyn ProcessTable>> {
         None
     }
 
@@ -305,14 +305,14 @@ pub trait Driver: fmt::Debug + Send + Sync {
 }
 
 /// What was seen of all machines at once. It is for showing: what decides asks [`Driver::power`].
-pub trait Glance: Send + Sync {
+pub trait ProcessTable: Send + Sync {
     /// Whether nothing of a machine ran. `false` when something did, and when that has to be asked of [`Driver::power`].
-    fn is_off(&self, machine: &Glimpse<'_>) -> bool;
+    fn is_off(&self, machine: &MachineIdentifiers<'_>) -> bool;
 }
 
 /// By what a machine is known among many.
 #[derive(Clone, Copy, Debug)]
-pub struct Glimpse<'a> {
+pub struct MachineIdentifiers<'a> {
     /// Its UUID.
     pub uuid: &'a str,
     /// What its driver keeps of its last start.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_config::supported;
 use cloud_machine_driver::ssh;
-use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
+use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName, ParseError};
 use cloud_machine_store::{
     DriveRecord, ImageName, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
     SystemDisk, identity,
@@ -87,6 +87,7 @@ impl Operations<'_> {
                 record
             }
             Err(StoreError::NoMachine { .. }) => {
+                has_own_mac(store, &creation.described)?;
                 let record = new_record(teller, store, name, creation)?;
                 space::fits(store, &record, &creation.described, creation.options)?;
                 store.create(lock, &record)?;
@@ -105,7 +106,7 @@ impl Operations<'_> {
         // As the record has it: a machine that is continued is made from that.
         let described = Described::of(&record)?;
         let attempt = Attempt {
-            driver: self.driver(&record.driver)?,
+            driver: self.driver_of(&record)?,
             store,
             lock,
             teller,
@@ -131,6 +132,20 @@ fn same_description(record: &MachineRecord, creation: &Creation) -> Result<(), O
         .hint(Hint::OtherDescription(name.clone())))
 }
 
+/// Refuses a configured hardware address that another machine has: a network would take both for one. Records that cannot be read
+/// say nothing, and two machines that are made at the same moment do not see each other.
+fn has_own_mac(store: &Store, described: &Described) -> Result<(), OperationError> {
+    let Some(mac) = described.config.resources.nic.mac else { return Ok(()) };
+    for summary in store.summaries()?.into_iter().filter_map(|row| row.summary.ok()) {
+        let has_it = |record: &MachineRecord| record.identity.mac == mac;
+        if store.read(&summary.name).as_ref().is_ok_and(has_it) {
+            let text = format!("machine {} has the hardware address {mac} already", summary.name);
+            return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::OtherMac(summary.name)));
+        }
+    }
+    Ok(())
+}
+
 fn new_record(
     teller: Teller<'_>,
     store: &Store,
@@ -145,7 +160,7 @@ fn new_record(
             OperationError::new(ErrorKind::Refused, "the configuration names no image").hint(Hint::NameImage)
         })?
         .parse()
-        .map_err(OperationError::failed)?;
+        .map_err(|error: ParseError| OperationError::new(ErrorKind::Refused, error))?;
     let Admitted { record: image, manifest } =
         admission::admit(teller, store, &image, &config.image_keys, creation.exceptions)?;
     let identity = identity::new(

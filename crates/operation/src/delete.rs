@@ -24,7 +24,7 @@ impl Operations<'_> {
         let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Delete));
         match store.read(name) {
-            Ok(mut record) => drop(life::end(self.driver(&record.driver)?, store, &mut record)?),
+            Ok(mut record) => drop(life::end(self.driver_of(&record)?, store, &mut record)?),
             Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
             Err(error) => {
                 // A broken record must not make a machine immortal; what runs of it is known by its files alone, and which

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_image::{ALIGNMENT, Manifest};
-use cloud_machine_protocol::{Bus, DeviceSelector, DiskName, History};
+use cloud_machine_protocol::{Bus, DeviceSelector, DiskName, History, disk_letters};
 use cloud_machine_store::{DiskRecord, MediumRecord, digest};
 
 use crate::{
@@ -99,19 +99,10 @@ fn on_one_bus(bus: Bus, disks: Placed<'_>, first: usize) -> Result<Placed<'_>, R
 /// What the kernel calls the disk with a number on a bus (Documentation/admin-guide/devices.txt).
 pub(crate) fn name_on(bus: Bus, index: usize) -> String {
     match bus {
-        Bus::Virtio => format!("vd{}", letters(index)),
-        Bus::Scsi => format!("sd{}", letters(index)),
+        Bus::Virtio => format!("vd{}", disk_letters(index)),
+        Bus::Scsi => format!("sd{}", disk_letters(index)),
         Bus::Nvme => format!("nvme{index}n1"),
         Bus::Cdrom => format!("sr{index}"),
-    }
-}
-
-/// a to z, then aa and so on.
-fn letters(index: usize) -> String {
-    let last = char::from(b'a' + u8::try_from(index % 26).unwrap_or_default());
-    match index / 26 {
-        0 => last.to_string(),
-        before => letters(before - 1) + &last.to_string(),
     }
 }
 
@@ -263,12 +254,6 @@ mod tests {
             assert_eq!(order(disks).unwrap_err(), why);
             assert!(!is_promised(&config(disks), "a") && is_promised(&config(disks), "system"), "{disks}");
         }
-    }
-
-    #[test]
-    fn letters_go_on_behind_z() {
-        let names: Vec<String> = [0, 25, 26, 27, 701, 702].map(|index| name_on(Bus::Scsi, index)).to_vec();
-        assert_eq!(names, ["sda", "sdz", "sdaa", "sdab", "sdzz", "sdaaa"]);
     }
 
     #[test]

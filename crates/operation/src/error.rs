@@ -4,6 +4,7 @@
 use std::{error::Error, fmt};
 
 use cloud_machine_driver::{DriverError, DriverErrorKind};
+use cloud_machine_protocol::each_cause;
 use cloud_machine_store::StoreError;
 
 use crate::hint::Hint;
@@ -170,13 +171,7 @@ pub fn causes(error: &dyn Error) -> String {
 /// An error and its causes, outermost first.
 #[must_use]
 pub fn chain(error: &dyn Error) -> Vec<String> {
-    let mut texts = vec![bounded(&error.to_string())];
-    let mut source = error.source();
-    while let Some(cause) = source {
-        texts.push(bounded(&cause.to_string()));
-        source = cause.source();
-    }
-    texts
+    each_cause(error).map(|text| bounded(&text)).collect()
 }
 
 /// The beginning of a text: a parser may quote all of what it read.

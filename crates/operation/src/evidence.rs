@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
-use cloud_machine_protocol::{Assurance, Report, escape, version_of};
+use cloud_machine_protocol::{Assurance, Report, each_cause, escape, version_of};
 use cloud_machine_store::{
     self as store, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError,
 };
@@ -202,13 +202,8 @@ fn missing(path: &Path) -> OperationError {
 /// A rejected report as a failure: of exit code 1 when the agent itself says that it failed, otherwise of exit code 5.
 /// What the agent said is escaped.
 pub(crate) fn rejected(rejection: &Rejection) -> OperationError {
-    let mut text = escape::line(rejection.to_string().as_bytes(), 4096);
-    let mut source = std::error::Error::source(rejection);
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&escape::line(cause.to_string().as_bytes(), 4096));
-        source = cause.source();
-    }
+    let escaped: Vec<String> = each_cause(rejection).map(|cause| escape::line(cause.as_bytes(), 4096)).collect();
+    let text = escaped.join(": ");
     match rejection {
         Rejection::Failed { .. } => OperationError::failed(text),
         _ => OperationError::new(ErrorKind::Verification, format!("the report is refused: {text}")),

@@ -79,6 +79,8 @@ pub enum Hint {
     Start(MachineName),
     /// The machine exists with another description.
     OtherDescription(MachineName),
+    /// The machine was made by a program that has this driver; only such a one can work on it.
+    DriverOfRecord(String),
     /// Another operation has to end first.
     WaitForOther,
     /// Somebody has a lease on the machine.
@@ -126,6 +128,8 @@ pub enum Hint {
     // What would help, about the configuration or the host.
     /// This disk can be found by its serial.
     FindBySerial(String),
+    /// Another hardware address is needed, or none given, unless this machine goes.
+    OtherMac(MachineName),
     /// A disk needs a size.
     Allocate,
     /// A larger disk, or none given: then it is as large as the image.

@@ -46,7 +46,7 @@ pub mod volume;
 
 use cloud_machine_driver::machine::{Driver, Drivers};
 use cloud_machine_protocol::MachineName;
-use cloud_machine_store::Store;
+use cloud_machine_store::{MachineRecord, Store};
 
 pub use admission::Exceptions;
 pub use clock::PhaseTime;
@@ -79,6 +79,11 @@ impl<'a> Operations<'a> {
     /// The driver called `name`.
     fn driver(&self, name: &str) -> Result<&'a dyn Driver, OperationError> {
         driver(self.drivers, name)
+    }
+
+    /// The driver of a machine that is there.
+    fn driver_of(&self, record: &MachineRecord) -> Result<&'a dyn Driver, OperationError> {
+        self.driver(&record.driver).map_err(|error| error.hint(Hint::DriverOfRecord(record.driver.clone())))
     }
 
     fn teller(&self, machine: &'a MachineName, operation: Operation) -> Teller<'a> {

@@ -56,7 +56,7 @@ impl Operations<'_> {
     /// Asks for the process of a machine, as far as it can be told.
     #[must_use]
     pub fn status(&self, record: &MachineRecord) -> ProcessStatus {
-        match self.driver(&record.driver) {
+        match self.driver_of(record) {
             Ok(driver) => status(driver.power(&reference(self.store, record), Duration::ZERO)),
             Err(error) => ProcessStatus { process: ProcessState::Unknown, process_reason: Some(error.line()) },
         }
@@ -67,13 +67,13 @@ impl Operations<'_> {
     /// # Errors
     /// When that cannot be told.
     pub fn running(&self, record: &MachineRecord) -> Result<Option<Box<dyn Running>>, OperationError> {
-        running(self.driver(&record.driver)?, self.store, record)
+        running(self.driver_of(record)?, self.store, record)
     }
 
     /// Refuses to talk to a machine that cannot answer, with the reason.
     pub(crate) fn answers(&self, record: &MachineRecord) -> Result<(), OperationError> {
         let name = &record.name;
-        let trouble = match self.driver(&record.driver)?.power(&reference(self.store, record), Duration::ZERO) {
+        let trouble = match self.driver_of(record)?.power(&reference(self.store, record), Duration::ZERO) {
             Power::On(running) => trouble(&*running),
             Power::Unknown(_) => None,
             Power::Off => {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use cloud_machine_driver::machine::{Glance, Glimpse, MachineRef};
+use cloud_machine_driver::machine::{MachineIdentifiers, MachineRef, ProcessTable};
 use cloud_machine_store::{MachineSummary, StoreError};
 
 use crate::{
@@ -39,13 +39,13 @@ impl Operations<'_> {
     /// When the folder itself cannot be listed; whatever concerns one machine is in its row.
     pub fn list(&self) -> Result<Vec<Listed>, OperationError> {
         // At the same time: the kernel takes its time to tell all locks. Whatever starts or ends meanwhile is asked for by itself.
-        let (rows, glances) = thread::scope(|scope| {
-            let glances = scope.spawn(|| self.glances());
-            (self.store.summaries(), glances.join().unwrap_or_default())
+        let (rows, tables) = thread::scope(|scope| {
+            let tables = scope.spawn(|| self.process_tables());
+            (self.store.summaries(), tables.join().unwrap_or_default())
         });
         let rows = rows?;
         let machines = rows.iter().filter_map(|row| row.summary.as_deref().ok());
-        let asked: Vec<&MachineSummary> = machines.filter(|machine| !is_off(&glances, machine)).collect();
+        let asked: Vec<&MachineSummary> = machines.filter(|machine| !is_off(&tables, machine)).collect();
         let is_asked: HashSet<String> = asked.iter().map(|machine| machine.name.to_string()).collect();
         let mut answers = self.ask(&asked);
         let listed = rows.into_iter().map(|row| {
@@ -64,8 +64,8 @@ impl Operations<'_> {
     }
 
     /// What each driver saw of the host. One that saw nothing is asked for each of its machines.
-    fn glances(&self) -> HashMap<&'static str, Box<dyn Glance>> {
-        self.drivers.all().filter_map(|driver| Some((driver.name(), driver.glance()?))).collect()
+    fn process_tables(&self) -> HashMap<&'static str, Box<dyn ProcessTable>> {
+        self.drivers.all().filter_map(|driver| Some((driver.name(), driver.process_table()?))).collect()
     }
 
     /// What the drivers say of these machines, by name.
@@ -99,7 +99,7 @@ impl Operations<'_> {
     }
 }
 
-fn is_off(glances: &HashMap<&str, Box<dyn Glance>>, machine: &MachineSummary) -> bool {
-    let (Some(glance), Some(disks)) = (glances.get(machine.driver.as_str()), &machine.disks) else { return false };
-    glance.is_off(&Glimpse { uuid: &machine.uuid, state: machine.driver_state.as_ref(), disks })
+fn is_off(tables: &HashMap<&str, Box<dyn ProcessTable>>, machine: &MachineSummary) -> bool {
+    let (Some(table), Some(disks)) = (tables.get(machine.driver.as_str()), &machine.disks) else { return false };
+    table.is_off(&MachineIdentifiers { uuid: &machine.uuid, state: machine.driver_state.as_ref(), disks })
 }

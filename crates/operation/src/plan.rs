@@ -55,7 +55,7 @@ impl Operations<'_> {
         let (store, teller) = (self.store, self.teller(name, Operation::Plan));
         let record = store.read(name)?;
         let described = Described::of(&record)?;
-        let (config, driver) = (&described.config, self.driver(&record.driver)?);
+        let (config, driver) = (&described.config, self.driver_of(&record)?);
         let (image, manifest) = installed::image(store, &record)?;
         let minimum = admission::minimum_generation(store, &record, &manifest)?;
         let (strategy, strategy_reason) = system_disk::preview(driver, store, &record, config)?;

@@ -154,7 +154,7 @@ impl Operations<'_> {
         }
         system_disk::check(&described.config, record.image.url.is_some(), reimage.options)?;
         let attempt = Attempt {
-            driver: self.driver(&record.driver)?,
+            driver: self.driver_of(&record)?,
             store,
             lock,
             teller,

@@ -58,7 +58,7 @@ impl Operations<'_> {
         let strategy = strategy.filter(|strategy| *strategy == Strategy::Rewrite);
         let tier = tier.filter(|_| strategy.is_some());
         let attempt = Attempt {
-            driver: self.driver(&record.driver)?,
+            driver: self.driver_of(&record)?,
             store,
             lock,
             teller,

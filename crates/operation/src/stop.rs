@@ -50,7 +50,7 @@ impl Operations<'_> {
         let ran = self.running(&record).map_or(true, |running| running.is_some());
         let ask = !stop.now && record.state == MachineState::Running;
         let shut_down = ask && self.shut_down(teller, &record, stop.grace)?;
-        drop(life::end(self.driver(&record.driver)?, store, &mut record)?);
+        drop(life::end(self.driver_of(&record)?, store, &mut record)?);
         // A reimage that is under way stays so: stopping does not make it done.
         if matches!(record.state, MachineState::Running | MachineState::Stopped) {
             record.state = MachineState::Stopped;

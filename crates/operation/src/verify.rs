@@ -60,7 +60,7 @@ impl Operations<'_> {
     pub fn verify(&self, name: &MachineName, arguments: Verify) -> Result<Verified, OperationError> {
         let store = self.store;
         let record = store.read(name)?;
-        let (evidence, verdict) = judge(self.driver(&record.driver)?, store, &record)?;
+        let (evidence, verdict) = judge(self.driver_of(&record)?, store, &record)?;
         evidence::require(verdict.assurance, arguments.required)?;
         let ask = !arguments.stored_only && record.state == MachineState::Running;
         let mut checked = verdict.checked.clone();

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use cloud_machine_config::{Config, DiskConfig, Undeclared};
 use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, ImageSource, Inventory, Request, Role};
 
-use crate::error::{Found, PlanError, Wanted};
+use crate::error::{DiskList, PlanError, Wanted};
 
 /// Each disk of the configuration with its device, and the role of each device by kernel name.
 pub(crate) struct Assignment<'plan> {
@@ -28,7 +28,7 @@ pub(crate) fn assign<'plan>(
         .disks
         .iter()
         .find(|disk| disk.name == volume)
-        .ok_or_else(|| PlanError::VolumeAbsent { device: volume.to_owned(), found: Found::new(&inventory.disks) })?;
+        .ok_or_else(|| PlanError::VolumeAbsent { device: volume.to_owned(), found: DiskList::new(&inventory.disks) })?;
     claim(&mut purposes, volume, Wanted::Volume)?;
     let source = source(inventory, request)?;
     if let Some(source) = source {
@@ -49,7 +49,7 @@ pub(crate) fn assign<'plan>(
     }
     let undeclared = |disk: &&Disk| !purposes.contains_key(disk.name.as_str());
     if config.disks_undeclared == Undeclared::Refuse && inventory.disks.iter().any(|disk| undeclared(&disk)) {
-        let devices = Found::new(inventory.disks.iter().filter(undeclared));
+        let devices = DiskList::new(inventory.disks.iter().filter(undeclared));
         return Err(PlanError::Undeclared { devices });
     }
     let roles = inventory.disks.iter().map(|disk| (disk.name.as_str(), role(purposes.get(disk.name.as_str()))));
@@ -109,12 +109,12 @@ pub(crate) fn only<'plan>(
         [] => Err(PlanError::Absent {
             wanted: wanted.clone(),
             selector: selector.clone(),
-            found: Found::new(&inventory.disks),
+            found: DiskList::new(&inventory.disks),
         }),
         _ => Err(PlanError::Ambiguous {
             wanted: wanted.clone(),
             selector: selector.clone(),
-            matching: Found::new(matching),
+            matching: DiskList::new(matching),
         }),
     }
 }

@@ -59,7 +59,7 @@ pub enum PlanError {
         /// Kernel name.
         device: String,
         /// What is there.
-        found: Found,
+        found: DiskList,
     },
     /// Nothing matches a selector.
     #[error("no disk matches {selector} for {wanted}; found {found}")]
@@ -69,7 +69,7 @@ pub enum PlanError {
         /// By which selector.
         selector: DeviceSelector,
         /// What is there.
-        found: Found,
+        found: DiskList,
     },
     /// Several disks match one selector.
     #[error("more than one disk matches {selector} for {wanted}: {matching}")]
@@ -79,7 +79,7 @@ pub enum PlanError {
         /// By which selector.
         selector: DeviceSelector,
         /// Those that match.
-        matching: Found,
+        matching: DiskList,
     },
     /// One disk is named for two purposes.
     #[error("the disk {device} is both {one} and {two}")]
@@ -95,7 +95,7 @@ pub enum PlanError {
     #[error("disks are attached that the configuration does not declare: {devices}")]
     Undeclared {
         /// All of them.
-        devices: Found,
+        devices: DiskList,
     },
     /// A disk that has to be written cannot be.
     #[error("{wanted} on {device} is read-only")]
@@ -209,15 +209,15 @@ impl fmt::Display for Wanted {
 
 /// Disks as an error lists them: name, serial and size of each.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found(Vec<(String, Option<String>, u64)>);
+pub struct DiskList(Vec<(String, Option<String>, u64)>);
 
-impl Found {
+impl DiskList {
     pub(crate) fn new<'disk>(disks: impl IntoIterator<Item = &'disk Disk>) -> Self {
         Self(disks.into_iter().map(|disk| (disk.name.clone(), disk.serial.clone(), disk.size)).collect())
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for DiskList {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return formatter.write_str("no disks");

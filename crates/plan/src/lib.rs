@@ -42,7 +42,7 @@ mod wiping;
 pub use coverage::{disks_not_covered, not_covered};
 pub use decision::{Content, Decision, Refusal, decide};
 pub use encrypted::is_encrypted;
-pub use error::{Found, PlanError, Wanted};
+pub use error::{DiskList, PlanError, Wanted};
 pub use expected::{Disposition, Expected, ExpectedDisk, ExpectedUrl};
 pub use filesystem::{WantedFilesystem, ZFS_MODULE};
 pub use identity::HOST_KEY;

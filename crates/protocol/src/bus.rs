@@ -46,6 +46,16 @@ impl Bus {
     }
 }
 
+/// The letters of the disk with this number: `a` to `z`, then `aa` and so on, as the kernel counts disks (drivers/scsi/sd.c).
+#[must_use]
+pub fn disk_letters(index: usize) -> String {
+    let last = char::from(b'a' + u8::try_from(index % 26).unwrap_or_default());
+    match (index / 26).checked_sub(1) {
+        Some(before) => format!("{}{last}", disk_letters(before)),
+        None => last.to_string(),
+    }
+}
+
 impl fmt::Display for Bus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
@@ -77,5 +87,11 @@ mod tests {
             assert_eq!(Bus::of_name(name), bus, "{name}");
         }
         assert_eq!(serde_json::to_string(&Bus::Cdrom).unwrap(), "\"cdrom\"");
+    }
+
+    #[test]
+    fn disks_are_counted_as_the_kernel_counts_them() {
+        let names: Vec<String> = [0, 25, 26, 51, 52, 701, 702].into_iter().map(disk_letters).collect();
+        assert_eq!(names, ["a", "z", "aa", "az", "ba", "zz", "aaa"]);
     }
 }

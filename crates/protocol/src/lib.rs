@@ -25,7 +25,7 @@ pub mod volume;
 
 pub use alive::{ALIVE, LOG_PREFIX, PROBE_ARGUMENT};
 pub use assurance::{Assurance, RootOfTrust};
-pub use bus::Bus;
+pub use bus::{Bus, disk_letters};
 pub use digest::{Algorithm, Digest};
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use inventory::{Disk, Inventory};

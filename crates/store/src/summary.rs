@@ -71,12 +71,12 @@ pub struct SummaryRow {
 
 /// How the files looked that a summary was made of.
 #[derive(Clone, Debug, PartialEq)]
-struct Looks {
+struct FileStamps {
     record: Stamp,
     disks: Option<Stamp>,
 }
 
-/// Numbers of [`Looks`] in the index.
+/// Numbers of [`FileStamps`] in the index.
 const NUMBERS: usize = 12;
 
 /// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
@@ -89,7 +89,7 @@ struct Line<'a> {
 struct Row {
     row: SummaryRow,
     /// `None` when it must not go into the index.
-    looks: Option<Looks>,
+    looks: Option<FileStamps>,
     was_read: bool,
 }
 
@@ -225,7 +225,7 @@ fn matched<'a>(names: &'a [String], lines: impl Iterator<Item = Line<'a>>) -> Ve
 
 impl Line<'_> {
     /// What it says of a machine whose files look like this; `None` when it says nothing.
-    fn summary(&self, looks: &Looks) -> Option<MachineSummary> {
+    fn summary(&self, looks: &FileStamps) -> Option<MachineSummary> {
         let tab = self.rest.iter().position(|byte| *byte == b'\t')?;
         let numbers = std::str::from_utf8(self.rest.get(..tab)?).ok()?;
         if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
@@ -237,7 +237,7 @@ impl Line<'_> {
     }
 }
 
-impl Looks {
+impl FileStamps {
     /// All that it says; zeros for a folder that is not there, which no inode has.
     fn numbers(&self) -> [i64; NUMBERS] {
         let of = |stamp: &Stamp| {
@@ -262,14 +262,14 @@ impl Looks {
 }
 
 /// How the files of a machine look now; `None` when that cannot be said.
-fn looks(machines: &File, name: &str) -> Option<Looks> {
+fn looks(machines: &File, name: &str) -> Option<FileStamps> {
     let look = |path: String| match statat(machines, path, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(found) => Ok(Some(Stamp::from(&found))),
         Err(rustix::io::Errno::NOENT) => Ok(None),
         Err(error) => Err(error),
     };
     let record = look(format!("{name}/machine.json")).ok()??;
-    Some(Looks { record, disks: look(format!("{name}/disks")).ok()? })
+    Some(FileStamps { record, disks: look(format!("{name}/disks")).ok()? })
 }
 
 /// The files in a folder of disks; `None` when their folder's looks do not tell of each change of them.

@@ -4,13 +4,13 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::Place;
+use crate::Workspace;
 
 #[test]
 fn the_driver_says_what_becomes_of_each_value() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let verdict = |setting: &str, key: &str| {
-        let audit = place.audit(&["--set", setting]);
+        let audit = workspace.audit(&["--set", setting]);
         let row = audit.row(&format!("cloud-machine.{key}")).clone();
         let more = row.get("to").or(row.get("why")).and_then(Value::as_str).unwrap_or_default().to_owned();
         (row["verdict"].as_str().unwrap().to_owned(), more)
@@ -37,49 +37,49 @@ fn the_driver_says_what_becomes_of_each_value() {
     assert!(ignored == "ignored" && !why.is_empty());
 
     let table =
-        place.call(&["config", "audit", "--set", "resources.ram=0.1", "--set", "hostname=x", "--driver", "qemu"]);
+        workspace.call(&["config", "audit", "--set", "resources.ram=0.1", "--set", "hostname=x", "--driver", "qemu"]);
     for text in ["DRIVER qemu", "rounded to 103MiB", "for cloud-init", "exact", "argument --set resources.ram=0.1"] {
         assert!(table.output.contains(text), "{text}: {}", table.output);
     }
-    place.refused(&["config", "audit", "--driver", "warp"], 3, &["unknown driver \"warp\"", "qemu"]);
+    workspace.refused(&["config", "audit", "--driver", "warp"], 3, &["unknown driver \"warp\"", "qemu"]);
 }
 
 #[test]
 fn a_required_key_that_is_not_honoured_is_3_after_the_audit() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let missed = ["--set", "require=[resources.nic]", "--set", "resources.nic.network=user"];
     let arguments = [&["config", "audit"], missed.as_slice()].concat();
-    let called = place.refused(&arguments, 3, &["does not honour the required resources.nic.network (ignored: "]);
+    let called = workspace.refused(&arguments, 3, &["does not honour the required resources.nic.network (ignored: "]);
     assert!(called.output.contains("cloud-machine.resources.nic.network"), "the audit is printed: {}", called.output);
-    let json = place.refused(&[&arguments[..], &["--output", "json"]].concat(), 3, &[]);
+    let json = workspace.refused(&[&arguments[..], &["--output", "json"]].concat(), 3, &[]);
     let document: Value = serde_json::from_str(&json.output).unwrap();
     assert_eq!(document["value"]["missed"][0]["key"], "resources.nic.network");
-    place.refused(&[&arguments[..], &["--explain", "require"]].concat(), 3, &["resources.nic.network"]);
+    workspace.refused(&[&arguments[..], &["--explain", "require"]].concat(), 3, &["resources.nic.network"]);
     let create = [&["create", "x", "--image", "y"], missed.as_slice()].concat();
-    place.refused(&create, 3, &["does not honour the required resources.nic.network (ignored: "]);
+    workspace.refused(&create, 3, &["does not honour the required resources.nic.network (ignored: "]);
     // Rounding upwards is honouring; so is a map in which nothing is set.
-    assert_eq!(place.call(&["config", "audit", "--set", "require=[resources.ram, identity]"]).code, 0);
-    place.refused(&["config", "audit", "--set", "require=[resources.nic.network]"], 3, &["resources.nic.network"]);
-    place.refused(&["config", "audit", "--set", "require=[resources.rum]"], 3, &["`resources.rum` is not a key"]);
+    assert_eq!(workspace.call(&["config", "audit", "--set", "require=[resources.ram, identity]"]).code, 0);
+    workspace.refused(&["config", "audit", "--set", "require=[resources.nic.network]"], 3, &["resources.nic.network"]);
+    workspace.refused(&["config", "audit", "--set", "require=[resources.rum]"], 3, &["`resources.rum` is not a key"]);
 }
 
 #[test]
 fn all_shows_what_each_value_hid() {
-    let place = Place::new();
-    let file = place.document("f.yaml", "resources: {cpus: 8}");
+    let workspace = Workspace::new();
+    let file = workspace.document("f.yaml", "resources: {cpus: 8}");
     let arguments = ["config", "audit", "--config", &file, "--set", "resources.cpus=3"];
-    assert!(!place.call(&arguments).output.contains("hides"));
-    let all = place.call(&[&arguments[..], &["--all"]].concat()).output;
+    assert!(!workspace.call(&arguments).output.contains("hides"));
+    let all = workspace.call(&[&arguments[..], &["--all"]].concat()).output;
     assert!(all.contains(&format!("hides 8 (command line {file}:1:35)")), "{all}");
     assert!(all.contains("hides 2 (built-in default)"), "{all}");
-    let yaml = place.call(&[&arguments[..], &["--all", "--output", "yaml"]].concat()).output;
+    let yaml = workspace.call(&[&arguments[..], &["--all", "--output", "yaml"]].concat()).output;
     assert!(yaml.contains("cpus: 3  # argument --set resources.cpus=3; exact; hides 8 ("), "{yaml}");
 }
 
 #[test]
 fn one_key_is_explained_through_all_layers() {
-    let place = Place::new();
-    let file = place.write("f.yaml", "cloud-machine:\n  resources:\n    ram: 2\n    cpus: !final 4\n");
+    let workspace = Workspace::new();
+    let file = workspace.write("f.yaml", "cloud-machine:\n  resources:\n    ram: 2\n    cpus: !final 4\n");
     let arguments = [
         "--config",
         &file,
@@ -91,7 +91,7 @@ fn one_key_is_explained_through_all_layers() {
         "require=[resources.ram]",
     ];
     let explain = |key: &str, more: &[&str]| {
-        place.call(&[&["config", "audit", "--explain", key], arguments.as_slice(), more].concat())
+        workspace.call(&[&["config", "audit", "--explain", key], arguments.as_slice(), more].concat())
     };
     let told = explain("resources.ram", &[]);
     assert_eq!(told.code, 0, "{}", told.errors);
@@ -120,35 +120,35 @@ fn one_key_is_explained_through_all_layers() {
     assert!(unstated.output.contains("default  wipe"), "{}", unstated.output);
     let unknown = explain("resources.rum", &[]);
     assert!(unknown.code == 4 && unknown.errors.contains("\"resources.rum\""), "{}", unknown.errors);
-    place.refused(&["config", "audit", "--explain", "x", "--all"], 2, &["cannot be used with"]);
+    workspace.refused(&["config", "audit", "--explain", "x", "--all"], 2, &["cannot be used with"]);
     // A later layer that touches the lock is refused, and both places are named.
     let broken = ["config", "audit", "--config", &file, "--set", "resources.cpus=5"];
-    place.refused(&broken, 3, &["--set resources.cpus=5", "f.yaml:4"]);
+    workspace.refused(&broken, 3, &["--set resources.cpus=5", "f.yaml:4"]);
 }
 
 const SECRET: &str = "hunter2-SECRET";
 
 #[test]
 fn secrets_are_redacted_in_every_form_and_equality_stays_visible() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let text = format!(
         "users:\n  - name: ci\n    passwd: {SECRET}\nyum: {{password: {SECRET}, other: !secret 'x-{SECRET}'}}\nplain: 1\n"
     );
-    let file = place.write("f.yaml", text);
+    let file = workspace.write("f.yaml", text);
     let setting = format!("api.token={SECRET}");
     let replaced = "api.token=later";
     for form in ["table", "yaml", "json"] {
         for more in [&["--all"][..], &["--explain", "api.token"], &["--explain", "users"], &[]] {
             let arguments =
                 ["config", "audit", "--output", form, "--config", &file, "--set", &setting, "--set", replaced];
-            let called = place.call(&[&arguments[..], more].concat());
+            let called = workspace.call(&[&arguments[..], more].concat());
             assert_eq!(called.code, 0, "{}", called.errors);
             let said = format!("{}{}", called.output, called.errors);
             assert!(!said.contains(SECRET), "{form} {more:?}: {said}");
         }
     }
-    let marks = |place: &Place| {
-        let audit = place.audit(&["--config", &file, "--set", &setting]);
+    let marks = |workspace: &Workspace| {
+        let audit = workspace.audit(&["--config", &file, "--set", &setting]);
         let (password, token) = (audit.row("yum.password").clone(), audit.row("api.token").clone());
         assert_eq!((&password["secret"], &audit.row("plain")["secret"]), (&true.into(), &false.into()));
         assert_eq!(password["value"], token["value"], "equal secrets look equal");
@@ -156,29 +156,29 @@ fn secrets_are_redacted_in_every_form_and_equality_stays_visible() {
         assert_eq!(audit.row("users")["value"][0]["name"], "ci", "only the secret part of a list is hidden");
         password["value"].as_str().unwrap().to_owned()
     };
-    let mark = marks(&place);
+    let mark = marks(&workspace);
     assert!(mark.starts_with("[redacted ") && mark.len() == 19, "{mark}");
-    assert_eq!(marks(&place), mark, "the key stays");
-    assert_ne!(marks(&Place::new()), mark, "another host has another key");
-    let key = place.program.state().join("redaction.key");
+    assert_eq!(marks(&workspace), mark, "the key stays");
+    assert_ne!(marks(&Workspace::new()), mark, "another host has another key");
+    let key = workspace.program.state().join("redaction.key");
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&key).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     fs::write(&key, "short").unwrap();
-    place.refused(&["config", "audit", "--config", &file], 1, &["redaction.key is not of 32 bytes", "delete it"]);
+    workspace.refused(&["config", "audit", "--config", &file], 1, &["redaction.key is not of 32 bytes", "delete it"]);
     // `config show` is the user's own configuration, to be loaded again.
-    assert!(place.call(&["config", "show", "--config", &file]).output.contains(SECRET));
+    assert!(workspace.call(&["config", "show", "--config", &file]).output.contains(SECRET));
 }
 
 #[test]
 fn without_a_secret_no_key_is_made() {
-    let place = Place::new();
-    place.audit(&[]);
-    assert!(!place.program.state().exists());
+    let workspace = Workspace::new();
+    workspace.audit(&[]);
+    assert!(!workspace.program.state().exists());
 }
 
 #[test]
 fn what_audit_and_show_print_as_yaml_loads_again_to_the_same() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let text = "#cloud-init
 cloud-machine:
   image: debian-12
@@ -195,8 +195,8 @@ users: []
 nothing: {}
 fqdn: \"\\u202eevil\\e[31m\"
 ";
-    let file = place.write("f.yaml", text);
-    let show = place.call(&["config", "show", "--config", &file]);
+    let file = workspace.write("f.yaml", text);
+    let show = workspace.call(&["config", "show", "--config", &file]);
     assert_eq!(show.code, 0, "{}", show.errors);
     for form in [
         &["show"][..],
@@ -204,18 +204,18 @@ fqdn: \"\\u202eevil\\e[31m\"
         &["audit", "--output", "yaml"],
         &["audit", "--all", "--output", "yaml"],
     ] {
-        let printed = place.call(&[&["config"], form, &["--config", &file]].concat());
+        let printed = workspace.call(&[&["config"], form, &["--config", &file]].concat());
         assert_eq!(printed.code, 0, "{}", printed.errors);
         assert!(
             !printed.output.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{202e}'),
             "{}",
             printed.output
         );
-        let again = place.write("again.yaml", &printed.output);
-        let reloaded = place.call(&["config", "show", "--config", &again]);
+        let again = workspace.write("again.yaml", &printed.output);
+        let reloaded = workspace.call(&["config", "show", "--config", &again]);
         assert_eq!(reloaded.output, show.output, "{form:?}: {}", reloaded.errors);
         let values = |file: &str| {
-            let audit = place.audit(&["--config", file]);
+            let audit = workspace.audit(&["--config", file]);
             let rows = audit.0["values"].as_array().unwrap().clone();
             let value = |row: Value| (row["key"].to_string(), row["value"].clone(), row["verdict"].clone());
             rows.into_iter().map(value).collect::<Vec<_>>()
@@ -223,17 +223,17 @@ fqdn: \"\\u202eevil\\e[31m\"
         assert_eq!(values(&again), values(&file));
     }
     // A redacted document loads as well: the marks are texts.
-    let secret = place.write("secret.yaml", "api: {token: abc}\n");
-    let redacted = place.call(&["config", "audit", "--output", "yaml", "--config", &secret]).output;
-    let again = place.write("again.yaml", &redacted);
-    assert!(place.call(&["config", "show", "--config", &again]).output.contains("token: \"[redacted "));
+    let secret = workspace.write("secret.yaml", "api: {token: abc}\n");
+    let redacted = workspace.call(&["config", "audit", "--output", "yaml", "--config", &secret]).output;
+    let again = workspace.write("again.yaml", &redacted);
+    assert!(workspace.call(&["config", "show", "--config", &again]).output.contains("token: \"[redacted "));
 }
 
 #[test]
 fn the_seeds_example_is_honoured_and_what_nothing_does_yet_is_never_created() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let seed = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates/config/tests/seed-fixed.yaml");
-    let audit = place.audit(&["--config", seed]);
+    let audit = workspace.audit(&["--config", seed]);
     let volumes = "cloud-machine.resources.disks";
     for key in ["volume1.devicepath", "volume1.filesystem.type", "volume1.filesystem.kernel-module", "volume2.readonly"]
     {
@@ -242,9 +242,12 @@ fn the_seeds_example_is_honoured_and_what_nothing_does_yet_is_never_created() {
     assert_eq!(audit.row(&format!("{volumes}.volume1.allocation"))["verdict"], "rounded");
     assert_eq!(audit.row(&format!("{volumes}.volume1.mountpoint"))["verdict"], "exact");
     let arguments = ["create", "demo", "--image", "none", "--config", seed, "--set", "identity.ssh-host-keys=keep"];
-    place.refused(&arguments, 3, &["`ssh-host-keys: keep` is not supported yet"]);
+    workspace.refused(&arguments, 3, &["`ssh-host-keys: keep` is not supported yet"]);
     // A second disk on the bus of the first: which one the kernel finds first is not for the host to say.
     let second = ["--set", "resources.disks.x.bus=scsi", "--set", "resources.disks.x.allocation=1GiB"];
     let arguments: Vec<&str> = ["config", "audit", "--config", seed].into_iter().chain(second).collect();
-    assert_eq!(place.audit(&arguments[2..]).row(&format!("{volumes}.volume1.devicepath"))["verdict"], "unsupported");
+    assert_eq!(
+        workspace.audit(&arguments[2..]).row(&format!("{volumes}.volume1.devicepath"))["verdict"],
+        "unsupported"
+    );
 }

@@ -4,18 +4,18 @@ use std::process::Command;
 
 use cloud_machine_tests::hostile_documents::{MEMORY, all};
 
-use crate::{Place, called};
+use crate::{Workspace, called};
 
 #[test]
 fn every_hostile_document_has_a_clear_end_in_bounded_memory() {
     for case in all() {
-        let place = Place::new();
-        let project = place.folder.join("project");
+        let workspace = Workspace::new();
+        let project = workspace.folder.join("project");
         let arguments = case.write(&project).unwrap();
         // The whole address space is bounded, which is stricter than the memory in use: beyond it, allocation fails and
         // the program is aborted.
         let mut command = Command::new("prlimit");
-        let own = place.command();
+        let own = workspace.command();
         command.arg(format!("--as={MEMORY}")).arg(own.get_program()).args(arguments).current_dir(project);
         for (name, value) in own.get_envs() {
             match value {

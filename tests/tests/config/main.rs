@@ -16,12 +16,12 @@ use cloud_machine_volume::write as volume;
 use serde_json::Value;
 
 /// A folder with a home, a project and the program, away from any configuration of the host's user.
-struct Place {
+struct Workspace {
     program: Program,
     folder: PathBuf,
 }
 
-impl Place {
+impl Workspace {
     fn new() -> Self {
         let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
         let folder = program.command().get_current_dir().unwrap().to_owned();

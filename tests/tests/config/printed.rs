@@ -2,16 +2,16 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::{Place, called};
+use crate::{Workspace, called};
 
 #[test]
 fn the_generated_pages_are_those_in_the_repository() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference");
     for (command, name) in
         [("schema", "config.schema.json"), ("reference", "configuration.md"), ("example", "cloud-machine.yaml")]
     {
-        let printed = place.call(&["config", command]);
+        let printed = workspace.call(&["config", command]);
         assert_eq!(printed.code, 0, "{}", printed.errors);
         let stored = fs::read_to_string(folder.join(name)).unwrap();
         let advice =
@@ -19,35 +19,35 @@ fn the_generated_pages_are_those_in_the_repository() {
         assert!(stored == printed.output, "{advice}");
     }
     let example = folder.join("cloud-machine.yaml");
-    assert_eq!(place.call(&["config", "audit", "--config", &example.to_string_lossy()]).code, 0);
+    assert_eq!(workspace.call(&["config", "audit", "--config", &example.to_string_lossy()]).code, 0);
 }
 
 #[test]
 fn every_example_of_the_guide_is_what_the_program_prints() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides/configuration.md");
     let text = fs::read_to_string(guide).unwrap();
     let (mut files, mut calls) = (0, 0);
     for block in text.split("\n```").skip(1).step_by(2) {
         let (kind, body) = block.split_once('\n').unwrap();
         if let Some(name) = kind.strip_prefix("yaml title=") {
-            place.write(name, format!("{body}\n"));
+            workspace.write(name, format!("{body}\n"));
             files += 1;
         } else if kind == "console" {
             let (command, expected) = body.split_once('\n').unwrap_or((body, ""));
             let line = command.strip_prefix("$ ").unwrap();
             let script = format!("cd ..; {{ {line}; }} 2>&1");
-            let mut shell = place.command();
-            std::os::unix::fs::symlink(shell.get_program(), place.folder.join("home/cloud-machine"))
+            let mut shell = workspace.command();
+            std::os::unix::fs::symlink(shell.get_program(), workspace.folder.join("home/cloud-machine"))
                 .unwrap_or_default();
-            let path = format!("{}:{}", place.folder.join("home").display(), std::env::var("PATH").unwrap());
+            let path = format!("{}:{}", workspace.folder.join("home").display(), std::env::var("PATH").unwrap());
             let environment: Vec<_> =
                 shell.get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
             shell = Command::new("sh");
             for (name, value) in environment.into_iter().filter_map(|(name, value)| Some((name, value?))) {
                 shell.env(name, value);
             }
-            shell.args(["-c", &script]).current_dir(place.folder.join("project"));
+            shell.args(["-c", &script]).current_dir(workspace.folder.join("project"));
             shell.env("PATH", path).env_remove("XDG_CONFIG_HOME");
             let printed = called(&mut shell).output;
             let trimmed = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use crate::Place;
+use crate::Workspace;
 
 /// A text without what is another one on each host: ids of keys, the release of the kernel, blanks at the end.
 fn plain(text: &str) -> String {
@@ -30,18 +30,18 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn every_example_of_the_guide_is_what_the_programs_print() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guides/images.md");
     let text = fs::read_to_string(guide).unwrap();
     let mut calls = 0;
     for block in text.split("\n```").skip(1).step_by(2) {
         let (kind, body) = block.split_once('\n').unwrap();
         if let Some(name) = kind.strip_prefix("yaml title=") {
-            fs::write(place.folder.join(name), format!("{body}\n")).unwrap();
+            fs::write(workspace.folder.join(name), format!("{body}\n")).unwrap();
         } else if kind == "console" {
             for call in body.strip_prefix("$ ").unwrap().split("\n$ ") {
                 let (command, expected) = call.split_once('\n').unwrap_or((call, ""));
-                let called = place.call(&format!("{{ {command}; }} 2>&1"));
+                let called = workspace.call(&format!("{{ {command}; }} 2>&1"));
                 assert_eq!(plain(&called.output), plain(expected), "$ {command}");
                 calls += 1;
             }

@@ -2,17 +2,17 @@
 
 use std::{fs, io::Write, os::unix::process::ExitStatusExt, process::Stdio};
 
-use crate::{BARE, PACK, Place};
+use crate::{BARE, PACK, Workspace};
 
 #[test]
 fn every_form_of_a_disk_gives_the_same_packed_file_which_standard_tools_read() {
-    let place = Place::new();
-    place.shell(
+    let workspace = Workspace::new();
+    workspace.shell(
         "cp --sparse=always disk.raw sparse.raw; cp --sparse=never disk.raw full.raw
         zstd -q disk.raw; gzip -k disk.raw; xz -0 -k disk.raw; qemu-img convert -O qcow2 disk.raw disk.qcow2",
     );
-    place.shell(&format!("{PACK} disk.raw"));
-    let packed = fs::read(place.packed("demo")).unwrap();
+    workspace.shell(&format!("{PACK} disk.raw"));
+    let packed = fs::read(workspace.packed("demo")).unwrap();
     for input in [
         "sparse.raw",
         "full.raw",
@@ -33,20 +33,20 @@ fn every_form_of_a_disk_gives_the_same_packed_file_which_standard_tools_read() {
         } else {
             format!("cat {piped} | {PACK} {}", &input[..input.find(" <").unwrap()])
         };
-        place.shell(&script);
-        assert!(fs::read(place.packed("demo")).unwrap() == packed, "{input}");
+        workspace.shell(&script);
+        assert!(fs::read(workspace.packed("demo")).unwrap() == packed, "{input}");
     }
-    let image = place.packed("demo").display().to_string();
-    place.shell(&format!("zstd -dc {image} | cmp - disk.raw"));
-    let digest = place.shell(&format!("zstd -dc {image} | b3sum --no-names"));
-    let inspected = place.shell("cloud-machine image inspect demo --output json");
+    let image = workspace.packed("demo").display().to_string();
+    workspace.shell(&format!("zstd -dc {image} | cmp - disk.raw"));
+    let digest = workspace.shell(&format!("zstd -dc {image} | b3sum --no-names"));
+    let inspected = workspace.shell("cloud-machine image inspect demo --output json");
     assert!(inspected.contains(&format!("\"digest\": \"blake3:{}\"", digest.trim())), "{digest}{inspected}");
 }
 
 #[test]
 fn each_wrong_input_has_its_message_and_nothing_stays_of_it() {
-    let place = Place::new();
-    place.shell(
+    let workspace = Workspace::new();
+    workspace.shell(
         "gzip -k disk.raw; head -c 500000 disk.raw.gz > cut.gz; (cat disk.raw.gz; echo garbage) > behind.gz
         zstd -q disk.raw; head -c 500000 disk.raw.zst > cut.zst; (cat disk.raw.zst; echo garbage) > behind.zst
         xz -0 -k disk.raw; head -c 500000 disk.raw.xz > cut.xz; (cat disk.raw.xz; echo garbage) > behind.xz
@@ -77,22 +77,22 @@ fn each_wrong_input_has_its_message_and_nothing_stays_of_it() {
         ("disk.raw --format tar", 2, ["invalid value 'tar'", "auto, raw, qcow2"]),
         ("disk.raw --max-size 5", 2, ["invalid size \"5\"", ""]),
     ] {
-        place.refused(&format!("{PACK} {input}"), code, &texts);
-        let state = place.state();
+        workspace.refused(&format!("{PACK} {input}"), code, &texts);
+        let state = workspace.state();
         assert!(state == BARE || (state.is_empty() && code == 2), "{input}: {state:?}");
     }
-    place.refused(
+    workspace.refused(
         &format!("mkdir bin; ln -s $(command -v cloud-machine) bin; PATH=$PWD/bin; {PACK} whole.qcow2"),
         1,
         &["run qemu-img", "No such file", "hint: `apt-get install qemu-utils` brings it"],
     );
-    assert_eq!(place.state(), BARE);
+    assert_eq!(workspace.state(), BARE);
 }
 
 #[test]
 fn what_is_no_disk_or_no_whole_one_has_its_name_and_its_way_out_is_one() {
-    let place = Place::new();
-    place.shell(
+    let workspace = Workspace::new();
+    workspace.shell(
         "qemu-img convert -O vpc -o subformat=fixed,force_size=on disk.raw fixed.vhd
         qemu-img convert -O vmdk disk.raw disk.vmdk; qemu-img convert -O qcow2 disk.raw disk.qcow2; gzip disk.qcow2
         cp disk.raw grown.raw; truncate -s 6M grown.raw; cp fixed.vhd obeyed.raw; truncate -s %4096 obeyed.raw
@@ -111,47 +111,47 @@ fn what_is_no_disk_or_no_whole_one_has_its_name_and_its_way_out_is_one() {
         ("damaged.raw", ["its backup at sector 8191 is damaged", "hint: `sfdisk --relocate gpt-bak-std FILE`"]),
         ("dos.raw", ["raw image has no GPT: it has a DOS partition table", "sgdisk --mbrtogpt FILE"]),
     ] {
-        place.refused(&format!("{PACK} {input}"), 1, &texts);
-        assert_eq!(place.state(), BARE, "{input}");
+        workspace.refused(&format!("{PACK} {input}"), 1, &texts);
+        assert_eq!(workspace.state(), BARE, "{input}");
     }
-    place.shell(&format!("qemu-img convert -f vpc -O raw fixed.vhd out.raw; cmp out.raw disk.raw; {PACK} out.raw"));
+    workspace.shell(&format!("qemu-img convert -f vpc -O raw fixed.vhd out.raw; cmp out.raw disk.raw; {PACK} out.raw"));
     for mended in ["grown.raw", "damaged.raw"] {
-        place.shell(&format!("sfdisk -q --relocate gpt-bak-std {mended}; {PACK} {mended} --replace"));
+        workspace.shell(&format!("sfdisk -q --relocate gpt-bak-std {mended}; {PACK} {mended} --replace"));
     }
 }
 
 #[test]
 fn a_root_among_several_partitions_is_named_by_its_number() {
-    let place = Place::new();
-    place.shell(
+    let workspace = Workspace::new();
+    workspace.shell(
         "printf 'label: gpt\nstart=2048, size=2048, type=linux\nstart=4096, size=2048, type=linux\n' > table
         truncate -s 4M two.raw; sfdisk -q two.raw < table
         printf '\\123\\357' | dd of=two.raw bs=1 seek=$((2097152 + 1080)) conv=notrunc status=none",
     );
-    place.refused(
+    workspace.refused(
         &format!("{PACK} two.raw"),
         1,
         &["2 partitions could be the root", "hint: --root-partition NUMBER names it"],
     );
-    place.refused(&format!("{PACK} two.raw --root-partition 1"), 1, &["partition 1 holds no ext4 filesystem"]);
-    place.refused(&format!("{PACK} two.raw --root-partition 3"), 1, &["root partition 3 does not exist", "hint: "]);
-    let packed = place.shell(&format!("{PACK} two.raw --root-partition 2"));
+    workspace.refused(&format!("{PACK} two.raw --root-partition 1"), 1, &["partition 1 holds no ext4 filesystem"]);
+    workspace.refused(&format!("{PACK} two.raw --root-partition 3"), 1, &["root partition 3 does not exist", "hint: "]);
+    let packed = workspace.shell(&format!("{PACK} two.raw --root-partition 2"));
     assert!(packed.contains("partition    2"), "{packed}");
 }
 
 #[test]
 fn a_terminal_is_no_disk_image() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     // script(1) gives the program a terminal, and passes on its exit code.
-    let called = place.call(&format!("script -qec '{PACK} -' /dev/null"));
+    let called = workspace.call(&format!("script -qec '{PACK} -' /dev/null"));
     assert_eq!(called.code, 1, "{}", called.output);
     assert!(called.output.contains("standard input is a terminal, not a disk image"), "{}", called.output);
     assert!(called.output.contains("hint: give a file with --input, or a pipe"), "{}", called.output);
 }
 
 /// Runs a script with the state folder on a filesystem of 2 MiB in a mount namespace of its own.
-fn on_a_small_filesystem(place: &Place, script: &str) -> cloud_machine_tests::program::Called {
-    place.call(&format!(
+fn on_a_small_filesystem(workspace: &Workspace, script: &str) -> cloud_machine_tests::program::Called {
+    workspace.call(&format!(
         "mkdir -p small; exec unshare --mount sh -ec 'mount -t tmpfs -o size=2m,mode=700 tmpfs small
         export CLOUD_MACHINE_STATE=$PWD/small; {script}'"
     ))
@@ -159,21 +159,22 @@ fn on_a_small_filesystem(place: &Place, script: &str) -> cloud_machine_tests::pr
 
 #[test]
 fn a_full_disk_is_told_and_nothing_stays() {
-    let place = Place::new();
-    place.shell("head -c 4M /dev/urandom > noise.raw; zstd -q noise.raw; cp disk.raw large.raw");
+    let workspace = Workspace::new();
+    workspace.shell("head -c 4M /dev/urandom > noise.raw; zstd -q noise.raw; cp disk.raw large.raw");
     // A pipe is spooled: 4 MiB of data do not fit. A file is not; its packed image of 1 MiB fits, but not twice.
     for (input, text) in [
         ("cat noise.raw | ", "write the raw image of standard input to a temporary file"),
         ("cat noise.raw.zst | ", "write the raw image of standard input to a temporary file"),
     ] {
-        let called = on_a_small_filesystem(&place, &format!("{input} {PACK} - && exit 99; ls -A small small/images"));
+        let called =
+            on_a_small_filesystem(&workspace, &format!("{input} {PACK} - && exit 99; ls -A small small/images"));
         assert!(called.errors.contains(text) && called.errors.contains("No space left on device"), "{}", called.errors);
         assert!(called.errors.contains("hint: nothing is left of it"), "{}", called.errors);
         let listed: Vec<&str> = called.output.split_whitespace().collect();
         assert_eq!(listed, ["small:", "generations", "images", "locks", "machines", "small/images:"]);
     }
     let called = on_a_small_filesystem(
-        &place,
+        &workspace,
         &format!("{PACK} disk.raw && exit 99; ls -A small/images; df --output=used small"),
     );
     assert!(called.errors.contains("No space left on device"), "{}", called.errors);
@@ -183,29 +184,29 @@ fn a_full_disk_is_told_and_nothing_stays() {
 
 #[test]
 fn a_state_folder_that_cannot_be_written_is_told() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let script = format!("cloud-machine image list > /dev/null; mount -o remount,ro small; {PACK} disk.raw");
-    let called = on_a_small_filesystem(&place, &script);
+    let called = on_a_small_filesystem(&workspace, &script);
     assert_eq!(called.code, 1, "{}", called.errors);
     assert!(called.errors.contains("Read-only file system"), "{}", called.errors);
 }
 
 #[test]
 fn an_interrupted_pack_leaves_nothing() {
-    let place = Place::new();
-    let mut program = place.program.command();
+    let workspace = Workspace::new();
+    let mut program = workspace.program.command();
     program.args(PACK.split(' ').skip(1)).arg("-").stdin(Stdio::piped());
     let mut program = program.spawn().unwrap();
     let mut pipe = program.stdin.take().unwrap();
-    pipe.write_all(&fs::read(place.folder.join("disk.raw")).unwrap()).unwrap();
+    pipe.write_all(&fs::read(workspace.folder.join("disk.raw")).unwrap()).unwrap();
     // The pipe stays open, so the program waits for more, with a temporary file, when the signal comes.
     let open = format!("find /proc/{}/fd -lname '*state/*deleted*'", program.id());
-    while place.shell(&open).is_empty() {
+    while workspace.shell(&open).is_empty() {
         assert!(program.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    place.shell(&format!("kill -INT {}", program.id()));
+    workspace.shell(&format!("kill -INT {}", program.id()));
     assert_eq!(program.wait().unwrap().signal(), Some(2));
-    assert_eq!(place.state(), BARE);
+    assert_eq!(workspace.state(), BARE);
     drop(pipe);
 }

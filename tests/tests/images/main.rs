@@ -23,12 +23,12 @@ use cloud_machine_tests::{
 };
 
 /// A folder with a disk image, a kernel, its modules and the program.
-struct Place {
+struct Workspace {
     program: Program,
     folder: PathBuf,
 }
 
-impl Place {
+impl Workspace {
     fn new() -> Self {
         let artifacts = Artifacts::from_environment().unwrap();
         let program = Program::new(&artifacts);
@@ -39,9 +39,9 @@ impl Place {
             std::os::unix::fs::symlink(artifacts.image.join(name), folder.join(link)).unwrap();
         }
         std::os::unix::fs::symlink(&artifacts.program, folder.join("cloud-machine")).unwrap();
-        let place = Self { program, folder };
-        place.disk("disk.raw", 1);
-        place
+        let workspace = Self { program, folder };
+        workspace.disk("disk.raw", 1);
+        workspace
     }
 
     /// Writes a disk image of 4 MiB, the same each time: a table, what a packer takes for ext4, and a MiB of bytes that

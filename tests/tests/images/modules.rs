@@ -1,6 +1,6 @@
 //! Kernel modules for the initramfs: as distributions compress them, and what is refused.
 
-use crate::{BARE, PACK, Place};
+use crate::{BARE, PACK, Workspace};
 
 const INITRAMFS: &str = "state/images/demo/initramfs";
 
@@ -19,12 +19,12 @@ const WANTED: &str = "wanted=$(cpio -t --quiet < first | sed -nE 's,^modules/[0-
 
 #[test]
 fn compressed_modules_give_the_initramfs_of_plain_ones() {
-    let place = Place::new();
-    place.shell(&format!("{PACK} disk.raw; cp {INITRAMFS} first"));
+    let workspace = Workspace::new();
+    workspace.shell(&format!("{PACK} disk.raw; cp {INITRAMFS} first"));
     for (program, ending) in
         [("xz --check=crc32 --lzma2=dict=1MiB", ".xz"), ("zstd -q -19", ".zst"), ("gzip -n", ".gz")]
     {
-        place.shell(&format!(
+        workspace.shell(&format!(
             "{WANTED}; {COMPRESSED}; rm -rf compressed; compressed '{program}' {ending}
             cloud-machine image pack demo --kernel vmlinuz --modules compressed --quiet --input disk.raw
             cmp first {INITRAMFS}"
@@ -34,24 +34,24 @@ fn compressed_modules_give_the_initramfs_of_plain_ones() {
 
 #[test]
 fn a_damaged_module_is_named_and_nothing_stays_of_the_image() {
-    let place = Place::new();
-    place.shell(
+    let workspace = Workspace::new();
+    workspace.shell(
         "cp -r \"$(readlink -f modules)\" damaged; chmod -R u+w damaged
         path=$(grep -o '^[^:]*/virtio_ring\\.ko' damaged/modules.dep || grep -o '^[^:]*/virtio_net\\.ko' damaged/modules.dep)
         name=${path##*/}
         sed -i \"s/$name/$name.xz/g\" damaged/modules.dep
         xz < damaged/$path | head -c 1000 > damaged/$path.xz",
     );
-    place.refused(
+    workspace.refused(
         "cloud-machine image pack demo --kernel vmlinuz --modules damaged --quiet --input disk.raw",
         1,
         &["take damaged/kernel/drivers/", "cannot decompress module \"virtio_"],
     );
-    place.refused(
+    workspace.refused(
         "sed -i 's/\\.ko\\.xz/.ko.lz4/g' damaged/modules.dep
         cloud-machine image pack demo --kernel vmlinuz --modules damaged --quiet --input disk.raw",
         1,
         &["is neither a .ko file nor one that xz, zstd or gzip compressed", "decompress it and run depmod again"],
     );
-    assert_eq!(place.state(), BARE);
+    assert_eq!(workspace.state(), BARE);
 }

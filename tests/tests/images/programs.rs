@@ -3,7 +3,7 @@
 
 use cloud_machine_system::{NewFilesystem, maker};
 
-use crate::{BARE, PACK, Place};
+use crate::{BARE, PACK, Workspace};
 
 /// A folder of programs as a distribution lays it out.
 const FOLDER: &str = "
@@ -18,10 +18,10 @@ const INITRAMFS: &str = "state/images/demo/initramfs";
 
 #[test]
 fn programs_are_in_the_initramfs_as_they_are_in_the_folder() {
-    let place = Place::new();
-    place.shell(FOLDER);
-    place.shell(&format!("{PACK} disk.raw --programs good; cp {INITRAMFS} first"));
-    let listed = place.shell("cpio -tv --quiet < first | sed -E 's/ +/ /g' | cut -d' ' -f1,3-5,9-");
+    let workspace = Workspace::new();
+    workspace.shell(FOLDER);
+    workspace.shell(&format!("{PACK} disk.raw --programs good; cp {INITRAMFS} first"));
+    let listed = workspace.shell("cpio -tv --quiet < first | sed -E 's/ +/ /g' | cut -d' ' -f1,3-5,9-");
     for line in [
         "drwxr-xr-x root root 0 usr/sbin",
         "-rwxr-xr-x root root 7 usr/sbin/mkfs",
@@ -33,16 +33,16 @@ fn programs_are_in_the_initramfs_as_they_are_in_the_folder() {
     ] {
         assert!(listed.lines().any(|listed| listed == line), "expected {line:?} in\n{listed}");
     }
-    place.shell("mkdir out; cd out; cpio -id --quiet --no-absolute-filenames < ../first; cmp usr/sbin/mkfs ../good/usr/sbin/mkfs");
+    workspace.shell("mkdir out; cd out; cpio -id --quiet --no-absolute-filenames < ../first; cmp usr/sbin/mkfs ../good/usr/sbin/mkfs");
 
-    place.shell(&format!("cp -r good again; touch -d 2001-01-01 again/etc; {PACK} disk.raw --programs again"));
-    place.shell(&format!("cmp first {INITRAMFS}"));
-    place.shell(&format!("{PACK} disk.raw; cpio -t --quiet < {INITRAMFS} > without; ! grep usr without"));
+    workspace.shell(&format!("cp -r good again; touch -d 2001-01-01 again/etc; {PACK} disk.raw --programs again"));
+    workspace.shell(&format!("cmp first {INITRAMFS}"));
+    workspace.shell(&format!("{PACK} disk.raw; cpio -t --quiet < {INITRAMFS} > without; ! grep usr without"));
 }
 
 #[test]
 fn each_wrong_folder_of_programs_has_its_message_and_nothing_stays_of_it() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     for (make, code, texts) in [
         ("true", 4, ["list the programs in bad", "No such file"]),
         ("touch bad", 1, ["list the programs in bad", "Not a directory"]),
@@ -78,17 +78,17 @@ fn each_wrong_folder_of_programs_has_its_message_and_nothing_stays_of_it() {
             ["take bad/two", "more than 256 MiB, the most that goes into an initramfs"],
         ),
     ] {
-        place.shell(&format!("rm -rf bad; {make}"));
-        place.refused(&format!("{PACK} disk.raw --programs bad"), code, &texts);
-        assert_eq!(place.state(), BARE, "{make}");
+        workspace.shell(&format!("rm -rf bad; {make}"));
+        workspace.refused(&format!("{PACK} disk.raw --programs bad"), code, &texts);
+        assert_eq!(workspace.state(), BARE, "{make}");
     }
 }
 
 #[test]
 fn the_golden_images_programs_make_filesystems_from_the_initramfs_alone() {
-    let place = Place::new();
-    place.shell(&format!("{PACK} disk.raw --programs programs; mkdir root"));
-    place.shell(&format!("cd root; cpio -id --quiet --no-absolute-filenames < ../{INITRAMFS}"));
+    let workspace = Workspace::new();
+    workspace.shell(&format!("{PACK} disk.raw --programs programs; mkdir root"));
+    workspace.shell(&format!("cd root; cpio -id --quiet --no-absolute-filenames < ../{INITRAMFS}"));
     // The agent's own calls, with a label and without.
     for kind in ["ext4", "xfs", "btrfs", "vfat", "swap"] {
         for label in [None, Some("data")] {
@@ -106,7 +106,7 @@ fn the_golden_images_programs_make_filesystems_from_the_initramfs_alone() {
                 (_, Some(label)) => format!("{kind}\n{label}\n"),
                 (_, None) => format!("{kind}\n"),
             };
-            let said = place.shell(&script);
+            let said = workspace.shell(&script);
             assert!(said.ends_with(&expected), "{call}: {said}");
         }
     }

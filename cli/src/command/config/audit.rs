@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{self, Global},
-    configuration::{self, Given, checked, documents},
+    configuration::{self, KeyOption, checked, documents},
     failure::Failure,
     ui::{Show, Ui},
 };
@@ -93,7 +93,7 @@ impl Value<'_> {
 }
 
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Result<(), Failure> {
-    let more: Vec<Given<'_>> = Given::driver(arguments.driver.as_ref()).into_iter().collect();
+    let more: Vec<KeyOption<'_>> = KeyOption::driver(arguments.driver.as_ref()).into_iter().collect();
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
     let unread = configuration::unread(ui, &named);
     let synthesized = checked(named)?;

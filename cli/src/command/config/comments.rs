@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_config::{LayerKind, Place, merge, parse};
+use cloud_machine_config::{LayerKind, Location, merge, parse};
 
 use cloud_machine_operation::described::refused;
 
@@ -14,7 +14,7 @@ pub(super) fn annotated(yaml: &str, remarks: &BTreeMap<String, String>) -> Resul
     let document = parse(LayerKind::CommandLine, "audit", yaml.as_bytes()).map_err(refused)?;
     let mut lines: BTreeMap<usize, &str> = BTreeMap::new();
     for leaf in merge(&[document]).map_err(refused)?.leaves() {
-        if let (Place::Text { line, .. }, Some(remark)) = (leaf.origin.place, remarks.get(&leaf.path)) {
+        if let (Location::Text { line, .. }, Some(remark)) = (leaf.origin.location, remarks.get(&leaf.path)) {
             lines.insert(line, remark);
         }
     }

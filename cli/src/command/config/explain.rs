@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::{
     arguments::{self, Global},
-    configuration::{self, Given, Named, checked, documents},
+    configuration::{self, KeyOption, Named, checked, documents},
     failure::{Failure, Kind},
     ui::{Show, Ui},
 };
@@ -137,7 +137,7 @@ impl Event {
 }
 
 pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &str) -> Result<(), Failure> {
-    let more: Vec<Given<'_>> = Given::driver(arguments.driver.as_ref()).into_iter().collect();
+    let more: Vec<KeyOption<'_>> = KeyOption::driver(arguments.driver.as_ref()).into_iter().collect();
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
     configuration::unread(ui, &named);
     // Each document is looked at once more, one after the other.

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use cloud_machine_config::{Hidden, Leaf, Merged, Origin, Place};
+use cloud_machine_config::{Hidden, Leaf, Location, Merged, Origin};
 use cloud_machine_protocol::escape;
 use serde::{Serialize, Serializer};
 
@@ -28,12 +28,12 @@ pub(super) struct OriginRow {
 
 impl From<&Origin> for OriginRow {
     fn from(origin: &Origin) -> Self {
-        let (line, column) = match origin.place {
-            Place::Text { line, column } => (Some(line), Some(column)),
+        let (line, column) = match origin.location {
+            Location::Text { line, column } => (Some(line), Some(column)),
             _ => (None, None),
         };
-        let argument = match origin.place {
-            Place::Argument(index) => Some(index),
+        let argument = match origin.location {
+            Location::Argument(index) => Some(index),
             _ => None,
         };
         let (layer, source) = (origin.layer.to_string(), origin.source.as_ref().to_owned());

@@ -88,3 +88,43 @@ impl Show for Inspected {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_keys_are_those_that_programs_read() {
+        let partition = Partition {
+            number: 1,
+            name: "root".to_owned(),
+            type_guid: String::new(),
+            unique_guid: String::new(),
+            offset: 0,
+            length: 0,
+        };
+        let inspected = Inspected {
+            name: "demo".to_owned(),
+            digest: String::new(),
+            size: 0,
+            data_bytes: 0,
+            packed_bytes: 0,
+            generation: 1,
+            kernel_release: String::new(),
+            partitions: vec![partition],
+            signature: String::new(),
+            verified: false,
+        };
+        let json = serde_json::to_value(&inspected).unwrap();
+        let keys = |value: &Value| {
+            let mut keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
+            keys.sort_unstable();
+            keys.join(" ")
+        };
+        let image = "data_bytes digest generation kernel_release name packed_bytes partitions signature size verified";
+        assert_eq!(keys(&json), image);
+        assert_eq!(keys(&json["partitions"][0]), "length name number offset type_guid unique_guid");
+    }
+}

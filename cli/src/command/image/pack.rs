@@ -9,7 +9,7 @@ use std::{
 use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
 use cloud_machine_operation::signature;
 use cloud_machine_packing::{input::RawImage, signature::SecretKey};
-use cloud_machine_store::{Content, ImageName, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
+use cloud_machine_store::{Content, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
 use cloud_machine_volume::write::pin;
 
 use crate::{
@@ -21,10 +21,10 @@ use crate::{
 };
 
 pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Manifest, SignatureRecord), Failure> {
-    let name: ImageName = arguments.name.parse().map_err(Failure::failed)?;
+    let name = &arguments.name;
     let allowed = Replacement { downgrade: arguments.allow_downgrade, replace: arguments.replace };
     // Before minutes of work; once more with the digest when it is known.
-    store.check_generation(&name, arguments.generation, None, allowed)?;
+    store.check_generation(name, arguments.generation, None, allowed)?;
     let key = arguments.sign_key.as_deref().map(signing::secret_key).transpose()?;
     let agent = boot::agent(arguments)?;
     let programs = arguments.programs.as_deref().map(programs::read).transpose()?.unwrap_or_default();
@@ -40,7 +40,7 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
     let (manifest, packed) = pack_file(ui, store, &raw, &options, &arguments.input)?;
     let signature = key.as_ref().map(|key| sign(ui, &packed, key, &manifest, &arguments.input)).transpose()?;
     store.install_image(
-        &name,
+        name,
         &ImageSource {
             packed: Content::Open(&packed),
             kernel: Content::File(&arguments.kernel),

@@ -127,7 +127,7 @@ fn is_false(value: &bool) -> bool {
 
 impl From<&Origin> for WrittenOrigin {
     fn from(origin: &Origin) -> Self {
-        use crate::source::Place;
+        use crate::source::Location;
         let mut written = Self {
             layer: origin.layer,
             source: origin.source.as_ref().to_owned(),
@@ -136,11 +136,11 @@ impl From<&Origin> for WrittenOrigin {
             argument: None,
             variable: false,
         };
-        match origin.place {
-            Place::BuiltIn => {}
-            Place::Argument(index) => written.argument = Some(index),
-            Place::Variable => written.variable = true,
-            Place::Text { line, column } => (written.line, written.column) = (Some(line), Some(column)),
+        match origin.location {
+            Location::BuiltIn => {}
+            Location::Argument(index) => written.argument = Some(index),
+            Location::Variable => written.variable = true,
+            Location::Text { line, column } => (written.line, written.column) = (Some(line), Some(column)),
         }
         written
     }

@@ -2,7 +2,7 @@
 
 use std::{io, path::Path};
 
-use cloud_machine_protocol::{Bus, MachineName, PORT_NAME};
+use cloud_machine_protocol::{Bus, MachineName, PORT_NAME, disk_letters};
 use quick_xml::{
     NsReader, Writer, XmlVersion,
     events::{BytesStart, BytesText, Event},
@@ -147,7 +147,7 @@ fn devices(out: &mut Out, launch: &Launch, parts: &Parts<'_>) -> io::Result<()> 
             Bus::Scsi | Bus::Cdrom => ("sd", &mut scsi),
             Bus::Nvme => continue,
         };
-        disk(out, drive, file, &format!("{prefix}{}", letters(*count)), index)?;
+        disk(out, drive, file, &format!("{prefix}{}", disk_letters(*count)), index)?;
         *count += 1;
     }
     if scsi > 0 {
@@ -195,15 +195,6 @@ fn disk(out: &mut Out, drive: &Drive, file: &str, target: &str, index: usize) ->
         }
         Ok(())
     })
-}
-
-/// `a` to `z`, then `aa` and so on, as the kernel counts disks.
-fn letters(index: u32) -> String {
-    let last = char::from(b'a' + u8::try_from(index % 26).unwrap_or_default());
-    match (index / 26).checked_sub(1) {
-        Some(before) => format!("{}{last}", letters(before)),
-        None => last.to_string(),
-    }
 }
 
 /// QEMU's processor model in libvirt's words.

@@ -167,12 +167,6 @@ fn the_processor_that_was_decided_on_is_the_one_in_the_domain() {
 }
 
 #[test]
-fn disks_are_counted_as_the_kernel_counts_them() {
-    let names: Vec<String> = [0, 25, 26, 51, 52, 701, 702].into_iter().map(letters).collect();
-    assert_eq!(names, ["a", "z", "aa", "az", "ba", "zz", "aaa"]);
-}
-
-#[test]
 fn what_is_written_says_that_it_is_ours_and_nothing_else_does() {
     let launch = launch(HOSTILE);
     let machine = launch.name.clone();

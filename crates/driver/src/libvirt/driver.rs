@@ -2,15 +2,13 @@
 //! an answer that did not come for one.
 
 use std::{
-    fs::OpenOptions,
     io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::RootOfTrust;
+use cloud_machine_protocol::{RootOfTrust, causes};
 use cloud_machine_store::{DriverState, ImageFolder, Store, identity::is_uuid};
 
 use super::{
@@ -236,13 +234,7 @@ fn unasked(error: &LibvirtError) -> Doubt {
     } else {
         error.way_out()
     };
-    Doubt { way_out, ..Doubt::new(None, chain(error)) }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &LibvirtError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    Doubt { way_out, ..Doubt::new(None, causes(error)) }
 }
 
 fn no_process(machine: &MachineRef, why: &str) -> LibvirtError {
@@ -257,9 +249,9 @@ fn create(virsh: &Virsh, launch: &Launch, until: Instant) -> Result<(), LibvirtE
         .is_system()
         .then(|| Owner { user: rustix::process::geteuid().as_raw(), group: rustix::process::getegid().as_raw() });
     let description = launch.folder.path().join(DESCRIPTION);
-    private(&description, &domain::write(launch, owner)?)?;
+    write_private(&description, &domain::write(launch, owner)?)?;
     // libvirt would make it readable for others: it is there before.
-    private(&launch.folder.console_log(), b"")?;
+    qemu::private(&launch.folder.console_log())?;
     let created = virsh.create(&description, until);
     if refused(&created).is_some_and(Refusal::is_name_taken) {
         return Err(LibvirtError::NameTaken { machine: launch.name.clone(), domain: domain::name(&launch.name) });
@@ -273,9 +265,8 @@ fn refused(answer: &Result<(), LibvirtError>) -> Option<&Refusal> {
 }
 
 /// A file for its owner alone.
-fn private(path: &Path, bytes: &[u8]) -> Result<(), LibvirtError> {
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    let written = made.and_then(|mut file| file.write_all(bytes));
+fn write_private(path: &Path, bytes: &[u8]) -> Result<(), LibvirtError> {
+    let written = qemu::private(path)?.write_all(bytes);
     written.map_err(|source| qemu::QemuError::Io { operation: "write", path: path.to_owned(), source }.into())
 }
 

@@ -111,6 +111,14 @@ fn a_libvirt_that_does_not_answer_is_no_machine_that_is_off() {
 }
 
 #[test]
+fn what_is_only_shown_does_not_wait_long_for_a_libvirt_that_hangs() {
+    let stand_in = StandIn::new("exec sleep 60");
+    let machine = machine(&stand_in);
+    let doubt = doubt(stand_in.libvirt().power(&machine, Duration::ZERO));
+    assert!(doubt.why.contains("did not end within 5 s"), "{}", doubt.why);
+}
+
+#[test]
 fn a_domain_that_is_not_ours_is_never_ended() {
     let stand_in = StandIn::new("");
     let machine = machine(&stand_in);

@@ -146,21 +146,31 @@ fn tcg(reason: String) -> Verdict {
 }
 
 fn recall(memory: &Path) -> Result<Remembered, QemuError> {
+    // It can be proved again, so a file of another version or a broken one costs time and nothing else.
+    Ok(read_memory(memory)?.unwrap_or_else(|reason| {
+        tracing::warn!(path = %memory.display(), reason, "forgetting what was proved of KVM");
+        Remembered::default()
+    }))
+}
+
+/// What is remembered, or why that cannot be used. A file that is not there says nothing yet.
+fn read_memory(memory: &Path) -> Result<Result<Remembered, String>, QemuError> {
     let Some(bytes) = file::read(memory, file::MAX_RECORD).map_err(QemuError::Remember)? else {
-        return Ok(Remembered::default());
+        return Ok(Ok(Remembered::default()));
     };
-    match serde_json::from_slice::<Remembered>(&bytes) {
+    Ok(match serde_json::from_slice::<Remembered>(&bytes) {
         Ok(remembered) if remembered.version == VERSION => Ok(remembered),
-        // It can be proved again, so a file of another version or a broken one costs time and nothing else.
-        Ok(remembered) => {
-            tracing::warn!(path = %memory.display(), version = remembered.version, "forgetting verdicts of an unknown version");
-            Ok(Remembered::default())
-        }
-        Err(error) => {
-            tracing::warn!(path = %memory.display(), %error, "forgetting unreadable verdicts");
-            Ok(Remembered::default())
-        }
-    }
+        Ok(remembered) => Err(format!("it has version {}, expected {VERSION}", remembered.version)),
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// How many verdicts are remembered in the store, or why those that are there cannot be used and will be proved again.
+///
+/// # Errors
+/// [`QemuError::Remember`] when the file cannot be read: then no machine can be started under KVM.
+pub fn remembered(store: &Store) -> Result<Result<usize, String>, QemuError> {
+    Ok(read_memory(&store.kvm_verdicts())?.map(|remembered| remembered.verdicts.len()))
 }
 
 fn remember(memory: &Path, remembered: &Remembered) -> Result<(), QemuError> {

@@ -10,15 +10,15 @@ use cloud_machine_protocol::RootOfTrust;
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{
-    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk, glance::HostGlance,
-    kernel::Kernel, keys::KEYS,
+    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk, kernel::Kernel,
+    keys::KEYS, process_table::HostProcesses,
 };
 use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},
     machine::{
-        Backing, BlockDevice, Boot, DirtyMap, Driver, Glance, MachineRef, Power, Processor, Running, Started, Storage,
-        Trouble,
+        Backing, BlockDevice, Boot, DirtyMap, Driver, MachineRef, Power, ProcessTable, Processor, Running, Started,
+        Storage, Trouble,
     },
     socket, ssh,
 };
@@ -65,9 +65,9 @@ impl Driver for Qemu {
         }
     }
 
-    fn glance(&self) -> Option<Box<dyn Glance>> {
-        match HostGlance::take(&Kernel::host()) {
-            Ok(glance) => Some(Box::new(glance)),
+    fn process_table(&self) -> Option<Box<dyn ProcessTable>> {
+        match HostProcesses::take(&Kernel::host()) {
+            Ok(table) => Some(Box::new(table)),
             Err(error) => {
                 tracing::debug!(%error, "each machine is asked for by itself");
                 None

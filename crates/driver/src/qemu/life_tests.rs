@@ -132,6 +132,17 @@ fn a_machine_whose_pid_file_is_gone_is_found_and_ended() {
 }
 
 #[test]
+fn a_record_with_its_uuid_in_capital_letters_is_of_the_same_machine() {
+    let mut host = Host::new();
+    let machine = host.start();
+    fs::remove_file(machine.0.folder().pid_file()).unwrap();
+    host.record.uuid.make_ascii_uppercase();
+    assert_eq!(running(host.subject().life()), machine.0.pid(), "by its command line, which has small ones");
+    host.subject().end(Duration::from_secs(4)).unwrap();
+    assert!(!machine.0.alive().unwrap());
+}
+
+#[test]
 fn a_machine_whose_state_folder_was_moved_behind_a_link_is_found_and_ended() {
     let host = Host::new();
     let machine = host.start();
@@ -214,6 +225,8 @@ fn a_state_of_another_driver_is_told_and_nothing_is_taken_for_ended() {
     host.record.driver_state = Some(DriverState::of(&"another driver's").unwrap());
     let found = doubt(host.subject().life());
     assert!(found.why.contains("driver_state of its record"), "{found:?}");
+    let way_out = found.way_out.unwrap_or_default();
+    assert!(way_out.contains("set driver_state in its machine.json to null"), "{way_out}");
     let machine = host.start();
     assert_eq!(running(host.subject().life()), machine.0.pid(), "it is found by its files and its UUID");
 }

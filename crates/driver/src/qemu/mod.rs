@@ -5,12 +5,12 @@ mod command;
 pub mod disk;
 mod driver;
 mod error;
-mod glance;
 mod kernel;
 mod keys;
 mod life;
 mod pidfd;
 mod process;
+mod process_table;
 mod qmp;
 mod state;
 mod tool;
@@ -21,13 +21,14 @@ use std::{
     time::Duration,
 };
 
-pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide};
+pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, remembered};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub(crate) use command::{block_node, check};
 pub(crate) use driver::launch;
 pub use error::QemuError;
 pub(crate) use keys::KEYS;
 pub use life::{Life, Subject};
+pub(crate) use process::private;
 pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
 pub use state::{FileId, ProcessRecord};

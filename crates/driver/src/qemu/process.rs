@@ -215,7 +215,7 @@ fn abandon(child: &mut Child, launch: &Launch) -> io::Result<Result<(), QemuErro
 }
 
 /// An empty file for its owner alone.
-fn private(path: &Path) -> Result<File, QemuError> {
+pub(crate) fn private(path: &Path) -> Result<File, QemuError> {
     let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     made.map_err(QemuError::io("make", path))
 }

@@ -8,7 +8,7 @@ use std::{
 use cloud_machine_volume::{Volume, VolumeError};
 use proptest::prelude::*;
 
-use crate::made::Place;
+use crate::made::Workspace;
 
 /// Far above what any volume takes, even in an unoptimised build.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,32 +69,32 @@ fn mutate(mut bytes: Vec<u8>, times: usize, seed: u64) {
 
 #[test]
 fn mutated_vfat() {
-    let place = Place::new();
-    mutate(place.vfat(1, &["-F", "12"]), 3000, 1);
-    mutate(place.vfat(16, &["-F", "16"]), 3000, 2);
-    mutate(place.vfat(36, &["-F", "32", "-s", "1"]), 3000, 3);
+    let workspace = Workspace::new();
+    mutate(workspace.vfat(1, &["-F", "12"]), 3000, 1);
+    mutate(workspace.vfat(16, &["-F", "16"]), 3000, 2);
+    mutate(workspace.vfat(36, &["-F", "32", "-s", "1"]), 3000, 3);
 }
 
 #[test]
 fn mutated_iso() {
-    let place = Place::new();
-    mutate(place.xorriso(&["-joliet", "-rock"]), 6000, 4);
-    mutate(place.xorriso(&["--norock", "-joliet"]), 3000, 5);
-    mutate(place.genisoimage(&[]), 3000, 6);
-    place.add(&"x".repeat(255), b"");
-    mutate(place.genisoimage(&["-rock"]), 6000, 7);
+    let workspace = Workspace::new();
+    mutate(workspace.xorriso(&["-joliet", "-rock"]), 6000, 4);
+    mutate(workspace.xorriso(&["--norock", "-joliet"]), 3000, 5);
+    mutate(workspace.genisoimage(&[]), 3000, 6);
+    workspace.add(&"x".repeat(255), b"");
+    mutate(workspace.genisoimage(&["-rock"]), 6000, 7);
 }
 
 #[test]
 fn truncated() {
-    let place = Place::new();
-    for bytes in [place.vfat(1, &[]), place.xorriso(&["-joliet", "-rock"]), place.genisoimage(&["-rock"])] {
+    let workspace = Workspace::new();
+    for bytes in [workspace.vfat(1, &[]), workspace.xorriso(&["-joliet", "-rock"]), workspace.genisoimage(&["-rock"])] {
         for length in (0..bytes.len()).step_by(509) {
             ask(&bytes[..length]);
         }
         assert!(matches!(Volume::open(&bytes[..100]), Err(VolumeError::Unknown)));
     }
-    let vfat = place.vfat(1, &[]);
+    let vfat = workspace.vfat(1, &[]);
     let error = Volume::open(&vfat[..vfat.len() / 2]).unwrap_err();
     assert!(
         matches!(&error, VolumeError::Filesystem(source) if source.to_string().contains("claims more")),
@@ -124,9 +124,9 @@ fn neither_and_both() {
         let error = Volume::open(bytes).unwrap_err();
         assert_eq!(error.to_string(), "the volume has neither a FAT nor an ISO 9660 filesystem");
     }
-    let place = Place::new();
-    let vfat = place.vfat(1, &[]);
-    let mut both = place.xorriso(&["-rock"]);
+    let workspace = Workspace::new();
+    let vfat = workspace.vfat(1, &[]);
+    let mut both = workspace.xorriso(&["-rock"]);
     both[..512].copy_from_slice(&vfat[..512]);
     let error = Volume::open(both).unwrap_err();
     assert_eq!(error.to_string(), "the volume has both a FAT and an ISO 9660 filesystem");
@@ -146,7 +146,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> usize {
 
 #[test]
 fn a_vfat_folder_that_is_a_ring_ends() {
-    let mut bytes = Place::new().vfat(1, &["-F", "12", "-s", "1"]);
+    let mut bytes = Workspace::new().vfat(1, &["-F", "12", "-s", "1"]);
     let entry = find(&bytes, b"CLOUD-~1   ");
     let cluster = usize::from(bytes[entry + 26]);
     // Its next cluster is itself, and all of its entries but the first two are deleted ones.
@@ -172,7 +172,7 @@ fn a_vfat_folder_that_is_a_ring_ends() {
 
 #[test]
 fn a_vfat_file_that_is_shorter_than_it_says_is_not_read() {
-    let mut bytes = Place::new().vfat(1, &[]);
+    let mut bytes = Workspace::new().vfat(1, &[]);
     let entry = find(&bytes, b"USER-D~1   ");
     bytes[entry + 28..entry + 32].copy_from_slice(&100_000_u32.to_le_bytes());
     let source = source(Volume::open(bytes).unwrap().read("user-data").unwrap_err());
@@ -187,7 +187,7 @@ fn set_both(bytes: &mut [u8], at: usize, value: u32) {
 
 #[test]
 fn an_iso_folder_that_contains_itself_ends() {
-    let mut bytes = Place::new().genisoimage(&["-rock"]);
+    let mut bytes = Workspace::new().genisoimage(&["-rock"]);
     let root = u32::from_le_bytes(bytes[ISO_DESCRIPTOR + 158..ISO_DESCRIPTOR + 162].try_into().unwrap());
     let folder = find(&bytes, b"\x08CLOUD_MA") - 32;
     set_both(&mut bytes, folder + 2, root);
@@ -199,7 +199,7 @@ fn an_iso_folder_that_contains_itself_ends() {
 
 #[test]
 fn iso_claims_beyond_the_end_are_refused() {
-    let original = Place::new().genisoimage(&["-rock"]);
+    let original = Workspace::new().genisoimage(&["-rock"]);
     let (file, folder) = (find(&original, b"USER_DAT.;1") - 33, find(&original, b"\x08CLOUD_MA") - 32);
     let changed = |at: usize, value: u32| {
         let mut bytes = original.clone();
@@ -232,9 +232,9 @@ fn iso_claims_beyond_the_end_are_refused() {
 
 #[test]
 fn rock_ridge_fields_that_continue_themselves_end() {
-    let place = Place::new();
-    place.add(&"x".repeat(255), b"");
-    let mut bytes = place.genisoimage(&["-rock"]);
+    let workspace = Workspace::new();
+    workspace.add(&"x".repeat(255), b"");
+    let mut bytes = workspace.genisoimage(&["-rock"]);
     let name = find(&bytes, b"XXXXXXXX.;1");
     let field = name + find(&bytes[name..], b"CE\x1c\x01");
     // The continuation is an area that holds nothing but a pointer to itself.

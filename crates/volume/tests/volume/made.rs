@@ -28,15 +28,15 @@ pub(crate) fn run(program: &str, package: &str, arguments: &[&str]) {
 }
 
 /// A folder with [`FILES`] in `tree`.
-pub(crate) struct Place(TempDir);
+pub(crate) struct Workspace(TempDir);
 
-impl Place {
+impl Workspace {
     pub(crate) fn new() -> Self {
-        let place = Self(tempfile::tempdir().unwrap());
+        let workspace = Self(tempfile::tempdir().unwrap());
         for (path, content) in FILES {
-            place.add(path, content);
+            workspace.add(path, content);
         }
-        place
+        workspace
     }
 
     pub(crate) fn add(&self, path: &str, content: &[u8]) {

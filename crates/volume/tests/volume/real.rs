@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use cloud_machine_protocol::volume::{MAX_FILE, MAX_FILES};
 use cloud_machine_volume::{Format, Volume, VolumeError};
 
-use crate::made::{FILES, Place, USER_DATA, run};
+use crate::made::{FILES, USER_DATA, Workspace, run};
 
 /// All files come back, and what is not there is absent.
 fn complete(bytes: &[u8], format: Format) {
@@ -32,32 +32,32 @@ fn absent_or_whole(volume: &Volume<&[u8]>) {
 
 #[test]
 fn vfat_of_every_kind() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     for (mebibytes, options) in [(1, &[][..]), (1, &["-F", "12"]), (16, &["-F", "16"]), (36, &["-F", "32", "-s", "1"])]
     {
-        complete(&place.vfat(mebibytes, options), Format::Vfat);
+        complete(&workspace.vfat(mebibytes, options), Format::Vfat);
     }
 }
 
 #[test]
 fn iso_with_rock_ridge_or_joliet_or_both() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     for options in [&["-rock"][..], &["--norock", "-joliet"], &["-joliet", "-rock"], &["-joliet", "-rational-rock"]] {
-        complete(&place.xorriso(options), Format::Iso9660);
+        complete(&workspace.xorriso(options), Format::Iso9660);
     }
     for options in [&["-rock"][..], &["-joliet"], &["-joliet", "-rock"], &["-iso-level", "4"]] {
-        complete(&place.genisoimage(options), Format::Iso9660);
+        complete(&workspace.genisoimage(options), Format::Iso9660);
     }
 }
 
 #[test]
 fn plain_iso_with_the_names_that_are_left() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     for (bytes, listed) in [
-        (place.xorriso(&["--norock"]), "user_dat"),
-        (place.genisoimage(&[]), "user_dat"),
-        (place.xorriso(&["--norock", "-iso-level", "3"]), "user_data"),
-        (place.genisoimage(&["-iso-level", "3"]), "user_data"),
+        (workspace.xorriso(&["--norock"]), "user_dat"),
+        (workspace.genisoimage(&[]), "user_dat"),
+        (workspace.xorriso(&["--norock", "-iso-level", "3"]), "user_data"),
+        (workspace.genisoimage(&["-iso-level", "3"]), "user_data"),
     ] {
         let volume = Volume::open(bytes.as_slice()).unwrap();
         absent_or_whole(&volume);
@@ -67,10 +67,10 @@ fn plain_iso_with_the_names_that_are_left() {
 
 #[test]
 fn a_long_name_is_continued_elsewhere() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let long = "x".repeat(255);
-    place.add(&long, b"long");
-    for bytes in [place.xorriso(&["-rock"]), place.genisoimage(&["-rock"]), place.vfat(1, &[])] {
+    workspace.add(&long, b"long");
+    for bytes in [workspace.xorriso(&["-rock"]), workspace.genisoimage(&["-rock"]), workspace.vfat(1, &[])] {
         let volume = Volume::open(bytes.as_slice()).unwrap();
         assert_eq!(volume.read(&long).unwrap(), b"long");
         assert!(volume.list().unwrap().contains(&(long.clone(), 4)));
@@ -79,9 +79,9 @@ fn a_long_name_is_continued_elsewhere() {
 
 #[test]
 fn a_link_is_no_file_and_not_an_empty_one() {
-    let place = Place::new();
-    symlink("user-data", place.tree().join("vendor-data")).unwrap();
-    for bytes in [place.xorriso(&["-rock"]), place.genisoimage(&["-rock"])] {
+    let workspace = Workspace::new();
+    symlink("user-data", workspace.tree().join("vendor-data")).unwrap();
+    for bytes in [workspace.xorriso(&["-rock"]), workspace.genisoimage(&["-rock"])] {
         let volume = Volume::open(bytes.as_slice()).unwrap();
         let error = volume.read("vendor-data").unwrap_err();
         assert_eq!(error.to_string(), "cannot read vendor-data on the volume");
@@ -92,26 +92,26 @@ fn a_link_is_no_file_and_not_an_empty_one() {
 
 #[test]
 fn limits_are_those_of_a_volume() {
-    let place = Place::new();
-    place.add("full", &vec![1; MAX_FILE as usize]);
-    place.add("larger", &vec![2; MAX_FILE as usize + 1]);
+    let workspace = Workspace::new();
+    workspace.add("full", &vec![1; MAX_FILE as usize]);
+    workspace.add("larger", &vec![2; MAX_FILE as usize + 1]);
     // The smallest clusters: the most work that an honest volume can be.
-    for bytes in [place.xorriso(&["-rock"]), place.vfat(36, &["-F", "32", "-s", "1"])] {
+    for bytes in [workspace.xorriso(&["-rock"]), workspace.vfat(36, &["-F", "32", "-s", "1"])] {
         let volume = Volume::open(bytes.as_slice()).unwrap();
         assert!(volume.read("full").unwrap() == vec![1; MAX_FILE as usize]);
         let error = volume.read("larger").unwrap_err();
         assert_eq!(error.to_string(), "file larger on the volume has more than 16777216 bytes");
     }
-    let place = Place::new();
+    let workspace = Workspace::new();
     for index in FILES.len()..MAX_FILES {
-        place.add(&format!("f{}/{index:03}{}", index % 7, "x".repeat(150)), b"");
+        workspace.add(&format!("f{}/{index:03}{}", index % 7, "x".repeat(150)), b"");
     }
-    let make = |place: &Place| [place.xorriso(&["-rock"]), place.vfat(8, &["-s", "1"])];
-    for bytes in make(&place) {
+    let make = |workspace: &Workspace| [workspace.xorriso(&["-rock"]), workspace.vfat(8, &["-s", "1"])];
+    for bytes in make(&workspace) {
         assert_eq!(Volume::open(bytes.as_slice()).unwrap().list().unwrap().len(), MAX_FILES);
     }
-    place.add("one-more", b"");
-    for bytes in make(&place) {
+    workspace.add("one-more", b"");
+    for bytes in make(&workspace) {
         let error = Volume::open(bytes.as_slice()).unwrap().list().unwrap_err();
         assert_eq!(error.to_string(), "the volume has more than 256 files, or too many folders");
     }
@@ -119,20 +119,20 @@ fn limits_are_those_of_a_volume() {
 
 #[test]
 fn the_label_that_was_changed_later_counts_and_none_is_empty() {
-    let place = Place::new();
+    let workspace = Workspace::new();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("volume");
     let label = |options: &[&str]| {
         run("fatlabel", "dosfstools", &[&[path.to_str().unwrap()], options].concat());
         Volume::open(std::fs::read(&path).unwrap()).unwrap().label().to_owned()
     };
-    std::fs::write(&path, place.vfat(1, &[])).unwrap();
+    std::fs::write(&path, workspace.vfat(1, &[])).unwrap();
     assert_eq!(label(&["OTHER"]), "OTHER");
     assert_eq!(label(&["--reset"]), "");
 }
 
 #[test]
 fn bytes_may_be_owned() {
-    let volume: Volume<Vec<u8>> = Volume::open(Place::new().vfat(1, &[])).unwrap();
+    let volume: Volume<Vec<u8>> = Volume::open(Workspace::new().vfat(1, &[])).unwrap();
     assert_eq!(volume.read("USER-DATA").unwrap(), USER_DATA);
 }

@@ -15,31 +15,31 @@ const EXTENSION: usize = 8;
 const ENTRY: usize = 24;
 
 /// First byte of a table and the first behind it.
-pub(super) type Place = (u64, u64);
+pub(super) type ByteRange = (u64, u64);
 
 /// All tables of the image that are written to their own end and no further: the first level of the disk's map, the list of
 /// bitmaps, and each bitmap's own. `head` is the first cluster, or what there is of it.
-pub(super) fn exact(image: &File, head: &[u8]) -> io::Result<Vec<Place>> {
-    let mut places = vec![place(number(head, 40, 8), number(head, 36, 4) * 8)];
+pub(super) fn exact(image: &File, head: &[u8]) -> io::Result<Vec<ByteRange>> {
+    let mut ranges = vec![range(number(head, 40, 8), number(head, 36, 4) * 8)];
     if let Some((offset, length)) = directory(head) {
-        places.push(place(offset, length));
+        ranges.push(range(offset, length));
         let mut list = vec![0; length.min(MAX_DIRECTORY) as usize];
         match image.read_exact_at(&mut list, offset) {
-            Ok(()) => places.extend(tables(&list)),
+            Ok(()) => ranges.extend(tables(&list)),
             // The list itself is cut off.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(places)
+    Ok(ranges)
 }
 
-fn place(offset: u64, length: u64) -> Place {
+fn range(offset: u64, length: u64) -> ByteRange {
     (offset, offset.saturating_add(length))
 }
 
 /// Offset and length of the list of bitmaps, from its header extension.
-fn directory(head: &[u8]) -> Option<Place> {
+fn directory(head: &[u8]) -> Option<ByteRange> {
     if number(head, 4, 4) < 3 || number(head, 88, 8) & BITMAPS_VALID == 0 {
         return None;
     }
@@ -58,14 +58,14 @@ fn directory(head: &[u8]) -> Option<Place> {
 }
 
 /// The table of each bitmap in the list.
-fn tables(list: &[u8]) -> Vec<Place> {
-    let (mut places, mut at) = (Vec::new(), 0);
+fn tables(list: &[u8]) -> Vec<ByteRange> {
+    let (mut ranges, mut at) = (Vec::new(), 0);
     while at + ENTRY <= list.len() {
-        places.push(place(number(list, at, 8), number(list, at + 8, 4) * 8));
+        ranges.push(range(number(list, at, 8), number(list, at + 8, 4) * 8));
         let more = number(list, at + 18, 2) + number(list, at + 20, 4);
         at += (ENTRY + more as usize).next_multiple_of(8);
     }
-    places
+    ranges
 }
 
 /// A big-endian number; zeros stand for bytes that are not there.

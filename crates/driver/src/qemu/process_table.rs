@@ -15,11 +15,11 @@ use super::{
     pidfd::Pidfd,
     state::{FileId, ProcessRecord},
 };
-use crate::machine::{Glance, Glimpse};
+use crate::machine::{MachineIdentifiers, ProcessTable};
 
 /// What the host shows at one moment.
 #[derive(Debug)]
-pub(super) struct HostGlance {
+pub(super) struct HostProcesses {
     namespace: u64,
     boot_id: String,
     processes: HashSet<i32>,
@@ -30,9 +30,9 @@ pub(super) struct HostGlance {
     locked: HashSet<u64>,
 }
 
-impl HostGlance {
+impl HostProcesses {
     pub(super) fn take(kernel: &Kernel) -> io::Result<Self> {
-        let mut glance = Self {
+        let mut table = Self {
             namespace: kernel.namespace()?,
             boot_id: kernel.boot_id()?,
             processes: HashSet::new(),
@@ -42,13 +42,13 @@ impl HostGlance {
         };
         let own = i32::try_from(std::process::id()).unwrap_or_default();
         for pid in kernel.processes()? {
-            glance.processes.insert(pid);
+            table.processes.insert(pid);
             if pid != own {
-                glance.uuids.extend(kernel.uuid(pid)?);
-                glance.open.extend(kernel.open_files(pid)?);
+                table.uuids.extend(kernel.uuid(pid)?);
+                table.open.extend(kernel.open_files(pid)?);
             }
         }
-        Ok(glance)
+        Ok(table)
     }
 
     fn is_used(&self, file: &FileId) -> bool {
@@ -63,8 +63,8 @@ impl HostGlance {
     }
 }
 
-impl Glance for HostGlance {
-    fn is_off(&self, machine: &Glimpse<'_>) -> bool {
+impl ProcessTable for HostProcesses {
+    fn is_off(&self, machine: &MachineIdentifiers<'_>) -> bool {
         let process = match machine.state.map(DriverState::read::<ProcessRecord>) {
             Some(Ok(process)) => Some(process),
             Some(Err(_)) => return false,
@@ -79,5 +79,5 @@ impl Glance for HostGlance {
 }
 
 #[cfg(test)]
-#[path = "glance_tests.rs"]
+#[path = "process_table_tests.rs"]
 mod tests;

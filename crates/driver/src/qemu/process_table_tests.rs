@@ -13,17 +13,17 @@ use super::*;
 
 const UUID: &str = "7F0B7D6E-58c1-4b8e-9a6e-0c2f8f3ad1aa";
 
-fn glance() -> HostGlance {
-    HostGlance::take(&Kernel::host()).unwrap()
+fn table() -> HostProcesses {
+    HostProcesses::take(&Kernel::host()).unwrap()
 }
 
 /// Whether it is off within some looks: a child that another test of this process starts has all its files until it executes.
-fn is_off(machine: &Glimpse<'_>) -> bool {
-    (0..1000).any(|_| glance().is_off(machine))
+fn is_off(machine: &MachineIdentifiers<'_>) -> bool {
+    (0..1000).any(|_| table().is_off(machine))
 }
 
-fn of<'a>(state: Option<&'a DriverState>, disks: &'a [(u64, u64)]) -> Glimpse<'a> {
-    Glimpse { uuid: UUID, state, disks }
+fn of<'a>(state: Option<&'a DriverState>, disks: &'a [(u64, u64)]) -> MachineIdentifiers<'a> {
+    MachineIdentifiers { uuid: UUID, state, disks }
 }
 
 fn state(record: &ProcessRecord) -> DriverState {
@@ -86,7 +86,7 @@ fn a_machine_that_is_not_recorded_is_known_by_its_uuid_in_any_spelling() {
     // Until then its command line may not be in place yet.
     let mut ready = [0; 6];
     other.0.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
-    assert!(!glance().is_off(&of(None, &[])));
+    assert!(!table().is_off(&of(None, &[])));
     other.end();
     assert!(is_off(&of(None, &[])));
 }
@@ -95,13 +95,13 @@ fn a_machine_that_is_not_recorded_is_known_by_its_uuid_in_any_spelling() {
 fn a_disk_that_another_process_has_open_is_a_doubt_until_it_ends() {
     let (file, id) = disk();
     let mut other = Other::start("exec sleep 1000", File::open(file.path()).unwrap().into());
-    assert!(!glance().is_off(&of(None, &[id])));
+    assert!(!table().is_off(&of(None, &[id])));
     let record = ProcessRecord {
         boot_id: "of another boot".to_owned(),
         disks: vec![FileId { device: id.0, inode: id.1 }],
         ..other.record(&Kernel::host())
     };
-    assert!(!glance().is_off(&of(Some(&state(&record)), &[])), "also one that the machine had before");
+    assert!(!table().is_off(&of(Some(&state(&record)), &[])), "also one that the machine had before");
     other.end();
     assert!(is_off(&of(None, &[id])));
 }
@@ -114,7 +114,7 @@ fn a_disk_with_a_lock_is_a_doubt_whoever_holds_it() {
         fcntl(file.as_file(), FcntlArg::F_OFD_SETLK(&asked)).unwrap();
     };
     lock(libc::F_WRLCK);
-    assert!(!glance().is_off(&of(None, &[id])));
+    assert!(!table().is_off(&of(None, &[id])));
     lock(libc::F_UNLCK);
     assert!(is_off(&of(None, &[id])));
 }
@@ -124,19 +124,19 @@ fn a_recorded_process_is_gone_when_its_number_is_or_its_boot() {
     let kernel = Kernel::host();
     let mut other = Other::start("exec sleep 1000", Stdio::null());
     let record = other.record(&kernel);
-    assert!(!glance().is_off(&of(Some(&state(&record)), &[])));
+    assert!(!table().is_off(&of(Some(&state(&record)), &[])));
     let before = ProcessRecord { boot_id: "of another boot".to_owned(), ..record.clone() };
     assert!(is_off(&of(Some(&state(&before)), &[])));
     other.end();
     assert!(is_off(&of(Some(&state(&record)), &[])));
     let elsewhere = ProcessRecord { namespace: record.namespace + 1, ..record };
-    assert!(!glance().is_off(&of(Some(&state(&elsewhere)), &[])), "a number of another namespace says nothing");
+    assert!(!table().is_off(&of(Some(&state(&elsewhere)), &[])), "a number of another namespace says nothing");
     let foreign = DriverState::of(&"of another driver").unwrap();
-    assert!(!glance().is_off(&of(Some(&foreign), &[])), "nor does a record that cannot be read");
+    assert!(!table().is_off(&of(Some(&foreign), &[])), "nor does a record that cannot be read");
 }
 
 #[test]
-fn where_the_host_shows_nothing_there_is_no_glance() {
+fn where_the_host_shows_nothing_there_is_no_process_table() {
     let empty = tempfile::tempdir().unwrap();
-    assert!(HostGlance::take(&Kernel::at(empty.path().to_owned())).is_err());
+    assert!(HostProcesses::take(&Kernel::at(empty.path().to_owned())).is_err());
 }
