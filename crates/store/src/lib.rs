@@ -9,6 +9,7 @@ mod generation;
 mod golden;
 pub mod identity;
 mod image;
+mod index;
 mod journal;
 mod lease;
 mod lock;

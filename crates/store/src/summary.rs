@@ -19,12 +19,12 @@ use std::{
 
 use cloud_machine_protocol::{Assurance, MachineName};
 use rustix::fs::{AtFlags, statat};
-use serde::{Deserialize, Serialize};
 
-use super::{DriverState, ImageName, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file};
+use super::{
+    DriverState, ImageName, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file,
+    index::{self, Line, lines, matched},
+};
 
-/// Version of the index; one of another version is not read.
-const VERSION: u32 = 1;
 /// Rows that are read anew at every list before the index is written again: writing it takes longer than reading these.
 const MAX_UNINDEXED: usize = 100;
 /// Largest index that is read: some 200,000 machines.
@@ -35,8 +35,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 const PIECE: usize = 64;
 
 /// What a list shows of one machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MachineSummary {
     /// Its name.
     pub name: MachineName,
@@ -71,26 +70,28 @@ pub struct SummaryRow {
 
 /// How the files looked that a summary was made of.
 #[derive(Clone, Debug, PartialEq)]
-struct Looks {
-    record: Stamp,
-    disks: Option<Stamp>,
+pub(super) struct Looks {
+    pub(super) record: Stamp,
+    pub(super) disks: Option<Stamp>,
 }
 
 /// Numbers of [`Looks`] in the index.
 const NUMBERS: usize = 12;
 
-/// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
-struct Line<'a> {
-    name: &'a [u8],
-    rest: &'a [u8],
-}
-
 /// What became of one row.
 struct Row {
     row: SummaryRow,
-    /// `None` when it must not go into the index.
-    looks: Option<Looks>,
-    was_read: bool,
+    indexed: Indexed,
+}
+
+/// What the next index has of a row.
+enum Indexed {
+    /// The line that it had.
+    AsItWas,
+    /// A line of what was read just now.
+    Anew(Box<Looks>),
+    /// Nothing: it may change without looking different, or says nothing that could be kept.
+    Not,
 }
 
 impl MachineSummary {
@@ -128,9 +129,9 @@ impl Store {
         let opened = File::open(&folder).map_err(StoreError::io("list", &folder))?;
         let known = matched(&names, lines(&index));
         let rows = in_parallel(&known, |(name, line)| self.row(&opened, name, line.as_ref()));
-        let is_new = |row: &&Row| row.was_read && row.looks.is_some();
+        let is_new = |row: &&Row| matches!(row.indexed, Indexed::Anew(_));
         if rows.iter().filter(is_new).count() > MAX_UNINDEXED
-            && let Err(error) = self.write_index(&rows)
+            && let Err(error) = self.write_index(&known, &rows)
         {
             tracing::debug!(%error, "the index of the machines is not kept");
         }
@@ -156,11 +157,8 @@ impl Store {
         if let Some(before) = &before
             && let Some(summary) = known.and_then(|line| line.summary(before))
         {
-            return Row {
-                row: SummaryRow { name: name.to_owned(), summary: Ok(Box::new(summary)) },
-                looks: Some(before.clone()),
-                was_read: false,
-            };
+            let row = SummaryRow { name: name.to_owned(), summary: Ok(Box::new(summary)) };
+            return Row { row, indexed: Indexed::AsItWas };
         }
         let invalid = |source| StoreError::InvalidName { path: self.machines().join(name), source };
         let summary = name.parse().map_err(invalid).and_then(|name| {
@@ -170,7 +168,8 @@ impl Store {
         let is_whole = summary.as_ref().is_ok_and(|summary| summary.disks.is_some());
         let looks =
             before.filter(|before| is_whole && before.are_settled() && looks(machines, name).as_ref() == Some(before));
-        Row { row: SummaryRow { name: name.to_owned(), summary }, looks, was_read: true }
+        let indexed = looks.map_or(Indexed::Not, |looks| Indexed::Anew(Box::new(looks)));
+        Row { row: SummaryRow { name: name.to_owned(), summary }, indexed }
     }
 
     fn index(&self) -> std::path::PathBuf {
@@ -182,64 +181,22 @@ impl Store {
         file::read(&self.index(), MAX_INDEX).ok().flatten().unwrap_or_default()
     }
 
-    fn write_index(&self, rows: &[Row]) -> io::Result<()> {
-        let new = tempfile::Builder::new().prefix(".write.").tempfile_in(&self.root)?;
-        let mut writer = io::BufWriter::new(new.as_file());
-        writer.write_all(header().as_bytes())?;
-        for row in rows {
-            let (Some(looks), Ok(summary)) = (&row.looks, &row.row.summary) else { continue };
-            let numbers = looks.numbers().map(|number| number.to_string()).join(" ");
-            write!(writer, "\n{}\t{numbers}\t", row.row.name)?;
-            serde_json::to_writer(&mut writer, summary)?;
-        }
-        writer.flush()?;
-        drop(writer);
+    fn write_index(&self, known: &[(&str, Option<Line<'_>>)], rows: &[Row]) -> io::Result<()> {
+        let line = |((_, line), row): (&(&str, Option<Line<'_>>), &Row)| match (&row.indexed, &row.row.summary) {
+            (Indexed::AsItWas, _) => line.map(|line| line.text()),
+            (Indexed::Anew(looks), Ok(summary)) => index::line(looks, summary),
+            _ => None,
+        };
+        let mut new = tempfile::Builder::new().prefix(".write.").tempfile_in(&self.root)?;
+        new.write_all(index::text(known.iter().zip(rows).filter_map(line)).as_bytes())?;
         // Not flushed to the disk: an index that a power cut damages is made anew.
         new.persist(self.index()).map(drop).map_err(|error| error.error)
     }
 }
 
-fn header() -> String {
-    format!("{{\"kind\":\"machine_index\",\"version\":{VERSION}}}")
-}
-
-/// The lines of an index; none when it is not one of ours.
-fn lines(index: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let mut lines = index.split(|byte| *byte == b'\n');
-    let is_ours = lines.next() == Some(header().as_bytes());
-    lines.filter(move |_| is_ours).filter_map(|line| {
-        let tab = line.iter().position(|byte| *byte == b'\t')?;
-        Some(Line { name: line.get(..tab)?, rest: line.get(tab.checked_add(1)?..)? })
-    })
-}
-
-/// Each name with its line; both are sorted, and where an index is not, lines are missed.
-fn matched<'a>(names: &'a [String], lines: impl Iterator<Item = Line<'a>>) -> Vec<(&'a str, Option<Line<'a>>)> {
-    let mut lines = lines.peekable();
-    let line_of = |name: &'a String| {
-        while lines.next_if(|line| line.name < name.as_bytes()).is_some() {}
-        (name.as_str(), lines.next_if(|line| line.name == name.as_bytes()))
-    };
-    names.iter().map(line_of).collect()
-}
-
-impl Line<'_> {
-    /// What it says of a machine whose files look like this; `None` when it says nothing.
-    fn summary(&self, looks: &Looks) -> Option<MachineSummary> {
-        let tab = self.rest.iter().position(|byte| *byte == b'\t')?;
-        let numbers = std::str::from_utf8(self.rest.get(..tab)?).ok()?;
-        if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
-            return None;
-        }
-        let summary: MachineSummary = serde_json::from_slice(self.rest.get(tab.checked_add(1)?..)?).ok()?;
-        // A row of another machine says nothing of this one.
-        (summary.name.as_str().as_bytes() == self.name).then_some(summary)
-    }
-}
-
 impl Looks {
     /// All that it says; zeros for a folder that is not there, which no inode has.
-    fn numbers(&self) -> [i64; NUMBERS] {
+    pub(super) fn numbers(&self) -> [i64; NUMBERS] {
         let of = |stamp: &Stamp| {
             let Stamp { size, inode, modified, changed } = stamp;
             [size.cast_signed(), inode.cast_signed(), modified.0, modified.1, changed.0, changed.1]
@@ -334,7 +291,9 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
     });
     let mut pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     pieces.sort_unstable_by_key(|(begin, _)| *begin);
-    pieces.into_iter().flat_map(|(_, results)| results).collect()
+    let mut all = Vec::with_capacity(items.len());
+    pieces.into_iter().for_each(|(_, results)| all.extend(results));
+    all
 }
 
 #[cfg(test)]
