@@ -198,15 +198,15 @@ impl Store {
         })?;
         // What is noted is noted, whether or not there will be a new journal.
         if size > MAX_SIZE
-            && let Err(error) = self.turn()
+            && let Err(error) = self.rotate()
         {
-            tracing::debug!(%error, "the journal goes on growing");
+            tracing::debug!(%error, "the journal is not rotated and goes on growing");
         }
         Ok(())
     }
 
-    /// The journal becomes the older one. Whoever finds the lock taken leaves that to its holder.
-    fn turn(&self) -> Result<(), StoreError> {
+    /// The journal becomes the older one, in place of the one before. Whoever finds the lock taken leaves that to its holder.
+    fn rotate(&self) -> Result<(), StoreError> {
         let Some(_lock) = lock::try_lock(&self.root.join("locks/journal"))? else { return Ok(()) };
         let path = self.newer_journal();
         // Another program may have done it since.

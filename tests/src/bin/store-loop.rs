@@ -47,12 +47,12 @@ fn go_on(state: &Path, prefix: &str) -> Ended {
             Err(StoreError::Leased { .. }) => {
                 let rows = store.leases()?;
                 let held = rows.into_iter().find(|row| row.name == name.as_str()).ok_or("no lease is listed")?;
-                store.give_back_lease(&name, held.lease?.fence)?;
+                store.give_back_lease(&name, held.lease?.number)?;
                 store.take_lease(&name, "loop", HOUR)?
             }
             taken => taken?,
         };
-        writeln!(out, "lease {name} {}", lease.fence)?;
+        writeln!(out, "lease {name} {}", lease.number)?;
         let ram = match store.read(&name) {
             Ok(old) => {
                 store.write(&lock, &record(&name, old.ram + 1)?)?;
@@ -65,7 +65,7 @@ fn go_on(state: &Path, prefix: &str) -> Ended {
             Err(error) => return Err(error.into()),
         };
         writeln!(out, "record {name} {ram}")?;
-        store.give_back_lease(&name, lease.fence)?;
+        store.give_back_lease(&name, lease.number)?;
         store.journal_end(begun, None, None)?;
         writeln!(out, "done {name} {ram}")?;
     }
@@ -99,7 +99,7 @@ fn full(folder: &Path) -> Ended {
     };
     is_full("a record", Err::<(), _>(refused))?;
     is_full("a lease that is taken", store.take_lease(&"other".parse()?, "b", HOUR))?;
-    is_full("a lease that is given back", store.give_back_lease(&name, lease.fence))?;
+    is_full("a lease that is given back", store.give_back_lease(&name, lease.number))?;
     // A line may still find room in the last block of the journal, and then nothing is wrong with it.
     let mut lines = 0;
     while let Ok(_never_ended) = store.journal_begin(&lock, "stop") {
@@ -113,11 +113,11 @@ fn full(folder: &Path) -> Ended {
     }
     fs::remove_file(folder.join("fill"))?;
     store.write(&lock, &record(&name, written + 1)?)?;
-    store.give_back_lease(&name, lease.fence)?;
+    store.give_back_lease(&name, lease.number)?;
     store.journal_end(begun, None, None)?;
     let (next, journal) = (store.take_lease(&name, "b", HOUR)?, store.journal(None)?);
     let first = journal.entries.first().ok_or("the journal is empty")?;
-    if next.fence <= lease.fence || first.outcome != Outcome::Done || journal.entries.len() != lines + 1 {
+    if next.number <= lease.number || first.outcome != Outcome::Done || journal.entries.len() != lines + 1 {
         return Err(format!("after there was room again: {next:?} {journal:?}").into());
     }
     println!("all is there");
