@@ -10,7 +10,7 @@ use cloud_machine_protocol::MachineName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, MAX_WORD, Store, StoreError, file, lock, reserve};
+use super::{Lock, MAX_WORD, Store, StoreError, file, lock, sweep};
 
 /// Version of the file of a lease.
 const VERSION: u32 = 1;
@@ -75,9 +75,7 @@ impl Store {
     /// cannot be; those of reading and writing.
     pub fn take_lease(&self, name: &MachineName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
         let refused = |reason| StoreError::LeaseRefused { name: name.clone(), reason };
-        if owner.is_empty() || owner.len() > MAX_OWNER || owner.chars().any(char::is_control) {
-            return Err(refused("the owner has to be 1 to 200 bytes without control characters"));
-        }
+        let owner = lease_owner(owner).map_err(refused)?;
         let _lock = self.lock_lease(name)?;
         let old = self.lease_file(name)?;
         let (now, number) = (Timestamp::now(), old.as_ref().map_or(0, |old| old.number));
@@ -85,7 +83,7 @@ impl Store {
             return Err(StoreError::Leased { name: name.clone(), owner: held.owner, until: held.until });
         }
         let number = number.checked_add(1).ok_or_else(|| refused("there are no more numbers"))?;
-        let held = Held { owner: owner.to_owned(), taken: now, until: end(name, now, time)? };
+        let held = Held { owner, taken: now, until: end(name, now, time)? };
         self.put_lease(name, number, Some(held.clone()))?;
         Ok(lease(name, number, held))
     }
@@ -123,6 +121,7 @@ impl Store {
     pub fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
         let (folder, now) = (self.leases_folder(), Timestamp::now());
         let mut rows = Vec::new();
+        sweep::sweep(&folder);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(rows),
@@ -199,7 +198,7 @@ impl Store {
         let mut bytes = serde_json::to_vec(&LeaseFile { version: VERSION, machine: name.clone(), number, held })
             .map_err(|source| StoreError::ToJson { what: "a lease", source })?;
         bytes.push(b'\n');
-        reserve::with(&self.root, || file::replace(&path, &bytes))
+        file::replace(&path, &bytes)
     }
 
     /// The right to change a machine's lease. The kernel gives it back when its holder dies.
@@ -218,6 +217,15 @@ impl Store {
             }
         }
     }
+}
+
+/// What an owner of a lease is called, so that it can be shown and kept.
+///
+/// # Errors
+/// What it has to be.
+pub fn lease_owner(text: &str) -> Result<String, &'static str> {
+    let is_one = !text.is_empty() && text.len() <= MAX_OWNER && !text.chars().any(char::is_control);
+    if is_one { Ok(text.to_owned()) } else { Err("the owner has to be 1 to 200 bytes without control characters") }
 }
 
 fn end(name: &MachineName, now: Timestamp, time: Duration) -> Result<Timestamp, StoreError> {

@@ -84,10 +84,10 @@ pub trait State: fmt::Debug + Send + Sync {
         failure: Option<JournalFailure>,
     ) -> Result<(), StoreError>;
 
-    /// All operations that are still noted, or those on one machine, oldest first.
+    /// All operations that are still noted, or those on one machine, which may be deleted since, oldest first.
     ///
     /// # Errors
-    /// When there is no journal to be read.
+    /// [`StoreError::NoMachine`] for one that is not there and of which nothing is noted; when there is no journal to be read.
     fn journal(&self, machine: Option<&MachineName>) -> Result<Journal, StoreError>;
 }
 

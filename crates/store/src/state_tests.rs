@@ -66,5 +66,9 @@ fn the_journal_has_the_operations_of_all_programs_and_tells_those_that_were_cut_
         let _never_ended = one.journal_begin(&lock, "stop").unwrap();
         drop(lock);
         assert_eq!(outcomes(), [Outcome::Done, Outcome::CutOff]);
+        let unknown = "unknown".parse().unwrap();
+        assert!(matches!(other.journal(Some(&unknown)), Err(StoreError::NoMachine { .. })));
+        drop(one.journal_begin(&one.lock(&unknown).unwrap(), "create").unwrap());
+        assert_eq!(other.journal(Some(&unknown)).unwrap().entries.len(), 1, "its folder may be gone, or not there yet");
     });
 }

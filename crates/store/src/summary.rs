@@ -23,6 +23,7 @@ use rustix::fs::{AtFlags, statat};
 use super::{
     DriverState, ImageName, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file,
     index::{self, Line, lines, matched},
+    sweep,
 };
 
 /// Rows that are read anew at every list before the index is written again: writing it takes longer than reading these.
@@ -187,7 +188,7 @@ impl Store {
             (Indexed::Anew(looks), Ok(summary)) => index::line(looks, summary),
             _ => None,
         };
-        let mut new = tempfile::Builder::new().prefix(".write.").tempfile_in(&self.root)?;
+        let mut new = sweep::aside(&self.root)?;
         new.write_all(index::text(known.iter().zip(rows).filter_map(line)).as_bytes())?;
         // Not flushed to the disk: an index that a power cut damages is made anew.
         new.persist(self.index()).map(drop).map_err(|error| error.error)
