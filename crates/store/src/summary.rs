@@ -21,7 +21,7 @@ use cloud_machine_protocol::{Assurance, MachineName};
 use rustix::fs::{AtFlags, statat};
 
 use super::{
-    DriverState, ImageName, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file,
+    DriverState, ImageName, MachineFolder, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file,
     index::{self, Line, lines, matched},
     sweep,
 };
@@ -56,7 +56,8 @@ pub struct MachineSummary {
     pub used: Option<bool>,
     /// What its driver keeps of its last start.
     pub driver_state: Option<DriverState>,
-    /// Device and inode of each file in the folder of its disks; `None` when they have to be looked at each time, such as one behind a link.
+    /// Device and inode of each file in the folder of its disks, and of those with the process id of an attempt: what a process of it
+    /// has open or locked. `None` when they have to be looked at each time, such as a disk behind a link.
     pub disks: Option<Vec<(u64, u64)>>,
 }
 
@@ -164,7 +165,7 @@ impl Store {
         let invalid = |source| StoreError::InvalidName { path: self.machines().join(name), source };
         let summary = name.parse().map_err(invalid).and_then(|name| {
             let record = self.read(&name)?;
-            Ok(Box::new(MachineSummary::of(record, disk_files(&self.machine(&name).disks()))))
+            Ok(Box::new(MachineSummary::of(record, files(&self.machine(&name)))))
         });
         let is_whole = summary.as_ref().is_ok_and(|summary| summary.disks.is_some());
         let looks =
@@ -228,6 +229,20 @@ fn looks(machines: &File, name: &str) -> Option<Looks> {
     };
     let record = look(format!("{name}/machine.json")).ok()??;
     Some(Looks { record, disks: look(format!("{name}/disks")).ok()? })
+}
+
+/// What a process of a machine has open or locked; `None` when that cannot be remembered. A process with an attempt's pid file is
+/// started between two changes of the record, so the record's looks tell of it.
+fn files(machine: &MachineFolder) -> Option<Vec<(u64, u64)>> {
+    let mut files = disk_files(&machine.disks())?;
+    for attempt in machine.attempts().ok()? {
+        match fs::symlink_metadata(attempt.pid_file()) {
+            Ok(found) => files.push((found.dev(), found.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
+    }
+    Some(files)
 }
 
 /// The files in a folder of disks; `None` when their folder's looks do not tell of each change of them.

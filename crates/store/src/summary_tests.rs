@@ -102,6 +102,18 @@ fn a_disk_that_comes_or_goes_is_seen_at_once_and_one_behind_a_link_is_never_reme
 }
 
 #[test]
+fn a_file_with_the_process_id_of_an_attempt_is_known_as_a_disk_is() {
+    let (_folder, store) = opened();
+    let name = "m001".parse().unwrap();
+    let attempt = store.machine(&name).new_attempt(&store.lock(&name).unwrap()).unwrap();
+    fs::write(attempt.pid_file(), "7").unwrap();
+    let found = fs::metadata(attempt.pid_file()).unwrap();
+    index(&store);
+    assert_eq!(row(&store, "m001").unwrap().disks, Some(vec![(found.dev(), found.ino())]));
+    assert_eq!(row(&store, "m002").unwrap().disks, Some(Vec::new()));
+}
+
+#[test]
 fn an_index_that_is_damaged_cut_off_or_of_another_version_is_as_if_it_were_not_there() {
     let (_folder, store) = opened();
     let read = format!("{:?}", store.summaries().unwrap());
