@@ -43,7 +43,7 @@ impl<T: Line> Show for Rows<T> {
             let mut cells = vec![row.name.clone()];
             match &row.result {
                 Some(result) => cells.extend(result.cells()),
-                None => cells.push("failed".to_owned()),
+                None => cells.push(without_result(row.exit_code).to_owned()),
             }
             table.add_row(cells);
         }
@@ -73,6 +73,16 @@ pub(crate) fn each<T: Line>(
     Ok(ExitCode::from(code))
 }
 
+/// What became of a machine with which nothing was done, or not all of it.
+fn without_result(exit_code: u8) -> &'static str {
+    // Whoever is refused for somebody else's lock or lease, or names no machine, has begun nothing.
+    match exit_code {
+        code if code == Kind::Locked as u8 => "locked",
+        code if code == Kind::NotFound as u8 => "not found",
+        _ => "failed",
+    }
+}
+
 /// The common code when all ended alike, otherwise the code for some of several.
 fn exit_code(codes: &[u8]) -> u8 {
     match codes {
@@ -85,6 +95,23 @@ fn exit_code(codes: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Serialize)]
+    struct Done;
+
+    impl Line for Done {
+        fn cells(&self) -> Vec<String> {
+            Vec::new()
+        }
+    }
+
+    #[test]
+    fn a_machine_with_which_nothing_was_begun_did_not_fail() {
+        let row = |exit_code| Row::<Done> { name: "demo".to_owned(), result: None, error: None, exit_code };
+        let words = [Kind::Locked, Kind::NotFound, Kind::TimedOut]
+            .map(|kind| Rows { machines: vec![row(kind as u8)] }.table().trim().to_owned());
+        assert_eq!(words, ["demo  locked", "demo  not found", "demo  failed"]);
+    }
 
     #[test]
     fn one_code_for_all_and_7_for_a_mixture() {

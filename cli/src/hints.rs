@@ -72,6 +72,7 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::MakeRoom(folder) => {
             format!("make room below {}, or take another folder with --state", folder.display())
         }
+        Hint::FullFileSystem(path) => format!("make room on the file system of {}", path.display()),
         Hint::ListImages => "see `cloud-machine image list`; `cloud-machine image pack` makes one".to_owned(),
         Hint::NameImage => "give --image NAME".to_owned(),
         Hint::PackUnderItsName => "pack it again under the name that it is to have".to_owned(),

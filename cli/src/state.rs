@@ -23,7 +23,7 @@ pub(crate) fn open_leased(global: &Global, under: UnderLease, machines: &Several
             Err(Failure::new(Kind::Usage, "a lease is of one machine, and more are named")
                 .hint("call it for each machine"))
         }
-        Some(fence) => Ok(store.under_lease(fence)),
+        Some(number) => Ok(store.under_lease(number)),
         None => Ok(store),
     }
 }

@@ -13,7 +13,7 @@ fn a_machine_that_is_leased_is_changed_only_by_whoever_names_the_lease() {
     let program = program();
     let folder = fabricated::machine(&program, "demo", 1, |record| record["state"] = "stopped".into());
     let lease = program.json(["lease", "take", "demo", "--owner", "runner-7"]).unwrap();
-    assert_eq!(lease["fence"], 1);
+    assert_eq!(lease["number"], 1);
     let before = fs::read(folder.join("machine.json")).unwrap();
     for arguments in [
         vec!["stop", "demo"],

@@ -54,15 +54,15 @@ fn check(store: &Store, told: &Told) {
             "record" => assert!(store.read(&name).unwrap().ram >= *number, "{name}: {number} was written"),
             "lease" => {
                 let held = store.leases().unwrap().into_iter().find(|row| row.name == name.as_str());
-                let fence = match held {
-                    Some(row) => row.lease.unwrap().fence,
+                let now = match held {
+                    Some(row) => row.lease.unwrap().number,
                     None => {
                         let lease = store.take_lease(&name, "check", Duration::from_secs(3600)).unwrap();
-                        store.give_back_lease(&name, lease.fence).unwrap();
-                        lease.fence
+                        store.give_back_lease(&name, lease.number).unwrap();
+                        lease.number
                     }
                 };
-                assert!(fence >= *number, "{name}: lease {number} was taken, and now {fence}");
+                assert!(now >= *number, "{name}: lease {number} was taken, and now {now}");
             }
             _ => {}
         }

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use cloud_machine_protocol::MachineName;
+use cloud_machine_store::lease_owner;
 
 /// Commands on leases.
 #[derive(Debug, Subcommand)]
@@ -16,7 +17,7 @@ Exit code 8 while somebody has a lease on the machine.")]
         /// Name of the machine
         name: MachineName,
         /// Who has it, for people
-        #[arg(long, value_parser = owner)]
+        #[arg(long, value_parser = lease_owner)]
         owner: String,
         #[command(flatten)]
         time: LeaseTime,
@@ -41,12 +42,6 @@ Exit code 8 when the lease has ended.")]
     },
     /// List the leases that have not ended
     List,
-}
-
-/// What can be shown as an owner, as the store takes it.
-fn owner(text: &str) -> Result<String, &'static str> {
-    let is_one = !text.is_empty() && text.len() <= 200 && !text.chars().any(char::is_control);
-    if is_one { Ok(text.to_owned()) } else { Err("expected 1 to 200 bytes without control characters") }
 }
 
 /// A lease that was taken.

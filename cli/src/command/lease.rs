@@ -19,7 +19,7 @@ struct Taken(store::Lease);
 #[derive(Serialize)]
 struct GivenBack {
     machine: String,
-    fence: u64,
+    number: u64,
     given_back: bool,
 }
 
@@ -41,8 +41,8 @@ impl Show for Taken {
     const KIND: &'static str = "lease";
 
     fn table(&self) -> String {
-        let store::Lease { machine, fence, owner, until, .. } = &self.0;
-        format!("lease {fence} of machine {machine} for {owner} until {until:.0}")
+        let store::Lease { machine, number, owner, until, .. } = &self.0;
+        format!("lease {number} of machine {machine} for {owner} until {until:.0}")
     }
 }
 
@@ -50,7 +50,7 @@ impl Show for GivenBack {
     const KIND: &'static str = "lease-given-back";
 
     fn table(&self) -> String {
-        format!("lease {} of machine {} is given back", self.fence, self.machine)
+        format!("lease {} of machine {} is given back", self.number, self.machine)
     }
 }
 
@@ -59,12 +59,12 @@ impl Show for Leases {
 
     fn table(&self) -> String {
         let mut table = Table::new();
-        table.load_style(NOTHING).set_header(["NAME", "LEASE", "UNTIL", "OWNER"]);
+        table.load_style(NOTHING).set_header(["NAME", "NUMBER", "UNTIL", "OWNER"]);
         for Row { name, lease, error } in &self.leases {
             match lease {
                 Some(lease) => table.add_row([
                     name.clone(),
-                    lease.fence.to_string(),
+                    lease.number.to_string(),
                     format!("{:.0}", lease.until),
                     lease.owner.clone(),
                 ]),
@@ -84,7 +84,7 @@ pub(crate) fn run(ui: &Ui, store: &dyn State, lease: &Lease) -> Result<(), Failu
         }
         Lease::GiveBack { held: HeldLease { name, lease } } => {
             store.give_back_lease(name, *lease)?;
-            ui.result(&GivenBack { machine: name.to_string(), fence: *lease, given_back: true })
+            ui.result(&GivenBack { machine: name.to_string(), number: *lease, given_back: true })
         }
         Lease::List => {
             let rows = store.leases()?.into_iter().map(|row| match row.lease {

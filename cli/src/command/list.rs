@@ -1,11 +1,12 @@
 //! `list`: one row a machine, from the store alone. A broken record is a row with its error.
 
-use std::fmt::Write;
+use std::borrow::Cow;
 
 use clap::ValueEnum;
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Listed, Operations, life::ProcessStatus};
-use cloud_machine_store::Store;
+use cloud_machine_protocol::Assurance;
+use cloud_machine_store::{ImageName, MachineState, Store};
 use serde::Serialize;
 
 use crate::{
@@ -27,15 +28,15 @@ struct Machines {
 struct Machine {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    state: Option<String>,
+    state: Option<MachineState>,
     #[serde(flatten)]
     process: Option<ProcessStatus>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<String>,
+    image: Option<ImageName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ssh_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    assurance: Option<String>,
+    assurance: Option<Assurance>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dirty: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,58 +47,78 @@ impl Show for Machines {
     const KIND: &'static str = "machine-list";
 
     fn table(&self) -> String {
-        let mut rows = Vec::with_capacity(self.machines.len().saturating_add(1));
+        let mut table = Aligned::default();
         if self.has_header {
             let values = self.columns.iter().filter_map(|column| column.to_possible_value());
-            rows.push(values.map(|value| value.get_name().to_uppercase()).collect());
+            table.row(values.map(|value| value.get_name().to_uppercase().into()));
         }
         for machine in &self.machines {
-            rows.push(match &machine.error {
+            match &machine.error {
                 // In every table: a machine that cannot be read must not look like one that says nothing.
                 Some(error) if !self.columns.contains(&Column::Error) => {
-                    vec![machine.name.clone(), format!("error: {error}")]
+                    table.row([machine.name.as_str().into(), format!("error: {error}").into()]);
                 }
-                _ => self.columns.iter().map(|column| machine.cell(*column)).collect(),
-            });
+                _ => table.row(self.columns.iter().map(|column| machine.cell(*column))),
+            }
         }
-        aligned(&rows)
+        table.text()
     }
 }
 
-/// The rows with their cells below each other. The tables of other commands are drawn by a library, which takes as long for ten
+/// Rows with their cells below each other. The tables of other commands are drawn by a library, which takes as long for ten
 /// thousand rows as all else does.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
-        widths.resize(widths.len().max(row.len()), 0);
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+#[derive(Default)]
+struct Aligned<'a> {
+    cells: Vec<Cow<'a, str>>,
+    /// How many cells each row has.
+    rows: Vec<usize>,
+    /// Characters of the longest cell of each column.
+    widths: Vec<usize>,
+}
+
+impl<'a> Aligned<'a> {
+    fn row(&mut self, cells: impl IntoIterator<Item = Cow<'a, str>>) {
+        let before = self.cells.len();
+        for (column, cell) in cells.into_iter().enumerate() {
+            let width = cell.chars().count();
+            match self.widths.get_mut(column) {
+                Some(widest) => *widest = width.max(*widest),
+                None => self.widths.push(width),
+            }
+            self.cells.push(cell);
         }
+        self.rows.push(self.cells.len().saturating_sub(before));
     }
-    let mut text = String::new();
-    for row in rows {
-        for (cell, width) in row.iter().zip(&widths) {
-            // Writing to a String cannot fail.
-            let _ = write!(text, " {cell:width$} ");
+
+    fn text(&self) -> String {
+        let width: usize = self.widths.iter().map(|width| width.saturating_add(2)).sum();
+        let mut text = String::with_capacity(self.rows.len().saturating_mul(width.saturating_add(1)));
+        let mut cells = self.cells.iter();
+        for row in &self.rows {
+            for (cell, width) in cells.by_ref().take(*row).zip(&self.widths) {
+                text.push(' ');
+                text.push_str(cell);
+                let padding = width.saturating_sub(cell.chars().count()).saturating_add(1);
+                text.extend(std::iter::repeat_n(' ', padding));
+            }
+            text.truncate(text.trim_end_matches(' ').len());
+            text.push('\n');
         }
-        text.truncate(text.trim_end_matches(' ').len());
-        text.push('\n');
+        text
     }
-    text
 }
 
 impl Machine {
-    fn cell(&self, column: Column) -> String {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    fn cell(&self, column: Column) -> Cow<'_, str> {
         match column {
-            Column::Name => self.name.clone(),
-            Column::State => text(&self.state),
-            Column::Process => self.process.as_ref().map(|status| status.process.to_string()).unwrap_or_default(),
-            Column::Image => text(&self.image),
-            Column::Ssh => self.ssh_port.map(|port| port.to_string()).unwrap_or_default(),
-            Column::Assurance => text(&self.assurance),
-            Column::Used => self.dirty.map(|dirty| if dirty { "yes" } else { "no" }.to_owned()).unwrap_or_default(),
-            Column::Error => text(&self.error),
+            Column::Name => self.name.as_str().into(),
+            Column::State => self.state.map(MachineState::word).unwrap_or_default().into(),
+            Column::Process => self.process.as_ref().map(|status| status.process.word()).unwrap_or_default().into(),
+            Column::Image => self.image.as_ref().map(ImageName::as_str).unwrap_or_default().into(),
+            Column::Ssh => self.ssh_port.map(|port| port.to_string()).unwrap_or_default().into(),
+            Column::Assurance => self.assurance.map(|level| level.to_string()).unwrap_or_default().into(),
+            Column::Used => self.dirty.map(|dirty| if dirty { "yes" } else { "no" }).unwrap_or_default().into(),
+            Column::Error => self.error.as_deref().unwrap_or_default().into(),
         }
     }
 
@@ -141,11 +162,11 @@ fn machine(listed: Listed) -> Machine {
     match listed.machine {
         Ok((summary, process)) => Machine {
             name: listed.name,
-            state: Some(summary.state.to_string()),
+            state: Some(summary.state),
             process: Some(process),
-            image: Some(summary.image.to_string()),
+            image: Some(summary.image),
             ssh_port: Some(summary.ssh_port),
-            assurance: summary.assurance.map(|level| level.to_string()),
+            assurance: summary.assurance,
             dirty: summary.used,
             error: None,
         },
@@ -159,6 +180,20 @@ fn machine(listed: Listed) -> Machine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_of_a_column_stand_below_each_other_and_no_line_ends_in_a_space() {
+        let mut table = Aligned::default();
+        table.row(["NAME", "IMAGE", ""].map(Cow::from));
+        table.row(["ä", "error: a text that is longer"].map(Cow::from));
+        table.row(["demo", "x", "yes"].map(Cow::from));
+        let spaces = |count| " ".repeat(count);
+        let expected = format!(
+            " NAME  IMAGE\n ä     error: a text that is longer\n demo  x{}yes\n",
+            spaces("error: a text that is longer".len() + 1)
+        );
+        assert_eq!(table.text(), expected);
+    }
 
     #[test]
     fn names_are_sorted_by_letters_and_by_the_value_of_their_numbers() {

@@ -148,6 +148,7 @@ impl From<StoreError> for OperationError {
             StoreError::Leased { .. } => Some(Hint::NameLease),
             StoreError::LeaseLost { .. } => Some(Hint::TakeLease),
             StoreError::LeaseUnreadable { path, .. } => Some(Hint::RemoveLease(path.clone())),
+            StoreError::Io { path, .. } if error.is_full() => Some(Hint::FullFileSystem(path.clone())),
             StoreError::NoMachine { .. } => Some(Hint::ListMachines),
             StoreError::NoImage { .. } => Some(Hint::ListImages),
             StoreError::GenerationLow { .. } => Some(Hint::HigherGeneration),
@@ -213,6 +214,15 @@ mod tests {
     use std::io;
 
     use super::*;
+
+    #[test]
+    fn a_full_file_system_is_told_with_the_way_out_whatever_was_written() {
+        let full = |kind: io::ErrorKind| OperationError::from(StoreError::io("write", "/x/y")(kind.into())).hints;
+        let expected = vec![Hint::FullFileSystem("/x/y".into())];
+        assert_eq!(full(io::ErrorKind::StorageFull), expected);
+        assert_eq!(full(io::ErrorKind::QuotaExceeded), expected);
+        assert_eq!(full(io::ErrorKind::NotFound), []);
+    }
 
     #[test]
     fn every_cause_is_told_once_and_none_without_end() {

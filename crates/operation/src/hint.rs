@@ -95,6 +95,8 @@ pub enum Hint {
     SeeAllProcesses,
     /// Make room here, or use another state folder.
     MakeRoom(PathBuf),
+    /// The file system of this file is full, or the user's share of it.
+    FullFileSystem(PathBuf),
 
     // What would help, about an image.
     /// The images that there are.

@@ -41,14 +41,22 @@ pub enum ProcessState {
     Unknown,
 }
 
-impl fmt::Display for ProcessState {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
+impl ProcessState {
+    /// The state as one word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::None => "none",
             Self::Runs => "runs",
             Self::Paused => "paused",
             Self::Unknown => "unknown",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ProcessState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.word())
     }
 }
 

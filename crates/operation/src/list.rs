@@ -2,7 +2,7 @@
 //! be asked once for all of them.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +12,7 @@ use std::{
 };
 
 use cloud_machine_driver::machine::{MachineIdentifiers, MachineRef, ProcessTable};
-use cloud_machine_store::{MachineSummary, StoreError};
+use cloud_machine_store::{MachineSummary, StoreError, SummaryRow};
 
 use crate::{
     Operations,
@@ -44,19 +44,15 @@ impl Operations<'_> {
             (self.store.summaries(), tables.join().unwrap_or_default())
         });
         let rows = rows?;
-        let machines = rows.iter().filter_map(|row| row.summary.as_deref().ok());
-        let asked: Vec<&MachineSummary> = machines.filter(|machine| !is_off(&tables, machine)).collect();
-        let is_asked: HashSet<String> = asked.iter().map(|machine| machine.name.to_string()).collect();
-        let mut answers = self.ask(&asked);
-        let listed = rows.into_iter().map(|row| {
+        let is_off: Vec<bool> = rows.iter().map(|row| is_off(&tables, row)).collect();
+        let running = rows.iter().zip(&is_off).filter(|(_, is_off)| !**is_off);
+        let mut answers = self.ask(&running.filter_map(|(row, _)| row.summary.as_deref().ok()).collect::<Vec<_>>());
+        let listed = rows.into_iter().zip(is_off).map(|(row, is_off)| {
             let machine = row.summary.map(|machine| {
+                let answer = if is_off { None } else { answers.remove(machine.name.as_str()) };
                 // Without an answer only that is off which was seen to be.
-                let without = match is_asked.contains(machine.name.as_str()) {
-                    true => ProcessState::Unknown,
-                    false => ProcessState::None,
-                };
-                let answer = answers.remove(machine.name.as_str());
-                (machine, answer.unwrap_or(ProcessStatus { process: without, process_reason: None }))
+                let process = if is_off { ProcessState::None } else { ProcessState::Unknown };
+                (machine, answer.unwrap_or(ProcessStatus { process, process_reason: None }))
             });
             Listed { name: row.name, machine }
         });
@@ -99,7 +95,9 @@ impl Operations<'_> {
     }
 }
 
-fn is_off(tables: &HashMap<&str, Box<dyn ProcessTable>>, machine: &MachineSummary) -> bool {
+/// Whether it was seen that nothing of a machine runs.
+fn is_off(tables: &HashMap<&str, Box<dyn ProcessTable>>, row: &SummaryRow) -> bool {
+    let Ok(machine) = &row.summary else { return false };
     let (Some(table), Some(disks)) = (tables.get(machine.driver.as_str()), &machine.disks) else { return false };
     table.is_off(&MachineIdentifiers { uuid: &machine.uuid, state: machine.driver_state.as_ref(), disks })
 }

@@ -44,7 +44,7 @@ pub enum StoreError {
         name: MachineName,
     },
     /// Somebody has a lease on the machine.
-    #[error("machine {name} is leased to {owner:?} until {until}")]
+    #[error("machine {name} is leased to {owner:?} until {until:.0}")]
     Leased {
         /// The machine.
         name: MachineName,
@@ -54,12 +54,12 @@ pub enum StoreError {
         until: jiff::Timestamp,
     },
     /// A lease that was named is not the one that holds now.
-    #[error("lease {fence} of machine {name} {why}")]
+    #[error("lease {number} of machine {name} {why}")]
     LeaseLost {
         /// The machine.
         name: MachineName,
         /// Its number.
-        fence: u64,
+        number: u64,
         /// What became of it.
         why: String,
     },

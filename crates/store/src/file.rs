@@ -3,9 +3,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -13,7 +13,7 @@ use cloud_machine_protocol::{Algorithm, Digest};
 use rustix::{fs::OFlags, io::Errno};
 use sha2::{Digest as _, Sha256};
 
-use super::StoreError;
+use super::{StoreError, sweep};
 
 /// Largest record, or evidence, that is read; a larger one is not ours.
 pub const MAX_RECORD: u64 = 16 << 20;
@@ -42,11 +42,7 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 
 /// A file with `bytes` in the folder of `path`, on stable storage and without a name of its own that stays.
 fn flushed_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, StoreError> {
-    let mut file = tempfile::Builder::new()
-        .prefix(".write.")
-        .permissions(Permissions::from_mode(0o600))
-        .tempfile_in(parent(path)?)
-        .map_err(StoreError::io("make a file beside", path))?;
+    let mut file = sweep::aside(parent(path)?).map_err(StoreError::io("make a file beside", path))?;
     file.write_all(bytes).map_err(StoreError::io("write", path))?;
     file.as_file().sync_all().map_err(StoreError::io("flush", path))?;
     Ok(file)
@@ -275,6 +271,8 @@ fn nameless(path: &Path) -> StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

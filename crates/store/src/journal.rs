@@ -14,11 +14,11 @@ use jiff::Timestamp;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-use super::{Store, StoreError, file, identity, lock, reserve};
+use super::{Store, StoreError, file, identity, lock};
 
 /// Version of a line; lines of another one are counted as unreadable.
 const VERSION: u32 = 1;
-/// Bytes after which the journal becomes the older one, whose place it takes: some 10,000 operations each.
+/// Bytes after which the journal becomes the older one, whose place it takes.
 const MAX_SIZE: u64 = 4 << 20;
 /// Bytes of one journal that are read. It may have grown while its lock was held elsewhere.
 const MAX_READ: u64 = 64 << 20;
@@ -135,10 +135,10 @@ impl Store {
         self.append(&Line { version: VERSION, at: Timestamp::now(), id: begun.id, event })
     }
 
-    /// All operations that the journal still has, or those on one machine.
+    /// All operations that the journal still has, or those on one machine, which may be deleted since.
     ///
     /// # Errors
-    /// [`StoreError::Io`] and the other errors of [`file::open`].
+    /// [`StoreError::NoMachine`] for one that is not there and of which nothing is noted; [`StoreError::Io`] and the other errors of [`file::open`].
     pub fn journal(&self, machine: Option<&MachineName>) -> Result<Journal, StoreError> {
         let mut journal = Journal::default();
         let mut places: HashMap<String, usize> = HashMap::new();
@@ -151,7 +151,13 @@ impl Store {
                 }
             }
         }
-        journal.entries.retain(|entry| machine.is_none_or(|machine| entry.machine == *machine));
+        if let Some(machine) = machine {
+            journal.entries.retain(|entry| entry.machine == *machine);
+            let path = self.machine(machine).path().to_owned();
+            if journal.entries.is_empty() && !path.try_exists().map_err(StoreError::io("look for", &path))? {
+                return Err(StoreError::NoMachine { name: machine.clone() });
+            }
+        }
         self.tell_under_way(&mut journal);
         Ok(journal)
     }
@@ -179,34 +185,32 @@ impl Store {
             .map_err(|source| StoreError::ToJson { what: "a line of the journal", source })?;
         bytes.push(b'\n');
         let path = self.newer_journal();
-        let size = reserve::with(&self.root, || {
-            let is_new = !path.exists();
-            let mut file = OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
-                .open(&path)
-                .map_err(StoreError::io("open", &path))?;
-            // All at once: lines of several programs stay whole.
-            file.write_all(&bytes).map_err(StoreError::io("write to", &path))?;
-            file.sync_data().map_err(StoreError::io("flush", &path))?;
-            if is_new {
-                file::flush_folder(&self.root)?;
-            }
-            file.metadata().map(|found| found.len()).map_err(StoreError::io("look at", &path))
-        })?;
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
+        // All at once: lines of several programs stay whole.
+        file.write_all(&bytes).map_err(StoreError::io("write to", &path))?;
+        file.sync_data().map_err(StoreError::io("flush", &path))?;
+        if is_new {
+            file::flush_folder(&self.root)?;
+        }
+        let size = file.metadata().map_err(StoreError::io("look at", &path))?.len();
         // What is noted is noted, whether or not there will be a new journal.
         if size > MAX_SIZE
-            && let Err(error) = self.turn()
+            && let Err(error) = self.rotate()
         {
-            tracing::debug!(%error, "the journal goes on growing");
+            tracing::debug!(%error, "the journal is not rotated and goes on growing");
         }
         Ok(())
     }
 
-    /// The journal becomes the older one. Whoever finds the lock taken leaves that to its holder.
-    fn turn(&self) -> Result<(), StoreError> {
+    /// The journal becomes the older one, in place of the one before. Whoever finds the lock taken leaves that to its holder.
+    fn rotate(&self) -> Result<(), StoreError> {
         let Some(_lock) = lock::try_lock(&self.root.join("locks/journal"))? else { return Ok(()) };
         let path = self.newer_journal();
         // Another program may have done it since.

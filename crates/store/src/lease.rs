@@ -10,7 +10,7 @@ use cloud_machine_protocol::MachineName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Lock, MAX_WORD, Store, StoreError, file, lock, reserve};
+use super::{Lock, MAX_WORD, Store, StoreError, file, lock, sweep};
 
 /// Version of the file of a lease.
 const VERSION: u32 = 1;
@@ -29,7 +29,7 @@ pub struct Lease {
     /// The machine.
     pub machine: MachineName,
     /// Its number: by it the holder says that it is the holder, and whoever is behind knows that it is.
-    pub fence: u64,
+    pub number: u64,
     /// Who has it, for people.
     pub owner: String,
     /// When it was taken.
@@ -53,7 +53,9 @@ pub struct LeaseRow {
 struct LeaseFile {
     version: u32,
     machine: MachineName,
-    fence: u64,
+    // Its word in files of before.
+    #[serde(alias = "fence")]
+    number: u64,
     held: Option<Held>,
 }
 
@@ -73,19 +75,17 @@ impl Store {
     /// cannot be; those of reading and writing.
     pub fn take_lease(&self, name: &MachineName, owner: &str, time: Duration) -> Result<Lease, StoreError> {
         let refused = |reason| StoreError::LeaseRefused { name: name.clone(), reason };
-        if owner.is_empty() || owner.len() > MAX_OWNER || owner.chars().any(char::is_control) {
-            return Err(refused("the owner has to be 1 to 200 bytes without control characters"));
-        }
+        let owner = lease_owner(owner).map_err(refused)?;
         let _lock = self.lock_lease(name)?;
         let old = self.lease_file(name)?;
-        let (now, fence) = (Timestamp::now(), old.as_ref().map_or(0, |old| old.fence));
+        let (now, number) = (Timestamp::now(), old.as_ref().map_or(0, |old| old.number));
         if let Some(held) = old.and_then(|old| old.held).filter(|held| held.until > now) {
             return Err(StoreError::Leased { name: name.clone(), owner: held.owner, until: held.until });
         }
-        let fence = fence.checked_add(1).ok_or_else(|| refused("there are no more numbers"))?;
-        let held = Held { owner: owner.to_owned(), taken: now, until: end(name, now, time)? };
-        self.put_lease(name, fence, Some(held.clone()))?;
-        Ok(lease(name, fence, held))
+        let number = number.checked_add(1).ok_or_else(|| refused("there are no more numbers"))?;
+        let held = Held { owner, taken: now, until: end(name, now, time)? };
+        self.put_lease(name, number, Some(held.clone()))?;
+        Ok(lease(name, number, held))
     }
 
     /// Lets a lease last until `time` from now.
@@ -93,24 +93,24 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`] when it has ended, or another one was taken since; [`StoreError::LeaseRefused`]; those of
     /// reading and writing.
-    pub fn renew_lease(&self, name: &MachineName, fence: u64, time: Duration) -> Result<Lease, StoreError> {
+    pub fn renew_lease(&self, name: &MachineName, number: u64, time: Duration) -> Result<Lease, StoreError> {
         let _lock = self.lock_lease(name)?;
         let now = Timestamp::now();
-        let held = Held { until: end(name, now, time)?, ..self.held_by(name, fence, now)? };
-        self.put_lease(name, fence, Some(held.clone()))?;
-        Ok(lease(name, fence, held))
+        let held = Held { until: end(name, now, time)?, ..self.held_by(name, number, now)? };
+        self.put_lease(name, number, Some(held.clone()))?;
+        Ok(lease(name, number, held))
     }
 
     /// Gives a lease back. One that has ended, or was given back already, is no error: nothing holds any more.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] when another one was taken since, or it was never there; those of reading and writing.
-    pub fn give_back_lease(&self, name: &MachineName, fence: u64) -> Result<(), StoreError> {
+    pub fn give_back_lease(&self, name: &MachineName, number: u64) -> Result<(), StoreError> {
         let _lock = self.lock_lease(name)?;
         match self.lease_file(name)? {
-            Some(file) if file.fence == fence && file.held.is_none() => Ok(()),
-            Some(file) if file.fence == fence => self.put_lease(name, fence, None),
-            other => Err(lost(name, fence, other.as_ref())),
+            Some(file) if file.number == number && file.held.is_none() => Ok(()),
+            Some(file) if file.number == number => self.put_lease(name, number, None),
+            other => Err(lost(name, number, other.as_ref())),
         }
     }
 
@@ -121,6 +121,7 @@ impl Store {
     pub fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {
         let (folder, now) = (self.leases_folder(), Timestamp::now());
         let mut rows = Vec::new();
+        sweep::sweep(&folder);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(rows),
@@ -132,8 +133,8 @@ impl Store {
             let Some(name) = entry.strip_suffix(".json").filter(|name| !name.starts_with('.')) else { continue };
             let invalid = |source| StoreError::InvalidName { path: folder.join(&entry), source };
             let lease = match name.parse().map_err(invalid).and_then(|name| Ok((self.lease_file(&name)?, name))) {
-                Ok((Some(LeaseFile { fence, held: Some(held), .. }), name)) if held.until > now => {
-                    Ok(lease(&name, fence, held))
+                Ok((Some(LeaseFile { number, held: Some(held), .. }), name)) if held.until > now => {
+                    Ok(lease(&name, number, held))
                 }
                 Ok(_) => continue,
                 Err(error) => Err(error),
@@ -144,10 +145,10 @@ impl Store {
         Ok(rows)
     }
 
-    /// The same state folder for somebody who acts under the lease `fence`.
+    /// The same state folder for somebody who acts under the lease `number`.
     #[must_use]
-    pub fn under_lease(self, fence: u64) -> Self {
-        Self { lease: Some(fence), ..self }
+    pub fn under_lease(self, number: u64) -> Self {
+        Self { lease: Some(number), ..self }
     }
 
     /// Refuses a change of a machine that somebody else has a lease on.
@@ -158,7 +159,7 @@ impl Store {
     pub fn check_lease(&self, name: &MachineName) -> Result<(), StoreError> {
         let now = Timestamp::now();
         match self.lease {
-            Some(fence) => self.held_by(name, fence, now).map(drop),
+            Some(number) => self.held_by(name, number, now).map(drop),
             None => match self.lease_file(name)?.and_then(|file| file.held).filter(|held| held.until > now) {
                 Some(held) => Err(StoreError::Leased { name: name.clone(), owner: held.owner, until: held.until }),
                 None => Ok(()),
@@ -166,10 +167,10 @@ impl Store {
         }
     }
 
-    fn held_by(&self, name: &MachineName, fence: u64, now: Timestamp) -> Result<Held, StoreError> {
+    fn held_by(&self, name: &MachineName, number: u64, now: Timestamp) -> Result<Held, StoreError> {
         match self.lease_file(name)? {
-            Some(LeaseFile { fence: found, held: Some(held), .. }) if found == fence && held.until > now => Ok(held),
-            other => Err(lost(name, fence, other.as_ref())),
+            Some(LeaseFile { number: found, held: Some(held), .. }) if found == number && held.until > now => Ok(held),
+            other => Err(lost(name, number, other.as_ref())),
         }
     }
 
@@ -192,12 +193,12 @@ impl Store {
         Ok(Some(read))
     }
 
-    fn put_lease(&self, name: &MachineName, fence: u64, held: Option<Held>) -> Result<(), StoreError> {
+    fn put_lease(&self, name: &MachineName, number: u64, held: Option<Held>) -> Result<(), StoreError> {
         let path = self.leases_folder().join(format!("{name}.json"));
-        let mut bytes = serde_json::to_vec(&LeaseFile { version: VERSION, machine: name.clone(), fence, held })
+        let mut bytes = serde_json::to_vec(&LeaseFile { version: VERSION, machine: name.clone(), number, held })
             .map_err(|source| StoreError::ToJson { what: "a lease", source })?;
         bytes.push(b'\n');
-        reserve::with(&self.root, || file::replace(&path, &bytes))
+        file::replace(&path, &bytes)
     }
 
     /// The right to change a machine's lease. The kernel gives it back when its holder dies.
@@ -218,6 +219,15 @@ impl Store {
     }
 }
 
+/// What an owner of a lease is called, so that it can be shown and kept.
+///
+/// # Errors
+/// What it has to be.
+pub fn lease_owner(text: &str) -> Result<String, &'static str> {
+    let is_one = !text.is_empty() && text.len() <= MAX_OWNER && !text.chars().any(char::is_control);
+    if is_one { Ok(text.to_owned()) } else { Err("the owner has to be 1 to 200 bytes without control characters") }
+}
+
 fn end(name: &MachineName, now: Timestamp, time: Duration) -> Result<Timestamp, StoreError> {
     let refused = || StoreError::LeaseRefused { name: name.clone(), reason: "it may last from 1 second to 30 days" };
     if time < Duration::from_secs(1) || time > LONGEST {
@@ -226,20 +236,22 @@ fn end(name: &MachineName, now: Timestamp, time: Duration) -> Result<Timestamp, 
     now.checked_add(time).map_err(|_| refused())
 }
 
-fn lease(name: &MachineName, fence: u64, held: Held) -> Lease {
+fn lease(name: &MachineName, number: u64, held: Held) -> Lease {
     let Held { owner, taken, until } = held;
-    Lease { machine: name.clone(), fence, owner, taken, until }
+    Lease { machine: name.clone(), number, owner, taken, until }
 }
 
 /// What became of a lease that does not hold.
-fn lost(name: &MachineName, fence: u64, file: Option<&LeaseFile>) -> StoreError {
+fn lost(name: &MachineName, number: u64, file: Option<&LeaseFile>) -> StoreError {
     let why = match file {
-        Some(file) if file.fence > fence => format!("is not the last one: lease {} was taken since", file.fence),
-        Some(LeaseFile { fence: found, held: Some(held), .. }) if *found == fence => format!("ended at {}", held.until),
-        Some(file) if file.fence == fence => "was given back".to_owned(),
+        Some(file) if file.number > number => format!("is not the last one: lease {} was taken since", file.number),
+        Some(LeaseFile { number: found, held: Some(held), .. }) if *found == number => {
+            format!("ended at {:.0}", held.until)
+        }
+        Some(file) if file.number == number => "was given back".to_owned(),
         _ => "was never taken here".to_owned(),
     };
-    StoreError::LeaseLost { name: name.clone(), fence, why }
+    StoreError::LeaseLost { name: name.clone(), number, why }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn opened() -> (tempfile::TempDir, Store, MachineName) {
 fn expire(store: &Store, name: &MachineName) {
     let file = store.lease_file(name).unwrap().unwrap();
     let held = Held { until: "2026-01-01T00:00:00Z".parse().unwrap(), ..file.held.unwrap() };
-    store.put_lease(name, file.fence, Some(held)).unwrap();
+    store.put_lease(name, file.number, Some(held)).unwrap();
 }
 
 fn text<T: std::fmt::Debug>(result: Result<T, StoreError>) -> String {
@@ -24,9 +24,9 @@ fn a_lease_keeps_out_whoever_does_not_name_it_and_its_number_only_grows() {
     let (_folder, store, name) = opened();
     store.check_lease(&name).unwrap();
     let first = store.take_lease(&name, "ci runner 7", HOUR).unwrap();
-    assert_eq!((first.fence, first.owner.as_str()), (1, "ci runner 7"));
+    assert_eq!((first.number, first.owner.as_str()), (1, "ci runner 7"));
     let until = first.until;
-    let held = format!("machine demo is leased to \"ci runner 7\" until {until}");
+    let held = format!("machine demo is leased to \"ci runner 7\" until {until:.0}");
     assert_eq!(text(store.check_lease(&name)), held);
     assert_eq!(
         text(store.take_lease(&name, "ci runner 7", HOUR)),
@@ -39,7 +39,7 @@ fn a_lease_keeps_out_whoever_does_not_name_it_and_its_number_only_grows() {
     store.give_back_lease(&name, 1).unwrap();
     store.check_lease(&name).unwrap();
     assert_eq!(text(store.clone().under_lease(1).check_lease(&name)), "lease 1 of machine demo was given back");
-    assert_eq!(store.take_lease(&name, "b", HOUR).unwrap().fence, 2);
+    assert_eq!(store.take_lease(&name, "b", HOUR).unwrap().number, 2);
     let lost = "lease 1 of machine demo is not the last one: lease 2 was taken since";
     assert_eq!(text(store.clone().under_lease(1).check_lease(&name)), lost);
     assert_eq!(text(store.renew_lease(&name, 1, HOUR)), lost);
@@ -57,7 +57,7 @@ fn a_lease_that_has_ended_is_free_and_no_longer_good_for_its_holder() {
     let lost = "lease 1 of machine demo ended at 2026-01-01T00:00:00Z";
     assert_eq!(text(store.clone().under_lease(1).check_lease(&name)), lost);
     assert_eq!(text(store.renew_lease(&name, 1, HOUR)), lost);
-    assert_eq!(store.take_lease(&name, "b", HOUR).unwrap().fence, 2);
+    assert_eq!(store.take_lease(&name, "b", HOUR).unwrap().number, 2);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_lease_without_owner_or_end_is_refused() {
     for time in [Duration::ZERO, Duration::from_millis(999), LONGEST + Duration::from_secs(1), Duration::MAX] {
         assert!(matches!(store.take_lease(&name, "a", time), Err(StoreError::LeaseRefused { .. })), "{time:?}");
     }
-    assert_eq!(store.take_lease(&name, "a", LONGEST).unwrap().fence, 1);
+    assert_eq!(store.take_lease(&name, "a", LONGEST).unwrap().number, 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod generation;
 mod golden;
 pub mod identity;
 mod image;
+mod index;
 mod journal;
 mod lease;
 mod lock;
@@ -22,6 +23,7 @@ mod space;
 mod standing;
 mod state;
 mod summary;
+mod sweep;
 mod system;
 
 use std::{
@@ -38,7 +40,7 @@ pub use generation::{GenerationRecord, Replacement};
 pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
 pub use journal::{Begun, Journal, JournalEntry, JournalFailure, Outcome};
-pub use lease::{Lease, LeaseRow};
+pub use lease::{Lease, LeaseRow, lease_owner};
 pub use lock::{Lock, MachineLock};
 #[cfg(test)]
 use machine::tests::record as machine_record;
@@ -90,6 +92,9 @@ impl Store {
         for folder in [store.machines(), store.images(), store.generations()].iter().chain(&locks) {
             file::make_folder(folder)?;
         }
+        for folder in [&store.root, &store.generations()] {
+            sweep::sweep(folder);
+        }
         reserve::keep(&store.root);
         Ok(store)
     }
@@ -106,8 +111,8 @@ impl Store {
     /// [`StoreError::Io`], such as that of a filesystem that is read-only or full.
     pub fn check_writable(&self) -> Result<(), StoreError> {
         for folder in [self.root.clone(), self.machines()] {
-            let made = tempfile::Builder::new().prefix(".write.").tempfile_in(&folder);
-            let written = made.and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));
+            let written = sweep::aside(&folder)
+                .and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));
             written.map_err(StoreError::io("write to", folder))?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use cloud_machine_protocol::{Digest, MachineName};
 
 use super::{
     AttemptFolder, DiskBacking, DiskRecord, MachineLock, MachineRecord, Store, StoreError, attempt, file, lock,
-    read_record, record, reserve, write_record,
+    read_record, record, reserve, sweep, write_record,
 };
 
 /// Attempts whose folders are kept, the running one included: enough to see why a reimage failed three times.
@@ -41,6 +41,10 @@ impl Store {
     pub fn lock(&self, name: &MachineName) -> Result<MachineLock, StoreError> {
         let path = self.root.join("locks/machines").join(name.as_str());
         let file = lock::lock(&path)?.ok_or_else(|| StoreError::Locked { name: name.clone() })?;
+        let folder = self.machine(name);
+        for folder in [folder.path(), &folder.reports(), &folder.ssh()] {
+            sweep::sweep(folder);
+        }
         Ok(MachineLock::new(name.clone(), file))
     }
 

@@ -305,9 +305,11 @@ pub enum MachineState {
     Quarantined,
 }
 
-impl fmt::Display for MachineState {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.pad(match self {
+impl MachineState {
+    /// The state as one word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
             Self::Creating => "creating",
             Self::Requested => "requested",
             Self::Writing => "writing",
@@ -316,7 +318,13 @@ impl fmt::Display for MachineState {
             Self::Stopped => "stopped",
             Self::Failed => "failed",
             Self::Quarantined => "quarantined",
-        })
+        }
+    }
+}
+
+impl fmt::Display for MachineState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(self.word())
     }
 }
 

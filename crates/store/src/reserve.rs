@@ -1,5 +1,6 @@
 //! Room for records on a full file system: a file with nothing in it that is given up when a record finds no room. Must not
-//! be used for anything that a machine writes.
+//! be used for anything that a machine writes, nor for leases and the journal: they would eat what stopping and deleting a
+//! machine needs.
 
 use std::{
     io,
@@ -9,7 +10,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{StoreError, file, free::free};
+use super::{StoreError, file, free::free, sweep};
 
 /// Bytes that are kept: some hundred records and reports.
 pub(super) const SIZE: u64 = 4 << 20;
@@ -32,7 +33,7 @@ pub(super) fn keep(root: &Path) {
 }
 
 fn make(root: &Path, path: &Path) -> io::Result<()> {
-    let new = tempfile::Builder::new().prefix(".reserve.").tempfile_in(root)?;
+    let new = sweep::aside(root)?;
     fallocate(new.as_file(), FallocateFlags::empty(), 0, SIZE)?;
     new.persist(path).map(drop).map_err(|error| error.error)
 }

@@ -47,13 +47,13 @@ pub trait State: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], [`StoreError::LeaseRefused`].
-    fn renew_lease(&self, name: &MachineName, fence: u64, time: Duration) -> Result<Lease, StoreError>;
+    fn renew_lease(&self, name: &MachineName, number: u64, time: Duration) -> Result<Lease, StoreError>;
 
     /// Gives a lease back; again is no error.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    fn give_back_lease(&self, name: &MachineName, fence: u64) -> Result<(), StoreError>;
+    fn give_back_lease(&self, name: &MachineName, number: u64) -> Result<(), StoreError>;
 
     /// All leases that have not ended, sorted by the machine's name.
     ///
@@ -84,10 +84,10 @@ pub trait State: fmt::Debug + Send + Sync {
         failure: Option<JournalFailure>,
     ) -> Result<(), StoreError>;
 
-    /// All operations that are still noted, or those on one machine, oldest first.
+    /// All operations that are still noted, or those on one machine, which may be deleted since, oldest first.
     ///
     /// # Errors
-    /// When there is no journal to be read.
+    /// [`StoreError::NoMachine`] for one that is not there and of which nothing is noted; when there is no journal to be read.
     fn journal(&self, machine: Option<&MachineName>) -> Result<Journal, StoreError>;
 }
 
@@ -112,12 +112,12 @@ impl State for Store {
         Self::take_lease(self, name, owner, time)
     }
 
-    fn renew_lease(&self, name: &MachineName, fence: u64, time: Duration) -> Result<Lease, StoreError> {
-        Self::renew_lease(self, name, fence, time)
+    fn renew_lease(&self, name: &MachineName, number: u64, time: Duration) -> Result<Lease, StoreError> {
+        Self::renew_lease(self, name, number, time)
     }
 
-    fn give_back_lease(&self, name: &MachineName, fence: u64) -> Result<(), StoreError> {
-        Self::give_back_lease(self, name, fence)
+    fn give_back_lease(&self, name: &MachineName, number: u64) -> Result<(), StoreError> {
+        Self::give_back_lease(self, name, number)
     }
 
     fn leases(&self) -> Result<Vec<LeaseRow>, StoreError> {

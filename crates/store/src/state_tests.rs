@@ -42,14 +42,14 @@ fn a_lease_of_one_program_holds_for_all() {
         assert!(matches!(other.take_lease(&name, "other", HOUR), Err(StoreError::Leased { .. })));
         assert!(matches!(other.check_lease(&name), Err(StoreError::Leased { .. })));
         assert_eq!(other.leases().unwrap()[0].lease.as_ref().unwrap(), &lease);
-        assert!(other.renew_lease(&name, lease.fence, HOUR).unwrap().until >= lease.until);
-        other.give_back_lease(&name, lease.fence).unwrap();
-        other.give_back_lease(&name, lease.fence).unwrap();
+        assert!(other.renew_lease(&name, lease.number, HOUR).unwrap().until >= lease.until);
+        other.give_back_lease(&name, lease.number).unwrap();
+        other.give_back_lease(&name, lease.number).unwrap();
         one.check_lease(&name).unwrap();
         let next = open().take_lease(&name, "third", HOUR).unwrap();
-        assert!(next.fence > lease.fence);
-        assert!(matches!(one.give_back_lease(&name, lease.fence), Err(StoreError::LeaseLost { .. })));
-        assert!(matches!(one.renew_lease(&name, lease.fence, HOUR), Err(StoreError::LeaseLost { .. })));
+        assert!(next.number > lease.number);
+        assert!(matches!(one.give_back_lease(&name, lease.number), Err(StoreError::LeaseLost { .. })));
+        assert!(matches!(one.renew_lease(&name, lease.number, HOUR), Err(StoreError::LeaseLost { .. })));
     });
 }
 
@@ -66,5 +66,9 @@ fn the_journal_has_the_operations_of_all_programs_and_tells_those_that_were_cut_
         let _never_ended = one.journal_begin(&lock, "stop").unwrap();
         drop(lock);
         assert_eq!(outcomes(), [Outcome::Done, Outcome::CutOff]);
+        let unknown = "unknown".parse().unwrap();
+        assert!(matches!(other.journal(Some(&unknown)), Err(StoreError::NoMachine { .. })));
+        drop(one.journal_begin(&one.lock(&unknown).unwrap(), "create").unwrap());
+        assert_eq!(other.journal(Some(&unknown)).unwrap().entries.len(), 1, "its folder may be gone, or not there yet");
     });
 }

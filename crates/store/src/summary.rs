@@ -19,12 +19,13 @@ use std::{
 
 use cloud_machine_protocol::{Assurance, MachineName};
 use rustix::fs::{AtFlags, statat};
-use serde::{Deserialize, Serialize};
 
-use super::{DriverState, ImageName, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file};
+use super::{
+    DriverState, ImageName, MachineFolder, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file,
+    index::{self, Line, lines, matched},
+    sweep,
+};
 
-/// Version of the index; one of another version is not read.
-const VERSION: u32 = 1;
 /// Rows that are read anew at every list before the index is written again: writing it takes longer than reading these.
 const MAX_UNINDEXED: usize = 100;
 /// Largest index that is read: some 200,000 machines.
@@ -35,8 +36,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 const PIECE: usize = 64;
 
 /// What a list shows of one machine.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct MachineSummary {
     /// Its name.
     pub name: MachineName,
@@ -56,7 +56,8 @@ pub struct MachineSummary {
     pub used: Option<bool>,
     /// What its driver keeps of its last start.
     pub driver_state: Option<DriverState>,
-    /// Device and inode of each file in the folder of its disks; `None` when they have to be looked at each time, such as one behind a link.
+    /// Device and inode of each file in the folder of its disks, and of those with the process id of an attempt: what a process of it
+    /// has open or locked. `None` when they have to be looked at each time, such as a disk behind a link.
     pub disks: Option<Vec<(u64, u64)>>,
 }
 
@@ -71,26 +72,28 @@ pub struct SummaryRow {
 
 /// How the files looked that a summary was made of.
 #[derive(Clone, Debug, PartialEq)]
-struct FileStamps {
-    record: Stamp,
-    disks: Option<Stamp>,
+pub(super) struct FileStamps {
+    pub(super) record: Stamp,
+    pub(super) disks: Option<Stamp>,
 }
 
 /// Numbers of [`FileStamps`] in the index.
 const NUMBERS: usize = 12;
 
-/// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
-struct Line<'a> {
-    name: &'a [u8],
-    rest: &'a [u8],
-}
-
 /// What became of one row.
 struct Row {
     row: SummaryRow,
-    /// `None` when it must not go into the index.
-    looks: Option<FileStamps>,
-    was_read: bool,
+    indexed: Indexed,
+}
+
+/// What the next index has of a row.
+enum Indexed {
+    /// The line that it had.
+    AsItWas,
+    /// A line of what was read just now.
+    Anew(Box<FileStamps>),
+    /// Nothing: it may change without looking different, or says nothing that could be kept.
+    Not,
 }
 
 impl MachineSummary {
@@ -128,9 +131,9 @@ impl Store {
         let opened = File::open(&folder).map_err(StoreError::io("list", &folder))?;
         let known = matched(&names, lines(&index));
         let rows = in_parallel(&known, |(name, line)| self.row(&opened, name, line.as_ref()));
-        let is_new = |row: &&Row| row.was_read && row.looks.is_some();
+        let is_new = |row: &&Row| matches!(row.indexed, Indexed::Anew(_));
         if rows.iter().filter(is_new).count() > MAX_UNINDEXED
-            && let Err(error) = self.write_index(&rows)
+            && let Err(error) = self.write_index(&known, &rows)
         {
             tracing::debug!(%error, "the index of the machines is not kept");
         }
@@ -156,21 +159,19 @@ impl Store {
         if let Some(before) = &before
             && let Some(summary) = known.and_then(|line| line.summary(before))
         {
-            return Row {
-                row: SummaryRow { name: name.to_owned(), summary: Ok(Box::new(summary)) },
-                looks: Some(before.clone()),
-                was_read: false,
-            };
+            let row = SummaryRow { name: name.to_owned(), summary: Ok(Box::new(summary)) };
+            return Row { row, indexed: Indexed::AsItWas };
         }
         let invalid = |source| StoreError::InvalidName { path: self.machines().join(name), source };
         let summary = name.parse().map_err(invalid).and_then(|name| {
             let record = self.read(&name)?;
-            Ok(Box::new(MachineSummary::of(record, disk_files(&self.machine(&name).disks()))))
+            Ok(Box::new(MachineSummary::of(record, files(&self.machine(&name)))))
         });
         let is_whole = summary.as_ref().is_ok_and(|summary| summary.disks.is_some());
         let looks =
             before.filter(|before| is_whole && before.are_settled() && looks(machines, name).as_ref() == Some(before));
-        Row { row: SummaryRow { name: name.to_owned(), summary }, looks, was_read: true }
+        let indexed = looks.map_or(Indexed::Not, |looks| Indexed::Anew(Box::new(looks)));
+        Row { row: SummaryRow { name: name.to_owned(), summary }, indexed }
     }
 
     fn index(&self) -> std::path::PathBuf {
@@ -182,64 +183,22 @@ impl Store {
         file::read(&self.index(), MAX_INDEX).ok().flatten().unwrap_or_default()
     }
 
-    fn write_index(&self, rows: &[Row]) -> io::Result<()> {
-        let new = tempfile::Builder::new().prefix(".write.").tempfile_in(&self.root)?;
-        let mut writer = io::BufWriter::new(new.as_file());
-        writer.write_all(header().as_bytes())?;
-        for row in rows {
-            let (Some(looks), Ok(summary)) = (&row.looks, &row.row.summary) else { continue };
-            let numbers = looks.numbers().map(|number| number.to_string()).join(" ");
-            write!(writer, "\n{}\t{numbers}\t", row.row.name)?;
-            serde_json::to_writer(&mut writer, summary)?;
-        }
-        writer.flush()?;
-        drop(writer);
+    fn write_index(&self, known: &[(&str, Option<Line<'_>>)], rows: &[Row]) -> io::Result<()> {
+        let line = |((_, line), row): (&(&str, Option<Line<'_>>), &Row)| match (&row.indexed, &row.row.summary) {
+            (Indexed::AsItWas, _) => line.map(|line| line.text()),
+            (Indexed::Anew(looks), Ok(summary)) => index::line(looks, summary),
+            _ => None,
+        };
+        let mut new = sweep::aside(&self.root)?;
+        new.write_all(index::text(known.iter().zip(rows).filter_map(line)).as_bytes())?;
         // Not flushed to the disk: an index that a power cut damages is made anew.
         new.persist(self.index()).map(drop).map_err(|error| error.error)
     }
 }
 
-fn header() -> String {
-    format!("{{\"kind\":\"machine_index\",\"version\":{VERSION}}}")
-}
-
-/// The lines of an index; none when it is not one of ours.
-fn lines(index: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let mut lines = index.split(|byte| *byte == b'\n');
-    let is_ours = lines.next() == Some(header().as_bytes());
-    lines.filter(move |_| is_ours).filter_map(|line| {
-        let tab = line.iter().position(|byte| *byte == b'\t')?;
-        Some(Line { name: line.get(..tab)?, rest: line.get(tab.checked_add(1)?..)? })
-    })
-}
-
-/// Each name with its line; both are sorted, and where an index is not, lines are missed.
-fn matched<'a>(names: &'a [String], lines: impl Iterator<Item = Line<'a>>) -> Vec<(&'a str, Option<Line<'a>>)> {
-    let mut lines = lines.peekable();
-    let line_of = |name: &'a String| {
-        while lines.next_if(|line| line.name < name.as_bytes()).is_some() {}
-        (name.as_str(), lines.next_if(|line| line.name == name.as_bytes()))
-    };
-    names.iter().map(line_of).collect()
-}
-
-impl Line<'_> {
-    /// What it says of a machine whose files look like this; `None` when it says nothing.
-    fn summary(&self, looks: &FileStamps) -> Option<MachineSummary> {
-        let tab = self.rest.iter().position(|byte| *byte == b'\t')?;
-        let numbers = std::str::from_utf8(self.rest.get(..tab)?).ok()?;
-        if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
-            return None;
-        }
-        let summary: MachineSummary = serde_json::from_slice(self.rest.get(tab.checked_add(1)?..)?).ok()?;
-        // A row of another machine says nothing of this one.
-        (summary.name.as_str().as_bytes() == self.name).then_some(summary)
-    }
-}
-
 impl FileStamps {
     /// All that it says; zeros for a folder that is not there, which no inode has.
-    fn numbers(&self) -> [i64; NUMBERS] {
+    pub(super) fn numbers(&self) -> [i64; NUMBERS] {
         let of = |stamp: &Stamp| {
             let Stamp { size, inode, modified, changed } = stamp;
             [size.cast_signed(), inode.cast_signed(), modified.0, modified.1, changed.0, changed.1]
@@ -270,6 +229,20 @@ fn looks(machines: &File, name: &str) -> Option<FileStamps> {
     };
     let record = look(format!("{name}/machine.json")).ok()??;
     Some(FileStamps { record, disks: look(format!("{name}/disks")).ok()? })
+}
+
+/// What a process of a machine has open or locked; `None` when that cannot be remembered. A process with an attempt's pid file is
+/// started between two changes of the record, so the record's looks tell of it.
+fn files(machine: &MachineFolder) -> Option<Vec<(u64, u64)>> {
+    let mut files = disk_files(&machine.disks())?;
+    for attempt in machine.attempts().ok()? {
+        match fs::symlink_metadata(attempt.pid_file()) {
+            Ok(found) => files.push((found.dev(), found.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return None,
+        }
+    }
+    Some(files)
 }
 
 /// The files in a folder of disks; `None` when their folder's looks do not tell of each change of them.
@@ -334,7 +307,9 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
     });
     let mut pieces = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     pieces.sort_unstable_by_key(|(begin, _)| *begin);
-    pieces.into_iter().flat_map(|(_, results)| results).collect()
+    let mut all = Vec::with_capacity(items.len());
+    pieces.into_iter().for_each(|(_, results)| all.extend(results));
+    all
 }
 
 #[cfg(test)]

@@ -47,12 +47,12 @@ fn go_on(state: &Path, prefix: &str) -> Ended {
             Err(StoreError::Leased { .. }) => {
                 let rows = store.leases()?;
                 let held = rows.into_iter().find(|row| row.name == name.as_str()).ok_or("no lease is listed")?;
-                store.give_back_lease(&name, held.lease?.fence)?;
+                store.give_back_lease(&name, held.lease?.number)?;
                 store.take_lease(&name, "loop", HOUR)?
             }
             taken => taken?,
         };
-        writeln!(out, "lease {name} {}", lease.fence)?;
+        writeln!(out, "lease {name} {}", lease.number)?;
         let ram = match store.read(&name) {
             Ok(old) => {
                 store.write(&lock, &record(&name, old.ram + 1)?)?;
@@ -65,7 +65,7 @@ fn go_on(state: &Path, prefix: &str) -> Ended {
             Err(error) => return Err(error.into()),
         };
         writeln!(out, "record {name} {ram}")?;
-        store.give_back_lease(&name, lease.fence)?;
+        store.give_back_lease(&name, lease.number)?;
         store.journal_end(begun, None, None)?;
         writeln!(out, "done {name} {ram}")?;
     }
@@ -88,8 +88,17 @@ fn full(folder: &Path) -> Ended {
     let lease = store.take_lease(&name, "a", HOUR)?;
     let begun = store.journal_begin(&lock, "reimage")?;
     fill(folder)?;
-    // What is reserved for records is used up first.
-    let mut written = 1;
+    // What is reserved for records is for nothing else.
+    is_full("a lease that is taken", store.take_lease(&"other".parse()?, "b", HOUR))?;
+    is_full("a lease that is given back", store.give_back_lease(&name, lease.number))?;
+    // A line may still find room in the last block of the journal, and then nothing is wrong with it.
+    let mut lines = 0;
+    while let Ok(_never_ended) = store.journal_begin(&lock, "stop") {
+        lines += 1;
+    }
+    let mut written = 2;
+    store.write(&lock, &record(&name, written)?)?;
+    fill(folder)?;
     let refused = loop {
         match store.write(&lock, &record(&name, written + 1)?) {
             Ok(()) => written += 1,
@@ -98,13 +107,6 @@ fn full(folder: &Path) -> Ended {
         fill(folder)?;
     };
     is_full("a record", Err::<(), _>(refused))?;
-    is_full("a lease that is taken", store.take_lease(&"other".parse()?, "b", HOUR))?;
-    is_full("a lease that is given back", store.give_back_lease(&name, lease.fence))?;
-    // A line may still find room in the last block of the journal, and then nothing is wrong with it.
-    let mut lines = 0;
-    while let Ok(_never_ended) = store.journal_begin(&lock, "stop") {
-        lines += 1;
-    }
     if store.read(&name)?.ram != written
         || store.take_lease(&name, "b", HOUR).is_ok()
         || store.leases()?[0].lease.is_err()
@@ -113,11 +115,11 @@ fn full(folder: &Path) -> Ended {
     }
     fs::remove_file(folder.join("fill"))?;
     store.write(&lock, &record(&name, written + 1)?)?;
-    store.give_back_lease(&name, lease.fence)?;
+    store.give_back_lease(&name, lease.number)?;
     store.journal_end(begun, None, None)?;
     let (next, journal) = (store.take_lease(&name, "b", HOUR)?, store.journal(None)?);
     let first = journal.entries.first().ok_or("the journal is empty")?;
-    if next.fence <= lease.fence || first.outcome != Outcome::Done || journal.entries.len() != lines + 1 {
+    if next.number <= lease.number || first.outcome != Outcome::Done || journal.entries.len() != lines + 1 {
         return Err(format!("after there was room again: {next:?} {journal:?}").into());
     }
     println!("all is there");

@@ -1,7 +1,5 @@
 //! One look at all processes, open files and locks of the host, by which it can be said of many machines that nothing of them runs.
 //! Must say it only where asking for that one machine would say the same; every doubt is left to that question.
-//!
-//! One doubt is not seen: a lock on nothing but an attempt's pid file. QEMU has its disks locked as well.
 
 use std::{
     collections::{BTreeSet, HashSet},

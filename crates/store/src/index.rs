@@ -1,0 +1,216 @@
+//! The index of the machines: what was read of each record, and how record and disk folder looked then, one line each. Must not
+//! decide whether a line still counts.
+//!
+//! Not JSON, except for what only a driver can read: parsing it was the larger part of a list of many machines.
+
+use std::fmt::Write;
+
+use serde::{
+    Deserialize,
+    de::{IntoDeserializer, value},
+};
+
+use super::{MachineSummary, summary::FileStamps};
+
+/// Version of the index; one of another version is not read.
+const VERSION: u32 = 2;
+/// Between two fields of a line. No word of a line has one, or the line is not written.
+const TAB: char = '\t';
+/// In the place of what there is not.
+const ABSENT: &str = "-";
+
+/// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    name: &'a str,
+    rest: &'a str,
+}
+
+/// The first line.
+fn header() -> String {
+    format!("{{\"kind\":\"machine_index\",\"version\":{VERSION}}}\n")
+}
+
+/// The text of an index with these lines.
+pub(super) fn text(lines: impl Iterator<Item = String>) -> String {
+    let mut text = header();
+    lines.for_each(|line| text.push_str(&line));
+    text
+}
+
+/// The lines of an index; none when it is not one of ours. One that was cut off is no line, and where a power cut left zeros
+/// there is none at all.
+pub(super) fn lines(index: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    let text = std::str::from_utf8(index).ok().filter(|text| !text.contains('\0'));
+    let text = text.and_then(|text| text.strip_prefix(&header())).unwrap_or_default();
+    text.split_inclusive('\n').filter_map(|line| {
+        let (name, rest) = line.strip_suffix('\n')?.split_once(TAB)?;
+        Some(Line { name, rest })
+    })
+}
+
+/// Each name with its line; both are sorted, and where an index is not, lines are missed.
+pub(super) fn matched<'a>(
+    names: &'a [String],
+    lines: impl Iterator<Item = Line<'a>>,
+) -> Vec<(&'a str, Option<Line<'a>>)> {
+    let mut lines = lines.peekable();
+    let line_of = |name: &'a String| {
+        while lines.next_if(|line| line.name < name.as_str()).is_some() {}
+        (name.as_str(), lines.next_if(|line| line.name == name))
+    };
+    names.iter().map(line_of).collect()
+}
+
+/// The line of a machine; `None` when a word of it cannot stand in one.
+pub(super) fn line(looks: &FileStamps, summary: &MachineSummary) -> Option<String> {
+    let MachineSummary { name, uuid, driver, image, ssh_port, state, assurance, used, driver_state, disks } = summary;
+    let driver_state = driver_state.as_ref().map(serde_json::to_string).transpose().ok()?;
+    let words = [
+        name.to_string(),
+        looks.numbers().map(|number| number.to_string()).join(" "),
+        uuid.clone(),
+        driver.clone(),
+        image.to_string(),
+        ssh_port.to_string(),
+        state.to_string(),
+        assurance.map_or_else(|| ABSENT.to_owned(), |assurance| assurance.to_string()),
+        used.map_or_else(|| ABSENT.to_owned(), |used| used.to_string()),
+        numbers_of(disks.as_ref()?),
+        driver_state.unwrap_or_else(|| ABSENT.to_owned()),
+    ];
+    let fits = |word: &String| !word.contains(char::is_control);
+    words.iter().all(fits).then(|| format!("{}\n", words.join("\t")))
+}
+
+fn numbers_of(disks: &[(u64, u64)]) -> String {
+    let mut text = String::new();
+    for (device, inode) in disks {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{device}:{inode} ");
+    }
+    text
+}
+
+/// A word as the type says it in JSON.
+fn word<'a, T: Deserialize<'a>>(text: &'a str) -> Option<T> {
+    let deserializer: value::StrDeserializer<'a, value::Error> = text.into_deserializer();
+    T::deserialize(deserializer).ok()
+}
+
+/// What is there or [`ABSENT`]; `None` when it is neither.
+fn optional<'a, T>(text: &'a str, parse: impl FnOnce(&'a str) -> Option<T>) -> Option<Option<T>> {
+    if text == ABSENT { Some(None) } else { parse(text).map(Some) }
+}
+
+impl Line<'_> {
+    /// The line as it stands in the index.
+    pub(super) fn text(&self) -> String {
+        format!("{}\t{}\n", self.name, self.rest)
+    }
+
+    /// What it says of a machine whose files look like this; `None` when it says nothing.
+    pub(super) fn summary(&self, looks: &FileStamps) -> Option<MachineSummary> {
+        let (numbers, rest) = self.rest.split_once(TAB)?;
+        if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
+            return None;
+        }
+        let mut words = rest.split(TAB);
+        let summary = MachineSummary {
+            name: self.name.parse().ok()?,
+            uuid: words.next()?.to_owned(),
+            driver: words.next()?.to_owned(),
+            image: words.next()?.parse().ok()?,
+            ssh_port: words.next()?.parse().ok()?,
+            state: word(words.next()?)?,
+            assurance: optional(words.next()?, word)?,
+            used: optional(words.next()?, |used| used.parse().ok())?,
+            disks: Some(words.next()?.split_terminator(' ').map(file).collect::<Option<_>>()?),
+            driver_state: optional(words.next()?, |state| serde_json::from_str(state).ok())?,
+        };
+        words.next().is_none().then_some(summary)
+    }
+}
+
+fn file(text: &str) -> Option<(u64, u64)> {
+    let (device, inode) = text.split_once(':')?;
+    Some((device.parse().ok()?, inode.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DriverState, MachineState, Stamp};
+
+    fn looks() -> FileStamps {
+        let stamp = Stamp { size: 8500, inode: 7, modified: (1, 2), changed: (3, 4) };
+        FileStamps { record: stamp, disks: None }
+    }
+
+    fn summary() -> MachineSummary {
+        MachineSummary {
+            name: "demo".parse().unwrap(),
+            uuid: "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111".to_owned(),
+            driver: "qemu".to_owned(),
+            image: "debian-12".parse().unwrap(),
+            ssh_port: 2222,
+            state: MachineState::Quarantined,
+            assurance: None,
+            used: None,
+            driver_state: None,
+            disks: Some(Vec::new()),
+        }
+    }
+
+    fn read(text: &str) -> Vec<Option<MachineSummary>> {
+        lines(text.as_bytes()).map(|line| line.summary(&looks())).collect()
+    }
+
+    #[test]
+    fn what_is_written_of_a_machine_is_what_is_read() {
+        let all = cloud_machine_protocol::Assurance::HostRooted;
+        let state = DriverState::of(&serde_json::json!({"pid": 7, "text": "a\tb\n"})).unwrap();
+        for written in [
+            summary(),
+            MachineSummary { used: Some(true), assurance: Some(all), ..summary() },
+            MachineSummary { driver_state: Some(state), disks: Some(vec![(1, 2), (u64::MAX, 3)]), ..summary() },
+            MachineSummary { uuid: String::new(), driver: String::new(), ..summary() },
+        ] {
+            let text = text(line(&looks(), &written).into_iter());
+            assert_eq!(read(&text), [Some(written)], "{text}");
+            assert_eq!(lines(text.as_bytes()).map(|line| line.text()).collect::<String>(), text[header().len()..]);
+        }
+    }
+
+    #[test]
+    fn a_machine_whose_words_cannot_stand_in_a_line_is_not_in_the_index() {
+        for driver in ["a\tb", "a\nb", "a\0b"] {
+            assert_eq!(line(&looks(), &MachineSummary { driver: driver.to_owned(), ..summary() }), None);
+        }
+        assert_eq!(line(&looks(), &MachineSummary { disks: None, ..summary() }), None, "its disks are looked at anew");
+    }
+
+    /// Each cut of a line, each other look and each word that is no word.
+    #[test]
+    fn a_line_that_is_damaged_says_nothing() {
+        let whole = text(line(&looks(), &summary()).into_iter());
+        for end in header().len()..whole.len() {
+            assert!(read(&whole[..end]).iter().all(Option::is_none), "{:?}", &whole[..end]);
+        }
+        for (from, to) in [
+            ("8500", "8501"),
+            ("quarantined", "Quarantined"),
+            ("2222", "70000"),
+            ("\t-\n", "\t{\n"),
+            ("\t-\n", "\t-\t\n"),
+        ] {
+            let damaged = whole.replacen(from, to, 1);
+            assert_ne!(damaged, whole, "{from}");
+            assert_eq!(read(&damaged), [None], "{damaged}");
+        }
+        for begin in header().len()..whole.len() {
+            assert!(read(&format!("{}\0\0{}", &whole[..begin], &whole[begin..])).is_empty());
+        }
+        assert!(read(&whole.replacen("\"version\":2", "\"version\":1", 1)).is_empty());
+    }
+}
