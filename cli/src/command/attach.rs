@@ -19,10 +19,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::exec;
 use crate::{
     arguments::DetachKey,
     failure::{Failure, Kind},
+    interrupted::exit_code_of,
     terminal::{self, Raw},
     ui::Ui,
 };
@@ -76,7 +76,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName, key: DetachKey) ->
     match ended.map_err(failed)? {
         End::Detached => ui.note(&format!("detached; machine {name} runs on")),
         End::MachineEnded => ui.note(&format!("the process of machine {name} has ended")),
-        End::Signal(signal) => return Ok(ExitCode::from(exec::interrupted(signal))),
+        End::Signal(signal) => return Ok(ExitCode::from(exit_code_of(signal))),
     }
     Ok(ExitCode::SUCCESS)
 }

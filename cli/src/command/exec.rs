@@ -163,11 +163,6 @@ fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<
     }
 }
 
-/// The exit code of a command that a signal ended.
-pub(super) fn interrupted(signal: i32) -> u8 {
-    SIGNALLED.saturating_add(u8::try_from(signal).unwrap_or_default())
-}
-
 pub(super) fn not_begun(name: &MachineName, reason: &NotBegun) -> Failure {
     let text = format!("the program was not begun on machine {name}");
     match reason {

@@ -22,6 +22,7 @@ use super::{console, exec};
 use crate::{
     arguments::Logs,
     failure::{Failure, Kind},
+    interrupted::exit_code_of,
     ui::Ui,
 };
 
@@ -121,7 +122,7 @@ fn judge(logs: &Logs, followed: &Followed, is_read: bool) -> Result<ExitCode, Fa
             Err(Failure::failed(text).hint(console))
         }
         JobEnd::Interrupted(signal) | JobEnd::NotBegun(NotBegun::Interrupted(signal)) => {
-            Ok(ExitCode::from(exec::interrupted(*signal)))
+            Ok(ExitCode::from(exit_code_of(*signal)))
         }
         JobEnd::Lost(said) => {
             Err(Failure::failed(format!("the connection to machine {} was lost\n{said}", logs.name)).hint(console))
