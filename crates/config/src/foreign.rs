@@ -40,7 +40,7 @@ const PARTS: &str = "write each part into a document of its own, and give them w
 
 /// How bytes that are no text begin.
 const BYTES: &[(&[u8], &str, &str)] = &[
-    (b"\x1f\x8b", "compressed with gzip", "unpack it with `zcat`"),
+    (b"\x1f\x8b", "compressed with gzip twice", "decompress it once with `zcat`"),
     (b"BZh", "compressed with bzip2", "unpack it with `bzcat`"),
     (b"\xfd7zXZ\0", "compressed with xz", "unpack it with `xzcat`"),
     (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unpack it with `zstdcat`"),
@@ -149,8 +149,7 @@ mod tests {
             }
         }
         for (bytes, what) in [
-            (b"\x1f\x8b\x08\0\0".as_slice(), "f:1:1: this is compressed with gzip"),
-            (b"\x28\xb5\x2f\xfd\0", "zstd"),
+            (b"\x28\xb5\x2f\xfd\0".as_slice(), "f:1:1: this is compressed with zstd"),
             (b"\xfd7zXZ\0\0", "xz"),
             (b"BZh9", "bzip2"),
             (b"\xff\xfea\0", "UTF-16"),

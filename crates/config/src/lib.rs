@@ -19,6 +19,7 @@ mod exclude;
 mod filesystem_schema;
 mod foreign;
 mod grammar;
+mod gzip;
 mod hint;
 mod key_location;
 mod key_path;

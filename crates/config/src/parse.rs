@@ -9,7 +9,7 @@ use crate::{
     document::Document,
     error::{ConfigError, ConfigErrors},
     exclude::excluded,
-    foreign, hint,
+    foreign, gzip, hint,
     limits::{DOT, ITEM, MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCALAR},
     scalar::{Scalar, Written},
     source::{Form, LayerKind, Mark, Source, mark_of, shortened},
@@ -19,7 +19,7 @@ use crate::{
 
 /// Parses the bytes of a document. `source` names it in origins and errors, such as a path.
 ///
-/// A byte order mark, CR LF and comments such as a first line `#cloud-init` are accepted; a document without
+/// A document may be compressed with gzip. A byte order mark, CR LF and comments such as a first line `#cloud-init` are accepted; a document without
 /// content is an empty map.
 ///
 /// # Errors
@@ -29,7 +29,8 @@ use crate::{
 /// anchors, aliases, merge keys, tags other than ours or in a place where they mean nothing, duplicate keys, keys that
 /// are no scalar; a document that is no map; an `exclude` that is no list of key paths.
 pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, ConfigErrors> {
-    let readable = readable(layer, source, text)?;
+    let text = gzip::decompressed(layer, source, text)?;
+    let readable = readable(layer, source, &text)?;
     let source = Source::new(layer, source, readable, Form::Text);
     let root = parse_node(&source, readable, Inside::Document, 0)?;
     let root = match root {
