@@ -1,6 +1,6 @@
 //! What cloud-init is handed means to its reader of YAML 1.1 what the user's own document means to it: documents at random,
 //! in every style that a value can be written in, and PyYAML, the reader of cloud-init, as the judge.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, clippy::disallowed_methods)]
 
 use std::{
     collections::BTreeSet,
@@ -110,7 +110,9 @@ fn text() -> impl Strategy<Value = String> {
         "|", ">", "{", "}", "[", "]", ",", "é", "ß", "漢", "🦀", "\u{85}", "\u{a0}", "\u{2028}", "\u{feff}", "\u{7f}",
         "\u{1b}", "yes", "0777", "<<", "=", "null", "~", "---", "...",
     ]);
-    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+    let pieces = prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat());
+    // In quotes a word is a text, and has to stay one.
+    prop_oneof![2 => pieces, 1 => select(WORDS).prop_map(str::to_owned)]
 }
 
 /// Text that a line of a block or of single quotes can hold.
