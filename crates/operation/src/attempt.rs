@@ -1,20 +1,20 @@
 //! One attempt at a request, in the order that makes its report believable: intent, end of the old process, nonce,
 //! new process, report, verification, GO. Each effect is the driver's; the order is owned here.
 
+mod acceptance;
+
 use std::time::{Duration, Instant};
 
 use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
     machine::{Driver, Ended, Running},
-    ssh,
 };
-use cloud_machine_plan::{Expected, Verdict, verify};
+use cloud_machine_plan::Verdict;
 use cloud_machine_protocol::{
-    Action, AgentMessage, Assurance, Digest, DiskName, HostMessage, Report, RootOfTrust, Secrets, Tier, escape,
+    Action, AgentMessage, Assurance, Digest, HostMessage, Report, RootOfTrust, Secrets, escape,
 };
 use cloud_machine_store::{
-    AcceptedRecord, AttemptFolder, DiskBacking, LastReimage, MachineLock, MachineRecord, MachineState, RequestRecord,
-    Store, Strategy, Wanted, identity,
+    AttemptFolder, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Wanted, identity,
 };
 use jiff::Timestamp;
 
@@ -25,11 +25,9 @@ use crate::{
     described::Described,
     error::{ErrorKind, OperationError},
     event::{Notice, Phase, Task},
-    evidence::{self, Evidence},
-    explain,
+    evidence, explain,
     hint::Hint,
-    history, installed,
-    life::{self, END_TIME},
+    installed, life,
     prepare::{self, Prepared},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space,
@@ -251,96 +249,6 @@ impl Attempt<'_> {
                 }
                 message => return message.map_err(channel_failure),
             }
-        }
-    }
-
-    fn judge(&self, expected: &Expected, report: &Report) -> Result<Verdict, OperationError> {
-        let verdict =
-            verify(expected, report).map_err(|rejection| self.with_kept(evidence::rejected(&rejection), expected))?;
-        if expected.request.action == Action::Reimage {
-            evidence::require(verdict.assurance, self.required)?;
-        }
-        Ok(verdict)
-    }
-
-    /// Adds where a kept disk that the failure names lies on this host: what is on it is the operator's to give up.
-    fn with_kept(&self, failure: OperationError, expected: &Expected) -> OperationError {
-        let text = failure.line();
-        let machine = &expected.identity.name;
-        let named = |disk: &&DiskName| text.contains(&format!("`{disk}`")) || text.contains(&format!("{disk:?}"));
-        let kept = history::kept(&self.described.config);
-        match kept.iter().find(named) {
-            Some(disk) => {
-                let file = self.store.machine(machine).disks().join(format!("{disk}.raw"));
-                failure.hint(Hint::KeptDisk { machine: machine.clone(), disk: disk.to_string(), file })
-            }
-            None => failure,
-        }
-    }
-
-    /// Tells the agent, and keeps the refused report beside the accepted ones.
-    fn refuse(
-        &self,
-        channel: &mut AgentChannel,
-        prepared: &Prepared,
-        report: &Report,
-        failure: OperationError,
-    ) -> OperationError {
-        let stop = HostMessage::Stop { reason: failure.error.to_string() };
-        // The agent may be gone already, and its process is ended in any case.
-        if let Err(error) = channel.send(&stop, Instant::now() + END_TIME) {
-            tracing::debug!(%error, "the agent was not told");
-        }
-        let attempt = prepared.expected.request.attempt;
-        let name = format!("{}refused{attempt}", prepared.expected.request.id);
-        match Evidence::new(&prepared.expected, report).store(self.store, self.lock, &name) {
-            Ok((path, _)) => failure.hint(Hint::RefusedReport(path)),
-            Err(error) => failure.hint(Hint::RefusedReportLost(error.line())),
-        }
-    }
-
-    /// Stores the evidence and the state before the machine may go on.
-    fn accept(
-        &self,
-        record: &mut MachineRecord,
-        strategy: Option<Strategy>,
-        prepared: &Prepared,
-        report: &Report,
-        verdict: &Verdict,
-    ) -> Result<(), OperationError> {
-        record.state = MachineState::Accepted;
-        history::accepted(&mut record.disks, &prepared.expected);
-        if prepared.expected.request.action == Action::Reimage {
-            let evidence = Evidence::new(&prepared.expected, report).after(self.store, record);
-            if let Some(lost) = evidence.lost() {
-                self.teller.notice(Notice::NewChain(lost.to_owned()));
-            }
-            let (path, seal) = evidence.store(self.store, self.lock, &prepared.expected.request.id)?;
-            record.last_report = Some(path);
-            // Of the same image packed again it may be another.
-            record.image.generation = prepared.facts.generation;
-            record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
-            record.assurance = Some(verdict.assurance);
-            record.not_covered.clone_from(&verdict.not_covered);
-            record.dirty = access::may_others_log_in(self.store, record, report)?;
-            record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
-            let mapped = record.system.backing == DiskBacking::Mapped;
-            record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
-            self.tell_wrong_map(prepared.expected.request.tier, verdict.tier);
-            record.host_key = Some(evidence::host_key(report)?);
-        }
-        self.store.write(self.lock, record)?;
-        if let Some(host_key) = &record.host_key {
-            let known_hosts = self.store.machine(&record.name).known_hosts();
-            ssh::write_known_hosts(&known_hosts, record.ssh_port, host_key).map_err(OperationError::failed)?;
-        }
-        Ok(())
-    }
-
-    /// A machine that found the host's own map wrong is a reason to look at the host.
-    fn tell_wrong_map(&self, asked: Option<Tier>, done: Option<Tier>) {
-        if (asked, done) == (Some(Tier::Hinted), Some(Tier::Scan)) {
-            self.teller.notice(Notice::DirtyMapWrong);
         }
     }
 
