@@ -8,14 +8,15 @@ SHELL := /bin/bash
 
 image := debian-12
 zfs_image := debian-12-zfs
-images := $(zfs_image) $(image)
+cloud_init_image := debian-12-cloud-init
+images := $(zfs_image) $(cloud_init_image) $(image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
 guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
-scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh) .ci/run fuzz/run
+scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run
 
 .PHONY: help setup build image $(images) test test-programs demo bench fuzz lint clean
 
@@ -39,6 +40,7 @@ $(images): # one of them, by its name
 
 test: setup build image ## run all tests, virtual machines included
 	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
+		CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE="$$(images/build $(cloud_init_image))" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
 
 test-programs: setup ## compile the programs of the tests, run none

@@ -152,7 +152,7 @@ impl<'a> Executor<'a> {
                 Cost { changed: true, ..Cost::default() }
             }
             Step::WriteIdentity { .. } => {
-                report.identity(identity::write(&self.documents.identity, self.layers)?);
+                report.identity(identity::write(&self.documents.identity, &self.documents.request, self.layers)?);
                 root::flush()?;
                 Cost { changed: true, ..Cost::default() }
             }

@@ -1,28 +1,28 @@
 //! Handing the identity to the new system: typed values become files of the root. Nothing is read from what a job
 //! left, and a private key never leaves the machine.
 
-use cloud_machine_config::Config;
 use cloud_machine_plan::HOST_KEY;
-use cloud_machine_protocol::{Identity, IdentityItem, SecretPolicy};
+use cloud_machine_protocol::{Identity, IdentityItem, Request, SecretPolicy};
 use cloud_machine_system::root::{self, RootFile};
 use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
 
-use crate::{error::AgentError, layers::Layers};
+use crate::{
+    cloud_init::{self, Has},
+    error::AgentError,
+    layers::Layers,
+};
 
 /// The network of the new system (systemd.network(5)); `@MAC@` is replaced.
 const NETWORK: &str = include_str!("../../systemd/10-cloud-machine.network");
-/// cloud-init takes its datasource from here and looks nowhere else.
-const DATASOURCE: &str = include_str!("../../systemd/99-cloud-machine.cfg");
-const SEED: &str = "/var/lib/cloud/seed/nocloud";
 
 /// Writes all files of `identity` into the mounted root and says what the machine was given.
-pub(crate) fn write(identity: &Identity, layers: &Layers) -> Result<Vec<IdentityItem>, AgentError> {
+pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> Result<Vec<IdentityItem>, AgentError> {
     let authorized_keys = layers.authorized_keys(identity).join("\n");
     let host_key = host_key(identity)?;
     let public = host_key.public_key().to_openssh().map_err(AgentError::HostKey)?;
-    for file in
-        files(identity, &authorized_keys, &host_key, &public)?.iter().chain(&cloud_init(identity, layers.config())?)
-    {
+    let mut files = files(identity, &authorized_keys, &host_key, &public)?;
+    files.extend(cloud_init::files(identity, request, &layers.config().cloud_init, new_root_has()?)?);
+    for file in &files {
         root::write(file)?;
     }
     let item = |name: &str, policy, public: String| IdentityItem { name: name.to_owned(), policy, public };
@@ -36,6 +36,14 @@ pub(crate) fn write(identity: &Identity, layers: &Layers) -> Result<Vec<Identity
         kept("authorized-keys", authorized_keys),
         item(HOST_KEY, SecretPolicy::Rotate, public),
     ])
+}
+
+fn new_root_has() -> Result<Has, AgentError> {
+    let mut networkd = false;
+    for place in cloud_init::NETWORKD {
+        networkd |= root::exists(place)?;
+    }
+    Ok(Has { cloud_init: root::exists(cloud_init::SETTINGS)?, networkd })
 }
 
 fn host_key(identity: &Identity) -> Result<PrivateKey, AgentError> {
@@ -69,27 +77,6 @@ fn files(
         files.push(text("/root/.ssh/authorized_keys", 0o600, format!("{authorized_keys}\n")));
     }
     Ok(files)
-}
-
-/// The seed for cloud-init, when the image has it. Keys that nobody in the image would read are an error: a machine
-/// without them is not the machine that was described.
-fn cloud_init(identity: &Identity, config: &Config) -> Result<Vec<RootFile>, AgentError> {
-    let keys = &config.cloud_init;
-    if !root::exists("/etc/cloud")? {
-        // The agent itself hands these over.
-        let rest = keys.without(&["ssh_authorized_keys"]);
-        if rest.is_empty() {
-            return Ok(Vec::new());
-        }
-        return Err(AgentError::CloudInitAbsent { keys: rest.keys().collect::<Vec<_>>().join(", ") });
-    }
-    let document = keys.to_yaml();
-    let meta_data = format!("instance-id: {}\nlocal-hostname: {}\n", identity.machine_uuid, identity.name);
-    Ok(vec![
-        text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
-        text(&format!("{SEED}/meta-data"), 0o600, meta_data),
-        text("/etc/cloud/cloud.cfg.d/99-cloud-machine.cfg", 0o644, DATASOURCE.to_owned()),
-    ])
 }
 
 /// As gethostid(3) reads it: four bytes in the order of the machine.

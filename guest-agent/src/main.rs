@@ -2,6 +2,7 @@
 //! and owns nothing else.
 
 mod channel;
+mod cloud_init;
 mod command_line;
 mod cost;
 mod deadline;

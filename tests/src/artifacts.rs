@@ -22,6 +22,14 @@ pub fn zfs_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_ZFS_IMAGE")
 }
 
+/// The folder of the golden image with cloud-init, from `CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn cloud_init_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE")
+}
+
 impl Artifacts {
     /// From `CLOUD_MACHINE_BIN`, `CLOUD_MACHINE_AGENT` and `CLOUD_MACHINE_TEST_IMAGE`, which `make test` sets.
     ///

@@ -9,6 +9,15 @@ use crate::{
     tree::{Entry, Node},
 };
 
+/// Keys of cloud-init that a machine's own settings overrule, each with the reason.
+pub const OVERRULED: [(&str, &str); 4] = [
+    ("growpart", "the root's partition stays as the image has it, and the machine does not start with another one"),
+    ("ssh_deletekeys", HOST_KEYS),
+    ("ssh_genkeytypes", HOST_KEYS),
+    ("ssh_keys", HOST_KEYS),
+];
+const HOST_KEYS: &str = "the machine makes its SSH host key at each reimage, and the host believes no other";
+
 /// Every top-level key that is not ours, in the order of the documents.
 ///
 /// cloud-init reads YAML 1.1, where an unquoted `yes`, `0777` or `1_000` is a boolean or a number. So a scalar that

@@ -7,8 +7,9 @@ pub(crate) const MOUNTPOINTS: &str = "/mnt";
 /// Folders that hold the system itself: another filesystem over one of them would be another system.
 const SYSTEM_FOLDERS: [&str; 10] =
     ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
-/// Folders of the kernel and of the running system: nothing is mounted below them either.
-const KERNEL_FOLDERS: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
+/// Nothing is mounted below these either: folders of the kernel and of the running system, and those from which cloud-init
+/// takes what it executes as root. What a job left there on a kept disk would count after a reimage.
+const CLOSED_FOLDERS: [&str; 6] = ["/dev", "/etc/cloud", "/proc", "/run", "/sys", "/var/lib/cloud"];
 
 /// An absolute path without `.`, `..` and empty parts.
 #[derive(Debug, Deserialize)]
@@ -28,5 +29,5 @@ impl TryFrom<String> for Mountpoint {
 /// Whether the system itself needs `mountpoint`.
 pub(crate) fn is_reserved(mountpoint: &str) -> bool {
     let below = |folder: &&str| mountpoint.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
-    SYSTEM_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.contains(&mountpoint) || KERNEL_FOLDERS.iter().any(below)
+    SYSTEM_FOLDERS.contains(&mountpoint) || CLOSED_FOLDERS.contains(&mountpoint) || CLOSED_FOLDERS.iter().any(below)
 }

@@ -8,6 +8,7 @@ use crate::{
     config::{DiskConfig, Disks, Filesystem, FilesystemType},
     error::ConfigError,
     key_location::at,
+    mountpoint::is_reserved,
     tree::Node,
 };
 
@@ -56,10 +57,15 @@ fn mountpoints(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
         let (Some(filesystem), Some(above)) = (&disk.filesystem, &disk.mountpoint) else { continue };
         for dataset in &filesystem.datasets {
             let mountpoint = format!("{above}/{dataset}");
-            if !taken.insert(mountpoint.clone()) {
-                let message = format!("the dataset `{dataset}` would be mounted at {mountpoint}, as something else is");
-                errors.push(at(machine, name, "filesystem", &message));
-            }
+            let why = if is_reserved(&mountpoint) {
+                "which belongs to the system itself"
+            } else if !taken.insert(mountpoint.clone()) {
+                "as something else is"
+            } else {
+                continue;
+            };
+            let message = format!("the dataset `{dataset}` would be mounted at {mountpoint}, {why}");
+            errors.push(at(machine, name, "filesystem", &message));
         }
     }
 }

@@ -260,6 +260,10 @@ fn disks_must_make_sense_together() {
             "{a: {filesystem: {type: zfs, datasets: [x]}}, b: {filesystem: ext4, mountpoint: /mnt/a/x}}",
             "the dataset `x` would be mounted at /mnt/a/x, as something else is",
         ),
+        (
+            "{a: {mountpoint: /var/lib, filesystem: {type: zfs, datasets: [cloud]}}}",
+            "the dataset `cloud` would be mounted at /var/lib/cloud, which belongs to the system itself",
+        ),
         ("{a: {boot-partition: true, readonly: true}}", "the system disk cannot be read-only: a reimage rewrites it"),
         ("{a: {boot-partition: true}, b: {boot-partition: true}}", "`b` is a second system disk beside `a`"),
         ("{a: {boot-partition: true, wipe-on-boot: true}}", "the system disk cannot be wiped on boot"),
@@ -372,6 +376,12 @@ fn filesystems_are_checked_together_with_where_they_are_mounted() {
         ("d: {filesystem: swap, mountpoint: /data}", "d.mountpoint", "swap is switched on and not mounted"),
         ("d: {filesystem: ext4, mountpoint: /etc}", "d.mountpoint", "`/etc` belongs to the system itself"),
         ("d: {filesystem: ext4, mountpoint: /run/x}", "d.mountpoint", "`/run/x` belongs to the system itself"),
+        (
+            "d: {filesystem: ext4, mountpoint: /var/lib/cloud/seed}",
+            "d.mountpoint",
+            "`/var/lib/cloud/seed` belongs to the system itself",
+        ),
+        ("d: {filesystem: ext4, mountpoint: /etc/cloud}", "d.mountpoint", "`/etc/cloud` belongs to the system itself"),
         (
             "d: {filesystem: ext4, mountpoint: /mnt/e}, e: {filesystem: xfs}",
             "e",

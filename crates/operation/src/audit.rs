@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloud_machine_config::{Config, Leaf, supported};
+use cloud_machine_config::{Config, Leaf, OVERRULED, supported};
 use cloud_machine_driver::{
     description::{Description, Support},
     machine::{Driver, Drivers},
@@ -125,7 +125,7 @@ impl<'a> Verdicts<'a> {
             Some(key) => self.on_key(key, Some(&leaf.value)),
             // Some keys of cloud-init are also the driver's business.
             None => match self.description.support(&leaf.path) {
-                Support::Unsupported => Verdict::CloudInit,
+                Support::Unsupported => for_cloud_init(&leaf.path),
                 support => stated(support),
             },
         }
@@ -174,6 +174,13 @@ pub(crate) fn unsupported(driver: &dyn Driver) -> Vec<String> {
     let description = driver.describe();
     let keys = cloud_machine_config::describe::values();
     keys.into_iter().filter(|key| !description.support(key).satisfies()).collect()
+}
+
+/// What becomes of a value that cloud-init is handed.
+fn for_cloud_init(path: &str) -> Verdict {
+    let top = path.split(['.', '[']).next().unwrap_or_default();
+    let overruled = OVERRULED.iter().find(|(key, _)| *key == top);
+    overruled.map_or(Verdict::CloudInit, |(_, why)| Verdict::Ignored { why: (*why).to_owned() })
 }
 
 /// Whether `key` is of a device that the driver cannot promise.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloud_machine_driver::machine::Driver;
 use cloud_machine_plan::{Verdict, verify};
-use cloud_machine_protocol::{Assurance, MachineName, Tier, escape};
+use cloud_machine_protocol::{Assurance, ConfigEvidence, MachineName, Tier, escape};
 use cloud_machine_store::{MachineRecord, MachineState, Store};
 use serde::Serialize;
 
@@ -65,7 +65,7 @@ impl Operations<'_> {
         let ask = !arguments.stored_only && record.state == MachineState::Running;
         let mut checked = verdict.checked.clone();
         if ask {
-            checked.extend(ask_identity(store, &record)?);
+            checked.extend(ask_identity(store, &record, evidence.report.config.as_ref())?);
         }
         let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
         Ok(Verified {
@@ -108,8 +108,15 @@ fn judge(driver: &dyn Driver, store: &Store, record: &MachineRecord) -> Result<(
     Ok((evidence, verdict))
 }
 
+/// Keys with which a configuration names the host for cloud-init.
+const HOST_NAMES: [&str; 2] = ["hostname", "fqdn"];
+
 /// Asks the machine over SSH, which succeeds only with the host key of the report.
-fn ask_identity(store: &Store, record: &MachineRecord) -> Result<Vec<String>, OperationError> {
+fn ask_identity(
+    store: &Store,
+    record: &MachineRecord,
+    config: Option<&ConfigEvidence>,
+) -> Result<Vec<String>, OperationError> {
     let output = access::ask(store, record, &["cat", "/etc/hostname", "/etc/machine-id"], ASK_LIMIT)?;
     if !output.status.success() {
         let stderr = escape::tail(&output.stderr, 5);
@@ -118,14 +125,42 @@ fn ask_identity(store: &Store, record: &MachineRecord) -> Result<Vec<String>, Op
             format!("the machine does not answer as expected\n{stderr}"),
         ));
     }
-    let found = escape::line(&output.stdout, 200);
-    let expected = escape::line(format!("{}\n{}\n", record.name, record.identity.machine_id).as_bytes(), 200);
-    if found != expected {
-        let text = format!("the machine says it is {found}, its record says {expected}");
-        return Err(OperationError::new(ErrorKind::Verification, text));
+    let named = config.is_some_and(|config| HOST_NAMES.iter().any(|key| config.origins.contains_key(*key)));
+    let same = said_identity(&output.stdout, record.name.as_str(), &record.identity.machine_id.to_string(), named)?;
+    Ok(vec!["the machine answers with the pinned host key".to_owned(), same.to_owned()])
+}
+
+/// Holds what the machine said against its record. `named`: whether its configuration gives it another host name, which only
+/// cloud-init in the machine knows for sure.
+fn said_identity(said: &[u8], name: &str, machine_id: &str, named: bool) -> Result<&'static str, OperationError> {
+    let found = escape::line(said, 200);
+    let expected = escape::line(format!("{name}\n{machine_id}\n").as_bytes(), 200);
+    if found == expected {
+        return Ok("host name and machine-id are the record's");
     }
-    Ok(vec![
-        "the machine answers with the pinned host key".to_owned(),
-        "host name and machine-id are the record's".to_owned(),
-    ])
+    let id = said.strip_suffix(b"\n").and_then(|said| said.rsplit(|byte| *byte == b'\n').next());
+    if named && id == Some(machine_id.as_bytes()) {
+        return Ok("machine-id is the record's; the host name is what the configuration makes of it");
+    }
+    let text = format!("the machine says it is {found}, its record says {expected}");
+    Err(OperationError::new(ErrorKind::Verification, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_host_name_is_right_only_where_the_configuration_names_the_host() {
+        let id = "1".repeat(32);
+        let said = |text: String, named| said_identity(text.as_bytes(), "demo", &id, named);
+        for named in [true, false] {
+            assert!(said(format!("demo\n{id}\n"), named).unwrap().starts_with("host name and machine-id"));
+            assert!(said(format!("demo\n{}\n", "2".repeat(32)), named).is_err());
+            assert!(said(format!("web\n{id}\nx\n"), named).is_err());
+        }
+        assert!(said(format!("web\n{id}\n"), true).unwrap().starts_with("machine-id is the record's;"));
+        let refused = said(format!("web\n{id}\n"), false).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Verification);
+    }
 }

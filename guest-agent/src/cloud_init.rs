@@ -1,0 +1,184 @@
+//! Handing over to the cloud-init of the new system: the seed that it reads, and the settings by which it reads nothing
+//! else. Must not touch a file, nor give a key of cloud-init a meaning.
+
+use cloud_machine_config::{CloudInit, OVERRULED};
+use cloud_machine_protocol::{Identity, Request};
+use cloud_machine_system::root::RootFile;
+
+use crate::error::AgentError;
+
+/// The folder that an image with cloud-init has.
+pub(crate) const SETTINGS: &str = "/etc/cloud";
+/// Where systemd-networkd is started from when somebody has enabled it, or the distribution itself has: then the settings that the
+/// agent writes for it are the machine's network.
+pub(crate) const NETWORKD: [&str; 2] = [
+    "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service",
+    "/usr/lib/systemd/system/multi-user.target.wants/systemd-networkd.service",
+];
+
+/// cloud-init takes its datasource from here and looks nowhere else.
+const DATASOURCE: &str = include_str!("../../systemd/zz-cloud-machine.cfg");
+/// What cloud-init would otherwise make up for the first interface, in a place that counts before ours.
+const NO_NETWORK: &str = "# The network's settings are the agent's.\nnetwork: {config: disabled}\n";
+const KEPT_HOSTNAME: &str = "# The agent writes the host name.\npreserve_hostname: true\n";
+/// For a name from the document, which the file that the agent writes does not have.
+const OWN_HOSTNAME: &str = "# The host shall find itself by its name.\nmanage_etc_hosts: localhost\n";
+/// ds-identify runs before cloud-init and could turn it off, or hand it another list.
+const IDENTIFY: &str = "# Written by cloud-machine-agent at each reimage.\npolicy: enabled\ndatasource: NoCloud\n";
+const SEED: &str = "/var/lib/cloud/seed/nocloud";
+/// Keys that name the host: whoever writes one wants another name than the machine's.
+const NAMES: [&str; 2] = ["hostname", "fqdn"];
+
+/// What the new root has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Has {
+    /// cloud-init.
+    pub(crate) cloud_init: bool,
+    /// systemd-networkd, enabled.
+    pub(crate) networkd: bool,
+}
+
+/// The files for cloud-init, when the image has it. Keys that nobody in the image would read are an error: a machine
+/// without them is not the machine that was described.
+pub(crate) fn files(
+    identity: &Identity,
+    request: &Request,
+    keys: &CloudInit,
+    has: Has,
+) -> Result<Vec<RootFile>, AgentError> {
+    if !has.cloud_init {
+        // The agent itself hands these over.
+        let rest = keys.without(&["ssh_authorized_keys"]);
+        if rest.is_empty() {
+            return Ok(Vec::new());
+        }
+        return Err(AgentError::CloudInitAbsent { keys: rest.keys().collect::<Vec<_>>().join(", ") });
+    }
+    let overruled: Vec<&str> = OVERRULED.iter().map(|(key, _)| *key).collect();
+    let document = keys.without(&overruled).to_yaml();
+    Ok(vec![
+        // The first, which is no secret, makes the folders: others than root look below `/var/lib/cloud`, too.
+        text(&format!("{SEED}/meta-data"), 0o644, meta_data(identity, request)),
+        text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
+        text(&format!("{SETTINGS}/cloud.cfg.d/zz-cloud-machine.cfg"), 0o644, settings(keys, has)),
+        text(&format!("{SETTINGS}/ds-identify.cfg"), 0o644, IDENTIFY.to_owned()),
+    ])
+}
+
+/// To cloud-init a machine is new after each reimage, and the same at each boot: this is only written by the former.
+fn meta_data(identity: &Identity, request: &Request) -> String {
+    format!("instance-id: {}.{}\nlocal-hostname: {}\n", identity.machine_uuid, request.id, identity.name)
+}
+
+fn settings(keys: &CloudInit, has: Has) -> String {
+    let named = keys.keys().any(|key| NAMES.contains(&key.as_ref()));
+    let hostname = if named { OWN_HOSTNAME } else { KEPT_HOSTNAME };
+    let network = if has.networkd { NO_NETWORK } else { "" };
+    format!("{DATASOURCE}{hostname}{network}")
+}
+
+fn text(path: &str, mode: u32, content: String) -> RootFile {
+    RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_config::{LayerKind, defaults, merge, parse, validate};
+
+    use super::*;
+
+    const BOTH: Has = Has { cloud_init: true, networkd: true };
+
+    fn request(id: &str) -> Request {
+        let digest = "0".repeat(64);
+        serde_json::from_value(serde_json::json!({
+            "version": 1, "id": id, "attempt": 1, "nonce": digest, "machine_uuid": "u", "action": "reimage",
+            "image": {"name": "i", "digest": format!("blake3:{digest}"), "size": 1, "source": {"device": "serial:i"},
+                "minimum_generation": 0, "exceptions": []},
+            "tier": null, "drives": [], "unsupported": [], "deadline_seconds": 1
+        }))
+        .unwrap()
+    }
+
+    fn handed(text: &str, id: &str, has: Has) -> Result<Vec<(String, String)>, AgentError> {
+        let identity = serde_json::from_value(serde_json::json!({
+            "name": "demo", "machine_uuid": "7d8f0c9e-4a9c-4b5e-9d63-5d6c1f0b2a11", "machine_id": "1".repeat(32),
+            "mac": "52:54:00:12:34:56", "authorized_keys": [], "ssh_host_keys": "rotate"
+        }));
+        let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
+        let config = validate(&merge(&[defaults(), document]).unwrap()).unwrap();
+        let files = files(&identity.unwrap(), &request(id), &config.cloud_init, has)?;
+        Ok(files.into_iter().map(|file| (file.path, String::from_utf8(file.content).unwrap())).collect())
+    }
+
+    fn of<'a>(files: &'a [(String, String)], end: &str) -> &'a str {
+        &files.iter().find(|(path, _)| path.ends_with(end)).unwrap().1
+    }
+
+    #[test]
+    fn the_seed_has_the_keys_that_are_not_ours_as_they_were_written() {
+        let text = "cloud-machine: {image: x}\nruncmd: [[id]]\nwrite_files: [{path: /a, permissions: 0644}]\n";
+        let files = handed(text, "A", BOTH).unwrap();
+        let expected = "#cloud-config\nruncmd:\n  - - id\nwrite_files:\n  - path: /a\n    permissions: 0644\n";
+        assert_eq!(of(&files, "nocloud/user-data"), expected);
+    }
+
+    #[test]
+    fn each_reimage_is_another_instance() {
+        let [first, second] = ["A", "B"].map(|id| handed("timezone: UTC", id, BOTH).unwrap());
+        let expected = "instance-id: 7d8f0c9e-4a9c-4b5e-9d63-5d6c1f0b2a11.A\nlocal-hostname: demo\n";
+        assert_eq!(of(&first, "nocloud/meta-data"), expected);
+        assert_ne!(of(&first, "nocloud/meta-data"), of(&second, "nocloud/meta-data"));
+    }
+
+    #[test]
+    fn only_the_seed_is_a_datasource_and_the_settings_that_say_so_come_last() {
+        let files = handed("timezone: UTC", "A", BOTH).unwrap();
+        let expected = format!(
+            "\ndatasource_list: [NoCloud]\ndatasource:\n  NoCloud:\n    fs_label: null\n    seedfrom: file://{SEED}/\n"
+        );
+        assert!(of(&files, "cloud.cfg.d/zz-cloud-machine.cfg").contains(&expected));
+        assert_eq!(of(&files, "ds-identify.cfg").lines().last(), Some("datasource: NoCloud"));
+    }
+
+    #[test]
+    fn who_names_the_host_gets_that_name_and_the_machine_keeps_its_own_otherwise() {
+        let settings = |text: &str| handed(text, "A", BOTH).unwrap();
+        assert!(of(&settings("timezone: UTC"), "zz-cloud-machine.cfg").contains("\npreserve_hostname: true\n"));
+        for text in ["hostname: web", "fqdn: web.example"] {
+            let settings = settings(text);
+            let settings = of(&settings, "zz-cloud-machine.cfg");
+            assert!(!settings.contains("preserve_hostname") && settings.contains("\nmanage_etc_hosts: localhost\n"));
+        }
+    }
+
+    #[test]
+    fn the_network_is_left_to_cloud_init_where_nobody_else_sets_it_up() {
+        let settings = |networkd| handed("timezone: UTC", "A", Has { networkd, ..BOTH }).unwrap();
+        assert!(of(&settings(true), "zz-cloud-machine.cfg").contains("network: {config: disabled}"));
+        assert!(!of(&settings(false), "zz-cloud-machine.cfg").contains("network:"));
+    }
+
+    #[test]
+    fn no_document_takes_the_host_key_away_that_the_host_was_told() {
+        let text = "ssh_deletekeys: true\nssh_genkeytypes: [rsa]\nssh_keys: {rsa_private: x}\ntimezone: UTC\n";
+        let files = handed(text, "A", BOTH).unwrap();
+        assert_eq!(of(&files, "nocloud/user-data"), "#cloud-config\ntimezone: UTC\n");
+        assert!(of(&files, "zz-cloud-machine.cfg").contains("\nssh_deletekeys: false\nssh_genkeytypes: []\n"));
+    }
+
+    #[test]
+    fn no_document_makes_the_partition_of_the_root_another_one_than_the_images() {
+        let files = handed("growpart: {mode: auto}\ntimezone: UTC\n", "A", BOTH).unwrap();
+        assert_eq!(of(&files, "nocloud/user-data"), "#cloud-config\ntimezone: UTC\n");
+        assert!(of(&files, "zz-cloud-machine.cfg").contains("\ngrowpart:\n  mode: \"off\"\n"));
+    }
+
+    #[test]
+    fn keys_that_nobody_in_the_image_reads_are_refused_by_name() {
+        let none = Has { cloud_init: false, networkd: true };
+        let refused = handed("ssh_authorized_keys: [k]\nruncmd: [id]\n", "A", none).unwrap_err().to_string();
+        assert!(refused.contains("(runcmd)"), "{refused}");
+        assert_eq!(handed("ssh_authorized_keys: [k]\n", "A", none).unwrap(), []);
+    }
+}

@@ -1,0 +1,215 @@
+//! Debian's own cloud-init in a machine, over its whole life: it applies what the layers say, once for each reimage, from the
+//! one source that the agent wrote, whatever a job plants in the places where cloud-init looks for others.
+
+use std::{fs, process::Command};
+
+use cloud_machine_tests::{
+    artifacts::{Artifacts, cloud_init_image},
+    program::Program,
+};
+use cloud_machine_volume::write as volume;
+use serde_json::Value;
+
+const MACHINE: &str = "cloudy";
+const IMAGE: &str = "debian-12-cloud-init";
+/// Two disks of a job's own beside a document as its users have them. `@` is compressed text in base64.
+const CONFIGURATION: &str = "\
+#cloud-config
+cloud-machine:
+  image: debian-12-cloud-init
+  resources:
+    disks:
+      system: {boot-partition: true}
+      one: {allocation: 16MiB, on-reimage: keep}
+      two: {allocation: 16MiB, on-reimage: keep}
+hostname: web
+users:
+  - default
+  - name: ada
+    gecos: Ada Lovelace
+    groups: [adm]
+    shell: /bin/sh
+    sudo: ALL=(ALL) NOPASSWD:ALL
+    lock_passwd: false
+    ssh_authorized_keys:
+      - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFxkyP6Zpv3uoVQo0oWx3zJk8m0tqGm2Kc7gQ4XbWmJt ada
+ssh_authorized_keys:
+  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJr1bqk9nXo5wU7yP4vZf2cTgHs0mLd8eRk3aQx6YtNu team
+ssh_deletekeys: true
+growpart: {mode: auto, devices: [/]}
+chpasswd:
+  expire: false
+  users: [{name: ada, password: $6$salt$hash, type: hash}]
+write_files:
+  - {path: /root/plain, content: \"plain\\n\", permissions: '0640', owner: 'root:adm'}
+  - {path: /root/binary, content: !!binary AAH+/w==}
+  - {path: /root/packed, content: '@', encoding: gz+b64}
+bootcmd:
+  - cat /proc/sys/kernel/random/boot_id >>/root/boots
+runcmd:
+  - [cp, /var/lib/cloud/data/instance-id, /root/instance]
+  - echo ran >>/root/runs
+timezone: Europe/Vienna
+locale: de_DE.UTF-8
+ntp:
+  ntp_client: systemd-timesyncd
+  servers: [ntp.example]
+";
+/// One line for each thing that the documents ask for; each question is answered by the system itself.
+const LOOK: &str = "
+    cat /etc/hostname
+    getent passwd ada | cut -d: -f5,7
+    id -nG ada
+    getent shadow ada | cut -d: -f2
+    grep -c 'ada$' /home/ada/.ssh/authorized_keys
+    sudo -n -u ada sudo -n id -u
+    grep -c 'team$' /home/debian/.ssh/authorized_keys
+    stat -c '%a %U:%G' /root/plain; cat /root/plain
+    od -An -tx1 /root/binary
+    cat /root/packed
+    readlink /etc/localtime
+    . /etc/default/locale; echo $LANG; locale -a | grep de_DE
+    grep -rh '^NTP' /etc/systemd/timesyncd.conf.d
+    cat /root/of-url /root/of-drive
+    wc -l </root/runs";
+const SEEN: [&str; 18] = [
+    "web",
+    "Ada Lovelace:/bin/sh",
+    "ada adm",
+    "$6$salt$hash",
+    "1",
+    "0",
+    "1",
+    "640 root:adm",
+    "plain",
+    "00 01 fe ff",
+    "compressed",
+    "/usr/share/zoneinfo/Europe/Vienna",
+    "de_DE.UTF-8",
+    "de_DE.utf8",
+    "NTP=ntp.example",
+    "of url",
+    "of drive",
+    "1",
+];
+/// What a job leaves on its disks: a seed of NoCloud and a config drive, each complete and with a program to run.
+const PLANT_DISKS: &str = "
+    evil='#cloud-config\nruncmd: [touch /root/evil]\nbootcmd: [touch /root/evil]\n'
+    mkfs.vfat -I -n cidata /dev/vdb >/dev/null; mount /dev/vdb /mnt
+    printf \"$evil\" >/mnt/user-data; echo 'instance-id: evil' >/mnt/meta-data; umount /mnt
+    mkfs.ext4 -q -F -L config-2 /dev/vdc; mount /dev/vdc /mnt; mkdir -p /mnt/openstack/latest
+    printf \"$evil\" >/mnt/openstack/latest/user_data
+    echo '{\"uuid\": \"evil\", \"hostname\": \"evil\"}' >/mnt/openstack/latest/meta_data.json; umount /mnt; sync";
+/// What a job leaves in the root: other datasources that count last, programs for each boot, and a seed.
+const PLANT_ROOT: &str = "
+    printf 'datasource_list: [ConfigDrive, NoCloud]\nbootcmd: [touch /root/evil]\n' >/etc/cloud/cloud.cfg.d/zzz-evil.cfg
+    printf 'policy: search,found=all\n' >/etc/cloud/ds-identify.cfg
+    printf '#!/bin/sh\ntouch /root/evil\n' >/var/lib/cloud/scripts/per-boot/evil
+    chmod +x /var/lib/cloud/scripts/per-boot/evil
+    printf '#cloud-config\nruncmd: [touch /root/evil]\n' >/var/lib/cloud/seed/nocloud/user-data; sync";
+
+#[test]
+fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_is() {
+    let artifacts = Artifacts::from_environment().unwrap();
+    let program = Program::new(&artifacts);
+    program.pack_folder(&cloud_init_image().unwrap(), IMAGE, &[]).unwrap();
+    create(&program);
+    everything_is_done(&program);
+    let first = Instance::of(&program);
+    cloud_init_finds_no_fault_in_what_it_was_handed(&program);
+    let verified = program.done(&["verify", MACHINE]);
+    assert!(verified.contains("the host name is what the configuration makes of it"), "{verified}");
+
+    // Nothing is new to a machine that is only started, and disks of a job are no source.
+    inside(&program, PLANT_DISKS);
+    program.done(&["stop", MACHINE]);
+    program.done(&["start", MACHINE]);
+    everything_is_done(&program);
+    let second = Instance::of(&program);
+    assert_eq!((&second.id, &second.host_key), (&first.id, &first.host_key));
+    assert_eq!(second.boots, 2, "what is for each boot ran at each");
+
+    inside(&program, PLANT_ROOT);
+    program.done(&["reimage", MACHINE]);
+    everything_is_done(&program);
+    let third = Instance::of(&program);
+    assert_ne!(third.id, first.id, "to cloud-init it is another machine");
+    assert_eq!(third.boots, 1);
+    let planted = inside(&program, "blkid -s LABEL -o value /dev/vdb /dev/vdc");
+    assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
+    program.done(&["delete", MACHINE, "--yes"]);
+}
+
+/// With a document of each layer that the machine reads for itself.
+fn create(program: &Program) {
+    let folder = program.state().parent().unwrap().to_owned();
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(folder.join(name), bytes).unwrap();
+        folder.join(name).to_string_lossy().into_owned()
+    };
+    let added = |name: &str| {
+        format!("write_files: !append\n  - {{path: /root/of-{name}, content: \"of {name}\\n\"}}\n").into_bytes()
+    };
+    let config = write("cloudy.yaml", CONFIGURATION.replace('@', &packed("compressed\n")).as_bytes());
+    let url = format!("cloud-init-url=file://{}", write("url.yaml", &added("url")));
+    let drive = write("drive.img", &volume::build(&[("user-data", &added("drive")), ("meta-data", b"")]).unwrap());
+    let created = program.call(["create", MACHINE, "--config", &config, "--set", &url, "--drive", &drive], b"");
+    assert_eq!(created.code, 0, "{}", created.errors);
+    for key in ["ssh_deletekeys", "growpart.mode"] {
+        assert!(
+            created.errors.lines().any(|line| line.contains(key) && line.contains(" is ignored: ")),
+            "{}",
+            created.errors
+        );
+    }
+}
+
+/// `text` as gzip and base64 write it.
+fn packed(text: &str) -> String {
+    let output = Command::new("sh").args(["-c", "printf '%s' \"$0\" | gzip -n | base64 -w0", text]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// cloud-init has ended without a complaint, everything is as described, and nothing of a job's was executed.
+fn everything_is_done(program: &Program) {
+    let said = inside(program, "cloud-init status --wait --long | tr -d .; cat /run/cloud-init/result.json");
+    assert!(said.contains("status: done"), "{said}");
+    let result: Value = serde_json::from_str(&said[said.find('{').expect("the result")..]).unwrap();
+    assert_eq!(result["v1"]["errors"], Value::Array(Vec::new()), "{said}");
+    let source = result["v1"]["datasource"].as_str().unwrap();
+    assert!(source.starts_with("DataSourceNoCloud [seed=") && !source.contains("/dev/"), "{source}");
+    let look = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log; test ! -e /root/evil; {LOOK}");
+    let seen = inside(program, &look.replace("cloud-init.log;", "cloud-init.log || true;"));
+    let seen: Vec<&str> = seen.lines().map(str::trim).collect();
+    assert_eq!(seen, SEEN);
+}
+
+fn cloud_init_finds_no_fault_in_what_it_was_handed(program: &Program) {
+    let said = inside(program, "cloud-init schema --system 2>&1");
+    assert!(said.contains("Valid cloud-config"), "{said}");
+}
+
+/// What cloud-init and the host know the system by.
+struct Instance {
+    id: String,
+    host_key: String,
+    boots: usize,
+}
+
+impl Instance {
+    /// The host key is the only one, and the one that the report told, since the host logs in by it.
+    fn of(program: &Program) -> Self {
+        let script = "cat /root/instance; cat /etc/ssh/ssh_host_*.pub | cut -d' ' -f1,2; wc -l </root/boots";
+        let said = inside(program, script);
+        let lines: Vec<&str> = said.lines().collect();
+        let [id, host_key, boots] = lines[..] else { panic!("{said}") };
+        let report = program.json(["show", MACHINE]).unwrap()["record"]["host_key"].clone();
+        assert!(report.as_str().is_some_and(|key| key.starts_with(host_key)), "{report}: {host_key}");
+        Self { id: id.to_owned(), host_key: host_key.to_owned(), boots: boots.trim().parse().unwrap() }
+    }
+}
+
+fn inside(program: &Program, script: &str) -> String {
+    program.done(&["exec", MACHINE, "--", "sh", "-ec", script])
+}
