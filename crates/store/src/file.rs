@@ -3,9 +3,9 @@
 
 use std::{
     ffi::OsString,
-    fs::{self, DirBuilder, File, OpenOptions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -13,8 +13,10 @@ use cloud_machine_protocol::{Algorithm, Digest};
 use rustix::{fs::OFlags, io::Errno};
 use sha2::{Digest as _, Sha256};
 
-use super::{StoreError, sweep};
+use super::StoreError;
 
+/// How the names of files begin that are written aside; what is left of them: `sweep.rs`.
+pub(crate) const ASIDE: &str = ".write.";
 /// Largest record, or evidence, that is read; a larger one is not ours.
 pub const MAX_RECORD: u64 = 16 << 20;
 /// Largest file with one word or key in it: a process id, a private key, `known_hosts`.
@@ -40,9 +42,17 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     }
 }
 
+/// A new file in `folder`, readable by the owner only and locked, that is removed unless it is given a name.
+pub(crate) fn aside(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let file = tempfile::Builder::new().prefix(ASIDE).permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
+    // Where a file system has no locks its age has to do.
+    let _age_is_left = file.as_file().try_lock();
+    Ok(file)
+}
+
 /// A file with `bytes` in the folder of `path`, on stable storage and without a name of its own that stays.
 fn flushed_beside(path: &Path, bytes: &[u8]) -> Result<tempfile::NamedTempFile, StoreError> {
-    let mut file = sweep::aside(parent(path)?).map_err(StoreError::io("make a file beside", path))?;
+    let mut file = aside(parent(path)?).map_err(StoreError::io("make a file beside", path))?;
     file.write_all(bytes).map_err(StoreError::io("write", path))?;
     file.as_file().sync_all().map_err(StoreError::io("flush", path))?;
     Ok(file)
@@ -271,8 +281,6 @@ fn nameless(path: &Path) -> StoreError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]

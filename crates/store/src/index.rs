@@ -10,7 +10,9 @@ use serde::{
     de::{IntoDeserializer, value},
 };
 
-use super::{MachineSummary, summary::FileStamps};
+use cloud_machine_protocol::{Assurance, MachineName};
+
+use super::{DriverState, ImageName, MachineState, Stamp};
 
 /// Version of the index; one of another version is not read.
 const VERSION: u32 = 2;
@@ -19,11 +21,63 @@ const TAB: char = '\t';
 /// In the place of what there is not.
 const ABSENT: &str = "-";
 
+/// What a list shows of one machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MachineSummary {
+    /// Its name.
+    pub name: MachineName,
+    /// Its UUID.
+    pub uuid: String,
+    /// Name of its driver.
+    pub driver: String,
+    /// Name of its image.
+    pub image: ImageName,
+    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    pub ssh_port: u16,
+    /// Where it is in its life.
+    pub state: MachineState,
+    /// Assurance of the last accepted report, while it stands.
+    pub assurance: Option<Assurance>,
+    /// Whether somebody may have logged in since that report; `None` when it stands no longer.
+    pub used: Option<bool>,
+    /// What its driver keeps of its last start.
+    pub driver_state: Option<DriverState>,
+    /// Device and inode of each file in the folder of its disks, and of those with the process id of an attempt: what a process of it
+    /// has open or locked. `None` when they have to be looked at each time, such as a disk behind a link.
+    pub disks: Option<Vec<(u64, u64)>>,
+}
+
+/// How the files looked that a summary was made of.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct FileStamps {
+    pub(super) record: Stamp,
+    pub(super) disks: Option<Stamp>,
+}
+
+/// Numbers of [`FileStamps`] in the index.
+const NUMBERS: usize = 12;
+
 /// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
     name: &'a str,
     rest: &'a str,
+}
+
+impl FileStamps {
+    /// All that it says; zeros for a folder that is not there, which no inode has.
+    fn numbers(&self) -> [i64; NUMBERS] {
+        let of = |stamp: &Stamp| {
+            let Stamp { size, inode, modified, changed } = stamp;
+            [size.cast_signed(), inode.cast_signed(), modified.0, modified.1, changed.0, changed.1]
+        };
+        let mut numbers = [0; NUMBERS];
+        let disks = self.disks.as_ref().map(of).unwrap_or_default();
+        for (number, found) in numbers.iter_mut().zip(of(&self.record).into_iter().chain(disks)) {
+            *number = found;
+        }
+        numbers
+    }
 }
 
 /// The first line.
@@ -140,7 +194,6 @@ fn file(text: &str) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DriverState, MachineState, Stamp};
 
     fn looks() -> FileStamps {
         let stamp = Stamp { size: 8500, inode: 7, modified: (1, 2), changed: (3, 4) };
@@ -168,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_written_of_a_machine_is_what_is_read() {
-        let all = cloud_machine_protocol::Assurance::HostRooted;
+        let all = Assurance::HostRooted;
         let state = DriverState::of(&serde_json::json!({"pid": 7, "text": "a\tb\n"})).unwrap();
         for written in [
             summary(),

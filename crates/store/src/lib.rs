@@ -39,6 +39,7 @@ pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read
 pub use generation::{GenerationRecord, Replacement};
 pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
+pub use index::MachineSummary;
 pub use journal::{Begun, Journal, JournalEntry, JournalFailure, Outcome};
 pub use lease::{Lease, LeaseRow, lease_owner};
 pub use lock::{Lock, MachineLock};
@@ -55,7 +56,7 @@ pub use seal::Seal;
 pub use space::Room;
 pub use standing::Standing;
 pub use state::State;
-pub use summary::{MachineSummary, SummaryRow};
+pub use summary::SummaryRow;
 pub use system::{DiskBacking, LastReimage, Strategy, SystemDisk};
 
 /// An opened state folder.
@@ -111,7 +112,7 @@ impl Store {
     /// [`StoreError::Io`], such as that of a filesystem that is read-only or full.
     pub fn check_writable(&self) -> Result<(), StoreError> {
         for folder in [self.root.clone(), self.machines()] {
-            let written = sweep::aside(&folder)
+            let written = file::aside(&folder)
                 .and_then(|mut file| file.write_all(&[0; 4096]).and_then(|()| file.as_file().sync_all()));
             written.map_err(StoreError::io("write to", folder))?;
         }

@@ -10,7 +10,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{StoreError, file, free::free, sweep};
+use super::{StoreError, file, free::free};
 
 /// Bytes that are kept: some hundred records and reports.
 pub(super) const SIZE: u64 = 4 << 20;
@@ -33,7 +33,7 @@ pub(super) fn keep(root: &Path) {
 }
 
 fn make(root: &Path, path: &Path) -> io::Result<()> {
-    let new = sweep::aside(root)?;
+    let new = file::aside(root)?;
     fallocate(new.as_file(), FallocateFlags::empty(), 0, SIZE)?;
     new.persist(path).map(drop).map_err(|error| error.error)
 }

@@ -17,13 +17,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use cloud_machine_protocol::{Assurance, MachineName};
 use rustix::fs::{AtFlags, statat};
 
 use super::{
-    DriverState, ImageName, MachineFolder, MachineRecord, MachineState, Stamp, Standing, Store, StoreError, file,
-    index::{self, Line, lines, matched},
-    sweep,
+    MachineFolder, MachineRecord, Stamp, Standing, Store, StoreError, file,
+    index::{self, FileStamps, Line, MachineSummary, lines, matched},
 };
 
 /// Rows that are read anew at every list before the index is written again: writing it takes longer than reading these.
@@ -35,32 +33,6 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Rows that a thread takes at once.
 const PIECE: usize = 64;
 
-/// What a list shows of one machine.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MachineSummary {
-    /// Its name.
-    pub name: MachineName,
-    /// Its UUID.
-    pub uuid: String,
-    /// Name of its driver.
-    pub driver: String,
-    /// Name of its image.
-    pub image: ImageName,
-    /// Port on 127.0.0.1 that leads to the machine's port 22.
-    pub ssh_port: u16,
-    /// Where it is in its life.
-    pub state: MachineState,
-    /// Assurance of the last accepted report, while it stands.
-    pub assurance: Option<Assurance>,
-    /// Whether somebody may have logged in since that report; `None` when it stands no longer.
-    pub used: Option<bool>,
-    /// What its driver keeps of its last start.
-    pub driver_state: Option<DriverState>,
-    /// Device and inode of each file in the folder of its disks, and of those with the process id of an attempt: what a process of it
-    /// has open or locked. `None` when they have to be looked at each time, such as a disk behind a link.
-    pub disks: Option<Vec<(u64, u64)>>,
-}
-
 /// A line of the list; a broken record is a row with its error.
 #[derive(Debug)]
 pub struct SummaryRow {
@@ -69,16 +41,6 @@ pub struct SummaryRow {
     /// What the record says, or why it could not be read.
     pub summary: Result<Box<MachineSummary>, StoreError>,
 }
-
-/// How the files looked that a summary was made of.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct FileStamps {
-    pub(super) record: Stamp,
-    pub(super) disks: Option<Stamp>,
-}
-
-/// Numbers of [`FileStamps`] in the index.
-const NUMBERS: usize = 12;
 
 /// What became of one row.
 struct Row {
@@ -169,7 +131,7 @@ impl Store {
         });
         let is_whole = summary.as_ref().is_ok_and(|summary| summary.disks.is_some());
         let looks =
-            before.filter(|before| is_whole && before.are_settled() && looks(machines, name).as_ref() == Some(before));
+            before.filter(|before| is_whole && are_settled(before) && looks(machines, name).as_ref() == Some(before));
         let indexed = looks.map_or(Indexed::Not, |looks| Indexed::Anew(Box::new(looks)));
         Row { row: SummaryRow { name: name.to_owned(), summary }, indexed }
     }
@@ -189,35 +151,19 @@ impl Store {
             (Indexed::Anew(looks), Ok(summary)) => index::line(looks, summary),
             _ => None,
         };
-        let mut new = sweep::aside(&self.root)?;
+        let mut new = file::aside(&self.root)?;
         new.write_all(index::text(known.iter().zip(rows).filter_map(line)).as_bytes())?;
         // Not flushed to the disk: an index that a power cut damages is made anew.
         new.persist(self.index()).map(drop).map_err(|error| error.error)
     }
 }
 
-impl FileStamps {
-    /// All that it says; zeros for a folder that is not there, which no inode has.
-    pub(super) fn numbers(&self) -> [i64; NUMBERS] {
-        let of = |stamp: &Stamp| {
-            let Stamp { size, inode, modified, changed } = stamp;
-            [size.cast_signed(), inode.cast_signed(), modified.0, modified.1, changed.0, changed.1]
-        };
-        let mut numbers = [0; NUMBERS];
-        let disks = self.disks.as_ref().map(of).unwrap_or_default();
-        for (number, found) in numbers.iter_mut().zip(of(&self.record).into_iter().chain(disks)) {
-            *number = found;
-        }
-        numbers
-    }
-
-    /// Whether a later change of these files will look different.
-    fn are_settled(&self) -> bool {
-        let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return false };
-        let before = now.saturating_sub(SETTLED).as_secs();
-        let is_old = |stamp: &Stamp| u64::try_from(stamp.changed.0).is_ok_and(|changed| changed < before);
-        is_old(&self.record) && self.disks.as_ref().is_none_or(is_old)
-    }
+/// Whether a later change of these files will look different.
+fn are_settled(looks: &FileStamps) -> bool {
+    let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH) else { return false };
+    let before = now.saturating_sub(SETTLED).as_secs();
+    let is_old = |stamp: &Stamp| u64::try_from(stamp.changed.0).is_ok_and(|changed| changed < before);
+    is_old(&looks.record) && looks.disks.as_ref().is_none_or(is_old)
 }
 
 /// How the files of a machine look now; `None` when that cannot be said.

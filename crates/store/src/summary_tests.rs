@@ -1,7 +1,9 @@
 use std::os::unix::fs::symlink;
 
+use cloud_machine_protocol::MachineName;
+
 use super::*;
-use crate::machine_record;
+use crate::{MachineState, machine_record};
 
 /// More machines than are read without an index, all of them old enough for it.
 fn opened() -> (tempfile::TempDir, Store) {

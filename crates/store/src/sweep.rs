@@ -1,5 +1,4 @@
-//! Files that are written aside to be renamed, and those of them that a program left behind which was killed. Must not remove one
-//! that somebody writes.
+//! What programs that were killed left of the files that they wrote aside, to be renamed. Must not remove one that somebody writes.
 //!
 //! The rule: whoever writes such a file has it locked (flock(2)) for as long as it has its name, and the kernel gives the lock back
 //! when the writer ends, however it ends. Removed is what is not locked and was last written an hour ago: a writer locks its file
@@ -7,35 +6,20 @@
 //! one has the lock. A writer that was taken for dead all the same finds its file gone, and its change is refused, not lost.
 
 use std::{
-    fs::{self, Permissions},
-    io,
-    os::unix::fs::PermissionsExt,
+    fs,
     path::Path,
     time::{Duration, SystemTime},
 };
 
-use tempfile::NamedTempFile;
+use super::file::{self, ASIDE};
 
-use super::file;
-
-/// How their names begin.
-const PREFIX: &str = ".write.";
 /// Since when nobody may have written one that is removed.
 const LEFT: Duration = Duration::from_secs(3600);
-
-/// A new file in `folder`, readable by the owner only, that is removed unless it is given a name.
-pub(super) fn aside(folder: &Path) -> io::Result<NamedTempFile> {
-    let file =
-        tempfile::Builder::new().prefix(PREFIX).permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
-    // Where a file system has no locks its age has to do.
-    let _age_is_left = file.as_file().try_lock();
-    Ok(file)
-}
 
 /// Removes what programs that are no more left in `folder`. What cannot be removed stays: nothing depends on it.
 pub(super) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+        if entry.file_name().as_encoded_bytes().starts_with(ASIDE.as_bytes()) {
             remove_left(&entry.path(), SystemTime::now());
         }
     }
@@ -58,7 +42,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-    use crate::{Store, machine_record};
+    use crate::{Store, file::aside, machine_record};
 
     /// As one that was made two hours ago.
     fn age(file: &fs::File) {
