@@ -3,6 +3,7 @@
 
 pub mod disks;
 pub mod documents;
+pub mod leases;
 pub mod measure;
 pub mod namespace;
 pub mod overlay;

@@ -1,5 +1,5 @@
 //! `make bench`: lists of many machines, as whole processes. Exit code 0 when every target is met, 1 when one is missed, 2 when
-//! something could not be measured.
+//! something could not be measured. `bench-store leases FOLDER SECONDS` counts leases in a folder, which decides how fast they are.
 
 use std::{
     fs, io,
@@ -10,7 +10,10 @@ use std::{
 
 use cloud_machine_tests::{
     artifacts::Artifacts,
-    bench::measure::{Subject, alone},
+    bench::{
+        leases,
+        measure::{Subject, alone},
+    },
     fabricated,
     program::Program,
 };
@@ -62,7 +65,11 @@ fn main() -> ExitCode {
     let measured = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => measure().map(|rows| show(&rows)),
         ["--json"] => measure().and_then(|rows| print(&rows)),
-        _ => Err("usage: bench-store [--json]".to_owned()),
+        ["leases", folder, seconds] => number(seconds).and_then(|seconds| count(Path::new(folder), seconds)),
+        ["work", state, seconds, seed] => {
+            number(seconds).and_then(|seconds| leases::work(Path::new(state), seconds, number(seed)?)).map(|()| true)
+        }
+        _ => Err("usage: bench-store [--json] | leases FOLDER SECONDS".to_owned()),
     };
     match measured {
         Ok(true) => ExitCode::SUCCESS,
@@ -72,6 +79,21 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+/// Leases in a state folder of its own below `folder`.
+fn count(folder: &Path, seconds: u64) -> Result<bool, String> {
+    let scratch = tempfile::tempdir_in(folder).map_err(|error| error.to_string())?;
+    let leases::Leases { rate, median, most, slowest } = leases::measure(&scratch.path().join("state"), seconds)?;
+    println!(
+        "{rate:.0} leases taken and given back a second; half took at most {median:.1} ms, 99 of 100 {most:.1} ms"
+    );
+    println!("the slowest took {slowest:.1} ms");
+    Ok(true)
 }
 
 fn measure() -> Result<Vec<Row>, String> {

@@ -96,9 +96,12 @@ fn full(folder: &Path) -> Ended {
     while let Ok(_never_ended) = store.journal_begin(&lock, "stop") {
         lines += 1;
     }
-    let mut written = 2;
-    store.write(&lock, &record(&name, written)?)?;
-    fill(folder)?;
+    let mut written = 1;
+    if folder.join("state/reserve").exists() {
+        store.write(&lock, &record(&name, 2)?)?;
+        written = 2;
+        fill(folder)?;
+    }
     let refused = loop {
         match store.write(&lock, &record(&name, written + 1)?) {
             Ok(()) => written += 1,
