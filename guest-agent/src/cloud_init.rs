@@ -164,7 +164,7 @@ mod tests {
         let text = "ssh_deletekeys: true\nssh_genkeytypes: [rsa]\nssh_keys: {rsa_private: x}\ntimezone: UTC\n";
         let files = handed(text, "A", BOTH).unwrap();
         assert_eq!(of(&files, "nocloud/user-data"), "#cloud-config\ntimezone: UTC\n");
-        assert!(of(&files, "zz-cloud-machine.cfg").contains("\nssh_deletekeys: false\nssh_genkeytypes: []\n"));
+        assert!(of(&files, "zz-cloud-machine.cfg").contains("\nssh_deletekeys: false\nssh_genkeytypes: [ed25519]\n"));
     }
 
     #[test]

@@ -35,6 +35,11 @@ fn the_driver_says_what_becomes_of_each_value() {
     assert_eq!(device("/dev/vdb"), expected("unsupported", ""), "`create` refuses it");
     let (ignored, why) = verdict("resources.nic.network=user", "resources.nic.network");
     assert!(ignored == "ignored" && !why.is_empty());
+    // What cloud-init would undo of what the agent made.
+    let audit = workspace.audit(&["--set", "growpart.mode=auto", "--set", "growpartition=x"]);
+    let (overruled, other) = (audit.row("growpart.mode"), audit.row("growpartition"));
+    assert!(overruled["verdict"] == "ignored" && overruled["why"].as_str().unwrap().contains("partition"));
+    assert_eq!(other["verdict"], "cloud-init");
 
     let table =
         workspace.call(&["config", "audit", "--set", "resources.ram=0.1", "--set", "hostname=x", "--driver", "qemu"]);
