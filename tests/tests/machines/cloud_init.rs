@@ -117,7 +117,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     everything_is_done(&program);
     let first = Instance::of(&program);
     cloud_init_finds_no_fault_in_what_it_was_handed(&program);
-    let verified = program.done(&["verify", MACHINE]);
+    let verified = program.json(["verify", MACHINE]).unwrap()["machines"][0]["result"]["checked"].to_string();
     assert!(verified.contains("the host name is what the configuration makes of it"), "{verified}");
 
     // Nothing is new to a machine that is only started, and disks of a job are no source.
