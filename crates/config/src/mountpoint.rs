@@ -5,11 +5,10 @@ use serde::Deserialize;
 /// Folder of the mountpoints that nobody names.
 pub(crate) const MOUNTPOINTS: &str = "/mnt";
 /// Folders that hold the system itself: another filesystem over one of them would be another system.
-const SYSTEM_FOLDERS: [&str; 10] =
-    ["/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
-/// Nothing is mounted below these either: folders of the kernel and of the running system, and those from which cloud-init
-/// takes what it executes as root. What a job left there on a kept disk would count after a reimage.
-const CLOSED_FOLDERS: [&str; 6] = ["/dev", "/etc/cloud", "/proc", "/run", "/sys", "/var/lib/cloud"];
+const SYSTEM_FOLDERS: [&str; 9] = ["/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
+/// Nothing is mounted below these either, nor above them: folders of the kernel and of the running system, and those from which the
+/// system takes what it executes as root, and whom it lets in. What a job left there on a kept disk would count after a reimage.
+const CLOSED_FOLDERS: [&str; 7] = ["/dev", "/etc", "/proc", "/root/.ssh", "/run", "/sys", "/var/lib/cloud"];
 
 /// An absolute path without `.`, `..` and empty parts.
 #[derive(Debug, Deserialize)]
@@ -28,6 +27,8 @@ impl TryFrom<String> for Mountpoint {
 
 /// Whether the system itself needs `mountpoint`.
 pub(crate) fn is_reserved(mountpoint: &str) -> bool {
-    let below = |folder: &&str| mountpoint.strip_prefix(*folder).is_some_and(|rest| rest.starts_with('/'));
-    SYSTEM_FOLDERS.contains(&mountpoint) || CLOSED_FOLDERS.contains(&mountpoint) || CLOSED_FOLDERS.iter().any(below)
+    let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    let is_closed =
+        |folder: &&str| mountpoint == *folder || is_below(mountpoint, folder) || is_below(folder, mountpoint);
+    SYSTEM_FOLDERS.contains(&mountpoint) || CLOSED_FOLDERS.iter().any(is_closed)
 }

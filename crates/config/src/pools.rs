@@ -8,7 +8,6 @@ use crate::{
     config::{DiskConfig, Disks, Filesystem, FilesystemType},
     error::ConfigError,
     key_location::at,
-    mountpoint::is_reserved,
     tree::Node,
 };
 
@@ -57,15 +56,10 @@ fn mountpoints(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
         let (Some(filesystem), Some(above)) = (&disk.filesystem, &disk.mountpoint) else { continue };
         for dataset in &filesystem.datasets {
             let mountpoint = format!("{above}/{dataset}");
-            let why = if is_reserved(&mountpoint) {
-                "which belongs to the system itself"
-            } else if !taken.insert(mountpoint.clone()) {
-                "as something else is"
-            } else {
-                continue;
-            };
-            let message = format!("the dataset `{dataset}` would be mounted at {mountpoint}, {why}");
-            errors.push(at(machine, name, "filesystem", &message));
+            if !taken.insert(mountpoint.clone()) {
+                let message = format!("the dataset `{dataset}` would be mounted at {mountpoint}, as something else is");
+                errors.push(at(machine, name, "filesystem", &message));
+            }
         }
     }
 }

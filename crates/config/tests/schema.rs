@@ -260,10 +260,6 @@ fn disks_must_make_sense_together() {
             "{a: {filesystem: {type: zfs, datasets: [x]}}, b: {filesystem: ext4, mountpoint: /mnt/a/x}}",
             "the dataset `x` would be mounted at /mnt/a/x, as something else is",
         ),
-        (
-            "{a: {mountpoint: /var/lib, filesystem: {type: zfs, datasets: [cloud]}}}",
-            "the dataset `cloud` would be mounted at /var/lib/cloud, which belongs to the system itself",
-        ),
         ("{a: {boot-partition: true, readonly: true}}", "the system disk cannot be read-only: a reimage rewrites it"),
         ("{a: {boot-partition: true}, b: {boot-partition: true}}", "`b` is a second system disk beside `a`"),
         ("{a: {boot-partition: true, wipe-on-boot: true}}", "the system disk cannot be wiped on boot"),
@@ -382,6 +378,11 @@ fn filesystems_are_checked_together_with_where_they_are_mounted() {
             "`/var/lib/cloud/seed` belongs to the system itself",
         ),
         ("d: {filesystem: ext4, mountpoint: /etc/cloud}", "d.mountpoint", "`/etc/cloud` belongs to the system itself"),
+        ("d: {filesystem: ext4, mountpoint: /etc/ssh}", "d.mountpoint", "`/etc/ssh` belongs to the system itself"),
+        ("d: {filesystem: ext4, mountpoint: /root/.ssh}", "d.mountpoint", "`/root/.ssh` belongs to the system itself"),
+        // Mounted there, a disk would hide what is handed to cloud-init below.
+        ("d: {filesystem: ext4, mountpoint: /var/lib}", "d.mountpoint", "`/var/lib` belongs to the system itself"),
+        ("d: {filesystem: ext4, mountpoint: /var}", "d.mountpoint", "`/var` belongs to the system itself"),
         (
             "d: {filesystem: ext4, mountpoint: /mnt/e}, e: {filesystem: xfs}",
             "e",
