@@ -24,6 +24,8 @@ use cloud_machine_tests::{
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde::Serialize;
 
+/// Name of the image in the store.
+const IMAGE: &str = "bench";
 /// Rounds, each with every row once.
 const ROUNDS: usize = 5;
 /// Argument by which this program knows that it is the plain read that a scan is held against.
@@ -64,9 +66,7 @@ fn main() -> ExitCode {
         [] => all().map(|measured| show(&measured)),
         ["--json"] => all().and_then(|measured| print(&measured)),
         [READ, disk] => read(Path::new(disk)),
-        [OVERLAY, state, packed, path] => {
-            overlay::fresh(Path::new(state), Path::new(packed), Path::new(path)).map(|_| true)
-        }
+        [OVERLAY, state, image, path] => overlay::fresh(Path::new(state), image, Path::new(path)).map(|_| true),
         _ => Err("usage: bench-disks [--json]".to_owned()),
     };
     match ended {
@@ -108,8 +108,8 @@ fn read(path: &Path) -> Result<bool, String> {
 fn all() -> Result<Measured, String> {
     let artifacts = Artifacts::from_environment()?;
     let program = Program::new(&artifacts);
-    let manifest = program.pack(&artifacts, "bench")?;
-    let packed = program.state().join("images/bench/image.zst");
+    let manifest = program.pack(&artifacts, IMAGE)?;
+    let packed = program.state().join("images").join(IMAGE).join("image.zst");
     let bytes = fs::read(&packed).map_err(|error| format!("read {}: {error}", packed.display()))?;
     let server = ImageServer::start(bytes, Behaviour::Good);
     let address = [server.url(), manifest["digest"].as_str().unwrap_or_default().to_owned()];
@@ -119,7 +119,7 @@ fn all() -> Result<Measured, String> {
     };
     let scratch = folder(&env::temp_dir())?;
     let raw = artifacts.image.join("disk.raw");
-    let sources = Sources::new(&raw, &packed, address, &artifacts.program, scratch.path())?;
+    let sources = Sources::new(&raw, &packed, address, (&artifacts.program, program.state()), scratch.path())?;
     let size = fs::metadata(&sources.raw).map_err(|error| error.to_string())?.len();
 
     let file = scratch.path().join("disk");
@@ -128,7 +128,7 @@ fn all() -> Result<Measured, String> {
     let stage = Stage::new(&sources.raw, &file, device.path())?;
     let mut stages = vec![one("loop device", &stage, &sources, scratch.path())?];
     drop(device);
-    let overlay = fresh_overlay(&packed, scratch.path())?;
+    let overlay = fresh_overlay(program.state(), scratch.path())?;
 
     let memory = folder(Path::new("/dev/shm"))?;
     let file = memory.path().join("disk");
@@ -138,10 +138,10 @@ fn all() -> Result<Measured, String> {
     Ok(Measured { stages, overlay })
 }
 
-fn fresh_overlay(packed: &Path, scratch: &Path) -> Result<Ratio, String> {
+fn fresh_overlay(state: &Path, scratch: &Path) -> Result<Ratio, String> {
     let own = env::current_exe().map_err(|error| error.to_string())?;
     let ours = Subject::new(own, scratch).arguments([OVERLAY]);
-    let found = overlay::compare(&ours, &scratch.join("state"), packed, scratch)?;
+    let found = overlay::compare(&ours, state, IMAGE, scratch)?;
     let name = format!("a fresh overlay, {:.1} ms / qemu-img create -b, {:.1} ms", found.ours, found.peer);
     Ok(Ratio { name, ratio: found.median, interval: found.interval, target: Some(2.0) })
 }
@@ -160,7 +160,8 @@ fn allocate(path: &Path, size: u64) -> Result<(), String> {
 
 /// The image in every form that a program reads.
 struct Sources {
-    ours: PathBuf,
+    /// The state folder in which ours is installed: what its zeros hash to was found when it was packed.
+    state: PathBuf,
     /// Where a server has ours, and its digest.
     address: [String; 2],
     program: PathBuf,
@@ -170,7 +171,13 @@ struct Sources {
 }
 
 impl Sources {
-    fn new(raw: &Path, packed: &Path, address: [String; 2], program: &Path, scratch: &Path) -> Result<Self, String> {
+    fn new(
+        raw: &Path,
+        packed: &Path,
+        address: [String; 2],
+        (program, state): (&Path, &Path),
+        scratch: &Path,
+    ) -> Result<Self, String> {
         let (zst, bmap) = (scratch.join("disk.raw.zst"), scratch.join("disk.bmap"));
         run(Command::new("zstd").args(["-q", "-3", "-T0", "-o"]).arg(&zst).arg(raw));
         run(Command::new("bmaptool").arg("create").arg("-o").arg(&bmap).arg(raw));
@@ -178,7 +185,8 @@ impl Sources {
         for file in [raw, packed, &zst] {
             fs::read(file).map_err(|error| format!("read {}: {error}", file.display()))?;
         }
-        Ok(Self { ours: packed.to_owned(), address, program: program.to_owned(), raw: raw.to_owned(), zst, bmap })
+        let (state, program, raw) = (state.to_owned(), program.to_owned(), raw.to_owned());
+        Ok(Self { state, address, program, raw, zst, bmap })
     }
 
     fn rows(&self, stage: &Stage, scratch: &Path) -> Result<Vec<Row>, String> {
@@ -187,10 +195,10 @@ impl Sources {
         let (raw, zst, bmap) = (text(&self.raw), text(&self.zst), text(&self.bmap));
         let write = |image: &str, more: &[&str]| {
             let subject = Subject::new(&self.program, scratch).arguments(["image", "write", image]);
+            let subject = subject.variable("CLOUD_MACHINE_STATE", &self.state);
             subject.arguments(["--yes", "--quiet", "--disk", &disk]).arguments(more)
         };
-        let packed = text(&self.ours);
-        let ours = |more: &[&str]| write(&packed, more);
+        let ours = |more: &[&str]| write(IMAGE, more);
         let [url, digest] = &self.address;
         let row = |name: &str, before, subject| Row { name: name.to_owned(), before, subject, writes: true };
         let shell = |script: String| Subject::new("/bin/sh", scratch).arguments(["-euc".to_owned(), script]);
