@@ -69,6 +69,9 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::SeeAllProcesses => {
             "try again as the user who started the machine, where all processes of this host are shown".to_owned()
         }
+        Hint::WaitForSsh => {
+            "`wait-for: [ssh]` below `cloud-machine:` takes the machine as it is once its SSH answers".to_owned()
+        }
         Hint::MakeRoom(folder) => {
             format!("make room below {}, or take another folder with --state", folder.display())
         }

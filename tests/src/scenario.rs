@@ -22,11 +22,17 @@ cloud-machine:
   image: debian-12
   resources:
     ram: 1
-    cpus: 2
+    cpus: CPUS
     disks:
       system: {boot-partition: true}
       scratch: {allocation: 256MiB, on-reimage: wipe}
 ";
+
+/// One processor where many boots follow, which costs the host a fifth less in software emulation; two on the other driver.
+fn configuration(driver: &str) -> String {
+    let cpus = if driver == "qemu" { "1" } else { "2" };
+    CONFIGURATION.replace("DRIVER", driver).replace("CPUS", cpus)
+}
 
 /// What the scenario found.
 #[derive(Debug)]
@@ -156,7 +162,7 @@ fn write_configuration(program: &Program, driver: &str) -> Result<PathBuf, Strin
     let folder = program.state().parent().ok_or("the state folder has no parent")?;
     let path = folder.join("demo.yaml");
     fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&path, CONFIGURATION.replace("DRIVER", driver)))
+        .and_then(|()| fs::write(&path, configuration(driver)))
         .map_err(|error| error.to_string())?;
     Ok(path)
 }

@@ -131,7 +131,7 @@ fn a_held_or_flooded_login_ends_in_time_and_begins_no_program() {
         // The same calls that `start`, `reimage` and `verify` use.
         let limit = Duration::from_secs(5);
         let asked = ask(&sshd.target, &["cat", "/etc/hostname"], limit).unwrap_err();
-        let ready = wait_ready(&sshd.target, Instant::now() + limit, &|| Ok(true)).unwrap_err();
+        let ready = wait_ready(&sshd.target, &["true"], Instant::now() + limit, &|| Ok(true)).unwrap_err();
         for error in [asked, ready] {
             match (code, error) {
                 (6, SshError::Child(ChildError::TimedOut { .. }))
@@ -146,11 +146,11 @@ fn a_held_or_flooded_login_ends_in_time_and_begins_no_program() {
 fn a_machine_that_answers_is_ready_and_another_host_key_is_not() {
     let (_program, sshd) = machine("");
     let deadline = || Instant::now() + Duration::from_secs(300);
-    wait_ready(&sshd.target, deadline(), &|| Ok(true)).unwrap();
+    assert_eq!(wait_ready(&sshd.target, &["echo", "it is"], deadline(), &|| Ok(true)).unwrap(), b"it is\n");
     assert_eq!(ask(&sshd.target, &["printf", "%s", "a 'b'"], Duration::from_secs(300)).unwrap().stdout, b"a 'b'");
     let other = fs::read_to_string(sshd.target.key.with_extension("pub")).unwrap();
     fs::write(&sshd.target.known_hosts, format!("[127.0.0.1]:{} {other}", sshd.target.port)).unwrap();
-    let error = wait_ready(&sshd.target, deadline(), &|| Ok(true)).unwrap_err();
+    let error = wait_ready(&sshd.target, &["true"], deadline(), &|| Ok(true)).unwrap_err();
     assert!(matches!(error, SshError::Unready { .. }), "{error:?}");
 }
 

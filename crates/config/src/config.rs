@@ -29,6 +29,8 @@ pub struct Config {
     pub cloud_init_url: Option<CloudInitUrl>,
     /// Which volumes with the label `CLOUD-INIT` count besides the host's.
     pub drives: Drives,
+    /// What of a machine's system the host waits for; `None` for whatever the system has.
+    pub wait_for: Option<Awaited>,
     /// Lines of root's `authorized_keys`, each without control characters.
     pub ssh_authorized_keys: Vec<String>,
     /// Every other top-level key, for cloud-init: values and order as they were.
@@ -46,6 +48,37 @@ pub struct Resources {
     pub disks: BTreeMap<DiskName, DiskConfig>,
     /// The network interface.
     pub nic: Nic,
+}
+
+/// What of a machine's system the host waits for before the machine counts as started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Vec<Part>")]
+pub enum Awaited {
+    /// An answer over SSH.
+    Ssh,
+    /// That, and the end of cloud-init.
+    CloudInit,
+}
+
+/// An item of `wait-for`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Part {
+    Ssh,
+    CloudInit,
+}
+
+impl TryFrom<Vec<Part>> for Awaited {
+    type Error = &'static str;
+
+    /// Whoever waits for cloud-init asks it over SSH.
+    fn try_from(parts: Vec<Part>) -> Result<Self, Self::Error> {
+        match parts.as_slice() {
+            [] => Err("nothing to wait for"),
+            parts if parts.contains(&Part::CloudInit) => Ok(Self::CloudInit),
+            _ => Ok(Self::Ssh),
+        }
+    }
 }
 
 /// Disks by name.

@@ -79,6 +79,7 @@ pub(crate) const MACHINE: &[Key] = &[
     key("identity", Shape::Map(IDENTITY)),
     key("cloud-init-url", Shape::Either(URL, URL_KEYS)),
     key("drives", Shape::Scalar("read-only or trusted")),
+    key("wait-for", Shape::List("a list of ssh and cloud-init, such as [ssh, cloud-init]")),
 ];
 
 const RESOURCES: &[Key] = &[

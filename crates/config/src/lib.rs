@@ -58,7 +58,7 @@ mod validate;
 
 pub use cloud_init::{CloudInit, OVERRULED};
 pub use config::{
-    Address, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
+    Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
     PartitionConfig, PartitionSize, Resources, Undeclared, WipeOnBoot,
 };
 pub use document::Document;

@@ -50,6 +50,7 @@ const TABLE: &[Row] = &[
     row(&["identity", "ssh-host-keys"], Rule::Rises(&["keep", "rotate"]), "rotate"),
     row(&["cloud-init-url"], Rule::Fixed, ""),
     row(&["resources", "cloud-init-url"], Rule::Fixed, ""),
+    row(&["wait-for"], Rule::Fixed, ""),
     row(&["drives"], Rule::Rises(&["trusted", "read-only"]), "read-only"),
     row(&["resources", "nic", "mac"], Rule::Fixed, "auto"),
     row(&["resources", "disks"], Rule::SameKeys, "{}"),

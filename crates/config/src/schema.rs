@@ -10,7 +10,7 @@ use serde::{
 };
 
 use crate::{
-    config::{Drives, Undeclared, WipeOnBoot},
+    config::{Awaited, Drives, Undeclared, WipeOnBoot},
     filesystem_schema::FilesystemValue,
     mountpoint::Mountpoint,
     partition_schema::Partitions,
@@ -29,6 +29,7 @@ pub(crate) struct Machine {
     pub(crate) identity: Identity,
     pub(crate) cloud_init_url: Option<UrlValue>,
     pub(crate) drives: Drives,
+    pub(crate) wait_for: Option<Awaited>,
 }
 
 #[derive(Debug, Default, Deserialize)]

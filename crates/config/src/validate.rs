@@ -68,6 +68,7 @@ fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
         identity: IdentityConfig { ssh_host_keys: machine.identity.ssh_host_keys },
         cloud_init_url: None,
         drives: machine.drives,
+        wait_for: machine.wait_for,
         ssh_authorized_keys: Vec::new(),
         cloud_init: CloudInit::new(root),
     }

@@ -67,6 +67,14 @@ fn the_keys_of_images_stay() {
 }
 
 #[test]
+fn what_the_host_waits_for_is_no_business_of_the_machine() {
+    refused("", &ours("wait-for: [ssh]"), "wait-for");
+    refused(&ours("wait-for: [ssh, cloud-init]"), &ours("wait-for: [ssh]"), "wait-for");
+    refused(&ours("wait-for: [ssh]"), "exclude: [wait-for]", "wait-for");
+    allowed(&ours("wait-for: [ssh]"), &ours("wait-for: [ssh]"));
+}
+
+#[test]
 fn requirements_only_grow() {
     let host = ours("require: [resources.ram]");
     refused(&host, &ours("require: [resources.cpus]"), "require");

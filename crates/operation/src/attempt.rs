@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use crate::{
     access,
     clock::{Clock, PhaseTime},
+    cloud_init,
     conversation::{Conversation, Heard},
     described::Described,
     error::{ErrorKind, OperationError},
@@ -173,8 +174,12 @@ impl Attempt<'_> {
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
-        self.wait_ready(record, action, &*running, &prepared.boot.folder)?;
+        let looked = self.wait_ready(record, action, &*running, &prepared.boot.folder)?;
         clock.phase(Phase::StartSystem);
+        if cloud_init::is_awaited(&record.name, self.described.config.wait_for, &looked)? {
+            cloud_init::wait(self.store, record, self.teller, self.deadline)?;
+            clock.phase(Phase::CloudInit);
+        }
         record.state = MachineState::Running;
         if let Some(request) = &mut record.request {
             request.failure = None;
@@ -252,14 +257,14 @@ impl Attempt<'_> {
         }
     }
 
-    /// Waits until the machine's own system answers with the pinned host key.
+    /// Waits until the machine's own system answers with the pinned host key, and says whether it has cloud-init.
     fn wait_ready(
         &self,
         record: &MachineRecord,
         action: Action,
         running: &dyn Running,
         folder: &AttemptFolder,
-    ) -> Result<(), OperationError> {
+    ) -> Result<Vec<u8>, OperationError> {
         let starting = self.teller.begin(Task::StartSystem);
         let ready = access::wait_ready(self.store, record, running, folder, self.deadline).map_err(|failure| {
             explain::with_console(explain::with_units(life::with_trouble(failure, running), folder), folder)

@@ -118,6 +118,8 @@ pub enum Phase {
     VerifyAndStore,
     /// From the host's word to an answer over SSH.
     StartSystem,
+    /// From there until cloud-init is done, when that is waited for.
+    CloudInit,
 }
 
 impl fmt::Display for Phase {
@@ -130,6 +132,7 @@ impl fmt::Display for Phase {
             Self::AgentSteps => "the agent's steps",
             Self::VerifyAndStore => "verify and store",
             Self::StartSystem => "start the system until SSH answers",
+            Self::CloudInit => "cloud-init",
         })
     }
 }
@@ -147,6 +150,8 @@ pub enum Task {
     HashZeros(String),
     /// The machine's system starts.
     StartSystem,
+    /// cloud-init works in the machine's system.
+    CloudInit,
     /// The machine's system shuts down.
     ShutDown(MachineName),
 }
@@ -170,6 +175,7 @@ impl fmt::Display for Task {
             Self::CheckSignature(image) => write!(formatter, "check the signature of {image}"),
             Self::HashZeros(image) => write!(formatter, "hash the zeros of {image}"),
             Self::StartSystem => formatter.write_str("start the system"),
+            Self::CloudInit => formatter.write_str("wait for cloud-init"),
             Self::ShutDown(machine) => write!(formatter, "shut down {machine}"),
         }
     }
@@ -238,6 +244,8 @@ pub enum Notice {
     AssumedEmpty(String),
     /// The journal cannot be written, and why: the operation goes on without.
     NotInJournal(String),
+    /// The machine's cloud-init is done and complains; its own words, safe to show.
+    CloudInitComplains(MachineName, String),
 }
 
 impl Notice {
@@ -266,6 +274,7 @@ impl Notice {
             Self::UnreadableRecord(..) => "unreadable_record",
             Self::AssumedEmpty(_) => "assumed_empty",
             Self::NotInJournal(_) => "not_in_journal",
+            Self::CloudInitComplains(..) => "cloud_init_complains",
         }
     }
 }
@@ -312,6 +321,9 @@ impl fmt::Display for Notice {
             ),
             Self::NotInJournal(why) => {
                 write!(formatter, "cannot write to the journal, and the operation goes on without: {why}")
+            }
+            Self::CloudInitComplains(name, words) => {
+                write!(formatter, "cloud-init in machine {name} is done and complains:\n{words}")
             }
             Self::UnreadableRecord(name, why) => {
                 write!(formatter, "the record of {name} cannot be read ({why}); its folder is deleted")

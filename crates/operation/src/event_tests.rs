@@ -46,7 +46,8 @@ fn the_page_names_every_operation_and_phase() {
         Phase::StartAgent => Some(Phase::AgentSteps),
         Phase::AgentSteps => Some(Phase::VerifyAndStore),
         Phase::VerifyAndStore => Some(Phase::StartSystem),
-        Phase::StartSystem => None,
+        Phase::StartSystem => Some(Phase::CloudInit),
+        Phase::CloudInit => None,
     };
     let all = std::iter::successors(Some(Phase::EndLastBoot), |one| next(*one));
     assert_eq!(section("Phases"), all.map(name).collect());

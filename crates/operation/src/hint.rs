@@ -93,6 +93,8 @@ pub enum Hint {
     LookAtProcess(i32),
     /// Try again as who started the machine, where all processes of the host are shown.
     SeeAllProcesses,
+    /// A configuration may say that an answer over SSH is all that is waited for.
+    WaitForSsh,
     /// Make room here, or use another state folder.
     MakeRoom(PathBuf),
     /// The file system of this file is full, or the user's share of it.

@@ -7,6 +7,7 @@ mod agent_request;
 mod attempt;
 pub mod audit;
 mod clock;
+mod cloud_init;
 mod conversation;
 mod create;
 mod delete;

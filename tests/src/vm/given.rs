@@ -103,7 +103,7 @@ impl Boot {
             name: self.identity.name.clone(),
             uuid: self.identity.machine_uuid.clone(),
             memory_mib: 512,
-            cpus: self.cpus,
+            cpus: 1,
             accelerator: qemu::Accelerator::Tcg,
             cpu_model: qemu::TCG_CPU.to_owned(),
             boot: Some(DirectBoot {

@@ -60,8 +60,6 @@ pub struct Boot {
     pub fault: Option<(&'static str, String)>,
     /// Bytes that may be written to the system disk in a second; no limit when 0.
     pub write_limit: u64,
-    /// Processors of the machine.
-    pub cpus: u32,
     identity: Identity,
     expected: Request,
     layout: ImageLayout,
@@ -186,7 +184,6 @@ impl Boot {
             dirty: None,
             fault: None,
             write_limit: 0,
-            cpus: 2,
             identity,
             expected: request,
             layout: ImageLayout::from(&manifest),

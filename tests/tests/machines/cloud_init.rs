@@ -12,16 +12,19 @@ use serde_json::Value;
 
 const MACHINE: &str = "cloudy";
 const IMAGE: &str = "debian-12-cloud-init";
-/// Two disks of a job's own beside a document as its users have them. `@` is compressed text in base64.
+/// Two disks of a job's own beside a document as its users have them, and one that makes a program of it fail. `@` is
+/// compressed text in base64.
 const CONFIGURATION: &str = "\
 #cloud-config
 cloud-machine:
   image: debian-12-cloud-init
   resources:
+    cpus: 1
     disks:
       system: {boot-partition: true}
       one: {allocation: 16MiB, on-reimage: keep}
       two: {allocation: 16MiB, on-reimage: keep}
+      unlucky: {allocation: 1MiB, on-reimage: keep}
 hostname: web
 users:
   - default
@@ -49,6 +52,7 @@ bootcmd:
 runcmd:
   - [cp, /var/lib/cloud/data/instance-id, /root/instance]
   - echo ran >>/root/runs
+  - test \"$(head -c 4 /dev/vdd)\" != FAIL || { printf gone >/dev/vdd; echo the last program had no luck; false; }
 timezone: Europe/Vienna
 locale: de_DE.UTF-8
 ntp:
@@ -129,8 +133,16 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     assert_eq!((&second.id, &second.host_key), (&first.id, &first.host_key));
     assert_eq!(second.boots, 2, "what is for each boot ran at each");
 
+    // What cloud-init cannot do is no machine, and its words say why; the next start begins anew.
     inside(&program, PLANT_ROOT);
-    program.done(&["reimage", MACHINE]);
+    inside(&program, "printf FAIL >/dev/vdd; sync");
+    let reimaged = program.call(["reimage", MACHINE], b"");
+    assert_eq!(reimaged.code, 1, "{}", reimaged.errors);
+    for words in ["cloud-init in machine cloudy did not end well", "scripts-user", "the last program had no luck"] {
+        assert!(reimaged.errors.contains(words), "{words}: {}", reimaged.errors);
+    }
+    assert_eq!(program.json(["show", MACHINE]).unwrap()["record"]["state"], "failed");
+    program.done(&["start", MACHINE]);
     everything_is_done(&program);
     let third = Instance::of(&program);
     assert_ne!(third.id, first.id, "to cloud-init it is another machine");
@@ -171,9 +183,10 @@ fn packed(text: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// cloud-init has ended without a complaint, everything is as described, and nothing of a job's was executed.
+/// cloud-init has ended without a complaint, which the operation waited for; everything is as described, and nothing of a
+/// job's was executed.
 fn everything_is_done(program: &Program) {
-    let said = inside(program, "cloud-init status --wait --long | tr -d .; cat /run/cloud-init/result.json");
+    let said = inside(program, "cloud-init status --long; cat /run/cloud-init/result.json");
     assert!(said.contains("status: done"), "{said}");
     let result: Value = serde_json::from_str(&said[said.find('{').expect("the result")..]).unwrap();
     assert_eq!(result["v1"]["errors"], Value::Array(Vec::new()), "{said}");

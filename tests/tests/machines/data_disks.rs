@@ -15,6 +15,7 @@ const CONFIGURATION: &str = "\
 cloud-machine:
   image: debian-12
   resources:
+    cpus: 1
     disks:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}

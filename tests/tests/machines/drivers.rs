@@ -29,7 +29,7 @@ fn an_equal_machine_is_left_alone(program: &Program) {
     let again = program.call(["create", MACHINE, "--config", &file], b"");
     assert_eq!(again.code, 0, "{}", again.errors);
     assert!(again.errors.contains("nothing to do"), "{}", again.errors);
-    let other = program.call(["create", MACHINE, "--config", &file, "--set", "resources.cpus=1"], b"");
+    let other = program.call(["create", MACHINE, "--config", &file, "--set", "resources.cpus=3"], b"");
     assert_eq!(other.code, 3, "{}", other.errors);
 }
 

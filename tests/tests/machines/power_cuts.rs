@@ -106,7 +106,7 @@ fn accepted(boot: &mut Boot, case: &str) -> BootEnd {
 fn machine(fixture: &Fixture) -> Boot {
     let mut boot = Boot::good(fixture);
     boot.system = tenants_disk(&fixture.raw());
-    (boot.cpus, boot.write_limit) = (1, WRITE_LIMIT);
+    boot.write_limit = WRITE_LIMIT;
     boot
 }
 

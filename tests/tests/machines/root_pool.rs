@@ -13,6 +13,7 @@ const CONFIGURATION: &str = "\
 cloud-machine:
   image: debian-12-zfs
   resources:
+    cpus: 1
     ram: 2
     disks:
       system:

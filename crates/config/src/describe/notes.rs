@@ -66,6 +66,8 @@ pub(super) enum Form {
     Properties,
     /// A list of ZFS datasets.
     Datasets,
+    /// A list of some words, at least one.
+    Items(&'static [&'static str]),
 }
 
 pub(super) const MAP: Note =
@@ -432,6 +434,15 @@ pub(super) const NOTES: &[Note] = &[
         default: "read-only",
         example: "read-only",
         safety: "`trusted` may become `read-only`",
+        ..MAP
+    },
+    Note {
+        path: "wait-for",
+        summary: "What a machine's system must have done before the machine counts as started: `ssh` that it answers, `cloud-init` that cloud-init has ended well, too.",
+        form: Form::Items(&["ssh", "cloud-init"]),
+        default: "ssh, and cloud-init where the system has it",
+        example: "[ssh, cloud-init]",
+        safety: "must stay as it is",
         ..MAP
     },
 ];

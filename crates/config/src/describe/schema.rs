@@ -166,6 +166,7 @@ fn form(note: &Note) -> Value {
         Form::Path => json!({"type": ["string", "null"], "pattern": "^/.*[^/]$"}),
         Form::Properties => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": PROPERTY}}),
         Form::Datasets => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": DATASET}}),
+        Form::Items(words) => json!({"type": ["array", "null"], "items": {"enum": words}, "minItems": 1}),
         Form::Words(words) => {
             let mut values = supported(words);
             values.push(Value::Null);

@@ -188,6 +188,7 @@ fn values(entry: &Described<'_>) -> Vec<String> {
         Form::PartitionSize => ["1GiB", "2GiB", "5%", "rest"].map(str::to_owned).to_vec(),
         Form::PartitionType => ["swap", "home"].map(str::to_owned).to_vec(),
         Form::FilesystemUuid => ["a", "b"].map(|digit| format!("6f1a2b3c-0d4e-4f5a-8b6c-7d8e9f0a1b2{digit}")).to_vec(),
+        Form::Items(words) => vec![format!("[{}]", words[0]), format!("[{}]", words.join(", "))],
         Form::Options => ["[a]", "[b]"].map(str::to_owned).to_vec(),
         Form::Paths => vec!["[resources.ram]".to_owned(), "[resources.cpus]".to_owned()],
         Form::Keys => ["A", "B"].map(|letter| format!("[RWQ{}]", letter.repeat(53))).to_vec(),

@@ -8,6 +8,7 @@ pub(crate) const KEYS: &[(&str, Support)] = &[
     ("image", Exact),
     ("image-keys", Exact),
     ("require", Exact),
+    ("wait-for", Exact),
     ("resources.ram", Rounded { to: "a whole MiB, upwards" }),
     ("resources.cpus", Exact),
     ("resources.disks.*.devicepath", Exact),

@@ -27,13 +27,18 @@ pub fn ask(target: &Target, words: &[&str], limit: Duration) -> Result<Output, S
     child::run(&mut ssh, Bounds { limit, output: ANSWER }).map_err(SshError::Child)
 }
 
-/// Waits until the machine answers with its pinned host key and runs a program. `alive` says whether its process is
-/// there; what cannot be known ends the waiting.
+/// Waits until the machine answers with its pinned host key and runs the program `words`, and gives what that said on
+/// standard output. `alive` says whether the machine's process is there; what cannot be known ends the waiting.
 ///
 /// # Errors
 /// [`SshError::Unready`] for another host key or a refused login, [`SshError::Unseen`], or those of [`ask`] and
 /// [`wait_banner`].
-pub fn wait_ready(target: &Target, deadline: Instant, alive: &dyn Fn() -> io::Result<bool>) -> Result<(), SshError> {
+pub fn wait_ready(
+    target: &Target,
+    words: &[&str],
+    deadline: Instant,
+    alive: &dyn Fn() -> io::Result<bool>,
+) -> Result<Vec<u8>, SshError> {
     let unseen = std::cell::Cell::new(None);
     let looked = || {
         alive().unwrap_or_else(|error| {
@@ -48,9 +53,9 @@ pub fn wait_ready(target: &Target, deadline: Instant, alive: &dyn Fn() -> io::Re
     answered?;
     let left = || deadline.saturating_duration_since(Instant::now());
     loop {
-        let output = ask(target, &["true"], left())?;
+        let output = ask(target, words, left())?;
         if output.status.success() {
-            return Ok(());
+            return Ok(output.stdout);
         }
         // A server that is busy for a moment ends the connection before it says who it is.
         let unheard = String::from_utf8_lossy(&output.stderr).contains("kex_exchange_identification");
