@@ -14,7 +14,7 @@ use cloud_machine_operation::{
     installed::{open_blocks, unreadable},
 };
 use cloud_machine_protocol::{Algorithm, Digest, ImageUrl, ParseError};
-use cloud_machine_store::{ImageName, StoreError, read_named};
+use cloud_machine_store::{ImageFacts, ImageFolder, ImageName, StoreError, read_named};
 
 use crate::{
     arguments::{Global, ImageAddress, ImageSource},
@@ -33,27 +33,30 @@ pub(crate) struct Packed {
     pub(crate) blocks: Box<dyn ReadBlocks>,
     /// Its own manifest; of the digest that was asked for, if one was.
     pub(crate) manifest: Manifest,
+    /// What is known of its system, when it is one of the store.
+    pub(crate) facts: Option<ImageFacts>,
 }
 
 /// Opens an image to look at it. Its zeros are hashed, unless it is one of the store, of which that is known.
 pub(crate) fn open(ui: &Ui, global: &Global, source: &ImageSource) -> Result<Packed, Failure> {
     check_digest(source.digest)?;
-    let (path, proved, shown, blocks): (_, _, _, Box<dyn ReadBlocks>) = if is_address(&source.image) {
+    let (path, installed, shown, blocks): (_, _, _, Box<dyn ReadBlocks>) = if is_address(&source.image) {
         (None, None, shown(&source.image), Box::new(open_address(&source.image, source.ca.as_deref())?))
     } else if source.ca.is_some() {
         return Err(Failure::new(Kind::Usage, "--ca is for an image behind an https address"));
     } else {
-        let (path, proved) = packed_file(global, &source.image)?;
+        let (path, installed) = packed_file(global, &source.image)?;
         let blocks = Box::new(open_blocks(&path)?);
-        (Some(path), proved, source.image.clone(), blocks)
+        (Some(path), installed, source.image.clone(), blocks)
     };
+    let proved = installed.as_ref().and_then(ImageFolder::proved_manifest);
     let manifest = manifest(ui, &*blocks, proved, &shown)?;
     match source.digest {
         Some(expected) if expected != manifest.digest() => {
             let text = format!("the image {shown} has digest {}, expected {expected}", manifest.digest());
             Err(Failure::new(Kind::Verification, text))
         }
-        _ => Ok(Packed { shown, path, blocks, manifest }),
+        _ => Ok(Packed { shown, path, blocks, manifest, facts: installed.and_then(|image| image.boot.facts) }),
     }
 }
 
@@ -151,14 +154,14 @@ fn read_ca(path: &Path) -> Result<String, Failure> {
 
 /// The file of a name of the store, or of a path, which has a slash or names a file; and what the manifest of an installed
 /// image is known by.
-pub(crate) fn packed_file(global: &Global, image: &str) -> Result<(PathBuf, Option<Digest>), Failure> {
+pub(crate) fn packed_file(global: &Global, image: &str) -> Result<(PathBuf, Option<ImageFolder>), Failure> {
     let path = Path::new(image);
     if image.contains('/') || path.is_file() {
         return Ok((path.to_owned(), None));
     }
     let name = store_name(image)?;
     let folder = crate::state::open_store(global)?.image(&name)?;
-    Ok((folder.packed(), folder.proved_manifest()))
+    Ok((folder.packed(), Some(folder)))
 }
 
 /// What is neither an address nor a path can only be a name.

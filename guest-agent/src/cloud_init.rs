@@ -7,7 +7,8 @@ use cloud_machine_system::root::RootFile;
 
 use crate::error::AgentError;
 
-/// The folder that an image with cloud-init has.
+/// What an image with cloud-init has: the program, and the folder of its settings.
+pub(crate) const PROGRAM: &str = "/usr/bin/cloud-init";
 pub(crate) const SETTINGS: &str = "/etc/cloud";
 /// Where systemd-networkd is started from when somebody has enabled it, or the distribution itself has: then the settings that the
 /// agent writes for it are the machine's network.

@@ -43,7 +43,8 @@ fn new_root_has() -> Result<Has, AgentError> {
     for place in cloud_init::NETWORKD {
         networkd |= root::exists(place)?;
     }
-    Ok(Has { cloud_init: root::exists(cloud_init::SETTINGS)?, networkd })
+    let cloud_init = root::exists(cloud_init::PROGRAM)? && root::exists(cloud_init::SETTINGS)?;
+    Ok(Has { cloud_init, networkd })
 }
 
 fn host_key(identity: &Identity) -> Result<PrivateKey, AgentError> {

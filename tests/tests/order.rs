@@ -102,7 +102,10 @@ impl Host {
 
     /// Creates a machine with `more` keys in its configuration.
     fn create_with(&self, name: &MachineName, more: &str) -> Result<(), OperationError> {
-        let text = format!("cloud-machine: {{driver: fake, image: {IMAGE}{more}}}");
+        self.create_from(name, &format!("cloud-machine: {{driver: fake, image: {IMAGE}{more}}}"))
+    }
+
+    fn create_from(&self, name: &MachineName, text: &str) -> Result<(), OperationError> {
         let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
         let merged = merge(&[defaults(), document]).unwrap();
         let config = validate(&merged).unwrap();
@@ -444,4 +447,34 @@ fn a_plan_takes_no_golden_disk_that_the_driver_cannot_stand_a_machine_on() {
     let planned = host.operations().plan(&host.name).unwrap();
     assert_eq!(planned.strategy, Strategy::Rewrite);
     assert_eq!(planned.strategy_reason, "the driver has neither overlays nor dirty maps");
+}
+
+#[test]
+fn what_the_images_system_cannot_do_is_refused_before_anything_is_touched() {
+    let host = Host::new(Some);
+    let ours = format!("cloud-machine: {{driver: fake, image: {IMAGE}");
+    let users = format!("{ours}}}\nusers: [ada]\nssh_authorized_keys: []\nruncmd: [reboot]\n");
+    for (text, places) in
+        [(users.clone(), ["f:2:1", "f:4:1"]), (format!("{ours}, wait-for: [cloud-init]}}\n"), ["f:1:", ""])]
+    {
+        let error = host.create_from(&host.name, &text).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused, "{}", error.line());
+        let said = error.error.to_string();
+        assert!(said.contains("the image is without cloud-init") && !said.contains("ssh_authorized_keys:"), "{said}");
+        assert!(places.iter().all(|place| said.contains(place)), "{said}");
+        assert!(host.store.read(&host.name).is_err(), "no machine is there");
+    }
+    // Of an image that was packed before its system was looked at, the machine finds out; once it is known, no attempt begins.
+    let boot = host.store.root().join("images").join(IMAGE).join("boot.json");
+    let with_facts = fs::read_to_string(&boot).unwrap();
+    let mut record: serde_json::Value = serde_json::from_str(&with_facts).unwrap();
+    assert!(record.as_object_mut().unwrap().remove("facts").is_some());
+    fs::write(&boot, record.to_string()).unwrap();
+    let error = host.create_from(&host.name, &users).unwrap_err();
+    assert_ne!(error.kind, ErrorKind::Refused, "{}", error.line());
+    fs::write(&boot, with_facts).unwrap();
+    let before = host.stored();
+    let error = host.reimage(false);
+    assert_eq!(error.kind, ErrorKind::Refused, "{}", error.line());
+    assert!(host.stored() == before, "the record has changed");
 }

@@ -23,7 +23,8 @@ use crate::{
 
 use cloud_machine_protocol::ByteSize;
 
-const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
+/// The one key of cloud-init that is ours, too.
+pub(crate) const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
 
 /// Checks merged values and gives them their types.
 ///

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
+use cloud_machine_config::without_cloud_init;
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::Exception;
-use cloud_machine_store::{ImageName, ImageRecord, MachineRecord, SignatureRecord, Store};
+use cloud_machine_store::{ImageFacts, ImageFolder, ImageName, ImageRecord, MachineRecord, SignatureRecord, Store};
 
 use crate::{
+    described::{Described, refused},
     error::{ErrorKind, OperationError},
     event::Notice,
     hint::Hint,
@@ -30,16 +32,17 @@ pub(crate) struct Admitted {
     pub(crate) manifest: Manifest,
 }
 
-/// Holds the image that is installed as `name` against the host's rules. A rule that an operator set aside is recorded
+/// Holds the image that is installed as `name` against what was described and the host's rules. A rule that an operator set aside is recorded
 /// only when it would have refused the image.
 pub(crate) fn admit(
     teller: Teller<'_>,
     store: &Store,
     name: &ImageName,
-    keys: &[String],
+    described: &Described,
     allowed: Exceptions,
 ) -> Result<Admitted, OperationError> {
     let folder = store.image(name)?;
+    can_honour(&folder, described)?;
     let (packed, manifest) = (folder.packed(), installed::manifest(&folder)?);
     if manifest.name() != name.as_str() {
         let text = format!("image {name} calls itself {} in its manifest", manifest.name());
@@ -53,7 +56,7 @@ pub(crate) fn admit(
         }
         exceptions.push(Exception::Downgrade);
     }
-    let signature = signature(teller, &packed, &manifest, keys, allowed.allow_unsigned)?;
+    let signature = signature(teller, &packed, &manifest, &described.config.image_keys, allowed.allow_unsigned)?;
     if matches!(signature, SignatureRecord::Allowed { .. }) {
         exceptions.push(Exception::Unsigned);
     }
@@ -67,6 +70,15 @@ pub(crate) fn admit(
         signature,
     };
     Ok(Admitted { record, manifest })
+}
+
+/// Refuses an image of which it is known that its system cannot be what was described. Of another one the machine finds out.
+pub(crate) fn can_honour(folder: &ImageFolder, described: &Described) -> Result<(), OperationError> {
+    let Some(ImageFacts::Known(facts)) = &folder.boot.facts else { return Ok(()) };
+    if facts.cloud_init.is_some() {
+        return Ok(());
+    }
+    without_cloud_init(&described.merged).map_err(refused)
 }
 
 /// What is found of the image's signature; an error when `keys` ask for another one.

@@ -19,7 +19,7 @@ use cloud_machine_store::{
 use jiff::Timestamp;
 
 use crate::{
-    access,
+    access, admission,
     clock::{Clock, PhaseTime},
     cloud_init,
     conversation::{Conversation, Heard},
@@ -72,6 +72,7 @@ impl Attempt<'_> {
         self.driver.preflight()?;
         if action == Action::Reimage {
             self.reachable()?;
+            admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
         }
         life::running(self.driver, self.store, record)?;
         if action == Action::Reimage {

@@ -162,7 +162,7 @@ fn new_record(
         .parse()
         .map_err(|error: ParseError| OperationError::new(ErrorKind::Refused, error))?;
     let Admitted { record: image, manifest } =
-        admission::admit(teller, store, &image, &config.image_keys, creation.exceptions)?;
+        admission::admit(teller, store, &image, &creation.described, creation.exceptions)?;
     let identity = identity::new(
         name.clone(),
         config.resources.nic.mac,

@@ -137,14 +137,14 @@ impl Operations<'_> {
         let mut record = store.read(name)?;
         release(&mut record, reimage.release)?;
         let described = Described::of(&record)?;
-        let (keys, exceptions) = (&described.config.image_keys, reimage.exceptions);
+        let exceptions = reimage.exceptions;
         if let Some(image) = &reimage.image {
-            let admitted = admission::admit(teller, store, image, keys, exceptions)?;
+            let admitted = admission::admit(teller, store, image, &described, exceptions)?;
             fits(&record, admitted.manifest.size())?;
             record.image = ImageRecord { url: None, ..admitted.record };
         } else if exceptions != Exceptions::default() {
             // The image that the machine has, judged again; that it is still this one is checked with every attempt.
-            let admitted = admission::admit(teller, store, &record.image.name, keys, exceptions)?;
+            let admitted = admission::admit(teller, store, &record.image.name, &described, exceptions)?;
             if admitted.record.digest == record.image.digest {
                 record.image = ImageRecord { url: record.image.url.take(), ..admitted.record };
             }

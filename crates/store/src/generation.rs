@@ -123,6 +123,7 @@ mod tests {
             kernel_release: "6.1.0-test",
             agent: digest(0),
             image: InstalledImage { generation, digest: digest(content), manifest: None },
+            facts: None,
             signature: None,
         };
         store.install_image(&"x".parse().unwrap(), &source, allowed).map(drop)

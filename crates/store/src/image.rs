@@ -11,7 +11,8 @@ use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Content, ImageName, Lock, RECORD_VERSION, Replacement, Store, StoreError, file, lock, read_record, write_record,
+    Content, ImageFacts, ImageName, Lock, RECORD_VERSION, Replacement, Store, StoreError, file, lock, read_record,
+    write_record,
 };
 
 /// `boot.json`: what an image is started with.
@@ -31,6 +32,9 @@ pub struct BootRecord {
     /// Which image it is; `None` in records of before that was recorded.
     #[serde(default)]
     pub image: Option<InstalledImage>,
+    /// What its system has; `None` in records of before that was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<ImageFacts>,
 }
 
 /// Which image is installed, from its manifest.
@@ -62,6 +66,8 @@ pub struct ImageSource<'a> {
     pub agent: Digest,
     /// Which image it is.
     pub image: InstalledImage,
+    /// What its system has.
+    pub facts: Option<&'a ImageFacts>,
     /// A signature of the packed image, in minisign's format.
     pub signature: Option<Content<'a>>,
 }
@@ -239,6 +245,7 @@ fn fill(folder: &Path, source: &ImageSource<'_>) -> Result<BootRecord, StoreErro
         initramfs: file::copy(source.initramfs, &folder.join("initramfs"))?,
         agent: source.agent,
         image: Some(source.image),
+        facts: source.facts.cloned(),
     };
     write_record(&folder.join("boot.json"), "the record of an image", &boot)?;
     Ok(boot)
@@ -260,6 +267,7 @@ mod tests {
                 digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap(),
                 manifest: None,
             },
+            facts: None,
             signature: None,
         }
     }

@@ -2,10 +2,10 @@
 
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::escape;
-use cloud_machine_store::SignatureRecord;
+use cloud_machine_store::{ImageFacts, SignatureRecord};
 use serde::Serialize;
 
-use crate::ui::Show;
+use crate::{command::image::facts, ui::Show};
 
 /// Facts about an image, as its manifest states them.
 #[derive(Serialize)]
@@ -20,6 +20,8 @@ pub(super) struct Inspected {
     partitions: Vec<Partition>,
     signature: String,
     verified: bool,
+    /// What its system has; `null` when that was not looked up, or lies elsewhere.
+    facts: Option<ImageFacts>,
 }
 
 /// A partition of it. The manifest has the same under other keys.
@@ -53,7 +55,13 @@ impl Inspected {
             partitions: manifest.partitions().iter().map(Partition::of).collect(),
             signature: signature.to_string(),
             verified,
+            facts: None,
         }
+    }
+
+    /// With what is known of its system.
+    pub(super) fn with(self, facts: Option<ImageFacts>) -> Self {
+        Self { facts, ..self }
     }
 }
 
@@ -82,6 +90,7 @@ impl Show for Inspected {
                 partition.offset
             ));
         }
+        text.extend(self.facts.as_ref().map(facts::lines));
         if self.verified {
             text.push_str("verified     every block has its digest\n");
         }
@@ -116,6 +125,7 @@ mod tests {
             partitions: vec![partition],
             signature: String::new(),
             verified: false,
+            facts: None,
         };
         let json = serde_json::to_value(&inspected).unwrap();
         let keys = |value: &Value| {
@@ -123,7 +133,8 @@ mod tests {
             keys.sort_unstable();
             keys.join(" ")
         };
-        let image = "data_bytes digest generation kernel_release name packed_bytes partitions signature size verified";
+        let image =
+            "data_bytes digest facts generation kernel_release name packed_bytes partitions signature size verified";
         assert_eq!(keys(&json), image);
         assert_eq!(keys(&json["partitions"][0]), "length name number offset type_guid unique_guid");
     }

@@ -4,6 +4,7 @@
 mod boot;
 mod compare;
 mod delete;
+mod facts;
 mod input;
 mod inspect;
 mod list;
@@ -29,12 +30,13 @@ use crate::{
 pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure> {
     match image {
         Image::Pack(arguments) => {
-            let (manifest, signature) = pack::pack_image(ui, &crate::state::open_store(global)?, arguments)?;
-            ui.result(&Inspected::new(&manifest, &signature, false))
+            let (manifest, signature, facts) = pack::pack_image(ui, &crate::state::open_store(global)?, arguments)?;
+            ui.result(&Inspected::new(&manifest, &signature, false).with(Some(facts)))
         }
         Image::Inspect(source) => {
             let packed = source::open(ui, global, source)?;
-            ui.result(&Inspected::new(&packed.manifest, &signed(ui, &packed, &[])?, false))
+            let signature = signed(ui, &packed, &[])?;
+            ui.result(&Inspected::new(&packed.manifest, &signature, false).with(packed.facts))
         }
         Image::Sign { image, key } => {
             let (manifest, signature) = sign::sign(ui, global, image, &key.sign_key)?;
@@ -53,12 +55,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
         Image::Verify { source, disk: None, key, .. } => {
             let packed = source::open(ui, global, source)?;
             let signature = signed(ui, &packed, key)?;
-            let Packed { shown, blocks, manifest, .. } = packed;
+            let Packed { shown, blocks, manifest, facts, .. } = packed;
             let progress = ui.progress("verify");
             verify_packed(&manifest, &*blocks, &|done, total| progress.set(done, total))
                 .map_err(|error| unreadable(error, format!("verify {shown}")))?;
             drop(progress);
-            ui.result(&Inspected::new(&manifest, &signature, true))
+            ui.result(&Inspected::new(&manifest, &signature, true).with(facts))
         }
         Image::List => list::list(ui, &crate::state::open_store(global)?),
         Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_store(global)?, name, *yes),

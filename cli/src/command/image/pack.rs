@@ -4,12 +4,14 @@ use std::{
     fs::File,
     io::{BufWriter, Seek},
     path::Path,
+    sync::Arc,
 };
 
 use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
-use cloud_machine_operation::signature;
-use cloud_machine_packing::{input::RawImage, signature::SecretKey};
-use cloud_machine_store::{Content, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
+use cloud_machine_operation::{causes, signature};
+use cloud_machine_packing::{facts, input::RawImage, signature::SecretKey};
+use cloud_machine_protocol::Extent;
+use cloud_machine_store::{Content, ImageFacts, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
 use cloud_machine_volume::write::pin;
 
 use crate::{
@@ -20,7 +22,11 @@ use crate::{
     ui::Ui,
 };
 
-pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Manifest, SignatureRecord), Failure> {
+pub(super) fn pack_image(
+    ui: &Ui,
+    store: &Store,
+    arguments: &Pack,
+) -> Result<(Manifest, SignatureRecord, ImageFacts), Failure> {
     let name = &arguments.name;
     let allowed = Replacement { downgrade: arguments.allow_downgrade, replace: arguments.replace };
     // Before minutes of work; once more with the digest when it is known.
@@ -30,7 +36,7 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
     let programs = arguments.programs.as_deref().map(programs::read).transpose()?.unwrap_or_default();
     boot::check_kernel(&arguments.kernel)?;
     let (release, initramfs) = boot::initramfs(&arguments.modules, &agent, &programs, &arguments.kernel_module)?;
-    let raw = input::open(ui, store, arguments)?;
+    let raw = Arc::new(input::open(ui, store, arguments)?);
     let options = PackOptions {
         name: name.to_string(),
         generation: arguments.generation,
@@ -38,6 +44,7 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
         root_partition: arguments.root_partition,
     };
     let (manifest, packed) = pack_file(ui, store, &raw, &options, &arguments.input)?;
+    let facts = facts(ui, &raw, &manifest);
     let signature = key.as_ref().map(|key| sign(ui, &packed, key, &manifest, &arguments.input)).transpose()?;
     store.install_image(
         name,
@@ -52,12 +59,28 @@ pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<(Ma
                 digest: manifest.digest(),
                 manifest: Some(manifest.fingerprint()),
             },
+            facts: Some(&facts),
             signature: signature.as_ref().map(|text| Content::Bytes(text.as_bytes())),
         },
         allowed,
     )?;
     let record = key.map(|key| SignatureRecord::Verified { key: key.id().to_string() });
-    Ok((manifest, record.unwrap_or_default()))
+    Ok((manifest, record.unwrap_or_default(), facts))
+}
+
+/// What the image's system has. An image is none the worse for a root that this program cannot read: then the machine
+/// finds out what it cannot do.
+fn facts(ui: &Ui, raw: &Arc<RawImage>, manifest: &Manifest) -> ImageFacts {
+    let root = manifest.root();
+    let part = Extent { offset: root.offset, length: root.length };
+    match facts::of_root(Arc::clone(raw), part, manifest.root_filesystem()) {
+        Ok(facts) => ImageFacts::Known(facts),
+        Err(error) => {
+            let why = causes(&error);
+            ui.note(&format!("what the system of {} has is not known: {why}", manifest.name()));
+            ImageFacts::Unknown(why)
+        }
+    }
 }
 
 /// The signature of a packed file that has just been written.

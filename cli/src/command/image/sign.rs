@@ -9,7 +9,7 @@ use cloud_machine_operation::{
     signature,
 };
 use cloud_machine_packing::signature as file;
-use cloud_machine_store::SignatureRecord;
+use cloud_machine_store::{ImageFolder, SignatureRecord};
 
 use crate::{
     arguments::Global,
@@ -20,7 +20,8 @@ use crate::{
 
 /// Signs the packed image that `image` names with the key in the file `key`.
 pub(super) fn sign(ui: &Ui, global: &Global, image: &str, key: &Path) -> Result<(Manifest, SignatureRecord), Failure> {
-    let (packed, proved) = source::packed_file(global, image)?;
+    let (packed, installed) = source::packed_file(global, image)?;
+    let proved = installed.as_ref().and_then(ImageFolder::proved_manifest);
     let packed = packed.as_path();
     let blocks = open_blocks(packed)?;
     let manifest = source::manifest(ui, &blocks, proved, image)?;

@@ -27,6 +27,7 @@ fn setting(script: &str) -> Setting {
             digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap(),
             manifest: None,
         },
+        facts: None,
         signature: None,
     };
     let image = store.install_image(&"x".parse().unwrap(), &source, Replacement::default()).unwrap();

@@ -1,0 +1,223 @@
+//! What the system in a disk image has: looked up in the files of its root filesystem, which is read and never mounted.
+//! Must not execute anything of it, nor judge whether it is enough.
+
+use std::{error::Error, sync::Arc};
+
+use cloud_machine_image::ReadBlocks;
+use cloud_machine_protocol::Extent;
+use cloud_machine_store::{Installed, SystemFacts};
+use ext4_view::{Ext4, Ext4Error, Ext4Read};
+
+/// Bytes of a file that is read as a text.
+const MAX_TEXT: u64 = 32 << 20;
+/// Names that are kept of a folder, and characters of a text.
+const MAX_NAMES: usize = 64;
+const MAX_CHARACTERS: usize = 120;
+
+const CLOUD_INIT: &str = "/usr/bin/cloud-init";
+/// Where Debian's and docker.com's packages have it.
+const DOCKER: [&str; 2] = ["/usr/sbin/dockerd", "/usr/bin/dockerd"];
+const INIT: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/init"];
+const MODULES: [&str; 2] = ["/usr/lib/modules", "/lib/modules"];
+/// Folders of generators, and what of systemd's own packages is in them.
+const GENERATORS: [&str; 3] = [
+    "/usr/lib/systemd/system-generators",
+    "/usr/local/lib/systemd/system-generators",
+    "/etc/systemd/system-generators",
+];
+/// The file by which each program that sets up the network is known.
+const NETWORK: [(&str, &str); 5] = [
+    ("NetworkManager", "/usr/sbin/NetworkManager"),
+    ("ifupdown", "/sbin/ifup"),
+    ("netplan", "/usr/sbin/netplan"),
+    ("systemd-networkd", "/usr/lib/systemd/systemd-networkd"),
+    ("wicked", "/usr/sbin/wicked"),
+];
+
+/// Why a system could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum FactsError {
+    /// The root is of a type that this program does not read.
+    #[error("the root filesystem is {0}, and only ext4 is read")]
+    OtherFilesystem(String),
+    /// The filesystem, or a file in it, cannot be read.
+    #[error("cannot read {path} of the root filesystem")]
+    Read {
+        /// Which file; `/` for the filesystem itself.
+        path: String,
+        /// What is wrong.
+        #[source]
+        source: Ext4Error,
+    },
+}
+
+/// Looks at the system whose root of type `filesystem` is at `root` of the disk `raw`.
+///
+/// # Errors
+/// [`FactsError`]: what cannot be read is not the same as what is not there.
+pub fn of_root<R: ReadBlocks + Send + Sync + 'static>(
+    raw: Arc<R>,
+    root: Extent,
+    filesystem: &str,
+) -> Result<SystemFacts, FactsError> {
+    if filesystem != "ext4" {
+        return Err(FactsError::OtherFilesystem(filesystem.to_owned()));
+    }
+    let root = Root::new(raw, root)?;
+    Ok(SystemFacts {
+        system: root.text("/etc/os-release")?.as_deref().and_then(|text| assigned(text, "PRETTY_NAME=")),
+        init: root.init()?,
+        cloud_init: root.cloud_init()?,
+        docker: root.docker()?,
+        kernels: root.names(&MODULES)?,
+        network: root.network()?,
+        generators: root.names(&GENERATORS)?.into_iter().filter(|name| !name.starts_with("systemd-")).collect(),
+    })
+}
+
+/// Part of a disk, as the reader of filesystems takes it.
+struct Part<R> {
+    raw: Arc<R>,
+    part: Extent,
+}
+
+impl<R: ReadBlocks> Ext4Read for Part<R> {
+    fn read(&mut self, start: u64, buffer: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let end = start.checked_add(buffer.len() as u64).filter(|end| *end <= self.part.length);
+        end.ok_or_else(|| format!("{} bytes at {start} lie behind the end of the partition", buffer.len()))?;
+        Ok(self.raw.read_at(buffer, self.part.offset + start)?)
+    }
+}
+
+/// A root filesystem.
+struct Root(Ext4);
+
+impl Root {
+    fn new<R: ReadBlocks + Send + Sync + 'static>(raw: Arc<R>, part: Extent) -> Result<Self, FactsError> {
+        let failed = |source| FactsError::Read { path: "/".to_owned(), source };
+        Ext4::load(Box::new(Part { raw, part })).map(Self).map_err(failed)
+    }
+
+    /// What `read` gives, or nothing where no file is at `path`: not even a folder on the way, or a link that leads nowhere.
+    fn at<T>(&self, path: &str, read: impl FnOnce(&Ext4) -> Result<T, Ext4Error>) -> Result<Option<T>, FactsError> {
+        match read(&self.0) {
+            Ok(found) => Ok(Some(found)),
+            Err(Ext4Error::NotFound | Ext4Error::NotADirectory | Ext4Error::TooManySymlinks) => Ok(None),
+            Err(source) => Err(FactsError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    fn is_file(&self, path: &str) -> Result<bool, FactsError> {
+        let kind = self.at(path, |root| Ok(root.metadata(path)?.file_type()))?;
+        Ok(kind.is_some_and(|kind| kind.is_regular_file()))
+    }
+
+    /// A file that is a text; one that is too large for that says nothing.
+    fn text(&self, path: &str) -> Result<Option<String>, FactsError> {
+        let small = |root: &Ext4| {
+            let metadata = root.metadata(path)?;
+            Ok(metadata.file_type().is_regular_file() && metadata.len() <= MAX_TEXT)
+        };
+        if self.at(path, small)? != Some(true) {
+            return Ok(None);
+        }
+        Ok(self.at(path, |root| root.read(path))?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
+    /// Names in the folders that are there, sorted and each once.
+    fn names(&self, folders: &[&str]) -> Result<Vec<String>, FactsError> {
+        let mut names = Vec::new();
+        for folder in folders {
+            let listed = |root: &Ext4| {
+                let entries = root.read_dir(*folder)?;
+                let names = entries.map(|entry| entry.map(|entry| entry.file_name().display().to_string()));
+                names.collect::<Result<Vec<_>, _>>()
+            };
+            names.extend(self.at(folder, listed)?.unwrap_or_default());
+        }
+        names.retain(|name| !matches!(name.as_str(), "." | ".."));
+        names.sort_unstable();
+        names.dedup();
+        names.truncate(MAX_NAMES);
+        Ok(names.iter().map(|name| plain(name)).collect())
+    }
+
+    /// What the kernel would start: the first of its places where a file is, by the name of what a link leads to.
+    fn init(&self) -> Result<Option<String>, FactsError> {
+        for path in INIT {
+            if let Some(found) = self.at(path, |root| root.canonicalize(path))? {
+                let text = found.display().to_string();
+                return Ok(Some(plain(text.rsplit('/').next().unwrap_or(&text))));
+            }
+        }
+        Ok(None)
+    }
+
+    fn cloud_init(&self) -> Result<Option<Installed>, FactsError> {
+        if !self.is_file(CLOUD_INIT)? {
+            return Ok(None);
+        }
+        // Of Debian's packages, then of those for a Python of some version.
+        let mut folders = vec!["/usr/lib/python3/dist-packages".to_owned()];
+        let pythons = self.names(&["/usr/lib"])?;
+        folders.extend(
+            pythons
+                .iter()
+                .filter(|name| name.starts_with("python3"))
+                .map(|name| format!("/usr/lib/{name}/site-packages")),
+        );
+        for folder in folders {
+            let text = self.text(&format!("{folder}/cloudinit/version.py"))?.unwrap_or_default();
+            // What a package did not fill in still begins with `@@`.
+            let packaged = assigned(&text, "_PACKAGED_VERSION = ").filter(|version| !version.starts_with("@@"));
+            if let Some(version) = packaged.or_else(|| assigned(&text, "__VERSION__ = ")) {
+                return Ok(Some(Installed { version: Some(version) }));
+            }
+        }
+        Ok(Some(Installed { version: None }))
+    }
+
+    fn docker(&self) -> Result<Option<Installed>, FactsError> {
+        for path in DOCKER {
+            if self.is_file(path)? {
+                let packages = self.text("/var/lib/dpkg/status")?.unwrap_or_default();
+                let version = ["docker.io", "docker-ce"].iter().find_map(|package| debian_version(&packages, package));
+                return Ok(Some(Installed { version }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn network(&self) -> Result<Vec<String>, FactsError> {
+        let mut found = Vec::new();
+        for (name, path) in NETWORK {
+            if self.is_file(path)? {
+                found.push(name.to_owned());
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The value of the line that begins with `key`, without quotes.
+fn assigned(text: &str, key: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(key))?.trim();
+    let value = value.trim_matches(|quote| matches!(quote, '"' | '\''));
+    (!value.is_empty()).then(|| plain(value))
+}
+
+/// Version of an installed package in the file of dpkg (deb822(5)).
+fn debian_version(status: &str, package: &str) -> Option<String> {
+    let own = format!("Package: {package}");
+    let paragraph = status.split("\n\n").find(|paragraph| paragraph.lines().any(|line| line == own))?;
+    paragraph.contains("\nStatus: install ok installed").then(|| assigned(paragraph, "Version: ")).flatten()
+}
+
+/// A text of an image, for one line: short, and without control characters.
+fn plain(text: &str) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(MAX_CHARACTERS).collect()
+}
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;
