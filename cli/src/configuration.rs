@@ -10,9 +10,9 @@ use cloud_machine_config::{
     CloudInitUrl, ConfigErrors, Document, LayerKind, defaults, environment, merge_all, named, parse, set, unset,
     validate,
 };
-
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{
-    Described,
+    Described, configured_driver,
     described::{refusal, refused},
     documents as reading,
     drives::Drive,
@@ -77,7 +77,10 @@ pub(crate) fn checked(documents: Vec<Named>) -> Result<Described, Failure> {
     let documents = documents.into_iter().map(|named| named.document).collect();
     let merged = merge_all(documents).map_err(refused)?;
     let config = validate(&merged).map_err(refused)?;
-    Ok(Described { merged, config })
+    let described = Described { merged, config };
+    // Which drivers there are, only this program knows.
+    configured_driver(&drivers(), &described)?;
+    Ok(described)
 }
 
 /// The documents of all layers, in their order; `last` adds the two that a machine reads for itself, as

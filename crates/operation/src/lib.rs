@@ -93,6 +93,22 @@ impl<'a> Operations<'a> {
 
 /// The driver called `name`.
 fn driver<'a>(drivers: &'a Drivers, name: &str) -> Result<&'a dyn Driver, OperationError> {
+/// The driver that a configuration names, or a refusal at the place where it does.
+///
+/// # Errors
+/// Of [`ErrorKind::Refused`]: this program has no such driver.
+pub fn configured_driver<'a>(drivers: &'a Drivers, described: &Described) -> Result<&'a dyn Driver, OperationError> {
+    let name = &described.config.driver;
+    drivers.get(name).ok_or_else(|| {
+        let known: Vec<&str> = drivers.names().collect();
+        described::refused(described.merged.error_at(
+            "driver",
+            &format!("unknown driver `{name}`"),
+            &known.join(" or "),
+        ))
+    })
+}
+
     drivers.get(name).ok_or_else(|| {
         let known: Vec<&str> = drivers.names().collect();
         let text = format!("unknown driver {name:?}; available: {}", known.join(", "));

@@ -14,7 +14,6 @@ mod journal;
 mod lease;
 mod lock;
 mod machine;
-mod name;
 mod older;
 mod record;
 mod reserve;
@@ -34,6 +33,7 @@ use std::{
 };
 
 pub use attempt::AttemptFolder;
+pub use cloud_machine_protocol::ImageName;
 pub use error::StoreError;
 pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read, read_end, read_named};
 pub use generation::{GenerationRecord, Replacement};
@@ -46,7 +46,6 @@ pub use lock::{Lock, MachineLock};
 #[cfg(test)]
 use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
-pub use name::ImageName;
 pub use older::renamed;
 pub use record::{
     AcceptedRecord, DiskRecord, DriveRecord, DriverState, ImageRecord, MachineRecord, MachineState, MediumRecord,

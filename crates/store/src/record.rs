@@ -4,13 +4,12 @@
 use std::fmt;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageUrl, MachineName, Tier,
+    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageName, ImageUrl, MachineName, Tier,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
-    name::ImageName,
     seal::Seal,
     system::{Strategy, SystemDisk},
 };

@@ -46,7 +46,30 @@ fn the_driver_says_what_becomes_of_each_value() {
     for text in ["DRIVER qemu", "rounded to 103MiB", "for cloud-init", "exact", "argument --set resources.ram=0.1"] {
         assert!(table.output.contains(text), "{text}: {}", table.output);
     }
-    workspace.refused(&["config", "audit", "--driver", "warp"], 3, &["unknown driver \"warp\"", "qemu"]);
+    let caret = ["--driver warp:1:1: unknown driver `warp`", "^^^^", "allowed: qemu or libvirt"];
+    workspace.refused(&["config", "audit", "--driver", "warp"], 3, &caret);
+}
+
+#[test]
+fn what_no_machine_can_have_is_told_with_its_place_before_one_is_asked_for() {
+    let workspace = Workspace::new();
+    for (document, texts) in [
+        ("cloud-machine: {image: ../x}", ["f.yaml:1:24: invalid value", "^^^^", "allowed: the name of an image"]),
+        ("cloud-machine: {driver: xen}", ["f.yaml:1:25: unknown driver `xen`", "^^^", "allowed: qemu or libvirt"]),
+        (
+            "ssh_authorized_keys: [foo]",
+            ["f.yaml:1:23: invalid value `foo`", "^^^", "such as [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI… you@example]"],
+        ),
+        (
+            "cloud-machine: {resources: {ram: 100000}}",
+            ["f.yaml:1:34: invalid value `100000`", "^^^^^^", "; at most 65536 GiB"],
+        ),
+    ] {
+        let file = workspace.write("f.yaml", format!("{document}\n"));
+        for command in ["show", "audit"] {
+            workspace.refused(&["config", command, "--config", &file], 3, &texts);
+        }
+    }
 }
 
 #[test]
