@@ -13,7 +13,7 @@ use cloud_machine_config::{
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::{
     Described, configured_driver,
-    described::{refusal, refused},
+    described::{refusal, refused, refused_all},
     documents as reading,
     drives::Drive,
     url_document,
@@ -147,14 +147,14 @@ fn cloud_init_url(host: &[Named]) -> Option<CloudInitUrl> {
 #[derive(Default)]
 struct DocumentCollector {
     documents: Vec<Named>,
-    refused: Vec<String>,
+    refused: Vec<ConfigErrors>,
 }
 
 impl DocumentCollector {
     fn add(&mut self, name: &str, document: Result<Document, ConfigErrors>) {
         match document {
             Ok(document) => self.documents.push(Named { name: name.to_owned(), document, unread: Vec::new() }),
-            Err(errors) => self.refused.push(errors.to_string()),
+            Err(errors) => self.refused.push(errors),
         }
     }
 
@@ -182,7 +182,7 @@ impl DocumentCollector {
     }
 
     fn end(self) -> Result<Vec<Named>, Failure> {
-        if self.refused.is_empty() { Ok(self.documents) } else { Err(refusal(&self.refused.join("\n\n")).into()) }
+        if self.refused.is_empty() { Ok(self.documents) } else { Err(refused_all(self.refused).into()) }
     }
 }
 

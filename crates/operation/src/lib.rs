@@ -28,6 +28,7 @@ mod list;
 mod plan;
 mod prepare;
 pub mod readable;
+mod refusal;
 mod reimage;
 mod request;
 pub mod room;
@@ -58,6 +59,7 @@ pub use hint::Hint;
 pub use list::Listed;
 pub use plan::{Planned, PlannedStep};
 pub use prepare::command_line;
+pub use refusal::{Refusal, RefusedPlace};
 pub use reimage::{Reimage, Reimaged};
 pub use stop::{Stop, Stopped};
 pub use system_disk::{ReimageOptions, check as check_strategy};
@@ -91,8 +93,6 @@ impl<'a> Operations<'a> {
     }
 }
 
-/// The driver called `name`.
-fn driver<'a>(drivers: &'a Drivers, name: &str) -> Result<&'a dyn Driver, OperationError> {
 /// The driver that a configuration names, or a refusal at the place where it does.
 ///
 /// # Errors
@@ -109,6 +109,8 @@ pub fn configured_driver<'a>(drivers: &'a Drivers, described: &Described) -> Res
     })
 }
 
+/// The driver called `name`.
+fn driver<'a>(drivers: &'a Drivers, name: &str) -> Result<&'a dyn Driver, OperationError> {
     drivers.get(name).ok_or_else(|| {
         let known: Vec<&str> = drivers.names().collect();
         let text = format!("unknown driver {name:?}; available: {}", known.join(", "));

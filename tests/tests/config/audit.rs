@@ -73,6 +73,31 @@ fn what_no_machine_can_have_is_told_with_its_place_before_one_is_asked_for() {
 }
 
 #[test]
+fn programs_are_told_the_places_where_a_configuration_is_wrong() {
+    let workspace = Workspace::new();
+    let one = workspace.write("one.yaml", "cloud-machine:\n  resources:\n    rum: 4\n");
+    let places = |arguments: &[&str]| {
+        let told = workspace.refused(&[arguments, &["--events", "ndjson"]].concat(), 3, &[]).errors;
+        let line: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        line["places"].as_array().unwrap_or_else(|| panic!("no places in {line}")).clone()
+    };
+    let found = places(&["config", "audit", "--config", &one]);
+    let expected = serde_json::json!({
+        "document": one, "line": 3, "column": 5, "key": "cloud-machine.resources.rum",
+        "message": "unknown key `rum`", "allowed": "ram, cpus, disks, nic, cloud-init-url",
+        "suggestion": "did you mean `ram`?",
+    });
+    assert_eq!(found, [expected]);
+    // Documents that are none are told together.
+    let (two, three) = (workspace.write("two.yaml", "a: *b\n"), workspace.write("three.yaml", "a: b\na: c\n"));
+    let found = places(&["create", "x", "--image", "y", "--config", &two, "--config", &three]);
+    let documents: Vec<&Value> = found.iter().map(|place| &place["document"]).collect();
+    assert_eq!(documents, [two.as_str(), three.as_str()]);
+    let driver = places(&["config", "show", "--set", "driver=xen"]);
+    assert_eq!((&driver[0]["document"], &driver[0]["column"]), (&"--set driver=xen".into(), &8.into()));
+}
+
+#[test]
 fn a_required_key_that_is_not_honoured_is_3_after_the_audit() {
     let workspace = Workspace::new();
     let missed = ["--set", "require=[resources.nic]", "--set", "resources.nic.network=user"];
