@@ -121,7 +121,7 @@ impl Ui {
         self.raw(&self.form(result)?)
     }
 
-    /// The result in the form that was asked for, ending with one end of line.
+    /// The result in the form that was asked for, ending with one end of line unless there is nothing to say.
     fn form<T: Show>(&self, result: &T) -> Result<String, Failure> {
         let envelope = Envelope { kind: T::KIND, version: 1, value: result };
         let mut text = match self.form {
@@ -137,7 +137,10 @@ impl Ui {
             }
         };
         text.truncate(text.trim_end().len());
-        text.push('\n');
+        // A table without rows and header is nothing, and not a line of nothing.
+        if !text.is_empty() {
+            text.push('\n');
+        }
         Ok(text)
     }
 

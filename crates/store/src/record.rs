@@ -305,6 +305,18 @@ pub enum MachineState {
 }
 
 impl MachineState {
+    /// All of them, in their order.
+    pub const ALL: [Self; 8] = [
+        Self::Creating,
+        Self::Requested,
+        Self::Writing,
+        Self::Accepted,
+        Self::Running,
+        Self::Stopped,
+        Self::Failed,
+        Self::Quarantined,
+    ];
+
     /// The state as one word.
     #[must_use]
     pub const fn word(self) -> &'static str {
