@@ -1,4 +1,6 @@
-//! Slips of the fingers: arguments that mean nothing are told and change nothing.
+//! Slips of the fingers: arguments that mean nothing, and state folders that are not there, are told and change nothing.
+
+use std::fs;
 
 use cloud_machine_tests::{artifacts::Artifacts, fabricated, program::Program};
 
@@ -83,4 +85,64 @@ fn a_list_of_nothing_without_header_is_nothing() {
     let refused = program.call(["list", "--filter", "state=bogus"], b"");
     assert_eq!(refused.code, 2);
     assert!(refused.errors.contains("creating, requested, writing, accepted, running"), "{}", refused.errors);
+}
+
+#[test]
+fn a_command_that_makes_no_machine_and_no_image_makes_no_state_folder() {
+    let program = program();
+    let folder = program.command().get_current_dir().unwrap().to_owned();
+    for (arguments, code) in [
+        (["list"].as_slice(), 0),
+        (&["journal"], 0),
+        (&["lease", "list"], 0),
+        (&["image", "list"], 0),
+        (&["doctor"], 0),
+        (&["show", "a"], 4),
+        (&["plan", "a"], 4),
+        (&["verify", "a"], 4),
+        (&["start", "a"], 4),
+        (&["stop", "a"], 4),
+        (&["reimage", "a"], 4),
+        (&["delete", "a", "--yes"], 4),
+        (&["console", "a"], 4),
+        (&["logs", "a"], 4),
+        (&["exec", "a", "--", "true"], 4),
+        (&["ssh", "a"], 4),
+        (&["cp", "a:/x", "."], 4),
+        (&["journal", "a"], 4),
+        (&["image", "inspect", "x"], 4),
+        (&["image", "delete", "x", "--yes"], 4),
+        (&["lease", "give-back", "a", "--lease", "1"], 8),
+        (&["config", "show"], 0),
+        (&["config", "audit"], 0),
+    ] {
+        for state in [folder.join("state"), folder.join("typo/state")] {
+            let state = ["--state", state.to_str().unwrap()];
+            let called = program.call(state.iter().chain(arguments), b"");
+            assert_eq!(called.code, code, "{arguments:?}: {}", called.errors);
+            let made: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert!(made.is_empty(), "{arguments:?} made {made:?}");
+        }
+    }
+    let told = program.call(["list"], b"").errors;
+    assert!(told.contains(&format!("nothing was ever stored in {}", folder.join("state").display())), "{told}");
+}
+
+#[test]
+fn of_a_state_folder_that_somebody_named_only_the_last_part_is_made() {
+    let program = program();
+    let folder = program.command().get_current_dir().unwrap().to_owned();
+    let take = |state: &str| {
+        program.call(["lease", "take", "a", "--owner", "o", "--state", &folder.join(state).display().to_string()], b"")
+    };
+    let refused = take("typo/state");
+    assert_eq!(refused.code, 4, "{}", refused.errors);
+    assert!(
+        refused.errors.contains("/typo for the state folder") && refused.errors.contains("--state"),
+        "{}",
+        refused.errors
+    );
+    assert!(!folder.join("typo").exists());
+    assert_eq!(take("other").code, 0);
+    assert!(folder.join("other/machines").is_dir());
 }

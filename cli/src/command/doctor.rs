@@ -188,6 +188,10 @@ fn state(global: &Global) -> Vec<Finding> {
     match opened {
         Ok(store) => match store.list() {
             Ok(rows) => {
+    if let Some(folder) = crate::state::state_folder(global).ok().filter(|folder| !folder.exists()) {
+        let detail = format!("{} is not there yet: the first image or machine makes it", folder.display());
+        return vec![Finding { what, verdict: Verdict::Good, detail }];
+    }
                 let troubled = machines(&store, &rows);
                 let found = [good(&store), room(&store), evidence(&store, &rows)].into_iter().chain(proofs(&store));
                 found.chain(troubled).collect()

@@ -60,8 +60,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             drop(progress);
             ui.result(&Inspected::new(&manifest, &signature, true))
         }
-        Image::List => list::list(ui, &crate::state::open_store(global)?),
-        Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_store(global)?, name, *yes),
+        Image::List => list::list(ui, &crate::state::open_to_list(ui, global)?),
+        Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_existing(global)?, name, *yes),
     }
 }
 
