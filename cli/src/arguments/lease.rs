@@ -41,6 +41,9 @@ Exit code 8 when the lease has ended.")]
         held: HeldLease,
     },
     /// List the leases that have not ended
+    #[command(after_help = "Examples:
+  cloud-machine lease list
+  cloud-machine lease list --output json")]
     List,
 }
 
