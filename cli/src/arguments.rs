@@ -30,7 +30,9 @@ Exit codes:
   1 failed                              6 timed out
   2 wrong usage                         7 some of several machines failed
   3 configuration or audit refused      8 locked by another operation
-  4 not found";
+  4 not found                         130 ended by Ctrl-C (128 and the number of another signal)
+
+`exec` has that of its program.";
 
 /// Creates machines from a golden image, reimages them in place after untrusted jobs, and verifies that.
 #[derive(Debug, Parser)]
@@ -90,10 +92,22 @@ pub(crate) enum Command {
   cloud-machine create ci-1 ci-2 --config cloud-machine.yaml --set resources.ram=2")]
     Create(Create),
     /// Start machines; a reimage that was cut off is finished first
+    #[command(after_help = "Examples:
+  cloud-machine start demo
+  cloud-machine start ci-1 ci-2 --timeout 300")]
     Start(Timed),
     /// Stop machines
+    #[command(after_help = "Examples:
+  cloud-machine stop demo
+  cloud-machine stop demo --grace 10
+  cloud-machine stop ci-1 ci-2 --now")]
     Stop(Stop),
     /// Delete machines with their disks
+    #[command(after_help = "Examples:
+  cloud-machine delete demo
+  cloud-machine delete ci-1 ci-2 --yes
+
+Without --yes it asks, which needs a terminal.")]
     Delete(Delete),
     /// List machines
     #[command(after_help = "Examples:
@@ -102,6 +116,9 @@ pub(crate) enum Command {
   cloud-machine list --columns name,ssh --no-header")]
     List(List),
     /// Show all that the host knows of a machine
+    #[command(after_help = "Examples:
+  cloud-machine show demo
+  cloud-machine show demo --output json")]
     Show(One),
     /// Show the console log of a machine, or attach this terminal to its serial line
     #[command(after_help = "Examples:
@@ -155,8 +172,15 @@ All of it is what the machine says of itself; whatever a terminal would obey is 
   cloud-machine reimage demo --image-url https://images.example/debian-12.image")]
     Reimage(Reimage),
     /// Verify the last reimage of machines again, from the stored evidence and over SSH
+    #[command(after_help = "Examples:
+  cloud-machine verify demo
+  cloud-machine verify ci-1 ci-2 --stored-only
+  cloud-machine verify demo --require-assurance host-rooted --output json")]
     Verify(Verify),
     /// Print what a reimage of a machine would do, and do nothing
+    #[command(after_help = "Examples:
+  cloud-machine plan demo
+  cloud-machine plan demo --output json")]
     Plan(One),
     /// Keep a machine for one owner until a deadline
     #[command(subcommand)]
@@ -179,8 +203,16 @@ An operation whose process was killed is shown as cut_off.")]
     #[command(subcommand)]
     Config(Config),
     /// Say what this host lacks, and how to get it
+    #[command(after_help = "Examples:
+  cloud-machine doctor
+  cloud-machine doctor --output json
+
+Exit code 1 when something is missing.")]
     Doctor,
     /// Print the completions of a shell
+    #[command(after_help = "Examples:
+  cloud-machine completions bash > /etc/bash_completion.d/cloud-machine
+  cloud-machine completions zsh > ~/.zfunc/_cloud-machine")]
     Completions {
         /// Which shell
         shell: clap_complete::Shell,
@@ -344,8 +376,14 @@ pub(crate) enum Volume {
         files: Vec<String>,
     },
     /// Print label, pin and files of a volume
+    #[command(after_help = "Example:
+  cloud-machine volume inspect drive.img")]
     Inspect {
         /// The volume
         file: PathBuf,
     },
 }
+
+#[cfg(test)]
+#[path = "arguments/help_tests.rs"]
+mod tests;

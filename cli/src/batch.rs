@@ -1,6 +1,6 @@
 //! One operation on several machines: each gets its own result, and one failure does not stop the others.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use cloud_machine_protocol::MachineName;
 use comfy_table::{Table, presets::NOTHING};
@@ -43,7 +43,7 @@ impl<T: Line> Show for Rows<T> {
             let mut cells = vec![row.name.clone()];
             match &row.result {
                 Some(result) => cells.extend(result.cells()),
-                None => cells.push(without_result(row.exit_code).to_owned()),
+                None => cells.push(without_result(row)),
             }
             table.add_row(cells);
         }
@@ -57,6 +57,7 @@ pub(crate) fn each<T: Line>(
     names: &[MachineName],
     mut operation: impl FnMut(&MachineName) -> Result<T, Failure>,
 ) -> Result<ExitCode, Failure> {
+    named_once(names)?;
     let mut rows = Vec::new();
     for name in names {
         rows.push(match operation(name) {
@@ -73,13 +74,26 @@ pub(crate) fn each<T: Line>(
     Ok(ExitCode::from(code))
 }
 
+/// Refuses a machine that is named twice: the second time it would be another operation on it.
+fn named_once(names: &[MachineName]) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        None => Ok(()),
+        Some(twice) => Err(Failure::new(Kind::Usage, format!("machine {twice} is named twice"))
+            .hint("nothing was done; name each machine once")),
+    }
+}
+
 /// What became of a machine with which nothing was done, or not all of it.
-fn without_result(exit_code: u8) -> &'static str {
+fn without_result<T>(row: &Row<T>) -> String {
     // Whoever is refused for somebody else's lock or lease, or names no machine, has begun nothing.
-    match exit_code {
-        code if code == Kind::Locked as u8 => "locked",
-        code if code == Kind::NotFound as u8 => "not found",
-        _ => "failed",
+    match row.exit_code {
+        code if code == Kind::Locked as u8 => "locked".to_owned(),
+        // What is not there may be the image.
+        code if code == Kind::NotFound as u8 => {
+            row.error.iter().flatten().next().cloned().unwrap_or_else(|| "not found".to_owned())
+        }
+        _ => "failed".to_owned(),
     }
 }
 
@@ -107,10 +121,19 @@ mod tests {
 
     #[test]
     fn a_machine_with_which_nothing_was_begun_did_not_fail() {
-        let row = |exit_code| Row::<Done> { name: "demo".to_owned(), result: None, error: None, exit_code };
+        let error = Some(vec!["no image nope".to_owned(), "a cause".to_owned()]);
+        let row = |exit_code| Row::<Done> { name: "demo".to_owned(), result: None, error: error.clone(), exit_code };
         let words = [Kind::Locked, Kind::NotFound, Kind::TimedOut]
             .map(|kind| Rows { machines: vec![row(kind as u8)] }.table().trim().to_owned());
-        assert_eq!(words, ["demo  locked", "demo  not found", "demo  failed"]);
+        assert_eq!(words, ["demo  locked", "demo  no image nope", "demo  failed"]);
+    }
+
+    #[test]
+    fn a_machine_that_is_named_twice_is_wrong_usage() {
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<MachineName>>();
+        assert!(named_once(&names(&["a", "b"])).is_ok());
+        let failure = named_once(&names(&["a", "b", "a"])).unwrap_err();
+        assert_eq!((failure.kind, failure.causes()[0].as_str()), (Kind::Usage, "machine a is named twice"));
     }
 
     #[test]

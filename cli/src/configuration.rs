@@ -10,10 +10,10 @@ use cloud_machine_config::{
     CloudInitUrl, ConfigErrors, Document, LayerKind, defaults, environment, merge_all, named, parse, set, unset,
     validate,
 };
-
+use cloud_machine_driver::drivers;
 use cloud_machine_operation::{
-    Described,
-    described::{refusal, refused},
+    Described, configured_driver,
+    described::{refusal, refused, refused_all},
     documents as reading,
     drives::Drive,
     url_document,
@@ -77,7 +77,10 @@ pub(crate) fn checked(documents: Vec<Named>) -> Result<Described, Failure> {
     let documents = documents.into_iter().map(|named| named.document).collect();
     let merged = merge_all(documents).map_err(refused)?;
     let config = validate(&merged).map_err(refused)?;
-    Ok(Described { merged, config })
+    let described = Described { merged, config };
+    // Which drivers there are, only this program knows.
+    configured_driver(&drivers(), &described)?;
+    Ok(described)
 }
 
 /// The documents of all layers, in their order; `last` adds the two that a machine reads for itself, as
@@ -144,14 +147,14 @@ fn cloud_init_url(host: &[Named]) -> Option<CloudInitUrl> {
 #[derive(Default)]
 struct DocumentCollector {
     documents: Vec<Named>,
-    refused: Vec<String>,
+    refused: Vec<ConfigErrors>,
 }
 
 impl DocumentCollector {
     fn add(&mut self, name: &str, document: Result<Document, ConfigErrors>) {
         match document {
             Ok(document) => self.documents.push(Named { name: name.to_owned(), document, unread: Vec::new() }),
-            Err(errors) => self.refused.push(errors.to_string()),
+            Err(errors) => self.refused.push(errors),
         }
     }
 
@@ -179,7 +182,7 @@ impl DocumentCollector {
     }
 
     fn end(self) -> Result<Vec<Named>, Failure> {
-        if self.refused.is_empty() { Ok(self.documents) } else { Err(refusal(&self.refused.join("\n\n")).into()) }
+        if self.refused.is_empty() { Ok(self.documents) } else { Err(refused_all(self.refused).into()) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use cloud_machine_operation::{During, ErrorKind, OperationError, chain};
+use cloud_machine_operation::{During, ErrorKind, OperationError, Refusal, RefusedPlace, chain};
 use cloud_machine_store::StoreError;
 
 use crate::hints;
@@ -64,6 +64,11 @@ impl Failure {
     /// The error and its causes, outermost first.
     pub(crate) fn causes(&self) -> Vec<String> {
         chain(self.error.as_ref())
+    }
+
+    /// Where the configuration is wrong; none when it is another failure.
+    pub(crate) fn places(&self) -> Vec<RefusedPlace> {
+        self.error.downcast_ref::<Refusal>().map(Refusal::places).unwrap_or_default()
     }
 }
 

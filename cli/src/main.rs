@@ -20,7 +20,7 @@ mod ui;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, Lease};
 use clap::Parser;
 use failure::{Failure, Kind};
 use tracing_subscriber::EnvFilter;
@@ -40,17 +40,21 @@ fn main() -> ExitCode {
 }
 
 fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
-    let store = || state::open_store(&arguments.global);
-    let leased = |under, machines| state::open_leased(&arguments.global, under, machines);
+    let store = || state::open_existing(&arguments.global);
+    let to_list = || state::open_to_list(ui, &arguments.global);
+    let leased = |under, machines| state::leased(store()?, under, machines);
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     match &arguments.command {
-        Command::Create(create) => command::create::run(ui, &leased(create.under, &create.machines)?, create),
+        Command::Create(create) => {
+            let store = state::leased(state::open_store(&arguments.global)?, create.under, &create.machines)?;
+            command::create::run(ui, &store, create)
+        }
         Command::Start(start) => command::start::run(ui, &leased(start.under, &start.machines)?, start),
         Command::Stop(stop) => command::stop::run(ui, &leased(stop.under, &stop.machines)?, stop),
         Command::Delete(delete) => command::delete::run(ui, &leased(delete.under, &delete.machines)?, delete),
         Command::Reimage(reimage) => command::reimage::run(ui, &leased(reimage.under, &reimage.machines)?, reimage),
         Command::Verify(verify) => command::verify::run(ui, &store()?, verify),
-        Command::List(list) => done(command::list::run(ui, &store()?, list)),
+        Command::List(list) => done(command::list::run(ui, &to_list()?, list)),
         Command::Show(show) => done(command::show::run(ui, &store()?, &show.name)),
         Command::Plan(plan) => done(command::plan::run(ui, &store()?, &plan.name)),
         Command::Console(console) if console.attach => {
@@ -61,8 +65,13 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Exec(exec) => command::exec::run(ui, &store()?, exec),
         Command::Cp(cp) => done(command::cp::run(ui, &store()?, cp)),
         Command::Logs(logs) => command::logs::run(ui, &store()?, logs),
+        // Also of a machine that is yet to be created.
+        Command::Lease(lease @ Lease::Take { .. }) => {
+            done(command::lease::run(ui, &state::open_store(&arguments.global)?, lease))
+        }
+        Command::Lease(Lease::List) => done(command::lease::run(ui, &to_list()?, &Lease::List)),
         Command::Lease(lease) => done(command::lease::run(ui, &store()?, lease)),
-        Command::Journal(journal) => done(command::journal::run(ui, &store()?, journal)),
+        Command::Journal(journal) => done(command::journal::run(ui, &to_list()?, journal)),
         Command::Volume(volume) => done(command::volume::run(ui, volume)),
         Command::Image(image) => done(command::image::run(ui, &arguments.global, image)),
         Command::Config(config) => done(command::config::run(ui, &arguments.global, config)),

@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use cloud_machine_operation::{Event, Happening, Notice, Observer, Task};
+use cloud_machine_operation::{Event, Happening, Notice, Observer, Operation, Task};
 
 use crate::ui::{EventSubject, Progress, Ui};
 
@@ -41,9 +41,13 @@ impl Screen {
     }
 }
 
-/// A notice, with the option of this program that has to do with it.
-fn text(notice: &Notice) -> String {
+/// A notice, with the option of this program that has to do with it. Why a machine runs on what it does is told in full when it
+/// is made, and by `doctor`: it is the same at every start, and long where KVM does not work.
+fn text(notice: &Notice, operation: Operation, is_for_programs: bool) -> String {
     match notice {
+        Notice::Accelerator { name, .. } if operation != Operation::Create && !is_for_programs => {
+            format!("accelerator {name}; `cloud-machine doctor` says why")
+        }
         Notice::NotAskedToShutDown(..) => format!("{notice}; `stop --now` does not ask"),
         _ => notice.to_string(),
     }
@@ -62,8 +66,27 @@ impl Observer for Screen {
             Happening::Progress { task, done, total } => self.progress(task, done, total),
             Happening::End(task) => self.end(task),
             Happening::Notice(notice) => {
-                self.ui.note_about(EventSubject { notice: Some(notice.name()), ..subject }, &text(notice));
+                self.ui.note_about(
+                    EventSubject { notice: Some(notice.name()), ..subject },
+                    &text(notice, event.operation, self.ui.is_for_programs()),
+                );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_the_accelerator_was_chosen_is_told_at_length_once_and_to_programs_always() {
+        let notice =
+            Notice::Accelerator { name: "tcg".to_owned(), reason: "KVM does not work: a long story".to_owned() };
+        let short = "accelerator tcg; `cloud-machine doctor` says why";
+        assert_eq!(text(&notice, Operation::Create, false), "accelerator tcg: KVM does not work: a long story");
+        assert_eq!(text(&notice, Operation::Reimage, false), short);
+        assert_eq!(text(&notice, Operation::Start, false), short);
+        assert!(text(&notice, Operation::Reimage, true).ends_with("a long story"));
     }
 }

@@ -160,7 +160,7 @@ pub(crate) fn packed_file(global: &Global, image: &str) -> Result<(PathBuf, Opti
         return Ok((path.to_owned(), None));
     }
     let name = store_name(image)?;
-    let folder = crate::state::open_store(global)?.image(&name)?;
+    let folder = crate::state::open_existing(global)?.image(&name)?;
     Ok((folder.packed(), Some(folder)))
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use cloud_machine_operation::{Operation, Phase};
+use cloud_machine_operation::{Operation, Phase, RefusedPlace};
 use cloud_machine_protocol::escape;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -61,6 +61,9 @@ struct ErrorLine<'a> {
     machine: Option<&'a str>,
     exit_code: u8,
     causes: Vec<String>,
+    /// Where the configuration is wrong, when that is the failure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    places: Vec<RefusedPlace>,
     hints: &'a [String],
 }
 
@@ -118,7 +121,7 @@ impl Ui {
         self.raw(&self.form(result)?)
     }
 
-    /// The result in the form that was asked for, ending with one end of line.
+    /// The result in the form that was asked for, ending with one end of line unless there is nothing to say.
     fn form<T: Show>(&self, result: &T) -> Result<String, Failure> {
         let envelope = Envelope { kind: T::KIND, version: 1, value: result };
         let mut text = match self.form {
@@ -134,7 +137,10 @@ impl Ui {
             }
         };
         text.truncate(text.trim_end().len());
-        text.push('\n');
+        // A table without rows and header is nothing, and not a line of nothing.
+        if !text.is_empty() {
+            text.push('\n');
+        }
         Ok(text)
     }
 
@@ -206,8 +212,8 @@ impl Ui {
 
     fn failure_with(&self, machine: Option<&str>, failure: &Failure, exit_code: u8) {
         if self.progress_mode == ProgressMode::Ndjson {
-            let (causes, hints) = (failure.causes(), &failure.hints);
-            return json_line(&ErrorLine { kind: "error", version: 1, machine, exit_code, causes, hints });
+            let (causes, places, hints) = (failure.causes(), failure.places(), &failure.hints);
+            return json_line(&ErrorLine { kind: "error", version: 1, machine, exit_code, causes, places, hints });
         }
         if let Some(machine) = machine {
             self.line(&format!("{machine}:"));

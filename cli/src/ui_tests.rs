@@ -15,6 +15,29 @@ impl Show for Said {
     }
 }
 
+struct Nothing;
+
+impl Serialize for Nothing {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl Show for Nothing {
+    const KIND: &'static str = "nothing";
+
+    fn table(&self) -> String {
+        String::new()
+    }
+}
+
+#[test]
+fn a_table_of_nothing_has_no_line() {
+    let shown = |form| Ui { form, progress_mode: ProgressMode::Silent }.form(&Nothing).unwrap();
+    assert_eq!(shown(OutputForm::Table), "");
+    assert!(shown(OutputForm::Json).ends_with("}\n"));
+}
+
 #[test]
 fn nothing_that_a_terminal_obeys_comes_through_in_any_form_and_programs_read_what_was_said() {
     let result = Said { said: HOSTILE.to_owned() };

@@ -178,8 +178,10 @@ mod tests {
     #[test]
     fn keys_that_nobody_in_the_image_reads_are_refused_by_name() {
         let none = Has { cloud_init: false, networkd: true };
-        let refused = handed("ssh_authorized_keys: [k]\nruncmd: [id]\n", "A", none).unwrap_err().to_string();
+        const KEYS: &str =
+            "ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw]\n";
+        let refused = handed(&format!("{KEYS}runcmd: [id]\n"), "A", none).unwrap_err().to_string();
         assert!(refused.contains("(runcmd)"), "{refused}");
-        assert_eq!(handed("ssh_authorized_keys: [k]\n", "A", none).unwrap(), []);
+        assert_eq!(handed(KEYS, "A", none).unwrap(), []);
     }
 }

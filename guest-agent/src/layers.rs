@@ -165,16 +165,20 @@ mod tests {
 
     #[test]
     fn keys_to_log_in_with_are_those_of_the_configuration_and_the_hosts_own() {
-        let mut layers = host("ssh_authorized_keys: [one, two]\n");
+        let key = |owner: &str| {
+            format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw {owner}")
+        };
+        let [one, two, three] = ["one", "two", "three"].map(key);
+        let mut layers = host(&format!("ssh_authorized_keys: [{one}, {two}]\n"));
         let mut identity: Identity = serde_json::from_value(serde_json::json!({
             "name": "demo", "machine_uuid": "u", "machine_id": "0123456789abcdef0123456789abcdef",
-            "mac": "52:54:00:12:34:56", "authorized_keys": ["one", "two", "login"], "ssh_host_keys": "rotate",
+            "mac": "52:54:00:12:34:56", "authorized_keys": [one, two, "login"], "ssh_host_keys": "rotate",
         }))
         .unwrap();
-        assert_eq!(layers.authorized_keys(&identity), ["login", "one", "two"]);
-        layers.add([document(LayerKind::CloudInitUrl, "ssh_authorized_keys: [two, three]\n")]).unwrap();
-        assert_eq!(layers.authorized_keys(&identity), ["login", "two", "three"]);
+        assert_eq!(layers.authorized_keys(&identity), ["login", one.as_str(), two.as_str()]);
+        layers.add([document(LayerKind::CloudInitUrl, &format!("ssh_authorized_keys: [{two}, {three}]\n"))]).unwrap();
+        assert_eq!(layers.authorized_keys(&identity), ["login", two.as_str(), three.as_str()]);
         identity.authorized_keys.clear();
-        assert_eq!(layers.authorized_keys(&identity), ["two", "three"]);
+        assert_eq!(layers.authorized_keys(&identity), [two.as_str(), three.as_str()]);
     }
 }

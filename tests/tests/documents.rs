@@ -78,17 +78,32 @@ fn refused(texts: &[&str], break_it: impl FnOnce(&mut Boot)) {
 #[test]
 fn all_layers_are_applied_in_their_order_and_told_with_their_origins() {
     let (fixture, _turn) = fixture();
-    let document = format!("{WIPES_DATA}ssh_authorized_keys:\n  - ssh-ed25519 AAAA of-url\n");
+    let document = format!(
+        "{WIPES_DATA}ssh_authorized_keys:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-url\n"
+    );
     let server = Server::start(Answer::Document(document.clone().into_bytes()));
     let mut boot = Boot::good(&fixture);
-    boot.user_data = pinned(&server, document.as_bytes()) + "ssh_authorized_keys:\n  - ssh-ed25519 AAAA of-host\n";
+    boot.user_data = pinned(&server, document.as_bytes())
+        + "ssh_authorized_keys:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-host\n";
     boot.expected_url = Some(ExpectedUrl { url: server.url(), document: Some(pin(document.as_bytes())) });
     boot.drives = vec![
-        (vfat("#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAA of-vfat\n"), true),
-        (iso9660("#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAA of-iso9660\n"), true),
+        (
+            vfat(
+                "#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-vfat\n",
+            ),
+            true,
+        ),
+        (
+            iso9660(
+                "#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-iso9660\n",
+            ),
+            true,
+        ),
     ];
     // A volume that a job could have written, on a disk of its own.
-    let planted = vfat("ssh_authorized_keys: [ssh-ed25519 AAAA of-job]\n");
+    let planted = vfat(
+        "ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-job]\n",
+    );
     boot.more.push(("data".to_owned(), planted));
     let end = boot.run();
     let report = end.report.as_ref().unwrap_or_else(|| panic!("no report\n{}", end.console));

@@ -47,3 +47,15 @@ fn every_file_that_a_page_names_is_there() {
     assert!(count > 60, "only {count} paths were found");
     assert!(absent.is_empty(), "{absent:#?}");
 }
+
+#[test]
+fn every_example_of_a_configuration_begins_with_the_same_words() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut all = vec![("README.md".to_owned(), fs::read_to_string(top.join("README.md")).unwrap())];
+    pages(&top.join("docs"), &mut all);
+    let lines = |words: &str| -> Vec<String> {
+        all.iter().filter(|(_, text)| text.lines().any(|line| line == words)).map(|(page, _)| page.clone()).collect()
+    };
+    assert_eq!(lines("#cloud-config"), [""; 0], "write `#cloud-init`");
+    assert!(lines("#cloud-init").len() > 3);
+}

@@ -205,7 +205,7 @@ fn a_list_is_filtered_and_cut_to_columns_and_names_are_in_order() {
     };
     assert_eq!(listed(&["--columns", "name", "--no-header"]), ["ci-2", "ci-10", "other"]);
     assert_eq!(listed(&["--filter", "state=failed", "--columns", "state,name"]), ["STATE   NAME", "failed  other"]);
-    assert_eq!(listed(&["--filter", "state=running", "--filter", "name=other", "--no-header"]), [""]);
+    assert!(listed(&["--filter", "state=running", "--filter", "name=other", "--no-header"]).is_empty());
     let json = program.json(["list", "--filter", "name=ci-2"]).unwrap();
     assert_eq!(json["machines"].as_array().map(Vec::len), Some(1));
     for (wrong, text) in

@@ -10,6 +10,9 @@ use super::ordered::Configuration;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Print the merged configuration, secrets included; it loads again to the same
+    #[command(after_help = "Examples:
+  cloud-machine config show
+  cloud-machine config show --config cloud-machine.yaml --set resources.ram=2 > merged.yaml")]
     Show {
         #[command(flatten)]
         configuration: Configuration,
@@ -27,10 +30,16 @@ pub(crate) enum Config {
 Exit code 3 when the driver does not honour a key named in `require`.")]
     Audit(Audit),
     /// Print the JSON Schema of a configuration, for editors
+    #[command(after_help = "Example:
+  cloud-machine config schema > config.schema.json")]
     Schema,
     /// Print the reference page of every key, in Markdown
+    #[command(after_help = "Example:
+  cloud-machine config reference > configuration.md")]
     Reference,
     /// Print an annotated example with every key
+    #[command(after_help = "Example:
+  cloud-machine config example > cloud-machine.yaml")]
     Example,
 }
 

@@ -74,6 +74,9 @@ All of the disk belongs to the image: what lies behind it becomes zero, and the 
 this size. A write that is cut off leaves nothing that boots; the same command finishes it.")]
     Write(Write),
     /// List the images of the store
+    #[command(after_help = "Examples:
+  cloud-machine image list
+  cloud-machine image list --output json")]
     List,
     /// Delete an image that no machine uses, and its golden disks
     #[command(after_help = "Examples:

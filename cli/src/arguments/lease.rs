@@ -41,6 +41,9 @@ Exit code 8 when the lease has ended.")]
         held: HeldLease,
     },
     /// List the leases that have not ended
+    #[command(after_help = "Examples:
+  cloud-machine lease list
+  cloud-machine lease list --output json")]
     List,
 }
 
@@ -50,7 +53,7 @@ pub(crate) struct HeldLease {
     /// Name of the machine
     pub(crate) name: MachineName,
     /// Number of the lease
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) lease: u64,
 }
 
@@ -66,6 +69,6 @@ pub(crate) struct LeaseTime {
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct UnderLease {
     /// Number of the lease that you have on the machine; needed while there is one
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) lease: Option<u64>,
 }

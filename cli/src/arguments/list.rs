@@ -3,6 +3,9 @@
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use cloud_machine_operation::life::ProcessState;
+use cloud_machine_protocol::Assurance;
+use cloud_machine_store::MachineState;
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
@@ -62,6 +65,58 @@ impl FromStr for Filter {
                 .collect();
             format!("there is no column {column:?}; there are {}", known.join(", "))
         })?;
+        let known = column.words();
+        // An empty one means the machines of which nothing is known there.
+        if !value.is_empty() && !known.is_empty() && !known.contains(&value) {
+            let column = column.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            return Err(format!("{column} is never {value:?}, it is one of {}", known.join(", ")));
+        }
         Ok(Self { column, value: value.to_owned() })
+    }
+}
+
+impl Column {
+    /// What it may be; none for a column that may be anything.
+    fn words(self) -> Vec<&'static str> {
+        match self {
+            Self::State => MachineState::ALL.map(MachineState::word).to_vec(),
+            Self::Process => ProcessState::ALL.map(ProcessState::word).to_vec(),
+            Self::Assurance => Assurance::ALL.map(Assurance::name).to_vec(),
+            Self::Used => vec!["yes", "no"],
+            Self::Name | Self::Image | Self::Ssh | Self::Error => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words that a reader takes, as it names them when it is given another one.
+    fn read<T: serde::de::DeserializeOwned + std::fmt::Debug>() -> Vec<String> {
+        let error = serde_json::from_str::<T>("\"bogus\"").unwrap_err().to_string();
+        error.split('`').skip(3).step_by(2).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_words_of_a_column_are_all_that_there_are() {
+        assert_eq!(Column::State.words(), read::<MachineState>());
+        assert_eq!(Column::Assurance.words(), read::<Assurance>());
+    }
+
+    #[test]
+    fn a_value_that_a_column_never_has_is_refused_with_those_that_it_may_have() {
+        for (filter, words) in [
+            ("state=bogus", "creating, requested, writing, accepted, running, stopped, failed, quarantined"),
+            ("process=bogus", "none, runs, paused, unknown"),
+            ("assurance=bogus", "unproven, host-rooted, attested, sealed"),
+            ("used=maybe", "yes, no"),
+        ] {
+            let refused = filter.parse::<Filter>().unwrap_err();
+            assert!(refused.ends_with(&format!("it is one of {words}")), "{refused}");
+        }
+        for filter in ["state=failed", "process=none", "assurance=", "used=no", "name=x", "ssh=1", "error=x"] {
+            assert!(filter.parse::<Filter>().is_ok(), "{filter}");
+        }
     }
 }

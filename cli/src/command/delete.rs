@@ -37,7 +37,7 @@ fn one(ui: &Ui, store: &Store, name: &MachineName, yes: bool) -> Result<Deleted,
     if let Err(error @ StoreError::NoMachine { .. }) = store.read(name) {
         return Err(error.into());
     }
-    confirm::deletion(ui, yes, &format!("machine {name} with its disks"), name.as_str())?;
+    confirm::deletion(ui, yes, "delete", &format!("machine {name} with its disks"), name.as_str())?;
     Operations { store, drivers: &drivers(), observer: &Screen::new(ui) }.delete(name)?;
     Ok(Deleted { deleted: true })
 }

@@ -1,6 +1,7 @@
 //! `doctor`: what this host has and lacks, and how to get it.
 
 use std::{
+    collections::BTreeSet,
     io::ErrorKind,
     path::Path,
     process::{Command, ExitCode},
@@ -47,7 +48,7 @@ struct Finding {
     detail: String,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum Verdict {
     Good,
@@ -134,9 +135,8 @@ fn kvm() -> Finding {
 fn proofs(store: &Store) -> Option<Finding> {
     let path = store.kvm_verdicts();
     let (verdict, detail) = match qemu::remembered(store) {
-        Ok(Ok(0)) => return None,
-        Ok(Ok(1)) => (Verdict::Good, "the verdict on KVM with one kernel".to_owned()),
-        Ok(Ok(count)) => (Verdict::Good, format!("the verdicts on KVM with {count} kernels")),
+        Ok(Ok(verdicts)) if verdicts.is_empty() => return None,
+        Ok(Ok(verdicts)) => proved(&verdicts),
         Ok(Err(reason)) => {
             let path = path.display();
             let detail =
@@ -150,6 +150,16 @@ fn proofs(store: &Store) -> Option<Finding> {
     };
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     Some(Finding { what: name, verdict, detail })
+}
+
+/// What was proved, each reason once: most kernels have the same.
+fn proved(verdicts: &[qemu::Verdict]) -> (Verdict, String) {
+    let slow = verdicts.iter().any(|one| one.accelerator == qemu::Accelerator::Tcg);
+    let reasons: BTreeSet<String> =
+        verdicts.iter().map(|one| format!("accelerator {}: {}", one.accelerator, one.reason)).collect();
+    let kernels = if verdicts.len() == 1 { "one kernel".to_owned() } else { format!("{} kernels", verdicts.len()) };
+    let reasons: Vec<String> = reasons.into_iter().collect();
+    (if slow { Verdict::Slow } else { Verdict::Good }, format!("KVM with {kernels}: {}", reasons.join("; ")))
 }
 
 /// Whether every accepted report of every machine is there and is the one that was stored.
@@ -178,6 +188,10 @@ fn evidence(store: &Store, rows: &[MachineRow]) -> Finding {
 
 fn state(global: &Global) -> Vec<Finding> {
     let what = "state folder".to_owned();
+    if let Some(folder) = crate::state::state_folder(global).ok().filter(|folder| !folder.exists()) {
+        let detail = format!("{} is not there yet: the first image or machine makes it", folder.display());
+        return vec![Finding { what, verdict: Verdict::Good, detail }];
+    }
     let opened = crate::state::open_store(global).and_then(|store| match store.check_writable() {
         // On a full file system it can be written: that is another finding.
         Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => Ok(store),
@@ -240,6 +254,23 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn what_was_proved_of_kvm_is_told_with_each_reason_once() {
+        let verdict = |accelerator, reason: &str| qemu::Verdict {
+            accelerator,
+            cpu_model: "host".to_owned(),
+            reason: reason.to_owned(),
+        };
+        let slow = verdict(qemu::Accelerator::Tcg, "KVM does not work: no answer");
+        let (level, told) = proved(&[slow.clone(), slow]);
+        assert_eq!(
+            (level, told.as_str()),
+            (Verdict::Slow, "KVM with 2 kernels: accelerator tcg: KVM does not work: no answer")
+        );
+        let (level, told) = proved(&[verdict(qemu::Accelerator::Kvm, "proved")]);
+        assert_eq!((level, told.as_str()), (Verdict::Good, "KVM with one kernel: accelerator kvm: proved"));
+    }
 
     #[test]
     fn a_damaged_verdict_on_kvm_is_told_and_so_is_one_that_cannot_be_read() {

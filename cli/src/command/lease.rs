@@ -78,7 +78,9 @@ impl Show for Leases {
 pub(crate) fn run(ui: &Ui, store: &dyn State, lease: &Lease) -> Result<(), Failure> {
     let seconds = Duration::from_secs;
     match lease {
-        Lease::Take { name, owner, time } => ui.result(&Taken(store.take_lease(name, owner, seconds(time.seconds))?)),
+        Lease::Take { name, owner, time } => {
+            ui.result(&Taken(store.take_lease(name, owner, seconds(time.seconds)).map_err(not_taken)?))
+        }
         Lease::Renew { held: HeldLease { name, lease }, time } => {
             ui.result(&Taken(store.renew_lease(name, *lease, seconds(time.seconds))?))
         }
@@ -96,4 +98,16 @@ pub(crate) fn run(ui: &Ui, store: &dyn State, lease: &Lease) -> Result<(), Failu
             ui.result(&Leases { leases: rows.collect() })
         }
     }
+}
+
+/// Whoever wants a lease has none to name: the hint that others get would lead nowhere.
+fn not_taken(error: store::StoreError) -> Failure {
+    let is_leased = matches!(error, store::StoreError::Leased { .. });
+    let failure = Failure::from(error);
+    if !is_leased {
+        return failure;
+    }
+    Failure { hints: Vec::new(), ..failure }.hint(
+        "try again when it has ended or is given back; if it is yours, `cloud-machine lease renew` lets it last longer",
+    )
 }

@@ -34,12 +34,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
 fn describe(step: &Step) -> String {
     match step {
         Step::Reimage { device, disk_size, image, image_size, source, tier, .. } => {
-            let read = match tier {
-                Some(Tier::Overlay) => "; a fresh overlay: boot head and a sample are read",
-                Some(Tier::Hinted) => "; the map's ranges, boot head and a sample are read",
-                Some(Tier::Scan | Tier::Stream | Tier::Clone | Tier::Receive) | None => "",
-            };
-            let from = if source.contains("://") { format!(" from {source}") } else { String::new() };
+            let (from, read) = (from(source), read(*tier));
             format!(
                 "make /dev/{device} ({disk_size} bytes) equal to {image} ({image_size} bytes){from}, the rest zero{read}"
             )
@@ -56,35 +51,18 @@ fn describe(step: &Step) -> String {
         Step::LoadModule { module } => format!("load the kernel module {module}"),
         Step::SetReadOnly { device } => format!("refuse writes to /dev/{device}"),
         Step::WriteTable { device, table } => {
-            let one = |one: &NewPartition| format!("{} {} of {} bytes", one.number, one.name, one.length);
-            let list: Vec<String> = table.partitions.iter().map(one).collect();
-            format!("write a partition table on /dev/{device}: {}", list.join(", "))
+            format!("write a partition table on /dev/{device}: {}", listed(&table.partitions, partition))
         }
         Step::MakeFilesystem { device, partition, filesystem, label, properties, .. } => {
-            let what = match label {
-                // libblkid's word for a disk of a pool.
-                Some(pool) if filesystem == "zfs_member" => format!("the zfs pool {pool}"),
-                Some(label) => format!("{filesystem} labelled {label}"),
-                None => filesystem.clone(),
-            };
-            let with = if properties.is_empty() { String::new() } else { format!(" with {}", properties.join(", ")) };
             let node = partition.as_ref().map_or(device, |partition| &partition.node);
-            format!("make {what}{with} on /dev/{node}")
+            format!("make {}{} on /dev/{node}", content(filesystem, label.as_deref()), with(properties))
         }
         Step::ImportPool { device, pool, datasets, read_only, .. } => {
             let how = if *read_only { ", read-only" } else { "" };
-            let with = if datasets.is_empty() { String::new() } else { format!(" with {}", datasets.join(", ")) };
-            format!("import the pool {pool}{with} from /dev/{device}{how}, mounting nothing")
+            format!("import the pool {pool}{} from /dev/{device}{how}, mounting nothing", with(datasets))
         }
         Step::MakeDatasets { pool, datasets } => format!("make in the pool {pool} {}", datasets.join(", ")),
-        Step::WriteMounts { mounts } => {
-            let mount = |mount: &Mount| match (&mount.mountpoint, &mount.dataset) {
-                (Some(path), Some(dataset)) => format!("{dataset} on {path}"),
-                (Some(path), None) => format!("/dev/{} on {path}", mount.node()),
-                (None, _) => format!("/dev/{} as swap", mount.node()),
-            };
-            format!("have the system mount {}", mounts.iter().map(mount).collect::<Vec<_>>().join(", "))
-        }
+        Step::WriteMounts { mounts } => format!("have the system mount {}", listed(mounts, mount)),
         Step::CheckImage { device, image, image_size } => {
             format!("read all {image_size} bytes of /dev/{device}, which have to be {image}")
         }
@@ -101,4 +79,48 @@ fn describe(step: &Step) -> String {
         }
         Step::WriteIdentity { hostname } => format!("write the identity of {hostname}"),
     }
+}
+
+/// From where an image is fetched; nothing when it is attached.
+fn from(source: &str) -> String {
+    if source.contains("://") { format!(" from {source}") } else { String::new() }
+}
+
+/// What of the system disk is read, when it is not all of it.
+const fn read(tier: Option<Tier>) -> &'static str {
+    match tier {
+        Some(Tier::Overlay) => "; a fresh overlay: boot head and a sample are read",
+        Some(Tier::Hinted) => "; the map's ranges, boot head and a sample are read",
+        Some(Tier::Scan | Tier::Stream | Tier::Clone | Tier::Receive) | None => "",
+    }
+}
+
+fn partition(one: &NewPartition) -> String {
+    format!("{} {} of {} bytes", one.number, one.name, one.length)
+}
+
+/// What is made on a disk, by the word of libblkid for it.
+fn content(filesystem: &str, label: Option<&str>) -> String {
+    match label {
+        Some(pool) if filesystem == "zfs_member" => format!("the zfs pool {pool}"),
+        Some(label) => format!("{filesystem} labelled {label}"),
+        None => filesystem.to_owned(),
+    }
+}
+
+fn mount(mount: &Mount) -> String {
+    match (&mount.mountpoint, &mount.dataset) {
+        (Some(path), Some(dataset)) => format!("{dataset} on {path}"),
+        (Some(path), None) => format!("/dev/{} on {path}", mount.node()),
+        (None, _) => format!("/dev/{} as swap", mount.node()),
+    }
+}
+
+fn listed<T>(all: &[T], one: impl Fn(&T) -> String) -> String {
+    all.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What comes with it, when something does.
+fn with(all: &[String]) -> String {
+    if all.is_empty() { String::new() } else { format!(" with {}", all.join(", ")) }
 }

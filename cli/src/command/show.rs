@@ -2,8 +2,8 @@
 
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Described, Operations, evidence, life::ProcessStatus};
-use cloud_machine_protocol::MachineName;
-use cloud_machine_store::{MachineRecord, Standing, Store};
+use cloud_machine_protocol::{ByteSize, MachineName};
+use cloud_machine_store::{Lease, MachineRecord, Standing, Store};
 use serde::Serialize;
 
 use crate::{
@@ -21,6 +21,9 @@ struct Machine {
     #[serde(flatten)]
     process: ProcessStatus,
     folder: String,
+    /// The lease that somebody has on it now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<Lease>,
 }
 
 impl Show for Machine {
@@ -38,11 +41,16 @@ impl Show for Machine {
             ("signature", record.image.signature.to_string()),
             ("machine-uuid", record.uuid.clone()),
             ("machine-id", record.identity.machine_id.to_string()),
+            ("ram", ByteSize(record.ram).to_string()),
+            ("cpus", record.cpus.to_string()),
             ("mac", record.identity.mac.to_string()),
             ("ssh", format!("127.0.0.1 port {}", record.ssh_port)),
             ("ssh host key", record.host_key.clone().unwrap_or_else(|| "none yet".to_owned())),
             ("folder", self.folder.clone()),
         ];
+        if let Some(Lease { number, owner, until, .. }) = &self.lease {
+            lines.push(("lease", format!("{number} for {owner} until {until:.0}")));
+        }
         if let Some(url) = &record.image.url {
             lines.push(("fetched from", url.redacted()));
         }
@@ -79,7 +87,8 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     // What no longer stands is not handed on as if it did.
     record.assurance = record.standing_assurance();
     let folder = store.machine(name).path().display().to_string();
-    ui.result(&Machine { record: record.redacted(), configuration, process, folder })
+    let lease = store.leases()?.into_iter().filter_map(|row| row.lease.ok()).find(|lease| lease.machine == *name);
+    ui.result(&Machine { record: record.redacted(), configuration, process, folder, lease })
 }
 
 /// What the last accepted report is worth now.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
+use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName, MacAddress, SecretPolicy};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -13,8 +13,8 @@ use crate::{cloud_init::CloudInit, url::CloudInitUrl};
 pub struct Config {
     /// Name of the driver.
     pub driver: String,
-    /// Name, path or address of the packed image.
-    pub image: Option<String>,
+    /// Name of the packed image in the store.
+    pub image: Option<ImageName>,
     /// Public keys of minisign, one of which must have signed the image; none when no signature is asked for.
     pub image_keys: Vec<String>,
     /// Paths below `cloud-machine` that a driver must honour exactly or better.

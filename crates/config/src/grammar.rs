@@ -51,7 +51,9 @@ const fn key(name: &'static str, shape: Shape) -> Key {
 /// Allowed values of a boolean; errors about one begin their advice with it.
 pub(crate) const BOOLEAN: &str = "true or false";
 
-const TEXT: &str = "a text that is not empty, on one line";
+const IMAGE: &str = "the name of an image, 1 to 63 of a-z, 0-9, ., _ and -, the first a letter or digit";
+const MEMORY: &str =
+    "a number of GiB above 0, such as 4 or 1.5, or an integer with a unit, such as 512MiB; at most 65536 GiB";
 const LOWER: &str = "a text of a-z, 0-9 and -";
 
 const PROGRAM: Shape = Shape::Later(&Shape::Program);
@@ -71,7 +73,7 @@ pub(crate) fn is_ours(name: &str) -> bool {
 /// Keys below `cloud-machine`.
 pub(crate) const MACHINE: &[Key] = &[
     key("driver", Shape::Scalar(LOWER)),
-    key("image", Shape::Scalar(TEXT)),
+    key("image", Shape::Scalar(IMAGE)),
     key("image-keys", Shape::List("a list of public keys of minisign, 56 characters each, such as [RWQ…]")),
     key("require", Shape::List("a list of key paths, such as [resources.ram]")),
     key("resources", Shape::Map(RESOURCES)),
@@ -83,7 +85,7 @@ pub(crate) const MACHINE: &[Key] = &[
 ];
 
 const RESOURCES: &[Key] = &[
-    key("ram", Shape::Scalar("a number of GiB above 0, such as 4 or 1.5, or an integer with a unit, such as 512MiB")),
+    key("ram", Shape::Scalar(MEMORY)),
     key("cpus", Shape::Scalar("a whole number from 1 to 64")),
     key("disks", Shape::Disks(DISK)),
     key("nic", Shape::Map(NIC)),
@@ -188,7 +190,7 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
 
 /// Whether `allowed`, of a scalar, describes texts that may look like a number.
 pub(crate) fn takes_text(allowed: &str) -> bool {
-    [TEXT, LOWER, LABEL, UUID, MODULE].contains(&allowed)
+    [IMAGE, LOWER, LABEL, UUID, MODULE].contains(&allowed)
 }
 
 /// The known name that `found` was probably meant to be.

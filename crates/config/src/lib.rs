@@ -6,6 +6,7 @@
 //! [`Document::from_layers`] carry all values with their origins.
 
 mod access;
+mod authorized_key;
 mod check;
 mod cloud_init;
 mod config;

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, iter::repeat_with, sync::Arc};
 
 use crate::{
     emit,
+    error::{ConfigError, ConfigErrors},
     grammar::ROOT,
+    key_location::locate,
     key_path,
     secret::Secrecy,
     source::{LayerKind, Origin},
@@ -98,6 +100,15 @@ impl Merged {
             .into_iter()
             .map(|leaf| (leaf.path, leaf.origin.to_string()))
             .collect()
+    }
+
+    /// An error about the value of `key` below `cloud-machine`, at its place: for what only a caller can know, such as the
+    /// names of the drivers that there are.
+    #[must_use]
+    pub fn error_at(&self, key: &str, message: &str, allowed: &str) -> ConfigErrors {
+        let keys: Vec<&str> = key.split('.').collect();
+        let (node, path) = locate(self.root.get(ROOT).unwrap_or(&self.root), &keys);
+        ConfigError::new(&node.source, node.mark, &path, message).allowed(allowed).into()
     }
 
     /// The whole as a YAML document, which parses to the same values again.

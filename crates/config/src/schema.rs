@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, MacAddress, SecretPolicy};
+use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName, MacAddress, SecretPolicy};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, Unexpected, Visitor},
@@ -21,7 +21,7 @@ use crate::{
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Machine {
     pub(crate) driver: Option<Lower>,
-    pub(crate) image: Option<Text>,
+    pub(crate) image: Option<ImageName>,
     pub(crate) image_keys: Vec<ImageKey>,
     pub(crate) require: Vec<String>,
     pub(crate) resources: Resources,
@@ -126,23 +126,6 @@ impl TryFrom<String> for Lower {
     }
 }
 
-/// A text that is not empty and stays on one line.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Text(pub(crate) String);
-
-impl TryFrom<String> for Text {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text.is_empty() || text.contains(char::is_control) {
-            Err("empty or not on one line")
-        } else {
-            Ok(Self(text))
-        }
-    }
-}
-
 /// A public key as minisign writes it: base64 of `Ed`, 8 bytes of id and 32 bytes of key.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
@@ -206,7 +189,7 @@ impl TryFrom<String> for Mac {
 pub(crate) struct Ram(pub(crate) ByteSize);
 
 /// Most memory, in GiB; beyond it the number is a mistake.
-const MAX_RAM: f64 = 65_536.0;
+const MAX_RAM: u32 = 65_536;
 
 impl<'de> Deserialize<'de> for Ram {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -228,7 +211,7 @@ impl Visitor<'_> for RamVisitor {
     }
 
     fn visit_f64<E: Error>(self, gib: f64) -> Result<Ram, E> {
-        if !(gib > 0.0 && gib <= MAX_RAM) {
+        if !(gib > 0.0 && gib <= f64::from(MAX_RAM)) {
             return Err(E::invalid_value(Unexpected::Float(gib), &self));
         }
         // Positive, whole and far below 2^53: the conversion is exact.
@@ -239,7 +222,7 @@ impl Visitor<'_> for RamVisitor {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Ram, E> {
         match text.parse::<ByteSize>() {
-            Ok(size) if size.bytes() > 0 => Ok(Ram(size)),
+            Ok(size) if size.bytes() > 0 && size.bytes() <= u64::from(MAX_RAM) * ByteSize::GIB => Ok(Ram(size)),
             _ => Err(E::invalid_value(Unexpected::Str(text), &self)),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_path_to_error::Segment;
 
 use crate::{
+    authorized_key::{self, ALLOWED},
     check::{self, invalid},
     cloud_init::CloudInit,
     config::{Address, Config, Disks, IdentityConfig, Network, Nic, Resources},
@@ -56,7 +57,7 @@ fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
     let (schema::Network::User, schema::Address::Dhcp) = (nic.network, nic.address);
     Config {
         driver: machine.driver.map_or_else(|| DEFAULT_DRIVER.to_owned(), |driver| driver.0),
-        image: machine.image.map(|image| image.0),
+        image: machine.image,
         image_keys: machine.image_keys.into_iter().map(|key| key.0).collect(),
         require: machine.require,
         resources: Resources {
@@ -159,7 +160,6 @@ fn required(machine: &Machine, node: &Node, errors: &mut Vec<ConfigError>) {
 }
 
 fn authorized_keys(root: &Node, errors: &mut Vec<ConfigError>) -> Vec<String> {
-    const ALLOWED: &str = "a list of public keys, one line of text each";
     let Some(node) = root.get(AUTHORIZED_KEYS) else {
         return Vec::new();
     };
@@ -170,7 +170,7 @@ fn authorized_keys(root: &Node, errors: &mut Vec<ConfigError>) -> Vec<String> {
     let mut keys = Vec::new();
     for (index, item) in items.iter().enumerate() {
         match item.to_value() {
-            serde_yaml::Value::String(key) if !key.trim().is_empty() && !key.contains(char::is_control) => {
+            serde_yaml::Value::String(key) if !key.contains(char::is_control) && authorized_key::is_key(&key) => {
                 keys.push(key)
             }
             _ => errors.push(invalid(item, &item_path(AUTHORIZED_KEYS, index), ALLOWED)),

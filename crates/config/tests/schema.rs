@@ -60,16 +60,19 @@ cloud-machine:
   disks-undeclared: ignore
   identity: {ssh-host-keys: rotate}
 ssh_authorized_keys:
-  - ssh-ed25519 AAAA me
+  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw me
 users: [default]
 ",
     );
     assert_eq!(config.resources.ram.0, 1536 << 20);
-    assert_eq!(config.image.as_deref(), Some("debian-12"));
+    assert_eq!(config.image.as_ref().map(|image| image.as_str()), Some("debian-12"));
     assert_eq!(config.require.len(), 2);
     assert_eq!(config.disks_undeclared, Undeclared::Ignore);
     assert_eq!(config.resources.nic.mac.unwrap().to_string(), "52:54:00:12:34:56");
-    assert_eq!(config.ssh_authorized_keys, ["ssh-ed25519 AAAA me"]);
+    assert_eq!(
+        config.ssh_authorized_keys,
+        ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw me"]
+    );
     let disk = |name: &str| config.resources.disks[&name.parse().unwrap()].clone();
     assert_eq!(disk("system").allocation.unwrap().0, 20_000_000_000);
     assert_eq!(disk("scratch").wipe_on_boot, Some(WipeOnBoot::Auto));
@@ -88,6 +91,8 @@ fn memory_counts_gib_and_is_rounded_up_to_whole_mib() {
         ("1.0009765625", 1025 << 20),
         ("512MiB", 512 << 20),
         ("4GB", 4_000_000_000),
+        ("65536", 65_536 << 30),
+        ("65536GiB", 65_536 << 30),
     ] {
         assert_eq!(config(&format!("cloud-machine: {{resources: {{ram: {text}}}}}")).resources.ram.0, bytes, "{text}");
     }
@@ -95,12 +100,15 @@ fn memory_counts_gib_and_is_rounded_up_to_whole_mib() {
 
 #[test]
 fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
+    const MEMORY: &str =
+        "a number of GiB above 0, such as 4 or 1.5, or an integer with a unit, such as 512MiB; at most 65536 GiB";
     let disk = |text: &str| format!("resources: {{disks: {{system: {{boot-partition: true}}, d: {{{text}}}}}}}");
     for (machine, path, message, allowed) in [
         ("driver: 1".to_owned(), "driver", "invalid value `1`, a number", "a text of a-z, 0-9 and -"),
         ("driver: Qemu".to_owned(), "driver", "invalid value `Qemu`, a text", "a text of a-z, 0-9 and -"),
-        ("image: ''".to_owned(), "image", "invalid value `\"\"`, a text", "a text that is not empty, on one line"),
-        ("image: [a]".to_owned(), "image", "found a list", "a text that is not empty, on one line"),
+        ("image: ''".to_owned(), "image", "invalid value `\"\"`, a text", "the name of an image, 1 to 63 of a-z"),
+        ("image: ../x".to_owned(), "image", "invalid value `\"../x\"`, a text", "the name of an image, 1 to 63 of a-z"),
+        ("image: [a]".to_owned(), "image", "found a list", "the name of an image, 1 to 63 of a-z"),
         ("require: resources.ram".to_owned(), "require", "invalid value `resources.ram`", "a list of key paths"),
         ("require: [1]".to_owned(), "require", "found a list", "a list of key paths"),
         ("require: [resources.rum]".to_owned(), "require", "`resources.rum` is not a key below `cloud-machine`", ""),
@@ -114,6 +122,8 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
         ("wait-for: [ssh, docker]".to_owned(), "wait-for", "found a list", "a list of ssh and cloud-init"),
         ("resources: 4".to_owned(), "resources", "invalid value `4`", "a map with the keys ram, cpus, disks, nic"),
         ("resources: {ram: 0}".to_owned(), "resources.ram", "invalid value `0`", "a number of GiB above 0"),
+        ("resources: {ram: 100000}".to_owned(), "resources.ram", "invalid value `100000`", MEMORY),
+        ("resources: {ram: 65537GiB}".to_owned(), "resources.ram", "invalid value", MEMORY),
         ("resources: {ram: -1}".to_owned(), "resources.ram", "invalid value `-1`", "a number of GiB above 0"),
         ("resources: {ram: .inf}".to_owned(), "resources.ram", "invalid value `.inf`", "a number of GiB above 0"),
         ("resources: {ram: .nan}".to_owned(), "resources.ram", "invalid value `.nan`", "a number of GiB above 0"),
@@ -294,10 +304,14 @@ fn disks_must_make_sense_together() {
 }
 
 #[test]
-fn authorized_keys_are_single_lines() {
+fn authorized_keys_are_single_lines_with_a_public_key() {
+    const ALLOWED: &str =
+        "a list of public keys, one line of text each, such as [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI… you@example]";
     for (keys, path) in [
         ("text", "ssh_authorized_keys"),
-        ("[a, 1]", "ssh_authorized_keys[1]"),
+        ("[foo]", "ssh_authorized_keys[0]"),
+        ("[ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2 cut]", "ssh_authorized_keys[0]"),
+        ("[1]", "ssh_authorized_keys[0]"),
         ("[\"a\\nb\"]", "ssh_authorized_keys[0]"),
         ("[\"\\e[31m\"]", "ssh_authorized_keys[0]"),
         ("['']", "ssh_authorized_keys[0]"),
@@ -305,7 +319,7 @@ fn authorized_keys_are_single_lines() {
     ] {
         let error = only(&format!("ssh_authorized_keys: {keys}"));
         assert_eq!(error.path, path, "{keys}");
-        assert_eq!(error.allowed.as_deref(), Some("a list of public keys, one line of text each"));
+        assert_eq!(error.allowed.as_deref(), Some(ALLOWED));
     }
 }
 
@@ -339,7 +353,7 @@ fn the_whole_language_is_known_even_where_nothing_does_it_yet() {
         "#cloud-init
 cloud-machine:
   driver: qemu
-  image: debian-12                 # name, path or URL of a packed image
+  image: debian-12                 # name of a packed image
   require: [resources.ram]
   resources:
     ram: 4
@@ -430,12 +444,12 @@ fn filesystems_are_checked_together_with_where_they_are_mounted() {
 
 #[test]
 fn a_name_that_an_option_takes_is_a_text_whatever_it_looks_like() {
-    for name in ["22.04", "1.10", "0x10", "null", "true", "[a]", "a: b", "!reset"] {
+    for name in ["22.04", "1.10", "0x10", "null", "true"] {
         let document = cloud_machine_config::named(3, "--image", "image", name).unwrap();
         let merged = merge(&[document]).unwrap();
         assert_eq!(merged.leaves()[0].value.as_str(), Some(name));
         assert_eq!(merged.leaves()[0].origin.to_string(), format!("argument --image {name}"));
-        assert_eq!(validate(&merged).unwrap().image.as_deref(), Some(name));
+        assert_eq!(validate(&merged).unwrap().image.unwrap().as_str(), name);
     }
 }
 

@@ -11,8 +11,9 @@ use cloud_machine_protocol::ByteSize;
 use serde::Serialize;
 
 use crate::{
+    configured_driver,
     described::Described,
-    disks, driver,
+    disks,
     error::{ErrorKind, OperationError},
     event::Notice,
     hint::Hint,
@@ -85,22 +86,21 @@ pub struct Verdicts<'a> {
     later: Vec<String>,
 }
 
-/// What the driver called `name` says of itself. It need not be installed for that.
-///
-/// # Errors
-/// Of [`ErrorKind::Refused`] when there is no such driver.
-pub fn description(drivers: &Drivers, name: &str) -> Result<Description, OperationError> {
-    Ok(driver(drivers, name)?.describe())
-}
-
 impl<'a> Verdicts<'a> {
-    /// Of the driver that the configuration names.
+    /// Of the driver that the configuration names. It need not be installed for that.
+    ///
+    /// # Errors
+    /// Of [`ErrorKind::Refused`] when there is no such driver.
     pub fn of(drivers: &Drivers, described: &'a Described) -> Result<Self, OperationError> {
         let config = &described.config;
         let later = supported(&described.merged)
             .err()
             .map(|errors| errors.errors().iter().map(|error| error.path.clone()).collect());
-        Ok(Self { description: description(drivers, &config.driver)?, config, later: later.unwrap_or_default() })
+        Ok(Self {
+            description: configured_driver(drivers, described)?.describe(),
+            config,
+            later: later.unwrap_or_default(),
+        })
     }
 
     /// Name of the driver.

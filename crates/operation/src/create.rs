@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_config::supported;
 use cloud_machine_driver::ssh;
-use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName, ParseError};
+use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
 use cloud_machine_store::{
-    DriveRecord, ImageName, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
-    SystemDisk, identity,
+    DriveRecord, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
+    identity,
 };
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::{
     Operations,
     admission::{self, Admitted, Exceptions},
     attempt::Attempt,
-    audit,
+    audit, configured_driver,
     described::{Described, refused},
     disks,
     drives::{self, Drive},
@@ -52,7 +52,7 @@ impl Operations<'_> {
     pub fn check_creation(&self, creation: &Creation) -> Result<(), OperationError> {
         let (described, teller) = (&creation.described, Teller::of_none(self.observer, Operation::Create));
         // Whether the driver is there at all comes before what it satisfies.
-        self.driver(&described.config.driver)?.preflight()?;
+        configured_driver(self.drivers, described)?.preflight()?;
         audit::honoured(self.drivers, teller, described)?;
         // A machine without what nothing does yet would not be the one that was described.
         supported(&described.merged).map_err(refused)?;
@@ -153,16 +153,11 @@ fn new_record(
     creation: &Creation,
 ) -> Result<MachineRecord, OperationError> {
     let Described { merged, config } = &creation.described;
-    let image: ImageName = config
-        .image
-        .as_ref()
-        .ok_or_else(|| {
-            OperationError::new(ErrorKind::Refused, "the configuration names no image").hint(Hint::NameImage)
-        })?
-        .parse()
-        .map_err(|error: ParseError| OperationError::new(ErrorKind::Refused, error))?;
+    let image = config.image.as_ref().ok_or_else(|| {
+        OperationError::new(ErrorKind::Refused, "the configuration names no image").hint(Hint::NameImage)
+    })?;
     let Admitted { record: image, manifest } =
-        admission::admit(teller, store, &image, &creation.described, creation.exceptions)?;
+        admission::admit(teller, store, image, &creation.described, creation.exceptions)?;
     let identity = identity::new(
         name.clone(),
         config.resources.nic.mac,

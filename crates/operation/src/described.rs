@@ -3,7 +3,10 @@
 use cloud_machine_config::{Config, ConfigErrors, Document, Merged, merge, validate};
 use cloud_machine_store::MachineRecord;
 
-use crate::error::{ErrorKind, OperationError};
+use crate::{
+    error::{ErrorKind, OperationError},
+    refusal::Refusal,
+};
 
 /// What the host's layers gave when the machine was made.
 pub struct Described {
@@ -35,10 +38,16 @@ pub(crate) fn host_layers(layers: &[u8]) -> Result<Document, OperationError> {
 /// A refusal with all its errors, each pointing into its document.
 #[must_use]
 pub fn refused(errors: ConfigErrors) -> OperationError {
-    refusal(&errors.to_string())
+    refused_all(vec![errors])
 }
 
-/// A refusal of the configuration.
+/// [`refused`], of several documents at once.
+#[must_use]
+pub fn refused_all(documents: Vec<ConfigErrors>) -> OperationError {
+    OperationError::new(ErrorKind::Refused, Refusal::new(documents))
+}
+
+/// A refusal of the configuration for what no document has.
 #[must_use]
 pub fn refusal(text: &str) -> OperationError {
     OperationError::new(ErrorKind::Refused, format!("the configuration is refused\n{text}"))

@@ -29,6 +29,7 @@ mod list;
 mod plan;
 mod prepare;
 pub mod readable;
+mod refusal;
 mod reimage;
 mod request;
 pub mod room;
@@ -59,6 +60,7 @@ pub use hint::Hint;
 pub use list::Listed;
 pub use plan::{Planned, PlannedStep};
 pub use prepare::command_line;
+pub use refusal::{Refusal, RefusedPlace};
 pub use reimage::{Reimage, Reimaged};
 pub use stop::{Stop, Stopped};
 pub use system_disk::{ReimageOptions, check as check_strategy};
@@ -90,6 +92,22 @@ impl<'a> Operations<'a> {
     fn teller(&self, machine: &'a MachineName, operation: Operation) -> Teller<'a> {
         Teller::new(self.observer, machine, operation)
     }
+}
+
+/// The driver that a configuration names, or a refusal at the place where it does.
+///
+/// # Errors
+/// Of [`ErrorKind::Refused`]: this program has no such driver.
+pub fn configured_driver<'a>(drivers: &'a Drivers, described: &Described) -> Result<&'a dyn Driver, OperationError> {
+    let name = &described.config.driver;
+    drivers.get(name).ok_or_else(|| {
+        let known: Vec<&str> = drivers.names().collect();
+        described::refused(described.merged.error_at(
+            "driver",
+            &format!("unknown driver `{name}`"),
+            &known.join(" or "),
+        ))
+    })
 }
 
 /// The driver called `name`.

@@ -42,6 +42,9 @@ pub enum ProcessState {
 }
 
 impl ProcessState {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::None, Self::Runs, Self::Paused, Self::Unknown];
+
     /// The state as one word.
     #[must_use]
     pub const fn word(self) -> &'static str {

@@ -1,14 +1,14 @@
 //! From a machine's record to one process: volume, pin, command line and drives. Owns what the machine is given;
 //! how it is started is the driver's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cloud_machine_driver::{
     console,
     machine::{BlockDevice, Boot, Driver, Ended},
 };
 use cloud_machine_plan::{Expected, ImageLayout};
-use cloud_machine_protocol::{Bus, Digest, Secrets, volume::PIN_ARGUMENT};
+use cloud_machine_protocol::{Bus, Digest, Request, Secrets, volume::PIN_ARGUMENT};
 use cloud_machine_store::{AttemptFolder, MachineFolder, MachineRecord};
 use cloud_machine_volume::write::{self as volume_image};
 
@@ -48,42 +48,20 @@ pub(crate) fn prepare(
     system: PreparedDisk,
     ended: Ended,
 ) -> Result<Prepared, OperationError> {
-    let SystemDiskPreparation { store, lock, teller, image, manifest, .. } = *preparation;
+    let SystemDiskPreparation { store, lock, teller, image, .. } = *preparation;
     let (config, machine) = (&described.config, store.machine(&record.name));
     // May take seconds, so before there is a nonce.
     let processor = driver.processor(store, image)?;
     teller.notice(Notice::Accelerator { name: processor.accelerator.clone(), reason: processor.reason.clone() });
-    let minimum = admission::minimum_generation(store, record, manifest)?;
-    let serving = Serving::of(record, minimum, system.tier)?;
-    let nonce = ended.nonce().map_err(OperationError::failed)?;
-    let request = agent_request::request(driver, record, described, &serving, manifest, nonce)?;
-    let url_document = config.cloud_init_url.as_ref().map(url_file).transpose()?.flatten();
-    let dirty = system.dirty.as_deref();
-    let bytes = volume::bytes(record, described, &request, manifest, dirty, url_document.as_deref())?;
-    let pin = volume_image::pin(&bytes);
+    let handed = Handed::of(driver, preparation, record, described, &system, ended)?;
     if let Some(last) = machine.last_attempt()? {
         console::cut(&last)?;
     }
     let folder = machine.new_attempt(lock)?;
-    folder.write_volume(&bytes)?;
+    folder.write_volume(&handed.volume)?;
     let source = system.golden.clone().unwrap_or_else(|| image.packed());
-    let image_size = installed::file_size(&source)?;
-    let command_line = command_line(driver, pin);
-    let facts = AttemptFacts {
-        request,
-        volume: pin,
-        volume_size: bytes.len() as u64,
-        image_size,
-        packed_size: installed::file_size(&image.packed())?,
-        agent: image.boot.agent,
-        kernel_release: image.boot.kernel_release.clone(),
-        table: table(record, manifest, image)?,
-        generation: manifest.generation(),
-        root: ImageLayout::from(manifest).root,
-        url: config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
-        command_line: sha256(command_line.as_bytes()),
-        last_host_key: record.host_key.clone(),
-    };
+    let command_line = command_line(driver, handed.pin);
+    let facts = facts(preparation, record, described, handed, &source, &command_line)?;
     let boot = Boot {
         name: record.name.clone(),
         uuid: record.uuid.clone(),
@@ -100,6 +78,65 @@ pub(crate) fn prepare(
     };
     let expected = facts.expected(driver, record, described);
     Ok(Prepared { boot, expected, facts, secrets: volume::secrets(record, config) })
+}
+
+/// What the agent is handed: its request, on the volume that the kernel's command line pins.
+struct Handed {
+    request: Request,
+    volume: Vec<u8>,
+    pin: Digest,
+    /// The document behind `cloud-init-url`, when the host has it.
+    url_document: Option<Vec<u8>>,
+}
+
+impl Handed {
+    /// With a nonce of its own, which there can only be once the last attempt has ended.
+    fn of(
+        driver: &dyn Driver,
+        preparation: &SystemDiskPreparation<'_>,
+        record: &MachineRecord,
+        described: &Described,
+        system: &PreparedDisk,
+        ended: Ended,
+    ) -> Result<Self, OperationError> {
+        let manifest = preparation.manifest;
+        let minimum = admission::minimum_generation(preparation.store, record, manifest)?;
+        let serving = Serving::of(record, minimum, system.tier)?;
+        let nonce = ended.nonce().map_err(OperationError::failed)?;
+        let request = agent_request::request(driver, record, described, &serving, manifest, nonce)?;
+        let url_document = described.config.cloud_init_url.as_ref().map(url_file).transpose()?.flatten();
+        let dirty = system.dirty.as_deref();
+        let volume = volume::bytes(record, described, &request, manifest, dirty, url_document.as_deref())?;
+        Ok(Self { pin: volume_image::pin(&volume), request, volume, url_document })
+    }
+}
+
+/// What the report is held against besides the record: all of it is kept with the evidence.
+fn facts(
+    preparation: &SystemDiskPreparation<'_>,
+    record: &MachineRecord,
+    described: &Described,
+    handed: Handed,
+    source: &Path,
+    command_line: &str,
+) -> Result<AttemptFacts, OperationError> {
+    let SystemDiskPreparation { image, manifest, .. } = *preparation;
+    let Handed { request, volume, pin, url_document } = handed;
+    Ok(AttemptFacts {
+        request,
+        volume: pin,
+        volume_size: volume.len() as u64,
+        image_size: installed::file_size(source)?,
+        packed_size: installed::file_size(&image.packed())?,
+        agent: image.boot.agent,
+        kernel_release: image.boot.kernel_release.clone(),
+        table: table(record, manifest, image)?,
+        generation: manifest.generation(),
+        root: ImageLayout::from(manifest).root,
+        url: described.config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
+        command_line: sha256(command_line.as_bytes()),
+        last_host_key: record.host_key.clone(),
+    })
 }
 
 /// What is attached, in that order: the machine's disks, the volume, the image in `source`, the drives.

@@ -31,6 +31,9 @@ pub enum RootOfTrust {
 }
 
 impl Assurance {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Unproven, Self::HostRooted, Self::Attested, Self::Sealed];
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -2,9 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use cloud_machine_protocol::{Digest, MachineName, ParseError};
-
-use super::name::ImageName;
+use cloud_machine_protocol::{Digest, ImageName, MachineName, ParseError};
 
 /// Why the state folder, a record, a lock or an image could not be used.
 #[derive(Debug, thiserror::Error)]

@@ -199,7 +199,11 @@ impl Store {
     pub fn list_images(&self) -> Result<Vec<ImageRow>, StoreError> {
         let folder = self.images();
         let mut rows = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(rows),
+            entries => entries.map_err(StoreError::io("list", &folder))?,
+        };
+        for entry in entries {
             let entry = entry.map_err(StoreError::io("list", &folder))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') {

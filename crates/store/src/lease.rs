@@ -94,7 +94,7 @@ impl Store {
     /// [`StoreError::LeaseLost`] when it has ended, or another one was taken since; [`StoreError::LeaseRefused`]; those of
     /// reading and writing.
     pub fn renew_lease(&self, name: &MachineName, number: u64, time: Duration) -> Result<Lease, StoreError> {
-        let _lock = self.lock_lease(name)?;
+        let _lock = self.lock_taken(name, number)?;
         let now = Timestamp::now();
         let held = Held { until: end(name, now, time)?, ..self.held_by(name, number, now)? };
         self.put_lease(name, number, Some(held.clone()))?;
@@ -106,7 +106,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`] when another one was taken since, or it was never there; those of reading and writing.
     pub fn give_back_lease(&self, name: &MachineName, number: u64) -> Result<(), StoreError> {
-        let _lock = self.lock_lease(name)?;
+        let _lock = self.lock_taken(name, number)?;
         match self.lease_file(name)? {
             Some(file) if file.number == number && file.held.is_none() => Ok(()),
             Some(file) if file.number == number => self.put_lease(name, number, None),
@@ -199,6 +199,11 @@ impl Store {
             .map_err(|source| StoreError::ToJson { what: "a lease", source })?;
         bytes.push(b'\n');
         file::replace(&path, &bytes)
+    }
+
+    /// [`Store::lock_lease`] for whoever took one: where there never was a lease nothing is made.
+    fn lock_taken(&self, name: &MachineName, number: u64) -> Result<Lock, StoreError> {
+        if self.leases_folder().is_dir() { self.lock_lease(name) } else { Err(lost(name, number, None)) }
     }
 
     /// The right to change a machine's lease. The kernel gives it back when its holder dies.

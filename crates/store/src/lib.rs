@@ -15,7 +15,6 @@ mod journal;
 mod lease;
 mod lock;
 mod machine;
-mod name;
 mod older;
 mod record;
 mod reserve;
@@ -35,6 +34,7 @@ use std::{
 };
 
 pub use attempt::AttemptFolder;
+pub use cloud_machine_protocol::ImageName;
 pub use error::StoreError;
 pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read, read_end, read_named};
 pub use generation::{GenerationRecord, Replacement};
@@ -48,7 +48,6 @@ pub use lock::{Lock, MachineLock};
 #[cfg(test)]
 use machine::tests::record as machine_record;
 pub use machine::{MachineFolder, MachineRow};
-pub use name::ImageName;
 pub use older::renamed;
 pub use record::{
     AcceptedRecord, DiskRecord, DriveRecord, DriverState, ImageRecord, MachineRecord, MachineState, MediumRecord,
@@ -100,6 +99,25 @@ impl Store {
         }
         reserve::keep(&store.root);
         Ok(store)
+    }
+
+    /// Opens the state folder at `root` for somebody who looks: where nothing was ever stored nothing is made, and it reads
+    /// as one without machines and images.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_existing(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let store = Self { root: root.into(), lease: None };
+        if store.is_there()? { Self::open(store.root) } else { Ok(store) }
+    }
+
+    /// Whether something was ever stored here.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn is_there(&self) -> Result<bool, StoreError> {
+        let machines = self.machines();
+        machines.try_exists().map_err(StoreError::io("look for", machines))
     }
 
     /// The folder, absolute.
@@ -186,6 +204,26 @@ mod tests {
         for path in [store.root().to_owned(), store.machines(), store.images()] {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700, "{}", path.display());
         }
+    }
+
+    #[test]
+    fn whoever_only_looks_makes_nothing_and_finds_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let name: cloud_machine_protocol::MachineName = "demo".parse().unwrap();
+        for root in [folder.path().to_owned(), folder.path().join("a/b")] {
+            let store = Store::open_existing(&root).unwrap();
+            assert!(!store.is_there().unwrap());
+            assert!(store.list().unwrap().is_empty() && store.list_images().unwrap().is_empty());
+            assert!(store.summaries().unwrap().is_empty() && store.leases().unwrap().is_empty());
+            assert!(store.journal(None).unwrap().entries.is_empty());
+            assert!(matches!(store.read(&name), Err(StoreError::NoMachine { .. })));
+            assert!(matches!(store.lock(&name), Err(StoreError::NoMachine { .. })));
+            assert!(matches!(store.give_back_lease(&name, 1), Err(StoreError::LeaseLost { .. })));
+            assert!(matches!(store.image(&"x".parse().unwrap()), Err(StoreError::NoImage { .. })));
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        Store::open(folder.path()).unwrap();
+        assert!(Store::open_existing(folder.path()).unwrap().is_there().unwrap());
     }
 
     #[test]

@@ -37,10 +37,18 @@ impl Store {
     /// Takes the machine's lock, also of a machine that does not exist yet, without waiting for another operation.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another operation holds it; [`StoreError::Io`].
+    /// [`StoreError::Locked`] when another operation holds it; [`StoreError::NoMachine`] where nothing was ever stored;
+    /// [`StoreError::Io`].
     pub fn lock(&self, name: &MachineName) -> Result<MachineLock, StoreError> {
         let path = self.root.join("locks/machines").join(name.as_str());
-        let file = lock::lock(&path)?.ok_or_else(|| StoreError::Locked { name: name.clone() })?;
+        let file = lock::lock(&path).map_err(|error| match error {
+            // Locks stay when machines go: without a folder of locks there never was one.
+            StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                StoreError::NoMachine { name: name.clone() }
+            }
+            error => error,
+        })?;
+        let file = file.ok_or_else(|| StoreError::Locked { name: name.clone() })?;
         let folder = self.machine(name);
         for folder in [folder.path(), &folder.reports(), &folder.ssh()] {
             sweep::sweep(folder);

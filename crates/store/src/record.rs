@@ -4,13 +4,12 @@
 use std::fmt;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageUrl, MachineName, Tier,
+    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageName, ImageUrl, MachineName, Tier,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{
-    name::ImageName,
     seal::Seal,
     system::{Strategy, SystemDisk},
 };
@@ -306,6 +305,18 @@ pub enum MachineState {
 }
 
 impl MachineState {
+    /// All of them, in their order.
+    pub const ALL: [Self; 8] = [
+        Self::Creating,
+        Self::Requested,
+        Self::Writing,
+        Self::Accepted,
+        Self::Running,
+        Self::Stopped,
+        Self::Failed,
+        Self::Quarantined,
+    ];
+
     /// The state as one word.
     #[must_use]
     pub const fn word(self) -> &'static str {

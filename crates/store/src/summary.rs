@@ -89,6 +89,9 @@ impl Store {
             (index.join().unwrap_or_default(), names)
         });
         let mut names = names?;
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
         names.sort_unstable();
         let opened = File::open(&folder).map_err(StoreError::io("list", &folder))?;
         let known = matched(&names, lines(&index));
@@ -106,7 +109,11 @@ impl Store {
     pub(super) fn machine_folders(&self) -> Result<Vec<String>, StoreError> {
         let folder = self.machines();
         let mut names = Vec::new();
-        for entry in fs::read_dir(&folder).map_err(StoreError::io("list", &folder))? {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+            entries => entries.map_err(StoreError::io("list", &folder))?,
+        };
+        for entry in entries {
             let name = entry.map_err(StoreError::io("list", &folder))?.file_name().to_string_lossy().into_owned();
             // Hidden folders are half made or half removed.
             if !name.starts_with('.') {

@@ -53,14 +53,14 @@ cloud-machine:
       system: {boot-partition: true, allocation: 20GiB}
 hostname: small
 ssh_authorized_keys:
-  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAw you@example
+  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw you@example
 ";
 
 /// A small document of Ignition's that says as much.
 pub const SMALL_IGNITION: &str = r#"{
   "ignition": {"version": "3.3.0"},
   "passwd": {"users": [{"name": "core", "sshAuthorizedKeys": [
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAw you@example"]}]},
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw you@example"]}]},
   "storage": {
     "disks": [{"device": "/dev/vda", "partitions": [{"label": "root", "sizeMiB": 20480}]}],
     "files": [{"path": "/etc/hostname", "mode": 420, "contents": {"source": "data:,small"}}]

@@ -46,7 +46,55 @@ fn the_driver_says_what_becomes_of_each_value() {
     for text in ["DRIVER qemu", "rounded to 103MiB", "for cloud-init", "exact", "argument --set resources.ram=0.1"] {
         assert!(table.output.contains(text), "{text}: {}", table.output);
     }
-    workspace.refused(&["config", "audit", "--driver", "warp"], 3, &["unknown driver \"warp\"", "qemu"]);
+    let caret = ["--driver warp:1:1: unknown driver `warp`", "^^^^", "allowed: qemu or libvirt"];
+    workspace.refused(&["config", "audit", "--driver", "warp"], 3, &caret);
+}
+
+#[test]
+fn what_no_machine_can_have_is_told_with_its_place_before_one_is_asked_for() {
+    let workspace = Workspace::new();
+    for (document, texts) in [
+        ("cloud-machine: {image: ../x}", ["f.yaml:1:24: invalid value", "^^^^", "allowed: the name of an image"]),
+        ("cloud-machine: {driver: xen}", ["f.yaml:1:25: unknown driver `xen`", "^^^", "allowed: qemu or libvirt"]),
+        (
+            "ssh_authorized_keys: [foo]",
+            ["f.yaml:1:23: invalid value `foo`", "^^^", "such as [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI… you@example]"],
+        ),
+        (
+            "cloud-machine: {resources: {ram: 100000}}",
+            ["f.yaml:1:34: invalid value `100000`", "^^^^^^", "; at most 65536 GiB"],
+        ),
+    ] {
+        let file = workspace.write("f.yaml", format!("{document}\n"));
+        for command in ["show", "audit"] {
+            workspace.refused(&["config", command, "--config", &file], 3, &texts);
+        }
+    }
+}
+
+#[test]
+fn programs_are_told_the_places_where_a_configuration_is_wrong() {
+    let workspace = Workspace::new();
+    let one = workspace.write("one.yaml", "cloud-machine:\n  resources:\n    rum: 4\n");
+    let places = |arguments: &[&str]| {
+        let told = workspace.refused(&[arguments, &["--events", "ndjson"]].concat(), 3, &[]).errors;
+        let line: Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+        line["places"].as_array().unwrap_or_else(|| panic!("no places in {line}")).clone()
+    };
+    let found = places(&["config", "audit", "--config", &one]);
+    let expected = serde_json::json!({
+        "document": one, "line": 3, "column": 5, "key": "cloud-machine.resources.rum",
+        "message": "unknown key `rum`", "allowed": "ram, cpus, disks, nic, cloud-init-url",
+        "suggestion": "did you mean `ram`?",
+    });
+    assert_eq!(found, [expected]);
+    // Documents that are none are told together.
+    let (two, three) = (workspace.write("two.yaml", "a: *b\n"), workspace.write("three.yaml", "a: b\na: c\n"));
+    let found = places(&["create", "x", "--image", "y", "--config", &two, "--config", &three]);
+    let documents: Vec<&Value> = found.iter().map(|place| &place["document"]).collect();
+    assert_eq!(documents, [two.as_str(), three.as_str()]);
+    let driver = places(&["config", "show", "--set", "driver=xen"]);
+    assert_eq!((&driver[0]["document"], &driver[0]["column"]), (&"--set driver=xen".into(), &8.into()));
 }
 
 #[test]

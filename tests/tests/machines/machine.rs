@@ -264,7 +264,11 @@ fn weaker_evidence_is_refused(program: &Program) {
 
 /// An address and a drive give a machine keys to log in with, at its creation and at each reimage.
 fn a_machine_reads_documents_of_its_own(program: &Program) {
-    let keys = |owner: &str| format!("#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAA {owner}\n");
+    let keys = |owner: &str| {
+        format!(
+            "#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw {owner}\n"
+        )
+    };
     let folder = program.state().parent().unwrap().to_owned();
     let write = |name: &str, bytes: &[u8]| {
         std::fs::write(folder.join(name), bytes).unwrap();

@@ -55,7 +55,7 @@ pub(super) fn delete(ui: &Ui, store: &Store, name: &ImageName, yes: bool) -> Res
         let text = format!("image {name} is used by {}", users_of_image.join(", "));
         return Err(Failure::failed(text).hint("delete these machines first"));
     }
-    confirm::deletion(ui, yes, &format!("image {name}"), name.as_str())?;
+    confirm::deletion(ui, yes, "image delete", &format!("image {name}"), name.as_str())?;
     store.delete_image(name)?;
     let mut golden = Vec::new();
     if let Some(digest) = digest {

@@ -62,8 +62,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             drop(progress);
             ui.result(&Inspected::new(&manifest, &signature, true).with(facts))
         }
-        Image::List => list::list(ui, &crate::state::open_store(global)?),
-        Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_store(global)?, name, *yes),
+        Image::List => list::list(ui, &crate::state::open_to_list(ui, global)?),
+        Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_existing(global)?, name, *yes),
     }
 }
 

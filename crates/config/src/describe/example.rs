@@ -23,7 +23,7 @@ const HEAD: &str = "\
 const TAIL: &str = "
 # Every other key is handed to cloud-init in the machine, untouched.
 ssh_authorized_keys:
-  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPLACEHOLDERPLACEHOLDERPLACEHOLDERPLACEHOLD you@example
+  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw you@example
 ";
 
 /// The annotated example, a YAML document.

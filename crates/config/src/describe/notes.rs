@@ -26,6 +26,8 @@ pub(super) enum Form {
     Map,
     /// A text on one line.
     Text,
+    /// The name of an image in the store.
+    ImageName,
     /// A text of a-z, 0-9 and -.
     Lower,
     /// One of some words, each with whether anything does it yet.
@@ -104,7 +106,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "image",
         summary: "Packed image that the system disk is made from, by its name in the store.",
-        form: Form::Text,
+        form: Form::ImageName,
         default: "none; a machine cannot be created without one",
         example: "debian-12",
         safety: "must stay as it is",

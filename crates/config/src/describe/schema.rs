@@ -60,6 +60,7 @@ fn programs(summary: &str, name: &str) -> Value {
 
 /// A text without control characters that is not empty.
 const ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
+const IMAGE_NAME: &str = "^[a-z0-9][a-z0-9._-]{0,62}$";
 const DISK_NAME: &str = "^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$";
 const SIZE: &str = "^0*[1-9][0-9]* *([kKmMgGtT][iI]?)?[bB]$";
 /// Printable ASCII without blanks and commas; a name also without slashes, and no dot in front.
@@ -138,6 +139,7 @@ fn form(note: &Note) -> Value {
     match note.form {
         Form::Map => json!({"type": ["object", "null"]}),
         Form::Text => json!({"type": ["string", "null"], "pattern": ONE_LINE}),
+        Form::ImageName => json!({"type": ["string", "null"], "pattern": IMAGE_NAME}),
         Form::Url => json!({"type": ["string", "null"], "format": "uri", "pattern": URL}),
         Form::Sha256 => json!({"type": ["string", "null"], "pattern": SHA256}),
         Form::Pem => json!({"type": ["string", "null"], "pattern": "-----BEGIN CERTIFICATE-----"}),

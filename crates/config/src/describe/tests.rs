@@ -78,7 +78,7 @@ fn every_key_has_one_note_and_every_note_a_key() {
 #[test]
 fn the_example_loads_and_means_what_it_says() {
     let config = load(&example()).unwrap_or_else(|errors| panic!("{errors}\n{}", example()));
-    assert_eq!(config.image.as_deref(), Some("debian-12"));
+    assert_eq!(config.image.map(String::from).as_deref(), Some("debian-12"));
     assert_eq!(config.resources.disks.len(), 2);
     assert_eq!(config.resources.ram.0, 1536 << 20);
     assert!(example().lines().all(|line| line.chars().count() <= 120), "{}", example());
@@ -200,7 +200,7 @@ fn values(entry: &Described<'_>) -> Vec<String> {
         Form::Path => vec!["/a".to_owned(), "/b".to_owned()],
         Form::Properties => vec!["[atime=on]".to_owned(), "[atime=off]".to_owned()],
         Form::Datasets => vec!["[a]".to_owned(), "[b]".to_owned()],
-        Form::Text | Form::Lower | Form::Map => vec!["a".to_owned(), "b".to_owned()],
+        Form::Text | Form::ImageName | Form::Lower | Form::Map => vec!["a".to_owned(), "b".to_owned()],
     }
 }
 

@@ -165,12 +165,14 @@ fn read_memory(memory: &Path) -> Result<Result<Remembered, String>, QemuError> {
     })
 }
 
-/// How many verdicts are remembered in the store, or why those that are there cannot be used and will be proved again.
+/// The verdicts that are remembered in the store, one for each kernel, or why those that are there cannot be used and will be
+/// proved again.
 ///
 /// # Errors
 /// [`QemuError::Remember`] when the file cannot be read: then no machine can be started under KVM.
-pub fn remembered(store: &Store) -> Result<Result<usize, String>, QemuError> {
-    Ok(read_memory(&store.kvm_verdicts())?.map(|remembered| remembered.verdicts.len()))
+pub fn remembered(store: &Store) -> Result<Result<Vec<Verdict>, String>, QemuError> {
+    let verdicts = |remembered: Remembered| remembered.verdicts.into_iter().map(|(_, verdict)| verdict).collect();
+    Ok(read_memory(&store.kvm_verdicts())?.map(verdicts))
 }
 
 fn remember(memory: &Path, remembered: &Remembered) -> Result<(), QemuError> {

@@ -2,8 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use cloud_machine_protocol::ParseError;
 use serde::{Deserialize, Serialize};
+
+use crate::ParseError;
 
 /// Name of an image: 1 to 63 of a-z, 0-9, `.`, `_` and `-`, the first a letter or digit. It is a folder's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
