@@ -182,6 +182,14 @@ impl Ui {
         }
     }
 
+    /// A line that another program said on standard error: shown also where nothing but errors is.
+    pub(crate) fn said(&self, text: &str) {
+        match self.progress_mode {
+            ProgressMode::Ndjson => event(&EventSubject::default(), text, None, None),
+            _ => self.line(text),
+        }
+    }
+
     /// The end of a phase, for programs: people see what goes on inside of it.
     pub(crate) fn phase(&self, subject: EventSubject, phase: Phase, milliseconds: u64) {
         if self.progress_mode == ProgressMode::Ndjson {

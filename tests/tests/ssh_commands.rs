@@ -102,12 +102,82 @@ fn a_machine_without_an_sftp_server_takes_no_files() {
     assert!(called.errors.contains("the copy with machine there was not finished"), "{}", called.errors);
 }
 
-/// A journalctl of a job: what it says is shown, and obeyed by no terminal.
-fn planted_journal(script: &str) -> (Program, Sshd, tempfile::TempDir) {
+fn planted(name: &str, script: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("journalctl");
+    let path = folder.path().join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// `scp` hands on what a server of a job says outside of SFTP; the real server does not let a job say it.
+fn with_scp(script: &str) -> (Program, Sshd, tempfile::TempDir) {
+    let (folder, (program, sshd)) = (planted("scp", script), machine(SFTP));
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    (program.with("PATH", path), sshd, folder)
+}
+
+#[test]
+fn what_a_machine_says_beside_a_copy_is_escaped_and_bounded() {
+    let (program, _sshd, _folder) = with_scp("printf '\\033[2Jowned\\r' >&2; exit 1");
+    let Folders { _folder, here, there } = folders();
+    let words = ["cp".to_owned(), here.join("a:b c").display().to_string(), there];
+    for quiet in [&[][..], &["--quiet".to_owned()]] {
+        let called = program.call(words.iter().chain(quiet), b"");
+        assert_eq!(called.code, 1, "{}", called.errors);
+        assert!(called.errors.contains("\\u{1b}[2Jowned"), "{}", called.errors);
+        assert!(!called.errors.contains(|found: char| found.is_control() && found != '\n'), "{:?}", called.errors);
+    }
+    let (program, _sshd, _folder) = with_scp("head -c 4M /dev/zero | tr '\\0' '\\n' >&2; exit 1");
+    let called = program.call(words, b"");
+    assert!(called.code == 1 && called.errors.contains("is not shown"), "{}", called.errors);
+    assert!(called.errors.len() < 256 << 10, "{}", called.errors.len());
+}
+
+#[test]
+fn a_signal_to_a_copy_ends_scp_and_its_ssh() {
+    let folder = planted("sftp", "echo up > \"${0%/*}/up\"; exec sleep 100000");
+    let (program, sshd) = machine(&format!("Subsystem sftp {}", folder.path().join("sftp").display()));
+    let Folders { _folder, here, there } = folders();
+    let up = folder.path().join("up");
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let told = program.command();
+        // Whoever runs the tests may ignore some of them.
+        let mut copy = Command::new("env");
+        copy.arg("--default-signal=INT,TERM,HUP").arg(told.get_program()).arg("cp");
+        copy.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        copy.arg(here.join("a:b c")).arg(&there).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut copy = copy.spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(300);
+        while !up.exists() {
+            assert!(Instant::now() < deadline && copy.try_wait().unwrap().is_none(), "the copy does not begin");
+            std::thread::yield_now();
+        }
+        assert_eq!(sshd.clients(), 2, "scp and ssh");
+        let sent = Command::new("kill").args([format!("-{signal}"), copy.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        let ended = copy.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(code), "{said}");
+        assert!(said.contains("was not finished: signal"), "{said}");
+        assert_eq!(sshd.clients(), 0, "{signal}");
+        fs::remove_file(&up).unwrap();
+    }
+}
+
+#[test]
+fn a_terminal_shows_how_far_a_copy_is() {
+    let (program, _sshd) = machine(SFTP);
+    let Folders { _folder, here, there } = folders();
+    let copy = program.on_a_terminal(&format!("cp {} {there}", here.join("deep/er/x").display()));
+    let shown = copy.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success() && said.contains("100%"), "{said}");
+}
+
+/// A journalctl of a job: what it says is shown, and obeyed by no terminal.
+fn planted_journal(script: &str) -> (Program, Sshd, tempfile::TempDir) {
+    let folder = planted("journalctl", script);
     let (program, sshd) = machine(&format!("SetEnv PATH={}:/usr/bin:/bin", folder.path().display()));
     (program, sshd, folder)
 }

@@ -6,10 +6,11 @@ use std::{
     fs, io,
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::ExitStatus,
+    process::{ExitCode, ExitStatus},
 };
 
-use cloud_machine_driver::{drivers, ssh::on_machine};
+use cloud_machine_child::{ForegroundEnd, run_in_foreground};
+use cloud_machine_driver::{console::Lines, drivers, ssh::on_machine};
 use cloud_machine_operation::{Operations, access};
 use cloud_machine_protocol::MachineName;
 use cloud_machine_store::Store;
@@ -17,10 +18,17 @@ use cloud_machine_store::Store;
 use crate::{
     arguments::{Cp, Operand},
     failure::{Failure, Kind},
+    interrupted::exit_code_of,
     ui::Ui,
 };
 
-pub(crate) fn run(ui: &Ui, store: &Store, cp: &Cp) -> Result<(), Failure> {
+/// Bytes of what scp and its ssh say that are shown; a machine can make them say more.
+const MAX_SAID: usize = 64 << 10;
+
+/// What an end before the end leaves.
+const IN_PART: &str = "a file may be there in part; the same call copies it anew";
+
+pub(crate) fn run(ui: &Ui, store: &Store, cp: &Cp) -> Result<ExitCode, Failure> {
     let (machine, paths) = sides(&cp.operands)?;
     for path in cp.operands.iter().rev().skip(1) {
         if let Operand::Here(path) = path {
@@ -31,8 +39,44 @@ pub(crate) fn run(ui: &Ui, store: &Store, cp: &Cp) -> Result<(), Failure> {
     let mut scp = access::copy(store, &record)?;
     let flags = [(cp.recursive, "-r"), (cp.preserve, "-p"), (!ui.shows_progress(), "-q")];
     scp.args(flags.iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag));
-    let status = scp.arg("--").args(paths).status().map_err(Failure::during(Kind::Failed, "start scp"))?;
-    if status.success() { Ok(()) } else { Err(unfinished(&machine, status)) }
+    scp.arg("--").args(paths);
+    let mut said = Said { ui, lines: Lines::default(), left: MAX_SAID };
+    // Its bar is on standard output, and only for a program in the foreground.
+    let end = run_in_foreground(&mut scp, &mut |piece| said.add(piece)).map_err(Failure::failed)?;
+    said.finish();
+    match end {
+        ForegroundEnd::Ended(status) if status.success() => Ok(ExitCode::SUCCESS),
+        ForegroundEnd::Ended(status) => Err(unfinished(&machine, status)),
+        ForegroundEnd::Interrupted(signal) => {
+            ui.failure(None, &cut_off(&machine, signal));
+            Ok(ExitCode::from(exit_code_of(signal)))
+        }
+    }
+}
+
+/// What scp and its ssh say on standard error, which is the machine's word in part: escaped and bounded.
+struct Said<'a> {
+    ui: &'a Ui,
+    lines: Lines,
+    /// Bytes that are shown still.
+    left: usize,
+}
+
+impl Said<'_> {
+    fn add(&mut self, piece: &[u8]) {
+        let shown = piece.get(..self.left).unwrap_or(piece);
+        self.lines.add(shown, &mut |line| self.ui.said(&line));
+        let was_left = self.left > 0;
+        self.left -= shown.len();
+        if was_left && self.left == 0 {
+            self.lines.finish(&mut |line| self.ui.said(&line));
+            self.ui.said("more of what the machine says during the copy is not shown");
+        }
+    }
+
+    fn finish(mut self) {
+        self.lines.finish(&mut |line| self.ui.said(&line));
+    }
 }
 
 /// The machine, and all paths as scp takes them.
@@ -95,8 +139,11 @@ fn unfinished(machine: &MachineName, status: ExitStatus) -> Failure {
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => "neither".to_owned(),
     };
-    Failure::failed(format!("the copy with machine {machine} was not finished: scp ended with {how}"))
-        .hint("a file may be there in part; the same call copies it anew")
+    Failure::failed(format!("the copy with machine {machine} was not finished: scp ended with {how}")).hint(IN_PART)
+}
+
+fn cut_off(machine: &MachineName, signal: i32) -> Failure {
+    Failure::failed(format!("the copy with machine {machine} was not finished: signal {signal} ended it")).hint(IN_PART)
 }
 
 #[cfg(test)]
