@@ -6,9 +6,11 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use nix::sys::termios::{LocalFlags, tcgetattr};
 
 use cloud_machine_tests::{artifacts::Artifacts, fabricated, program::Program, sshd::Sshd};
 
@@ -134,6 +136,28 @@ fn what_a_machine_says_beside_a_copy_is_escaped_and_bounded() {
     assert!(called.errors.len() < 256 << 10, "{}", called.errors.len());
 }
 
+/// The program, with what a signal does to it by itself: whoever runs the tests may ignore some.
+fn with_signals(program: &Program) -> Command {
+    let told = program.command();
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT,TERM,HUP,QUIT,TSTP").arg(told.get_program());
+    command.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([format!("-{signal}"), child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what}: not within two minutes");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn a_signal_to_a_copy_ends_scp_and_its_ssh() {
     let folder = planted("sftp", "echo up > \"${0%/*}/up\"; exec sleep 100000");
@@ -141,21 +165,12 @@ fn a_signal_to_a_copy_ends_scp_and_its_ssh() {
     let Folders { _folder, here, there } = folders();
     let up = folder.path().join("up");
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
-        let told = program.command();
-        // Whoever runs the tests may ignore some of them.
-        let mut copy = Command::new("env");
-        copy.arg("--default-signal=INT,TERM,HUP").arg(told.get_program()).arg("cp");
-        copy.envs(told.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        copy.arg(here.join("a:b c")).arg(&there).stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut copy = copy.spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(300);
-        while !up.exists() {
-            assert!(Instant::now() < deadline && copy.try_wait().unwrap().is_none(), "the copy does not begin");
-            std::thread::yield_now();
-        }
+        let mut copy = with_signals(&program);
+        copy.arg("cp").arg(here.join("a:b c")).arg(&there).stdin(Stdio::null()).stderr(Stdio::piped());
+        let copy = copy.spawn().unwrap();
+        until("the copy begins", || up.exists());
         assert_eq!(sshd.clients(), 2, "scp and ssh");
-        let sent = Command::new("kill").args([format!("-{signal}"), copy.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        send(&copy, signal);
         let ended = copy.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(code), "{said}");
@@ -307,6 +322,66 @@ fn a_serial_line_goes_both_ways_until_the_key() {
     assert_eq!(attached.wait().unwrap().code(), Some(0), "{shown}");
     assert!(shown.contains("detached; machine there runs on"), "{shown}");
     assert!(is_used(&program), "whoever types can leave something behind");
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was_and_one_that_stops_lets_it_go_on() {
+    let (program, _sshd) = machine("");
+    let line = serial_line(&program);
+    let pty = nix::pty::openpty(None, None).unwrap();
+    let end = || Stdio::from(pty.slave.try_clone().unwrap());
+    let is_raw = || !tcgetattr(&pty.slave).unwrap().local_flags.contains(LocalFlags::ICANON);
+    let attach = || {
+        let mut attached = with_signals(&program);
+        attached.args(["console", MACHINE, "--attach"]).stdin(end()).stdout(end()).stderr(Stdio::null());
+        let attached = attached.spawn().unwrap();
+        let far = line.accept().unwrap().0;
+        until("the terminal is raw", is_raw);
+        (attached, far)
+    };
+    for (signal, code) in [("QUIT", 131), ("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let (mut attached, _far) = attach();
+        send(&attached, signal);
+        assert_eq!(attached.wait().unwrap().code(), Some(code), "{signal}");
+        assert!(!is_raw(), "{signal}");
+    }
+    let (mut attached, mut far) = attach();
+    let stat = format!("/proc/{}/stat", attached.id());
+    send(&attached, "TSTP");
+    until("it is stopped", || fs::read_to_string(&stat).unwrap().contains(") T "));
+    assert!(!is_raw());
+    send(&attached, "CONT");
+    until("the terminal is raw again", is_raw);
+    let mut keys = fs::File::from(pty.master.try_clone().unwrap());
+    keys.write_all(b"x\x1d").unwrap();
+    assert_eq!(attached.wait().unwrap().code(), Some(0));
+    let mut typed = String::new();
+    far.read_to_string(&mut typed).unwrap();
+    assert!(typed == "x" && !is_raw(), "{typed:?}");
+}
+
+#[test]
+fn a_serial_line_that_is_taken_or_has_no_log_is_told_before_the_machine_counts_as_used() {
+    let (program, _sshd) = machine("");
+    let _line = serial_line(&program);
+    let log = program.state().join("machines").join(MACHINE).join("run/attempt-001/console.log");
+    let refused = |code, reason: &str| {
+        let called = program.on_a_terminal(&format!("console {MACHINE} --attach")).wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&called.stdout);
+        assert!(called.status.code() == Some(code) && said.contains(reason), "{said}");
+        assert!(!is_used(&program), "{reason}");
+    };
+    let other = fs::File::open(&log).unwrap();
+    other.lock().unwrap();
+    refused(8, "somebody is attached");
+    drop(other);
+    fs::remove_file(&log).unwrap();
+    refused(4, "has no console log");
+    assert!(Command::new("mkfifo").arg(&log).status().unwrap().success());
+    refused(1, "is a named pipe");
+    fs::remove_file(&log).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &log).unwrap();
+    refused(1, "is a symbolic link");
 }
 
 #[test]

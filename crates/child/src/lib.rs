@@ -3,6 +3,7 @@
 
 mod foreground;
 pub mod interrupt;
+mod suspend;
 
 use std::{
     io::{self, Read},
@@ -22,6 +23,7 @@ use rustix::{
 };
 
 pub use foreground::{ForegroundEnd, run_in_foreground};
+pub use suspend::Suspension;
 
 use crate::interrupt::Held;
 
