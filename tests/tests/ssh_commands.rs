@@ -68,17 +68,47 @@ fn files_and_folders_go_there_and_come_back_as_they_are() {
 }
 
 #[test]
+fn a_pattern_of_the_last_part_names_files_there_and_a_backslash_takes_its_meaning() {
+    let (program, _sshd) = machine(SFTP);
+    let Folders { _folder: folder, here, there } = folders();
+    for name in ["p*q", "pzq", "other"] {
+        fs::write(folder.path().join("there").join(name), name).unwrap();
+    }
+    let back = |name: &str, pattern: &str| {
+        let back = here.join(name);
+        fs::create_dir(&back).unwrap();
+        program.done(&["cp", &format!("{there}/{pattern}"), &back.display().to_string()]);
+        let mut found: Vec<String> =
+            fs::read_dir(back).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(back("1", "p*q"), ["p*q", "pzq"]);
+    assert_eq!(back("2", "p[z]?"), ["pzq"]);
+    assert_eq!(back("3", "p\\*q"), ["p*q"]);
+    // In the other direction there is none.
+    fs::write(here.join("[a]?"), "").unwrap();
+    program.done(&["cp", &here.join("[a]?").display().to_string(), &there]);
+    assert!(folder.path().join("there/[a]?").exists());
+}
+
+#[test]
 fn a_copy_that_cannot_be_is_told_before_the_machine_counts_as_used() {
     let (program, _sshd) = machine(SFTP);
     let Folders { _folder: folder, here, there } = folders();
     let made = Command::new("mkfifo").arg(here.join("pipe")).status().unwrap();
     assert!(made.success());
+    std::os::unix::fs::symlink("pipe", here.join("link")).unwrap();
     let at = |path: &str| here.join(path).display().to_string();
     let both = "has to be on the other side";
     for (words, code, reason) in [
         (vec![at("none"), there.clone()], 4, "none"),
         (vec![at("deep"), there.clone()], 2, "is a folder"),
-        (vec![at("pipe"), there.clone()], 1, "is no ordinary file"),
+        (vec![at("pipe"), there.clone()], 2, "pipe is a named pipe"),
+        (vec!["/dev/null".to_owned(), there.clone()], 2, "/dev/null is a device"),
+        (vec![at(""), there.clone(), "-r".to_owned()], 2, "link leads to a named pipe"),
+        (vec![at("a:b c"), at("deep/../a:b c"), there.clone()], 2, "have the same name"),
+        (vec![format!("{there}/*/x"), at("deep")], 2, "only the last part of a path"),
         (vec![at("deep"), at("a:b c")], 2, "neither side is a machine"),
         (vec![there.clone(), there.clone()], 2, both),
         (vec![there.clone(), "other:x".to_owned()], 2, "more than one machine"),
