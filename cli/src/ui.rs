@@ -168,6 +168,14 @@ impl Ui {
         }
     }
 
+    /// Refuses a form for programs, which `what` has not.
+    pub(crate) fn only_for_people(&self, what: &str) -> Result<(), Failure> {
+        if self.is_for_people() {
+            return Ok(());
+        }
+        Err(Failure::new(Kind::Usage, format!("{what} has no form for programs")).hint("leave --output out"))
+    }
+
     /// A remark on what is going on.
     pub(crate) fn note(&self, text: &str) {
         self.note_about(EventSubject::default(), text);

@@ -260,7 +260,7 @@ fn a_machine_that_does_not_run_shows_its_console() {
     fs::write(folder.join("run/attempt-001/console.log"), "last words\n").unwrap();
     let called = program.call(["logs", MACHINE], b"");
     assert_eq!((called.code, called.output.as_str()), (0, "last words\n"), "{}", called.errors);
-    assert!(called.errors.contains("machine there is stopped: its console log"), "{}", called.errors);
+    assert!(called.errors.contains("machine there is stopped: what follows is its console log"), "{}", called.errors);
     let unit = program.call(["logs", MACHINE, "--unit", "x"], b"");
     assert!(unit.code == 1 && unit.errors.contains("its journal is on its disk"), "{}", unit.errors);
 }
@@ -275,6 +275,41 @@ fn a_reader_that_has_enough_ends_the_journal() {
     logs.stdout.take().unwrap().read_exact(&mut first).unwrap();
     assert_eq!(&first, b"y\ny\n");
     assert_eq!(logs.wait().unwrap().code(), Some(0));
+}
+
+/// One line, and then nothing: no write tells that the reader is gone.
+#[test]
+fn a_reader_that_has_enough_ends_a_log_that_says_nothing_more() {
+    let (program, sshd, _folder) = planted_journal("echo one; exec sleep 100000");
+    let console = program.state().join("machines").join(MACHINE).join("run/attempt-001/console.log");
+    fs::write(console, "one\n").unwrap();
+    for more in [&[][..], &["--console"]] {
+        let mut logs = program.command();
+        let mut logs = logs.args(["logs", MACHINE, "--follow"]).args(more).stdout(Stdio::piped()).spawn().unwrap();
+        let mut first = [0; 4];
+        logs.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        assert_eq!((&first, logs.wait().unwrap().code()), (b"one\n", Some(0)), "{more:?}");
+        assert_eq!(sshd.clients(), 0);
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_with_the_reason_and_one_for_programs_is_refused() {
+    let (program, _sshd, _folder) = planted_journal("echo one; exec sleep 100000");
+    let console = program.state().join("machines").join(MACHINE).join("run/attempt-001/console.log");
+    fs::write(console, "one\n").unwrap();
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for words in [&["logs", MACHINE][..], &["logs", MACHINE, "-f"], &["console", MACHINE, "-f"]] {
+        let logs = program.command().args(words).stdout(full()).stderr(Stdio::piped()).spawn().unwrap();
+        let ended = logs.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{words:?}: {said}");
+        assert!(said.contains("cannot write to standard output") && said.contains("No space left"), "{said}");
+    }
+    for words in [&["logs", MACHINE][..], &["console", MACHINE], &["console", MACHINE, "--attach"]] {
+        let refused = program.call(words.iter().chain(&["--output", "json"]), b"");
+        assert!(refused.code == 2 && refused.errors.contains("has no form for programs"), "{}", refused.errors);
+    }
 }
 
 #[test]

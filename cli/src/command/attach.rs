@@ -46,6 +46,7 @@ enum End {
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName, key: DetachKey) -> Result<ExitCode, Failure> {
+    ui.only_for_people("a serial line")?;
     let (input, output) = (io::stdin(), io::stdout());
     if !input.is_terminal() || !output.is_terminal() {
         let text = "a serial line is attached to a terminal, and standard input and output are not both one";
