@@ -42,9 +42,7 @@ impl Store {
         let path = self.root.join("locks/machines").join(name.as_str());
         let file = lock::lock(&path)?.ok_or_else(|| StoreError::Locked { name: name.clone() })?;
         let folder = self.machine(name);
-        for folder in [folder.path(), &folder.reports(), &folder.ssh()] {
-            sweep::sweep(folder);
-        }
+        sweep::sweep_machine(folder.path(), [&folder.reports(), &folder.ssh()]);
         Ok(MachineLock::new(name.clone(), file))
     }
 
