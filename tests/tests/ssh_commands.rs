@@ -93,6 +93,23 @@ fn a_pattern_of_the_last_part_names_files_there_and_a_backslash_takes_its_meanin
 }
 
 #[test]
+fn doctor_says_whether_there_is_an_scp_that_copies_can_be_made_with() {
+    for (script, verdict, detail) in [
+        ("exec /usr/bin/scp \"$@\"", "good", "speaks SFTP"),
+        ("echo 'usage: scp [-346Cv] [-c cipher]' >&2; exit 1", "missing", "has no option -s"),
+    ] {
+        let (program, _sshd, folder) = with_scp(script);
+        let told = program.call(["doctor", "--output", "json"], b"");
+        let document: serde_json::Value = serde_json::from_str(&told.output).unwrap();
+        let findings = document["value"]["findings"].as_array().unwrap();
+        let scp = findings.iter().find(|finding| finding["what"] == "scp").unwrap();
+        assert_eq!(scp["verdict"], verdict, "{scp}");
+        assert!(scp["detail"].as_str().unwrap().contains(detail), "{scp}");
+        drop(folder);
+    }
+}
+
+#[test]
 fn a_copy_that_cannot_be_is_told_before_the_machine_counts_as_used() {
     let (program, _sshd) = machine(SFTP);
     let Folders { _folder: folder, here, there } = folders();
@@ -194,7 +211,7 @@ fn a_signal_to_a_copy_ends_scp_and_its_ssh() {
     let (program, sshd) = machine(&format!("Subsystem sftp {}", folder.path().join("sftp").display()));
     let Folders { _folder, here, there } = folders();
     let up = folder.path().join("up");
-    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
         let mut copy = with_signals(&program);
         copy.arg("cp").arg(here.join("a:b c")).arg(&there).stdin(Stdio::null()).stderr(Stdio::piped());
         let copy = copy.spawn().unwrap();
