@@ -153,7 +153,8 @@ outputs of the program. With --tty it is ssh's own: 255 may be the connection's.
   cloud-machine cp --recursive demo:/var/log ./logs-of-demo
   cloud-machine cp ./a:b demo:            # a file of this host whose name has a colon; to the home folder of root
 
-Patterns such as *.log in the path on a machine are taken from there. Needs scp(1) here and the machine's SFTP server.")]
+The last part of the path that is copied from a machine may be a pattern such as '*.log'; a backslash before *, ? or [ makes it
+a plain character. Needs scp(1) here and the machine's SFTP server.")]
     Cp(Cp),
     /// Show the journal of a machine, or its console log while its system does not run
     #[command(after_help = "Examples:

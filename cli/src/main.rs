@@ -63,7 +63,7 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Console(console) => done(command::console::run(ui, &store()?, console)),
         Command::Ssh(ssh) => command::ssh::log_in(&store()?, ssh),
         Command::Exec(exec) => command::exec::run(ui, &store()?, exec),
-        Command::Cp(cp) => done(command::cp::run(ui, &store()?, cp)),
+        Command::Cp(cp) => command::cp::run(ui, &store()?, cp),
         Command::Logs(logs) => command::logs::run(ui, &store()?, logs),
         // Also of a machine that is yet to be created.
         Command::Lease(lease @ Lease::Take { .. }) => {

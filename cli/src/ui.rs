@@ -174,6 +174,14 @@ impl Ui {
         }
     }
 
+    /// Refuses a form for programs, which `what` has not.
+    pub(crate) fn only_for_people(&self, what: &str) -> Result<(), Failure> {
+        if self.is_for_people() {
+            return Ok(());
+        }
+        Err(Failure::new(Kind::Usage, format!("{what} has no form for programs")).hint("leave --output out"))
+    }
+
     /// A remark on what is going on.
     pub(crate) fn note(&self, text: &str) {
         self.note_about(EventSubject::default(), text);
@@ -185,6 +193,14 @@ impl Ui {
             ProgressMode::Silent => {}
             ProgressMode::Lines | ProgressMode::Bars => self.line(text),
             ProgressMode::Ndjson => event(&subject, text, None, None),
+        }
+    }
+
+    /// A line that another program said on standard error: shown also where nothing but errors is.
+    pub(crate) fn said(&self, text: &str) {
+        match self.progress_mode {
+            ProgressMode::Ndjson => event(&EventSubject::default(), text, None, None),
+            _ => self.line(text),
         }
     }
 

@@ -85,6 +85,23 @@ impl Sshd {
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
+
+    /// How many processes of `ssh` and `scp` on this host talk to it.
+    ///
+    /// # Panics
+    /// When the processes cannot be looked at.
+    #[must_use]
+    pub fn clients(&self) -> usize {
+        let [ssh, scp] = ["p", "P"].map(|option| format!("-{option}\0{}\0", self.target.port));
+        let lines = fs::read_dir("/proc").expect("processes").flatten();
+        let lines = lines.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+        let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+        let is_client = |line: &String| {
+            let first = line.split('\0').next().unwrap_or_default();
+            (first.ends_with("ssh") && line.contains(&ssh)) || (first.ends_with("scp") && line.contains(&scp))
+        };
+        lines.filter(is_client).count()
+    }
 }
 
 impl Drop for Sshd {

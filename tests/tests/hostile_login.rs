@@ -91,8 +91,7 @@ fn a_signal_to_exec_ends_ssh_and_is_told() {
         assert!(Instant::now() < deadline, "the program does not begin");
         std::thread::yield_now();
     }
-    let port = format!("-p\0{}\0", sshd.target.port);
-    assert_eq!(clients(&port), 1);
+    assert_eq!(sshd.clients(), 1);
     let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let mut text = String::new();
@@ -100,14 +99,7 @@ fn a_signal_to_exec_ends_ssh_and_is_told() {
     assert_eq!(child.wait().unwrap().code(), Some(143));
     let result: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&result["value"]["end"], &result["value"]["ran"]), (&"interrupted".into(), &"unknown".into()));
-    assert_eq!(clients(&port), 0, "ssh is gone");
-}
-
-/// Processes of ssh with these words.
-fn clients(words: &str) -> usize {
-    let lines =
-        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
-    lines.filter(|line| line.starts_with(b"ssh\0") && String::from_utf8_lossy(line).contains(words)).count()
+    assert_eq!(sshd.clients(), 0, "ssh is gone");
 }
 
 #[test]

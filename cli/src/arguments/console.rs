@@ -23,20 +23,25 @@ pub(crate) struct Console {
     pub(crate) detach_key: DetachKey,
 }
 
-/// A key with ctrl.
+/// A key with ctrl, as the byte that a terminal sends for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DetachKey(char);
+pub(crate) struct DetachKey(u8);
+
+/// What a terminal takes from a character that is typed with ctrl (ascii(7)).
+const CTRL: u8 = 0x1f;
+/// The bit of the character that ctrl took.
+const CHARACTER: u8 = 0x40;
 
 impl DetachKey {
-    /// What a terminal sends for it: the character without its upper bits (ascii(7)).
+    /// What a terminal sends for it.
     pub(crate) fn byte(self) -> u8 {
-        u8::try_from(self.0.to_ascii_uppercase()).unwrap_or_default() & 0x1f
+        self.0
     }
 }
 
 impl fmt::Display for DetachKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ctrl-{}", self.0)
+        write!(formatter, "ctrl-{}", char::from(self.0 | CHARACTER).to_ascii_lowercase())
     }
 }
 
@@ -44,9 +49,8 @@ impl FromStr for DetachKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut characters = text.strip_prefix("ctrl-").unwrap_or_default().chars();
-        match (characters.next(), characters.next()) {
-            (Some(key), None) if key.is_ascii_lowercase() || matches!(key, ']' | '\\' | '^' | '_') => Ok(Self(key)),
+        match text.strip_prefix("ctrl-").unwrap_or_default().as_bytes() {
+            [key @ (b'a'..=b'z' | b']' | b'\\' | b'^' | b'_')] => Ok(Self(key & CTRL)),
             _ => Err("a key is ctrl- and a small letter or one of ] \\ ^ _, such as ctrl-]"),
         }
     }
@@ -58,7 +62,9 @@ mod tests {
 
     #[test]
     fn a_key_is_what_a_terminal_sends_for_it() {
-        for (text, byte) in [("ctrl-]", 0x1d), ("ctrl-a", 1), ("ctrl-\\", 0x1c), ("ctrl-^", 0x1e), ("ctrl-_", 0x1f)] {
+        for (text, byte) in
+            [("ctrl-]", 0x1d), ("ctrl-a", 1), ("ctrl-z", 26), ("ctrl-\\", 0x1c), ("ctrl-^", 0x1e), ("ctrl-_", 0x1f)]
+        {
             let key: DetachKey = text.parse().unwrap();
             assert_eq!((key.byte(), key.to_string()), (byte, text.to_owned()));
         }

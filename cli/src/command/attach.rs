@@ -2,18 +2,18 @@
 //! Whoever types may leave something behind, so the machine counts as used from then on.
 
 use std::{
-    fs::File,
+    fs::{File, TryLockError},
     io::{self, ErrorKind, IsTerminal, Read, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     process::ExitCode,
     time::{Duration, Instant},
 };
 
-use cloud_machine_child::interrupt::Held;
+use cloud_machine_child::{Suspension, interrupt::Held};
 use cloud_machine_driver::{console, drivers};
 use cloud_machine_operation::Operations;
 use cloud_machine_protocol::MachineName;
-use cloud_machine_store::{AttemptFolder, Store};
+use cloud_machine_store::{AttemptFolder, Store, open};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     io::Errno,
@@ -41,9 +41,12 @@ enum End {
     Detached,
     MachineEnded,
     Signal(i32),
+    /// It goes on when this program is continued.
+    Stopped,
 }
 
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName, key: DetachKey) -> Result<ExitCode, Failure> {
+    ui.only_for_people("a serial line")?;
     let (input, output) = (io::stdin(), io::stdout());
     if !input.is_terminal() || !output.is_terminal() {
         let text = "a serial line is attached to a terminal, and standard input and output are not both one";
@@ -51,10 +54,14 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName, key: DetachKey) ->
             Failure::new(Kind::Usage, text).hint(format!("`cloud-machine console {name} --follow` only shows it"))
         );
     }
-    Operations { store, drivers: &drivers(), observer: &() }.mark_used(name)?;
+    store.read(name)?;
     let folder = store.machine(name).last_attempt()?;
-    let folder = folder.ok_or_else(|| Failure::new(Kind::NotFound, format!("machine {name} was never started")))?;
-    let _alone = alone(&folder, name)?;
+    // Before the machine counts as used: who is refused has typed nothing.
+    let alone = folder.as_ref().map(|folder| alone(folder, name)).transpose()?;
+    Operations { store, drivers: &drivers(), observer: &() }.mark_used(name)?;
+    let (Some(folder), Some(_alone)) = (folder, alone) else {
+        return Err(Failure::new(Kind::NotFound, format!("machine {name} was never started")));
+    };
     let stream = console::connect(&folder, Instant::now() + CONNECT)
         .map_err(Failure::during(Kind::Failed, format!("attach to the serial line of machine {name}")))?;
     ui.note(&format!("attached to {name}; {key} ends it. What the machine says reaches this terminal as it is."));
@@ -63,20 +70,16 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName, key: DetachKey) ->
             "a serial line has no size: `stty rows {rows} cols {columns}` in the machine gives it this one"
         ));
     }
-    let failed = |error: io::Error| Failure::during(Kind::Failed, "pass on the serial line")(error);
-    let held = Held::begin().map_err(failed)?;
-    let raw = Raw::begin(input.as_fd()).map_err(failed)?;
     let mut line = Line { stream, key: key.byte(), typed: Vec::new(), dropped: 0 };
-    let ended = line.pass(&held);
-    drop(raw);
+    let ended = talk(&mut line);
     ui.note("");
     if line.dropped > 0 {
         ui.note(&format!("{} bytes that were typed did not reach the machine, which did not read", line.dropped));
     }
-    match ended.map_err(failed)? {
-        End::Detached => ui.note(&format!("detached; machine {name} runs on")),
+    match ended.map_err(Failure::during(Kind::Failed, "pass on the serial line"))? {
         End::MachineEnded => ui.note(&format!("the process of machine {name} has ended")),
         End::Signal(signal) => return Ok(ExitCode::from(exit_code_of(signal))),
+        End::Detached | End::Stopped => ui.note(&format!("detached; machine {name} runs on")),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -84,12 +87,34 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName, key: DetachKey) ->
 /// The driver's end of the line serves one at a time: a second one would wait without a word.
 fn alone(folder: &AttemptFolder, name: &MachineName) -> Result<File, Failure> {
     let path = folder.console_log();
-    let log = File::open(&path).map_err(Failure::during(Kind::Failed, format!("open {}", path.display())))?;
-    log.try_lock().map_err(|_| {
-        Failure::new(Kind::Locked, format!("somebody is attached to the serial line of machine {name}"))
-            .hint(format!("`cloud-machine console {name} --follow` shows it meanwhile"))
-    })?;
-    Ok(log)
+    let log = open(&path)?
+        .ok_or_else(|| Failure::new(Kind::NotFound, format!("machine {name} has no console log {}", path.display())))?;
+    match log.try_lock() {
+        Ok(()) => Ok(log),
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("somebody is attached to the serial line of machine {name}");
+            let hint = format!("`cloud-machine console {name} --follow` shows it meanwhile");
+            Err(Failure::new(Kind::Locked, text).hint(hint))
+        }
+        Err(TryLockError::Error(error)) => {
+            Err(Failure::during(Kind::Failed, format!("lock {}", path.display()))(error))
+        }
+    }
+}
+
+/// Passes on what comes and what is typed, with the terminal raw only while this program runs.
+fn talk(line: &mut Line) -> io::Result<End> {
+    let input = io::stdin();
+    let (held, suspension) = (Held::begin()?, Suspension::begin()?);
+    loop {
+        let raw = Raw::begin(input.as_fd())?;
+        let ended = line.pass(&held, &suspension);
+        drop(raw);
+        match ended? {
+            End::Stopped => suspension.stop()?,
+            ended => return Ok(ended),
+        }
+    }
 }
 
 struct Line {
@@ -100,13 +125,17 @@ struct Line {
 }
 
 impl Line {
-    fn pass(&mut self, held: &Held) -> io::Result<End> {
+    fn pass(&mut self, held: &Held, suspension: &Suspension) -> io::Result<End> {
         self.stream.set_nonblocking(true)?;
         // Not the buffered one of the library: what lies in a buffer is announced by nothing.
-        let (mut input, bell) = (File::from(io::stdin().as_fd().try_clone_to_owned()?), held.bell()?);
+        let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let (bell, stop) = (held.bell()?, suspension.bell()?);
         loop {
             if let Some(signal) = held.take() {
                 return Ok(End::Signal(signal));
+            }
+            if suspension.take() {
+                return Ok(End::Stopped);
             }
             let (keys, line) = {
                 let more = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
@@ -114,6 +143,7 @@ impl Line {
                     PollFd::new(&input, PollFlags::IN),
                     PollFd::new(&self.stream, PollFlags::IN | more),
                     PollFd::from_borrowed_fd(bell, PollFlags::IN),
+                    PollFd::from_borrowed_fd(stop, PollFlags::IN),
                 ];
                 match poll(&mut ends, None) {
                     Ok(_) => (!ends[0].revents().is_empty(), !ends[1].revents().is_empty()),
@@ -125,6 +155,8 @@ impl Line {
                 return Ok(End::MachineEnded);
             }
             if keys && !self.read_keys(&mut input)? {
+                // What was typed before the key is the machine's, as far as it takes it now.
+                self.send()?;
                 return Ok(End::Detached);
             }
             if !self.send()? {

@@ -14,6 +14,7 @@ use cloud_machine_operation::Operations;
 use crate::{
     arguments::Console,
     failure::{Failure, Kind},
+    terminal,
     ui::Ui,
 };
 
@@ -21,6 +22,7 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(300);
 
 pub(crate) fn run(ui: &Ui, store: &Store, command: &Console) -> Result<(), Failure> {
+    ui.only_for_people("a log")?;
     show(ui, store, &command.name, command.lines, command.follow)
 }
 
@@ -63,7 +65,8 @@ fn follow(log: &mut Reader, printer: &mut Printer<'_>, store: &Store, record: &M
         // Looked at first: what was said before the end is in the log then.
         let ended = running.ended(Instant::now() + LOOK).map_err(Failure::failed)?;
         log.go_on(&mut |line| printer.print(line))?;
-        if ended || !matches!(printer.ended, Ok(true)) {
+        let is_read = terminal::is_read().map_err(Failure::during(Kind::Failed, "look at standard output"))?;
+        if ended || !is_read || !matches!(printer.ended, Ok(true)) {
             return Ok(());
         }
     }

@@ -83,6 +83,7 @@ impl Show for Findings {
 pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
     let mut findings: Vec<Finding> =
         PROGRAMS.iter().map(|(name, purpose, package)| program(name, purpose, package)).collect();
+    findings.push(scp());
     findings.push(kvm());
     findings.extend(drivers().all().filter(|driver| driver.name() != DEFAULT_DRIVER).map(optional));
     findings.extend(state(global));
@@ -105,6 +106,30 @@ fn program(name: &str, purpose: &str, package: &str) -> Finding {
         }
     };
     Finding { what: name.to_owned(), verdict, detail }
+}
+
+/// scp(1), which has no word for its version: its usage tells whether it can be told to speak SFTP.
+fn scp() -> Finding {
+    let what = "scp".to_owned();
+    let way_out = "copies files (only for that)";
+    match child::run(&mut Command::new("scp"), VERSION) {
+        Ok(output) if speaks_sftp(&String::from_utf8_lossy(&output.stderr)) => {
+            Finding { what, verdict: Verdict::Good, detail: "speaks SFTP".to_owned() }
+        }
+        Ok(_) => {
+            let detail = format!("{way_out}: it has no option -s for SFTP; OpenSSH 8.7 and later have it");
+            Finding { what, verdict: Verdict::Missing, detail }
+        }
+        Err(error) => {
+            let detail = format!("{way_out}: {}; `apt-get install openssh-client` brings it", causes(&error));
+            Finding { what, verdict: Verdict::Missing, detail }
+        }
+    }
+}
+
+/// Whether the options without a value, of which the usage has the first, have `-s`.
+fn speaks_sftp(usage: &str) -> bool {
+    usage.split_whitespace().find_map(|word| word.strip_prefix("[-")).is_some_and(|options| options.contains('s'))
 }
 
 /// Whether a driver that nobody needs can work here. A machine that it has is a finding of its own.
@@ -270,6 +295,13 @@ mod tests {
         );
         let (level, told) = proved(&[verdict(qemu::Accelerator::Kvm, "proved")]);
         assert_eq!((level, told.as_str()), (Verdict::Good, "KVM with one kernel: accelerator kvm: proved"));
+    }
+
+    #[test]
+    fn an_scp_that_knows_no_sftp_is_told_by_its_usage() {
+        assert!(speaks_sftp("usage: scp [-346ABCOpqRrsTv] [-c cipher] [-D sftp_server_path] [-F ssh_config]\n"));
+        assert!(!speaks_sftp("usage: scp [-346ABCpqrTv] [-c cipher] [-F ssh_config] [-i identity_file]\n"));
+        assert!(!speaks_sftp(""));
     }
 
     #[test]

@@ -155,6 +155,9 @@ fn judge(name: &MachineName, timeout: Option<u64>, end: &JobEnd) -> (u8, Option<
             let text = format!("signal {signal} ended the connection to machine {name} while the program ran");
             (exit_code_of(*signal), Some(Failure::failed(text).hint(may_run)))
         }
+        JobEnd::Unread => told(
+            Failure::failed(format!("nobody reads any more what the program on machine {name} says")).hint(may_run),
+        ),
         JobEnd::NotBegun(NotBegun::Interrupted(signal)) => {
             let text = format!("signal {signal} came before the program on machine {name} was begun");
             (exit_code_of(*signal), Some(Failure::failed(text)))
@@ -182,7 +185,7 @@ fn executed(name: MachineName, followed: Followed, failure: Option<&Failure>) ->
         JobEnd::NotBegun(_) => (End::NotBegun, Ran::No),
         JobEnd::Lost(_) => (End::LostConnection, Ran::Unknown),
         JobEnd::TimedOut => (End::TimedOut, Ran::Unknown),
-        JobEnd::Interrupted(_) => (End::Interrupted, Ran::Unknown),
+        JobEnd::Interrupted(_) | JobEnd::Unread => (End::Interrupted, Ran::Unknown),
     };
     let exit_code = match followed.end {
         JobEnd::Exited(code) => Some(code),

@@ -15,7 +15,7 @@ use cloud_machine_driver::{
     ssh::{Followed, Job, JobEnd, NotBegun, Sink},
 };
 use cloud_machine_operation::{Operations, access};
-use cloud_machine_protocol::escape;
+use cloud_machine_protocol::{MachineName, escape};
 use cloud_machine_store::{MachineState, Store};
 
 use super::{console, exec};
@@ -23,6 +23,7 @@ use crate::{
     arguments::Logs,
     failure::{Failure, Kind},
     interrupted::exit_code_of,
+    terminal,
     ui::Ui,
 };
 
@@ -32,22 +33,37 @@ const NO_PROGRAM: u8 = 127;
 const MAX_STDERR: usize = 2 << 10;
 
 pub(crate) fn run(ui: &Ui, store: &Store, logs: &Logs) -> Result<ExitCode, Failure> {
+    ui.only_for_people("a log")?;
     let record = store.read(&logs.name)?;
     let operations = Operations { store, drivers: &drivers(), observer: &() };
     let runs = record.state == MachineState::Running && operations.running(&record)?.is_some();
     if logs.console || !runs {
         if logs.unit.is_some() {
-            let text = format!("machine {} is {}, and its journal is on its disk", logs.name, record.state);
+            let text = format!("{}, and its journal is on its disk", why_not(&logs.name, record.state));
             return Err(Failure::failed(text).hint(format!("`cloud-machine logs {}` shows its console", logs.name)));
         }
         if !logs.console {
-            ui.note(&format!("machine {} is {}: its console log, the journal is on its disk", logs.name, record.state));
+            let why = why_not(&logs.name, record.state);
+            ui.note(&format!("{why}: what follows is its console log, which the host keeps"));
         }
         return console::show(ui, store, &logs.name, logs.lines, logs.follow).map(|()| ExitCode::SUCCESS);
     }
     let words = journalctl(logs);
     let (followed, is_read) = follow(ui, access::login(store, &record)?, &words)?;
     judge(logs, &followed, is_read)
+}
+
+/// Why the system of a machine is not asked, whose process is not there or not its own system's.
+fn why_not(name: &MachineName, state: MachineState) -> String {
+    match state {
+        MachineState::Creating | MachineState::Requested | MachineState::Writing | MachineState::Accepted => {
+            format!("the system of machine {name} does not run yet, its state is {state}")
+        }
+        MachineState::Running => format!("machine {name} has ended by itself"),
+        MachineState::Stopped => format!("machine {name} is stopped"),
+        MachineState::Failed => format!("the last attempt of machine {name} failed"),
+        MachineState::Quarantined => format!("machine {name} is quarantined, since its attempts failed"),
+    }
 }
 
 /// What the machine is asked to run.
@@ -76,7 +92,7 @@ fn follow(ui: &Ui, ssh: std::process::Command, words: &[String]) -> Result<(Foll
             start: exec::START,
             limit: None,
             input: nothing.as_fd(),
-            output: Sink::File(writer.as_fd()),
+            output: Sink::Reader(writer.as_fd()),
             errors: Sink::Memory(MAX_STDERR),
         };
         let followed = job.follow();
@@ -96,6 +112,9 @@ fn print(ui: &Ui, mut reader: io::PipeReader) -> Result<bool, Failure> {
         matches!(is_read, Ok(true))
     };
     while goes_on {
+        if !terminal::wait_readable(reader.as_fd()).map_err(Failure::during(Kind::Failed, "read the journal"))? {
+            return Ok(false);
+        }
         match reader.read(&mut piece) {
             Ok(0) => break,
             Ok(count) => lines.add(piece.get(..count).unwrap_or_default(), &mut |line| goes_on &= show(line)),
@@ -112,7 +131,7 @@ fn judge(logs: &Logs, followed: &Followed, is_read: bool) -> Result<ExitCode, Fa
     let console = format!("`cloud-machine logs {} --console` shows its console", logs.name);
     match &followed.end {
         JobEnd::Exited(0) => Ok(ExitCode::SUCCESS),
-        JobEnd::Exited(_) if !is_read => Ok(ExitCode::SUCCESS),
+        JobEnd::Exited(_) | JobEnd::Unread if !is_read => Ok(ExitCode::SUCCESS),
         JobEnd::Exited(NO_PROGRAM) => {
             Err(Failure::failed(format!("machine {} has no journalctl", logs.name)).hint(console))
         }
@@ -128,6 +147,7 @@ fn judge(logs: &Logs, followed: &Followed, is_read: bool) -> Result<ExitCode, Fa
             Err(Failure::failed(format!("the connection to machine {} was lost\n{said}", logs.name)).hint(console))
         }
         JobEnd::NotBegun(reason) => Err(exec::not_begun(&logs.name, reason).hint(console)),
+        JobEnd::Unread => Err(Failure::failed("printing the journal ended early")),
         JobEnd::TimedOut => Err(Failure::failed(format!("the journal of machine {} took too long", logs.name))),
     }
 }
@@ -135,6 +155,21 @@ fn judge(logs: &Logs, followed: &Followed, is_read: bool) -> Result<ExitCode, Fa
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_the_journal_is_not_there_is_a_sentence_of_each_state() {
+        let name = "m".parse().unwrap();
+        for (state, sentence) in [
+            (MachineState::Creating, "the system of machine m does not run yet, its state is creating"),
+            (MachineState::Writing, "the system of machine m does not run yet, its state is writing"),
+            (MachineState::Running, "machine m has ended by itself"),
+            (MachineState::Stopped, "machine m is stopped"),
+            (MachineState::Failed, "the last attempt of machine m failed"),
+            (MachineState::Quarantined, "machine m is quarantined, since its attempts failed"),
+        ] {
+            assert_eq!(why_not(&name, state), sentence);
+        }
+    }
 
     #[test]
     fn a_unit_is_one_word_whatever_it_is_called() {

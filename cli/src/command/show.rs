@@ -12,6 +12,9 @@ use crate::{
     ui::{Show, Ui},
 };
 
+/// What is said of a machine that is as its last report has it, as far as this program knows.
+pub(super) const UNUSED: &str = "not used through this program since";
+
 #[derive(Serialize)]
 struct Machine {
     /// As people may see it.
@@ -59,7 +62,7 @@ impl Show for Machine {
             lines.push(("last failure", why.clone()));
         }
         if record.standing() == Standing::Stands {
-            lines.push(("used since", if record.dirty { "yes" } else { "no login by ssh or exec" }.to_owned()));
+            lines.push(("used since", if record.dirty { "yes" } else { UNUSED }.to_owned()));
         }
         for exception in &record.image.exceptions {
             lines.push(("exception", format!("{exception}, allowed by an operator")));

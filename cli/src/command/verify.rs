@@ -6,6 +6,7 @@ use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Operations, Verified, Verify as Asked};
 use cloud_machine_store::Store;
 
+use super::show::UNUSED;
 use crate::{
     arguments::Verify,
     batch::{self, Line},
@@ -16,7 +17,7 @@ use crate::{
 
 impl Line for Verified {
     fn cells(&self) -> Vec<String> {
-        let used = if self.used_since { "used since" } else { "no login since by ssh or exec" };
+        let used = if self.used_since { "used since" } else { UNUSED };
         let identity = if self.identity_checked { "identity answers" } else { "identity not asked" };
         let checks = format!("{} checks", self.checked.len());
         let level = format!("{} (does not cover: {})", self.assurance, self.does_not_cover);

@@ -16,7 +16,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     flag, low_level,
 };
 
@@ -77,7 +77,7 @@ impl Hooks {
 
 static HOOKS: OnceLock<Result<Hooks, io::ErrorKind>> = OnceLock::new();
 
-/// As long as one of these lives, SIGINT, SIGTERM and SIGHUP are only noted. When the last is dropped, a signal that was
+/// As long as one of these lives, SIGINT, SIGTERM, SIGHUP and SIGQUIT are only noted. When the last is dropped, a signal that was
 /// noted and not taken does what it would have done.
 #[derive(Debug)]
 pub struct Held(());
@@ -187,7 +187,7 @@ fn set_up() -> io::Result<Hooks> {
     bell.set_nonblocking(true)?;
     let (ends, last) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let ignored = ignored(&fs::read_to_string("/proc/self/status")?);
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
         // nohup(1), and a shell for what it starts in the background, want it to be ignored: it stays so.
         if ignored & (1 << (signal - 1)) != 0 {
             continue;
@@ -202,7 +202,7 @@ fn set_up() -> io::Result<Hooks> {
 }
 
 /// The signals that a process ignores, from its `/proc/PID/status` (proc(5)).
-fn ignored(status: &str) -> u64 {
+pub(crate) fn ignored(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
 }

@@ -1,7 +1,9 @@
 //! Programs that are run and waited for: bounded in time and in what they say, ended with all their
 //! descendants of the same group, and reaped. Must not know what a program is for.
 
+mod foreground;
 pub mod interrupt;
+mod suspend;
 
 use std::{
     io::{self, Read},
@@ -17,13 +19,18 @@ use cloud_machine_protocol::escape;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
-    process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open},
 };
+
+pub use foreground::{ForegroundEnd, run_in_foreground};
+pub use suspend::Suspension;
 
 use crate::interrupt::Held;
 
 /// How long the kernel may take to end what was killed.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// How long a program that shares our group may take to end its own children and then itself.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// Lines of a program's words that an error carries.
 const MAX_STDERR: usize = 5;
 
@@ -107,7 +114,7 @@ pub fn run(command: &mut Command, bounds: Bounds) -> Result<Output, ChildError> 
     let (stdout, stderr) = (group.child.stdout.take(), group.child.stderr.take());
     let mut streams = [Stream::new(stdout).map_err(failed)?, Stream::new(stderr).map_err(failed)?];
     loop {
-        let ended = wait(&group, &held, &streams, deadline).map_err(failed)?;
+        let ended = wait(&group, &held, &streams, Some(deadline)).map_err(failed)?;
         for stream in &mut streams {
             // Once it has ended, what lies in the pipes is all that counts: somebody else may hold them open.
             while stream.read().map_err(failed)? && ended && stream.received.len() <= bounds.output {}
@@ -136,12 +143,12 @@ pub fn run(command: &mut Command, bounds: Bounds) -> Result<Output, ChildError> 
 }
 
 /// Waits until something is to be done; whether the program has ended.
-fn wait(group: &Group, held: &Held, streams: &[Stream; 2], deadline: Instant) -> io::Result<bool> {
+fn wait(group: &Group, held: &Held, streams: &[Stream], deadline: Option<Instant>) -> io::Result<bool> {
     let bell = held.bell()?;
     let open: Vec<BorrowedFd<'_>> = streams.iter().filter_map(Stream::descriptor).collect();
     let mut watched = vec![PollFd::new(&group.handle, PollFlags::IN), PollFd::new(&bell, PollFlags::IN)];
     watched.extend(open.iter().map(|stream| PollFd::new(stream, PollFlags::IN)));
-    match poll(&mut watched, Some(&left(deadline))) {
+    match poll(&mut watched, deadline.map(left).as_ref()) {
         Ok(_) | Err(Errno::INTR) => Ok(watched.first().is_some_and(|ended| !ended.revents().is_empty())),
         Err(error) => Err(error.into()),
     }
@@ -201,6 +208,8 @@ pub struct Group {
     pub child: Child,
     handle: OwnedFd,
     status: Option<ExitStatus>,
+    /// Whether the group is that of this program, which must not be killed.
+    is_shared: bool,
 }
 
 impl Group {
@@ -209,10 +218,14 @@ impl Group {
     /// # Errors
     /// That of the system.
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        let mut child = command.process_group(0).spawn()?;
+        Self::spawn(command.process_group(0), false)
+    }
+
+    fn spawn(command: &mut Command, is_shared: bool) -> io::Result<Self> {
+        let mut child = command.spawn()?;
         // It is not reaped yet, so the number is still its own.
         match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
-            Ok(handle) => Ok(Self { child, handle, status: None }),
+            Ok(handle) => Ok(Self { child, handle, status: None, is_shared }),
             Err(error) => {
                 child.kill()?;
                 child.wait()?;
@@ -243,10 +256,16 @@ impl Group {
         if let Some(status) = self.status {
             return Ok(status);
         }
-        // The program is not reaped before, so the number of its group cannot mean another one.
-        match kill_process_group(Pid::from_child(&self.child), Signal::KILL) {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(error) => return Err(error.into()),
+        // The program is not reaped before, so its number and that of its group cannot mean another one.
+        let program = Pid::from_child(&self.child);
+        if self.is_shared {
+            // Asked first, since it has children that nobody else ends.
+            sent(kill_process(program, Signal::TERM))?;
+            if !self.ended(Instant::now() + ASK_LIMIT)? {
+                sent(kill_process(program, Signal::KILL))?;
+            }
+        } else {
+            sent(kill_process_group(program, Signal::KILL))?;
         }
         if !self.ended(Instant::now() + KILL_LIMIT)? {
             return Err(io::ErrorKind::TimedOut.into());
@@ -254,6 +273,14 @@ impl Group {
         let status = self.child.wait()?;
         self.status = Some(status);
         Ok(status)
+    }
+}
+
+/// A signal to what has ended already is none too few.
+fn sent(signal: rustix::io::Result<()>) -> io::Result<()> {
+    match signal {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

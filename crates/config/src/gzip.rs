@@ -14,22 +14,33 @@ use crate::{
 /// How such a document begins.
 const MAGIC: &[u8] = b"\x1f\x8b";
 
+/// A byte order mark, with which only a text begins.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// The document in `bytes`: what is in them, or they themselves when they are not compressed.
 ///
 /// # Errors
-/// When they cannot be decompressed, or to more than [`MAX_DOCUMENT`] bytes.
+/// When they cannot be decompressed, or to more than [`MAX_DOCUMENT`] bytes, or stand behind a byte order mark, which
+/// hides from cloud-init that they are compressed.
 pub(crate) fn decompressed<'bytes>(
     layer: LayerKind,
     name: &str,
     bytes: &'bytes [u8],
 ) -> Result<Cow<'bytes, [u8]>, ConfigErrors> {
-    if !bytes.starts_with(MAGIC) || bytes.len() > MAX_DOCUMENT {
+    let is_marked = bytes.strip_prefix(BYTE_ORDER_MARK).is_some_and(|rest| rest.starts_with(MAGIC));
+    if !(is_marked || bytes.starts_with(MAGIC)) || bytes.len() > MAX_DOCUMENT {
         return Ok(Cow::Borrowed(bytes));
     }
     let refused = |message: String, allowed: String| -> ConfigErrors {
         let source = Source::new(layer, name, "", Form::Text);
         ConfigError::new(&source, Mark::START, "", message).allowed(allowed).into()
     };
+    if is_marked {
+        return Err(refused(
+            "the document is compressed with gzip, and a byte order mark stands before it".to_owned(),
+            "gzip from the first byte on: `tail --bytes=+4` leaves the mark out".to_owned(),
+        ));
+    }
     let mut document = Vec::new();
     // One byte more tells a document that is too large from one that just fits.
     let read = MultiGzDecoder::new(bytes).take(MAX_DOCUMENT as u64 + 1).read_to_end(&mut document);
@@ -83,6 +94,14 @@ mod tests {
     fn what_is_no_document_when_decompressed_is_refused_as_if_it_were_not_compressed() {
         assert!(shown(&gzip(b"#!/bin/sh\n")).contains("this is a script"));
         assert!(shown(&gzip(&gzip(b"a: 1\n"))).contains("compressed with gzip twice"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_it_is_told_as_that() {
+        let error = shown(&[BYTE_ORDER_MARK, &gzip(b"a: 1\n")].concat());
+        assert!(error.contains("f:1:1: the document is compressed with gzip, and a byte order mark"), "{error}");
+        assert!(error.contains("tail --bytes=+4") && !error.contains("twice"), "{error}");
+        assert!(shown(&[BYTE_ORDER_MARK, b"a: 1\n"].concat()) == "a: 1\n");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The index of the machines: what was read of each record, and how record and disk folder looked then, one line each. Must not
 //! decide whether a line still counts.
 //!
-//! Words between tabs, which are parsed in less time than JSON; only what a driver alone can read is JSON.
+//! Words between tabs, which are parsed in less time than JSON; only what a driver alone can read is JSON. The last word of a line is
+//! a checksum of those before, so that one that was changed by hand or by damage says nothing, also where it can be parsed.
 
 use std::fmt::Write;
 
@@ -15,9 +16,11 @@ use cloud_machine_protocol::{Assurance, MachineName};
 use super::{DriverState, ImageName, MachineState, Stamp};
 
 /// Version of the index; one of another version is not read.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Between two fields of a line. No word of a line has one, or the line is not written.
 const TAB: char = '\t';
+/// Characters of a checksum, the first ones of a BLAKE3 in hexadecimal: nobody who can write an index has to forge one.
+const CHECKSUM: usize = 16;
 /// In the place of what there is not.
 const ABSENT: &str = "-";
 
@@ -57,11 +60,20 @@ pub(super) struct FileStamps {
 /// Numbers of [`FileStamps`] in the index.
 const NUMBERS: usize = 12;
 
-/// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
+/// A line of the index, `NAME TAB LOOKS TAB SUMMARY TAB CHECKSUM`, of which the rest is parsed only when it is asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
+    /// All of it, without its end.
+    whole: &'a str,
     name: &'a str,
     rest: &'a str,
+}
+
+/// The checksum of a line whose words are `text`.
+fn checksum(text: &str) -> String {
+    let mut hex = blake3::hash(text.as_bytes()).to_hex().to_string();
+    hex.truncate(CHECKSUM);
+    hex
 }
 
 impl FileStamps {
@@ -98,8 +110,9 @@ pub(super) fn lines(index: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let text = std::str::from_utf8(index).ok().filter(|text| !text.contains('\0'));
     let text = text.and_then(|text| text.strip_prefix(&header())).unwrap_or_default();
     text.split_inclusive('\n').filter_map(|line| {
-        let (name, rest) = line.strip_suffix('\n')?.split_once(TAB)?;
-        Some(Line { name, rest })
+        let whole = line.strip_suffix('\n')?;
+        let (name, rest) = whole.split_once(TAB)?;
+        Some(Line { whole, name, rest })
     })
 }
 
@@ -134,7 +147,8 @@ pub(super) fn line(looks: &FileStamps, summary: &MachineSummary) -> Option<Strin
         driver_state.unwrap_or_else(|| ABSENT.to_owned()),
     ];
     let fits = |word: &String| !word.contains(char::is_control);
-    words.iter().all(fits).then(|| format!("{}\n", words.join("\t")))
+    let text = words.iter().all(fits).then(|| words.join("\t"))?;
+    Some(format!("{text}{TAB}{}\n", checksum(&text)))
 }
 
 fn numbers_of(disks: &[(u64, u64)]) -> String {
@@ -160,13 +174,17 @@ fn optional<'a, T>(text: &'a str, parse: impl FnOnce(&'a str) -> Option<T>) -> O
 impl Line<'_> {
     /// The line as it stands in the index.
     pub(super) fn text(&self) -> String {
-        format!("{}\t{}\n", self.name, self.rest)
+        format!("{}\n", self.whole)
     }
 
     /// What it says of a machine whose files look like this; `None` when it says nothing.
     pub(super) fn summary(&self, looks: &FileStamps) -> Option<MachineSummary> {
         let (numbers, rest) = self.rest.split_once(TAB)?;
         if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
+            return None;
+        }
+        let ((text, written), (rest, _)) = (self.whole.rsplit_once(TAB)?, rest.rsplit_once(TAB)?);
+        if written != checksum(text) {
             return None;
         }
         let mut words = rest.split(TAB);
@@ -243,27 +261,32 @@ mod tests {
         assert_eq!(line(&looks(), &MachineSummary { disks: None, ..summary() }), None, "its disks are looked at anew");
     }
 
-    /// Each cut of a line, each other look and each word that is no word.
+    /// Each cut of a line, each other look, and each other byte in the place of one, also where all words are some.
     #[test]
-    fn a_line_that_is_damaged_says_nothing() {
+    fn a_line_that_is_damaged_or_changed_by_hand_says_nothing() {
         let whole = text(line(&looks(), &summary()).into_iter());
         for end in header().len()..whole.len() {
             assert!(read(&whole[..end]).iter().all(Option::is_none), "{:?}", &whole[..end]);
+            for other in
+                ["0", "1", "8", "a", "-", " ", "\t", "\n"].into_iter().filter(|other| !whole[end..].starts_with(other))
+            {
+                let changed = format!("{}{other}{}", &whole[..end], &whole[end + 1..]);
+                assert!(read(&changed).iter().all(Option::is_none), "{changed:?}");
+            }
         }
-        for (from, to) in [
-            ("8500", "8501"),
-            ("quarantined", "Quarantined"),
-            ("2222", "70000"),
-            ("\t-\n", "\t{\n"),
-            ("\t-\n", "\t-\t\n"),
-        ] {
-            let damaged = whole.replacen(from, to, 1);
-            assert_ne!(damaged, whole, "{from}");
+        let elsewhere = FileStamps { disks: Some(looks().record), ..looks() };
+        assert!(lines(whole.as_bytes()).all(|line| line.summary(&elsewhere).is_none()));
+        // Words that are none, with their checksum.
+        for (from, to) in [("quarantined", "Quarantined"), ("2222", "70000"), ("\t-\t-\t", "\t-\t{\t")] {
+            let (words, _) = whole[header().len()..].trim_end().rsplit_once(TAB).unwrap();
+            let damaged = words.replacen(from, to, 1);
+            assert_ne!(damaged, words, "{from}");
+            let damaged = format!("{}{damaged}\t{}\n", header(), checksum(&damaged));
             assert_eq!(read(&damaged), [None], "{damaged}");
         }
         for begin in header().len()..whole.len() {
             assert!(read(&format!("{}\0\0{}", &whole[..begin], &whole[begin..])).is_empty());
         }
-        assert!(read(&whole.replacen("\"version\":2", "\"version\":1", 1)).is_empty());
+        assert!(read(&whole.replacen("\"version\":3", "\"version\":2", 1)).is_empty());
     }
 }

@@ -50,9 +50,7 @@ impl Store {
         })?;
         let file = file.ok_or_else(|| StoreError::Locked { name: name.clone() })?;
         let folder = self.machine(name);
-        for folder in [folder.path(), &folder.reports(), &folder.ssh()] {
-            sweep::sweep(folder);
-        }
+        sweep::sweep_machine(folder.path(), [&folder.reports(), &folder.ssh()]);
         Ok(MachineLock::new(name.clone(), file))
     }
 

@@ -22,6 +22,7 @@ use rustix::fs::{AtFlags, statat};
 use super::{
     MachineFolder, MachineRecord, Stamp, Standing, Store, StoreError, file,
     index::{self, FileStamps, Line, MachineSummary, lines, matched},
+    sweep,
 };
 
 /// Rows that are read anew at every list before the index is written again: writing it takes longer than reading these.
@@ -114,11 +115,11 @@ impl Store {
             entries => entries.map_err(StoreError::io("list", &folder))?,
         };
         for entry in entries {
-            let name = entry.map_err(StoreError::io("list", &folder))?.file_name().to_string_lossy().into_owned();
-            // Hidden folders are half made or half removed.
-            if !name.starts_with('.') {
-                names.push(name);
-            }
+            let entry = entry.map_err(StoreError::io("list", &folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Hidden folders are half made or half removed, hidden files half written.
+            if name.starts_with('.') { sweep::sweep_one(&entry) } else { names.push(name) }
+        }
         }
         Ok(names)
     }

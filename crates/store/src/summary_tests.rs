@@ -19,12 +19,20 @@ fn opened() -> (tempfile::TempDir, Store) {
 
 /// Makes an index as if all files were old: their true looks, and a clock that is far ahead.
 fn index(store: &Store) {
+    index_with(store, |_| ());
+}
+
+/// The same, of what `change` makes of each summary.
+fn index_with(store: &Store, change: impl Fn(&mut MachineSummary)) {
     let opened = File::open(store.machines()).unwrap();
     let rows: Vec<Row> = store
         .summaries()
         .unwrap()
         .into_iter()
-        .map(|row| Row { indexed: Indexed::Anew(Box::new(looks(&opened, &row.name).unwrap())), row })
+        .map(|mut row| {
+            row.summary.as_deref_mut().map(&change).unwrap();
+            Row { indexed: Indexed::Anew(Box::new(looks(&opened, &row.name).unwrap())), row }
+        })
         .collect();
     let names: Vec<String> = rows.iter().map(|row| row.row.name.clone()).collect();
     store.write_index(&matched(&names, lines(b"")), &rows).unwrap();
@@ -53,10 +61,20 @@ fn the_index_says_what_the_records_say() {
 #[test]
 fn a_row_of_the_index_is_used_while_the_files_look_the_same() {
     let (_folder, store) = opened();
-    index(&store);
-    let text = fs::read_to_string(store.index()).unwrap().replace("debian-12", "planted");
-    fs::write(store.index(), text).unwrap();
+    index_with(&store, |summary| summary.image = "planted".parse().unwrap());
     assert_eq!(row(&store, "m007").unwrap().image.as_str(), "planted");
+}
+
+#[test]
+fn a_row_that_was_changed_by_hand_is_not_believed() {
+    let (_folder, store) = opened();
+    index(&store);
+    let text = fs::read_to_string(store.index()).unwrap();
+    let changed = text.replace("debian-12", "planted").replace("\tcreating\t", "\trunning\t");
+    assert_ne!(changed, text);
+    fs::write(store.index(), changed).unwrap();
+    let found = row(&store, "m007").unwrap();
+    assert_eq!((found.image.as_str(), found.state), ("debian-12", MachineState::Creating));
 }
 
 #[test]
@@ -124,7 +142,7 @@ fn an_index_that_is_damaged_cut_off_or_of_another_version_is_as_if_it_were_not_t
     let zeros = vec![0; whole.len()];
     let other = String::from_utf8(whole.clone())
         .unwrap()
-        .replacen("\"version\":2", "\"version\":9", 1)
+        .replacen("\"version\":3", "\"version\":9", 1)
         .replace("debian-12", "x");
     for bytes in [b"".as_slice(), &whole[..1], &whole[..whole.len() / 2], &zeros, other.as_bytes(), b"\n\n{}"] {
         fs::write(store.index(), bytes).unwrap();

@@ -65,6 +65,8 @@ pub enum JobEnd {
     TimedOut,
     /// A signal asked this program to end; it may be running.
     Interrupted(i32),
+    /// Nobody reads its output any more, of [`Sink::Reader`].
+    Unread,
 }
 
 /// Why a program was never begun.
@@ -177,6 +179,9 @@ impl Talk<'_> {
             if let Some(end) = self.stop(Instant::now(), held) {
                 return Ok(Some(end));
             }
+            if self.output.is_unread()? || self.errors.is_unread()? {
+                return Ok(Some(JobEnd::Unread));
+            }
             self.wait(held)?;
             self.turn()?;
         }
@@ -222,8 +227,13 @@ impl Talk<'_> {
     fn wait(&self, held: &Held) -> std::io::Result<()> {
         let bell = held.bell()?;
         let mut watched = vec![PollFd::new(&bell, PollFlags::IN)];
-        let places =
-            [self.inlet.waits_for(self.begun), self.output.waits_for(self.begun), self.errors.waits_for(self.begun)];
+        let places = [
+            self.inlet.waits_for(self.begun),
+            self.output.waits_for(self.begun),
+            self.errors.waits_for(self.begun),
+            self.output.reader(),
+            self.errors.reader(),
+        ];
         for (descriptor, flags) in places.iter().flatten() {
             watched.push(PollFd::new(descriptor, *flags));
         }

@@ -165,3 +165,27 @@ fn a_reader_that_goes_away_ends_the_program_as_a_pipe_does() {
     assert_eq!(&first, b"y\n");
     assert!(matches!(follower.join().unwrap().end, JobEnd::Exited(1 | 141)));
 }
+
+/// It says nothing more that could tell it.
+#[test]
+fn a_silent_program_ends_with_the_reader_that_it_runs_for() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let all = words(&["sh", "-c", "echo first; exec sleep 100000"]);
+    let input = File::open("/dev/null").unwrap();
+    let follower = std::thread::spawn(move || {
+        let job = Job {
+            ssh: stand_in(""),
+            words: &all,
+            start: Duration::from_secs(60),
+            limit: Some(Duration::from_secs(60)),
+            input: input.as_fd(),
+            output: Sink::Reader(writer.as_fd()),
+            errors: Sink::Memory(0),
+        };
+        job.follow().unwrap()
+    });
+    let mut first = [0; 6];
+    { reader }.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"first\n");
+    assert_eq!(follower.join().unwrap().end, JobEnd::Unread);
+}

@@ -59,10 +59,26 @@ impl<'a> Outlet<'a> {
     /// Before the program begins nothing is written.
     pub(super) fn waits_for(&self, begun: bool) -> Watched<'_> {
         match (&self.sink, &self.source) {
-            (Sink::File(sink), _) if begun && !self.waiting.is_empty() => Some((*sink, PollFlags::OUT)),
+            (Sink::File(sink) | Sink::Reader(sink), _) if begun && !self.waiting.is_empty() => {
+                Some((*sink, PollFlags::OUT))
+            }
             (_, Some(source)) => Some((source.as_fd(), PollFlags::IN)),
             (_, None) => None,
         }
+    }
+
+    /// The reader that must not go away.
+    pub(super) fn reader(&self) -> Watched<'_> {
+        match self.sink {
+            // That nobody reads any more is told whether or not it is asked for.
+            Sink::Reader(sink) => Some((sink, PollFlags::empty())),
+            Sink::File(_) | Sink::Memory(_) => None,
+        }
+    }
+
+    /// Whether that reader has gone away.
+    pub(super) fn is_unread(&self) -> io::Result<bool> {
+        self.reader().map_or(Ok(false), |(sink, flags)| ready(sink, flags))
     }
 
     /// Reads a piece of what is there, an empty one at the end; `None` when nothing is to be read now.
@@ -103,7 +119,7 @@ impl<'a> Outlet<'a> {
                 self.memory.extend(self.waiting.drain(..).take(room));
                 Ok(true)
             }
-            Sink::File(sink) => self.write_to(sink),
+            Sink::File(sink) | Sink::Reader(sink) => self.write_to(sink),
         }
     }
 

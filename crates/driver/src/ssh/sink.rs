@@ -7,6 +7,8 @@ use std::os::fd::BorrowedFd;
 pub enum Sink<'a> {
     /// An open file, pipe or terminal, as it is.
     File(BorrowedFd<'a>),
+    /// A pipe for whose reader alone the program runs: it is ended when nobody reads any more.
+    Reader(BorrowedFd<'a>),
     /// Memory: so many of the first bytes.
     Memory(usize),
 }
