@@ -195,6 +195,23 @@ fn agent(
     })
 }
 
+/// What cloud-init is handed is seen by whoever asks whether the machine was used since.
+#[test]
+fn a_machine_whose_documents_let_others_in_counts_as_used_from_its_acceptance_on() {
+    for (more, used) in [
+        ("", false),
+        ("}\nusers: [default]\nhostname: web\n#", false),
+        ("}\nusers: [ada]\n#", true),
+        ("}\nruncmd: [id]\n#", true),
+    ] {
+        let host = Host::new(Some);
+        host.create_with(&host.name, more).unwrap_err();
+        let (word, accepted) = host.word().unwrap();
+        assert!(matches!(word, HostMessage::Go { .. }), "{more:?}: {word:?}");
+        assert_eq!((accepted.state, accepted.dirty), (MachineState::Accepted, used), "{more:?}");
+    }
+}
+
 #[test]
 fn the_last_boot_is_gone_before_there_is_a_nonce_and_everything_is_stored_before_the_word() {
     let host = Host::new(Some);

@@ -18,6 +18,12 @@ pub const OVERRULED: [(&str, &str); 4] = [
 ];
 const HOST_KEYS: &str = "the machine makes its SSH host key at each reimage, and the host believes no other";
 
+/// The top-level key of a leaf's path, when it is cloud-init's and not ours.
+#[must_use]
+pub fn foreign_key(path: &str) -> Option<&str> {
+    path.split('.').next().filter(|key| !is_ours(key))
+}
+
 /// Every top-level key that is not ours, in the order of the documents.
 ///
 /// cloud-init reads YAML 1.1, where an unquoted `yes`, `0777` or `1_000` is a boolean or a number. So a scalar that

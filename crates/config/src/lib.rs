@@ -56,7 +56,7 @@ mod tree;
 mod url;
 mod validate;
 
-pub use cloud_init::{CloudInit, OVERRULED};
+pub use cloud_init::{CloudInit, OVERRULED, foreign_key};
 pub use config::{
     Address, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
     PartitionConfig, PartitionSize, Resources, Undeclared, WipeOnBoot,

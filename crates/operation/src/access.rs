@@ -19,6 +19,8 @@ use cloud_machine_store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, 
 
 use crate::{
     Operations,
+    described::Described,
+    entrances,
     error::{ErrorKind, OperationError},
     hint::Hint,
     life,
@@ -124,15 +126,18 @@ pub fn copy(store: &Store, record: &MachineRecord) -> Result<Command, OperationE
     ssh::copy(&target(store, record)).map_err(failure)
 }
 
-/// Whether the report names a key that is not this host's own: whoever has it can use the machine unseen.
+/// Whether somebody besides this host can use the machine unseen: with a key of root's that is not this host's own, or by what
+/// cloud-init made of the documents.
 pub(crate) fn may_others_log_in(
     store: &Store,
     record: &MachineRecord,
+    described: &Described,
     report: &Report,
 ) -> Result<bool, OperationError> {
     let own = read(&store.machine(&record.name).ssh_key().with_extension("pub"), MAX_WORD)?;
     let keys = report.identity.iter().find(|item| item.name == "authorized-keys").map(|item| item.public.as_str());
-    Ok(has_others(keys, own.as_deref().unwrap_or_default()))
+    let others = has_others(keys, own.as_deref().unwrap_or_default());
+    Ok(others || entrances::may_be_opened(report.config.as_ref(), &described.merged))
 }
 
 /// Whether `keys`, lines of `authorized_keys`, hold another one than `own`. Keys that are not known are others.

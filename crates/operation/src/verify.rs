@@ -60,7 +60,8 @@ impl Operations<'_> {
     pub fn verify(&self, name: &MachineName, arguments: Verify) -> Result<Verified, OperationError> {
         let store = self.store;
         let record = store.read(name)?;
-        let (evidence, verdict) = judge(self.driver_of(&record)?, store, &record)?;
+        let described = Described::of(&record)?;
+        let (evidence, verdict) = judge(self.driver_of(&record)?, store, &record, &described)?;
         evidence::require(verdict.assurance, arguments.required)?;
         let ask = !arguments.stored_only && record.state == MachineState::Running;
         let mut checked = verdict.checked.clone();
@@ -72,7 +73,8 @@ impl Operations<'_> {
             assurance: verdict.assurance,
             does_not_cover: verdict.does_not_cover(),
             tier: verdict.tier,
-            used_since: record.dirty,
+            // The record of an older program counts less.
+            used_since: record.dirty || access::may_others_log_in(store, &record, &described, &evidence.report)?,
             identity_checked: ask,
             checked,
             not_covered: evidence.report.not_covered,
@@ -83,14 +85,18 @@ impl Operations<'_> {
 }
 
 /// Judges the stored report again, against an expectation that is made anew from the record.
-fn judge(driver: &dyn Driver, store: &Store, record: &MachineRecord) -> Result<(Evidence, Verdict), OperationError> {
+fn judge(
+    driver: &dyn Driver,
+    store: &Store,
+    record: &MachineRecord,
+    described: &Described,
+) -> Result<(Evidence, Verdict), OperationError> {
     let evidence = evidence::load(store, record)?;
-    let described = Described::of(record)?;
-    let facts = AttemptFacts::of_last(record, &described)?;
+    let facts = AttemptFacts::of_last(record, described)?;
     if let Ok((image, manifest)) = installed::image(store, record) {
         facts.check_image(record, &image, &manifest)?;
     }
-    let expected = facts.expected(driver, record, &described);
+    let expected = facts.expected(driver, record, described);
     let refuse = |what: &str| {
         let text = format!("{what} of machine {} is not what its record and configuration make of it", record.name);
         Err(OperationError::new(ErrorKind::Verification, text))

@@ -73,7 +73,7 @@ pub struct MachineRecord {
     #[serde(default)]
     pub not_covered: Vec<String>,
     /// Whether somebody may have logged in since the last accepted report: with `ssh` or `exec` of this program, or with
-    /// a key of the machine's that is not this host's own, which nobody here can see.
+    /// a key of the machine's that is not this host's own or by what cloud-init was handed, which nobody here can see.
     pub dirty: bool,
     /// When the machine was created.
     pub created: Timestamp,

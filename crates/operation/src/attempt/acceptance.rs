@@ -89,7 +89,7 @@ impl Attempt<'_> {
             record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
             record.assurance = Some(verdict.assurance);
             record.not_covered.clone_from(&verdict.not_covered);
-            record.dirty = access::may_others_log_in(self.store, record, report)?;
+            record.dirty = access::may_others_log_in(self.store, record, self.described, report)?;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.backing == DiskBacking::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
