@@ -21,6 +21,7 @@ mod foreign;
 mod grammar;
 mod gzip;
 mod hint;
+pub mod image_settings;
 mod key_location;
 mod key_path;
 mod label;
