@@ -190,6 +190,13 @@ mod tests {
     }
 
     #[test]
+    fn no_document_writes_a_disk_that_the_agent_made() {
+        let text = "disk_setup: {/dev/vda: {overwrite: true}}\nfs_setup: [{device: /dev/vdb}]\ntimezone: UTC\n";
+        let files = handed(text, "A", BOTH).unwrap();
+        assert_eq!(of(&files, "nocloud/user-data"), "#cloud-config\ntimezone: UTC\n");
+    }
+
+    #[test]
     fn keys_that_nobody_in_the_image_reads_are_refused_by_name() {
         let none = Has { cloud_init: false, networkd: true };
         let refused = handed("ssh_authorized_keys: [k]\nruncmd: [id]\n", "A", none).unwrap_err().to_string();

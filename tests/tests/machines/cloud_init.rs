@@ -37,6 +37,10 @@ ssh_authorized_keys:
   - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJr1bqk9nXo5wU7yP4vZf2cTgHs0mLd8eRk3aQx6YtNu team
 ssh_deletekeys: true
 growpart: {mode: auto, devices: [/]}
+disk_setup:
+  /dev/vdb: {table_type: gpt, layout: true, overwrite: true}
+fs_setup:
+  - {label: evil, filesystem: ext4, device: /dev/vdc, overwrite: true}
 chpasswd:
   expire: false
   users: [{name: ada, password: $6$salt$hash, type: hash}]
@@ -204,7 +208,7 @@ fn create(program: &Program) {
     let drive = write("drive.img", &volume::build(&[("user-data", &added("drive")), ("meta-data", b"")]).unwrap());
     let created = program.call(["create", MACHINE, "--config", &config, "--set", &url, "--drive", &drive], b"");
     assert_eq!(created.code, 0, "{}", created.errors);
-    for key in ["ssh_deletekeys", "growpart.mode"] {
+    for key in ["ssh_deletekeys", "growpart.mode", "disk_setup", "fs_setup"] {
         assert!(
             created.errors.lines().any(|line| line.contains(key) && line.contains(" is ignored: ")),
             "{}",
