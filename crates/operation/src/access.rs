@@ -23,9 +23,7 @@ use crate::{
     entrances,
     error::{ErrorKind, OperationError},
     hint::Hint,
-    life,
-    request::is_pending,
-    startup,
+    life, startup,
 };
 
 /// How long connecting by SSH may take; the key exchange is slow in software emulation.
@@ -38,12 +36,9 @@ impl Operations<'_> {
     /// When it does not run, or stands still; and those of the store.
     pub fn mark_used(&self, name: &MachineName) -> Result<MachineRecord, OperationError> {
         let store = self.store;
-        let mut record = store.read(name)?;
+        // While another operation works on it, that is the reason.
+        let mut record = self.read_settled(name)?;
         if record.state != MachineState::Running {
-            if is_pending(record.state) || matches!(record.state, MachineState::Creating | MachineState::Accepted) {
-                // While another operation works on it, that is the reason.
-                drop(store.lock(name)?);
-            }
             return Err(
                 OperationError::failed(format!("machine {name} is {}", record.state)).hint(Hint::Start(name.clone()))
             );

@@ -14,6 +14,7 @@ use crate::{
     error::{ErrorKind, OperationError},
     evidence::{self, Evidence},
     expectation::AttemptFacts,
+    hint::Hint,
     installed,
 };
 
@@ -59,15 +60,15 @@ impl Operations<'_> {
     /// Of [`ErrorKind::Verification`] when it does not stand.
     pub fn verify(&self, name: &MachineName, arguments: Verify) -> Result<Verified, OperationError> {
         let store = self.store;
-        let record = store.read(name)?;
+        let record = self.read_settled(name)?;
         let described = Described::of(&record)?;
         let (evidence, verdict) = judge(self.driver_of(&record)?, store, &record, &described)?;
         evidence::require(verdict.assurance, arguments.required)?;
-        let ask = !arguments.stored_only && record.state == MachineState::Running;
-        let mut checked = verdict.checked.clone();
-        if ask {
-            checked.extend(ask_identity(store, &record, evidence.report.config.as_ref())?);
-        }
+        // One whose system has shut down by itself is none that answers, as one that was stopped.
+        let ask = !arguments.stored_only && record.state == MachineState::Running && self.is_on(&record)?;
+        let answer = if ask { self.answer(&record, evidence.report.config.as_ref())? } else { None };
+        let identity_checked = answer.is_some();
+        let checked = verdict.checked.iter().cloned().chain(answer.into_iter().flatten()).collect();
         let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
         Ok(Verified {
             assurance: verdict.assurance,
@@ -75,12 +76,30 @@ impl Operations<'_> {
             tier: verdict.tier,
             // The record of an older program counts less.
             used_since: record.dirty || access::may_others_log_in(store, &record, &described, &evidence.report)?,
-            identity_checked: ask,
+            identity_checked,
             checked,
             not_covered: evidence.report.not_covered,
             not_recorded: verdict.not_recorded,
             report: Some(report.display().to_string()),
         })
+    }
+}
+
+impl Operations<'_> {
+    /// What the running machine says of itself; `None` when it went down while it was asked.
+    fn answer(
+        &self,
+        record: &MachineRecord,
+        config: Option<&ConfigEvidence>,
+    ) -> Result<Option<Vec<String>>, OperationError> {
+        match ask_identity(self.store, record, config) {
+            Ok(checked) => Ok(Some(checked)),
+            Err(failure) if self.is_on(record)? => Err(failure),
+            Err(failure) => {
+                tracing::debug!(%failure, "the machine does not run any more");
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -129,7 +148,8 @@ fn ask_identity(
         return Err(OperationError::new(
             ErrorKind::Verification,
             format!("the machine does not answer as expected\n{stderr}"),
-        ));
+        )
+        .hint(Hint::HeldByJob));
     }
     let named = config.is_some_and(|config| HOST_NAMES.iter().any(|key| config.origins.contains_key(*key)));
     let same = said_identity(&output.stdout, record.name.as_str(), &record.identity.machine_id.to_string(), named)?;
