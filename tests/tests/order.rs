@@ -292,7 +292,11 @@ fn a_refused_report_is_kept_and_gets_no_word_to_go_and_three_of_them_are_enough(
     for attempt in 1..=3 {
         let error = if attempt == 1 { host.create() } else { host.reimage(false) };
         assert_eq!(error.kind, ErrorKind::Verification, "{}", error.line());
-        assert!(error.hints.iter().any(|hint| matches!(hint, Hint::RefusedReport(_))), "{error:?}");
+        let kept = error.hints.iter().find_map(|hint| match hint {
+            Hint::RefusedReport(path) => Some(path),
+            _ => None,
+        });
+        assert!(kept.unwrap().is_absolute() && kept.unwrap().is_file(), "{error:?}");
         let (word, _) = host.word().expect("a word");
         assert!(matches!(word, HostMessage::Stop { .. }), "{word:?}");
         assert!(!host.fake.is_on());

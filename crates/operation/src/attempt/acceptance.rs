@@ -61,7 +61,7 @@ impl Attempt<'_> {
         let attempt = prepared.expected.request.attempt;
         let name = format!("{}refused{attempt}", prepared.expected.request.id);
         match Evidence::new(&prepared.expected, report).store(self.store, self.lock, &name) {
-            Ok((path, _)) => failure.hint(Hint::RefusedReport(path)),
+            Ok((path, _)) => failure.hint(Hint::RefusedReport(self.store.machine(self.lock.name()).path().join(path))),
             Err(error) => failure.hint(Hint::RefusedReportLost(error.line())),
         }
     }
