@@ -45,7 +45,7 @@ pub struct Verified {
     pub identity_checked: bool,
     /// What was checked, one sentence each.
     pub checked: Vec<String>,
-    /// What the agent left alone.
+    /// What the agent left alone, and what was found left when the machine was started since.
     pub not_covered: Vec<String>,
     /// What had changed on the system disk before, when nobody can tell.
     pub not_recorded: Option<&'static str>,
@@ -70,15 +70,16 @@ impl Operations<'_> {
         let identity_checked = answer.is_some();
         let checked = verdict.checked.iter().cloned().chain(answer.into_iter().flatten()).collect();
         let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
+        let since = record.not_covered_since.iter().cloned();
         Ok(Verified {
             assurance: verdict.assurance,
-            does_not_cover: verdict.does_not_cover(),
+            does_not_cover: [verdict.does_not_cover()].into_iter().chain(since.clone()).collect::<Vec<_>>().join("; "),
             tier: verdict.tier,
             // The record of an older program counts less.
             used_since: record.dirty || access::may_others_log_in(store, &record, &described, &evidence.report)?,
             identity_checked,
             checked,
-            not_covered: evidence.report.not_covered,
+            not_covered: evidence.report.not_covered.into_iter().chain(since).collect(),
             not_recorded: verdict.not_recorded,
             report: Some(report.display().to_string()),
         })

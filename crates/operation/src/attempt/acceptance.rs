@@ -89,12 +89,15 @@ impl Attempt<'_> {
             record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
             record.assurance = Some(verdict.assurance);
             record.not_covered.clone_from(&verdict.not_covered);
+            record.not_covered_since.clear();
             record.dirty = access::may_others_log_in(self.store, record, self.described, report)?;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.backing == DiskBacking::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
             self.tell_wrong_map(prepared.expected.request.tier, verdict.tier);
             record.host_key = Some(evidence::host_key(report)?);
+        } else {
+            evidence::note_start(record, &verdict.not_covered);
         }
         self.store.write(self.lock, record)?;
         if let Some(host_key) = &record.host_key {
