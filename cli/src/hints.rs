@@ -12,7 +12,7 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::ConsoleEmpty => "the console is empty".to_owned(),
         Hint::ConsoleUnreadable(why) => format!("the console cannot be read: {why}"),
         Hint::Paused(trouble) => format!("the machine is paused: {trouble}"),
-        Hint::RefusedReport(path) => format!("the refused report is kept as {path}"),
+        Hint::RefusedReport(path) => format!("the refused report is kept as {}", path.display()),
         Hint::RefusedReportLost(why) => format!("the refused report could not be kept: {why}"),
         Hint::HeldByJob => "what runs there may have made its SSH its own: a reimage ends that".to_owned(),
         Hint::NotCovered(level) => format!("{level} does not cover {}", level.does_not_cover()),

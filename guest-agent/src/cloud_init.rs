@@ -27,6 +27,10 @@ const OWN_HOSTNAME: &str = "# The host shall find itself by its name.\nmanage_et
 /// ds-identify runs before cloud-init and could turn it off, or hand it another list.
 const IDENTIFY: &str = "# Written by cloud-machine-agent at each reimage.\npolicy: enabled\ndatasource: NoCloud\n";
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
+/// Other files of a seed, which add to it: empty, so that those of the image do not count.
+const UNUSED: [&str; 2] = ["network-config", "vendor-data"];
+/// The settings above; their name sorts behind those of installers and of clouds.
+pub(crate) const OWN_SETTINGS: &str = "/etc/cloud/cloud.cfg.d/zz-cloud-machine.cfg";
 /// Keys that name the host: whoever writes one wants another name than the machine's.
 const NAMES: [&str; 2] = ["hostname", "fqdn"];
 
@@ -57,13 +61,15 @@ pub(crate) fn files(
     }
     let overruled: Vec<&str> = OVERRULED.iter().map(|(key, _)| *key).collect();
     let document = keys.without(&overruled).to_yaml();
-    Ok(vec![
+    let mut files = vec![
         // The first, which is no secret, makes the folders: others than root look below `/var/lib/cloud`, too.
         text(&format!("{SEED}/meta-data"), 0o644, meta_data(identity, request)),
         text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
-        text(&format!("{SETTINGS}/cloud.cfg.d/zz-cloud-machine.cfg"), 0o644, settings(keys, has)),
+        text(OWN_SETTINGS, 0o644, settings(keys, has)),
         text(&format!("{SETTINGS}/ds-identify.cfg"), 0o644, IDENTIFY.to_owned()),
-    ])
+    ];
+    files.extend(UNUSED.map(|name| text(&format!("{SEED}/{name}"), 0o600, String::new())));
+    Ok(files)
 }
 
 /// To cloud-init a machine is new after each reimage, and the same at each boot: this is only written by the former.
@@ -143,6 +149,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_that_an_image_has_beside_the_seed_or_remembers_of_another_machine_counts() {
+        let files = handed("timezone: UTC", "A", BOTH).unwrap();
+        for name in ["nocloud/vendor-data", "nocloud/network-config"] {
+            assert_eq!(of(&files, name), "");
+        }
+        assert!(of(&files, "zz-cloud-machine.cfg").contains("\nmanual_cache_clean: false\n"));
+    }
+
+    #[test]
     fn who_names_the_host_gets_that_name_and_the_machine_keeps_its_own_otherwise() {
         let settings = |text: &str| handed(text, "A", BOTH).unwrap();
         assert!(of(&settings("timezone: UTC"), "zz-cloud-machine.cfg").contains("\npreserve_hostname: true\n"));
@@ -173,6 +188,13 @@ mod tests {
         let files = handed("growpart: {mode: auto}\ntimezone: UTC\n", "A", BOTH).unwrap();
         assert_eq!(of(&files, "nocloud/user-data"), "#cloud-config\ntimezone: UTC\n");
         assert!(of(&files, "zz-cloud-machine.cfg").contains("\ngrowpart:\n  mode: \"off\"\n"));
+    }
+
+    #[test]
+    fn no_document_writes_a_disk_that_the_agent_made() {
+        let text = "disk_setup: {/dev/vda: {overwrite: true}}\nfs_setup: [{device: /dev/vdb}]\ntimezone: UTC\n";
+        let files = handed(text, "A", BOTH).unwrap();
+        assert_eq!(of(&files, "nocloud/user-data"), "#cloud-config\ntimezone: UTC\n");
     }
 
     #[test]

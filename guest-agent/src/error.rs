@@ -99,6 +99,10 @@ pub(crate) enum AgentError {
     HostKey(#[source] ssh_key::Error),
     #[error("the configuration has keys for cloud-init ({keys}), and the image has no cloud-init")]
     CloudInitAbsent { keys: String },
+    #[error(
+        "cannot hand over to the image's cloud-init: {file} {why}; take it out of the image, or mend it there, and pack the image again"
+    )]
+    ImageSettings { file: String, why: String },
     #[error("cannot encode a message to the host")]
     Encode(#[source] serde_json::Error),
     #[error("the host's answer is invalid")]

@@ -1,14 +1,20 @@
 //! Handing the identity to the new system: typed values become files of the root. Nothing is read from what a job
 //! left, and a private key never leaves the machine.
 
+use std::path::Path;
+
 use cloud_machine_plan::HOST_KEY;
 use cloud_machine_protocol::{Identity, IdentityItem, Request, SecretPolicy};
-use cloud_machine_system::root::{self, RootFile};
+use cloud_machine_system::{
+    mounts::NEW_ROOT,
+    root::{self, RootFile},
+};
 use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
 
 use crate::{
     cloud_init::{self, Has},
     error::AgentError,
+    image_settings,
     layers::Layers,
 };
 
@@ -21,7 +27,14 @@ pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> 
     let host_key = host_key(identity)?;
     let public = host_key.public_key().to_openssh().map_err(AgentError::HostKey)?;
     let mut files = files(identity, &authorized_keys, &host_key, &public)?;
-    files.extend(cloud_init::files(identity, request, &layers.config().cloud_init, new_root_has()?)?);
+    let (has, keys) = (new_root_has()?, &layers.config().cloud_init);
+    files.extend(cloud_init::files(identity, request, keys, has)?);
+    if has.cloud_init {
+        image_settings::check(Path::new(NEW_ROOT), !keys.is_empty())?;
+        for path in image_settings::REMEMBERED {
+            root::remove(path)?;
+        }
+    }
     for file in &files {
         root::write(file)?;
     }

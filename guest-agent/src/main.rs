@@ -11,6 +11,7 @@ mod error;
 mod execute;
 mod host;
 mod identity;
+mod image_settings;
 mod initramfs;
 mod inventory;
 mod layers;

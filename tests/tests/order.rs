@@ -198,6 +198,23 @@ fn agent(
     })
 }
 
+/// What cloud-init is handed is seen by whoever asks whether the machine was used since.
+#[test]
+fn a_machine_whose_documents_let_others_in_counts_as_used_from_its_acceptance_on() {
+    for (more, used) in [
+        ("", false),
+        ("}\nusers: [default]\nhostname: web\n#", false),
+        ("}\nusers: [ada]\n#", true),
+        ("}\nruncmd: [id]\n#", true),
+    ] {
+        let host = Host::new(Some);
+        host.create_with(&host.name, more).unwrap_err();
+        let (word, accepted) = host.word().unwrap();
+        assert!(matches!(word, HostMessage::Go { .. }), "{more:?}: {word:?}");
+        assert_eq!((accepted.state, accepted.dirty), (MachineState::Accepted, used), "{more:?}");
+    }
+}
+
 #[test]
 fn the_last_boot_is_gone_before_there_is_a_nonce_and_everything_is_stored_before_the_word() {
     let host = Host::new(Some);
@@ -278,7 +295,11 @@ fn a_refused_report_is_kept_and_gets_no_word_to_go_and_three_of_them_are_enough(
     for attempt in 1..=3 {
         let error = if attempt == 1 { host.create() } else { host.reimage(false) };
         assert_eq!(error.kind, ErrorKind::Verification, "{}", error.line());
-        assert!(error.hints.iter().any(|hint| matches!(hint, Hint::RefusedReport(_))), "{error:?}");
+        let kept = error.hints.iter().find_map(|hint| match hint {
+            Hint::RefusedReport(path) => Some(path),
+            _ => None,
+        });
+        assert!(kept.unwrap().is_absolute() && kept.unwrap().is_file(), "{error:?}");
         let (word, _) = host.word().expect("a word");
         assert!(matches!(word, HostMessage::Stop { .. }), "{word:?}");
         assert!(!host.fake.is_on());

@@ -218,14 +218,34 @@ fn a_list_is_filtered_and_cut_to_columns_and_names_are_in_order() {
 }
 
 #[test]
-fn a_program_is_not_begun_while_another_operation_works_on_the_machine() {
+fn what_is_under_way_is_told_by_whatever_takes_the_machine_as_it_is() {
     let program = program();
+    let first = "reports/FIRST.json";
+    for (name, action, report, what) in [
+        ("new", "reimage", None, "created"),
+        ("made", "reimage", Some(first), "reimaged"),
+        ("left", "boot", Some(first), "started"),
+    ] {
+        fabricated::machine(&program, name, 1, |record| {
+            record["state"] = "writing".into();
+            record["last_report"] = report.into();
+            record["request"] = serde_json::json!({
+                "id": "SECOND", "action": action, "attempts": 1, "failures": 0, "started": "2026-11-22T12:00:00Z"
+            });
+        });
+        let store = Store::open(program.state()).unwrap();
+        let lock = store.lock(&name.parse().unwrap()).unwrap();
+        for command in [vec!["exec", name, "--", "true"], vec!["verify", name], vec!["plan", name]] {
+            let called = program.call(&command, b"");
+            assert_eq!(called.code, 8, "{command:?}: {}", called.errors);
+            let told = format!("machine {name} is being {what} (state writing)");
+            assert!(called.errors.contains(&told) && called.errors.contains("wait for it"), "{}", called.errors);
+        }
+        drop(lock);
+        let called = program.call(["verify", name], b"");
+        assert_eq!(called.code, 5, "{}", called.errors);
+    }
     fabricated::machine(&program, "busy", 1, |record| record["state"] = "writing".into());
-    let store = Store::open(program.state()).unwrap();
-    let lock = store.lock(&"busy".parse().unwrap()).unwrap();
-    let called = program.call(["exec", "busy", "--", "true"], b"");
-    assert_eq!(called.code, 8, "{}", called.errors);
-    drop(lock);
     let called = program.call(["exec", "busy", "--", "true"], b"");
     assert_eq!(called.code, 1, "{}", called.errors);
     assert!(called.errors.contains("machine busy is writing"), "{}", called.errors);
@@ -264,4 +284,19 @@ fn evidence_of_an_older_program_is_judged_as_it_was_and_known_by_its_seal() {
     let called = program.call(["verify", "v1", "--stored-only"], b"");
     assert_eq!(called.code, 5, "{}", called.errors);
     assert!(called.errors.contains("is not the one that was stored"), "{}", called.errors);
+}
+
+#[test]
+fn a_machine_that_shut_down_by_itself_is_verified_as_one_that_was_stopped() {
+    let program = program();
+    let record = folder_of_version_1(&program).join("machine.json");
+    let stopped = program.json(["verify", "v1"]).unwrap();
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replacen("\"state\": \"stopped\"", "\"state\": \"running\"", 1)).unwrap();
+    assert_eq!(program.json(["show", "v1"]).unwrap()["record"]["state"], "running");
+    let called = program.call(["verify", "v1", "--output", "json"], b"");
+    assert_eq!(called.code, 0, "{}", called.errors);
+    let verified = program.json(["verify", "v1"]).unwrap();
+    assert_eq!(verified["machines"][0]["result"]["identity_checked"], false);
+    assert_eq!(verified["machines"][0]["result"], stopped["machines"][0]["result"]);
 }

@@ -98,7 +98,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
 fn assurance(record: &MachineRecord) -> String {
     match (record.standing(), record.assurance) {
         (Standing::Stands, Some(level)) => {
-            format!("{level} (does not cover: {})", evidence::gaps_of(record, level, &record.not_covered))
+            format!("{level} (does not cover: {})", evidence::gaps_of(record, level))
         }
         (Standing::Unanswered, _) => "none: the system did not come up after the last report was accepted".to_owned(),
         (Standing::Ended { state }, _) => {

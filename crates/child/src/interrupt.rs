@@ -11,14 +11,22 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
     },
     thread,
+    time::Duration,
 };
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM},
     flag, low_level,
 };
+
+/// How long the last words may take: where they go, nobody may read any more.
+const WORDS_LIMIT: Duration = Duration::from_secs(2);
+
+/// What is said before a signal ends the program.
+type Words = Box<dyn FnOnce(i32) + Send>;
 
 /// What is set up once in the life of the program.
 struct Hooks {
@@ -39,7 +47,7 @@ struct State {
     /// How many hold signals back.
     held: usize,
     /// What is said before a signal ends the program.
-    words: Option<Box<dyn Fn(i32) + Send>>,
+    words: Option<Words>,
     /// Whether there is a thread that says them.
     has_speaker: bool,
 }
@@ -61,17 +69,32 @@ impl Hooks {
 
     /// Lets a signal that came and that nobody holds back do what it does, after the last words. `state` is locked meanwhile: no
     /// child is started.
-    fn end(&self, state: &State) {
+    fn end(&self, mut state: MutexGuard<'_, State>) {
         if state.held > 0 {
             return;
         }
         let Some(signal) = self.take() else { return };
-        if let Some(words) = &state.words {
-            words(signal);
+        // Whoever asks once more does not wait for the words.
+        self.ends.store(true, Ordering::SeqCst);
+        if let Some(words) = state.words.take() {
+            say(words, signal);
         }
         // Does not return, for any of these signals.
         let ended = low_level::emulate_default_handler(signal);
         tracing::debug!(signal, ?ended, "a signal that was held back had no effect");
+    }
+}
+
+/// Lets `words` be said by a thread that nobody waits for longer than they may take.
+fn say(words: Words, signal: i32) {
+    let (said, hears) = mpsc::channel::<()>();
+    let speaks = move || {
+        // Dropped when they are said, and when they cannot be.
+        let _said = said;
+        words(signal);
+    };
+    if thread::Builder::new().name("last words".to_owned()).spawn(speaks).is_ok() {
+        let _said_or_too_late = hears.recv_timeout(WORDS_LIMIT);
     }
 }
 
@@ -131,7 +154,7 @@ impl Drop for Held {
         let mut state = hooks.state();
         state.held = state.held.saturating_sub(1);
         hooks.arm(&state);
-        hooks.end(&state);
+        hooks.end(state);
     }
 }
 
@@ -140,16 +163,16 @@ impl Drop for Held {
 pub struct LastWords(());
 
 impl LastWords {
-    /// `words` get the signal and are said by another thread, while whatever this one does goes on. They replace earlier ones, and
-    /// must run no child.
+    /// `words` get the signal and are said by another thread, while whatever this one does goes on. They replace earlier ones, must
+    /// run no child, and are cut off where nobody takes them.
     ///
     /// # Errors
     /// That of the system, when the signals cannot be caught.
-    pub fn prepare(words: impl Fn(i32) + Send + 'static) -> io::Result<Self> {
+    pub fn prepare(words: impl FnOnce(i32) + Send + 'static) -> io::Result<Self> {
         let hooks = hooks()?;
         let mut state = hooks.state();
         if !state.has_speaker {
-            thread::Builder::new().name("last words".to_owned()).spawn(move || speak(hooks))?;
+            thread::Builder::new().name("last signal".to_owned()).spawn(move || speak(hooks))?;
             state.has_speaker = true;
         }
         state.words = Some(Box::new(words));
@@ -165,7 +188,7 @@ impl Drop for LastWords {
         state.words = None;
         hooks.arm(&state);
         // One that came at the last moment, when there was nothing more to say.
-        hooks.end(&state);
+        hooks.end(state);
     }
 }
 
@@ -173,7 +196,7 @@ impl Drop for LastWords {
 fn speak(hooks: &'static Hooks) {
     let mut rung = [0; 64];
     while matches!((&hooks.speaker).read(&mut rung), Ok(1..)) {
-        hooks.end(&hooks.state());
+        hooks.end(hooks.state());
     }
 }
 
@@ -216,8 +239,8 @@ mod tests {
     };
 
     use rustix::{
-        event::{PollFd, PollFlags, poll},
-        process::{Pid, Signal, kill_process},
+        event::{PollFd, PollFlags, Timespec, poll},
+        process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
     };
 
     use super::*;
@@ -269,6 +292,35 @@ mod tests {
             assert_eq!(rest, format!("{before}{WORDS}: {SIGTERM}\n"), "{role}");
             assert_eq!(program.wait().unwrap().signal(), Some(SIGTERM), "{role}");
         }
+    }
+
+    /// As where standard error is a pipe that nobody reads.
+    #[test]
+    fn last_words_that_nobody_takes_do_not_keep_the_program_from_ending() {
+        if std::env::var(ROLE).is_ok() {
+            let _words = LastWords::prepare(|_| {
+                loop {
+                    thread::park();
+                }
+            });
+            println!("ready");
+            loop {
+                thread::park();
+            }
+        }
+        let name = "interrupt::tests::last_words_that_nobody_takes_do_not_keep_the_program_from_ending";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([name, "--exact", "--nocapture"]).env(ROLE, "alone").stdout(Stdio::piped());
+        let mut program = command.spawn().unwrap();
+        let mut said = BufReader::new(program.stdout.take().unwrap());
+        assert!(said.by_ref().lines().map(Result::unwrap).any(|line| line.ends_with("ready")));
+        kill_process(Pid::from_child(&program), Signal::TERM).unwrap();
+        let handle = pidfd_open(Pid::from_child(&program), PidfdFlags::empty()).unwrap();
+        let limit = Timespec { tv_sec: 60, tv_nsec: 0 };
+        if poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit)).unwrap() == 0 {
+            program.kill().unwrap();
+        }
+        assert_eq!(program.wait().unwrap().signal(), Some(SIGTERM), "it was still there");
     }
 
     #[test]

@@ -10,13 +10,23 @@ use crate::{
 };
 
 /// Keys of cloud-init that a machine's own settings overrule, each with the reason.
-pub const OVERRULED: [(&str, &str); 4] = [
+pub const OVERRULED: [(&str, &str); 6] = [
+    ("disk_setup", DISKS),
+    ("fs_setup", DISKS),
     ("growpart", "the root's partition stays as the image has it, and the machine does not start with another one"),
     ("ssh_deletekeys", HOST_KEYS),
     ("ssh_genkeytypes", HOST_KEYS),
     ("ssh_keys", HOST_KEYS),
 ];
+const DISKS: &str =
+    "the machine's disks are described below cloud-machine.resources.disks, and the agent makes what they hold";
 const HOST_KEYS: &str = "the machine makes its SSH host key at each reimage, and the host believes no other";
+
+/// The top-level key of a leaf's path, when it is cloud-init's and not ours.
+#[must_use]
+pub fn foreign_key(path: &str) -> Option<&str> {
+    path.split('.').next().filter(|key| !is_ours(key))
+}
 
 /// Every top-level key that is not ours, in the order of the documents.
 ///

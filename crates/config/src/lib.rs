@@ -22,6 +22,7 @@ mod foreign;
 mod grammar;
 mod gzip;
 mod hint;
+pub mod image_settings;
 mod key_location;
 mod key_path;
 mod label;
@@ -58,7 +59,7 @@ mod tree;
 mod url;
 mod validate;
 
-pub use cloud_init::{CloudInit, OVERRULED};
+pub use cloud_init::{CloudInit, OVERRULED, foreign_key};
 pub use config::{
     Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
     PartitionConfig, PartitionSize, Resources, Undeclared, WipeOnBoot,

@@ -19,11 +19,11 @@ use cloud_machine_store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, 
 
 use crate::{
     Operations, cloud_init,
+    described::Described,
+    entrances,
     error::{ErrorKind, OperationError},
     hint::Hint,
-    life,
-    request::is_pending,
-    startup,
+    life, startup,
 };
 
 /// How long connecting by SSH may take; the key exchange is slow in software emulation.
@@ -36,12 +36,9 @@ impl Operations<'_> {
     /// When it does not run, or stands still; and those of the store.
     pub fn mark_used(&self, name: &MachineName) -> Result<MachineRecord, OperationError> {
         let store = self.store;
-        let mut record = store.read(name)?;
+        // While another operation works on it, that is the reason.
+        let mut record = self.read_settled(name)?;
         if record.state != MachineState::Running {
-            if is_pending(record.state) || matches!(record.state, MachineState::Creating | MachineState::Accepted) {
-                // While another operation works on it, that is the reason.
-                drop(store.lock(name)?);
-            }
             return Err(
                 OperationError::failed(format!("machine {name} is {}", record.state)).hint(Hint::Start(name.clone()))
             );
@@ -125,15 +122,18 @@ pub fn copy(store: &Store, record: &MachineRecord) -> Result<Command, OperationE
     ssh::copy(&target(store, record)).map_err(failure)
 }
 
-/// Whether the report names a key that is not this host's own: whoever has it can use the machine unseen.
+/// Whether somebody besides this host can use the machine unseen: with a key of root's that is not this host's own, or by what
+/// cloud-init made of the documents.
 pub(crate) fn may_others_log_in(
     store: &Store,
     record: &MachineRecord,
+    described: &Described,
     report: &Report,
 ) -> Result<bool, OperationError> {
     let own = read(&store.machine(&record.name).ssh_key().with_extension("pub"), MAX_WORD)?;
     let keys = report.identity.iter().find(|item| item.name == "authorized-keys").map(|item| item.public.as_str());
-    Ok(has_others(keys, own.as_deref().unwrap_or_default()))
+    let others = has_others(keys, own.as_deref().unwrap_or_default());
+    Ok(others || entrances::may_be_opened(report.config.as_ref(), &described.merged))
 }
 
 /// Whether `keys`, lines of `authorized_keys`, hold another one than `own`. Keys that are not known are others.

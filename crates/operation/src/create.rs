@@ -188,6 +188,7 @@ fn new_record(
         assurance: None,
         accepted: None,
         not_covered: Vec::new(),
+        not_covered_since: Vec::new(),
         dirty: false,
         created: Timestamp::now(),
     })

@@ -219,11 +219,18 @@ pub(crate) fn require(found: Assurance, required: Assurance) -> Result<(), Opera
     Err(OperationError::new(ErrorKind::Verification, text).hint(Hint::NotCovered(found)))
 }
 
-/// What the assurance of the last accepted reimage does not cover, and what may be left on other disks.
+/// What the assurance of the last accepted reimage does not cover, and what may be left on other disks since.
 #[must_use]
-pub fn gaps_of(record: &MachineRecord, level: Assurance, disks: &[String]) -> String {
+pub fn gaps_of(record: &MachineRecord, level: Assurance) -> String {
     let gaps = gaps(level, record.system.last.map(|last| last.tier));
-    [gaps].into_iter().chain(disks.iter().cloned()).collect::<Vec<_>>().join("; ")
+    let disks = record.not_covered.iter().chain(&record.not_covered_since).cloned();
+    [gaps].into_iter().chain(disks).collect::<Vec<_>>().join("; ")
+}
+
+/// Notes what the report of a start says nothing about: a disk that a reimage wiped or made is one that is kept by now.
+pub(crate) fn note_start(record: &mut MachineRecord, not_covered: &[String]) {
+    let more = not_covered.iter().filter(|line| !record.not_covered.contains(line));
+    record.not_covered_since = more.cloned().collect();
 }
 
 /// The public SSH host key of a verified report.
@@ -231,4 +238,47 @@ pub(crate) fn host_key(report: &Report) -> Result<String, OperationError> {
     let item = report.identity.iter().find(|item| item.name == HOST_KEY);
     item.map(|item| item.public.clone())
         .ok_or_else(|| OperationError::new(ErrorKind::Verification, "the report has no SSH host key"))
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    /// A machine whose disk was wiped, and another made anew, at its last reimage.
+    fn record() -> MachineRecord {
+        let uuid = "7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad111";
+        let record = serde_json::json!({
+            "version": cloud_machine_store::RECORD_VERSION, "name": "demo", "uuid": uuid, "driver": "qemu", "layers": {}, "ram": 1, "cpus": 1,
+            "image": {"name": "x", "digest": format!("blake3:{}", "ab".repeat(32)), "size": 1},
+            "disks": [], "drives": [], "ssh_port": 2222, "state": "running",
+            "identity": {
+                "name": "demo", "machine_uuid": uuid, "machine_id": "0123456789abcdef0123456789abcdef",
+                "mac": "52:54:00:12:34:56", "authorized_keys": [], "ssh_host_keys": "rotate",
+            },
+            "request": {"id": "A", "action": "boot", "attempts": 1, "failures": 0, "started": Timestamp::UNIX_EPOCH},
+            "host_key": null, "last_report": "reports/B.json", "assurance": "host-rooted", "dirty": false,
+            "not_covered": ["the disk `made`: not wiped"], "created": Timestamp::UNIX_EPOCH,
+        });
+        serde_json::from_value(record).unwrap()
+    }
+
+    #[test]
+    fn what_a_start_found_left_is_told_until_the_next_one_beside_what_the_reimage_left() {
+        let mut record = record();
+        let told = |record: &MachineRecord| gaps_of(record, Assurance::HostRooted);
+        assert!(told(&record).ends_with("; the disk `made`: not wiped"), "{}", told(&record));
+        let kept = ["the disk `made`: kept".to_owned(), "the disk `wiped`: kept".to_owned()];
+        note_start(&mut record, &kept);
+        let once = told(&record);
+        assert!(
+            once.ends_with("; the disk `made`: not wiped; the disk `made`: kept; the disk `wiped`: kept"),
+            "{once}"
+        );
+        note_start(&mut record, &kept);
+        assert_eq!(told(&record), once);
+        note_start(&mut record, &["the disk `made`: not wiped".to_owned()]);
+        assert!(told(&record).ends_with("; the disk `made`: not wiped"), "nothing is said twice: {}", told(&record));
+    }
 }

@@ -24,8 +24,8 @@ pub enum Hint {
     ConsoleUnreadable(String),
     /// The machine stands still.
     Paused(Trouble),
-    /// Where the refused report is, relative to the machine's folder.
-    RefusedReport(String),
+    /// Where the refused report is.
+    RefusedReport(PathBuf),
     /// The refused report could not be kept, and why.
     RefusedReportLost(String),
     /// What runs in the machine may have made its SSH its own.

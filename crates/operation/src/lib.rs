@@ -16,6 +16,7 @@ pub mod devices;
 mod disks;
 pub mod documents;
 pub mod drives;
+mod entrances;
 mod error;
 mod event;
 pub mod evidence;

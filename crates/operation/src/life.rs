@@ -83,17 +83,26 @@ impl Operations<'_> {
 
     /// Refuses to talk to a machine that cannot answer, with the reason.
     pub(crate) fn answers(&self, record: &MachineRecord) -> Result<(), OperationError> {
+        if self.is_on(record)? {
+            return Ok(());
+        }
+        let name = &record.name;
+        let text = format!("machine {name} does not run any more: its system shut down or rebooted, or was ended");
+        Err(OperationError::failed(text).hint(Hint::Start(name.clone())))
+    }
+
+    /// Whether there is somebody to talk to, as far as it can be told.
+    ///
+    /// # Errors
+    /// When the machine stands still.
+    pub(crate) fn is_on(&self, record: &MachineRecord) -> Result<bool, OperationError> {
         let name = &record.name;
         let trouble = match self.driver_of(record)?.power(&reference(self.store, record), Duration::ZERO) {
+            Power::Off => return Ok(false),
             Power::On(running) => trouble(&*running),
             Power::Unknown(_) => None,
-            Power::Off => {
-                let text =
-                    format!("machine {name} does not run any more: its system shut down or rebooted, or was ended");
-                return Err(OperationError::failed(text).hint(Hint::Start(name.clone())));
-            }
         };
-        let Some(trouble) = trouble else { return Ok(()) };
+        let Some(trouble) = trouble else { return Ok(true) };
         Err(OperationError::failed(format!("machine {name} is paused: {trouble}"))
             .hint(Hint::StartOrReimage(name.clone())))
     }

@@ -53,7 +53,7 @@ impl Operations<'_> {
     /// Those of a reimage that is refused.
     pub fn plan(&self, name: &MachineName) -> Result<Planned, OperationError> {
         let (store, teller) = (self.store, self.teller(name, Operation::Plan));
-        let record = store.read(name)?;
+        let record = self.read_settled(name)?;
         let described = Described::of(&record)?;
         let (config, driver) = (&described.config, self.driver_of(&record)?);
         let (image, manifest) = installed::image(store, &record)?;

@@ -90,7 +90,7 @@ impl Reimaged {
             ssh_port: record.ssh_port,
             image: record.image.clone(),
             assurance: record.standing_assurance(),
-            does_not_cover: record.standing_assurance().map(|level| gaps_of(record, level, &record.not_covered)),
+            does_not_cover: record.standing_assurance().map(|level| gaps_of(record, level)),
             strategy: last.map(|last| last.strategy),
             tier: last.map(|last| last.tier),
             request: record.request.as_ref().map(|request| request.id.clone()),
@@ -108,7 +108,7 @@ impl Reimaged {
     /// Of a completed attempt.
     pub(crate) fn new(store: &Store, record: &MachineRecord, completed: &Completed) -> Self {
         Self {
-            does_not_cover: record.assurance.map(|level| gaps_of(record, level, &completed.verdict.not_covered)),
+            does_not_cover: record.assurance.map(|level| gaps_of(record, level)),
             checked: completed.verdict.checked.clone(),
             phases: completed.phases.clone(),
             steps: completed.report.steps.clone(),

@@ -14,6 +14,7 @@ use crate::{
     error::{ErrorKind, OperationError},
     evidence::{self, Evidence},
     expectation::AttemptFacts,
+    hint::Hint,
     installed,
 };
 
@@ -44,7 +45,7 @@ pub struct Verified {
     pub identity_checked: bool,
     /// What was checked, one sentence each.
     pub checked: Vec<String>,
-    /// What the agent left alone.
+    /// What the agent left alone, and what was found left when the machine was started since.
     pub not_covered: Vec<String>,
     /// What had changed on the system disk before, when nobody can tell.
     pub not_recorded: Option<&'static str>,
@@ -59,38 +60,63 @@ impl Operations<'_> {
     /// Of [`ErrorKind::Verification`] when it does not stand.
     pub fn verify(&self, name: &MachineName, arguments: Verify) -> Result<Verified, OperationError> {
         let store = self.store;
-        let record = store.read(name)?;
-        let (evidence, verdict) = judge(self.driver_of(&record)?, store, &record)?;
+        let record = self.read_settled(name)?;
+        let described = Described::of(&record)?;
+        let (evidence, verdict) = judge(self.driver_of(&record)?, store, &record, &described)?;
         evidence::require(verdict.assurance, arguments.required)?;
-        let ask = !arguments.stored_only && record.state == MachineState::Running;
-        let mut checked = verdict.checked.clone();
-        if ask {
-            checked.extend(ask_identity(store, &record, evidence.report.config.as_ref())?);
-        }
+        // One whose system has shut down by itself is none that answers, as one that was stopped.
+        let ask = !arguments.stored_only && record.state == MachineState::Running && self.is_on(&record)?;
+        let answer = if ask { self.answer(&record, evidence.report.config.as_ref())? } else { None };
+        let identity_checked = answer.is_some();
+        let checked = verdict.checked.iter().cloned().chain(answer.into_iter().flatten()).collect();
         let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
+        let since = record.not_covered_since.iter().cloned();
         Ok(Verified {
             assurance: verdict.assurance,
-            does_not_cover: verdict.does_not_cover(),
+            does_not_cover: [verdict.does_not_cover()].into_iter().chain(since.clone()).collect::<Vec<_>>().join("; "),
             tier: verdict.tier,
-            used_since: record.dirty,
-            identity_checked: ask,
+            // The record of an older program counts less.
+            used_since: record.dirty || access::may_others_log_in(store, &record, &described, &evidence.report)?,
+            identity_checked,
             checked,
-            not_covered: evidence.report.not_covered,
+            not_covered: evidence.report.not_covered.into_iter().chain(since).collect(),
             not_recorded: verdict.not_recorded,
             report: Some(report.display().to_string()),
         })
     }
 }
 
+impl Operations<'_> {
+    /// What the running machine says of itself; `None` when it went down while it was asked.
+    fn answer(
+        &self,
+        record: &MachineRecord,
+        config: Option<&ConfigEvidence>,
+    ) -> Result<Option<Vec<String>>, OperationError> {
+        match ask_identity(self.store, record, config) {
+            Ok(checked) => Ok(Some(checked)),
+            Err(failure) if self.is_on(record)? => Err(failure),
+            Err(failure) => {
+                tracing::debug!(%failure, "the machine does not run any more");
+                Ok(None)
+            }
+        }
+    }
+}
+
 /// Judges the stored report again, against an expectation that is made anew from the record.
-fn judge(driver: &dyn Driver, store: &Store, record: &MachineRecord) -> Result<(Evidence, Verdict), OperationError> {
+fn judge(
+    driver: &dyn Driver,
+    store: &Store,
+    record: &MachineRecord,
+    described: &Described,
+) -> Result<(Evidence, Verdict), OperationError> {
     let evidence = evidence::load(store, record)?;
-    let described = Described::of(record)?;
-    let facts = AttemptFacts::of_last(record, &described)?;
+    let facts = AttemptFacts::of_last(record, described)?;
     if let Ok((image, manifest)) = installed::image(store, record) {
         facts.check_image(record, &image, &manifest)?;
     }
-    let expected = facts.expected(driver, record, &described);
+    let expected = facts.expected(driver, record, described);
     let refuse = |what: &str| {
         let text = format!("{what} of machine {} is not what its record and configuration make of it", record.name);
         Err(OperationError::new(ErrorKind::Verification, text))
@@ -123,7 +149,8 @@ fn ask_identity(
         return Err(OperationError::new(
             ErrorKind::Verification,
             format!("the machine does not answer as expected\n{stderr}"),
-        ));
+        )
+        .hint(Hint::HeldByJob));
     }
     let named = config.is_some_and(|config| HOST_NAMES.iter().any(|key| config.origins.contains_key(*key)));
     let same = said_identity(&output.stdout, record.name.as_str(), &record.identity.machine_id.to_string(), named)?;

@@ -54,6 +54,7 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
         assurance: None,
         accepted: None,
         not_covered: Vec::new(),
+        not_covered_since: Vec::new(),
         dirty: false,
         created: "2026-11-22T12:00:00Z".parse().unwrap(),
     }

@@ -71,8 +71,11 @@ pub struct MachineRecord {
     /// What may be left on disks besides the system disk, for people.
     #[serde(default)]
     pub not_covered: Vec<String>,
+    /// What was found to be left there besides when the machine was started last since.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_covered_since: Vec<String>,
     /// Whether somebody may have logged in since the last accepted report: with `ssh` or `exec` of this program, or with
-    /// a key of the machine's that is not this host's own, which nobody here can see.
+    /// a key of the machine's that is not this host's own or by what cloud-init was handed, which nobody here can see.
     pub dirty: bool,
     /// When the machine was created.
     pub created: Timestamp,

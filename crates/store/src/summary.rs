@@ -120,7 +120,6 @@ impl Store {
             // Hidden folders are half made or half removed, hidden files half written.
             if name.starts_with('.') { sweep::sweep_one(&entry) } else { names.push(name) }
         }
-        }
         Ok(names)
     }
 

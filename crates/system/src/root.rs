@@ -119,6 +119,43 @@ pub fn exists(path: &str) -> Result<bool, SystemError> {
     }
 }
 
+/// Removes `path` of the new root with all that is in it, if it is there. A link goes without what it leads to; one on the way is
+/// refused.
+///
+/// # Errors
+/// [`SystemError::Io`] naming what could not be removed, [`SystemError::Unexpected`] for what is no folder on the way.
+pub fn remove(path: &str) -> Result<(), SystemError> {
+    remove_below(Path::new(mounts::NEW_ROOT), path)
+}
+
+fn remove_below(root: &Path, path: &str) -> Result<(), SystemError> {
+    let mut inside = root.to_owned();
+    let mut parts = Path::new(path.trim_start_matches('/')).components().peekable();
+    while let Some(part) = parts.next() {
+        let Component::Normal(name) = part else {
+            return Err(SystemError::unexpected("path of a root file", path, "a plain absolute path"));
+        };
+        inside.push(name);
+        let object = inside.display().to_string();
+        let found = match fs::symlink_metadata(&inside) {
+            Ok(found) => found,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(SystemError::io("examine", object)(error)),
+        };
+        let removed = match (parts.peek(), found.is_dir()) {
+            (Some(_), true) => continue,
+            (Some(_), false) => return Err(SystemError::unexpected(object, "no folder", "a folder")),
+            (None, true) => {
+                empty(&inside, found.dev())?;
+                fs::remove_dir(&inside)
+            }
+            (None, false) => fs::remove_file(&inside),
+        };
+        removed.map_err(SystemError::io("remove", object))?;
+    }
+    Ok(())
+}
+
 /// The content of the file `path` of the new root; `None` when there is none. What is no plain file counts as none.
 ///
 /// # Errors
@@ -261,6 +298,24 @@ mod tests {
         empty(root.path(), device).unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
         assert_eq!(fs::read(other.path().join("file")).unwrap(), b"stays");
+    }
+
+    #[test]
+    fn what_is_removed_goes_with_all_that_is_in_it_and_nothing_that_a_link_leads_to() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("lib/old/deep")).unwrap();
+        fs::write(root.path().join("lib/old/deep/file"), "goes").unwrap();
+        fs::create_dir_all(root.path().join("kept")).unwrap();
+        fs::write(root.path().join("kept/file"), "stays").unwrap();
+        std::os::unix::fs::symlink("../kept", root.path().join("lib/link")).unwrap();
+        std::os::unix::fs::symlink("kept", root.path().join("other")).unwrap();
+        for path in ["/lib/old", "/lib/link", "/lib/absent", "/absent/file"] {
+            remove_below(root.path(), path).unwrap();
+        }
+        assert_eq!(fs::read_dir(root.path().join("lib")).unwrap().count(), 0);
+        assert!(matches!(remove_below(root.path(), "/other/file"), Err(SystemError::Unexpected { .. })));
+        assert!(matches!(remove_below(root.path(), "/lib/../kept/file"), Err(SystemError::Unexpected { .. })));
+        assert_eq!(fs::read(root.path().join("kept/file")).unwrap(), b"stays");
     }
 
     /// Name by which the next test runs itself, and the variable that tells it that it may.

@@ -40,6 +40,16 @@ fn the_driver_says_what_becomes_of_each_value() {
     let (overruled, other) = (audit.row("growpart.mode"), audit.row("growpartition"));
     assert!(overruled["verdict"] == "ignored" && overruled["why"].as_str().unwrap().contains("partition"));
     assert_eq!(other["verdict"], "cloud-init");
+    let audit = workspace.audit(&[
+        "--set",
+        "disk_setup={/dev/vda: {overwrite: true}}",
+        "--set",
+        "fs_setup=[{device: /dev/vdb}]",
+    ]);
+    for key in ["disk_setup.\"/dev/vda\".overwrite", "fs_setup"] {
+        assert_eq!(audit.row(key)["verdict"], "ignored", "{key}");
+        assert!(audit.row(key)["why"].as_str().unwrap().contains("cloud-machine.resources.disks"), "{key}");
+    }
 
     let table =
         workspace.call(&["config", "audit", "--set", "resources.ram=0.1", "--set", "hostname=x", "--driver", "qemu"]);

@@ -1,7 +1,7 @@
 //! Debian's own cloud-init in a machine, over its whole life: it applies what the layers say, once for each reimage, from the
 //! one source that the agent wrote, whatever a job plants in the places where cloud-init looks for others.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use cloud_machine_tests::{
     artifacts::{Artifacts, cloud_init_image},
@@ -40,6 +40,10 @@ ssh_authorized_keys:
   - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJr1bqk9nXo5wU7yP4vZf2cTgHs0mLd8eRk3aQx6YtNu team
 ssh_deletekeys: true
 growpart: {mode: auto, devices: [/]}
+disk_setup:
+  /dev/vdb: {table_type: gpt, layout: true, overwrite: true}
+fs_setup:
+  - {label: evil, filesystem: ext4, device: /dev/vdc, overwrite: true}
 chpasswd:
   expire: false
   users: [{name: ada, password: $6$salt$hash, type: hash}]
@@ -112,11 +116,26 @@ const PLANT_ROOT: &str = "
     chmod +x /var/lib/cloud/scripts/per-boot/evil
     printf '#cloud-config\nruncmd: [touch /root/evil]\n' >/var/lib/cloud/seed/nocloud/user-data; sync";
 
+/// What the image itself has beside the seed, and what its cloud-init remembers of a machine that it was on.
+const LEFT_IN_IMAGE: [(&str, &str); 6] = [
+    ("/var/lib/cloud/seed/nocloud/vendor-data", "#cloud-config\nbootcmd: [touch /root/evil]\n"),
+    (
+        "/var/lib/cloud/seed/nocloud/network-config",
+        "version: 1\nconfig: [{type: nameserver, address: [192.0.2.1], search: [evil.example]}]\n",
+    ),
+    ("/var/lib/cloud/instances/old/manual-clean", ""),
+    ("/var/lib/cloud/instances/old/obj.pkl", "no pickle"),
+    ("/var/lib/cloud/data/instance-id", "old\n"),
+    ("/var/lib/cloud/sem/config_scripts_per_once.once", ""),
+];
+/// The partition of the root on the image's disk, in bytes.
+const ROOT_AT: u64 = 198_656 * 512;
+
 #[test]
 fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_is() {
     let artifacts = Artifacts::from_environment().unwrap();
     let program = Program::new(&artifacts);
-    program.pack_folder(&cloud_init_image().unwrap(), IMAGE, &[]).unwrap();
+    program.pack_folder(&image_that_was_used(&program), IMAGE, &[]).unwrap();
     create(&program);
     everything_is_done(&program);
     let first = Instance::of(&program);
@@ -152,6 +171,40 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     program.done(&["delete", MACHINE, "--yes"]);
 }
 
+/// The recipe's image with what one holds that was packed from a machine.
+fn image_that_was_used(program: &Program) -> PathBuf {
+    let (from, folder) = (cloud_init_image().unwrap(), program.state().parent().unwrap().join("used"));
+    fs::create_dir(&folder).unwrap();
+    let disk = folder.join("disk.raw");
+    let copied = Command::new("cp").arg("--sparse=always").arg(from.join("disk.raw")).arg(&disk).status().unwrap();
+    assert!(copied.success());
+    for name in ["kernel", "modules", "programs"] {
+        std::os::unix::fs::symlink(from.join(name), folder.join(name)).unwrap();
+    }
+    let mut commands = String::new();
+    for (index, (path, content)) in LEFT_IN_IMAGE.iter().enumerate() {
+        let file = folder.join(index.to_string());
+        fs::write(&file, content).unwrap();
+        let folders = path.match_indices('/').skip(1).map(|(end, _)| format!("mkdir {}\n", &path[..end]));
+        // A folder that is there stays as it is, with a complaint.
+        commands.extend(folders);
+        commands.push_str(&format!("write {} {path}\n", file.display()));
+    }
+    commands.push_str("symlink /var/lib/cloud/instance /var/lib/cloud/instances/old\n");
+    let script = folder.join("commands");
+    fs::write(&script, commands).unwrap();
+    let debugfs = |arguments: &[&std::ffi::OsStr]| {
+        let at = format!("{}?offset={ROOT_AT}", disk.display());
+        let output = Command::new("debugfs").args(arguments).arg(at).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    debugfs(&["-w".as_ref(), "-f".as_ref(), script.as_os_str()]);
+    let listed = debugfs(&["-R".as_ref(), "ls -p /var/lib/cloud/instances/old".as_ref()]);
+    assert!(listed.contains("obj.pkl"), "the image holds what was planted: {listed}");
+    folder
+}
+
 /// With a document of each layer that the machine reads for itself.
 fn create(program: &Program) {
     let folder = program.state().parent().unwrap().to_owned();
@@ -167,7 +220,7 @@ fn create(program: &Program) {
     let drive = write("drive.img", &volume::build(&[("user-data", &added("drive")), ("meta-data", b"")]).unwrap());
     let created = program.call(["create", MACHINE, "--config", &config, "--set", &url, "--drive", &drive], b"");
     assert_eq!(created.code, 0, "{}", created.errors);
-    for key in ["ssh_deletekeys", "growpart.mode"] {
+    for key in ["ssh_deletekeys", "growpart.mode", "disk_setup", "fs_setup"] {
         assert!(
             created.errors.lines().any(|line| line.contains(key) && line.contains(" is ignored: ")),
             "{}",
@@ -192,7 +245,8 @@ fn everything_is_done(program: &Program) {
     assert_eq!(result["v1"]["errors"], Value::Array(Vec::new()), "{said}");
     let source = result["v1"]["datasource"].as_str().unwrap();
     assert!(source.starts_with("DataSourceNoCloud [seed=") && !source.contains("/dev/"), "{source}");
-    let look = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log; test ! -e /root/evil; {LOOK}");
+    let nothing = "test ! -e /root/evil; test ! -e /var/lib/cloud/instances/old; test -z \"$(grep -rl 192.0.2.1 /etc /run/systemd)\"";
+    let look = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log; {nothing}; {LOOK}");
     let seen = inside(program, &look.replace("cloud-init.log;", "cloud-init.log || true;"));
     let seen: Vec<&str> = seen.lines().map(str::trim).collect();
     assert_eq!(seen, SEEN);

@@ -107,6 +107,12 @@ fn data_disks_are_what_was_described_at_every_boot() {
     {
         assert_eq!(methods_of_steps(&started, step), word);
     }
+    // What is kept by now is told of the machine from here on, not only by the start that found it.
+    let kept = "the disk `data`: kept with its xfs: whatever a job wrote there is still there";
+    assert!(!created.contains(kept) && started.contains(kept), "{started}");
+    for command in [vec!["start", MACHINE, "--output", "json"], vec!["show", MACHINE], vec!["verify", MACHINE]] {
+        assert!(program.done(&command).contains(kept), "{command:?}");
+    }
     everything_is_mounted(&program, "");
     assert_eq!(sizes(&program), full, "what shall grow is as large as it was");
     assert_eq!(marks(&program), ["/mnt/cache", "/mnt/share", "/mnt/work-one", "/mnt/work-two", "/srv/the-data"]);

@@ -61,7 +61,7 @@ impl Attempt<'_> {
         let attempt = prepared.expected.request.attempt;
         let name = format!("{}refused{attempt}", prepared.expected.request.id);
         match Evidence::new(&prepared.expected, report).store(self.store, self.lock, &name) {
-            Ok((path, _)) => failure.hint(Hint::RefusedReport(path)),
+            Ok((path, _)) => failure.hint(Hint::RefusedReport(self.store.machine(self.lock.name()).path().join(path))),
             Err(error) => failure.hint(Hint::RefusedReportLost(error.line())),
         }
     }
@@ -89,12 +89,15 @@ impl Attempt<'_> {
             record.accepted = Some(AcceptedRecord { seal, attempt: prepared.facts.to_json()? });
             record.assurance = Some(verdict.assurance);
             record.not_covered.clone_from(&verdict.not_covered);
-            record.dirty = access::may_others_log_in(self.store, record, report)?;
+            record.not_covered_since.clear();
+            record.dirty = access::may_others_log_in(self.store, record, self.described, report)?;
             record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
             let mapped = record.system.backing == DiskBacking::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
             self.tell_wrong_map(prepared.expected.request.tier, verdict.tier);
             record.host_key = Some(evidence::host_key(report)?);
+        } else {
+            evidence::note_start(record, &verdict.not_covered);
         }
         self.store.write(self.lock, record)?;
         if let Some(host_key) = &record.host_key {
