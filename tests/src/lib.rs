@@ -1,6 +1,7 @@
 //! Harness of the slow tests and of the demo: artifacts, a private state folder, the program as users call it, and
 //! the hostile job. Never shipped; must touch only files and processes that it made.
 
+pub mod apt;
 pub mod artifacts;
 pub mod bench;
 pub mod fabricated;

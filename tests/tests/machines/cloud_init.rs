@@ -4,7 +4,9 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use cloud_machine_tests::{
+    apt,
     artifacts::{Artifacts, cloud_init_image},
+    http::{Answer, Server},
     program::Program,
 };
 use cloud_machine_volume::write as volume;
@@ -25,6 +27,7 @@ cloud-machine:
       one: {allocation: 16MiB, on-reimage: keep}
       two: {allocation: 16MiB, on-reimage: keep}
       unlucky: {allocation: 1MiB, on-reimage: keep}
+      vault: {allocation: 16MiB, filesystem: ext4, mountpoint: /vault}
 hostname: web
 users:
   - default
@@ -57,6 +60,14 @@ runcmd:
   - [cp, /var/lib/cloud/data/instance-id, /root/instance]
   - echo ran >>/root/runs
   - test \"$(head -c 4 /dev/vdd)\" != FAIL || { printf gone >/dev/vdd; echo the last program had no luck; false; }
+apt:
+  sources_list: deb [trusted=yes] SERVER ./
+packages: [greeting]
+mounts:
+  - [/vault, /scratch, none, bind]
+phone_home:
+  url: SERVERdone
+  post: [hostname, instance_id]
 timezone: Europe/Vienna
 locale: de_DE.UTF-8
 ntp:
@@ -78,9 +89,11 @@ const LOOK: &str = "
     readlink /etc/localtime
     . /etc/default/locale; echo $LANG; locale -a | grep de_DE
     grep -rh '^NTP' /etc/systemd/timesyncd.conf.d
+    cat /usr/share/greeting
+    findmnt -no FSTYPE /scratch; findmnt -no FSTYPE /vault
     cat /root/of-url /root/of-drive
     wc -l </root/runs";
-const SEEN: [&str; 18] = [
+const SEEN: [&str; 21] = [
     "web",
     "Ada Lovelace:/bin/sh",
     "ada adm",
@@ -96,6 +109,9 @@ const SEEN: [&str; 18] = [
     "de_DE.UTF-8",
     "de_DE.utf8",
     "NTP=ntp.example",
+    "from a package",
+    "ext4",
+    "ext4",
     "of url",
     "of drive",
     "1",
@@ -136,9 +152,12 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     let artifacts = Artifacts::from_environment().unwrap();
     let program = Program::new(&artifacts);
     program.pack_folder(&image_that_was_used(&program), IMAGE, &[]).unwrap();
-    create(&program);
+    let server = Server::start(Answer::Files(apt::repository("greeting", "from a package\n")));
+    create(&program, &server);
     everything_is_done(&program);
     let first = Instance::of(&program);
+    let called_home = || server.posts().pop().expect("a call home");
+    assert_eq!(called_home(), format!("hostname=web&instance_id={}", first.id));
     cloud_init_finds_no_fault_in_what_it_was_handed(&program);
     let verified = program.json(["verify", MACHINE]).unwrap()["machines"][0]["result"]["checked"].to_string();
     assert!(verified.contains("the host name is what the configuration makes of it"), "{verified}");
@@ -151,6 +170,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     let second = Instance::of(&program);
     assert_eq!((&second.id, &second.host_key), (&first.id, &first.host_key));
     assert_eq!(second.boots, 2, "what is for each boot ran at each");
+    assert_eq!(server.posts().len(), 1, "and nothing else did");
 
     // What cloud-init cannot do is no machine, and its words say why; the next start begins anew.
     inside(&program, PLANT_ROOT);
@@ -166,6 +186,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     let third = Instance::of(&program);
     assert_ne!(third.id, first.id, "to cloud-init it is another machine");
     assert_eq!(third.boots, 1);
+    assert_eq!(called_home(), format!("hostname=web&instance_id={}", third.id));
     let planted = inside(&program, "blkid -s LABEL -o value /dev/vdb /dev/vdc");
     assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
     program.done(&["delete", MACHINE, "--yes"]);
@@ -206,7 +227,7 @@ fn image_that_was_used(program: &Program) -> PathBuf {
 }
 
 /// With a document of each layer that the machine reads for itself.
-fn create(program: &Program) {
+fn create(program: &Program, server: &Server) {
     let folder = program.state().parent().unwrap().to_owned();
     let write = |name: &str, bytes: &[u8]| {
         fs::write(folder.join(name), bytes).unwrap();
@@ -215,7 +236,8 @@ fn create(program: &Program) {
     let added = |name: &str| {
         format!("write_files: !append\n  - {{path: /root/of-{name}, content: \"of {name}\\n\"}}\n").into_bytes()
     };
-    let config = write("cloudy.yaml", CONFIGURATION.replace('@', &packed("compressed\n")).as_bytes());
+    let config = CONFIGURATION.replace('@', &packed("compressed\n")).replace("SERVER", &server.root());
+    let config = write("cloudy.yaml", config.as_bytes());
     let url = format!("cloud-init-url=file://{}", write("url.yaml", &added("url")));
     let drive = write("drive.img", &volume::build(&[("user-data", &added("drive")), ("meta-data", b"")]).unwrap());
     let created = program.call(["create", MACHINE, "--config", &config, "--set", &url, "--drive", &drive], b"");
