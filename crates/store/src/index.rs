@@ -1,8 +1,8 @@
 //! The index of the machines: what was read of each record, and how record and disk folder looked then, one line each. Must not
 //! decide whether a line still counts.
 //!
-//! Words between tabs, which are parsed in less time than JSON; only what a driver alone can read is JSON. The last word of a line is
-//! a checksum of those before, so that one that was changed by hand or by damage says nothing, also where it can be parsed.
+//! Words between tabs, which are parsed in less time than JSON; only what a driver alone can read is JSON. The first line has a
+//! checksum of all others, so that an index that was changed by hand or by damage says nothing, also where it can be parsed.
 
 use std::fmt::Write;
 
@@ -19,8 +19,6 @@ use super::{DriverState, ImageName, MachineState, Stamp};
 const VERSION: u32 = 3;
 /// Between two fields of a line. No word of a line has one, or the line is not written.
 const TAB: char = '\t';
-/// Characters of a checksum, the first ones of a BLAKE3 in hexadecimal: nobody who can write an index has to forge one.
-const CHECKSUM: usize = 16;
 /// In the place of what there is not.
 const ABSENT: &str = "-";
 
@@ -60,20 +58,13 @@ pub(super) struct FileStamps {
 /// Numbers of [`FileStamps`] in the index.
 const NUMBERS: usize = 12;
 
-/// A line of the index, `NAME TAB LOOKS TAB SUMMARY TAB CHECKSUM`, of which the rest is parsed only when it is asked for.
+/// A line of the index, `NAME TAB LOOKS TAB SUMMARY`, of which the rest is parsed only when it is asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
     /// All of it, without its end.
     whole: &'a str,
     name: &'a str,
     rest: &'a str,
-}
-
-/// The checksum of a line whose words are `text`.
-fn checksum(text: &str) -> String {
-    let mut hex = blake3::hash(text.as_bytes()).to_hex().to_string();
-    hex.truncate(CHECKSUM);
-    hex
 }
 
 impl FileStamps {
@@ -92,24 +83,28 @@ impl FileStamps {
     }
 }
 
-/// The first line.
-fn header() -> String {
-    format!("{{\"kind\":\"machine_index\",\"version\":{VERSION}}}\n")
+/// The first line of an index with these lines.
+fn header(lines: &str) -> String {
+    let checksum = blake3::hash(lines.as_bytes());
+    format!("{{\"kind\":\"machine_index\",\"version\":{VERSION},\"blake3\":\"{checksum}\"}}\n")
 }
 
 /// The text of an index with these lines.
 pub(super) fn text(lines: impl Iterator<Item = String>) -> String {
-    let mut text = header();
-    lines.for_each(|line| text.push_str(&line));
-    text
+    let lines: String = lines.collect();
+    header(&lines) + &lines
 }
 
-/// The lines of an index; none when it is not one of ours. One that was cut off is no line, and where a power cut left zeros
-/// there is none at all.
+/// Whether these bytes are an index of ours as it was written: all of it, and nothing else.
+pub(super) fn is_whole(index: &[u8]) -> bool {
+    let text = std::str::from_utf8(index).unwrap_or_default();
+    text.split_once('\n').is_some_and(|(_, lines)| text.strip_suffix(lines) == Some(&header(lines)))
+}
+
+/// The lines of an index that is whole.
 pub(super) fn lines(index: &[u8]) -> impl Iterator<Item = Line<'_>> {
-    let text = std::str::from_utf8(index).ok().filter(|text| !text.contains('\0'));
-    let text = text.and_then(|text| text.strip_prefix(&header())).unwrap_or_default();
-    text.split_inclusive('\n').filter_map(|line| {
+    let text = std::str::from_utf8(index).unwrap_or_default();
+    text.split_inclusive('\n').skip(1).filter_map(|line| {
         let whole = line.strip_suffix('\n')?;
         let (name, rest) = whole.split_once(TAB)?;
         Some(Line { whole, name, rest })
@@ -147,8 +142,7 @@ pub(super) fn line(looks: &FileStamps, summary: &MachineSummary) -> Option<Strin
         driver_state.unwrap_or_else(|| ABSENT.to_owned()),
     ];
     let fits = |word: &String| !word.contains(char::is_control);
-    let text = words.iter().all(fits).then(|| words.join("\t"))?;
-    Some(format!("{text}{TAB}{}\n", checksum(&text)))
+    words.iter().all(fits).then(|| format!("{}\n", words.join("\t")))
 }
 
 fn numbers_of(disks: &[(u64, u64)]) -> String {
@@ -181,10 +175,6 @@ impl Line<'_> {
     pub(super) fn summary(&self, looks: &FileStamps) -> Option<MachineSummary> {
         let (numbers, rest) = self.rest.split_once(TAB)?;
         if !numbers.split(' ').map(|number| number.parse().ok()).eq(looks.numbers().map(Some)) {
-            return None;
-        }
-        let ((text, written), (rest, _)) = (self.whole.rsplit_once(TAB)?, rest.rsplit_once(TAB)?);
-        if written != checksum(text) {
             return None;
         }
         let mut words = rest.split(TAB);
@@ -234,7 +224,8 @@ mod tests {
     }
 
     fn read(text: &str) -> Vec<Option<MachineSummary>> {
-        lines(text.as_bytes()).map(|line| line.summary(&looks())).collect()
+        let index = Some(text.as_bytes()).filter(|index| is_whole(index)).unwrap_or_default();
+        lines(index).map(|line| line.summary(&looks())).collect()
     }
 
     #[test]
@@ -249,7 +240,7 @@ mod tests {
         ] {
             let text = text(line(&looks(), &written).into_iter());
             assert_eq!(read(&text), [Some(written)], "{text}");
-            assert_eq!(lines(text.as_bytes()).map(|line| line.text()).collect::<String>(), text[header().len()..]);
+            assert_eq!(super::text(lines(text.as_bytes()).map(|line| line.text())), text);
         }
     }
 
@@ -261,32 +252,39 @@ mod tests {
         assert_eq!(line(&looks(), &MachineSummary { disks: None, ..summary() }), None, "its disks are looked at anew");
     }
 
-    /// Each cut of a line, each other look, and each other byte in the place of one, also where all words are some.
+    /// Each cut, and each other byte in the place of one, also where all words are some.
     #[test]
-    fn a_line_that_is_damaged_or_changed_by_hand_says_nothing() {
-        let whole = text(line(&looks(), &summary()).into_iter());
-        for end in header().len()..whole.len() {
-            assert!(read(&whole[..end]).iter().all(Option::is_none), "{:?}", &whole[..end]);
-            for other in
-                ["0", "1", "8", "a", "-", " ", "\t", "\n"].into_iter().filter(|other| !whole[end..].starts_with(other))
-            {
+    fn an_index_that_is_cut_damaged_or_changed_by_hand_says_nothing() {
+        let whole = text([line(&looks(), &summary()).unwrap(), "other\tline\n".to_owned()].into_iter());
+        assert!(is_whole(whole.as_bytes()));
+        for end in 0..whole.len() {
+            assert!(read(&whole[..end]).is_empty(), "{:?}", &whole[..end]);
+            for other in ["0", "1", "8", "a", "-", " ", "\0", "\t", "\n"] {
                 let changed = format!("{}{other}{}", &whole[..end], &whole[end + 1..]);
-                assert!(read(&changed).iter().all(Option::is_none), "{changed:?}");
+                assert!(changed == whole || read(&changed).is_empty(), "{changed:?}");
+                assert!(read(&format!("{}{other}{}", &whole[..end], &whole[end..])).is_empty());
             }
         }
+        let zeros = vec![0; whole.len()];
+        assert!(!is_whole(&zeros) && !is_whole(b"\xff\n") && !is_whole(b""));
+    }
+
+    #[test]
+    fn a_line_of_other_looks_or_with_words_that_are_none_says_nothing() {
+        let whole = line(&looks(), &summary()).unwrap();
         let elsewhere = FileStamps { disks: Some(looks().record), ..looks() };
-        assert!(lines(whole.as_bytes()).all(|line| line.summary(&elsewhere).is_none()));
-        // Words that are none, with their checksum.
-        for (from, to) in [("quarantined", "Quarantined"), ("2222", "70000"), ("\t-\t-\t", "\t-\t{\t")] {
-            let (words, _) = whole[header().len()..].trim_end().rsplit_once(TAB).unwrap();
-            let damaged = words.replacen(from, to, 1);
-            assert_ne!(damaged, words, "{from}");
-            let damaged = format!("{}{damaged}\t{}\n", header(), checksum(&damaged));
-            assert_eq!(read(&damaged), [None], "{damaged}");
+        let index = text([whole.clone()].into_iter());
+        assert!(lines(index.as_bytes()).all(|line| line.summary(&elsewhere).is_none()));
+        for (from, to) in [
+            ("8500", "8501"),
+            ("quarantined", "Quarantined"),
+            ("2222", "70000"),
+            ("\t-\n", "\t{\n"),
+            ("\t-\n", "\t-\t\n"),
+        ] {
+            let damaged = whole.replacen(from, to, 1);
+            assert_ne!(damaged, whole, "{from}");
+            assert_eq!(read(&text([damaged.clone()].into_iter())), [None], "{damaged}");
         }
-        for begin in header().len()..whole.len() {
-            assert!(read(&format!("{}\0\0{}", &whole[..begin], &whole[begin..])).is_empty());
-        }
-        assert!(read(&whole.replacen("\"version\":3", "\"version\":2", 1)).is_empty());
     }
 }

@@ -149,7 +149,7 @@ impl Store {
 
     fn read_index(&self) -> Vec<u8> {
         // Whatever is wrong with it, the records are read.
-        file::read(&self.index(), MAX_INDEX).ok().flatten().unwrap_or_default()
+        file::read(&self.index(), MAX_INDEX).ok().flatten().filter(|index| index::is_whole(index)).unwrap_or_default()
     }
 
     fn write_index(&self, known: &[(&str, Option<Line<'_>>)], rows: &[Row]) -> io::Result<()> {
