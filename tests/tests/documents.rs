@@ -78,32 +78,18 @@ fn refused(texts: &[&str], break_it: impl FnOnce(&mut Boot)) {
 #[test]
 fn all_layers_are_applied_in_their_order_and_told_with_their_origins() {
     let (fixture, _turn) = fixture();
-    let document = format!(
-        "{WIPES_DATA}ssh_authorized_keys:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-url\n"
-    );
+    let key = |owner: &str| {
+        format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw {owner}")
+    };
+    let document = format!("{WIPES_DATA}ssh_authorized_keys:\n  - {}\n", key("of-url"));
     let server = Server::start(Answer::Document(document.clone().into_bytes()));
     let mut boot = Boot::good(&fixture);
-    boot.user_data = pinned(&server, document.as_bytes())
-        + "ssh_authorized_keys:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-host\n";
+    boot.user_data = format!("{}ssh_authorized_keys:\n  - {}\n", pinned(&server, document.as_bytes()), key("of-host"));
     boot.expected_url = Some(ExpectedUrl { url: server.url(), document: Some(pin(document.as_bytes())) });
-    boot.drives = vec![
-        (
-            vfat(
-                "#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-vfat\n",
-            ),
-            true,
-        ),
-        (
-            iso9660(
-                "#cloud-config\nssh_authorized_keys: !append\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-iso9660\n",
-            ),
-            true,
-        ),
-    ];
+    let more = |owner: &str| format!("#cloud-config\nssh_authorized_keys: !append\n  - {}\n", key(owner));
+    boot.drives = vec![(vfat(&more("of-vfat")), true), (iso9660(&more("of-iso9660")), true)];
     // A volume that a job could have written, on a disk of its own.
-    let planted = vfat(
-        "ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw of-job]\n",
-    );
+    let planted = vfat(&format!("ssh_authorized_keys: [{}]\n", key("of-job")));
     boot.more.push(("data".to_owned(), planted));
     let end = boot.run();
     let report = end.report.as_ref().unwrap_or_else(|| panic!("no report\n{}", end.console));

@@ -74,7 +74,12 @@ fn a_refused_configuration_is_3_and_points_at_the_place() {
     refused(&program, &["create", "x", "--config", &broken], 3, &["broken.yaml"]);
     refused(&program, &["create", "x", "--set", "resources.cpus=many"], 3, &["cpus", "--set resources.cpus=many"]);
     refused(&program, &["create", "x"], 3, &["names no image", "--image"]);
-    refused(&program, &["create", "x", "--set", "image=Debian"], 3, &["invalid image name \"Debian\""]);
+    refused(
+        &program,
+        &["create", "x", "--set", "image=Debian"],
+        3,
+        &["--set image=Debian:1:7", "the name of an image"],
+    );
     refused(&program, &["create", "x", "--driver", "warp", "--image", "y"], 3, &["warp", "qemu"]);
     assert!(!program.state().join("machines/x").exists(), "nothing was created");
 }

@@ -144,7 +144,7 @@ fn program_path(program: &Program) -> std::ffi::OsString {
 #[test]
 fn doctor_does_not_call_a_folder_good_that_cannot_be_written() {
     let program = program();
-    program.done(&["list"]);
+    Store::open(program.state()).unwrap();
     let script = "mount --bind \"$CLOUD_MACHINE_STATE\" \"$CLOUD_MACHINE_STATE\" && \
                   mount -o remount,bind,ro \"$CLOUD_MACHINE_STATE\" && exec \"$0\" doctor --output json";
     let output = Command::new("unshare")
@@ -254,8 +254,8 @@ fn what_is_under_way_is_told_by_whatever_takes_the_machine_as_it_is() {
 /// A machine as version 0.1 of the program left it, after a reimage: records of version 1, evidence of version 2.
 fn folder_of_version_1(program: &Program) -> PathBuf {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/state-1");
-    // The program makes the folder, private as it wants it.
-    program.done(&["list"]);
+    // The store makes the folder, private as it wants it.
+    Store::open(program.state()).unwrap();
     let machine = program.state().join("machines/v1");
     let copied = Command::new("cp").arg("--recursive").arg(from.join("machines/v1")).arg(&machine).status().unwrap();
     assert!(copied.success());
