@@ -91,6 +91,16 @@ impl Host {
         Self { _fixture: fixture, _state: state, store, fake, drivers, seen, name }
     }
 
+    /// Makes the image one that was packed before its system was looked at, and gives the record that it had.
+    fn forget_facts(&self) -> (PathBuf, String) {
+        let boot = self.store.root().join("images").join(IMAGE).join("boot.json");
+        let with_facts = fs::read_to_string(&boot).unwrap();
+        let mut record: serde_json::Value = serde_json::from_str(&with_facts).unwrap();
+        assert!(record.as_object_mut().unwrap().remove("facts").is_some());
+        fs::write(&boot, record.to_string()).unwrap();
+        (boot, with_facts)
+    }
+
     fn operations(&self) -> Operations<'_> {
         Operations { store: &self.store, drivers: &self.drivers, observer: &() }
     }
@@ -208,6 +218,7 @@ fn a_machine_whose_documents_let_others_in_counts_as_used_from_its_acceptance_on
         ("}\nruncmd: [id]\n#", true),
     ] {
         let host = Host::new(Some);
+        host.forget_facts();
         host.create_with(&host.name, more).unwrap_err();
         let (word, accepted) = host.word().unwrap();
         assert!(matches!(word, HostMessage::Go { .. }), "{more:?}: {word:?}");
@@ -486,11 +497,7 @@ fn what_the_images_system_cannot_do_is_refused_before_anything_is_touched() {
         assert!(host.store.read(&host.name).is_err(), "no machine is there");
     }
     // Of an image that was packed before its system was looked at, the machine finds out; once it is known, no attempt begins.
-    let boot = host.store.root().join("images").join(IMAGE).join("boot.json");
-    let with_facts = fs::read_to_string(&boot).unwrap();
-    let mut record: serde_json::Value = serde_json::from_str(&with_facts).unwrap();
-    assert!(record.as_object_mut().unwrap().remove("facts").is_some());
-    fs::write(&boot, record.to_string()).unwrap();
+    let (boot, with_facts) = host.forget_facts();
     let error = host.create_from(&host.name, &users).unwrap_err();
     assert_ne!(error.kind, ErrorKind::Refused, "{}", error.line());
     fs::write(&boot, with_facts).unwrap();
