@@ -15,7 +15,11 @@ pub fn repository(name: &str, text: &str) -> BTreeMap<String, Vec<u8>> {
     let package = package(name, text);
     let index =
         format!("{}Filename: ./{name}.deb\nSize: {}\nSHA256: {}\n", control(name), package.len(), sha256(&package));
-    let release = format!("Suite: stable\nSHA256:\n {} {} Packages\n", sha256(index.as_bytes()), index.len());
+    let release = format!(
+        "Suite: stable\nDate: Sat, 01 Jan 2022 00:00:00 UTC\nSHA256:\n {} {} Packages\n",
+        sha256(index.as_bytes()),
+        index.len()
+    );
     let files =
         [("Release", release.into_bytes()), ("Packages", index.into_bytes()), (&format!("{name}.deb"), package)];
     // A client may or may not shorten the path of a flat repository.
@@ -47,4 +51,40 @@ fn package(name: &str, text: &str) -> Vec<u8> {
 
 fn sha256(bytes: &[u8]) -> String {
     pin(bytes).to_string().trim_start_matches("sha256:").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::{Answer, Server};
+
+    #[test]
+    fn apt_finds_the_package_and_fetches_it() {
+        let server = Server::start(Answer::Files(repository("greeting", "hello\n")));
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in ["state/lists/partial", "cache/archives/partial", "etc"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        let root = server.root().replace("10.0.2.2", "127.0.0.1");
+        fs::write(at("etc/sources.list"), format!("deb [trusted=yes] {root} ./\n")).unwrap();
+        fs::write(at("status"), "").unwrap();
+        let options = [
+            format!("Dir::State={}", at("state").display()),
+            format!("Dir::State::status={}", at("status").display()),
+            format!("Dir::Cache={}", at("cache").display()),
+            format!("Dir::Etc={}", at("etc").display()),
+            "APT::Sandbox::User=root".to_owned(),
+            "Acquire::Retries=0".to_owned(),
+        ];
+        for command in [["update", "--error-on=any"], ["download", "greeting"]] {
+            let mut apt = Command::new("apt-get");
+            apt.current_dir(folder.path()).args(options.iter().flat_map(|option| ["-o", option])).args(command);
+            let ended = apt.output().expect("apt-get");
+            let said = [ended.stdout, ended.stderr].concat();
+            assert!(ended.status.success(), "{command:?}: {}", String::from_utf8_lossy(&said));
+        }
+        let fetched = fs::read_dir(folder.path()).unwrap().filter_map(Result::ok);
+        assert!(fetched.into_iter().any(|entry| entry.file_name().to_string_lossy().ends_with(".deb")));
+    }
 }

@@ -61,6 +61,7 @@ runcmd:
   - echo ran >>/root/runs
   - test \"$(head -c 4 /dev/vdd)\" != FAIL || { printf gone >/dev/vdd; echo the last program had no luck; false; }
 apt:
+  preserve_sources_list: false
   sources_list: deb [trusted=yes] SERVER ./
 packages: [greeting]
 mounts:
@@ -146,6 +147,9 @@ const LEFT_IN_IMAGE: [(&str, &str); 6] = [
 ];
 /// The partition of the root on the image's disk, in bytes.
 const ROOT_AT: u64 = 198_656 * 512;
+
+/// phone_home of cloud-init 22.4 complains of each kind of host key that a machine has not, whatever it is to send.
+const KEYS: &str = "/etc/ssh/ssh_host_[a-z]*_key.pub: failed to open, can not phone home that data!$";
 
 #[test]
 fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_is() {
@@ -268,8 +272,8 @@ fn everything_is_done(program: &Program) {
     let source = result["v1"]["datasource"].as_str().unwrap();
     assert!(source.starts_with("DataSourceNoCloud [seed=") && !source.contains("/dev/"), "{source}");
     let nothing = "test ! -e /root/evil; test ! -e /var/lib/cloud/instances/old; test -z \"$(grep -rl 192.0.2.1 /etc /run/systemd)\"";
-    let look = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log; {nothing}; {LOOK}");
-    let seen = inside(program, &look.replace("cloud-init.log;", "cloud-init.log || true;"));
+    let complaints = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log | grep -v '{KEYS}' || true");
+    let seen = inside(program, &format!("{complaints}; {nothing}; {LOOK}"));
     let seen: Vec<&str> = seen.lines().map(str::trim).collect();
     assert_eq!(seen, SEEN);
 }
