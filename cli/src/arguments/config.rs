@@ -26,8 +26,9 @@ pub(crate) enum Config {
   cloud-machine config audit --output yaml > audited.yaml
   cloud-machine config audit --volume drive.img --url-file machine.yaml
   cloud-machine config audit --fetch-url
+  cloud-machine config audit --check-cloud-init
 
-Exit code 3 when the driver does not honour a key named in `require`.")]
+Exit code 3 when the driver does not honour a key named in `require`, or cloud-init finds a key wrong.")]
     Audit(Audit),
     /// Print the JSON Schema of a configuration, for editors
     #[command(after_help = "Example:
@@ -56,6 +57,16 @@ pub(crate) struct Audit {
     /// Also show what each value hid
     #[arg(long)]
     pub(crate) all: bool,
+    /// Let an installed cloud-init judge its keys by its schema, and show what it finds at the place in your document
+    #[arg(
+        long,
+        value_name = "PROGRAM",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "cloud-init",
+        conflicts_with = "explain"
+    )]
+    pub(crate) check_cloud_init: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) last: Last,
 }

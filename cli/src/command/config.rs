@@ -1,6 +1,7 @@
 //! `config …`: the merged configuration as a document, value by value, and what there is to write into one.
 
 mod audit;
+mod check_cloud_init;
 mod columns;
 mod comments;
 mod explain;

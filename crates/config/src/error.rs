@@ -165,6 +165,10 @@ pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
     /// `Ok` for no errors, otherwise all of them.
+    pub(crate) const fn all(errors: Vec<ConfigError>) -> Self {
+        Self(errors)
+    }
+
     pub(crate) fn check(errors: Vec<ConfigError>) -> Result<(), Self> {
         if errors.is_empty() { Ok(()) } else { Err(Self(errors)) }
     }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, iter::repeat_with, sync::Arc};
 
 use crate::{
+    cloud_init::CloudInit,
     emit,
     error::{ConfigError, ConfigErrors},
     grammar::ROOT,
@@ -111,11 +112,44 @@ impl Merged {
         ConfigError::new(&node.source, node.mark, &path, message).allowed(allowed).into()
     }
 
+    /// The keys for cloud-init.
+    #[must_use]
+    pub fn cloud_init(&self) -> CloudInit {
+        CloudInit::new(&self.root)
+    }
+
+    /// Errors that somebody else found, each a path of keys and of places in lists, such as `users.0`, and what is wrong there: at
+    /// the place of the value, or of the one around it.
+    #[must_use]
+    pub fn errors_at(&self, found: &[(String, String)]) -> ConfigErrors {
+        let error = |(path, what): &(String, String)| {
+            let node = nearest(&self.root, path);
+            ConfigError::new(&node.source, node.mark, path, what.as_str())
+        };
+        ConfigErrors::all(found.iter().map(error).collect())
+    }
+
     /// The whole as a YAML document, which parses to the same values again.
     #[must_use]
     pub fn to_yaml(&self) -> String {
         emit::document(&self.root)
     }
+}
+
+/// The node at `path`, or the last one on the way there.
+fn nearest<'tree>(root: &'tree Node, path: &str) -> &'tree Node {
+    let below = |node: &'tree Node, part: &str| match &node.value {
+        Value::List(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+        _ => node.get(part),
+    };
+    let mut node = root;
+    for part in path.split('.') {
+        match below(node, part) {
+            Some(found) => node = found,
+            None => break,
+        }
+    }
+    node
 }
 
 /// What the maps around a node say about it.

@@ -2,6 +2,7 @@
 //! generated pages. Needs no machine; mounts are made in a namespace of the test's own.
 
 mod audit;
+mod check_cloud_init;
 mod hostile;
 mod layers;
 mod printed;

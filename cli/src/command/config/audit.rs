@@ -15,6 +15,7 @@ use crate::{
 };
 
 use super::{
+    check_cloud_init,
     columns::Columns,
     comments,
     row::{HiddenRow, OriginRow, hides, redacted, serialize_json, shown_json},
@@ -121,6 +122,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     let missed = verdicts.missed(&leaves);
     let audit = Audit { driver: verdicts.driver(), values, missed, unread, all: arguments.all, shown: &shown };
     ui.result(&audit)?;
+    let judged = arguments.check_cloud_init.as_ref().map(|program| check_cloud_init::check(ui, program, &shown));
     let ended = audit::refuse(audit.driver, &audit.missed);
     // The process ends here: giving thousands of values back one by one would only take time.
     std::mem::forget(audit);
@@ -129,5 +131,6 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     std::mem::forget(verdicts);
     std::mem::forget(leaves);
     std::mem::forget(synthesized);
-    Ok(ended?)
+    ended?;
+    judged.unwrap_or(Ok(()))
 }
