@@ -69,6 +69,7 @@ mounts:
 phone_home:
   url: SERVERdone
   post: [hostname, instance_id]
+  tries: 2
 timezone: Europe/Vienna
 locale: de_DE.UTF-8
 ntp:
