@@ -18,7 +18,7 @@ use cloud_machine_protocol::{MachineName, Report};
 use cloud_machine_store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, Store, read};
 
 use crate::{
-    Operations, cloud_init,
+    Operations,
     described::Described,
     entrances,
     error::{ErrorKind, OperationError},
@@ -58,13 +58,13 @@ impl Operations<'_> {
 /// How often a machine that does not answer is asked whether it stands still.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Waits until SSH answers with the pinned host key and a program runs there: the question after cloud-init, of which
-/// the answer is given.
+/// Waits until SSH answers with the pinned host key and the program `words` runs there, and gives what it said.
 pub(crate) fn wait_ready(
     store: &Store,
     record: &MachineRecord,
     running: &dyn Running,
     folder: &AttemptFolder,
+    words: &[&str],
     deadline: Instant,
 ) -> Result<Vec<u8>, OperationError> {
     let (stopped, looked) = (Cell::new(None), Cell::new(Instant::now()));
@@ -81,7 +81,7 @@ pub(crate) fn wait_ready(
         stopped.set(reason);
         Ok(alive && goes_on)
     };
-    let ready = ssh::wait_ready(&target(store, record), &cloud_init::LOOK, deadline, &alive);
+    let ready = ssh::wait_ready(&target(store, record), words, deadline, &alive);
     match stopped.take() {
         Some(reason) if ready.is_err() => Err(OperationError::failed(reason)),
         _ => ready.map_err(failure),

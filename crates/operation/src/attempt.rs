@@ -267,9 +267,9 @@ impl Attempt<'_> {
         folder: &AttemptFolder,
     ) -> Result<Vec<u8>, OperationError> {
         let starting = self.teller.begin(Task::StartSystem);
-        let ready = access::wait_ready(self.store, record, running, folder, self.deadline).map_err(|failure| {
-            explain::with_console(explain::with_units(life::with_trouble(failure, running), folder), folder)
-        });
+        let ready = access::wait_ready(self.store, record, running, folder, &cloud_init::LOOK, self.deadline).map_err(
+            |failure| explain::with_console(explain::with_units(life::with_trouble(failure, running), folder), folder),
+        );
         drop(starting);
         match (ready, action) {
             (Err(failure), Action::Boot) => Err(failure.hint(Hint::Reimage(record.name.clone()))),
