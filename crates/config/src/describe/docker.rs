@@ -61,7 +61,7 @@ fn value(kind: &Kind) -> Value {
 /// The part of the reference page.
 pub(super) fn reference() -> String {
     let mut page = format!(
-        "\n# Keys of `docker.engine`\n\nThis key stands beside `cloud-machine`, not below it. {ENGINE} [The guide](../guides/docker.md) has \
+        "\n## Keys of `docker.engine`\n\nThis key stands beside `cloud-machine`, not below it. {ENGINE} [The guide](../guides/docker.md) has \
          more.\n\n| key | allowed |\n|---|---|\n| `{ENVIRONMENT}` | {VARIABLES} |\n"
     );
     for (name, kind) in KEYS {
