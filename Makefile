@@ -39,8 +39,10 @@ $(images): # one of them, by its name
 	@images/build $@
 
 test: setup build image ## run all tests, virtual machines included
+	@setup/install --test
 	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE="$$(images/build $(cloud_init_image))" \
+		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
 
 test-programs: setup ## compile the programs of the tests, run none

@@ -99,6 +99,12 @@ pub(crate) enum AgentError {
     HostKey(#[source] ssh_key::Error),
     #[error("the configuration has keys for cloud-init ({keys}), and the image has no cloud-init")]
     CloudInitAbsent { keys: String },
+    #[error("the configuration has settings below docker.engine, and the image has no docker")]
+    DockerAbsent,
+    #[error(
+        "the configuration has docker.engine.env, and the image has no docker.service of systemd that would read it"
+    )]
+    DockerUnitAbsent,
     #[error(
         "cannot hand over to the image's cloud-init: {file} {why}; take it out of the image, or mend it there, and pack the image again"
     )]

@@ -13,6 +13,7 @@ use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
 
 use crate::{
     cloud_init::{self, Has},
+    docker,
     error::AgentError,
     image_settings,
     layers::Layers,
@@ -29,11 +30,17 @@ pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> 
     let mut files = files(identity, &authorized_keys, &host_key, &public)?;
     let (has, keys) = (new_root_has()?, &layers.config().cloud_init);
     files.extend(cloud_init::files(identity, request, keys, has)?);
+    let engine = &layers.config().docker;
+    files.extend(docker::files(engine, docker_of_new_root()?)?);
     if has.cloud_init {
         image_settings::check(Path::new(NEW_ROOT), !keys.is_empty())?;
         for path in image_settings::REMEMBERED {
             root::remove(path)?;
         }
+    }
+    if !engine.is_empty() {
+        // Of another machine, when the image was made from its disk.
+        root::remove(docker::ENVIRONMENT)?;
     }
     for file in &files {
         root::write(file)?;
@@ -52,12 +59,23 @@ pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> 
 }
 
 fn new_root_has() -> Result<Has, AgentError> {
-    let mut networkd = false;
-    for place in cloud_init::NETWORKD {
-        networkd |= root::exists(place)?;
-    }
+    let networkd = any(&cloud_init::NETWORKD)?;
     let cloud_init = root::exists(cloud_init::PROGRAM)? && root::exists(cloud_init::SETTINGS)?;
     Ok(Has { cloud_init, networkd })
+}
+
+fn docker_of_new_root() -> Result<docker::Has, AgentError> {
+    Ok(docker::Has { docker: any(&docker::PROGRAMS)?, unit: any(&docker::UNITS)? })
+}
+
+/// Whether one of these files is in the new root.
+fn any(paths: &[&str]) -> Result<bool, AgentError> {
+    for path in paths {
+        if root::exists(path)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn host_key(identity: &Identity) -> Result<PrivateKey, AgentError> {

@@ -6,6 +6,7 @@ mod cloud_init;
 mod command_line;
 mod cost;
 mod deadline;
+mod docker;
 mod drives;
 mod error;
 mod execute;

@@ -30,6 +30,14 @@ pub fn cloud_init_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE")
 }
 
+/// Docker's daemon, from `CLOUD_MACHINE_TEST_DOCKERD`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn dockerd() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_DOCKERD")
+}
+
 impl Artifacts {
     /// From `CLOUD_MACHINE_BIN`, `CLOUD_MACHINE_AGENT` and `CLOUD_MACHINE_TEST_IMAGE`, which `make test` sets.
     ///

@@ -6,7 +6,7 @@ use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName,
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{cloud_init::CloudInit, url::CloudInitUrl};
+use crate::{cloud_init::CloudInit, docker::DockerEngine, url::CloudInitUrl};
 
 /// A configuration in which every value is allowed and supported.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,8 @@ pub struct Config {
     pub wait_for: Option<Awaited>,
     /// Lines of root's `authorized_keys`, each without control characters.
     pub ssh_authorized_keys: Vec<String>,
+    /// What docker's engine is told.
+    pub docker: DockerEngine,
     /// Every other top-level key, for cloud-init: values and order as they were.
     pub cloud_init: CloudInit,
 }

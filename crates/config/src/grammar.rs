@@ -61,7 +61,7 @@ const PROGRAM: Shape = Shape::Later(&Shape::Program);
 /// Keys of the document that are ours besides `cloud-machine`. What lies below theirs is a program's own configuration,
 /// which keeps its form.
 pub(crate) const PROGRAMS: &[Key] = &[
-    key("docker", Shape::Map(&[key("engine", PROGRAM), key("swarm", PROGRAM)])),
+    key("docker", Shape::Map(&[key("engine", Shape::Program), key("swarm", PROGRAM)])),
     key("rancher", Shape::Map(&[key("k3s", PROGRAM), key("rke2", PROGRAM)])),
 ];
 

@@ -12,6 +12,7 @@ mod cloud_init;
 mod config;
 pub mod describe;
 mod disks;
+mod docker;
 mod document;
 mod emit;
 mod environment;
@@ -64,6 +65,7 @@ pub use config::{
     Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
     PartitionConfig, PartitionSize, Resources, Undeclared, WipeOnBoot,
 };
+pub use docker::DockerEngine;
 pub use document::Document;
 pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};
@@ -72,7 +74,7 @@ pub use layers::MAX_LAYERS;
 pub use limits::{MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCALAR};
 pub use merge::{merge, merge_all};
 pub use merged::{Hidden, Leaf, Merged};
-pub use needs::without_cloud_init;
+pub use needs::{Lacking, can_be_done};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::parse;
 pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, unset};

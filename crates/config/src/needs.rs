@@ -1,6 +1,7 @@
 //! What of a configuration a program in the image has to do. Must not know which programs an image has.
 
 use crate::{
+    docker,
     error::{ConfigError, ConfigErrors},
     grammar::{ROOT, is_ours},
     merged::Merged,
@@ -8,12 +9,40 @@ use crate::{
     validate::AUTHORIZED_KEYS,
 };
 
-/// Refuses what nobody would do in a system without cloud-init: its keys, but for the one that is done without it, and to wait for
-/// it.
+/// Programs that an image lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacking {
+    /// cloud-init.
+    pub cloud_init: bool,
+    /// Docker's daemon.
+    pub docker: bool,
+}
+
+/// Refuses what nobody would do in a system that lacks programs.
 ///
 /// # Errors
 /// Each such key, with its place.
-pub fn without_cloud_init(merged: &Merged) -> Result<(), ConfigErrors> {
+pub fn can_be_done(merged: &Merged, lacking: Lacking) -> Result<(), ConfigErrors> {
+    let mut errors = Vec::new();
+    if lacking.cloud_init {
+        errors.extend(without_cloud_init(merged));
+    }
+    if lacking.docker {
+        errors.extend(without_docker(merged));
+    }
+    ConfigErrors::check(errors)
+}
+
+/// Settings of docker's engine.
+fn without_docker(merged: &Merged) -> Option<ConfigError> {
+    let engine = docker::node(merged.root())?;
+    let way_out = "take an image with docker, or leave this out";
+    let error = ConfigError::new(&engine.source, engine.mark, docker::PATH, "the image is without docker");
+    Some(error.suggestion(Some(way_out.to_owned())))
+}
+
+/// The keys of cloud-init, but for the one that is done without it, and to wait for it.
+fn without_cloud_init(merged: &Merged) -> Vec<ConfigError> {
     const WAY_OUT: &str =
         "take an image with cloud-init, such as one of the recipe debian-12-cloud-init, or leave this out";
     let root = merged.root();
@@ -36,7 +65,7 @@ pub fn without_cloud_init(merged: &Merged) -> Result<(), ConfigErrors> {
         let path = child_path(ROOT, "wait-for");
         errors.push(error(wait_for, wait_for.mark, &path, "the image is without cloud-init"));
     }
-    ConfigErrors::check(errors)
+    errors
 }
 
 fn names_cloud_init(node: &Node) -> bool {

@@ -63,10 +63,17 @@ fn is_secret(name: &str) -> bool {
     })
 }
 
+/// Whether a key of this name, such as `http_proxy`, holds the address of a proxy: before its `@` are user and password, even
+/// without a scheme.
+fn is_proxy(name: &str) -> bool {
+    name.rsplit(['-', '_', '.', ' ']).next().is_some_and(|word| word.eq_ignore_ascii_case("proxy"))
+}
+
 /// Whether a line of text names a secret, or marks one: then the line may hold it.
 pub(crate) fn is_told_in(line: &str) -> bool {
     let within = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
-    line.contains("!secret") || access::is_told_in(line) || line.split(|character| !within(character)).any(is_secret)
+    let has = |what: fn(&str) -> bool| line.split(|character| !within(character)).any(what);
+    line.contains("!secret") || access::is_told_in(line) || has(is_secret) || (line.contains('@') && has(is_proxy))
 }
 
 /// What the keys and marks on the way to a value say of it.
@@ -74,6 +81,8 @@ pub(crate) fn is_told_in(line: &str) -> bool {
 pub(crate) struct Secrecy {
     marked: bool,
     named: bool,
+    /// Whether the value is a proxy's address, which need not have a scheme.
+    proxy: bool,
 }
 
 impl Secrecy {
@@ -84,7 +93,7 @@ impl Secrecy {
 
     /// For the value of the key `name`.
     pub(crate) fn below(self, name: &str) -> Self {
-        Self { named: self.named || is_secret(name), ..self }
+        Self { named: self.named || is_secret(name), proxy: is_proxy(name), ..self }
     }
 
     /// For the value at the end of `path`.
@@ -107,7 +116,7 @@ impl Secrecy {
         match scalar {
             Scalar::Null => false,
             Scalar::Bool(_) => self.marked,
-            Scalar::Text(text) => self.is_told() || access::gives_access(text),
+            Scalar::Text(text) => self.is_told() || access::gives_access(text) || (self.proxy && text.contains('@')),
             _ => self.is_told(),
         }
     }
@@ -152,7 +161,9 @@ mod tests {
 
     #[test]
     fn lines_that_may_hold_a_secret() {
-        for line in ["  db_password: x", "{user: a, passwd: b}", "--set a.token=x", "key: !secret x"] {
+        for line in
+            ["  db_password: x", "{user: a, passwd: b}", "--set a.token=x", "key: !secret x", "HTTP_PROXY: a:b@h"]
+        {
             assert!(is_told_in(line), "{line}");
         }
         for line in ["", "ram: 4", "compass: words", "# the tokenizer"] {
@@ -161,10 +172,18 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_secret_with_a_login_in_it_whether_or_not_it_has_a_scheme() {
+        let text = |text: &str| Scalar::Text(text.to_owned());
+        let proxy = Secrecy::default().below("env").below("HTTPS_PROXY");
+        assert!(proxy.hides_scalar(&text("ada:words@proxy.example:3128")) && !proxy.hides_scalar(&text("proxy:3128")));
+        assert!(!proxy.below("mail").hides_scalar(&text("ada@example")));
+    }
+
+    #[test]
     fn a_boolean_is_secret_only_by_its_mark() {
         let named = Secrecy::default().below("lock_passwd");
         assert!(!named.hides_scalar(&Scalar::Bool(true)) && named.hides_scalar(&Scalar::Integer(1)));
         assert!(named.marked(true).hides_scalar(&Scalar::Bool(true)));
-        assert_eq!(Secrecy::default().along("a.\"my token\".b"), Secrecy { marked: false, named: true });
+        assert_eq!(Secrecy::default().along("a.\"my token\".b"), Secrecy { named: true, ..Secrecy::default() });
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     cloud_init::CloudInit,
     config::{Address, Config, Disks, IdentityConfig, Network, Nic, Resources},
     disks,
+    docker::{self, DockerEngine},
     error::{ConfigError, ConfigErrors},
     grammar::{MACHINE, PROGRAMS, ROOT, Shape, is_ours, shape_of},
     key_location::locate,
@@ -44,12 +45,13 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     let urls = [machine.cloud_init_url.take(), machine.resources.cloud_init_url.take()];
     let url = configured(urls, node, &mut errors);
     let ssh_authorized_keys = authorized_keys(root, &mut errors);
+    let docker = docker::engine(root, &mut errors);
     let declared = disks::configs(&machine.resources.disks);
     if errors.is_empty() {
         disks::check(&declared, node, &mut errors);
     }
     ConfigErrors::check(errors)?;
-    Ok(Config { cloud_init_url: url, ssh_authorized_keys, ..config(machine, declared, root) })
+    Ok(Config { cloud_init_url: url, ssh_authorized_keys, docker, ..config(machine, declared, root) })
 }
 
 fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
@@ -72,6 +74,7 @@ fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
         drives: machine.drives,
         wait_for: machine.wait_for,
         ssh_authorized_keys: Vec::new(),
+        docker: DockerEngine::default(),
         cloud_init: CloudInit::new(root),
     }
 }

@@ -187,7 +187,7 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
 fn what_nothing_does_yet_is_refused_and_never_ignored() {
     for (text, message) in [
         ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
-        ("a: 1\ndocker: {engine: {a: 1}}".to_owned(), "`engine` is not supported yet"),
+        ("a: 1\ndocker: {engine: {a: 1}, swarm: {a: 1}}".to_owned(), "`swarm` is not supported yet"),
         ("a: 1\nrancher: {rke2: {a: 1}}".to_owned(), "`rke2` is not supported yet"),
     ] {
         let error = only(&text);
@@ -371,13 +371,13 @@ cloud-machine:
       volume2: {devicepath: /dev/sr1, readonly: true, filesystem: iso9660, mountpoint: /media/volume2}
     nic: {mac: auto, network: user, address: dhcp}
     cloud-init-url: https://config.example/machine.yaml
-docker: {engine: {labels: [role=ci]}}
+docker: {engine: {labels: [role=ci]}, swarm: {join: x}}
 rancher: {}
 ",
     )
     .unwrap_err();
     let messages: Vec<&str> = errors.iter().map(|error| error.message.as_str()).collect();
-    assert_eq!(messages, ["`engine` is not supported yet"]);
+    assert_eq!(messages, ["`swarm` is not supported yet"]);
 }
 
 #[test]

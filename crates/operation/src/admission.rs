@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use cloud_machine_config::without_cloud_init;
+use cloud_machine_config::{Lacking, can_be_done};
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::Exception;
 use cloud_machine_store::{ImageFacts, ImageFolder, ImageName, ImageRecord, MachineRecord, SignatureRecord, Store};
@@ -75,10 +75,8 @@ pub(crate) fn admit(
 /// Refuses an image of which it is known that its system cannot be what was described. Of another one the machine finds out.
 pub(crate) fn can_honour(folder: &ImageFolder, described: &Described) -> Result<(), OperationError> {
     let Some(ImageFacts::Known(facts)) = &folder.boot.facts else { return Ok(()) };
-    if facts.cloud_init.is_some() {
-        return Ok(());
-    }
-    without_cloud_init(&described.merged).map_err(refused)
+    let lacking = Lacking { cloud_init: facts.cloud_init.is_none(), docker: facts.docker.is_none() };
+    can_be_done(&described.merged, lacking).map_err(refused)
 }
 
 /// What is found of the image's signature; an error when `keys` ask for another one.

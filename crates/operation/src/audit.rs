@@ -24,6 +24,9 @@ use crate::{
 /// Prefix of the keys that a driver is asked about.
 const OURS: &str = "cloud-machine.";
 
+/// Prefix of what docker's engine is told.
+const ENGINE: &str = "docker.engine.";
+
 /// What becomes of one value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
@@ -44,6 +47,8 @@ pub enum Verdict {
     Unsupported,
     /// No driver's business: it is handed to cloud-init in the machine.
     CloudInit,
+    /// No driver's business: docker in the machine reads it.
+    Docker,
     /// An empty value states nothing.
     Empty,
 }
@@ -56,6 +61,7 @@ impl fmt::Display for Verdict {
             Self::Ignored { why } => write!(formatter, "ignored: {why}"),
             Self::Unsupported => formatter.write_str("unsupported"),
             Self::CloudInit => formatter.write_str("for cloud-init"),
+            Self::Docker => formatter.write_str("for docker"),
             Self::Empty => formatter.write_str("states nothing"),
         }
     }
@@ -123,6 +129,7 @@ impl<'a> Verdicts<'a> {
         }
         match leaf.path.strip_prefix(OURS) {
             Some(key) => self.on_key(key, Some(&leaf.value)),
+            None if leaf.path.starts_with(ENGINE) => Verdict::Docker,
             // Some keys of cloud-init are also the driver's business.
             None => match self.description.support(&leaf.path) {
                 Support::Unsupported => for_cloud_init(&leaf.path),

@@ -35,6 +35,8 @@ fn the_driver_says_what_becomes_of_each_value() {
     assert_eq!(device("/dev/vdb"), expected("unsupported", ""), "`create` refuses it");
     let (ignored, why) = verdict("resources.nic.network=user", "resources.nic.network");
     assert!(ignored == "ignored" && !why.is_empty());
+    let audit = workspace.audit(&["--set", "docker.engine.debug=true"]);
+    assert_eq!(audit.row("docker.engine.debug")["verdict"], "docker");
     // What cloud-init would undo of what the agent made.
     let audit = workspace.audit(&["--set", "growpart.mode=auto", "--set", "growpartition=x"]);
     let (overruled, other) = (audit.row("growpart.mode"), audit.row("growpartition"));

@@ -1,6 +1,7 @@
 //! What every key means, for people and for editors: JSON Schema, reference page and annotated example, all walked
 //! from the grammar. Must not hold a list of keys of its own that a test does not hold against the grammar.
 
+mod docker;
 mod example;
 mod notes;
 mod partition_notes;

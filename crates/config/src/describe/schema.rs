@@ -9,7 +9,7 @@ use crate::{
 };
 
 use super::{
-    note,
+    docker, note,
     notes::{Form, Note},
 };
 
@@ -33,7 +33,7 @@ pub fn schema() -> String {
                 "type": ["array", "null"],
                 "items": {"type": "string", "pattern": ONE_LINE},
             },
-            "docker": programs("Settings of docker's engine and swarm.", "docker"),
+            "docker": docker::schema(),
             "rancher": programs("Settings of k3s or rke2.", "rancher"),
         },
     });
