@@ -11,11 +11,15 @@ use cloud_machine_store::ImageName;
 pub(crate) enum Image {
     /// Pack a disk image with its kernel, and make the initramfs that reimages with it
     #[command(after_help = "Examples:
-  cloud-machine image pack debian-12 --input disk.raw --kernel vmlinuz --modules lib/modules/6.1.0-cloud-amd64
-  cloud-machine image pack debian-12 --input disk.qcow2 --kernel vmlinuz --modules modules
-  cloud-machine image pack debian-12 --input disk.raw --kernel vmlinuz --modules modules --programs programs
-  curl https://images.example/disk.raw.xz |
-      cloud-machine image pack debian-12 --input - --kernel vmlinuz --modules modules
+  cloud-machine image pack debian-12 --input disk.qcow2
+  cloud-machine image pack debian-12 --input disk.raw --programs programs
+  cloud-machine image pack debian-12 --input disk.raw --kernel-release 6.1.0-56-cloud-amd64
+  cloud-machine image pack debian-12 --input disk.raw --kernel vmlinuz --modules lib/modules/6.1.0-56-cloud-amd64
+  curl https://images.example/disk.raw.xz | cloud-machine image pack debian-12 --input -
+
+Kernel and modules come out of the image, which is read and never mounted: from its boot partition, /boot of its root, or
+/usr/lib/modules, all on ext4. Of several kernels the one to which `vmlinuz` leads is taken, or else the newest.
+--kernel and --modules give those of a folder instead.
 
 The same disk gives the same packed image, whatever its form was.")]
     Pack(Pack),
@@ -176,12 +180,15 @@ pub(crate) struct Pack {
     /// Number of the partition with the root filesystem, where its type does not say which one that is
     #[arg(long, value_name = "NUMBER")]
     pub(crate) root_partition: Option<u32>,
-    /// The kernel that machines are started with
-    #[arg(long, value_name = "FILE")]
-    pub(crate) kernel: PathBuf,
+    /// The kernel that machines are started with, in place of the image's own
+    #[arg(long, value_name = "FILE", requires = "modules")]
+    pub(crate) kernel: Option<PathBuf>,
     /// Folder of that kernel's modules, with modules.dep
-    #[arg(long, value_name = "FOLDER")]
-    pub(crate) modules: PathBuf,
+    #[arg(long, value_name = "FOLDER", requires = "kernel")]
+    pub(crate) modules: Option<PathBuf>,
+    /// Release of the image's own kernel that is taken, where it has several
+    #[arg(long, value_name = "RELEASE", conflicts_with_all = ["kernel", "modules"])]
+    pub(crate) kernel_release: Option<String>,
     /// Folder, laid out as a root folder, with the programs that make filesystems and all they need; it goes into the
     /// initramfs. `images/build` makes one
     #[arg(long, value_name = "FOLDER")]

@@ -34,7 +34,7 @@ pub use files::{FileEntry, FileKind, Files};
 pub use manifest::{ClaimedManifest, MANIFEST_VERSION, Manifest};
 pub use new_table::{TableWritten, write_table};
 pub use packed::{PackOptions, pack, read_manifest, read_manifest_unless, verify_packed};
-pub use partition::Partition;
+pub use partition::{Partition, find_partitions};
 pub use reimage::{Changed, CompareMode, Options, Rewritten, VerifiedImage, boot_head, rewrite, sampled_bytes};
 pub use signatures::{remove_signatures, signature_places};
 pub use table::Table;

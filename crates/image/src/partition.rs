@@ -44,6 +44,16 @@ pub struct Partition {
     pub length: u64,
 }
 
+/// The partitions of a raw image, and the number of the one with the root, as [`crate::pack`] finds them.
+///
+/// # Errors
+/// A `Table…` variant of [`ImageError`], [`ImageError::RootUnclear`], [`ImageError::FilesystemUnknown`].
+pub fn find_partitions(raw: &dyn ReadBlocks, root: Option<u32>) -> Result<(Vec<Partition>, u32), ImageError> {
+    let partitions = read_table(raw)?;
+    let root = find_root(raw, &partitions, root)?.number;
+    Ok((partitions, root))
+}
+
 /// Reads and checks the partition table of a raw image.
 pub(crate) fn read_table(raw: &dyn ReadBlocks) -> Result<Vec<Partition>, ImageError> {
     check_raw_header(raw)?;

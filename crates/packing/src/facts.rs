@@ -1,12 +1,14 @@
 //! What the system in a disk image has: looked up in the files of its root filesystem, which is read and never mounted.
 //! Must not execute anything of it, nor judge whether it is enough.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
 use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::Extent;
 use cloud_machine_store::{Installed, SystemFacts};
-use ext4_view::{Ext4, Ext4Error, Ext4Read};
+use ext4_view::Ext4Error;
+
+use crate::filesystem::{Filesystem, Unreadable};
 
 /// Bytes of a file that is read as a text.
 const MAX_TEXT: u64 = 32 << 20;
@@ -63,7 +65,7 @@ pub fn of_root<R: ReadBlocks + Send + Sync + 'static>(
     if filesystem != "ext4" {
         return Err(FactsError::OtherFilesystem(filesystem.to_owned()));
     }
-    let root = Root::new(raw, root)?;
+    let root = Root(Filesystem::open(raw, root)?);
     Ok(SystemFacts {
         system: root.text("/etc/os-release")?.as_deref().and_then(|text| assigned(text, "PRETTY_NAME=")),
         init: root.init()?,
@@ -75,67 +77,31 @@ pub fn of_root<R: ReadBlocks + Send + Sync + 'static>(
     })
 }
 
-/// Part of a disk, as the reader of filesystems takes it.
-struct Part<R> {
-    raw: Arc<R>,
-    part: Extent,
-}
-
-impl<R: ReadBlocks> Ext4Read for Part<R> {
-    fn read(&mut self, start: u64, buffer: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let end = start.checked_add(buffer.len() as u64).filter(|end| *end <= self.part.length);
-        end.ok_or_else(|| format!("{} bytes at {start} lie behind the end of the partition", buffer.len()))?;
-        Ok(self.raw.read_at(buffer, self.part.offset + start)?)
+impl From<Unreadable> for FactsError {
+    fn from(Unreadable { path, source }: Unreadable) -> Self {
+        Self::Read { path, source }
     }
 }
 
 /// A root filesystem.
-struct Root(Ext4);
+struct Root(Filesystem);
 
 impl Root {
-    fn new<R: ReadBlocks + Send + Sync + 'static>(raw: Arc<R>, part: Extent) -> Result<Self, FactsError> {
-        let failed = |source| FactsError::Read { path: "/".to_owned(), source };
-        Ext4::load(Box::new(Part { raw, part })).map(Self).map_err(failed)
-    }
-
-    /// What `read` gives, or nothing where no file is at `path`: not even a folder on the way, or a link that leads nowhere.
-    fn at<T>(&self, path: &str, read: impl FnOnce(&Ext4) -> Result<T, Ext4Error>) -> Result<Option<T>, FactsError> {
-        match read(&self.0) {
-            Ok(found) => Ok(Some(found)),
-            Err(Ext4Error::NotFound | Ext4Error::NotADirectory | Ext4Error::TooManySymlinks) => Ok(None),
-            Err(source) => Err(FactsError::Read { path: path.to_owned(), source }),
-        }
-    }
-
     fn is_file(&self, path: &str) -> Result<bool, FactsError> {
-        let kind = self.at(path, |root| Ok(root.metadata(path)?.file_type()))?;
-        Ok(kind.is_some_and(|kind| kind.is_regular_file()))
+        Ok(self.0.is_file(path)?)
     }
 
     /// A file that is a text; one that is too large for that says nothing.
     fn text(&self, path: &str) -> Result<Option<String>, FactsError> {
-        let small = |root: &Ext4| {
-            let metadata = root.metadata(path)?;
-            Ok(metadata.file_type().is_regular_file() && metadata.len() <= MAX_TEXT)
-        };
-        if self.at(path, small)? != Some(true) {
-            return Ok(None);
-        }
-        Ok(self.at(path, |root| root.read(path))?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        Ok(self.0.text(path, MAX_TEXT)?)
     }
 
     /// Names in the folders that are there, sorted and each once.
     fn names(&self, folders: &[&str]) -> Result<Vec<String>, FactsError> {
         let mut names = Vec::new();
         for folder in folders {
-            let listed = |root: &Ext4| {
-                let entries = root.read_dir(*folder)?;
-                let names = entries.map(|entry| entry.map(|entry| entry.file_name().display().to_string()));
-                names.collect::<Result<Vec<_>, _>>()
-            };
-            names.extend(self.at(folder, listed)?.unwrap_or_default());
+            names.extend(self.0.names(folder)?);
         }
-        names.retain(|name| !matches!(name.as_str(), "." | ".."));
         names.sort_unstable();
         names.dedup();
         names.truncate(MAX_NAMES);
@@ -145,8 +111,7 @@ impl Root {
     /// What the kernel would start: the first of its places where a file is, by the name of what a link leads to.
     fn init(&self) -> Result<Option<String>, FactsError> {
         for path in INIT {
-            if let Some(found) = self.at(path, |root| root.canonicalize(path))? {
-                let text = found.display().to_string();
+            if let Some(text) = self.0.leads_to(path)? {
                 return Ok(Some(plain(text.rsplit('/').next().unwrap_or(&text))));
             }
         }

@@ -3,8 +3,12 @@
 
 mod blocks;
 pub mod facts;
+mod filesystem;
 pub mod golden;
 pub mod input;
+pub mod kernel;
+mod release;
 pub mod signature;
 
 pub use blocks::FileBlocks;
+pub use filesystem::Unreadable;

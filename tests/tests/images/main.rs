@@ -7,6 +7,7 @@ mod guide;
 mod inputs;
 mod lies;
 mod modules;
+mod own_kernel;
 mod programs;
 mod signatures;
 
@@ -62,6 +63,11 @@ impl Workspace {
         .collect();
         file.write_all_at(&noise, (1 << 20) + 65_536).unwrap();
         file.write_all_at(&[0x53, 0xef], (1 << 20) + 1080).unwrap();
+    }
+
+    /// The disk of the golden image.
+    fn golden(&self) -> String {
+        Artifacts::from_environment().unwrap().image.join("disk.raw").display().to_string()
     }
 
     /// A shell in the folder, with the program in its path.

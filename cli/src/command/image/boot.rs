@@ -3,8 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -27,7 +25,7 @@ const MAX_PART: u64 = 256 << 20;
 /// The agent's bytes.
 pub(super) fn agent(arguments: &Pack) -> Result<Vec<u8>, Failure> {
     let path = agent_path(arguments)?;
-    let bytes = read(&path)?;
+    let bytes = read(&path, MAX_PART)?;
     check_agent(&path, &bytes)?;
     Ok(bytes)
 }
@@ -55,19 +53,38 @@ fn places(own: &Path) -> Vec<PathBuf> {
     places
 }
 
+/// The folder of a kernel's modules, on the host or in an image.
+pub(super) trait ModuleFolder {
+    /// Its name, or that of a file below it, for people.
+    fn shown(&self, path: &str) -> String;
+
+    /// A file below it, of at most `most` bytes.
+    fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, Failure>;
+}
+
+impl ModuleFolder for PathBuf {
+    fn shown(&self, path: &str) -> String {
+        if path.is_empty() { self.display().to_string() } else { self.join(path).display().to_string() }
+    }
+
+    fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, Failure> {
+        read(&self.join(path), most)
+    }
+}
+
 /// The release of the modules that the agent needs, and the initramfs with them in load order and with the programs.
 /// `more` are modules besides those that every machine may need.
 pub(super) fn initramfs(
-    folder: &Path,
+    folder: &dyn ModuleFolder,
     agent: &[u8],
     programs: &standalone::Programs,
     more: &[String],
 ) -> Result<(String, Vec<u8>), Failure> {
-    let text = |name: &str| read(&folder.join(name)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = |name: &str| folder.read(name, MAX_PART).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let (dependencies, builtin) = (text("modules.dep")?, text("modules.builtin")?);
     let order = |wanted: &[&str]| {
         standalone::load_order(&dependencies, &builtin, wanted)
-            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.display())))
+            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.shown(""))))
     };
     let mut wanted: Vec<(String, Vec<&str>)> =
         standalone::stages().into_iter().map(|(name, wanted)| (name.to_owned(), wanted)).collect();
@@ -84,7 +101,7 @@ pub(super) fn initramfs(
         stages.push(standalone::Stage { name, modules });
     }
     let release = kernel_release(&stages)
-        .ok_or_else(|| Failure::failed(format!("the modules of {} are not of one kernel", folder.display())))?;
+        .ok_or_else(|| Failure::failed(format!("the modules of {} are not of one kernel", folder.shown(""))))?;
     let bytes =
         standalone::build(agent, &stages, programs).map_err(Failure::during(Kind::Failed, "build the initramfs"))?;
     Ok((release, bytes))
@@ -92,7 +109,7 @@ pub(super) fn initramfs(
 
 /// The modules of a kernel's folder, each read and decompressed once.
 struct Modules<'a> {
-    folder: &'a Path,
+    folder: &'a dyn ModuleFolder,
     read: BTreeMap<String, standalone::Module>,
     /// Bytes that all others may still have.
     room: u64,
@@ -103,14 +120,11 @@ impl Modules<'_> {
         if let Some(module) = self.read.get(path) {
             return Ok(module.clone());
         }
-        let file = self.folder.join(path);
-        let mut bytes = Vec::new();
-        File::open(&file)
-            .and_then(|file| file.take(self.room + 1).read_to_end(&mut bytes))
-            .map_err(|error| unreadable(&file, error))?;
+        // A file that is larger than the room has no place, whether or not it is compressed.
+        let bytes = self.folder.read(path, self.room)?;
         let name = path.rsplit('/').next().unwrap_or(path);
         let module = standalone::Module::from_file(name, bytes, self.room)
-            .map_err(Failure::during(Kind::Failed, format!("take {}", file.display())))?;
+            .map_err(Failure::during(Kind::Failed, format!("take {}", self.folder.shown(path))))?;
         self.room -= module.bytes.len() as u64;
         self.read.insert(path.to_owned(), module.clone());
         Ok(module)
@@ -134,7 +148,7 @@ fn kernel_release(stages: &[standalone::Stage]) -> Option<String> {
 /// Refuses a file that QEMU would not start as a kernel: one without the header of a bzImage
 /// (Documentation/arch/x86/boot.rst, `header` at 0x202).
 pub(super) fn check_kernel(path: &Path) -> Result<(), Failure> {
-    let bytes = read(path)?;
+    let bytes = read(path, MAX_PART)?;
     if bytes.get(0x202..0x206) == Some(b"HdrS".as_slice()) {
         return Ok(());
     }
@@ -154,8 +168,8 @@ fn check_agent(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         .hint("`make build` builds it; --agent FILE names another place"))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    read_named(path, MAX_PART).map_err(StoreError::into_io).map_err(|error| unreadable(path, error))
+fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
+    read_named(path, most).map_err(StoreError::into_io).map_err(|error| unreadable(path, error))
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Failure {

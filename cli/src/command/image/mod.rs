@@ -7,6 +7,7 @@ mod delete;
 mod facts;
 mod input;
 mod inspect;
+mod kernel;
 mod list;
 mod pack;
 mod programs;

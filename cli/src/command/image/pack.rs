@@ -16,7 +16,12 @@ use cloud_machine_volume::write::pin;
 
 use crate::{
     arguments::Pack,
-    command::image::{boot, input, programs},
+    command::image::{
+        boot::{self, ModuleFolder},
+        input,
+        kernel::{self, Kernel},
+        programs,
+    },
     failure::{Failure, Kind},
     signing,
     ui::Ui,
@@ -34,9 +39,25 @@ pub(super) fn pack_image(
     let key = arguments.sign_key.as_deref().map(signing::secret_key).transpose()?;
     let agent = boot::agent(arguments)?;
     let programs = arguments.programs.as_deref().map(programs::read).transpose()?.unwrap_or_default();
-    boot::check_kernel(&arguments.kernel)?;
-    let (release, initramfs) = boot::initramfs(&arguments.modules, &agent, &programs, &arguments.kernel_module)?;
+    let initramfs = |modules: &dyn ModuleFolder| boot::initramfs(modules, &agent, &programs, &arguments.kernel_module);
+    // What is on the host is checked before a disk is converted, what is in the image can only be checked then.
+    let given = match (&arguments.kernel, &arguments.modules) {
+        (Some(kernel), Some(modules)) => {
+            boot::check_kernel(kernel)?;
+            Some((Kernel::Given(kernel), initramfs(modules)?))
+        }
+        _ => None,
+    };
     let raw = Arc::new(input::open(ui, store, arguments)?);
+    let (kernel, (release, initramfs)) = match given {
+        Some(given) => given,
+        None => {
+            let own = kernel::own(ui, &raw, arguments)?;
+            let made = initramfs(&own)?;
+            kernel::check_release(&own, &made.0)?;
+            (Kernel::Own(own), made)
+        }
+    };
     let options = PackOptions {
         name: name.to_string(),
         generation: arguments.generation,
@@ -50,7 +71,7 @@ pub(super) fn pack_image(
         name,
         &ImageSource {
             packed: Content::Open(&packed),
-            kernel: Content::File(&arguments.kernel),
+            kernel: kernel.content(),
             initramfs: Content::Bytes(&initramfs),
             kernel_release: &release,
             agent: pin(&agent),
@@ -107,18 +128,24 @@ fn pack_file(
     let manifest = pack(raw, &mut sink, options, &|done, total| progress.set(done, total));
     // A file that shrinks gives a read error, one that is written a wrong image; both are told as what they are.
     raw.unchanged().map_err(input::failure)?;
-    let manifest = manifest.map_err(|error| {
-        let hint = match &error {
-            ImageError::Sink { .. } => Some(input::FULL),
-            ImageError::RootUnclear { .. } => Some("--root-partition NUMBER names it"),
-            error => error.way_out(),
-        };
-        let failure = Failure::during(Kind::Failed, format!("pack {}", shown.display()))(error);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
-    })?;
+    let manifest = manifest.map_err(|error| unpackable(error, shown))?;
     drop(sink);
     Ok((manifest, packed))
+}
+
+/// An error of a disk that is no image, or could not be packed, with what helps.
+pub(super) fn unpackable(error: ImageError, shown: &Path) -> Failure {
+    let hint = match &error {
+        ImageError::Sink { .. } => Some(input::FULL),
+        ImageError::RootUnclear { .. } => Some("--root-partition NUMBER names it"),
+        ImageError::FilesystemUnknown { .. } => Some(
+            "the root of an image has to be ext4, whether or not --kernel and --modules are given; no other is reimaged yet",
+        ),
+        error => error.way_out(),
+    };
+    let failure = Failure::during(Kind::Failed, format!("pack {}", shown.display()))(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }

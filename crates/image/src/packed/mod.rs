@@ -59,8 +59,7 @@ pub fn pack(
     check_size(raw.size())?;
     check_name("image name", &options.name)?;
     check_name("kernel release", &options.kernel_release)?;
-    let partitions = partition::read_table(raw)?;
-    let root_partition = partition::find_root(raw, &partitions, options.root_partition)?.number;
+    let (partitions, root_partition) = partition::find_partitions(raw, options.root_partition)?;
     // The number of threads does not change a byte of the result: every frame is compressed on its own.
     let threads = thread::available_parallelism().map_or(2, |count| count.get());
     let frames = write_frames(raw, sink, threads, progress)?;
