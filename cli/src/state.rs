@@ -1,6 +1,6 @@
 //! Which state folder a command works on. Must not look into it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cloud_machine_store::Store;
 
@@ -14,7 +14,13 @@ use crate::{
 /// Opens the state folder for a command that makes something; it is made on first use.
 pub(crate) fn open_store(global: &Global) -> Result<Store, Failure> {
     let folder = state_folder(global)?;
-    // Of a place that somebody named only the folder itself is made: above it, an absent one is a slip of the fingers.
+    check_above(global, &folder)?;
+    Ok(Store::open(folder)?)
+}
+
+/// Refuses a state folder that will not be made. Of a place that somebody named only the folder itself is: above it, an absent one is a
+/// slip of the fingers.
+pub(crate) fn check_above(global: &Global, folder: &Path) -> Result<(), Failure> {
     if let (Some(_), Some(above)) = (&global.state, folder.parent())
         && !above.try_exists().map_err(Failure::during(Kind::Failed, format!("look for {}", above.display())))?
     {
@@ -23,7 +29,7 @@ pub(crate) fn open_store(global: &Global) -> Result<Store, Failure> {
             Failure::new(Kind::NotFound, text).hint("correct --state or CLOUD_MACHINE_STATE, or make the folder")
         );
     }
-    Ok(Store::open(folder)?)
+    Ok(())
 }
 
 /// Opens the state folder for a command that makes no machine and no image: nothing is made where none is.

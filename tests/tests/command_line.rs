@@ -96,7 +96,6 @@ fn a_command_that_makes_no_machine_and_no_image_makes_no_state_folder() {
         (&["journal"], 0),
         (&["lease", "list"], 0),
         (&["image", "list"], 0),
-        (&["doctor"], 0),
         (&["show", "a"], 4),
         (&["plan", "a"], 4),
         (&["verify", "a"], 4),
@@ -123,6 +122,13 @@ fn a_command_that_makes_no_machine_and_no_image_makes_no_state_folder() {
             let made: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
             assert!(made.is_empty(), "{arguments:?} made {made:?}");
         }
+    }
+    for (state, code, told) in [("state", 0, "is not there yet"), ("typo/state", 1, "there is no folder")] {
+        let state = folder.join(state).display().to_string();
+        let called = program.call(["--state", &state, "doctor"], b"");
+        assert_eq!(called.code, code, "{}{}", called.output, called.errors);
+        assert!(called.output.contains(told), "{}", called.output);
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     }
     let told = program.call(["list"], b"").errors;
     assert!(told.contains(&format!("nothing was ever stored in {}", folder.join("state").display())), "{told}");

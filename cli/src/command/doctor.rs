@@ -214,8 +214,14 @@ fn evidence(store: &Store, rows: &[MachineRow]) -> Finding {
 fn state(global: &Global) -> Vec<Finding> {
     let what = "state folder".to_owned();
     if let Some(folder) = crate::state::state_folder(global).ok().filter(|folder| !folder.exists()) {
-        let detail = format!("{} is not there yet: the first image or machine makes it", folder.display());
-        return vec![Finding { what, verdict: Verdict::Good, detail }];
+        let makeable = crate::state::check_above(global, &folder);
+        let (verdict, detail) = match makeable {
+            Ok(()) => {
+                (Verdict::Good, format!("{} is not there yet: the first image or machine makes it", folder.display()))
+            }
+            Err(failure) => (Verdict::Missing, failure.error.to_string()),
+        };
+        return vec![Finding { what, verdict, detail }];
     }
     let opened = crate::state::open_store(global).and_then(|store| match store.check_writable() {
         // On a full file system it can be written: that is another finding.

@@ -72,10 +72,10 @@ impl Attempt<'_> {
         self.driver.preflight()?;
         if action == Action::Reimage {
             self.reachable()?;
-            admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
         }
         life::running(self.driver, self.store, record)?;
         if action == Action::Reimage {
+            admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
             space::check(self.teller, self.store, record, self.described, self.options)?;
         }
         // As it is stored: what the caller changed in `record` belongs to the attempt.

@@ -71,9 +71,9 @@ pub fn of_root<R: ReadBlocks + Send + Sync + 'static>(
         init: root.init()?,
         cloud_init: root.cloud_init()?,
         docker: root.docker()?,
-        kernels: root.names(&MODULES)?,
+        kernels: root.kernels()?,
         network: root.network()?,
-        generators: root.names(&GENERATORS)?.into_iter().filter(|name| !name.starts_with("systemd-")).collect(),
+        generators: few(root.names(&GENERATORS)?.into_iter().filter(|name| !name.starts_with("systemd-")).collect()),
     })
 }
 
@@ -104,14 +104,28 @@ impl Root {
         }
         names.sort_unstable();
         names.dedup();
-        names.truncate(MAX_NAMES);
         Ok(names.iter().map(|name| plain(name)).collect())
+    }
+
+    /// Folders of modules that depmod(8) has seen.
+    fn kernels(&self) -> Result<Vec<String>, FactsError> {
+        let mut kernels = Vec::new();
+        for name in self.names(&MODULES)?.into_iter().take(MAX_NAMES) {
+            if self.is_file(&format!("{}/{name}/modules.dep", MODULES[0]))?
+                || self.is_file(&format!("{}/{name}/modules.dep", MODULES[1]))?
+            {
+                kernels.push(name);
+            }
+        }
+        Ok(kernels)
     }
 
     /// What the kernel would start: the first of its places where a file is, by the name of what a link leads to.
     fn init(&self) -> Result<Option<String>, FactsError> {
         for path in INIT {
-            if let Some(text) = self.0.leads_to(path)? {
+            if self.is_file(path)?
+                && let Some(text) = self.0.leads_to(path)?
+            {
                 return Ok(Some(plain(text.rsplit('/').next().unwrap_or(&text))));
             }
         }
@@ -164,9 +178,17 @@ impl Root {
     }
 }
 
+/// As many names as are kept, and that there were more.
+fn few(mut names: Vec<String>) -> Vec<String> {
+    let more = names.len().saturating_sub(MAX_NAMES);
+    names.truncate(MAX_NAMES);
+    names.extend((more > 0).then(|| format!("and {more} more")));
+    names
+}
+
 /// The value of the line that begins with `key`, without quotes.
 fn assigned(text: &str, key: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| line.strip_prefix(key))?.trim();
+    let value = text.lines().rev().find_map(|line| line.strip_prefix(key))?.trim();
     let value = value.trim_matches(|quote| matches!(quote, '"' | '\''));
     (!value.is_empty()).then(|| plain(value))
 }
@@ -175,7 +197,9 @@ fn assigned(text: &str, key: &str) -> Option<String> {
 fn debian_version(status: &str, package: &str) -> Option<String> {
     let own = format!("Package: {package}");
     let paragraph = status.split("\n\n").find(|paragraph| paragraph.lines().any(|line| line == own))?;
-    paragraph.contains("\nStatus: install ok installed").then(|| assigned(paragraph, "Version: ")).flatten()
+    // Also of a package that is held back.
+    let installed = |line: &str| line.starts_with("Status: ") && line.ends_with(" ok installed");
+    paragraph.lines().any(installed).then(|| assigned(paragraph, "Version: ")).flatten()
 }
 
 /// A text of an image, for one line: short, and without control characters.

@@ -30,7 +30,7 @@ fn debian(root: &Path) {
         ("usr/sbin/dockerd", "docker"),
         (
             "var/lib/dpkg/status",
-            "Package: docker.io-doc\nStatus: install ok installed\nVersion: 1\n\nPackage: docker.io\nStatus: install ok \
+            "Package: docker.io-doc\nStatus: install ok installed\nVersion: 1\n\nPackage: docker.io\nStatus: hold ok \
              installed\nVersion: 20.10.24+dfsg1-1\n",
         ),
     ] {
@@ -104,18 +104,22 @@ fn what_is_not_there_is_no_error_and_what_says_no_version_has_none() {
         write(
             root,
             "usr/lib/python3.12/site-packages/cloudinit/version.py",
-            "_PACKAGED_VERSION = '@@PACKAGED_VERSION@@'\n",
+            "_PACKAGED_VERSION = '@@PACKAGED_VERSION@@'\n__VERSION__ = '24.1'\n",
         );
         write(root, "usr/bin/dockerd/file", "");
-        write(root, "usr/lib/modules/a\u{1b}[2J/x", "");
-        fs::create_dir_all(root.join("etc")).unwrap();
+        write(root, "usr/lib/modules/README", "");
+        // So many names that the version above would be lost if they were counted before it is looked for.
+        for number in 0..100 {
+            write(root, &format!("usr/lib/a{number}/x"), "");
+            write(root, &format!("etc/systemd/system-generators/{number:03}\u{1b}[2J"), "");
+        }
         symlink("os-release", root.join("etc/os-release")).unwrap();
         fs::create_dir_all(root.join("sbin")).unwrap();
         symlink("/nowhere", root.join("sbin/init")).unwrap();
     }));
     let wanted = SystemFacts {
-        cloud_init: Some(Installed { version: None }),
-        kernels: vec!["a[2J".to_owned()],
+        cloud_init: Some(Installed { version: Some("24.1".to_owned()) }),
+        generators: (0..64).map(|number| format!("{number:03}[2J")).chain(["and 36 more".to_owned()]).collect(),
         ..SystemFacts::default()
     };
     assert_eq!(found.unwrap(), wanted);

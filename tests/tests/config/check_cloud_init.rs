@@ -52,6 +52,13 @@ fn a_good_document_passes_and_a_secret_is_not_handed_over() {
     let good = workspace.write("good.yaml", "#cloud-init\nhostname: web\npassword: hunter2\nruncmd: [[id]]\n");
     let called = workspace.call(&["config", "audit", &check, "--config", &good]);
     assert_eq!(called.code, 0, "{}", called.errors);
+    for words in ["finds nothing wrong", "judges nothing of password"] {
+        assert!(called.errors.contains(words), "{words}: {}", called.errors);
+    }
+    // One that cannot judge calls everything good.
+    let blind = workspace.call(&["config", "audit", "--check-cloud-init=/bin/true", "--config", &good]);
+    assert_eq!(blind.code, 1, "{}", blind.errors);
+    assert!(blind.errors.contains("jsonschema"), "{}", blind.errors);
     // A cloud-init that shows what it was given.
     let program = workspace.write("shows", "#!/bin/sh\ncat \"$3\" >&2\nexit 1\n");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();

@@ -162,7 +162,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     everything_is_done(&program);
     let first = Instance::of(&program);
     let called_home = || server.posts().pop().expect("a call home");
-    assert_eq!(called_home(), format!("hostname=web&instance_id={}", first.id));
+    assert_eq!(called_home(), format!("hostname={MACHINE}&instance_id={}", first.id));
     cloud_init_finds_no_fault_in_what_it_was_handed(&program);
     let verified = program.json(["verify", MACHINE]).unwrap()["machines"][0]["result"]["checked"].to_string();
     assert!(verified.contains("the host name is what the configuration makes of it"), "{verified}");
@@ -191,7 +191,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     let third = Instance::of(&program);
     assert_ne!(third.id, first.id, "to cloud-init it is another machine");
     assert_eq!(third.boots, 1);
-    assert_eq!(called_home(), format!("hostname=web&instance_id={}", third.id));
+    assert_eq!(called_home(), format!("hostname={MACHINE}&instance_id={}", third.id));
     let planted = inside(&program, "blkid -s LABEL -o value /dev/vdb /dev/vdc");
     assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
     program.done(&["delete", MACHINE, "--yes"]);

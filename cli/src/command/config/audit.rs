@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use cloud_machine_config::{Hidden, Leaf, Merged, Origin};
+use cloud_machine_config::{Hidden, Leaf, Merged, Origin, foreign_key};
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::audit::{self, UnmetRequirement, Verdict, Verdicts};
 use serde::Serialize;
@@ -122,7 +122,12 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     let missed = verdicts.missed(&leaves);
     let audit = Audit { driver: verdicts.driver(), values, missed, unread, all: arguments.all, shown: &shown };
     ui.result(&audit)?;
-    let judged = arguments.check_cloud_init.as_ref().map(|program| check_cloud_init::check(ui, program, &shown));
+    let secrets =
+        leaves.iter().filter(|leaf| leaf.secret).filter_map(|leaf| foreign_key(&leaf.path)).map(str::to_owned);
+    let judged = arguments
+        .check_cloud_init
+        .as_ref()
+        .map(|program| check_cloud_init::check(ui, program, &shown, &secrets.collect()));
     let ended = audit::refuse(audit.driver, &audit.missed);
     // The process ends here: giving thousands of values back one by one would only take time.
     std::mem::forget(audit);

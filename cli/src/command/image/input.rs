@@ -3,6 +3,7 @@
 
 use std::{cell::RefCell, io, path::Path};
 
+use cloud_machine_image::ImageError;
 use cloud_machine_packing::input::{Format, Input, InputError, Phase, RawImage, Source};
 use cloud_machine_store::Store;
 
@@ -34,6 +35,23 @@ pub(super) fn open(ui: &Ui, store: &Store, arguments: &Pack) -> Result<RawImage,
         progress: &progress,
     };
     input.open(&source).map_err(failure)
+}
+
+/// An error of a disk that is no image, or could not be packed, with what helps.
+pub(super) fn unpackable(error: ImageError, shown: &Path) -> Failure {
+    let hint = match &error {
+        ImageError::Sink { .. } => Some(FULL),
+        ImageError::RootUnclear { .. } => Some("--root-partition NUMBER names it"),
+        ImageError::FilesystemUnknown { .. } => Some(
+            "the root of an image has to be ext4, whether or not --kernel and --modules are given; no other is reimaged yet",
+        ),
+        error => error.way_out(),
+    };
+    let failure = Failure::during(Kind::Failed, format!("pack {}", shown.display()))(error);
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 fn verb(phase: Phase) -> &'static str {

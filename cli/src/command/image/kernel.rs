@@ -12,7 +12,7 @@ use cloud_machine_store::Content;
 
 use crate::{
     arguments::Pack,
-    command::image::{boot::ModuleFolder, pack::unpackable},
+    command::image::{boot::ModuleFolder, input::unpackable},
     failure::{Failure, Kind},
     ui::Ui,
 };

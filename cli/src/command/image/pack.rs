@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use cloud_machine_image::{ImageError, Manifest, PackOptions, pack};
+use cloud_machine_image::{Manifest, PackOptions, pack};
 use cloud_machine_operation::{causes, signature};
 use cloud_machine_packing::{facts, input::RawImage, signature::SecretKey};
 use cloud_machine_protocol::Extent;
@@ -128,24 +128,7 @@ fn pack_file(
     let manifest = pack(raw, &mut sink, options, &|done, total| progress.set(done, total));
     // A file that shrinks gives a read error, one that is written a wrong image; both are told as what they are.
     raw.unchanged().map_err(input::failure)?;
-    let manifest = manifest.map_err(|error| unpackable(error, shown))?;
+    let manifest = manifest.map_err(|error| input::unpackable(error, shown))?;
     drop(sink);
     Ok((manifest, packed))
-}
-
-/// An error of a disk that is no image, or could not be packed, with what helps.
-pub(super) fn unpackable(error: ImageError, shown: &Path) -> Failure {
-    let hint = match &error {
-        ImageError::Sink { .. } => Some(input::FULL),
-        ImageError::RootUnclear { .. } => Some("--root-partition NUMBER names it"),
-        ImageError::FilesystemUnknown { .. } => Some(
-            "the root of an image has to be ext4, whether or not --kernel and --modules are given; no other is reimaged yet",
-        ),
-        error => error.way_out(),
-    };
-    let failure = Failure::during(Kind::Failed, format!("pack {}", shown.display()))(error);
-    match hint {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
 }
