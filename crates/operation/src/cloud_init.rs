@@ -19,14 +19,14 @@ use crate::{
 /// What a machine is asked once its SSH answers: it says whether it has cloud-init, and succeeds in any case.
 pub(crate) const LOOK: [&str; 3] = ["sh", "-c", "test ! -x /usr/bin/cloud-init || echo cloud-init"];
 const HAS: &[u8] = b"cloud-init\n";
-/// Waits, and tells of what did not end well what is known: cloud-init's own words, then the lines of its logs that tell
-/// which module it was and what it said. The exit code is that of `cloud-init status`.
+/// Waits, and tells of what did not end well what is known: cloud-init's own words, the lines of its log that tell which module it was,
+/// and the last that programs said, among which it writes its log and tracebacks of Python. The exit code is that of `cloud-init status`.
 const WAIT: &str = r"
 cloud-init status --wait >/dev/null 2>&1; code=$?
 [ $code -eq 0 ] && exit 0
 cloud-init status --long | grep -v -e '^status: ' -e '^boot_status_code: ' -e '^last_update: '
 grep -h -e ' - .*\[WARNING\]' -e ' - .*\[ERROR\]' -e '^[A-Za-z.]*Error: ' /var/log/cloud-init.log | tail -n 6
-tail -n 4 /var/log/cloud-init-output.log
+grep -v -e ' - .*\[[A-Z]*\]: ' -e '^Traceback ' -e '^  ' -e '^[A-Za-z.]*Error: ' /var/log/cloud-init-output.log | tail -n 4
 exit $code";
 /// Lines that are told.
 const LINES: usize = 16;
