@@ -41,14 +41,14 @@ fn without_docker(merged: &Merged) -> Option<ConfigError> {
     Some(error.suggestion(Some(way_out.to_owned())))
 }
 
-/// The keys of cloud-init, but for the one that is done without it, and to wait for it.
+/// The keys of cloud-init that ask for something, but for the one that is done without it, and to wait for it.
 fn without_cloud_init(merged: &Merged) -> Vec<ConfigError> {
     const WAY_OUT: &str =
         "take an image with cloud-init, such as one of the recipe debian-12-cloud-init, or leave this out";
     let root = merged.root();
     let theirs = root.entries().iter().filter(|entry| {
         let name = entry.key.text();
-        !is_ours(&name) && name != AUTHORIZED_KEYS
+        !is_ours(&name) && name != AUTHORIZED_KEYS && entry.value.states_something()
     });
     let error = |node: &Node, mark, path: &str, text: &str| {
         ConfigError::new(&node.source, mark, path, text.to_owned()).suggestion(Some(WAY_OUT.to_owned()))

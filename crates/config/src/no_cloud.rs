@@ -1,11 +1,7 @@
 //! The other files of a NoCloud volume, which nobody reads: what is lost with them, and where to write it instead. Must
 //! not take anything from them.
 
-use crate::{
-    LayerKind, merge, parse,
-    source::shortened,
-    tree::{Node, Value},
-};
+use crate::{LayerKind, merge, parse, source::shortened};
 
 /// Names of the files beside `user-data`.
 pub const NO_CLOUD: [&str; 3] = ["meta-data", "network-config", "vendor-data"];
@@ -38,20 +34,12 @@ fn meta_data(content: &[u8]) -> Option<String> {
         return Some(format!("meta-data is not read: {instead}"));
     };
     let lost = |name: &String| name != INSTANCE;
-    let entries = merged.root().entries().iter().filter(|entry| states(&entry.value));
+    let entries = merged.root().entries().iter().filter(|entry| entry.value.states_something());
     let names: Vec<String> = entries.map(|entry| entry.key.text()).filter(lost).collect();
     let shown: Vec<String> = names.iter().take(MAX_NAMES).map(|name| format!("`{}`", shortened(name))).collect();
     let more = if names.len() > MAX_NAMES { " and more" } else { "" };
     let are = if names.len() == 1 { "is" } else { "are" };
     (!names.is_empty()).then(|| format!("of meta-data, {}{more} {are} not read: {instead}", shown.join(", ")))
-}
-
-fn states(node: &Node) -> bool {
-    match &node.value {
-        Value::Scalar(_) => !node.is_null(),
-        Value::List(items) => !items.is_empty(),
-        Value::Map(entries) => !entries.is_empty(),
-    }
 }
 
 #[cfg(test)]

@@ -134,6 +134,15 @@ impl Node {
         matches!(self.value, Value::Scalar(Scalar::Null))
     }
 
+    /// Whether it says anything: an empty list, an empty map and no value do not.
+    pub(crate) fn states_something(&self) -> bool {
+        match &self.value {
+            Value::Scalar(_) => !self.is_null(),
+            Value::List(items) => !items.is_empty(),
+            Value::Map(entries) => !entries.is_empty(),
+        }
+    }
+
     pub(crate) fn is_reset(&self) -> bool {
         self.is_null() && self.erases != Erases::Nothing
     }

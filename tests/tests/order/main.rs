@@ -1,0 +1,6 @@
+//! The order in which the host does an attempt, with a driver whose faults are planted: the real operations, a real store and a
+//! real packed image, and no machine.
+
+mod attempts;
+mod host;
+mod refusals;
