@@ -1,7 +1,7 @@
-//! Whether a line of `ssh_authorized_keys` can let anybody log in: whether it has a whole public key. Must not judge its
-//! options, nor whose key it is.
+//! Whether a line of `ssh_authorized_keys` is a public key, and whether it is a whole one. Must not judge its options,
+//! nor whose key it is.
 
-use ct_codecs::{Base64, Decoder};
+use ct_codecs::{Base64NoPadding, Decoder};
 
 /// What a line may hold.
 pub(crate) const ALLOWED: &str =
@@ -10,22 +10,49 @@ pub(crate) const ALLOWED: &str =
 /// How the base64 of every key begins: a length below 2^16.
 const BEGINS: &str = "AAAA";
 
-/// Whether `line` has a key: the word of its type, and behind it the key in base64, which names the type again and is
-/// not cut off. Options may stand before it, a comment behind it.
+/// Whether `line` has a key: the word of its type, and behind it base64 that names the type again. Options may stand
+/// before it, a comment behind it.
 pub(crate) fn is_key(line: &str) -> bool {
-    let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
-    words.windows(2).any(|pair| matches!(pair, [kind, key] if key.starts_with(BEGINS) && is_of(kind, key)))
+    key(line).is_some()
 }
 
-fn is_of(kind: &str, key: &str) -> bool {
-    let Ok(bytes) = Base64::decode_to_vec(key, None) else { return false };
-    match field(&bytes) {
-        // A certificate has numbers among its fields, which are not told apart here.
-        Some((name, rest)) if name == kind.as_bytes() => {
-            !rest.is_empty() && (kind.contains("-cert-") || is_whole(rest))
-        }
-        _ => false,
+/// Whether the key in `line` has lost its end or has more than its fields, so that no server takes it: it lets nobody
+/// in. cloud-init hands it on all the same.
+#[must_use]
+pub fn is_key_cut_off(line: &str) -> bool {
+    key(line).is_some_and(|end| end == End::Lost)
+}
+
+/// How a key ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Whole,
+    Lost,
+}
+
+fn key(line: &str) -> Option<End> {
+    let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
+    words.windows(2).find_map(|pair| match pair {
+        [kind, key] if key.starts_with(BEGINS) => end(kind, key),
+        _ => None,
+    })
+}
+
+/// How `key` of the type `kind` ends; `None` when it is of no such type.
+fn end(kind: &str, key: &str) -> Option<End> {
+    let digits = key.trim_end_matches('=');
+    // Of a text that was cut somewhere, whole groups of four are left.
+    let bytes = Base64NoPadding::decode_to_vec(digits, None);
+    let whole = bytes.is_ok() && key.len().is_multiple_of(4);
+    let bytes =
+        bytes.or_else(|_| Base64NoPadding::decode_to_vec(digits.get(..digits.len() / 4 * 4).unwrap_or(""), None));
+    let (name, rest) = field(bytes.as_ref().ok()?)?;
+    if name != kind.as_bytes() {
+        return None;
     }
+    // A certificate has numbers among its fields, which are not told apart here.
+    let fields = !rest.is_empty() && (kind.contains("-cert-") || is_whole(rest));
+    Some(if whole && fields { End::Whole } else { End::Lost })
 }
 
 /// Whether there are fields up to the last byte.
@@ -62,28 +89,38 @@ mod tests {
             format!("{options} {ED25519} me"),
             format!("  cert-authority   {ED25519}"),
         ] {
-            assert!(is_key(&line), "{line}");
+            assert!(is_key(&line) && !is_key_cut_off(&line), "{line}");
         }
     }
 
     #[test]
-    fn what_lets_nobody_in_is_no_key() {
+    fn what_is_no_key_is_none() {
         let base64 = ED25519.split_once(' ').unwrap().1;
         for line in [
             "",
             "foo",
             "ssh-ed25519",
             "ssh-ed25519 AAAA me",
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me",
             base64,
             &format!("ssh-rsa {base64}"),
-            &ED25519[..ED25519.len() - 1],
-            &ED25519[..ED25519.len() - 4],
-            &format!("{ED25519}AAAA"),
             "/root/.ssh/id_ed25519.pub",
             "gh:me",
         ] {
             assert!(!is_key(line), "{line}");
         }
+    }
+
+    #[test]
+    fn a_key_that_lost_its_end_is_a_key_and_told_apart() {
+        for line in [
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 me",
+            &ED25519[..ED25519.len() - 1],
+            &ED25519[..ED25519.len() - 4],
+            &ECDSA[..ECDSA.len() - 1],
+            &format!("{ED25519}AAAA"),
+        ] {
+            assert!(is_key(line) && is_key_cut_off(line), "{line}");
+        }
+        assert!(!is_key_cut_off("foo"));
     }
 }

@@ -60,6 +60,7 @@ mod tree;
 mod url;
 mod validate;
 
+pub use authorized_key::is_key_cut_off;
 pub use cloud_init::{CloudInit, OVERRULED, foreign_key};
 pub use config::{
     Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloud_machine_config::{Config, Leaf, OVERRULED, supported};
+use cloud_machine_config::{Config, Leaf, OVERRULED, is_key_cut_off, supported};
 use cloud_machine_driver::{
     description::{Description, Support},
     machine::{Driver, Drivers},
@@ -23,6 +23,9 @@ use crate::{
 
 /// Prefix of the keys that a driver is asked about.
 const OURS: &str = "cloud-machine.";
+
+/// The key that lists who may log in as root.
+const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
 
 /// Prefix of what docker's engine is told.
 const ENGINE: &str = "docker.engine.";
@@ -127,6 +130,9 @@ impl<'a> Verdicts<'a> {
         if leaf.is_late() {
             return Verdict::Ignored { why: "the machine is made before it reads this document".to_owned() };
         }
+        if let Some(why) = lost_keys(leaf) {
+            return Verdict::Ignored { why };
+        }
         match leaf.path.strip_prefix(OURS) {
             Some(key) => self.on_key(key, Some(&leaf.value)),
             None if leaf.path.starts_with(ENGINE) => Verdict::Docker,
@@ -188,6 +194,17 @@ fn for_cloud_init(path: &str) -> Verdict {
     let top = path.split(['.', '[']).next().unwrap_or_default();
     let overruled = OVERRULED.iter().find(|(key, _)| *key == top);
     overruled.map_or(Verdict::CloudInit, |(_, why)| Verdict::Ignored { why: (*why).to_owned() })
+}
+
+/// Which keys of `ssh_authorized_keys` let nobody in, though they are handed on.
+fn lost_keys(leaf: &Leaf) -> Option<String> {
+    let keys = leaf.value.as_sequence().filter(|_| leaf.path == AUTHORIZED_KEYS)?;
+    let cut = |(index, key): (usize, &serde_yaml::Value)| {
+        key.as_str().is_some_and(is_key_cut_off).then(|| (index + 1).to_string())
+    };
+    let cut: Vec<String> = keys.iter().enumerate().filter_map(cut).collect();
+    let text = format!("key {} of the list is cut off and lets nobody in", cut.join(", "));
+    (!cut.is_empty()).then_some(text)
 }
 
 /// Whether `key` is of a device that the driver cannot promise.

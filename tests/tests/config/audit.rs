@@ -52,6 +52,15 @@ fn the_driver_says_what_becomes_of_each_value() {
         assert_eq!(audit.row(key)["verdict"], "ignored", "{key}");
         assert!(audit.row(key)["why"].as_str().unwrap().contains("cloud-machine.resources.disks"), "{key}");
     }
+    // A key of which only the beginning was copied is handed on, as cloud-init does, and lets nobody in.
+    let cut =
+        "ssh_authorized_keys:\n  - ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAw me\n";
+    let audit = workspace.audit(&["--config", &workspace.write("cut.yaml", cut)]);
+    let row = audit.row("ssh_authorized_keys");
+    assert_eq!(
+        (&row["verdict"], &row["why"]),
+        (&"ignored".into(), &"key 1 of the list is cut off and lets nobody in".into())
+    );
 
     let table =
         workspace.call(&["config", "audit", "--set", "resources.ram=0.1", "--set", "hostname=x", "--driver", "qemu"]);
