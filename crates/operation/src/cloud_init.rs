@@ -20,14 +20,16 @@ use crate::{
 pub(crate) const LOOK: [&str; 3] = ["sh", "-c", "test ! -x /usr/bin/cloud-init || echo cloud-init"];
 const HAS: &[u8] = b"cloud-init\n";
 /// Waits, and tells of what did not end well what is known: cloud-init's own words, the lines of its log that tell which module it was,
-/// and the last that programs said, among which it writes its log and tracebacks of Python. The exit code is that of `cloud-init status`.
+/// and the last that programs said, among which it writes its log and tracebacks of Python. Its argument is the folder of both logs. The
+/// exit code is that of `cloud-init status`.
 const WAIT: &str = r"
 cloud-init status --wait >/dev/null 2>&1; code=$?
 [ $code -eq 0 ] && exit 0
 cloud-init status --long | grep -v -e '^status: ' -e '^boot_status_code: ' -e '^last_update: '
-grep -h -e ' - .*\[WARNING\]' -e ' - .*\[ERROR\]' -e '^[A-Za-z.]*Error: ' /var/log/cloud-init.log | tail -n 6
-grep -v -e ' - .*\[[A-Z]*\]: ' -e '^Traceback ' -e '^  ' -e '^[A-Za-z.]*Error: ' /var/log/cloud-init-output.log | tail -n 4
+grep -h -e ' - .*\[WARNING\]' -e ' - .*\[ERROR\]' -e '^[A-Za-z.]*Error: ' $1/cloud-init.log | tail -n 6
+grep -v -e ' - .*\[[A-Z]*\]: ' -e '^Traceback ' -e '^  ' -e '^[A-Za-z.]*Error: ' $1/cloud-init-output.log | tail -n 4
 exit $code";
+const LOGS: &str = "/var/log";
 /// Lines that are told.
 const LINES: usize = 16;
 /// What cloud-init 23.4 and newer exits with when it is done and complains of something.
@@ -63,7 +65,7 @@ pub(crate) fn wait(
 ) -> Result<(), OperationError> {
     let waiting = teller.begin(Task::CloudInit);
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-    let output = access::ask(store, record, &["sh", "-c", WAIT], left);
+    let output = access::ask(store, record, &["sh", "-c", WAIT, "sh", LOGS], left);
     drop(waiting);
     let name = &record.name;
     let output = output.map_err(|cause| {
@@ -95,7 +97,11 @@ fn judge(name: &MachineName, output: &Output) -> Result<Option<Notice>, Operatio
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::process::ExitStatusExt, process::ExitStatus};
+    use std::{
+        fs,
+        os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+        process::{Command, ExitStatus},
+    };
 
     use super::*;
 
@@ -115,6 +121,60 @@ mod tests {
         }
         assert_eq!(awaited(Some(Awaited::CloudInit), b"cloud-init\n"), Ok(true));
         assert_eq!(awaited(Some(Awaited::CloudInit), b""), Err(ErrorKind::Refused));
+    }
+
+    /// What the script says where cloud-init ends with `code`, prints `status`, and has written these logs.
+    fn asked(code: i32, status: &str, log: &str, output: &str) -> (Option<i32>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("status"), status).unwrap();
+        fs::write(path("cloud-init.log"), log).unwrap();
+        fs::write(path("cloud-init-output.log"), output).unwrap();
+        let program = format!("#!/bin/sh\n[ \"$2\" = --wait ] || cat '{}'\nexit {code}\n", path("status").display());
+        fs::write(path("cloud-init"), program).unwrap();
+        fs::set_permissions(path("cloud-init"), fs::Permissions::from_mode(0o755)).unwrap();
+        let search = format!("{}:/usr/bin:/bin", folder.path().display());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", WAIT, "sh"]).arg(folder.path()).env("PATH", search);
+        let told = command.output().unwrap();
+        assert!(told.stderr.is_empty(), "{}", String::from_utf8_lossy(&told.stderr));
+        (told.status.code(), String::from_utf8(told.stdout).unwrap())
+    }
+
+    #[test]
+    fn what_a_program_said_is_told_though_cloud_init_writes_its_log_and_tracebacks_around_it() {
+        let status = "status: error\nboot_status_code: enabled-by-generator\nlast_update: Thu, 01 Jan 1970\n\
+            detail:\n('scripts_user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))\n";
+        let log = "2026-01-01 10:00:00,000 - util.py[DEBUG]: Running command\n\
+            2026-01-01 10:00:01,000 - cc_scripts_user.py[WARNING]: Failed to run module scripts_user\n\
+            Traceback (most recent call last):\n  File \"util.py\", line 1, in runparts\nRuntimeError: Runparts: 1 failures\n";
+        let traceback =
+            "Traceback (most recent call last):\n  File \"a.py\", line 1\n    raise it\nRuntimeError: Runparts\n";
+        let output = format!(
+            "Cloud-init v. 22.4.2 running 'modules:final'\nthe disk is full\n\
+             2026-01-01 10:00:01,000 - cc_scripts_user.py[WARNING]: Failed to run module scripts_user\n{}\
+             Cloud-init v. 22.4.2 finished\n",
+            traceback.repeat(4)
+        );
+        let (code, told) = asked(1, status, log, &output);
+        let expected = [
+            "detail:",
+            "('scripts_user', RuntimeError('Runparts: 1 failures (runcmd) in 1 attempted commands'))",
+            "2026-01-01 10:00:01,000 - cc_scripts_user.py[WARNING]: Failed to run module scripts_user",
+            "RuntimeError: Runparts: 1 failures",
+            "Cloud-init v. 22.4.2 running 'modules:final'",
+            "the disk is full",
+            "Cloud-init v. 22.4.2 finished",
+        ];
+        assert_eq!((code, told.lines().collect::<Vec<_>>()), (Some(1), expected.to_vec()));
+    }
+
+    #[test]
+    fn a_good_end_says_nothing_and_every_other_code_is_handed_on() {
+        assert_eq!(asked(0, "status: done\n", "", "a line\n"), (Some(0), String::new()));
+        for code in [1, 2] {
+            assert_eq!(asked(code, "detail: x\n", "", ""), (Some(code), "detail: x\n".to_owned()));
+        }
     }
 
     /// How the script ended: an exit code in the upper byte of what wait(2) gives, or a signal.
