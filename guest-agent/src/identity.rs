@@ -39,8 +39,9 @@ pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> 
         }
     }
     if !engine.is_empty() {
-        // Of another machine, when the image was made from its disk.
-        root::remove(docker::ENVIRONMENT)?;
+        for path in docker::OURS {
+            root::remove(path)?;
+        }
     }
     for file in &files {
         root::write(file)?;
