@@ -43,13 +43,21 @@ pub(crate) fn files(engine: &DockerEngine, has: Has) -> Result<Vec<RootFile>, Ag
     if let Some(settings) = engine.daemon_json() {
         files.push(text(SETTINGS, 0o644, settings));
     }
+    let mut drop_in = String::new();
+    if let Some(folder) = engine.data_root() {
+        // Without its disk docker would fill the root instead.
+        drop_in = format!("[Unit]\nRequiresMountsFor=\"{}\"\n", quoted(folder));
+    }
     if !engine.environment().is_empty() {
         if !has.unit {
             return Err(AgentError::DockerUnitAbsent);
         }
         // A proxy's address may hold a password, and systemd shows every user what a unit itself says.
         files.push(text(VARIABLES, 0o600, environment(engine)));
-        files.push(text(DROP_IN, 0o644, format!("[Service]\nEnvironmentFile={VARIABLES}\n")));
+        drop_in += &format!("[Service]\nEnvironmentFile={VARIABLES}\n");
+    }
+    if has.unit && !drop_in.is_empty() {
+        files.push(text(DROP_IN, 0o644, drop_in));
     }
     Ok(files)
 }
@@ -68,6 +76,11 @@ fn escaped(value: &str) -> String {
         text.push(letter);
     }
     text
+}
+
+/// For double quotes in a unit (systemd.syntax(7)), where `%` begins a specifier.
+fn quoted(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%")
 }
 
 fn text(path: &str, mode: u32, content: String) -> RootFile {
@@ -120,6 +133,14 @@ mod tests {
         let [variables, drop_in] = &handed(engine, BOTH).unwrap()[..] else { panic!("two files") };
         assert_eq!(*variables, (VARIABLES.to_owned(), 0o600, expected.to_owned()), "only root reads them");
         assert_eq!(*drop_in, (DROP_IN.to_owned(), 0o644, unit.to_owned()), "systemd shows a unit to everybody");
+    }
+
+    #[test]
+    fn docker_starts_only_where_its_own_folder_is_mounted() {
+        let files = handed("{data-root: '/srv/a b%c'}", BOTH).unwrap();
+        let unit = "[Unit]\nRequiresMountsFor=\"/srv/a b%%c\"\n";
+        assert_eq!(files[1], (DROP_IN.to_owned(), 0o644, unit.to_owned()));
+        assert_eq!(handed("{data-root: /srv/docker}", Has { unit: false, ..BOTH }).unwrap().len(), 1);
     }
 
     #[test]

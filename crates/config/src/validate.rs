@@ -49,6 +49,7 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     let declared = disks::configs(&machine.resources.disks);
     if errors.is_empty() {
         disks::check(&declared, node, &mut errors);
+        docker::check_data_root(&docker, root, &declared, &mut errors);
     }
     ConfigErrors::check(errors)?;
     Ok(Config { cloud_init_url: url, ssh_authorized_keys, docker, ..config(machine, declared, root) })

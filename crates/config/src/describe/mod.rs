@@ -5,6 +5,7 @@ mod docker;
 mod example;
 mod notes;
 mod partition_notes;
+mod program;
 mod reference;
 mod schema;
 #[cfg(test)]
