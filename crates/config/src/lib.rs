@@ -46,6 +46,7 @@ mod paths;
 mod pools;
 #[cfg(test)]
 mod properties;
+mod rancher;
 mod redact;
 mod safety;
 mod scalar;
@@ -79,6 +80,7 @@ pub use merged::{Hidden, Leaf, Merged};
 pub use needs::{Lacking, can_be_done};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::parse;
+pub use rancher::{Distribution, Rancher, Role};
 pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, unset};
 pub use source::{LayerKind, Location, Origin};
 pub use supported::supported;

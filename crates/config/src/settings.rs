@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Text,
     Flag,
     Whole,
+    /// A text, or a list of texts.
+    Texts,
     /// A map of any form.
     Map,
     List(&'static Self),
@@ -30,6 +32,7 @@ impl Kind {
             Self::Text => "a text".to_owned(),
             Self::Flag => BOOLEAN.to_owned(),
             Self::Whole => "a whole number".to_owned(),
+            Self::Texts => "a text, or a list of texts".to_owned(),
             Self::Map => "a map".to_owned(),
             Self::List(below) => format!("a list, of each item {}", below.allowed()),
             Self::MapOf(below) => format!("a map, of each value {}", below.allowed()),
@@ -53,7 +56,9 @@ pub(crate) fn check(node: &Node, kind: &Kind, path: &str, errors: &mut Vec<Confi
         (Kind::Text, Value::Scalar(Scalar::Text(_)))
         | (Kind::Flag, Value::Scalar(Scalar::Bool(_)))
         | (Kind::Whole, Value::Scalar(Scalar::Integer(_) | Scalar::Large(_)))
+        | (Kind::Texts, Value::Scalar(Scalar::Text(_)))
         | (Kind::Map, Value::Map(_)) => {}
+        (Kind::Texts, Value::List(_)) => check(node, &Kind::List(&Kind::Text), path, errors),
         (Kind::List(below), Value::List(items)) => {
             for (index, item) in items.iter().enumerate() {
                 check(item, below, &item_path(path, index), errors);
@@ -123,7 +128,7 @@ pub(crate) fn unfit(node: &Node, path: &str, allowed: &str) -> ConfigError {
 /// The way from `node` to a value of this kind, where one is short to tell.
 pub(crate) fn advice(node: &Node, kind: &Kind) -> Option<String> {
     let text = match (kind, &node.value) {
-        (Kind::Text, Value::Scalar(scalar)) if !node.is_null() => {
+        (Kind::Text | Kind::Texts, Value::Scalar(scalar)) if !node.is_null() => {
             node.written.raw(scalar).map(|_| "write it in quotes, for the text")
         }
         (Kind::Flag | Kind::Whole, Value::Scalar(Scalar::Text(_))) => Some("write it without quotes"),

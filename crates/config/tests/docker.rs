@@ -177,7 +177,7 @@ fn layers_merge_key_by_key_and_the_machines_own_documents_may_change_each() {
 
 #[test]
 fn an_image_without_docker_is_told_at_the_settings() {
-    let lacking = Lacking { docker: true, cloud_init: true };
+    let lacking = Lacking { docker: true, cloud_init: true, ..Lacking::default() };
     let errors = can_be_done(&of("debug: true"), lacking).unwrap_err();
     let error = only(&errors);
     assert_eq!((error.path.as_str(), error.message.as_str()), ("docker.engine", "the image is without docker"));

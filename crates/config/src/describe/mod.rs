@@ -6,6 +6,7 @@ mod example;
 mod notes;
 mod partition_notes;
 mod program;
+mod rancher;
 mod reference;
 mod schema;
 #[cfg(test)]

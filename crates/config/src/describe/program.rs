@@ -20,6 +20,7 @@ fn value(kind: &Kind) -> Value {
         Kind::Text => json!({"type": "string"}),
         Kind::Flag => json!({"type": "boolean"}),
         Kind::Whole => json!({"type": "integer"}),
+        Kind::Texts => json!({"type": ["string", "array"], "items": {"type": "string"}}),
         Kind::Map => json!({"type": "object"}),
         Kind::List(below) => json!({"type": "array", "items": value(below)}),
         Kind::MapOf(below) => json!({"type": "object", "additionalProperties": or_empty(below)}),
