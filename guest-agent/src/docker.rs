@@ -15,8 +15,11 @@ pub(crate) const UNITS: [&str; 3] = [
 ];
 
 const SETTINGS: &str = "/etc/docker/daemon.json";
-/// Its name says whose it is: only this program writes it.
-pub(crate) const ENVIRONMENT: &str = "/etc/systemd/system/docker.service.d/cloud-machine.conf";
+/// Their names say whose they are: only this program writes them.
+const VARIABLES: &str = "/etc/docker/cloud-machine.env";
+const DROP_IN: &str = "/etc/systemd/system/docker.service.d/cloud-machine.conf";
+/// What belongs to another machine when the image was made from its disk.
+pub(crate) const OURS: [&str; 2] = [VARIABLES, DROP_IN];
 
 /// What the new root has.
 #[derive(Clone, Copy, Debug)]
@@ -40,22 +43,42 @@ pub(crate) fn files(engine: &DockerEngine, has: Has) -> Result<Vec<RootFile>, Ag
     if let Some(settings) = engine.daemon_json() {
         files.push(text(SETTINGS, 0o644, settings));
     }
+    let mut drop_in = String::new();
+    if let Some(folder) = engine.data_root() {
+        // Without its disk docker would fill the root instead.
+        drop_in = format!("[Unit]\nRequiresMountsFor=\"{}\"\n", quoted(folder));
+    }
     if !engine.environment().is_empty() {
         if !has.unit {
             return Err(AgentError::DockerUnitAbsent);
         }
-        // A proxy's address may hold a password.
-        files.push(text(ENVIRONMENT, 0o600, environment(engine)));
+        // A proxy's address may hold a password, and systemd shows every user what a unit itself says.
+        files.push(text(VARIABLES, 0o600, environment(engine)));
+        drop_in += &format!("[Service]\nEnvironmentFile={VARIABLES}\n");
+    }
+    if has.unit && !drop_in.is_empty() {
+        files.push(text(DROP_IN, 0o644, drop_in));
     }
     Ok(files)
 }
 
 fn environment(engine: &DockerEngine) -> String {
-    let lines = engine.environment().iter().map(|(name, value)| format!("Environment=\"{name}={}\"\n", quoted(value)));
-    format!("[Service]\n{}", lines.collect::<String>())
+    engine.environment().iter().map(|(name, value)| format!("{name}=\"{}\"\n", escaped(value))).collect()
 }
 
-/// In double quotes (systemd.syntax(7)), where `%` begins a specifier; systemd.exec(5): a `$` has no meaning in `Environment=`.
+/// For double quotes in an `EnvironmentFile=` (systemd.exec(5)): there a backslash takes their meaning from these.
+fn escaped(value: &str) -> String {
+    let mut text = String::with_capacity(value.len());
+    for letter in value.chars() {
+        if matches!(letter, '\\' | '"' | '`' | '$') {
+            text.push('\\');
+        }
+        text.push(letter);
+    }
+    text
+}
+
+/// For double quotes in a unit (systemd.syntax(7)), where `%` begins a specifier.
 fn quoted(value: &str) -> String {
     value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%")
 }
@@ -98,19 +121,26 @@ mod tests {
 "#;
         let files = handed(engine, BOTH).unwrap();
         assert_eq!(files[0], ("/etc/docker/daemon.json".to_owned(), 0o644, expected.to_owned()));
-        assert_eq!(files.len(), 2);
+        assert_eq!(files.len(), 3);
     }
 
     #[test]
-    fn variables_arrive_with_quotes_percent_signs_and_dollars_as_they_were_written() {
-        let engine = r#"{env: {HTTP_PROXY: 'http://ada:p%40w$d"q\x@proxy:3128', B: "it's ${X} ä"}}"#;
-        let expected = concat!(
-            "[Service]\n",
-            "Environment=\"B=it's ${X} ä\"\n",
-            r#"Environment="HTTP_PROXY=http://ada:p%%40w$d\"q\\x@proxy:3128""#,
-            "\n",
-        );
-        assert_eq!(handed(engine, BOTH).unwrap(), [(ENVIRONMENT.to_owned(), 0o600, expected.to_owned())]);
+    fn variables_are_for_root_alone_and_arrive_as_they_were_written() {
+        let engine = r#"{env: {HTTP_PROXY: 'http://ada:p%40w$d"q\x@proxy:3128', B: "it's `${X}` ä #1"}}"#;
+        let expected =
+            concat!(r#"B="it's \`\${X}\` ä #1""#, "\n", r#"HTTP_PROXY="http://ada:p%40w\$d\"q\\x@proxy:3128""#, "\n",);
+        let unit = "[Service]\nEnvironmentFile=/etc/docker/cloud-machine.env\n";
+        let [variables, drop_in] = &handed(engine, BOTH).unwrap()[..] else { panic!("two files") };
+        assert_eq!(*variables, (VARIABLES.to_owned(), 0o600, expected.to_owned()), "only root reads them");
+        assert_eq!(*drop_in, (DROP_IN.to_owned(), 0o644, unit.to_owned()), "systemd shows a unit to everybody");
+    }
+
+    #[test]
+    fn docker_starts_only_where_its_own_folder_is_mounted() {
+        let files = handed("{data-root: '/srv/a b%c'}", BOTH).unwrap();
+        let unit = "[Unit]\nRequiresMountsFor=\"/srv/a b%%c\"\n";
+        assert_eq!(files[1], (DROP_IN.to_owned(), 0o644, unit.to_owned()));
+        assert_eq!(handed("{data-root: /srv/docker}", Has { unit: false, ..BOTH }).unwrap().len(), 1);
     }
 
     #[test]

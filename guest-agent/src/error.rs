@@ -105,6 +105,10 @@ pub(crate) enum AgentError {
         "the configuration has docker.engine.env, and the image has no docker.service of systemd that would read it"
     )]
     DockerUnitAbsent,
+    #[error("the configuration has settings below rancher.{program}, and the image has no {program}")]
+    RancherAbsent { program: &'static str },
+    #[error("the configuration has settings below rancher.{program}, and the image has no {unit} of systemd")]
+    RancherUnitAbsent { program: &'static str, unit: &'static str },
     #[error(
         "cannot hand over to the image's cloud-init: {file} {why}; take it out of the image, or mend it there, and pack the image again"
     )]

@@ -17,6 +17,7 @@ use crate::{
     error::AgentError,
     image_settings,
     layers::Layers,
+    rancher,
 };
 
 /// The network of the new system (systemd.network(5)); `@MAC@` is replaced.
@@ -39,8 +40,16 @@ pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> 
         }
     }
     if !engine.is_empty() {
-        // Of another machine, when the image was made from its disk.
-        root::remove(docker::ENVIRONMENT)?;
+        for path in docker::OURS {
+            root::remove(path)?;
+        }
+    }
+    if let Some(rancher) = &layers.config().rancher {
+        let theirs = rancher::files(rancher, |path| Ok(root::exists(path)?))?;
+        for path in &theirs.remove {
+            root::remove(path)?;
+        }
+        files.extend(theirs.write);
     }
     for file in &files {
         root::write(file)?;

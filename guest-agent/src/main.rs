@@ -22,6 +22,7 @@ mod pass;
 mod pin;
 mod preview;
 mod print;
+mod rancher;
 mod report;
 mod root_pool;
 mod run;

@@ -6,7 +6,7 @@ use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName,
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{cloud_init::CloudInit, docker::DockerEngine, url::CloudInitUrl};
+use crate::{cloud_init::CloudInit, docker::DockerEngine, rancher::Rancher, url::CloudInitUrl};
 
 /// A configuration in which every value is allowed and supported.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +35,8 @@ pub struct Config {
     pub ssh_authorized_keys: Vec<String>,
     /// What docker's engine is told.
     pub docker: DockerEngine,
+    /// What k3s or rke2 is told, when one of them runs.
+    pub rancher: Option<Rancher>,
     /// Every other top-level key, for cloud-init: values and order as they were.
     pub cloud_init: CloudInit,
 }

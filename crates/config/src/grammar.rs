@@ -62,7 +62,7 @@ const PROGRAM: Shape = Shape::Later(&Shape::Program);
 /// which keeps its form.
 pub(crate) const PROGRAMS: &[Key] = &[
     key("docker", Shape::Map(&[key("engine", Shape::Program), key("swarm", PROGRAM)])),
-    key("rancher", Shape::Map(&[key("k3s", PROGRAM), key("rke2", PROGRAM)])),
+    key("rancher", Shape::Map(&[key("k3s", Shape::Program), key("rke2", Shape::Program)])),
 ];
 
 /// Whether a top-level key is ours, and not cloud-init's.

@@ -5,6 +5,7 @@ use crate::{
     error::{ConfigError, ConfigErrors},
     grammar::{ROOT, is_ours},
     merged::Merged,
+    rancher::{self, Distribution},
     tree::{Node, Value, child_path},
     validate::AUTHORIZED_KEYS,
 };
@@ -16,6 +17,10 @@ pub struct Lacking {
     pub cloud_init: bool,
     /// Docker's daemon.
     pub docker: bool,
+    /// k3s.
+    pub k3s: bool,
+    /// rke2.
+    pub rke2: bool,
 }
 
 /// Refuses what nobody would do in a system that lacks programs.
@@ -30,7 +35,20 @@ pub fn can_be_done(merged: &Merged, lacking: Lacking) -> Result<(), ConfigErrors
     if lacking.docker {
         errors.extend(without_docker(merged));
     }
+    for (lacks, distribution) in [(lacking.k3s, Distribution::K3s), (lacking.rke2, Distribution::Rke2)] {
+        if lacks {
+            errors.extend(without(merged, distribution));
+        }
+    }
     ConfigErrors::check(errors)
+}
+
+/// Settings of k3s or rke2.
+fn without(merged: &Merged, distribution: Distribution) -> Option<ConfigError> {
+    let (settings, name) = (rancher::node(merged.root(), distribution)?, distribution.name());
+    let (path, message) = (rancher::path(distribution), format!("the image is without {name}"));
+    let error = ConfigError::new(&settings.source, settings.mark, &path, message);
+    Some(error.suggestion(Some(format!("take an image with {name}, or leave this out"))))
 }
 
 /// Settings of docker's engine.

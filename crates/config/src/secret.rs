@@ -46,6 +46,9 @@ const PAIRS: &[(&str, &str)] = &[
     ("validation", "key"),
     ("validation", "cert"),
     ("preshared", "key"),
+    // Of k3s and rke2: an address with a login that need have no scheme, and what joins a private network.
+    ("datastore", "endpoint"),
+    ("vpn", "auth"),
     // cloud-init's `ssh_keys: {rsa_private: …}`.
     ("rsa", "private"),
     ("dsa", "private"),

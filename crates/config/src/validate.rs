@@ -16,6 +16,7 @@ use crate::{
     grammar::{MACHINE, PROGRAMS, ROOT, Shape, is_ours, shape_of},
     key_location::locate,
     merged::Merged,
+    rancher,
     schema::{self, Machine},
     set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM},
     source::shortened,
@@ -46,12 +47,17 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     let url = configured(urls, node, &mut errors);
     let ssh_authorized_keys = authorized_keys(root, &mut errors);
     let docker = docker::engine(root, &mut errors);
+    let rancher = rancher::rancher(root, &mut errors);
     let declared = disks::configs(&machine.resources.disks);
     if errors.is_empty() {
         disks::check(&declared, node, &mut errors);
+        docker::check_data_root(&docker, root, &declared, &mut errors);
+        if let Some(rancher) = &rancher {
+            rancher::check_data_dir(rancher, root, &declared, &mut errors);
+        }
     }
     ConfigErrors::check(errors)?;
-    Ok(Config { cloud_init_url: url, ssh_authorized_keys, docker, ..config(machine, declared, root) })
+    Ok(Config { cloud_init_url: url, ssh_authorized_keys, docker, rancher, ..config(machine, declared, root) })
 }
 
 fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
@@ -75,6 +81,7 @@ fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
         wait_for: machine.wait_for,
         ssh_authorized_keys: Vec::new(),
         docker: DockerEngine::default(),
+        rancher: None,
         cloud_init: CloudInit::new(root),
     }
 }

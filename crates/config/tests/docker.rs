@@ -82,6 +82,69 @@ fn bytes_are_no_setting() {
     }
 }
 
+fn errors_on(disk: &str, engine: &str) -> Vec<(String, String, usize)> {
+    let text =
+        format!("cloud-machine: {{resources: {{disks: {{cache: {{{disk}}}}}}}}}\ndocker: {{engine: {engine}}}\n");
+    let Err(errors) = validate(&merged(&[(LayerKind::Project, &text)])) else { return Vec::new() };
+    errors.errors().iter().map(|one| (one.path.clone(), one.message.clone(), one.line)).collect()
+}
+
+#[test]
+fn dockers_folder_is_on_the_root_or_on_a_disk_that_can_hold_it_and_is_cleared_by_a_reimage() {
+    for (disk, engine) in [
+        ("filesystem: ext4", "{debug: true}"),
+        ("filesystem: ext4, on-reimage: keep", "{debug: true, data-root: /srv/docker}"),
+        ("filesystem: ext4, on-reimage: keep, mountpoint: /srv", "{data-root: /srv-of-docker}"),
+        ("filesystem: ext4", "{data-root: /mnt/cache}"),
+        ("filesystem: xfs, on-reimage: recreate, mountpoint: /srv", "{data-root: /srv/a/b}"),
+        ("filesystem: ext4, on-reimage: keep, wipe-on-boot: true", "{data-root: /mnt/cache}"),
+        ("partitions: {a: {size: 1GiB, filesystem: ext4}}", "{data-root: /mnt/cache-a/docker}"),
+        ("filesystem: ext4, on-reimage: keep, mountpoint: /var/lib/docker", "{}"),
+    ] {
+        assert_eq!(errors_on(disk, engine), [], "{disk} {engine}");
+    }
+    for (disk, engine, words) in [
+        (
+            "filesystem: ext4, on-reimage: keep",
+            "{data-root: /mnt/cache/docker}",
+            "on disk `cache`, which a reimage keeps: docker would start",
+        ),
+        (
+            "filesystem: ext4, on-reimage: keep, mountpoint: /var/lib/docker",
+            "{data-root: /var/lib/docker}",
+            "which a reimage keeps",
+        ),
+        (
+            "filesystem: vfat",
+            "{data-root: /mnt/cache/docker}",
+            "on disk `cache`, and vfat knows neither owners nor links",
+        ),
+        ("filesystem: squashfs, readonly: true", "{data-root: /mnt/cache}", "`cache`, which is read-only"),
+        (
+            "filesystem: ext4, mountpoint: /srv/docker/overlay2",
+            "{data-root: /srv/docker}",
+            "disk `cache` is mounted in docker's own folder /srv/docker, at /srv/docker/overlay2",
+        ),
+        ("filesystem: ext4", "{data-root: /run/docker}", "docker cannot keep its data there"),
+        ("filesystem: ext4", "{data-root: /}", "docker cannot keep its data there"),
+        ("filesystem: ext4", "{data-root: /etc}", "docker cannot keep its data there"),
+        ("filesystem: ext4", "{data-root: srv}", "docker cannot keep its data there"),
+        ("filesystem: ext4", "{data-root: /srv/../etc}", "docker cannot keep its data there"),
+        (
+            "partitions: {a: {size: 1GiB, filesystem: ext4}}, on-reimage: keep",
+            "{data-root: /mnt/cache-a/docker}",
+            "which a reimage keeps",
+        ),
+    ] {
+        let errors = errors_on(disk, engine);
+        let [(path, message, 2)] = errors.as_slice() else { panic!("{disk} {engine}: {errors:?}") };
+        assert_eq!(path, "docker.engine.data-root");
+        assert!(message.contains(words), "{message}");
+    }
+    let errors = errors_on("filesystem: ext4, on-reimage: keep, mountpoint: /var/lib/docker", "{debug: true}");
+    assert_eq!((errors.len(), errors[0].0.as_str()), (1, "docker.engine"), "where docker keeps it without being told");
+}
+
 #[test]
 fn passwords_are_shown_neither_in_a_configuration_nor_in_an_error() {
     let engine = "{env: {HTTP_PROXY: \"http://ada:hunter2@proxy:3128\", https_proxy: \"ada:hunter2@proxy:3128\", \
@@ -114,7 +177,7 @@ fn layers_merge_key_by_key_and_the_machines_own_documents_may_change_each() {
 
 #[test]
 fn an_image_without_docker_is_told_at_the_settings() {
-    let lacking = Lacking { docker: true, cloud_init: true };
+    let lacking = Lacking { docker: true, cloud_init: true, ..Lacking::default() };
     let errors = can_be_done(&of("debug: true"), lacking).unwrap_err();
     let error = only(&errors);
     assert_eq!((error.path.as_str(), error.message.as_str()), ("docker.engine", "the image is without docker"));

@@ -75,7 +75,13 @@ pub(crate) fn admit(
 /// Refuses an image of which it is known that its system cannot be what was described. Of another one the machine finds out.
 pub(crate) fn can_honour(folder: &ImageFolder, described: &Described) -> Result<(), OperationError> {
     let Some(ImageFacts::Known(facts)) = &folder.boot.facts else { return Ok(()) };
-    let lacking = Lacking { cloud_init: facts.cloud_init.is_none(), docker: facts.docker.is_none() };
+    let without = |name: &str| facts.rancher.as_ref().is_some_and(|found| !found.iter().any(|one| one == name));
+    let lacking = Lacking {
+        cloud_init: facts.cloud_init.is_none(),
+        docker: facts.docker.is_none(),
+        k3s: without("k3s"),
+        rke2: without("rke2"),
+    };
     can_be_done(&described.merged, lacking).map_err(refused)
 }
 

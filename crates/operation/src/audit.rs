@@ -30,6 +30,9 @@ const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
 /// Prefix of what docker's engine is told.
 const ENGINE: &str = "docker.engine.";
 
+/// Prefix of what k3s and rke2 are told.
+const RANCHER: &str = "rancher.";
+
 /// What becomes of one value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "verdict")]
@@ -52,6 +55,8 @@ pub enum Verdict {
     CloudInit,
     /// No driver's business: docker in the machine reads it.
     Docker,
+    /// No driver's business: k3s or rke2 in the machine reads it.
+    Rancher,
     /// An empty value states nothing.
     Empty,
 }
@@ -65,6 +70,7 @@ impl fmt::Display for Verdict {
             Self::Unsupported => formatter.write_str("unsupported"),
             Self::CloudInit => formatter.write_str("for cloud-init"),
             Self::Docker => formatter.write_str("for docker"),
+            Self::Rancher => formatter.write_str("for rancher"),
             Self::Empty => formatter.write_str("states nothing"),
         }
     }
@@ -136,6 +142,7 @@ impl<'a> Verdicts<'a> {
         match leaf.path.strip_prefix(OURS) {
             Some(key) => self.on_key(key, Some(&leaf.value)),
             None if leaf.path.starts_with(ENGINE) => Verdict::Docker,
+            None if leaf.path.starts_with(RANCHER) => Verdict::Rancher,
             // Some keys of cloud-init are also the driver's business.
             None => match self.description.support(&leaf.path) {
                 Support::Unsupported => for_cloud_init(&leaf.path),

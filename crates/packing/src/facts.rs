@@ -17,6 +17,11 @@ const MAX_NAMES: usize = 64;
 const MAX_CHARACTERS: usize = 120;
 
 const CLOUD_INIT: &str = "/usr/bin/cloud-init";
+/// Where their own installers and packages put k3s and rke2.
+const RANCHER: [(&str, [&str; 3]); 2] = [
+    ("k3s", ["/usr/local/bin/k3s", "/usr/bin/k3s", "/opt/bin/k3s"]),
+    ("rke2", ["/usr/local/bin/rke2", "/usr/bin/rke2", "/opt/rke2/bin/rke2"]),
+];
 /// Where Debian's and docker.com's packages have it.
 const DOCKER: [&str; 2] = ["/usr/sbin/dockerd", "/usr/bin/dockerd"];
 const INIT: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/init"];
@@ -71,6 +76,7 @@ pub fn of_root<R: ReadBlocks + Send + Sync + 'static>(
         init: root.init()?,
         cloud_init: root.cloud_init()?,
         docker: root.docker()?,
+        rancher: Some(root.rancher()?),
         kernels: root.kernels()?,
         network: root.network()?,
         generators: few(root.names(&GENERATORS)?.into_iter().filter(|name| !name.starts_with("systemd-")).collect()),
@@ -165,6 +171,19 @@ impl Root {
             }
         }
         Ok(None)
+    }
+
+    fn rancher(&self) -> Result<Vec<String>, FactsError> {
+        let mut found = Vec::new();
+        for (name, paths) in RANCHER {
+            for path in paths {
+                if self.is_file(path)? {
+                    found.push(name.to_owned());
+                    break;
+                }
+            }
+        }
+        Ok(found)
     }
 
     fn network(&self) -> Result<Vec<String>, FactsError> {

@@ -28,6 +28,7 @@ fn debian(root: &Path) {
             "__VERSION__ = \"22.4.2\"\n_PACKAGED_VERSION = \"22.4.2-1+deb12u4\"\n",
         ),
         ("usr/sbin/dockerd", "docker"),
+        ("opt/rke2/bin/rke2", "rke2"),
         (
             "var/lib/dpkg/status",
             "Package: docker.io-doc\nStatus: install ok installed\nVersion: 1\n\nPackage: docker.io\nStatus: hold ok \
@@ -84,6 +85,7 @@ fn what_a_system_has_is_found_behind_its_links() {
             init: Some("systemd".to_owned()),
             cloud_init: version("22.4.2-1+deb12u4"),
             docker: version("20.10.24+dfsg1-1"),
+            rancher: Some(vec!["rke2".to_owned()]),
             kernels: vec!["6.1.0-1-amd64".to_owned()],
             network: vec!["systemd-networkd".to_owned()],
             generators: vec!["cloud-init-generator".to_owned(), "own".to_owned()],
@@ -95,7 +97,8 @@ fn what_a_system_has_is_found_behind_its_links() {
 #[test]
 fn what_is_not_there_is_no_error_and_what_says_no_version_has_none() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(facts(&disk(folder.path(), &[], |_| ())).unwrap(), SystemFacts::default());
+    let nothing = SystemFacts { rancher: Some(Vec::new()), ..SystemFacts::default() };
+    assert_eq!(facts(&disk(folder.path(), &[], |_| ())).unwrap(), nothing);
 
     let folder = tempfile::tempdir().unwrap();
     let found = facts(&disk(folder.path(), &[], |root| {
@@ -120,7 +123,7 @@ fn what_is_not_there_is_no_error_and_what_says_no_version_has_none() {
     let wanted = SystemFacts {
         cloud_init: Some(Installed { version: Some("24.1".to_owned()) }),
         generators: (0..64).map(|number| format!("{number:03}[2J")).chain(["and 36 more".to_owned()]).collect(),
-        ..SystemFacts::default()
+        ..nothing
     };
     assert_eq!(found.unwrap(), wanted);
 }

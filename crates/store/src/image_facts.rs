@@ -26,6 +26,9 @@ pub struct SystemFacts {
     pub cloud_init: Option<Installed>,
     /// Docker's daemon.
     pub docker: Option<Installed>,
+    /// Which of k3s and rke2; `None` when the image was packed before that was looked up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rancher: Option<Vec<String>>,
     /// Releases of the kernels for which there are modules, sorted.
     pub kernels: Vec<String>,
     /// Programs that set up the network, sorted.

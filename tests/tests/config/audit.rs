@@ -37,6 +37,8 @@ fn the_driver_says_what_becomes_of_each_value() {
     assert!(ignored == "ignored" && !why.is_empty());
     let audit = workspace.audit(&["--set", "docker.engine.debug=true"]);
     assert_eq!(audit.row("docker.engine.debug")["verdict"], "docker");
+    let audit = workspace.audit(&["--set", "rancher.k3s.role=server"]);
+    assert_eq!(audit.row("rancher.k3s.role")["verdict"], "rancher");
     // What cloud-init would undo of what the agent made.
     let audit = workspace.audit(&["--set", "growpart.mode=auto", "--set", "growpartition=x"]);
     let (overruled, other) = (audit.row("growpart.mode"), audit.row("growpartition"));

@@ -12,6 +12,8 @@ use cloud_machine_tests::{
 use cloud_machine_volume::write as volume;
 use serde_json::Value;
 
+use crate::docker;
+
 const MACHINE: &str = "cloudy";
 const IMAGE: &str = "debian-12-cloud-init";
 /// Two disks of a job's own beside a document as its users have them, and one that makes a program of it fail. `@` is
@@ -27,7 +29,7 @@ cloud-machine:
       one: {allocation: 16MiB, on-reimage: keep}
       two: {allocation: 16MiB, on-reimage: keep}
       unlucky: {allocation: 1MiB, on-reimage: keep}
-      vault: {allocation: 16MiB, filesystem: ext4, mountpoint: /vault}
+      vault: {allocation: 128MiB, filesystem: ext4, mountpoint: /vault}
 hostname: web
 users:
   - default
@@ -164,6 +166,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     let called_home = || server.posts().pop().expect("a call home");
     assert_eq!(called_home(), format!("hostname={MACHINE}&instance_id={}", first.id));
     cloud_init_finds_no_fault_in_what_it_was_handed(&program);
+    docker::is_as_described_and_holds_nothing_of_a_job(&program, MACHINE);
     let verified = program.json(["verify", MACHINE]).unwrap()["machines"][0]["result"]["checked"].to_string();
     assert!(verified.contains("the host name is what the configuration makes of it"), "{verified}");
 
@@ -194,6 +197,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     assert_eq!(called_home(), format!("hostname={MACHINE}&instance_id={}", third.id));
     let planted = inside(&program, "blkid -s LABEL -o value /dev/vdb /dev/vdc");
     assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
+    docker::is_as_described_and_holds_nothing_of_a_job(&program, MACHINE);
     program.done(&["delete", MACHINE, "--yes"]);
 }
 
@@ -242,6 +246,7 @@ fn create(program: &Program, server: &Server) {
         format!("write_files: !append\n  - {{path: /root/of-{name}, content: \"of {name}\\n\"}}\n").into_bytes()
     };
     let config = CONFIGURATION.replace('@', &packed("compressed\n")).replace("SERVER", &server.root());
+    let config = config + docker::SETTINGS;
     let config = write("cloudy.yaml", config.as_bytes());
     let url = format!("cloud-init-url=file://{}", write("url.yaml", &added("url")));
     let drive = write("drive.img", &volume::build(&[("user-data", &added("drive")), ("meta-data", b"")]).unwrap());

@@ -3,6 +3,7 @@
 
 mod cloud_init;
 mod data_disks;
+mod docker;
 mod drivers;
 mod image_url;
 mod machine;

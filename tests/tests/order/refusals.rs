@@ -139,6 +139,10 @@ fn what_the_images_system_cannot_do_is_refused_before_anything_is_touched() {
     let said = host.create_from(&host.name, &docker).unwrap_err().error.to_string();
     assert!(said.contains("f:3:11: the image is without docker"), "{said}");
     assert!(host.store.read(&host.name).is_err(), "no machine is there");
+    let k3s = format!("{ours}}}\nrancher:\n  k3s: {{role: server}}\n");
+    let said = host.create_from(&host.name, &k3s).unwrap_err().error.to_string();
+    assert!(said.contains("f:3:8: the image is without k3s"), "{said}");
+    assert!(host.store.read(&host.name).is_err(), "no machine is there");
     // Of an image that was packed before its system was looked at, the machine finds out; once it is known, no attempt begins.
     let (boot, with_facts) = host.forget_facts();
     let error = host.create_from(&host.name, &users).unwrap_err();

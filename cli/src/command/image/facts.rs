@@ -18,6 +18,7 @@ pub(super) fn lines(facts: &ImageFacts) -> String {
         ("init", facts.init.clone().unwrap_or_else(|| "none".to_owned())),
         ("cloud-init", program(&facts.cloud_init)),
         ("docker", program(&facts.docker)),
+        ("rancher", facts.rancher.as_deref().map_or_else(|| "not known".to_owned(), names)),
         ("modules", names(&facts.kernels)),
         ("network", names(&facts.network)),
         ("generators", names(&facts.generators)),
@@ -43,14 +44,19 @@ mod tests {
         let known = SystemFacts {
             system: Some("Debian \u{202e}12".to_owned()),
             cloud_init: Some(Installed { version: Some("22.4.2-1".to_owned()) }),
+            rancher: Some(vec!["k3s".to_owned()]),
             kernels: vec!["6.1".to_owned(), "6.12".to_owned()],
             ..SystemFacts::default()
         };
         let shown = lines(&ImageFacts::Known(known));
         assert!(!shown.contains('\u{202e}'), "{shown}");
-        for line in
-            ["cloud-init   22.4.2-1\n", "docker       none\n", "modules      6.1, 6.12\n", "init         none\n"]
-        {
+        for line in [
+            "cloud-init   22.4.2-1\n",
+            "docker       none\n",
+            "rancher      k3s\n",
+            "modules      6.1, 6.12\n",
+            "init         none\n",
+        ] {
             assert!(shown.contains(line), "{line}{shown}");
         }
         let unknown = lines(&ImageFacts::Unknown("the root filesystem is xfs".to_owned()));

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use crate::docker::keys::{ENVIRONMENT, KEYS, Kind, VARIABLES};
+use super::program::or_empty;
+use crate::docker::keys::{ENVIRONMENT, KEYS, VARIABLES};
 
 const ENGINE: &str =
     "Settings of docker's engine, its daemon.json; a key of dockerd that is not named here may stand, too.";
@@ -31,31 +32,6 @@ pub(super) fn schema() -> Value {
         },
         "additionalProperties": false,
     })
-}
-
-/// An empty value states nothing, but in a list.
-fn or_empty(kind: &Kind) -> Value {
-    let mut schema = value(kind);
-    if let Some(found) = schema.get("type").cloned() {
-        schema["type"] = json!([found, "null"]);
-    }
-    schema
-}
-
-fn value(kind: &Kind) -> Value {
-    match kind {
-        Kind::Text => json!({"type": "string"}),
-        Kind::Flag => json!({"type": "boolean"}),
-        Kind::Whole => json!({"type": "integer"}),
-        Kind::Map => json!({"type": "object"}),
-        Kind::List(below) => json!({"type": "array", "items": value(below)}),
-        Kind::MapOf(below) => json!({"type": "object", "additionalProperties": or_empty(below)}),
-        Kind::Fields(fields) => {
-            let fields: Map<String, Value> =
-                fields.iter().map(|(name, kind)| ((*name).to_owned(), or_empty(kind))).collect();
-            json!({"type": "object", "properties": fields})
-        }
-    }
 }
 
 /// The part of the reference page.

@@ -3,7 +3,7 @@
 
 use crate::grammar::{Key, MACHINE, ROOT, Shape};
 
-use super::{docker, note, notes::Note};
+use super::{docker, note, notes::Note, rancher};
 
 /// Widest line of a comment.
 const WIDTH: usize = 116;
@@ -31,7 +31,7 @@ ssh_authorized_keys:
 pub fn example() -> String {
     let mut text = format!("{HEAD}{ROOT}:\n");
     keys(&mut text, "", MACHINE, 1);
-    text + docker::EXAMPLE + TAIL
+    text + docker::EXAMPLE + rancher::EXAMPLE + TAIL
 }
 
 /// Keys that the system disk cannot have, or seldom has.

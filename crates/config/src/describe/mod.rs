@@ -5,6 +5,8 @@ mod docker;
 mod example;
 mod notes;
 mod partition_notes;
+mod program;
+mod rancher;
 mod reference;
 mod schema;
 #[cfg(test)]

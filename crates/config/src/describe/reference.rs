@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::{grammar::Shape, merged::MADE};
 
-use super::{Described, allowed, docker, is_value, walk};
+use super::{Described, allowed, docker, is_value, rancher, walk};
 
 /// What a driver makes of the key at a path below `cloud-machine`, in words.
 pub type Support<'a> = &'a dyn Fn(&str) -> String;
@@ -26,7 +26,7 @@ value has its default. What a document from an address or a volume may do holds 
 pub fn reference(drivers: &[(&str, Support<'_>)]) -> String {
     let mut page = HEAD.to_owned();
     walk(&mut |key| section(&mut page, &key, drivers));
-    page + &docker::reference()
+    page + &docker::reference() + &rancher::reference()
 }
 
 fn section(page: &mut String, key: &Described<'_>, drivers: &[(&str, Support<'_>)]) {

@@ -4,13 +4,14 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    grammar::{Key, MACHINE, PROGRAMS, Shape},
+    grammar::{Key, MACHINE, Shape},
     partition_type::TYPES,
 };
 
 use super::{
     docker, note,
     notes::{Form, Note},
+    rancher,
 };
 
 /// The schema of a document, with a final line break. Keys that are not ours are allowed: they are cloud-init's.
@@ -34,28 +35,11 @@ pub fn schema() -> String {
                 "items": {"type": "string", "pattern": ONE_LINE},
             },
             "docker": docker::schema(),
-            "rancher": programs("Settings of k3s or rke2.", "rancher"),
+            "rancher": rancher::schema(),
         },
     });
     // Values of these types are always JSON.
     format!("{root:#}\n")
-}
-
-/// A key of other programs: a map with the keys that are known.
-fn programs(summary: &str, name: &str) -> Value {
-    let keys = PROGRAMS.iter().find(|key| key.name == name).map(|key| &key.shape);
-    let names = match keys {
-        Some(Shape::Map(keys)) => keys.iter().map(|key| key.name).collect(),
-        _ => Vec::new(),
-    };
-    let properties: Map<String, Value> =
-        names.into_iter().map(|name| (name.to_owned(), json!({"type": ["object", "null"]}))).collect();
-    json!({
-        "description": format!("{summary} Not supported yet."),
-        "type": ["object", "null"],
-        "properties": properties,
-        "additionalProperties": false,
-    })
 }
 
 /// A text without control characters that is not empty.

@@ -1,29 +1,13 @@
 //! What dockerd takes for the keys of its daemon.json that are known here, for checks and for editors alike. Must not read
 //! a document; a key that is not in the table is not wrong.
 
-use crate::grammar::BOOLEAN;
+use crate::settings::Kind::{self, Fields, Flag, List, Map, MapOf, Text, Whole};
 
 /// Key that is none of daemon.json: variables of docker's environment.
 pub(crate) const ENVIRONMENT: &str = "env";
 
 /// A map of variables.
 pub(crate) const VARIABLES: &str = "a map of texts, with a variable's name (a-z, A-Z, 0-9 and _) for each key";
-
-/// What a value may be.
-pub(crate) enum Kind {
-    Text,
-    Flag,
-    Whole,
-    /// A map of any form.
-    Map,
-    List(&'static Self),
-    /// A map with names that its author chose, and a value of this kind below each.
-    MapOf(&'static Self),
-    /// A map of which these keys are known.
-    Fields(&'static [(&'static str, Self)]),
-}
-
-use Kind::{Fields, Flag, List, Map, MapOf, Text, Whole};
 
 const TEXTS: Kind = List(&Text);
 
@@ -113,25 +97,6 @@ pub(crate) fn kind(name: &str) -> Option<&'static Kind> {
     KEYS.iter().find(|(known, _)| *known == name).map(|(_, kind)| kind)
 }
 
-impl Kind {
-    /// In words.
-    pub(crate) fn allowed(&self) -> String {
-        match self {
-            Text => "a text".to_owned(),
-            Flag => BOOLEAN.to_owned(),
-            Whole => "a whole number".to_owned(),
-            Map => "a map".to_owned(),
-            List(below) => format!("a list, of each item {}", below.allowed()),
-            MapOf(below) => format!("a map, of each value {}", below.allowed()),
-            Fields(fields) => {
-                let fields: Vec<String> =
-                    fields.iter().map(|(name, kind)| format!("{name}: {}", kind.allowed())).collect();
-                format!("a map {{{}}}", fields.join(", "))
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,13 +105,5 @@ mod tests {
     fn each_key_is_there_once_in_order() {
         assert!(KEYS.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(kind(ENVIRONMENT).is_none());
-    }
-
-    #[test]
-    fn kinds_in_words() {
-        let allowed = |name| kind(name).map(Kind::allowed).unwrap();
-        assert_eq!(allowed("labels"), "a list, of each item a text");
-        assert_eq!(allowed("features"), "a map, of each value true or false");
-        assert_eq!(allowed("default-address-pools"), "a list, of each item a map {base: a text, size: a whole number}");
     }
 }

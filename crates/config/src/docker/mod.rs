@@ -8,15 +8,21 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::{
+    config::Disks,
+    data_folder::DataFolder,
     error::ConfigError,
     scalar::{Scalar, Written},
+    settings::{Kind, advice, check, json, stated, unfit},
     source::shortened,
-    tree::{Entry, Node, Value, child_path, item_path},
+    tree::{Entry, Node, Value, child_path},
 };
-use keys::{ENVIRONMENT, Kind, VARIABLES};
+use keys::{ENVIRONMENT, VARIABLES};
 
 /// Path of the settings.
 pub(crate) const PATH: &str = "docker.engine";
+const DATA_ROOT: &str = "data-root";
+/// Where docker keeps its data unless it is told.
+const DEFAULT_DATA_ROOT: &str = "/var/lib/docker";
 
 /// What docker's engine is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -37,6 +43,12 @@ impl DockerEngine {
     pub fn daemon_json(&self) -> Option<String> {
         let settings = self.settings.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         (!self.settings.is_empty()).then(|| format!("{:#}\n", Json::Object(settings)))
+    }
+
+    /// Where it shall keep images and containers, when it is told.
+    #[must_use]
+    pub fn data_root(&self) -> Option<&str> {
+        self.settings.get(DATA_ROOT)?.as_str()
     }
 
     /// Variables of docker's environment: their names are those that a shell takes, their values without control characters.
@@ -76,76 +88,15 @@ pub(crate) fn engine(root: &Node, errors: &mut Vec<ConfigError>) -> DockerEngine
     engine
 }
 
-/// Entries that have a value.
-fn stated(map: &Node) -> Vec<&Entry> {
-    map.entries().iter().filter(|entry| !entry.value.is_null()).collect()
-}
-
-fn check(node: &Node, kind: &Kind, path: &str, errors: &mut Vec<ConfigError>) {
-    match (kind, &node.value) {
-        (Kind::Text, Value::Scalar(Scalar::Text(_)))
-        | (Kind::Flag, Value::Scalar(Scalar::Bool(_)))
-        | (Kind::Whole, Value::Scalar(Scalar::Integer(_) | Scalar::Large(_)))
-        | (Kind::Map, Value::Map(_)) => {}
-        (Kind::List(below), Value::List(items)) => {
-            for (index, item) in items.iter().enumerate() {
-                check(item, below, &item_path(path, index), errors);
-            }
-        }
-        (Kind::MapOf(below), Value::Map(_)) => {
-            for entry in stated(node) {
-                check(&entry.value, below, &child_path(path, &entry.key.as_text()), errors);
-            }
-        }
-        (Kind::Fields(fields), Value::Map(_)) => {
-            for entry in stated(node) {
-                let name = entry.key.as_text();
-                if let Some((_, below)) = fields.iter().find(|(field, _)| *field == name) {
-                    check(&entry.value, below, &child_path(path, &name), errors);
-                }
-            }
-        }
-        _ => errors.push(unfit(node, path, &kind.allowed()).suggestion(advice(node, kind))),
-    }
-}
-
-/// `node` as JSON, without entries that state nothing. What JSON has no word for is reported.
-fn json(node: &Node, path: &str, errors: &mut Vec<ConfigError>) -> Option<Json> {
-    match &node.value {
-        Value::Scalar(_) if node.written == Written::Binary => {
-            errors.push(ConfigError::new(&node.source, node.mark, path, "JSON has no bytes, as `!!binary` makes them"));
-            None
-        }
-        Value::Scalar(scalar) => Some(match scalar {
-            Scalar::Null => Json::Null,
-            Scalar::Bool(value) => (*value).into(),
-            Scalar::Integer(value) => (*value).into(),
-            Scalar::Large(value) => (*value).into(),
-            Scalar::Text(text) => text.as_str().into(),
-            Scalar::Float(value) => match serde_json::Number::from_f64(*value) {
-                Some(number) => number.into(),
-                None => {
-                    errors.push(unfit(node, path, "a number that JSON has: neither infinite nor `.nan`"));
-                    return None;
-                }
-            },
-        }),
-        Value::List(items) => {
-            let below =
-                items.iter().enumerate().filter_map(|(index, item)| json(item, &item_path(path, index), errors));
-            Some(Json::Array(below.collect()))
-        }
-        Value::Map(_) => {
-            let mut below = serde_json::Map::new();
-            for entry in stated(node) {
-                let (name, path) = (entry.key.text(), child_path(path, &entry.key.as_text()));
-                if let Some(value) = json(&entry.value, &path, errors) {
-                    below.insert(name, value);
-                }
-            }
-            Some(Json::Object(below))
-        }
-    }
+/// Reports why docker cannot keep images and containers where `engine` says. `root` tells where it does.
+pub(crate) fn check_data_root(engine: &DockerEngine, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
+    let Some(settings) = node(root) else { return };
+    let (written, path) = match settings.get(DATA_ROOT) {
+        Some(stated) if !stated.is_null() => (stated, child_path(PATH, DATA_ROOT)),
+        _ => (settings, PATH.to_owned()),
+    };
+    let place = engine.data_root().unwrap_or(DEFAULT_DATA_ROOT);
+    DataFolder { program: "docker", place, written, path }.check(disks, errors);
 }
 
 fn environment(node: &Node, path: &str, errors: &mut Vec<ConfigError>) -> BTreeMap<String, String> {
@@ -180,23 +131,7 @@ fn is_variable(name: &str) -> bool {
         && name.starts_with(|first: char| !first.is_ascii_digit())
 }
 
-/// A value of another kind. It is not named: it may be the password of a registry.
-fn unfit(node: &Node, path: &str, allowed: &str) -> ConfigError {
-    ConfigError::new(&node.source, node.mark, path, format!("found {}", node.kind())).allowed(allowed)
-}
-
 fn underscored(entry: &Entry, name: &str, path: &str) -> ConfigError {
     ConfigError::new(&entry.value.source, entry.mark, path, format!("docker has no key `{}`", shortened(name)))
         .suggestion(Some(format!("did you mean `{}`?", name.replace('_', "-"))))
-}
-
-fn advice(node: &Node, kind: &Kind) -> Option<String> {
-    let text = match (kind, &node.value) {
-        (Kind::Text, Value::Scalar(scalar)) if !node.is_null() => {
-            node.written.raw(scalar).map(|_| "write it in quotes, for the text")
-        }
-        (Kind::Flag | Kind::Whole, Value::Scalar(Scalar::Text(_))) => Some("write it without quotes"),
-        _ => None,
-    };
-    text.map(str::to_owned)
 }

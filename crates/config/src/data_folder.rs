@@ -1,0 +1,98 @@
+//! Where a program that runs containers keeps them: whether that place can hold them, and does so for no longer than the system
+//! that made them. Must not know the programs, nor look at a real disk.
+
+use std::path::Path;
+
+use cloud_machine_protocol::DiskName;
+
+use crate::{
+    config::{DiskConfig, Disks, FilesystemType, OnReimage},
+    error::ConfigError,
+    mountpoint::{Mountpoint, is_reserved},
+    tree::Node,
+};
+
+const ALLOWED: &str = "an absolute path without `.`, `..` and empty parts, in no folder of the system";
+
+/// A folder for the data of a program.
+pub(crate) struct DataFolder<'config> {
+    /// Whose.
+    pub(crate) program: &'static str,
+    /// Absolute path.
+    pub(crate) place: &'config str,
+    /// Where in the document it is written, or else what makes the program run.
+    pub(crate) written: &'config Node,
+    /// Key path of that.
+    pub(crate) path: String,
+}
+
+/// A filesystem that is mounted below the root.
+struct Mounted<'config> {
+    at: &'config str,
+    kind: Option<FilesystemType>,
+    name: &'config DiskName,
+    disk: &'config DiskConfig,
+}
+
+impl DataFolder<'_> {
+    /// Reports why the program cannot keep its data there.
+    pub(crate) fn check(&self, disks: &Disks, errors: &mut Vec<ConfigError>) {
+        let Self { program, place, written, path } = self;
+        let error = |message: String| ConfigError::new(&written.source, written.mark, path, message);
+        if Mountpoint::try_from((*place).to_owned()).is_err() || is_reserved(place) || is_within(place, "/boot") {
+            errors.push(error(format!("{program} cannot keep its data there")).allowed(ALLOWED));
+            return;
+        }
+        let mounted = mounted(disks);
+        if let Some(below) = mounted.iter().find(|one| one.at != *place && is_within(one.at, place)) {
+            let Mounted { name, at, .. } = below;
+            let message = format!("disk `{name}` is mounted in {program}'s own folder {place}, at {at}");
+            errors.push(error(message).suggestion(Some("mount it elsewhere, or name another folder".to_owned())));
+        }
+        let holder = mounted.iter().filter(|one| is_within(place, one.at)).max_by_key(|one| one.at.len());
+        if let Some(holder) = holder
+            && let Some((why, way_out)) = self.unfit(holder)
+        {
+            let message = format!("{program}'s folder {place} is on disk `{}`, {why}", holder.name);
+            errors.push(error(message).suggestion(Some(way_out.to_owned())));
+        }
+    }
+
+    /// Why it cannot be on this disk, and the way out.
+    fn unfit(&self, Mounted { kind, disk, .. }: &Mounted<'_>) -> Option<(String, &'static str)> {
+        use FilesystemType::{Erofs, Iso9660, Squashfs, Vfat};
+        if disk.readonly || matches!(kind, Some(Erofs | Iso9660 | Squashfs)) {
+            return Some(("which is read-only".to_owned(), "name another folder"));
+        }
+        if *kind == Some(Vfat) {
+            return Some(("and vfat knows neither owners nor links".to_owned(), "take ext4, xfs or btrfs"));
+        }
+        if disk.on_reimage == OnReimage::Keep && disk.wipe_on_boot.is_none() {
+            let why = format!(
+                "which a reimage keeps: {} would start the containers that a job left there, as root",
+                self.program
+            );
+            return Some((why, "say `on-reimage: wipe` for the disk, or name another folder"));
+        }
+        None
+    }
+}
+
+fn mounted(disks: &Disks) -> Vec<Mounted<'_>> {
+    let mut all = Vec::new();
+    for (name, disk) in disks {
+        let one = |at, kind| Mounted { at, kind, name, disk };
+        let kind = disk.filesystem.as_ref().map(|filesystem| filesystem.kind);
+        all.extend(disk.mountpoint.as_deref().map(|at| one(at, kind)));
+        for partition in &disk.partitions {
+            let kind = partition.filesystem.as_ref().map(|filesystem| filesystem.kind);
+            all.extend(partition.mountpoint.as_deref().map(|at| one(at, kind)));
+        }
+    }
+    all
+}
+
+/// Whether `path` is `folder` or below it.
+fn is_within(path: &str, folder: &str) -> bool {
+    Path::new(path).starts_with(folder)
+}
