@@ -28,7 +28,7 @@ use crate::{
     event::{Notice, Phase, Task},
     evidence, explain,
     hint::Hint,
-    installed, life,
+    host_key, installed, life,
     prepare::{self, Prepared},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space,
@@ -75,6 +75,7 @@ impl Attempt<'_> {
         }
         life::running(self.driver, self.store, record)?;
         if action == Action::Reimage {
+            host_key::handed(self.store, record, action)?;
             admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
             space::check(self.teller, self.store, record, self.described, self.options)?;
         }

@@ -24,6 +24,7 @@ mod expectation;
 mod explain;
 mod hint;
 mod history;
+mod host_key;
 pub mod installed;
 pub mod life;
 mod list;
