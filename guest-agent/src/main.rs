@@ -11,6 +11,7 @@ mod drives;
 mod error;
 mod execute;
 mod host;
+mod host_certificate;
 mod identity;
 mod image_settings;
 mod initramfs;

@@ -28,7 +28,7 @@ use crate::{
     event::{Notice, Phase, Task},
     evidence, explain,
     hint::Hint,
-    host_key, installed, life,
+    host_certificate, host_key, installed, life,
     prepare::{self, Prepared},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space,
@@ -173,7 +173,8 @@ impl Attempt<'_> {
         self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase(Phase::VerifyAndStore);
         silent(&mut channel, &mut conversation)?;
-        let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
+        let certificate = host_certificate::issue(self.store, record)?;
+        let go = HostMessage::Go { nonce: prepared.expected.request.nonce, certificate };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
         let looked = self.wait_ready(record, action, &*running, &prepared.boot.folder)?;

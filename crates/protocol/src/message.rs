@@ -80,6 +80,9 @@ pub enum HostMessage {
     Go {
         /// Nonce of the attempt.
         nonce: Nonce,
+        /// The certificate of the host key that the report named; a boot has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<String>,
     },
     /// The report is refused: power off.
     Stop {

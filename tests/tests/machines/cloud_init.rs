@@ -294,7 +294,7 @@ struct Instance {
 impl Instance {
     /// The host key is the only one, and the one that the report told, since the host logs in by it.
     fn of(program: &Program) -> Self {
-        let script = "cat /root/instance; cat /etc/ssh/ssh_host_*.pub | cut -d' ' -f1,2; wc -l </root/boots";
+        let script = "cat /root/instance; cat /etc/ssh/ssh_host_*_key.pub | cut -d' ' -f1,2; wc -l </root/boots";
         let said = inside(program, script);
         let lines: Vec<&str> = said.lines().collect();
         let [id, host_key, boots] = lines[..] else { panic!("{said}") };
