@@ -17,6 +17,7 @@ use crate::{
     error::AgentError,
     image_settings,
     layers::Layers,
+    shared,
 };
 
 /// The network of the new system (systemd.network(5)); `@MAC@` is replaced.
@@ -49,6 +50,7 @@ pub(crate) fn write(
         // Of another machine, when the image was made from its disk.
         root::remove(docker::ENVIRONMENT)?;
     }
+    shared::remove()?;
     for file in &files {
         root::write(file)?;
     }

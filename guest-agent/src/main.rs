@@ -26,6 +26,7 @@ mod print;
 mod report;
 mod root_pool;
 mod run;
+mod shared;
 mod source;
 mod supervisor;
 mod url;
