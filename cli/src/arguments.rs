@@ -134,6 +134,15 @@ Without --yes it asks, which needs a terminal.")]
 
 No agent and no X11 of yours is offered to the machine, and your own SSH configuration is not read.")]
     Ssh(Ssh),
+    /// Print the lines of known_hosts by which other SSH clients know the machines after each reimage
+    #[command(after_help = "Examples:
+  cloud-machine known-hosts >> ~/.ssh/known_hosts
+  cloud-machine known-hosts --hosts 'ci-*'
+  ssh -p PORT -o HostKeyAlias=demo root@127.0.0.1     # the port is in `cloud-machine show demo`
+
+The first line names the authority that certifies the machines' host keys, each for the machine's name. The others revoke keys of
+before: who does not fetch them anew believes such a key for 30 days after it was made.")]
+    KnownHosts(KnownHosts),
     /// Run a program on a machine as root and pass on its exit code
     #[command(after_help = "Examples:
   cloud-machine exec demo -- uname -a
@@ -352,6 +361,13 @@ pub(crate) struct Verify {
     /// Do not ask the running machine for its identity
     #[arg(long)]
     pub(crate) stored_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KnownHosts {
+    /// For which names, as known_hosts has them; without it those of all machines
+    #[arg(long, value_name = "PATTERNS")]
+    pub(crate) hosts: Option<String>,
 }
 
 #[derive(Debug, Args)]

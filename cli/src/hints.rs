@@ -29,6 +29,9 @@ pub(crate) fn text(hint: &Hint) -> String {
              and create it again with `overwrite: true` for that disk, which gives its content up",
             file.display()
         ),
+        Hint::KeptHostKey(machine) => format!(
+            "put it back from a backup of the state folder; or delete {machine} and create it again, which gives it another key"
+        ),
         Hint::Quarantined { machine, failures: Some(failures) } => format!(
             "{failures} attempts failed: {machine} is quarantined until `cloud-machine reimage {machine} --release`"
         ),

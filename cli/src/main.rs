@@ -61,6 +61,7 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
             command::attach::run(ui, &store()?, &console.name, console.detach_key)
         }
         Command::Console(console) => done(command::console::run(ui, &store()?, console)),
+        Command::KnownHosts(asked) => done(command::known_hosts::run(ui, &to_list()?, asked)),
         Command::Ssh(ssh) => command::ssh::log_in(&store()?, ssh),
         Command::Exec(exec) => command::exec::run(ui, &store()?, exec),
         Command::Cp(cp) => command::cp::run(ui, &store()?, cp),

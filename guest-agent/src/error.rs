@@ -95,6 +95,8 @@ pub(crate) enum AgentError {
     OverlayDiffers { device: String, bytes: u64 },
     #[error("the system disk was not verified in this attempt")]
     NotVerified,
+    #[error("cannot keep the SSH host key: the host sent none")]
+    HostKeyAbsent,
     #[error("cannot make an SSH host key")]
     HostKey(#[source] ssh_key::Error),
     #[error("the configuration has keys for cloud-init ({keys}), and the image has no cloud-init")]

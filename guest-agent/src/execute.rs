@@ -7,7 +7,8 @@ use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{CompareMode, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
 use cloud_machine_plan::{PlannedStep, ZFS_MODULE, units};
 use cloud_machine_protocol::{
-    Action, ChangedExtents, DiskEvidence, Extent, Mount, Outcome, Step, StepId, StepRecord, Tier, WipeMethod,
+    Action, ChangedExtents, DiskEvidence, Extent, HostKeySeed, Mount, Outcome, Step, StepId, StepRecord, Tier,
+    WipeMethod,
 };
 use cloud_machine_system::{
     NewFilesystem, check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, pool,
@@ -38,6 +39,7 @@ const ZFS: &str = "zfs_member";
 pub(crate) struct Executor<'a> {
     documents: &'a Documents,
     layers: &'a Layers,
+    host_key: Option<HostKeySeed>,
     verified: Option<VerifiedImage>,
     root_pool: RootPool,
 }
@@ -67,8 +69,9 @@ impl Rewriting<'_> {
 }
 
 impl<'a> Executor<'a> {
-    pub(crate) fn new(documents: &'a Documents, layers: &'a Layers) -> Self {
-        Self { documents, layers, verified: None, root_pool: RootPool::default() }
+    /// `host_key`: that of a machine which keeps one.
+    pub(crate) fn new(documents: &'a Documents, layers: &'a Layers, host_key: Option<HostKeySeed>) -> Self {
+        Self { documents, layers, host_key, verified: None, root_pool: RootPool::default() }
     }
 
     /// Executes `planned` and records what it cost.
@@ -152,7 +155,8 @@ impl<'a> Executor<'a> {
                 Cost { changed: true, ..Cost::default() }
             }
             Step::WriteIdentity { .. } => {
-                report.identity(identity::write(&self.documents.identity, &self.documents.request, self.layers)?);
+                let (identity, request) = (&self.documents.identity, &self.documents.request);
+                report.identity(identity::write(identity, request, self.layers, self.host_key.as_ref())?);
                 root::flush()?;
                 Cost { changed: true, ..Cost::default() }
             }

@@ -79,10 +79,14 @@ impl Host {
         }
     }
 
-    /// Waits until the host accepts the report of this attempt.
-    pub(crate) fn wait_for_go(&mut self, expected: Option<Nonce>, deadline: Instant) -> Result<(), AgentError> {
+    /// Waits until the host accepts the report of this attempt, and gives the certificate that it made.
+    pub(crate) fn wait_for_go(
+        &mut self,
+        expected: Option<Nonce>,
+        deadline: Instant,
+    ) -> Result<Option<String>, AgentError> {
         match self.answer(deadline)? {
-            HostMessage::Go { nonce } if Some(nonce) == expected => Ok(()),
+            HostMessage::Go { nonce, certificate } if Some(nonce) == expected => Ok(certificate),
             HostMessage::Go { .. } => Err(AgentError::ForeignNonce),
             HostMessage::Stop { reason } => Err(AgentError::Refused { reason }),
             HostMessage::Secrets(_) => Err(AgentError::OutOfTurn { expected: "its word on the report" }),

@@ -1,15 +1,15 @@
 //! Handing the identity to the new system: typed values become files of the root. Nothing is read from what a job
-//! left, and a private key never leaves the machine.
+//! left; a private key that is made here never leaves the machine.
 
 use std::path::Path;
 
 use cloud_machine_plan::HOST_KEY;
-use cloud_machine_protocol::{Identity, IdentityItem, Request, SecretPolicy};
+use cloud_machine_protocol::{HostKeySeed, Identity, IdentityItem, Request, SecretPolicy};
 use cloud_machine_system::{
     mounts::NEW_ROOT,
     root::{self, RootFile},
 };
-use ssh_key::{Algorithm, LineEnding, PrivateKey, rand_core::OsRng};
+use ssh_key::{Algorithm, LineEnding, PrivateKey, private::Ed25519Keypair, rand_core::OsRng};
 
 use crate::{
     cloud_init::{self, Has},
@@ -18,15 +18,23 @@ use crate::{
     image_settings,
     layers::Layers,
     rancher,
+    shared,
 };
 
 /// The network of the new system (systemd.network(5)); `@MAC@` is replaced.
 const NETWORK: &str = include_str!("../../systemd/10-cloud-machine.network");
 
 /// Writes all files of `identity` into the mounted root and says what the machine was given.
-pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> Result<Vec<IdentityItem>, AgentError> {
+/// `kept` is the host key that the host keeps for the machine.
+pub(crate) fn write(
+    identity: &Identity,
+    request: &Request,
+    layers: &Layers,
+    kept: Option<&HostKeySeed>,
+) -> Result<Vec<IdentityItem>, AgentError> {
     let authorized_keys = layers.authorized_keys(identity).join("\n");
-    let host_key = host_key(identity)?;
+    let policy = layers.config().identity.ssh_host_keys;
+    let host_key = host_key(identity, policy, kept)?;
     let public = host_key.public_key().to_openssh().map_err(AgentError::HostKey)?;
     let mut files = files(identity, &authorized_keys, &host_key, &public)?;
     let (has, keys) = (new_root_has()?, &layers.config().cloud_init);
@@ -51,6 +59,7 @@ pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> 
         }
         files.extend(theirs.write);
     }
+    shared::remove()?;
     for file in &files {
         root::write(file)?;
     }
@@ -63,7 +72,7 @@ pub(crate) fn write(identity: &Identity, request: &Request, layers: &Layers) -> 
         kept("machine-uuid", identity.machine_uuid.clone()),
         kept("mac", identity.mac.to_string()),
         kept("authorized-keys", authorized_keys),
-        item(HOST_KEY, SecretPolicy::Rotate, public),
+        item(HOST_KEY, policy, public),
     ])
 }
 
@@ -87,8 +96,12 @@ fn any(paths: &[&str]) -> Result<bool, AgentError> {
     Ok(false)
 }
 
-fn host_key(identity: &Identity) -> Result<PrivateKey, AgentError> {
-    let mut key = PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(AgentError::HostKey)?;
+/// A document that the machine read may have turned `keep` into `rotate`: then the kept key is not written.
+fn host_key(identity: &Identity, policy: SecretPolicy, kept: Option<&HostKeySeed>) -> Result<PrivateKey, AgentError> {
+    let mut key = match policy {
+        SecretPolicy::Rotate => PrivateKey::random(&mut OsRng, Algorithm::Ed25519).map_err(AgentError::HostKey)?,
+        SecretPolicy::Keep => Ed25519Keypair::from_seed(kept.ok_or(AgentError::HostKeyAbsent)?.reveal()).into(),
+    };
     key.set_comment(identity.name.as_str());
     Ok(key)
 }
@@ -128,4 +141,31 @@ fn hostid(identity: &Identity) -> RootFile {
 
 fn text(path: &str, mode: u32, content: String) -> RootFile {
     RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_that_the_host_keeps_is_written_again_and_another_one_is_made_otherwise() {
+        let identity: Identity = serde_json::from_value(serde_json::json!({
+            "name": "demo", "machine_uuid": "u", "machine_id": "0123456789abcdef0123456789abcdef",
+            "mac": "52:54:00:12:34:56", "authorized_keys": [], "ssh_host_keys": "keep",
+        }))
+        .unwrap();
+        // RFC 8032, section 7.1, test 1.
+        let seed = serde_json::json!("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+        let seed: HostKeySeed = serde_json::from_value(seed).unwrap();
+        let public = |policy, kept| {
+            host_key(&identity, policy, kept)
+                .map(|key| key.public_key().to_openssh().unwrap())
+                .map_err(|e| e.to_string())
+        };
+        let kept = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINdamAGCsQq31Uv+08lkBzoO4XLz2qYjJa8CGmj3B1Ea demo";
+        assert_eq!(public(SecretPolicy::Keep, Some(&seed)).unwrap(), kept);
+        let made = [(); 2].map(|()| public(SecretPolicy::Rotate, Some(&seed)).unwrap());
+        assert!(made[0] != made[1] && !made.contains(&kept.to_owned()), "{made:?}");
+        assert_eq!(public(SecretPolicy::Keep, None).unwrap_err(), "cannot keep the SSH host key: the host sent none");
+    }
 }

@@ -85,7 +85,7 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
 
     // execute, one step at a time, once all of them can be
     check(&plan.steps)?;
-    let mut executor = Executor::new(&documents, &layers);
+    let mut executor = Executor::new(&documents, &layers, secrets.host_key);
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
         report.step_begins(&planned.id);

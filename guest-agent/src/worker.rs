@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{ReportResult, each_cause};
+use cloud_machine_protocol::{Action, ReportResult, each_cause};
 use cloud_machine_system::{buses, kernel};
 
-use crate::{channel, error::AgentError, host::Host, initramfs::MODULES, report::ReportBuilder, run};
+use crate::{channel, error::AgentError, host::Host, host_certificate, initramfs::MODULES, report::ReportBuilder, run};
 
 /// Exit status of a worker whose failure the host knows, or that has nobody to tell.
 pub(crate) const REPORTED: i32 = 1;
@@ -43,9 +43,15 @@ fn work(started: Instant) -> Result<(), AgentError> {
         Ok(deadline) => {
             report.timing("total", started.elapsed());
             let (nonce, finished) = report.finish(ReportResult::Done);
+            // A boot writes nothing to a root that a job may have left.
+            let writes = finished.action == Some(Action::Reimage);
             host.report(finished)?;
             deadline.meet();
-            host.wait_for_go(nonce, Instant::now() + ANSWER_TIME)
+            match host.wait_for_go(nonce, Instant::now() + ANSWER_TIME)? {
+                Some(certificate) if writes => host_certificate::write(&certificate),
+                Some(_) => Err(AgentError::OutOfTurn { expected: "its word on a boot, without a certificate" }),
+                None => Ok(()),
+            }
         }
         Err(error) => {
             let step = report.current_step();

@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod journal;
+pub(crate) mod known_hosts;
 pub(crate) mod lease;
 pub(crate) mod list;
 pub(crate) mod logs;

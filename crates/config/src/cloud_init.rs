@@ -20,7 +20,7 @@ pub const OVERRULED: [(&str, &str); 6] = [
 ];
 const DISKS: &str =
     "the machine's disks are described below cloud-machine.resources.disks, and the agent makes what they hold";
-const HOST_KEYS: &str = "the machine makes its SSH host key at each reimage, and the host believes no other";
+const HOST_KEYS: &str = "the agent writes the SSH host key at each reimage, and the host believes no other";
 
 /// The top-level key of a leaf's path, when it is cloud-init's and not ours.
 #[must_use]

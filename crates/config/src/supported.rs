@@ -5,18 +5,14 @@ use crate::{
     check::not_yet,
     error::{ConfigError, ConfigErrors},
     grammar::{Key, MACHINE, PROGRAMS, ROOT, Shape},
-    key_path,
     merged::Merged,
     tree::{Node, Value, child_path},
 };
 
-/// Values of keys whose other values are supported.
-const VALUES: &[(&str, &[&str])] = &[("cloud-machine.identity.ssh-host-keys", &["keep"])];
-
 /// Refuses what nothing does yet. A configuration may well be shown and audited with it.
 ///
 /// # Errors
-/// Every such key and value, with its place.
+/// Every such key, with its place.
 pub fn supported(merged: &Merged) -> Result<(), ConfigErrors> {
     let root = merged.root();
     let mut errors = Vec::new();
@@ -50,23 +46,9 @@ fn map(node: &Node, keys: &[Key], path: &str, errors: &mut Vec<ConfigError>) {
                     map(&one.value, keys, &child_path(&below, &one.key.text()), errors);
                 }
             }
-            Shape::Either(_, keys) => {
-                scalar(value, &name, &below, errors);
-                map(value, keys, &below, errors);
-            }
-            Shape::Scalar(_) => scalar(value, &name, &below, errors),
+            Shape::Either(_, keys) => map(value, keys, &below, errors),
             _ => {}
         }
-    }
-}
-
-fn scalar(node: &Node, name: &str, path: &str, errors: &mut Vec<ConfigError>) {
-    let Value::Scalar(scalar) = &node.value else { return };
-    let text = scalar.text();
-    let later =
-        |(pattern, values): &(&str, &[&str])| key_path::matches(pattern, path) && values.contains(&text.as_str());
-    if VALUES.iter().any(later) {
-        errors.push(not_yet(&node.source, node.mark, path, &format!("`{name}: {text}`")));
     }
 }
 

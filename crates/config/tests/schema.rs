@@ -186,7 +186,6 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
 #[test]
 fn what_nothing_does_yet_is_refused_and_never_ignored() {
     for (text, message) in [
-        ("cloud-machine:\n  identity: {ssh-host-keys: keep}".to_owned(), "`ssh-host-keys: keep` is not supported yet"),
         ("a: 1\ndocker: {engine: {a: 1}, swarm: {a: 1}}".to_owned(), "`swarm` is not supported yet"),
     ] {
         let error = only(&text);

@@ -89,7 +89,7 @@ fn messages_arrive_in_order_also_in_small_pieces_and_the_answer_goes_back() {
         assert_eq!(channel.next(later()).unwrap(), *message);
     }
     writer.join().unwrap();
-    let go = HostMessage::Go { nonce: Nonce::from_random([7; 32]) };
+    let go = HostMessage::Go { nonce: Nonce::from_random([7; 32]), certificate: None };
     channel.send(&go, soon()).unwrap();
     let mut answer = vec![0; serde_json::to_vec(&go).unwrap().len() + 1];
     agent.read_exact(&mut answer).unwrap();

@@ -28,7 +28,7 @@ use crate::{
     event::{Notice, Phase, Task},
     evidence, explain,
     hint::Hint,
-    installed, life,
+    host_certificate, host_key, installed, life,
     prepare::{self, Prepared},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space,
@@ -75,6 +75,7 @@ impl Attempt<'_> {
         }
         life::running(self.driver, self.store, record)?;
         if action == Action::Reimage {
+            host_key::handed(self.store, record, action)?;
             admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
             space::check(self.teller, self.store, record, self.described, self.options)?;
         }
@@ -172,7 +173,8 @@ impl Attempt<'_> {
         self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase(Phase::VerifyAndStore);
         silent(&mut channel, &mut conversation)?;
-        let go = HostMessage::Go { nonce: prepared.expected.request.nonce };
+        let certificate = host_certificate::issue(self.store, record)?;
+        let go = HostMessage::Go { nonce: prepared.expected.request.nonce, certificate };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
         let looked = self.wait_ready(record, action, &*running, &prepared.boot.folder)?;

@@ -22,6 +22,7 @@ use crate::{
     error::{ErrorKind, OperationError},
     event::{Notice, Operation},
     hint::Hint,
+    host_key,
     reimage::{Reimaged, quarantined},
     rounding, space,
     system_disk::{self, ReimageOptions},
@@ -102,6 +103,7 @@ impl Operations<'_> {
             store.machine(name).store_medium(lock, disk)?;
         }
         prepare_login(store, &mut record)?;
+        host_key::make(store, &record)?;
         store.write(lock, &record)?;
         // As the record has it: a machine that is continued is made from that.
         let described = Described::of(&record)?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
-use cloud_machine_protocol::{Assurance, Report, each_cause, escape, version_of};
+use cloud_machine_protocol::{Assurance, IdentityItem, Report, SecretPolicy, each_cause, escape, version_of};
 use cloud_machine_store::{
     self as store, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError,
 };
@@ -235,9 +235,18 @@ pub(crate) fn note_start(record: &mut MachineRecord, not_covered: &[String]) {
 
 /// The public SSH host key of a verified report.
 pub(crate) fn host_key(report: &Report) -> Result<String, OperationError> {
-    let item = report.identity.iter().find(|item| item.name == HOST_KEY);
-    item.map(|item| item.public.clone())
+    host_key_item(report)
+        .map(|item| item.public.clone())
         .ok_or_else(|| OperationError::new(ErrorKind::Verification, "the report has no SSH host key"))
+}
+
+/// Whether the SSH host key of a verified report was rotated or kept.
+pub(crate) fn host_key_policy(report: &Report) -> Option<SecretPolicy> {
+    host_key_item(report).map(|item| item.policy)
+}
+
+fn host_key_item(report: &Report) -> Option<&IdentityItem> {
+    report.identity.iter().find(|item| item.name == HOST_KEY)
 }
 
 #[cfg(test)]

@@ -40,6 +40,9 @@ pub(crate) struct AttemptFacts {
     pub(crate) command_line: Digest,
     /// The host key of the report before.
     pub(crate) last_host_key: Option<String>,
+    /// The host key that was handed over, for a machine that keeps its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_host_key: Option<String>,
 }
 
 impl AttemptFacts {
@@ -124,6 +127,7 @@ impl AttemptFacts {
             root: self.root.clone(),
             identity: record.identity.clone(),
             last_host_key: self.last_host_key.clone(),
+            kept_host_key: self.kept_host_key.clone(),
             authorized_keys,
             own_keys,
             agent: self.agent,

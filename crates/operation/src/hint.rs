@@ -53,6 +53,8 @@ pub enum Hint {
         /// Its file.
         file: PathBuf,
     },
+    /// The host key that this machine keeps is lost: it can be put back, or the machine made again with another one.
+    KeptHostKey(MachineName),
     /// Attempts failed too often: an operator must release the machine.
     Quarantined {
         /// Which.

@@ -24,6 +24,8 @@ mod expectation;
 mod explain;
 mod hint;
 mod history;
+pub mod host_certificate;
+mod host_key;
 pub mod installed;
 pub mod life;
 mod list;

@@ -20,6 +20,7 @@ use crate::{
     error::OperationError,
     event::Notice,
     expectation::{AttemptFacts, expected_url, table},
+    host_key::{self, Kept},
     installed,
     system_disk::{PreparedDisk, SystemDiskPreparation},
     url_document::url_file,
@@ -61,7 +62,8 @@ pub(crate) fn prepare(
     folder.write_volume(&handed.volume)?;
     let source = system.golden.clone().unwrap_or_else(|| image.packed());
     let command_line = command_line(driver, handed.pin);
-    let facts = facts(preparation, record, described, handed, &source, &command_line)?;
+    let kept = host_key::handed(store, record, handed.request.action)?;
+    let facts = facts(preparation, record, described, handed, &source, &command_line, kept.as_ref())?;
     let boot = Boot {
         name: record.name.clone(),
         uuid: record.uuid.clone(),
@@ -77,7 +79,8 @@ pub(crate) fn prepare(
         folder,
     };
     let expected = facts.expected(driver, record, described);
-    Ok(Prepared { boot, expected, facts, secrets: volume::secrets(record, config) })
+    let secrets = volume::secrets(record, config, kept.map(|kept| kept.seed));
+    Ok(Prepared { boot, expected, facts, secrets })
 }
 
 /// What the agent is handed: its request, on the volume that the kernel's command line pins.
@@ -119,6 +122,7 @@ fn facts(
     handed: Handed,
     source: &Path,
     command_line: &str,
+    kept: Option<&Kept>,
 ) -> Result<AttemptFacts, OperationError> {
     let SystemDiskPreparation { image, manifest, .. } = *preparation;
     let Handed { request, volume, pin, url_document } = handed;
@@ -136,6 +140,7 @@ fn facts(
         url: described.config.cloud_init_url.as_ref().map(|url| expected_url(url, url_document.as_deref())),
         command_line: sha256(command_line.as_bytes()),
         last_host_key: record.host_key.clone(),
+        kept_host_key: kept.map(|kept| kept.public.clone()),
     })
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloud_machine_driver::machine::Driver;
 use cloud_machine_plan::{Verdict, verify};
-use cloud_machine_protocol::{Assurance, ConfigEvidence, MachineName, Tier, escape};
+use cloud_machine_protocol::{Assurance, MachineName, Report, SecretPolicy, Tier, escape};
 use cloud_machine_store::{MachineRecord, MachineState, Store};
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ impl Operations<'_> {
         evidence::require(verdict.assurance, arguments.required)?;
         // One whose system has shut down by itself is none that answers, as one that was stopped.
         let ask = !arguments.stored_only && record.state == MachineState::Running && self.is_on(&record)?;
-        let answer = if ask { self.answer(&record, evidence.report.config.as_ref())? } else { None };
+        let answer = if ask { self.answer(&record, &evidence.report)? } else { None };
         let identity_checked = answer.is_some();
         let checked = verdict.checked.iter().cloned().chain(answer.into_iter().flatten()).collect();
         let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
@@ -88,12 +88,8 @@ impl Operations<'_> {
 
 impl Operations<'_> {
     /// What the running machine says of itself; `None` when it went down while it was asked.
-    fn answer(
-        &self,
-        record: &MachineRecord,
-        config: Option<&ConfigEvidence>,
-    ) -> Result<Option<Vec<String>>, OperationError> {
-        match ask_identity(self.store, record, config) {
+    fn answer(&self, record: &MachineRecord, report: &Report) -> Result<Option<Vec<String>>, OperationError> {
+        match ask_identity(self.store, record, report) {
             Ok(checked) => Ok(Some(checked)),
             Err(failure) if self.is_on(record)? => Err(failure),
             Err(failure) => {
@@ -138,11 +134,8 @@ fn judge(
 const HOST_NAMES: [&str; 2] = ["hostname", "fqdn"];
 
 /// Asks the machine over SSH, which succeeds only with the host key of the report.
-fn ask_identity(
-    store: &Store,
-    record: &MachineRecord,
-    config: Option<&ConfigEvidence>,
-) -> Result<Vec<String>, OperationError> {
+fn ask_identity(store: &Store, record: &MachineRecord, report: &Report) -> Result<Vec<String>, OperationError> {
+    let config = report.config.as_ref();
     let output = access::ask(store, record, &["cat", "/etc/hostname", "/etc/machine-id"], ASK_LIMIT)?;
     if !output.status.success() {
         let stderr = escape::tail(&output.stderr, 5);
@@ -154,7 +147,17 @@ fn ask_identity(
     }
     let named = config.is_some_and(|config| HOST_NAMES.iter().any(|key| config.origins.contains_key(*key)));
     let same = said_identity(&output.stdout, record.name.as_str(), &record.identity.machine_id.to_string(), named)?;
-    Ok(vec!["the machine answers with the pinned host key".to_owned(), same.to_owned()])
+    let kept = evidence::host_key_policy(report) == Some(SecretPolicy::Keep);
+    Ok(vec![answered(kept).to_owned(), same.to_owned()])
+}
+
+/// What an answer says of whoever gave it.
+const fn answered(kept: bool) -> &'static str {
+    if kept {
+        "something answers with the kept host key, which earlier jobs could copy: that it is this machine is not proved by it"
+    } else {
+        "the machine answers with the pinned host key"
+    }
 }
 
 /// Holds what the machine said against its record. `named`: whether its configuration gives it another host name, which only

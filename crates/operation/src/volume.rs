@@ -2,7 +2,7 @@
 
 use cloud_machine_config::Config;
 use cloud_machine_image::Manifest;
-use cloud_machine_protocol::{Digest, Extent, Request, SecretUrl, Secrets, volume};
+use cloud_machine_protocol::{Digest, Extent, HostKeySeed, Request, SecretUrl, Secrets, volume};
 use cloud_machine_store::MachineRecord;
 use cloud_machine_volume::write::{self as volume_image};
 
@@ -93,11 +93,12 @@ impl Contents<'_> {
     }
 }
 
-/// The addresses of which the volume states only the place.
-pub(crate) fn secrets(record: &MachineRecord, config: &Config) -> Secrets {
+/// What the volume does not hold: the addresses of which it states only the place, and the host key that the machine keeps.
+pub(crate) fn secrets(record: &MachineRecord, config: &Config, host_key: Option<HostKeySeed>) -> Secrets {
     let whole = |url: &SecretUrl| url.gives_access().then(|| url.clone());
     Secrets {
         image: record.image.url.as_ref().and_then(|url| whole(&url.url)),
         document: config.cloud_init_url.as_ref().and_then(|url| whole(&url.url)),
+        host_key,
     }
 }

@@ -37,6 +37,9 @@ pub struct Expected {
     pub identity: Identity,
     /// The SSH host key of the last accepted reimage, which an earlier job could read.
     pub last_host_key: Option<String>,
+    /// The SSH host key that the host handed over, for a machine that keeps its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_host_key: Option<String>,
     /// Lines of root's `authorized_keys` by the host's layers; the first of them are the host's own.
     pub authorized_keys: Vec<String>,
     /// How many of them a document that the machine reads cannot take away.

@@ -10,16 +10,31 @@ pub const HOST_KEY: &str = "ssh-host-key-ed25519";
 const AUTHORIZED_KEYS: &str = "authorized-keys";
 
 /// What was checked, for people.
-const CHECKED: &str = "identity: name, uuid, machine-id, hostid, MAC, keys to log in with, and a new SSH host key";
-const CHECKED_MORE: &str = "identity: name, uuid, machine-id, hostid, MAC, the host's own key to log in with, and a new SSH host \
-                            key; further keys to log in with come from documents of the machine's own";
+const CHECKED: &str = "identity: name, uuid, machine-id, hostid, MAC, keys to log in with, and ";
+const CHECKED_MORE: &str = "identity: name, uuid, machine-id, hostid, MAC, the host's own key to log in with, and ";
+const MORE: &str = "; further keys to log in with come from documents of the machine's own";
+/// Of a key that was rotated, and of one that was kept.
+const NEW_KEY: &str = "a new SSH host key";
+const KEPT_KEY: &str = "the SSH host key that the host keeps, which is no new one";
+
+/// What an attempt that handed over a kept key proves nothing about.
+const NOT_FRESH: &str = "the SSH host key is kept: each job since the machine was made could copy it, and whoever did can answer in \
+                         this machine's place";
+
+/// What is known of a machine's identity.
+pub(crate) struct Given {
+    /// What was checked, for people.
+    pub(crate) checked: String,
+    /// What that leaves open, for people.
+    pub(crate) not_covered: Option<&'static str>,
+}
 
 /// Gives what was checked; `None` for a boot, which hands nothing over. `more`: whether the machine merged documents of
-/// its own, which may bring keys to log in with.
+/// its own, which may bring keys to log in with, and may ask for a new host key where the host keeps one.
 ///
 /// # Errors
 /// The first item that is not what was handed over.
-pub(crate) fn identity(expected: &Expected, report: &Report, more: bool) -> Result<Option<&'static str>, Rejection> {
+pub(crate) fn identity(expected: &Expected, report: &Report, more: bool) -> Result<Option<Given>, Rejection> {
     let wanted = match expected.request.action {
         Action::Boot => Vec::new(),
         Action::Reimage => kept(expected),
@@ -38,8 +53,10 @@ pub(crate) fn identity(expected: &Expected, report: &Report, more: bool) -> Resu
         same(name, &value, &item(report, name, SecretPolicy::Keep)?.public)?;
     }
     authorized_keys(expected, &item(report, AUTHORIZED_KEYS, SecretPolicy::Keep)?.public, more)?;
-    host_key(expected, &item(report, HOST_KEY, SecretPolicy::Rotate)?.public)?;
-    Ok(Some(if more { CHECKED_MORE } else { CHECKED }))
+    let kept = host_key(expected, report, more)? == SecretPolicy::Keep;
+    let (checked, end) = if more { (CHECKED_MORE, MORE) } else { (CHECKED, "") };
+    let key = if kept { KEPT_KEY } else { NEW_KEY };
+    Ok(Some(Given { checked: format!("{checked}{key}{end}"), not_covered: kept.then_some(NOT_FRESH) }))
 }
 
 /// What stays the same for as long as the machine lives.
@@ -72,16 +89,27 @@ fn authorized_keys(expected: &Expected, found: &str, more: bool) -> Result<(), R
     same(AUTHORIZED_KEYS, &own.join("\n"), &first.join("\n"))
 }
 
-fn host_key(expected: &Expected, key: &str) -> Result<(), Rejection> {
+/// Gives what became of the host key. Only a document that the machine read for itself may turn `keep` into `rotate`.
+fn host_key(expected: &Expected, report: &Report, more: bool) -> Result<SecretPolicy, Rejection> {
+    let policy = match &expected.kept_host_key {
+        Some(_) if !(more && has_policy(report, SecretPolicy::Rotate)) => SecretPolicy::Keep,
+        _ => SecretPolicy::Rotate,
+    };
+    let key = &item(report, HOST_KEY, policy)?.public;
     if !is_usable(key, expected.identity.name.as_str()) {
         return Err(Rejection::HostKey);
     }
+    if let (Some(kept), SecretPolicy::Keep) = (&expected.kept_host_key, policy) {
+        return same(HOST_KEY, kept, key).map(|()| policy);
+    }
     // The comment is no part of the key.
     let words = |line: &str| line.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
-    match &expected.last_host_key {
-        Some(last) if words(last) == words(key) => Err(Rejection::HostKeyKept),
-        _ => Ok(()),
-    }
+    let mut known = expected.last_host_key.iter().chain(&expected.kept_host_key);
+    if known.any(|known| words(known) == words(key)) { Err(Rejection::HostKeyKept) } else { Ok(policy) }
+}
+
+fn has_policy(report: &Report, policy: SecretPolicy) -> bool {
+    report.identity.iter().any(|item| item.name == HOST_KEY && item.policy == policy)
 }
 
 /// The only item with this name, which must have this policy.

@@ -39,14 +39,15 @@ pub struct Verdict {
     pub tier: Option<Tier>,
     /// What was checked, for people.
     pub checked: Vec<String>,
-    /// What may be left on disks besides the system disk, for people: [`disks_not_covered`].
+    /// What may be left on disks besides the system disk, for people ([`disks_not_covered`]), and what a kept host key leaves open.
     pub not_covered: Vec<String>,
     /// What had changed on the system disk before, when nobody can tell.
     pub not_recorded: Option<&'static str>,
 }
 
 impl Verdict {
-    /// What the assurance does not cover, what of the system disk was not read, and what may be left on other disks.
+    /// What the assurance does not cover, what of the system disk was not read, what may be left on other disks, and who may
+    /// know the host key.
     #[must_use]
     pub fn does_not_cover(&self) -> String {
         let gaps = gaps(self.assurance, self.tier);
@@ -123,8 +124,9 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     if image_address(expected, report)? {
         passed("image: read from the requested address, and only there");
     }
-    if let Some(what) = identity(expected, report, more)? {
-        passed(what);
+    let given = identity(expected, report, more)?;
+    if let Some(given) = &given {
+        passed(&given.checked);
     }
     if report.not_covered != not_covered(&report.devices) {
         return Err(Rejection::NotCovered);
@@ -132,7 +134,8 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     // The kernel that a clone comes from has read what a job could write.
     let rooted = reimaged && expected.root_of_trust == RootOfTrust::Host && tier != Some(Tier::Clone);
     let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
-    let not_covered = disks_not_covered(&report.devices);
+    let open = given.and_then(|given| given.not_covered).map(str::to_owned);
+    let not_covered = disks_not_covered(&report.devices).into_iter().chain(open).collect();
     Ok(Verdict { assurance, tier, checked, not_covered, not_recorded: tier.and_then(not_recorded) })
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Nonce, Report, SecretUrl, StepId, secret_url::revealed};
+use crate::{HostKeySeed, Nonce, Report, SecretUrl, StepId, secret_url::revealed};
 
 /// Name of the virtio-serial port.
 pub const PORT_NAME: &str = "cloud-machine.agent.0";
@@ -54,7 +54,8 @@ pub struct Event {
     pub total: Option<u64>,
 }
 
-/// Whole addresses whose places the volume states. Absent when the volume has all of an address.
+/// What may not lie on the volume: whole addresses whose places it states, absent when it has all of an address, and the private
+/// key that a machine keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secrets {
@@ -64,6 +65,9 @@ pub struct Secrets {
     /// That of the document behind `cloud-init-url`.
     #[serde(default, with = "revealed", skip_serializing_if = "Option::is_none")]
     pub document: Option<SecretUrl>,
+    /// The SSH host key of a machine that keeps its own; only with a request that writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<HostKeySeed>,
 }
 
 /// What the host answers.
@@ -76,6 +80,9 @@ pub enum HostMessage {
     Go {
         /// Nonce of the attempt.
         nonce: Nonce,
+        /// The certificate of the host key that the report named; a boot has none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<String>,
     },
     /// The report is refused: power off.
     Stop {
@@ -91,11 +98,19 @@ mod tests {
     #[test]
     fn secrets_cross_whole_and_are_not_printed() {
         let image = Some("https://me:hunter2@images.example/x?token=hunter2".parse().unwrap());
-        let message = HostMessage::Secrets(Secrets { image, document: None });
+        let host_key = Some(HostKeySeed::new([0xab; 32]));
+        let message = HostMessage::Secrets(Secrets { image, document: None, host_key });
         let line = serde_json::to_string(&message).unwrap();
-        assert_eq!(line, r#"{"kind":"secrets","image":"https://me:hunter2@images.example/x?token=hunter2"}"#);
+        let key = "ab".repeat(32);
+        let expected = format!(
+            r#"{{"kind":"secrets","image":"https://me:hunter2@images.example/x?token=hunter2","host_key":"{key}"}}"#
+        );
+        assert_eq!(line, expected);
         assert_eq!(serde_json::from_str::<HostMessage>(&line).unwrap(), message);
-        assert!(!format!("{message:?}").contains("hunter2"), "{message:?}");
+        let shown = format!("{message:?}");
+        assert!(!shown.contains("hunter2") && !shown.contains("171") && !shown.contains("abab"), "{shown}");
+        let short = serde_json::from_str::<HostMessage>(&line.replace(&key, "abcd")).unwrap_err().to_string();
+        assert!(short.contains("64 hexadecimal digits") && !short.contains("abcd"), "{short}");
         let none = HostMessage::Secrets(Secrets::default());
         assert_eq!(serde_json::from_str::<HostMessage>(r#"{"kind":"secrets"}"#).unwrap(), none);
     }

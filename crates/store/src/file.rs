@@ -33,7 +33,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
 }
 
 /// Puts `bytes` at `path` in one step, readable by the owner only, unless something is there already.
-pub(crate) fn create(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::Io`].
+pub fn create(path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
     match flushed_beside(path, bytes)?.persist_noclobber(path) {
         Err(error) if error.error.kind() != io::ErrorKind::AlreadyExists => {
             Err(StoreError::io("make", path)(error.error))

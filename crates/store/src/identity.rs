@@ -69,6 +69,14 @@ pub fn request_id(now: jiff::Timestamp) -> Result<String, RandomError> {
     Ok(Ulid::from_parts(milliseconds, u128::from_be_bytes(random()?)).to_string())
 }
 
+/// The serial number of a new certificate.
+///
+/// # Errors
+/// [`RandomError`].
+pub fn serial() -> Result<u64, RandomError> {
+    random().map(u64::from_be_bytes)
+}
+
 /// Whether `text` is a UUID in its usual form, as QEMU and SMBIOS take it.
 #[must_use]
 pub fn is_uuid(text: &str) -> bool {

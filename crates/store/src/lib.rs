@@ -2,6 +2,7 @@
 //! judge a machine.
 
 mod attempt;
+mod certified;
 mod error;
 pub mod file;
 mod free;
@@ -34,6 +35,7 @@ use std::{
 };
 
 pub use attempt::AttemptFolder;
+pub use certified::Certified;
 pub use cloud_machine_protocol::ImageName;
 pub use error::StoreError;
 pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read, read_end, read_named};

@@ -194,6 +194,12 @@ impl MachineFolder {
         self.path.join("ssh/id_ed25519")
     }
 
+    /// The machine's own private host key, when it keeps the same one over its reimages.
+    #[must_use]
+    pub fn kept_host_key(&self) -> PathBuf {
+        self.path.join("ssh/host_ed25519")
+    }
+
     /// The pinned host key of the machine.
     #[must_use]
     pub fn known_hosts(&self) -> PathBuf {

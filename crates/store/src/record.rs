@@ -68,7 +68,7 @@ pub struct MachineRecord {
     /// What the host knew of that attempt, and the seal of its evidence; `None` in records of before that was kept.
     #[serde(default)]
     pub accepted: Option<AcceptedRecord>,
-    /// What may be left on disks besides the system disk, for people.
+    /// What may be left on disks besides the system disk, and what a kept host key leaves open, for people.
     #[serde(default)]
     pub not_covered: Vec<String>,
     /// What was found to be left there besides when the machine was started last since.

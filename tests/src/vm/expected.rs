@@ -58,6 +58,7 @@ impl Boot {
             root: self.layout.root.clone(),
             identity: self.identity.clone(),
             last_host_key: None,
+            kept_host_key: None,
             authorized_keys: own.iter().chain(configured).cloned().collect(),
             own_keys: own.len(),
             agent: self.image.boot.agent,

@@ -137,7 +137,9 @@ const PLANT_ROOT: &str = "
     printf '#cloud-config\nruncmd: [touch /root/evil]\n' >/var/lib/cloud/seed/nocloud/user-data; sync";
 
 /// What the image itself has beside the seed, and what its cloud-init remembers of a machine that it was on.
-const LEFT_IN_IMAGE: [(&str, &str); 6] = [
+const LEFT_IN_IMAGE: [(&str, &str); 8] = [
+    ("/var/lib/systemd/credential.secret", "one for all machines"),
+    ("/etc/ssh/ssh_host_rsa_key", "one for all machines"),
     ("/var/lib/cloud/seed/nocloud/vendor-data", "#cloud-config\nbootcmd: [touch /root/evil]\n"),
     (
         "/var/lib/cloud/seed/nocloud/network-config",
@@ -277,7 +279,8 @@ fn everything_is_done(program: &Program) {
     assert_eq!(result["v1"]["errors"], Value::Array(Vec::new()), "{said}");
     let source = result["v1"]["datasource"].as_str().unwrap();
     assert!(source.starts_with("DataSourceNoCloud [seed=") && !source.contains("/dev/"), "{source}");
-    let nothing = "test ! -e /root/evil; test ! -e /var/lib/cloud/instances/old; test -z \"$(grep -rl 192.0.2.1 /etc /run/systemd)\"";
+    let nothing = "test ! -e /root/evil; test ! -e /var/lib/cloud/instances/old; test -z \"$(grep -rl 192.0.2.1 /etc /run/systemd)\"
+                   test -z \"$(grep -lx 'one for all machines' /var/lib/systemd/credential.secret /etc/ssh/* 2>&-)\"";
     let complaints = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log | grep -v '{KEYS}' || true");
     let seen = inside(program, &format!("{complaints}; {nothing}; {LOOK}"));
     let seen: Vec<&str> = seen.lines().map(str::trim).collect();
@@ -299,7 +302,7 @@ struct Instance {
 impl Instance {
     /// The host key is the only one, and the one that the report told, since the host logs in by it.
     fn of(program: &Program) -> Self {
-        let script = "cat /root/instance; cat /etc/ssh/ssh_host_*.pub | cut -d' ' -f1,2; wc -l </root/boots";
+        let script = "cat /root/instance; cat /etc/ssh/ssh_host_*_key.pub | cut -d' ' -f1,2; wc -l </root/boots";
         let said = inside(program, script);
         let lines: Vec<&str> = said.lines().collect();
         let [id, host_key, boots] = lines[..] else { panic!("{said}") };

@@ -3,6 +3,7 @@
 
 use std::process::Command;
 
+use cloud_machine_driver::ssh;
 use cloud_machine_tests::{
     artifacts::Artifacts,
     loop_device::run,
@@ -14,6 +15,7 @@ const MACHINE: &str = "disks";
 const CONFIGURATION: &str = "\
 cloud-machine:
   image: debian-12
+  identity: {ssh-host-keys: keep}
   resources:
     cpus: 1
     disks:
@@ -121,12 +123,14 @@ fn data_disks_are_what_was_described_at_every_boot() {
     // A job may make of its disks what it likes; a kept disk keeps what it holds.
     leave_marks(&program);
     leave_traps(&program);
+    let host_key = host_key(&program);
     inside(
         &program,
         "umount /srv/the-data; mkfs.vfat -I -n CLOUD-INIT /dev/vdc; swapoff -a; dd if=/dev/urandom of=/dev/vdf bs=1M \
          count=8 conv=fsync; sync",
     );
     let reimaged = program.done(&["reimage", MACHINE, "--output", "json"]);
+    the_kept_host_key_stays_and_is_not_called_new(&program, &host_key);
     assert_eq!(method(&reimaged, "cache"), "reuse btrfs");
     assert_eq!(method(&reimaged, "data"), "wipe zero, create xfs");
     assert_eq!(method(&reimaged, "work"), "reuse table, reuse ext4 on one, reuse xfs on two");
@@ -169,6 +173,32 @@ fn data_disks_are_what_was_described_at_every_boot() {
     assert!(refused.errors.contains(&file), "{}", refused.errors);
     assert_eq!(digest(), before);
     program.done(&["delete", MACHINE, "--yes"]);
+}
+
+/// As the host pinned it.
+fn host_key(program: &Program) -> String {
+    program.json(["show", MACHINE]).unwrap()["record"]["host_key"].as_str().unwrap().to_owned()
+}
+
+fn the_kept_host_key_stays_and_is_not_called_new(program: &Program, before: &str) {
+    assert_eq!(host_key(program), before);
+    let verified = program.json(["verify", MACHINE]).unwrap()["machines"][0]["result"].clone();
+    let (checked, left) = (verified["checked"].to_string(), verified["does_not_cover"].to_string());
+    assert!(checked.contains("the SSH host key that the host keeps, which is no new one"), "{checked}");
+    assert!(checked.contains("something answers with the kept host key") && !checked.contains("pinned"), "{checked}");
+    assert!(left.contains("the SSH host key is kept: each job since the machine was made could copy it"), "{left}");
+    let seen = inside(program, "cut -d' ' -f1,2 /etc/ssh/ssh_host_*_key.pub; stat -c %a /etc/ssh/ssh_host_*_key");
+    assert_eq!(seen, format!("{}\n600\n", before.trim_end_matches(" disks")));
+    // Nothing that stays attached, or that people are shown, has the private half as it was sent.
+    let folder = program.state().join("machines").join(MACHINE);
+    let (_, seed) = ssh::read_key(&folder.join("ssh/host_ed25519")).unwrap().expect("the kept key");
+    let sent = serde_json::to_string(&seed).unwrap();
+    let sent = sent.trim_matches('"');
+    assert_eq!(sent.len(), 64);
+    let look = format!("grep -caF {sent} /dev/disk/by-id/virtio-cm-volume /run/cloud-machine/report.json || true");
+    assert_eq!(inside(program, &look), "/dev/disk/by-id/virtio-cm-volume:0\n/run/cloud-machine/report.json:0\n");
+    let files = Command::new("grep").args(["-rlaF", "--exclude-dir=disks", sent]).arg(&folder).output().unwrap();
+    assert_eq!((files.status.code(), files.stdout.as_slice()), (Some(1), b"".as_slice()));
 }
 
 /// A set-user-id shell, a device node, a filesystem whose own wish is a panic, and one that cannot be mounted.

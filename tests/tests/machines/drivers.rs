@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use cloud_machine_tests::{
@@ -20,8 +20,31 @@ pub(super) fn life(artifacts: &Artifacts, program: &Program, driver: &str) -> sc
     let ended = scenario::run(artifacts, program, driver, &|_| {}).unwrap();
     assert_eq!(ended.faults(), Vec::<String>::new());
     assert_eq!(program.json(["show", MACHINE]).unwrap()["record"]["driver"], driver);
+    clients_know_it_by_the_authority_and_not_by_its_old_key(program, &ended);
     an_equal_machine_is_left_alone(program);
     ended
+}
+
+/// Another client than ours, which was told no more than `known-hosts` prints.
+fn clients_know_it_by_the_authority_and_not_by_its_old_key(program: &Program, ended: &scenario::Ended) {
+    let told = program.done(&["known-hosts"]);
+    assert!(told.starts_with(&format!("@cert-authority {MACHINE} ssh-ed25519 ")), "{told}");
+    let old = ended.identity.iter().find(|line| line.name == "SSH host key").expect("the key of before");
+    assert!(told.contains(&format!("@revoked * ssh-ed25519 {} ", old.before)) && !told.contains(&old.after), "{told}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("known_hosts");
+    std::fs::write(&file, told).unwrap();
+    let record = program.json(["show", MACHINE]).unwrap()["record"].clone();
+    let key = program.state().join("machines").join(MACHINE).join("ssh/id_ed25519");
+    let output = Command::new("ssh")
+        .args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"])
+        .args(["-o", "GlobalKnownHostsFile=/dev/null", "-o", &format!("UserKnownHostsFile={}", file.display())])
+        .args(["-o", &format!("HostKeyAlias={MACHINE}"), "-p", &record["ssh_port"].to_string()])
+        .args(["-i", &key.display().to_string(), "root@127.0.0.1", "cat", "/etc/hostname"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(said, format!("{MACHINE}\n"), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn an_equal_machine_is_left_alone(program: &Program) {

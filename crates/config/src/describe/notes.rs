@@ -386,8 +386,8 @@ pub(super) const NOTES: &[Note] = &[
     Note { path: "identity", summary: "What a machine keeps of its identity at a reimage.", ..MAP },
     Note {
         path: "identity.ssh-host-keys",
-        summary: "Whether a reimage makes new SSH host keys. Earlier jobs could read the old ones.",
-        form: Form::Words(&[("rotate", true), ("keep", false)]),
+        summary: "Whether a reimage makes a new SSH host key (`rotate`), or writes the one again that the host keeps for the machine (`keep`): earlier jobs could copy that one, and `verify` says so.",
+        form: Form::Words(&[("rotate", true), ("keep", true)]),
         default: "rotate",
         example: "rotate",
         safety: "`keep` may become `rotate`",

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use cloud_machine_protocol::escape;
+use cloud_machine_protocol::{HostKeySeed, escape};
 use cloud_machine_store::file;
 use ssh_key::{Algorithm, LineEnding, PrivateKey, PublicKey, rand_core::OsRng};
 
@@ -28,6 +28,19 @@ pub fn generate_key(path: &Path, comment: &str) -> Result<String, SshError> {
     let line = private.public_key().to_openssh().map_err(SshError::Key)?;
     file::replace(&path.with_extension("pub"), format!("{line}\n").as_bytes()).map_err(SshError::Store)?;
     Ok(line)
+}
+
+/// A key pair that [`generate_key`] has made: its public line, and what its private half is made from. `None` when there is none.
+///
+/// # Errors
+/// [`SshError::Key`], [`SshError::HostKeyKind`] or [`SshError::Store`].
+pub fn read_key(path: &Path) -> Result<Option<(String, HostKeySeed)>, SshError> {
+    let Some(text) = file::read(path, file::MAX_WORD).map_err(SshError::Store)? else { return Ok(None) };
+    let private = PrivateKey::from_openssh(text).map_err(SshError::Key)?;
+    let kind = || SshError::HostKeyKind { found: private.algorithm().as_str().to_owned() };
+    let pair = private.key_data().ed25519().ok_or_else(kind)?;
+    let line = private.public_key().to_openssh().map_err(SshError::Key)?;
+    Ok(Some((line, HostKeySeed::new(pair.private.to_bytes()))))
 }
 
 /// Writes a `known_hosts` that accepts exactly `host_key` for the machine behind `port`.

@@ -3,6 +3,7 @@
 
 mod ask;
 mod command;
+mod host_ca;
 mod job;
 mod key;
 mod marks;
@@ -14,8 +15,9 @@ use std::{io, path::PathBuf};
 
 pub use ask::{ask, wait_ready};
 pub use command::{Target, command, copy, interactive, on_machine, quoted_word};
+pub use host_ca::HostCa;
 pub use job::{Followed, Job, JobEnd, NotBegun};
-pub use key::{generate_key, write_known_hosts};
+pub use key::{generate_key, read_key, write_known_hosts};
 pub use port::{free_port, wait_banner};
 pub use sink::Sink;
 

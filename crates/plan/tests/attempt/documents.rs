@@ -3,7 +3,7 @@
 use cloud_machine_plan::{Disposition, Expected, ExpectedDisk, ExpectedUrl, Rejection, plan, verify};
 use cloud_machine_protocol::{
     Action, ConfigEvidence, DeviceRecord, Disk, DiskEvidence, DriveEvidence, DriveRequest, IgnoredVolume, Method,
-    Report, Role, Timing, UrlEvidence,
+    Report, Role, SecretPolicy, Timing, UrlEvidence,
 };
 
 use crate::{
@@ -69,6 +69,27 @@ fn the_address_of_the_configuration_and_no_other() {
     let other = UrlEvidence { url: "https://other.example/".into(), ..url(5) };
     let rejection = verdict(wants_url, |report| evidence(report).url = Some(other)).unwrap_err();
     assert!(matches!(rejection, Rejection::Url { expected: Some(_), found: Some(_) }), "{rejection}");
+}
+
+#[test]
+fn a_document_of_the_machines_own_may_turn_a_kept_host_key_into_a_new_one_and_no_other_into_a_kept_one() {
+    let new = report(Action::Reimage).identity[2].public.clone();
+    let keeps = |key: &str| {
+        let key = key.to_owned();
+        move |expected: &mut Expected| {
+            wants_url(expected);
+            expected.kept_host_key = Some(key);
+        }
+    };
+    let other = expected(Action::Reimage).last_host_key.unwrap();
+    verdict(keeps(&other), |report| evidence(report).url = Some(url(5))).unwrap();
+    let rejection = verdict(keeps(&new), |report| evidence(report).url = Some(url(5))).unwrap_err();
+    assert!(matches!(rejection, Rejection::HostKeyKept), "called new, and it is the kept one: {rejection}");
+    let rejection = verdict(wants_url, |report| {
+        evidence(report).url = Some(url(5));
+        report.identity[2].policy = SecretPolicy::Keep;
+    });
+    assert!(matches!(rejection, Err(Rejection::IdentityPolicy { .. })), "{rejection:?}");
 }
 
 /// Documents from an address and a drive, and a volume that did not count; the host may know the digest of the former.

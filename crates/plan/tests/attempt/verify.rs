@@ -54,6 +54,7 @@ pub(crate) fn expected(action: Action) -> Expected {
             ssh_host_keys: SecretPolicy::Rotate,
         },
         last_host_key: Some(OLD_KEY.to_owned()),
+        kept_host_key: None,
         authorized_keys: vec!["login".to_owned(), "project".to_owned()],
         own_keys: 1,
         agent: sha256(1),
@@ -62,6 +63,49 @@ pub(crate) fn expected(action: Action) -> Expected {
         command_line: sha256(2),
         root_of_trust: RootOfTrust::Host,
     }
+}
+
+const KEPT: &str = "the SSH host key is kept: each job since the machine was made could copy it, and whoever did can answer in this \
+                    machine's place";
+
+/// A machine whose host key stays, and what an honest agent reports of it.
+fn kept() -> (Expected, Report) {
+    let mut expected = expected(Action::Reimage);
+    expected.identity.ssh_host_keys = SecretPolicy::Keep;
+    expected.kept_host_key = Some(OLD_KEY.to_owned());
+    let mut report = report(Action::Reimage);
+    report.identity[2] =
+        IdentityItem { policy: SecretPolicy::Keep, public: OLD_KEY.to_owned(), ..report.identity[2].clone() };
+    (expected, report)
+}
+
+#[test]
+fn a_kept_host_key_is_the_one_that_was_handed_over_and_is_not_called_new() {
+    let (mut expected, report) = kept();
+    let verdict = verify(&expected, &report).unwrap();
+    let said = verdict.checked.iter().find(|line| line.starts_with("identity: ")).unwrap();
+    assert!(said.ends_with("and the SSH host key that the host keeps, which is no new one"), "{said}");
+    assert_eq!(verdict.assurance, Assurance::HostRooted, "the disks are what they were proved to be");
+    assert!(verdict.does_not_cover().ends_with(KEPT), "{}", verdict.does_not_cover());
+    for (public, policy, variant) in [
+        (KEY, SecretPolicy::Keep, "IdentityDiffers"),
+        (KEY, SecretPolicy::Rotate, "IdentityPolicy"),
+        (OLD_KEY, SecretPolicy::Rotate, "IdentityPolicy"),
+    ] {
+        let mut report = report.clone();
+        report.identity[2] = IdentityItem { policy, public: public.to_owned(), ..report.identity[2].clone() };
+        let rejection = verify(&expected, &report).unwrap_err();
+        assert!(format!("{rejection:?}").starts_with(variant), "{public} {policy}: {rejection:?}");
+    }
+    expected.kept_host_key = None;
+    assert!(matches!(verify(&expected, &report), Err(Rejection::IdentityPolicy { .. })), "nobody handed one over");
+}
+
+#[test]
+fn a_rotated_host_key_leaves_nothing_open() {
+    let verdict = verify(&expected(Action::Reimage), &report(Action::Reimage)).unwrap();
+    assert!(!verdict.does_not_cover().contains("host key"), "{}", verdict.does_not_cover());
+    assert!(verdict.checked.iter().any(|line| line.ends_with("and a new SSH host key")));
 }
 
 pub(crate) fn record(id: &StepId, step: &Step) -> StepRecord {

@@ -1,0 +1,89 @@
+//! Certificates for the host keys of machines, and what clients are told so that they need no new line after each reimage. Must not
+//! call a key good that no machine has any more.
+
+use cloud_machine_driver::ssh::HostCa;
+use cloud_machine_protocol::Action;
+use cloud_machine_store::{Certified, MachineRecord, Store, StoreError, identity};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::error::{ErrorKind, OperationError};
+
+/// How long a certificate counts, in seconds: so long a job that took the key of a machine can use it against clients that are not told
+/// of its end, and so long a machine may go without a reimage.
+const VALID: u64 = 30 * 86_400;
+
+/// What clients put into their `known_hosts` (sshd(8)).
+#[derive(Debug, Serialize)]
+pub struct KnownHosts {
+    /// The authority, for the names that were asked for.
+    pub authority: String,
+    /// Keys that were certified and that no machine has any more, until their certificates end.
+    pub revoked: Vec<String>,
+}
+
+/// Certifies the key that the record of a machine has since the report of its reimage was accepted, for its name alone. A boot gets
+/// none: it writes nothing.
+pub(crate) fn issue(store: &Store, record: &MachineRecord) -> Result<Option<String>, OperationError> {
+    let (Some(key), Some(request)) = (&record.host_key, &record.request) else { return Ok(None) };
+    if request.action == Action::Boot {
+        return Ok(None);
+    }
+    let ca = HostCa::read_or_make(&store.host_ca()).map_err(OperationError::failed)?;
+    let issued = now();
+    let certified = Certified {
+        machine: record.name.clone(),
+        key: key.clone(),
+        serial: identity::serial().map_err(OperationError::failed)?,
+        issued,
+        until: issued + VALID,
+    };
+    // Before anybody has it: a certificate that nobody knows of could not be revoked.
+    store.note_certified(&certified)?;
+    ca.certify(&certified, &format!("{} {}", record.name, request.id)).map(Some).map_err(OperationError::failed)
+}
+
+/// The lines for clients of the machines that `hosts` names, a list of patterns as known_hosts has them; without one for all
+/// machines that there are.
+///
+/// # Errors
+/// When nothing was ever certified, and for a record that cannot be read: its key would be called revoked.
+pub fn known_hosts(store: &Store, hosts: Option<&str>) -> Result<KnownHosts, OperationError> {
+    let ca = HostCa::read(&store.host_ca()).map_err(OperationError::failed)?.ok_or_else(|| {
+        OperationError::new(ErrorKind::NotFound, "no host key was certified yet: the first machine makes the authority")
+    })?;
+    let names = || -> Result<String, StoreError> {
+        let rows = store.summaries()?.into_iter().map(|row| Ok(row.summary?.name.to_string()));
+        Ok(rows.collect::<Result<Vec<_>, StoreError>>()?.join(","))
+    };
+    let hosts = match hosts {
+        Some(hosts) => hosts.to_owned(),
+        None => names()?,
+    };
+    if hosts.is_empty() || !hosts.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        let text = format!("{hosts:?} names no hosts: a list such as `ci-1,ci-*` is needed");
+        return Err(OperationError::new(ErrorKind::Refused, text));
+    }
+    let authority = format!("@cert-authority {hosts} {}", ca.public().map_err(OperationError::failed)?);
+    let mut revoked = Vec::new();
+    for certified in store.certified(now())? {
+        let line = format!("@revoked * {}", certified.key);
+        if !is_current(store, &certified)? && !revoked.contains(&line) {
+            revoked.push(line);
+        }
+    }
+    Ok(KnownHosts { authority, revoked })
+}
+
+/// Whether the machine of that name has this very key.
+fn is_current(store: &Store, certified: &Certified) -> Result<bool, StoreError> {
+    match store.read(&certified.machine) {
+        Ok(record) => Ok(record.host_key.as_ref() == Some(&certified.key)),
+        Err(StoreError::NoMachine { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
+}
