@@ -144,6 +144,12 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
             "auto, or a unicast address",
         ),
         ("resources: {nic: {network: bridge}}".to_owned(), "resources.nic.network", "invalid value `bridge`", "user"),
+        (
+            "resources: {nic: {network: {bridge: a/b}}}".to_owned(),
+            "resources.nic.network.bridge",
+            "invalid value `a/b`",
+            "the name of an interface of the host",
+        ),
         ("resources: {nic: {address: 10.0.0.1}}".to_owned(), "resources.nic.address", "invalid value", "dhcp"),
         ("disks-undeclared: wipe".to_owned(), "disks-undeclared", "invalid value `wipe`", "refuse or ignore"),
         (

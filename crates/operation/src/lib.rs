@@ -27,6 +27,7 @@ mod history;
 pub mod installed;
 pub mod life;
 mod list;
+mod network;
 mod plan;
 mod prepare;
 pub mod readable;
