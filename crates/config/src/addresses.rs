@@ -1,7 +1,7 @@
 //! Rules about the addresses of the network interface together: what reaches what, and which network can have them. Must not
 //! ask a network.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::net::IpAddr;
 
 use cloud_machine_protocol::Connection;
 
@@ -44,6 +44,7 @@ pub(crate) fn check(nic: &Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
             wrong("vlan", "the user network has no VLANs".to_owned(), on_link);
         }
     }
+    let mut fits = true;
     for (key, length, most) in [
         ("addresses", address.addresses.len(), MAX_ADDRESSES),
         ("dns", address.dns.len(), MAX_DNS),
@@ -51,8 +52,13 @@ pub(crate) fn check(nic: &Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
         ("routes", address.routes.len(), MAX_ROUTES),
     ] {
         if length > most {
+            fits = false;
             wrong(key, format!("{length} are more than {most}, the most that there may be"), "leave the last ones out");
         }
+    }
+    if !fits {
+        // What is too long is compared with nothing.
+        return;
     }
     if address.dns.is_empty() && !address.search.is_empty() {
         wrong(
@@ -84,9 +90,9 @@ pub(crate) fn check(nic: &Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
 
 /// Each gateway lies in the subnet of an address, and there is one way out a family.
 fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
-    let mut own = BTreeSet::new();
-    for net in &address.addresses {
-        if !own.insert(net.addr()) {
+    let own: Vec<IpAddr> = address.addresses.iter().map(|net| net.addr()).collect();
+    for (index, net) in address.addresses.iter().enumerate() {
+        if own.iter().take(index).any(|known| *known == net.addr()) {
             wrong("addresses", format!("{} is there twice", net.addr()), "leave one of them out");
         }
     }
@@ -112,8 +118,7 @@ fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
             );
         }
     }
-    let mut known = BTreeSet::new();
-    for route in &address.routes {
+    for (index, route) in address.routes.iter().enumerate() {
         if route.to.addr().is_ipv4() != route.via.is_ipv4() {
             wrong(
                 "routes",
@@ -121,7 +126,7 @@ fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
                 "name a gateway of its family",
             );
         }
-        if !known.insert(route.to) {
+        if address.routes.iter().take(index).any(|known| known.to == route.to) {
             wrong("routes", format!("there are two routes to {}", route.to), "leave one of them out");
         }
         if route.to.prefix_len() == 0 {
