@@ -72,6 +72,12 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::SeeAllProcesses => {
             "try again as the user who started the machine, where all processes of this host are shown".to_owned()
         }
+        Hint::ConnectMachine => {
+            "create it with `resources.nic.network`: user, {bridge: NAME} or {tap: NAME}".to_owned()
+        }
+        Hint::VlanOfHost => {
+            "leave `resources.nic.address.vlan` out, and connect the machine to a bridge in that VLAN".to_owned()
+        }
         Hint::WaitForSsh => {
             "`wait-for: [ssh]` below `cloud-machine:` takes the machine as it is once its SSH answers".to_owned()
         }

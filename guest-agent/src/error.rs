@@ -99,6 +99,12 @@ pub(crate) enum AgentError {
     HostKeyAbsent,
     #[error("cannot make an SSH host key")]
     HostKey(#[source] ssh_key::Error),
+    #[error(
+        "the configuration has addresses for the network interface, and nobody in the image sets them: systemd-networkd is not enabled"
+    )]
+    NetworkdAbsent,
+    #[error("cannot fetch anything in a VLAN: the interface is put into it by the new system")]
+    Vlan,
     #[error("the configuration has keys for cloud-init ({keys}), and the image has no cloud-init")]
     CloudInitAbsent { keys: String },
     #[error("the configuration has settings below docker.engine, and the image has no docker")]

@@ -181,10 +181,11 @@ impl<'a> Executor<'a> {
         report: &mut ReportBuilder,
     ) -> Result<Cost, AgentError> {
         let request = &self.documents.request;
-        let (mac, requested) = (self.documents.identity.mac, &request.image.source);
-        let (cost, image) = with_packed(requested, source, mac, host, report, |packed, host, report| {
-            self.rewrite(what, packed, host, report)
-        })?;
+        let interface = (self.documents.identity.mac, &self.layers.config().resources.nic.address);
+        let (cost, image) =
+            with_packed(&request.image.source, source, interface, host, report, |packed, host, report| {
+                self.rewrite(what, packed, host, report)
+            })?;
         self.verified = Some(image);
         Ok(cost)
     }

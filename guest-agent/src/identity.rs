@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use cloud_machine_config::Address;
 use cloud_machine_plan::HOST_KEY;
 use cloud_machine_protocol::{HostKeySeed, Identity, IdentityItem, Request, SecretPolicy};
 use cloud_machine_system::{
@@ -17,12 +18,8 @@ use crate::{
     error::AgentError,
     image_settings,
     layers::Layers,
-    rancher,
-    shared,
+    network_files, rancher, shared,
 };
-
-/// The network of the new system (systemd.network(5)); `@MAC@` is replaced.
-const NETWORK: &str = include_str!("../../systemd/10-cloud-machine.network");
 
 /// Writes all files of `identity` into the mounted root and says what the machine was given.
 /// `kept` is the host key that the host keeps for the machine.
@@ -38,6 +35,14 @@ pub(crate) fn write(
     let public = host_key.public_key().to_openssh().map_err(AgentError::HostKey)?;
     let mut files = files(identity, &authorized_keys, &host_key, &public)?;
     let (has, keys) = (new_root_has()?, &layers.config().cloud_init);
+    let address = &layers.config().resources.nic.address;
+    if *address != Address::default() && !has.networkd {
+        return Err(AgentError::NetworkdAbsent);
+    }
+    files.extend(network_files::files(identity.mac, address));
+    for path in network_files::stale(address) {
+        root::remove(path)?;
+    }
     files.extend(cloud_init::files(identity, request, keys, has)?);
     let engine = &layers.config().docker;
     files.extend(docker::files(engine, docker_of_new_root()?)?);
@@ -121,11 +126,6 @@ fn files(
         hostid(identity),
         text("/etc/ssh/ssh_host_ed25519_key", 0o600, private.to_string()),
         text("/etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{public}\n")),
-        text(
-            "/etc/systemd/network/10-cloud-machine.network",
-            0o644,
-            NETWORK.replace("@MAC@", &identity.mac.to_string()),
-        ),
     ];
     if !authorized_keys.is_empty() {
         files.push(text("/root/.ssh/authorized_keys", 0o600, format!("{authorized_keys}\n")));

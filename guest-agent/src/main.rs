@@ -17,6 +17,7 @@ mod image_settings;
 mod initramfs;
 mod inventory;
 mod layers;
+mod network_files;
 mod network_session;
 mod partitions;
 mod pass;

@@ -51,7 +51,8 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     let url = match layers.config().cloud_init_url.clone() {
         Some(mut url) => {
             url.url = url::whole(&url.url, secrets.document)?;
-            let (document, evidence) = url::read(&url, &found.volume, documents.identity.mac, host)?;
+            let (document, evidence) =
+                url::read(&url, &found.volume, (documents.identity.mac, &layers.config().resources.nic.address), host)?;
             layers.add([document])?;
             Some(evidence)
         }

@@ -1,6 +1,7 @@
 //! What the packed image is read from: a device of the host, or an address, over a network that is up for as long as the
 //! reading takes. Must not judge the bytes.
 
+use cloud_machine_config::Address;
 use cloud_machine_fetch::{RangeLimits, Ranges};
 use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::{ImageSource, ImageUrl, MacAddress, SourceEvidence, causes};
@@ -13,7 +14,7 @@ use crate::{error::AgentError, host::Host, network_session::NetworkSession, repo
 pub(crate) fn with_packed<T>(
     requested: &ImageSource,
     device: &str,
-    mac: MacAddress,
+    (mac, address): (MacAddress, &Address),
     host: &mut Host,
     report: &mut ReportBuilder,
     read: impl FnOnce(&dyn ReadBlocks, &mut Host, &mut ReportBuilder) -> Result<T, AgentError>,
@@ -22,7 +23,7 @@ pub(crate) fn with_packed<T>(
         ImageSource::Device(_) => return read(&BlockReader::open(device)?, host, report),
         ImageSource::Url(url) => url,
     };
-    let session = NetworkSession::up(mac, &url.redacted(), host)?;
+    let session = NetworkSession::up(mac, address, &url.redacted(), host)?;
     let done = over_network(url, &session, host, report, read);
     // A failure to read tells more than one to tidy up after it.
     let down = session.down();

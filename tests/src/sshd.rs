@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use cloud_machine_driver::ssh::{Target, generate_key, write_known_hosts};
+use cloud_machine_driver::ssh::{Host, Target, generate_key, write_known_hosts};
 
 /// A running server; it ends when this is dropped.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl Sshd {
         fs::write(at("authorized_keys"), public).expect("the authorized keys");
         let port = free_port();
         let known_hosts = machine.join("known_hosts");
-        write_known_hosts(&known_hosts, port, &host_key).expect("known_hosts");
+        write_known_hosts(&known_hosts, &Host::Forwarded.known_as(port), &host_key).expect("known_hosts");
         let configuration = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
              PidFile none\nPermitRootLogin prohibit-password\n{lines}\n",
@@ -69,7 +69,7 @@ impl Sshd {
             std::thread::yield_now();
         }
         let connect_limit = std::time::Duration::from_secs(60);
-        let target = Target { user: "root".to_owned(), port, key, known_hosts, connect_limit };
+        let target = Target { user: "root".to_owned(), host: Host::Forwarded, port, key, known_hosts, connect_limit };
         Self { child, target, _folder: folder }
     }
 }

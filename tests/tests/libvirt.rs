@@ -72,6 +72,7 @@ impl Host {
             cpus: 1,
             processor,
             mac: identity.mac,
+            connection: cloud_machine_protocol::Connection::User,
             ssh_port: cloud_machine_driver::ssh::free_port().unwrap(),
             kernel: self.kernel.clone(),
             initramfs: self.kernel.with_file_name("initramfs"),

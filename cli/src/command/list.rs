@@ -165,7 +165,7 @@ fn machine(listed: Listed) -> Machine {
             state: Some(summary.state),
             process: Some(process),
             image: Some(summary.image),
-            ssh_port: Some(summary.ssh_port),
+            ssh_port: Some(summary.ssh_port).filter(|port| *port != 0),
             assurance: summary.assurance,
             dirty: summary.used,
             error: None,

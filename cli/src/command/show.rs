@@ -1,7 +1,7 @@
 //! `show`: the whole record of one machine.
 
 use cloud_machine_driver::drivers;
-use cloud_machine_operation::{Described, Operations, evidence, life::ProcessStatus};
+use cloud_machine_operation::{Described, Operations, access, evidence, life::ProcessStatus};
 use cloud_machine_protocol::{ByteSize, MachineName};
 use cloud_machine_store::{Lease, MachineRecord, Standing, Store};
 use serde::Serialize;
@@ -47,7 +47,8 @@ impl Show for Machine {
             ("ram", ByteSize(record.ram).to_string()),
             ("cpus", record.cpus.to_string()),
             ("mac", record.identity.mac.to_string()),
-            ("ssh", format!("127.0.0.1 port {}", record.ssh_port)),
+            ("network", network(record)),
+            ("ssh", access::host(record).map_or_else(|| "none".to_owned(), |host| host.place(access::port(record)))),
             ("ssh host key", record.host_key.clone().unwrap_or_else(|| "none yet".to_owned())),
             ("folder", self.folder.clone()),
         ];
@@ -92,6 +93,13 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let folder = store.machine(name).path().display().to_string();
     let lease = store.leases()?.into_iter().filter_map(|row| row.lease.ok()).find(|lease| lease.machine == *name);
     ui.result(&Machine { record: record.redacted(), configuration, process, folder, lease })
+}
+
+/// What the machine is connected to, and what that opens to it.
+fn network(record: &MachineRecord) -> String {
+    let open =
+        if record.connection.is_user() { " (reaches what listens on the host's loopback interface)" } else { "" };
+    format!("{}{open}", record.connection)
 }
 
 /// What the last accepted report is worth now.

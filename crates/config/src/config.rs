@@ -1,8 +1,11 @@
 //! The checked configuration in types: what plan and drivers work with. Must not parse or default anything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
-use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName, MacAddress, SecretPolicy};
+use cloud_machine_protocol::{
+    Bus, ByteSize, Connection, DeviceSelector, DiskName, ImageName, MacAddress, SecretPolicy,
+};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -299,25 +302,45 @@ pub struct Nic {
     /// Hardware address; `None` lets the host choose one.
     pub mac: Option<MacAddress>,
     /// What it is connected to.
-    pub network: Network,
+    pub network: Connection,
     /// How it gets its addresses.
     pub address: Address,
 }
 
-/// What a network interface is connected to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Network {
-    /// The driver's own network, without privileges on the host.
-    #[default]
-    User,
+/// The addresses of a network interface, and what belongs to them. What is not stated a DHCP server says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// The machine's addresses, each with the prefix of its subnet; from a DHCP server when there are none.
+    pub addresses: Vec<IpNet>,
+    /// The ways out, at most one a family, each in the subnet of an address.
+    pub gateways: Vec<IpAddr>,
+    /// DNS servers, at most three.
+    pub dns: Vec<IpAddr>,
+    /// Domains in which short names are looked for.
+    pub search: Vec<String>,
+    /// Ways to other networks.
+    pub routes: Vec<Route>,
+    /// Largest packet in bytes, at least 576.
+    pub mtu: Option<u16>,
+    /// VLAN in which all of this is, 1 to 4094.
+    pub vlan: Option<u16>,
 }
 
-/// How a network interface gets its addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Address {
-    /// From the network.
-    #[default]
-    Dhcp,
+impl Address {
+    /// Whether a DHCP server gives the address.
+    #[must_use]
+    pub const fn is_dhcp(&self) -> bool {
+        self.addresses.is_empty()
+    }
+}
+
+/// A way to a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network.
+    pub to: IpNet,
+    /// The router, in the subnet of an address.
+    pub via: IpAddr,
 }
 
 /// What is kept of a machine's identity.

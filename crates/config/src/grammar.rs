@@ -164,8 +164,31 @@ const PARTITION: &[Key] = &[
 
 const NIC: &[Key] = &[
     key("mac", Shape::Scalar("auto, or a unicast address such as 52:54:00:12:34:56")),
-    key("network", Shape::Scalar("user")),
-    key("address", Shape::Scalar("dhcp")),
+    key("network", Shape::Either(NETWORK, NETWORK_KEYS)),
+    key("host-access", Shape::Scalar(BOOLEAN)),
+    key("address", Shape::Either(ADDRESS, ADDRESS_KEYS)),
+];
+
+/// Allowed values of what the interface is connected to.
+const NETWORK: &str = "user or none, or a map {bridge: NAME} or {tap: NAME}";
+const INTERFACE: &str = "the name of an interface of the host: 1 to 15 of a-z, A-Z, 0-9, ., _ and -";
+
+const NETWORK_KEYS: &[Key] = &[key("bridge", Shape::Scalar(INTERFACE)), key("tap", Shape::Scalar(INTERFACE))];
+
+/// Allowed values of the addresses.
+const ADDRESS: &str = "dhcp, or a map {addresses: […], gateways: […], dns: […], …}";
+
+const ADDRESS_KEYS: &[Key] = &[
+    key("addresses", Shape::List("a list of addresses with a prefix, such as [192.0.2.7/24, \"2001:db8::7/64\"]")),
+    key(
+        "gateways",
+        Shape::List("a list of addresses of routers, at most one for IPv4 and one for IPv6, such as [192.0.2.1]"),
+    ),
+    key("dns", Shape::List("a list of at most three addresses, such as [192.0.2.53]")),
+    key("search", Shape::List("a list of at most six domains, such as [corp.example]")),
+    key("routes", Shape::List("a list of routes, such as [198.51.100.0/24 via 192.0.2.254]")),
+    key("mtu", Shape::Scalar("a whole number from 576 to 65535")),
+    key("vlan", Shape::Scalar("a whole number from 1 to 4094")),
 ];
 
 const IDENTITY: &[Key] = &[key("ssh-host-keys", Shape::Scalar("rotate or keep"))];
@@ -190,7 +213,7 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
 
 /// Whether `allowed`, of a scalar, describes texts that may look like a number.
 pub(crate) fn takes_text(allowed: &str) -> bool {
-    [IMAGE, LOWER, LABEL, UUID, MODULE].contains(&allowed)
+    [IMAGE, LOWER, LABEL, UUID, MODULE, INTERFACE].contains(&allowed)
 }
 
 /// The known name that `found` was probably meant to be.

@@ -6,6 +6,8 @@
 //! [`Document::from_layers`] carry all values with their origins.
 
 mod access;
+mod address_schema;
+mod addresses;
 mod authorized_key;
 mod check;
 mod cloud_init;
@@ -36,6 +38,8 @@ mod merge;
 mod merged;
 mod mountpoint;
 mod needs;
+mod nic;
+mod nic_schema;
 mod no_cloud;
 mod over;
 mod parse;
@@ -66,8 +70,8 @@ mod validate;
 pub use authorized_key::is_key_cut_off;
 pub use cloud_init::{CloudInit, OVERRULED, foreign_key};
 pub use config::{
-    Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Network, Nic, OnReimage,
-    PartitionConfig, PartitionSize, Resources, Undeclared, WipeOnBoot,
+    Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Nic, OnReimage,
+    PartitionConfig, PartitionSize, Resources, Route, Undeclared, WipeOnBoot,
 };
 pub use docker::DockerEngine;
 pub use document::Document;

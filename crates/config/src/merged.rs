@@ -40,14 +40,7 @@ pub struct Leaf {
 }
 
 /// Keys below [`ROOT`] with which the host makes a machine, before the machine reads a document; `*` for a disk's name.
-pub(crate) const MADE: [&str; 6] = [
-    "driver",
-    "resources.ram",
-    "resources.cpus",
-    "resources.disks.*.allocation",
-    "resources.nic.network",
-    "resources.nic.address",
-];
+pub(crate) const MADE: [&str; 4] = ["driver", "resources.ram", "resources.cpus", "resources.disks.*.allocation"];
 
 impl Leaf {
     /// Whether the value has no effect, since a document that only the machine reads changed what the machine is made

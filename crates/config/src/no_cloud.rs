@@ -19,7 +19,7 @@ pub fn unread(name: &str, content: &[u8]) -> Option<String> {
     match name {
         "meta-data" => meta_data(content),
         "network-config" => Some(
-            "network-config is not read: write the files of the system's own network below `write_files` of user-data"
+            "network-config is not read: write what it says below `resources.nic.address` of the machine's configuration"
                 .to_owned(),
         ),
         "vendor-data" => Some("vendor-data is not read: write what it says into user-data".to_owned()),
@@ -57,7 +57,7 @@ mod tests {
         assert!(of("a: [").starts_with("meta-data is not read") && of("- a").starts_with("meta-data is not read"));
         let many: String = (0..20).map(|index| format!("k{index}: 1\n")).collect();
         assert!(of(&many).contains("`k7` and more are not read") && !of(&many).contains("k8"));
-        assert!(unread("network-config", b"version: 2").unwrap().contains("`write_files`"));
+        assert!(unread("network-config", b"version: 2").unwrap().contains("`resources.nic.address`"));
         assert!(unread("vendor-data", b"#cloud-config").unwrap().contains("into user-data"));
         assert!(!unread("a\u{1b}b", b"x").unwrap().contains('\u{1b}'));
     }

@@ -41,7 +41,7 @@ const WIPES: &[&str] = &["false", "recreate", "discard", "true", "zero"];
 /// Disks cannot be added: a disk that nobody declared stops the machine or is left alone, and a declaration would turn
 /// it into one that is wiped or kept. They cannot be taken away, for the reverse reason. What is made on one and where
 /// it is mounted is what the host verifies. The hardware address is part
-/// of the identity.
+/// of the identity, and the host has connected the interface and reaches the machine through it.
 const TABLE: &[Row] = &[
     row(&["image"], Rule::Fixed, ""),
     row(&["image-keys"], Rule::Fixed, "[]"),
@@ -53,6 +53,9 @@ const TABLE: &[Row] = &[
     row(&["wait-for"], Rule::Fixed, ""),
     row(&["drives"], Rule::Rises(&["trusted", "read-only"]), "read-only"),
     row(&["resources", "nic", "mac"], Rule::Fixed, "auto"),
+    row(&["resources", "nic", "network"], Rule::Fixed, "user"),
+    row(&["resources", "nic", "host-access"], Rule::Fixed, ""),
+    row(&["resources", "nic", "address"], Rule::Fixed, "dhcp"),
     row(&["resources", "disks"], Rule::SameKeys, "{}"),
     row(&["resources", "disks", "*", "devicepath"], Rule::Fixed, ""),
     row(&["resources", "disks", "*", "bus"], Rule::Fixed, ""),

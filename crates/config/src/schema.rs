@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName, MacAddress, SecretPolicy};
+use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName, SecretPolicy};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, Unexpected, Visitor},
@@ -13,6 +13,7 @@ use crate::{
     config::{Awaited, Drives, Undeclared, WipeOnBoot},
     filesystem_schema::FilesystemValue,
     mountpoint::Mountpoint,
+    nic_schema::Nic,
     partition_schema::Partitions,
     url::UrlValue,
 };
@@ -63,14 +64,6 @@ pub(crate) struct Disk {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
-pub(crate) struct Nic {
-    pub(crate) mac: Mac,
-    pub(crate) network: Network,
-    pub(crate) address: Address,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Identity {
     pub(crate) ssh_host_keys: SecretPolicy,
 }
@@ -88,14 +81,6 @@ words!(OnReimage {
     Wipe,
     Keep,
     Recreate
-});
-words!(Network {
-    #[default]
-    User
-});
-words!(Address {
-    #[default]
-    Dhcp
 });
 
 /// The absolute path of a file on the host.
@@ -168,19 +153,6 @@ impl TryFrom<String> for Allocation {
             Ok(size) if size.bytes() > 0 => Ok(Self(size)),
             _ => Err("no size above 0"),
         }
-    }
-}
-
-/// `auto`, or an address.
-#[derive(Debug, Default, Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) struct Mac(pub(crate) Option<MacAddress>);
-
-impl TryFrom<String> for Mac {
-    type Error = cloud_machine_protocol::ParseError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if text == "auto" { Ok(Self(None)) } else { text.parse().map(|mac| Self(Some(mac))) }
     }
 }
 

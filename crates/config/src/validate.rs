@@ -9,14 +9,14 @@ use crate::{
     authorized_key::{self, ALLOWED},
     check::{self, invalid},
     cloud_init::CloudInit,
-    config::{Address, Config, Disks, IdentityConfig, Network, Nic, Resources},
+    config::{Config, Disks, IdentityConfig, Resources},
     disks,
     docker::{self, DockerEngine},
     error::{ConfigError, ConfigErrors},
     grammar::{MACHINE, PROGRAMS, ROOT, Shape, is_ours, shape_of},
     key_location::locate,
     merged::Merged,
-    rancher,
+    nic, rancher,
     schema::{self, Machine},
     set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM},
     source::shortened,
@@ -55,14 +55,19 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
         if let Some(rancher) = &rancher {
             rancher::check_data_dir(rancher, root, &declared, &mut errors);
         }
+        nic::check(&machine.resources.nic, node, &mut errors);
     }
     ConfigErrors::check(errors)?;
-    Ok(Config { cloud_init_url: url, ssh_authorized_keys, docker, rancher, ..config(machine, declared, root) })
+    let config =
+        Config { cloud_init_url: url, ssh_authorized_keys, docker, rancher, ..config(machine, declared, root) };
+    let mut errors = Vec::new();
+    nic::check_with(&config, node, &mut errors);
+    ConfigErrors::check(errors)?;
+    Ok(config)
 }
 
 fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
     let schema::Resources { ram, cpus, nic, .. } = machine.resources;
-    let (schema::Network::User, schema::Address::Dhcp) = (nic.network, nic.address);
     Config {
         driver: machine.driver.map_or_else(|| DEFAULT_DRIVER.to_owned(), |driver| driver.0),
         image: machine.image,
@@ -72,7 +77,7 @@ fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
             ram: ram.map_or(ByteSize(DEFAULT_RAM * ByteSize::GIB), |ram| ram.0),
             cpus: cpus.map_or(DEFAULT_CPUS, |cpus| cpus.0),
             disks,
-            nic: Nic { mac: nic.mac.0, network: Network::User, address: Address::Dhcp },
+            nic: nic::config(&nic),
         },
         disks_undeclared: machine.disks_undeclared,
         identity: IdentityConfig { ssh_host_keys: machine.identity.ssh_host_keys },

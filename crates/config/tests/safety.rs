@@ -116,6 +116,10 @@ fn the_hardware_address_stays() {
     let mac = |address: &str| ours(&format!("resources: {{nic: {{mac: '{address}'}}}}"));
     refused("", &mac("52:54:00:12:34:56"), "resources.nic.mac");
     refused(&mac("52:54:00:12:34:56"), &mac("52:54:00:12:34:57"), "resources.nic.mac");
+    let nic = |text: &str| ours(&format!("resources: {{nic: {text}}}"));
+    refused(&nic("{network: {bridge: br0}}"), &nic("{network: {bridge: br1}}"), "resources.nic.network");
+    refused("", &nic("{network: none}"), "resources.nic.network");
+    allowed("", &nic("{network: user, address: dhcp}"));
     allowed("", &mac("auto"));
 }
 
@@ -217,11 +221,11 @@ fn what_the_machine_is_made_of_comes_too_late_in_a_layer_of_the_guest() {
         let late = merged.leaves().into_iter().filter(cloud_machine_config::Leaf::is_late);
         late.map(|leaf| leaf.path).collect::<Vec<_>>()
     };
-    let guest = "resources: {ram: 8, cpus: 2, nic: {network: user}, disks: {d: {allocation: 2GiB, readonly: true}}}";
+    let guest = "resources: {ram: 8, cpus: 2, disks: {d: {allocation: 2GiB, readonly: true}}}";
     for layer in [LayerKind::CloudInitUrl, LayerKind::Volume] {
         let found = late(&disk("allocation: 1GiB"), layer, &ours(guest));
         // What says the same as the host did changes nothing.
-        let expected = ["resources.disks.d.allocation", "resources.nic.network", "resources.ram"];
+        let expected = ["resources.disks.d.allocation", "resources.ram"];
         let mut found: Vec<_> = found.iter().map(|path| path.trim_start_matches("cloud-machine.")).collect();
         found.sort_unstable();
         assert_eq!(found, expected);

@@ -144,6 +144,12 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
             "auto, or a unicast address",
         ),
         ("resources: {nic: {network: bridge}}".to_owned(), "resources.nic.network", "invalid value `bridge`", "user"),
+        (
+            "resources: {nic: {network: {bridge: a/b}}}".to_owned(),
+            "resources.nic.network.bridge",
+            "invalid value `a/b`",
+            "the name of an interface of the host",
+        ),
         ("resources: {nic: {address: 10.0.0.1}}".to_owned(), "resources.nic.address", "invalid value", "dhcp"),
         ("disks-undeclared: wipe".to_owned(), "disks-undeclared", "invalid value `wipe`", "refuse or ignore"),
         (
@@ -185,9 +191,9 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
 
 #[test]
 fn what_nothing_does_yet_is_refused_and_never_ignored() {
-    for (text, message) in [
-        ("a: 1\ndocker: {engine: {a: 1}, swarm: {a: 1}}".to_owned(), "`swarm` is not supported yet"),
-    ] {
+    for (text, message) in
+        [("a: 1\ndocker: {engine: {a: 1}, swarm: {a: 1}}".to_owned(), "`swarm` is not supported yet")]
+    {
         let error = only(&text);
         assert_eq!(error.message, message);
         assert!(error.line == 2 && error.column >= 1, "{error}");

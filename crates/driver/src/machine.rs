@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{Bus, Extent, MacAddress, MachineName, Nonce, RootOfTrust};
+use cloud_machine_protocol::{Bus, Connection, Extent, MacAddress, MachineName, Nonce, RootOfTrust};
 use cloud_machine_store::{
     AttemptFolder, DriverState, ImageFolder, MachineFolder, MachineRecord, Store,
     identity::{self, RandomError},
@@ -197,7 +197,9 @@ pub struct Boot {
     pub processor: Processor,
     /// Hardware address of the network interface.
     pub mac: MacAddress,
-    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    /// What the network interface is connected to.
+    pub connection: Connection,
+    /// Port on 127.0.0.1 that leads to the machine's port 22; nothing does unless it is on the driver's own network.
     pub ssh_port: u16,
     /// The kernel, absolute.
     pub kernel: PathBuf,
@@ -265,6 +267,22 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// # Errors
     /// Of [`DriverErrorKind::MissingTool`], or another one.
     fn preflight(&self) -> Result<(), DriverError>;
+
+    /// Whether this host can connect a machine so, as far as can be told before one is started. A driver has a network of its
+    /// own, and machines without one.
+    ///
+    /// # Errors
+    /// Of [`DriverErrorKind::Refused`].
+    fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
+        match connection {
+            Connection::User | Connection::None => Ok(()),
+            Connection::Bridge(_) | Connection::Tap(_) => {
+                let text = format!("cannot connect a machine to {connection}: driver {} does not do that", self.name());
+                Err(DriverError::new(DriverErrorKind::Refused, text)
+                    .with_way_out(Some("use driver qemu, or `network: user`".to_owned())))
+            }
+        }
+    }
 
     /// What the machine's instructions are executed by; may take seconds the first time.
     ///

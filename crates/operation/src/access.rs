@@ -55,6 +55,9 @@ impl Operations<'_> {
     }
 }
 
+/// The port of SSH of a machine that is reached without a port of this host.
+const SSH: u16 = 22;
+
 /// How often a machine that does not answer is asked whether it stands still.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -81,7 +84,7 @@ pub(crate) fn wait_ready(
         stopped.set(reason);
         Ok(alive && goes_on)
     };
-    let ready = ssh::wait_ready(&target(store, record), words, deadline, &alive);
+    let ready = ssh::wait_ready(&target(store, record)?, words, deadline, &alive);
     match stopped.take() {
         Some(reason) if ready.is_err() => Err(OperationError::failed(reason)),
         _ => ready.map_err(failure),
@@ -95,7 +98,7 @@ pub(crate) fn ask(
     words: &[&str],
     limit: Duration,
 ) -> Result<Output, OperationError> {
-    ssh::ask(&target(store, record), words, limit).map_err(failure)
+    ssh::ask(&target(store, record)?, words, limit).map_err(failure)
 }
 
 /// `ssh` to a machine for a person; options of ssh and a program can be added.
@@ -103,7 +106,7 @@ pub(crate) fn ask(
 /// # Errors
 /// When the key or the pinned host key is not there.
 pub fn interactive(store: &Store, record: &MachineRecord) -> Result<Command, OperationError> {
-    ssh::interactive(&target(store, record)).map_err(failure)
+    ssh::interactive(&target(store, record)?).map_err(failure)
 }
 
 /// `ssh` to a machine; what is added is a program there.
@@ -111,7 +114,7 @@ pub fn interactive(store: &Store, record: &MachineRecord) -> Result<Command, Ope
 /// # Errors
 /// As [`interactive`].
 pub fn login(store: &Store, record: &MachineRecord) -> Result<Command, OperationError> {
-    ssh::command(&target(store, record)).map_err(failure)
+    ssh::command(&target(store, record)?).map_err(failure)
 }
 
 /// `scp` with a machine; files follow, those on the machine as [`ssh::on_machine`] names them.
@@ -119,7 +122,7 @@ pub fn login(store: &Store, record: &MachineRecord) -> Result<Command, Operation
 /// # Errors
 /// As [`interactive`].
 pub fn copy(store: &Store, record: &MachineRecord) -> Result<Command, OperationError> {
-    ssh::copy(&target(store, record)).map_err(failure)
+    ssh::copy(&target(store, record)?).map_err(failure)
 }
 
 /// Whether somebody besides this host can use the machine unseen: with a key of root's that is not this host's own, or by what
@@ -142,15 +145,32 @@ fn has_others(keys: Option<&str>, own: &[u8]) -> bool {
     keys.is_none_or(|keys| keys.lines().map(str::trim).any(|key| !key.is_empty() && key != own.trim()))
 }
 
-fn target(store: &Store, record: &MachineRecord) -> ssh::Target {
+/// Where the SSH of a machine is; `None` when it has no network.
+#[must_use]
+pub fn host(record: &MachineRecord) -> Option<ssh::Host> {
+    ssh::Host::of(&record.connection, record.identity.mac)
+}
+
+/// The port of SSH there.
+#[must_use]
+pub fn port(record: &MachineRecord) -> u16 {
+    if record.connection.is_user() { record.ssh_port } else { SSH }
+}
+
+fn target(store: &Store, record: &MachineRecord) -> Result<ssh::Target, OperationError> {
     let machine = store.machine(&record.name);
-    ssh::Target {
+    let host = host(record).ok_or_else(|| {
+        let text = format!("machine {} has no network, so nobody can log in to it", record.name);
+        OperationError::new(ErrorKind::Refused, text).hint(Hint::ConnectMachine)
+    })?;
+    Ok(ssh::Target {
         user: "root".to_owned(),
-        port: record.ssh_port,
+        host,
+        port: port(record),
         key: machine.ssh_key(),
         known_hosts: machine.known_hosts(),
         connect_limit: CONNECT_LIMIT,
-    }
+    })
 }
 
 fn failure(error: SshError) -> OperationError {

@@ -70,6 +70,7 @@ impl Attempt<'_> {
         let mut clock = Clock::start(self.teller);
         // What cannot be done, or cannot be proved, is not begun with: the record stays as it is.
         self.driver.preflight()?;
+        self.driver.can_connect(&record.connection)?;
         if action == Action::Reimage {
             self.reachable()?;
         }
@@ -177,7 +178,11 @@ impl Attempt<'_> {
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce, certificate };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
-        let looked = self.wait_ready(record, action, &*running, &prepared.boot.folder)?;
+        // Whoever has no network is heard no more; that it went on is all that is known.
+        let looked = match access::host(record) {
+            Some(_) => self.wait_ready(record, action, &*running, &prepared.boot.folder)?,
+            None => Vec::new(),
+        };
         clock.phase(Phase::StartSystem);
         if cloud_init::is_awaited(&record.name, self.described.config.wait_for, &looked)? {
             cloud_init::wait(self.store, record, self.teller, self.deadline)?;
@@ -199,7 +204,7 @@ impl Attempt<'_> {
     ) -> Result<(Box<dyn Running>, AgentChannel), OperationError> {
         let machine = life::reference(self.store, record);
         let started = self.driver.start(&machine, &prepared.boot, self.deadline)?;
-        if started.ssh_port != record.ssh_port {
+        if record.connection.is_user() && started.ssh_port != record.ssh_port {
             record.ssh_port = started.ssh_port;
             self.teller.notice(Notice::PortChanged(record.ssh_port));
         }

@@ -22,7 +22,7 @@ use crate::{
     error::{ErrorKind, OperationError},
     event::{Notice, Operation},
     hint::Hint,
-    host_key,
+    host_key, network,
     reimage::{Reimaged, quarantined},
     rounding, space,
     system_disk::{self, ReimageOptions},
@@ -61,6 +61,8 @@ impl Operations<'_> {
             teller.notice(Notice::NotRead(remark.clone()));
         }
         drives::check(&described.merged, described.config.cloud_init_url.as_ref(), &creation.drives)?;
+        configured_driver(self.drivers, described)?.can_connect(&described.config.resources.nic.network)?;
+        network::can_fetch(&described.config, creation.image_url.is_some())?;
         system_disk::check(&described.config, creation.image_url.is_some(), creation.options)
     }
 
@@ -167,6 +169,7 @@ fn new_record(
         config.identity.ssh_host_keys,
     )
     .map_err(OperationError::failed)?;
+    let connection = config.resources.nic.network.clone();
     Ok(MachineRecord {
         version: RECORD_VERSION,
         name: name.clone(),
@@ -181,7 +184,8 @@ fn new_record(
         system: SystemDisk::default(),
         drives: creation.drives.iter().map(drive_record).collect(),
         identity,
-        ssh_port: ssh::free_port().map_err(OperationError::failed)?,
+        ssh_port: if connection.is_user() { ssh::free_port().map_err(OperationError::failed)? } else { 0 },
+        connection,
         state: MachineState::Creating,
         request: None,
         driver_state: None,

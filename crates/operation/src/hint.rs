@@ -77,6 +77,10 @@ pub enum Hint {
     },
     /// Once the host can serve it, a start lets the machine go on; a reimage makes it new.
     StartOrReimage(MachineName),
+    /// A machine that is connected to a network can do it.
+    ConnectMachine,
+    /// The host's bridge can be in the VLAN in place of the machine.
+    VlanOfHost,
     /// A start starts it.
     Start(MachineName),
     /// The machine exists with another description.

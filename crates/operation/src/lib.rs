@@ -29,6 +29,7 @@ mod host_key;
 pub mod installed;
 pub mod life;
 mod list;
+mod network;
 mod plan;
 mod prepare;
 pub mod readable;

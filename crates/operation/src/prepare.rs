@@ -71,6 +71,7 @@ pub(crate) fn prepare(
         cpus: record.cpus,
         processor,
         mac: record.identity.mac,
+        connection: record.connection.clone(),
         ssh_port: record.ssh_port,
         kernel: image.kernel(),
         initramfs: image.initramfs(),

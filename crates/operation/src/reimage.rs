@@ -18,6 +18,7 @@ use crate::{
     event::Operation,
     evidence::gaps_of,
     hint::Hint,
+    network,
     system_disk::{self, ReimageOptions},
 };
 
@@ -46,7 +47,7 @@ pub struct Reimaged {
     /// State of the machine.
     pub state: MachineState,
     /// Port of this host on which its SSH answers.
-    pub ssh_port: u16,
+    pub ssh_port: Option<u16>,
     /// Its image.
     pub image: ImageRecord,
     /// How far the last accepted report can be trusted.
@@ -87,7 +88,7 @@ impl Reimaged {
             .map(|relative| store.machine(&record.name).path().join(relative).display().to_string());
         Self {
             state: record.state,
-            ssh_port: record.ssh_port,
+            ssh_port: Some(record.ssh_port).filter(|port| *port != 0),
             image: record.image.clone(),
             assurance: record.standing_assurance(),
             does_not_cover: record.standing_assurance().map(|level| gaps_of(record, level)),
@@ -152,6 +153,7 @@ impl Operations<'_> {
         if let Some(url) = &reimage.image_url {
             record.image.url = Some(url.clone());
         }
+        network::can_fetch(&described.config, record.image.url.is_some())?;
         system_disk::check(&described.config, record.image.url.is_some(), reimage.options)?;
         let attempt = Attempt {
             driver: self.driver_of(&record)?,

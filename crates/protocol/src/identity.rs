@@ -1,6 +1,6 @@
 //! The typed identity of a machine, held by the host since its creation. Must not hold a private key.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +118,23 @@ impl MacAddress {
     pub const fn bytes(&self) -> &[u8; 6] {
         &self.0
     }
+
+    /// The link-local address that an interface gives itself by this one (RFC 4291, appendix A; RFC 4862, 5.3).
+    #[must_use]
+    pub const fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.0;
+
+        Ipv6Addr::new(
+            0xfe80,
+            0,
+            0,
+            0,
+            u16::from_be_bytes([a ^ 2, b]),
+            u16::from_be_bytes([c, 0xff]),
+            u16::from_be_bytes([0xfe, d]),
+            u16::from_be_bytes([e, f]),
+        )
+    }
 }
 
 impl fmt::Display for MacAddress {
@@ -163,6 +180,8 @@ mod tests {
         assert!("evil\nPermitRootLogin yes".parse::<MachineId>().is_err());
         assert_eq!(MachineId::from_random([0xff; 16]).to_string(), "ffffffffffff4fffbfffffffffffffff");
         assert_eq!("52:54:00:AB:cd:01".parse::<MacAddress>().unwrap().to_string(), "52:54:00:ab:cd:01");
+        let link_local = "52:54:00:AB:cd:01".parse::<MacAddress>().unwrap().link_local();
+        assert_eq!(link_local.to_string(), "fe80::5054:ff:feab:cd01");
         for text in ["", "52:54:00:ab:cd", "01:00:00:00:00:00", "52-54-00-ab-cd-01", "5:254:00:ab:cd:01"] {
             assert!(text.parse::<MacAddress>().is_err(), "{text:?}");
         }

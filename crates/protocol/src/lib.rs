@@ -4,6 +4,7 @@
 mod alive;
 mod assurance;
 mod bus;
+mod connection;
 mod digest;
 pub mod escape;
 mod hex;
@@ -28,6 +29,7 @@ pub mod volume;
 pub use alive::{ALIVE, LOG_PREFIX, PROBE_ARGUMENT};
 pub use assurance::{Assurance, RootOfTrust};
 pub use bus::{Bus, disk_letters};
+pub use connection::{Connection, InterfaceName};
 pub use digest::{Algorithm, Digest};
 pub use host_key::HostKeySeed;
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};

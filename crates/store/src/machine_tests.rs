@@ -45,6 +45,7 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
             authorized_keys: vec![],
             ssh_host_keys: SecretPolicy::Rotate,
         },
+        connection: cloud_machine_protocol::Connection::User,
         ssh_port: 2222,
         state: MachineState::Creating,
         request: None,

@@ -4,7 +4,8 @@
 use std::fmt;
 
 use cloud_machine_protocol::{
-    Action, Assurance, Bus, Digest, DiskName, Exception, History, Identity, ImageName, ImageUrl, MachineName, Tier,
+    Action, Assurance, Bus, Connection, Digest, DiskName, Exception, History, Identity, ImageName, ImageUrl,
+    MachineName, Tier,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
@@ -50,7 +51,10 @@ pub struct MachineRecord {
     pub drives: Vec<DriveRecord>,
     /// What the machine keeps when it is reimaged.
     pub identity: Identity,
-    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    /// What the machine's network interface is connected to.
+    #[serde(default, skip_serializing_if = "Connection::is_user")]
+    pub connection: Connection,
+    /// Port on 127.0.0.1 that leads to the machine's port 22; 0 when none does.
     pub ssh_port: u16,
     /// Where the machine is in its life.
     pub state: MachineState,

@@ -113,6 +113,7 @@ impl Boot {
             }),
             drives,
             mac: self.identity.mac,
+            connection: cloud_machine_protocol::Connection::User,
             ssh_port: None,
             folder: folder.clone(),
         }

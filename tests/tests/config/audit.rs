@@ -33,8 +33,13 @@ fn the_driver_says_what_becomes_of_each_value() {
     assert_eq!(device("serial:x"), expected("exact", ""));
     assert_eq!(device("/dev/vda"), expected("exact", ""), "it is the first disk");
     assert_eq!(device("/dev/vdb"), expected("unsupported", ""), "`create` refuses it");
-    let (ignored, why) = verdict("resources.nic.network=user", "resources.nic.network");
-    assert!(ignored == "ignored" && !why.is_empty());
+    for (value, key) in [
+        ("resources.nic.network=none", "resources.nic.network"),
+        ("resources.nic.network.bridge=br0", "resources.nic.network.bridge"),
+        ("resources.nic.address.mtu=1400", "resources.nic.address.mtu"),
+    ] {
+        assert_eq!(verdict(value, key), expected("exact", ""));
+    }
     let audit = workspace.audit(&["--set", "docker.engine.debug=true"]);
     assert_eq!(audit.row("docker.engine.debug")["verdict"], "docker");
     let audit = workspace.audit(&["--set", "rancher.k3s.role=server"]);
@@ -121,21 +126,43 @@ fn programs_are_told_the_places_where_a_configuration_is_wrong() {
 }
 
 #[test]
+fn a_network_that_cannot_be_had_is_refused_before_anything_is_made() {
+    let workspace = Workspace::new();
+    let create = |more: &[&str], texts: &[&str]| {
+        let arguments = [&["create", "x", "--image", "y"], more].concat();
+        workspace.refused(&arguments, 3, texts);
+    };
+    let no_bridge = "cannot connect a machine to bridge cm-absent0: this host has no interface of that name";
+    let bridge = "resources.nic.network.bridge=cm-absent0";
+    create(&["--set", bridge], &[no_bridge, "ip link add cm-absent0 type bridge"]);
+    create(&["--set", "resources.nic.network.bridge=lo"], &["bridge lo: it is no bridge"]);
+    create(&["--set", bridge, "--set", "driver=libvirt"], &["driver libvirt does not do that", "use driver qemu"]);
+    create(&["--set", "resources.nic.host-access=false"], &["the user network cannot be closed"]);
+}
+
+#[test]
 fn a_required_key_that_is_not_honoured_is_3_after_the_audit() {
     let workspace = Workspace::new();
-    let missed = ["--set", "require=[resources.nic]", "--set", "resources.nic.network=user"];
+    let missed =
+        ["--set", "require=[resources.nic]", "--set", "resources.nic.network.bridge=br0", "--set", "driver=libvirt"];
     let arguments = [&["config", "audit"], missed.as_slice()].concat();
-    let called = workspace.refused(&arguments, 3, &["does not honour the required resources.nic.network (ignored: "]);
-    assert!(called.output.contains("cloud-machine.resources.nic.network"), "the audit is printed: {}", called.output);
+    let called =
+        workspace.refused(&arguments, 3, &["does not honour the required resources.nic.network.bridge (unsupported)"]);
+    assert!(
+        called.output.contains("cloud-machine.resources.nic.network.bridge"),
+        "the audit is printed: {}",
+        called.output
+    );
     let json = workspace.refused(&[&arguments[..], &["--output", "json"]].concat(), 3, &[]);
     let document: Value = serde_json::from_str(&json.output).unwrap();
-    assert_eq!(document["value"]["missed"][0]["key"], "resources.nic.network");
-    workspace.refused(&[&arguments[..], &["--explain", "require"]].concat(), 3, &["resources.nic.network"]);
+    assert_eq!(document["value"]["missed"][0]["key"], "resources.nic.network.bridge");
+    workspace.refused(&[&arguments[..], &["--explain", "require"]].concat(), 3, &["resources.nic.network.bridge"]);
     let create = [&["create", "x", "--image", "y"], missed.as_slice()].concat();
-    workspace.refused(&create, 3, &["does not honour the required resources.nic.network (ignored: "]);
+    workspace.refused(&create, 3, &["does not honour the required resources.nic.network.bridge (unsupported)"]);
     // Rounding upwards is honouring; so is a map in which nothing is set.
     assert_eq!(workspace.call(&["config", "audit", "--set", "require=[resources.ram, identity]"]).code, 0);
-    workspace.refused(&["config", "audit", "--set", "require=[resources.nic.network]"], 3, &["resources.nic.network"]);
+    let unset = ["config", "audit", "--set", "driver=libvirt", "--set", "require=[resources.nic.network.bridge]"];
+    workspace.refused(&unset, 3, &["resources.nic.network.bridge"]);
     workspace.refused(&["config", "audit", "--set", "require=[resources.rum]"], 3, &["`resources.rum` is not a key"]);
 }
 

@@ -17,6 +17,8 @@ use serde_json::Value;
 pub const MAC: &str = "52:54:00:c1:0d:01";
 /// The DHCP and DNS server, and the router.
 pub const SERVER: &str = "10.77.0.1";
+/// The same of IPv6.
+pub const SERVER6: &str = "2001:db8:77::1";
 /// The router again, outside of the subnet.
 pub const GATEWAY: &str = "10.88.0.1";
 /// What is only reached through the router.
@@ -59,6 +61,7 @@ impl Lan {
         ip(&format!("-n {server} link add port type veth peer name eth7 address {MAC} netns {server}"));
         ip(&format!("-n {server} address add {SERVER}/24 dev port"));
         ip(&format!("-n {server} address add {GATEWAY}/32 dev port"));
+        ip(&format!("-n {server} address add {SERVER6}/64 dev port nodad"));
         ip(&format!("-n {server} link set lo up"));
         ip(&format!("-n {server} link set port up"));
         ip(&format!("-n {server} route add local {BEYOND} dev lo"));
@@ -113,7 +116,7 @@ impl Lan {
         let listener = thread::spawn(move || {
             let namespace = File::open(format!("/run/netns/{namespace}")).expect("the namespace");
             setns(namespace, CloneFlags::CLONE_NEWNET).expect("to enter the namespace");
-            TcpListener::bind("0.0.0.0:80").expect("port 80")
+            TcpListener::bind("[::]:80").expect("port 80")
         });
         let listener = listener.join().expect("a listener");
         thread::spawn(move || {
@@ -128,15 +131,25 @@ impl Lan {
 
     /// Starts the client on its side.
     pub fn client(&self, mac: &str, seconds: u32, url: &str) -> Child {
-        Command::new("ip")
+        self.command(mac, seconds, url).spawn().expect("ip runs")
+    }
+
+    fn command(&self, mac: &str, seconds: u32, url: &str) -> Command {
+        let mut command = Command::new("ip");
+        command
             .args(["netns", "exec", &self.client, env!("CARGO_BIN_EXE_network-client"), mac, &seconds.to_string(), url])
             // Nobody listens there: the environment must not count.
             .env("http_proxy", "http://192.0.2.7:9")
             .env("HTTP_PROXY", "http://192.0.2.7:9")
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("ip runs")
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// As [`Lan::fetch`], with an address, a router and a DNS server that are written.
+    pub fn fetch_as(&self, own: [&str; 3], url: &str) -> Result<Value, String> {
+        let mut command = self.command(MAC, 60, url);
+        result(command.args(own).spawn().expect("ip runs"))
     }
 
     /// What the client found, or its error with all causes.

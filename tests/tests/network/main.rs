@@ -3,7 +3,7 @@
 
 mod lan;
 
-use lan::{DOCUMENT, GATEWAY, Lan, MAC, good, result};
+use lan::{DOCUMENT, GATEWAY, Lan, MAC, SERVER, SERVER6, good, result};
 use serde_json::json;
 
 const URL: &str = "http://seed.test/seed.yaml";
@@ -24,6 +24,20 @@ fn a_document_beyond_the_router_comes_by_its_name() {
 
     // The same machine gets the same address again: it names itself in the same way.
     assert_eq!(lan.fetch(60, URL).unwrap()["address"], found["address"]);
+}
+
+#[test]
+fn written_addresses_of_both_families_need_no_dhcp_server_and_leave_nothing() {
+    let lan = Lan::served(&["--dhcp-ignore=tag:!known"], &good());
+    let found = lan.fetch_as(["10.77.0.99/24", SERVER, SERVER], URL).unwrap();
+    assert_eq!((&found["document"], &found["address"]), (&json!(DOCUMENT), &json!("10.77.0.99/24")));
+    assert_eq!((&found["routes"], &found["seconds"]), (&json!(["0.0.0.0/0 10.77.0.1"]), &json!(null)));
+    lan.assert_untouched();
+
+    let url = format!("http://[{SERVER6}]/seed.yaml");
+    let found = lan.fetch_as(["2001:db8:77::99/64", SERVER6, SERVER6], &url).unwrap();
+    assert_eq!((&found["document"], &found["routes"]), (&json!(DOCUMENT), &json!([format!("::/0 {SERVER6}")])));
+    lan.assert_untouched();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod docker;
 mod example;
+mod nic_notes;
 mod notes;
 mod partition_notes;
 mod program;
@@ -112,7 +113,7 @@ fn note(path: &str) -> &'static Note {
 }
 
 fn notes() -> impl Iterator<Item = &'static Note> {
-    NOTES.iter().chain(&partition_notes::NOTES)
+    NOTES.iter().chain(&nic_notes::NOTES).chain(&partition_notes::NOTES)
 }
 
 /// What a key may hold, in words; the grammar's own words where it has some.

@@ -44,6 +44,8 @@ pub(super) enum Form {
     Device,
     /// `auto` or a unicast hardware address.
     Mac,
+    /// The name of a network interface of the host.
+    Interface,
     /// An address.
     Url,
     /// 64 hexadecimal digits.
@@ -68,6 +70,8 @@ pub(super) enum Form {
     Properties,
     /// A list of ZFS datasets.
     Datasets,
+    /// A list of texts of a regular expression.
+    Matching(&'static str),
     /// A list of some words, at least one.
     Items(&'static [&'static str]),
 }
@@ -310,32 +314,6 @@ pub(super) const NOTES: &[Note] = &[
         default: "`/mnt/` and the disk's name; swap has none",
         example: "/data",
         safety: "must stay as it is",
-        ..MAP
-    },
-    Note { path: "resources.nic", summary: "The network interface.", ..MAP },
-    Note {
-        path: "resources.nic.mac",
-        summary: "Its hardware address; `auto` lets the host choose one that stays.",
-        form: Form::Mac,
-        default: "auto",
-        example: "\"52:54:00:12:34:56\"",
-        safety: "must stay as it is",
-        ..MAP
-    },
-    Note {
-        path: "resources.nic.network",
-        summary: "What it is connected to.",
-        form: Form::Words(&[("user", true)]),
-        default: "user",
-        example: "user",
-        ..MAP
-    },
-    Note {
-        path: "resources.nic.address",
-        summary: "How it gets its addresses.",
-        form: Form::Words(&[("dhcp", true)]),
-        default: "dhcp",
-        example: "dhcp",
         ..MAP
     },
     Note {

@@ -59,6 +59,7 @@ const GUID: &str = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}";
 const SHA256: &str = "^[0-9a-fA-F]{64}$";
 /// 42 bytes in base64, of which the first two are `Ed`.
 const IMAGE_KEY: &str = "^RW[QRST][A-Za-z0-9+/]{53}$";
+const INTERFACE: &str = "^[a-zA-Z0-9][a-zA-Z0-9._-]{0,14}$";
 const MAC: &str = "^(auto|[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5})$";
 
 fn map(prefix: &str, keys: &[Key], summary: &str) -> Value {
@@ -129,6 +130,7 @@ fn form(note: &Note) -> Value {
         Form::Pem => json!({"type": ["string", "null"], "pattern": "-----BEGIN CERTIFICATE-----"}),
         Form::Lower => json!({"type": ["string", "null"], "pattern": "^[a-z0-9-]+$"}),
         Form::Device => json!({"type": ["string", "null"], "pattern": DEVICE}),
+        Form::Interface => json!({"type": ["string", "null"], "pattern": INTERFACE}),
         Form::Mac => json!({"type": ["string", "null"], "pattern": MAC}),
         Form::Size => json!({"type": ["string", "null"], "pattern": SIZE}),
         Form::Count(least, most) => json!({"type": ["integer", "null"], "minimum": least, "maximum": most}),
@@ -152,6 +154,7 @@ fn form(note: &Note) -> Value {
         Form::Path => json!({"type": ["string", "null"], "pattern": "^/.*[^/]$"}),
         Form::Properties => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": PROPERTY}}),
         Form::Datasets => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": DATASET}}),
+        Form::Matching(pattern) => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": pattern}}),
         Form::Items(words) => json!({"type": ["array", "null"], "items": {"enum": words}, "minItems": 1}),
         Form::Words(words) => {
             let mut values = supported(words);

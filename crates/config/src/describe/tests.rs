@@ -50,6 +50,22 @@ fn document(path: &str, value: &str) -> String {
         let url = if key == "url" { "" } else { "url: https://config.example/, " };
         return document(&format!("{parent}cloud-init-url"), &format!("{{{url}{key}: {value}}}"));
     }
+    if let Some(key) = path.strip_prefix("resources.nic.address.") {
+        let addresses = match key {
+            "addresses" => "",
+            "search" => "addresses: [192.0.2.7/24], dns: [192.0.2.53], ",
+            _ => "addresses: [192.0.2.7/24], ",
+        };
+        let address = format!("{{network: {{bridge: br0}}, address: {{{addresses}{key}: {value}}}}}");
+        return document("resources.nic", &address);
+    }
+    if let Some((parent, key)) = path.split_once("network.") {
+        return document(&format!("{parent}network"), &format!("{{{key}: {value}}}"));
+    }
+    if path.ends_with(".host-access") && value == "false" {
+        // Nothing else is closed.
+        return document("resources.nic", "{network: none, host-access: false}");
+    }
     let keys: Vec<&str> = path.split('.').collect();
     for (depth, key) in keys.iter().enumerate() {
         let name = if *key == "*" { "system" } else { key };
@@ -188,12 +204,15 @@ fn values(entry: &Described<'_>) -> Vec<String> {
         Form::PartitionSize => ["1GiB", "2GiB", "5%", "rest"].map(str::to_owned).to_vec(),
         Form::PartitionType => ["swap", "home"].map(str::to_owned).to_vec(),
         Form::FilesystemUuid => ["a", "b"].map(|digit| format!("6f1a2b3c-0d4e-4f5a-8b6c-7d8e9f0a1b2{digit}")).to_vec(),
+        // No rule of one value: they are merged alone.
+        Form::Matching(_) => ["[a]", "[b]"].map(str::to_owned).to_vec(),
         Form::Items(words) => vec![format!("[{}]", words[0]), format!("[{}]", words.join(", "))],
         Form::Options => ["[a]", "[b]"].map(str::to_owned).to_vec(),
         Form::Paths => vec!["[resources.ram]".to_owned(), "[resources.cpus]".to_owned()],
         Form::Keys => ["A", "B"].map(|letter| format!("[RWQ{}]", letter.repeat(53))).to_vec(),
         Form::Mac => vec!["\"52:54:00:00:00:01\"".to_owned(), "auto".to_owned()],
         Form::Device => vec!["serial:a".to_owned(), "serial:b".to_owned()],
+        Form::Interface => ["br0", "br1"].map(str::to_owned).to_vec(),
         Form::Url => vec!["https://a.example/".to_owned(), "https://b.example/".to_owned()],
         Form::Sha256 => vec![format!("'{}'", "a1".repeat(32)), format!("'{}'", "b2".repeat(32))],
         Form::Pem => ["a", "b"].map(|name| format!("'-----BEGIN CERTIFICATE----- {name}'")).to_vec(),

@@ -120,11 +120,12 @@ impl<'a> Parts<'a> {
 /// The user network, whose forwarded port libvirt 9 can only do with passt and Debian 12's not at all, and NVMe drives. As JSON:
 /// QEMU makes such devices in the order of the command line, after those of libvirt, which have fixed places.
 fn arguments(launch: &Launch) -> Result<Vec<String>, LibvirtError> {
-    let forward = launch.ssh_port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22")).unwrap_or_default();
     let mac = launch.mac.to_string();
     let card = serde_json::json!({"driver": "virtio-net-pci", "netdev": "net0", "mac": mac, "romfile": ""});
-    let mut words =
-        vec!["-netdev".to_owned(), format!("user,id=net0{forward}"), "-device".to_owned(), card.to_string()];
+    let mut words = Vec::new();
+    if let Some(netdev) = qemu::netdev(launch) {
+        words.extend(["-netdev".to_owned(), netdev, "-device".to_owned(), card.to_string()]);
+    }
     for (index, drive) in launch.drives.iter().enumerate().filter(|(_, drive)| drive.bus == Bus::Nvme) {
         let node = format!("nvme{index}");
         let device =

@@ -26,6 +26,7 @@ fn launch(folder: &str) -> Launch {
             drive(folder, "fast", Bus::Nvme, false),
         ],
         mac: "52:54:00:12:34:56".parse().unwrap(),
+        connection: cloud_machine_protocol::Connection::User,
         ssh_port: Some(2222),
         folder: AttemptFolder::at(format!("{folder}/run").into(), 1),
     }

@@ -17,7 +17,7 @@ use super::{
     words::Refusal,
 };
 use crate::{
-    description::Description,
+    description::{Description, Support},
     error::{DriverError, DriverErrorKind},
     machine::{Backing, Boot, Doubt, Driver, MachineRef, Power, Processor, Running, SETTLE, Started, Trouble},
     qemu::{self, KEYS, Launch, Life, Process, Qemu, Subject},
@@ -46,7 +46,10 @@ impl Driver for Libvirt {
 
     /// The machine is QEMU's in any case.
     fn describe(&self) -> Description {
-        Description::new("libvirt", KEYS)
+        // It gives no machine an interface of this host.
+        let own = |(key, _): &&(&'static str, Support)| !key.starts_with("resources.nic.network.");
+        let keys: Vec<(&'static str, Support)> = KEYS.iter().filter(own).copied().collect();
+        Description::new("libvirt", &keys)
     }
 
     fn preflight(&self) -> Result<(), DriverError> {

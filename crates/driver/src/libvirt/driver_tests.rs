@@ -173,6 +173,7 @@ fn what_an_overlay_or_a_map_is_needed_for_is_refused_and_nothing_is_started() {
             cpus: 1,
             processor: Processor { accelerator: "tcg".into(), model: "qemu64".into(), reason: String::new() },
             mac: "52:54:00:12:34:56".parse().unwrap(),
+            connection: cloud_machine_protocol::Connection::User,
             ssh_port: 2222,
             kernel: "/kernel".into(),
             initramfs: "/initramfs".into(),

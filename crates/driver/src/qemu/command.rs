@@ -3,7 +3,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use cloud_machine_protocol::{Bus, MacAddress, MachineName, PORT_NAME};
+use cloud_machine_protocol::{Bus, Connection, MacAddress, MachineName, PORT_NAME};
 use cloud_machine_store::{AttemptFolder, identity::is_uuid};
 use serde_json::{Map, Value, json};
 
@@ -30,7 +30,9 @@ pub struct Launch {
     pub drives: Vec<Drive>,
     /// Hardware address of the network interface.
     pub mac: MacAddress,
-    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    /// What the network interface is connected to.
+    pub connection: Connection,
+    /// Port on 127.0.0.1 that leads to the machine's port 22, on the user network.
     pub ssh_port: Option<u16>,
     /// The attempt's folder: QEMU's working directory with its sockets, console log and process id.
     pub folder: AttemptFolder,
@@ -116,13 +118,28 @@ fn ports_and_network(launch: &Launch, list: &mut Arguments) {
     list.option("-device", "virtio-serial-pci,id=ports");
     list.option("-device", format!("virtserialport,bus=ports.0,chardev=agent,name={PORT_NAME}"));
     list.option("-device", "virtio-rng-pci");
-    let forward = launch.ssh_port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22")).unwrap_or_default();
-    list.option("-netdev", format!("user,id=net0{forward}"));
-    // No option ROM: nothing is ever started from the network.
-    list.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", launch.mac));
+    if let Some(netdev) = netdev(launch) {
+        list.option("-netdev", netdev);
+        // No option ROM: nothing is ever started from the network.
+        list.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", launch.mac));
+    }
     list.option("-chardev", "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on");
     list.option("-device", "isa-serial,chardev=console");
     list.option("-qmp", "unix:qmp.sock,server=on,wait=off");
+}
+
+/// What the network interface is connected to; `None` without one. A name of an interface has no comma.
+pub(crate) fn netdev(launch: &Launch) -> Option<String> {
+    match &launch.connection {
+        Connection::User => {
+            let forward = launch.ssh_port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22")).unwrap_or_default();
+            Some(format!("user,id=net0{forward}"))
+        }
+        Connection::None => None,
+        Connection::Bridge(name) => Some(format!("bridge,id=net0,br={name}")),
+        // Without these two QEMU runs a script of the host as this user.
+        Connection::Tap(name) => Some(format!("tap,id=net0,ifname={name},script=no,downscript=no")),
+    }
 }
 
 struct Arguments(Vec<OsString>);

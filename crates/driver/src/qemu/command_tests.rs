@@ -15,6 +15,7 @@ fn launch() -> Launch {
         }),
         drives: vec![drive("/state/a,b \"c\"/volume.img", "volume", true), drive("/state/system.raw", "system", false)],
         mac: "52:54:00:12:34:56".parse().unwrap(),
+        connection: cloud_machine_protocol::Connection::User,
         ssh_port: Some(2222),
         folder: AttemptFolder::at("/state/run/attempt-001".into(), 1),
     }
@@ -176,4 +177,19 @@ fn a_path_that_is_not_utf8_is_refused() {
     let mut launch = launch();
     launch.drives[0].file = OsString::from_vec(b"/a\xff".to_vec()).into();
     assert_eq!(arguments(&launch).unwrap_err().to_string(), "invalid path of a drive \"/a\u{fffd}\": expected UTF-8");
+}
+
+#[test]
+fn each_connection_has_its_own_words_and_none_has_none() {
+    let words = |connection: cloud_machine_protocol::Connection| {
+        let list = arguments(&Launch { connection, ..launch() }).unwrap();
+        let list: Vec<String> = list.into_iter().map(|word| word.into_string().unwrap()).collect();
+        let at = list.iter().position(|word| word == "-netdev");
+        (at.map(|at| list[at + 1].clone()), list.iter().any(|word| word.starts_with("virtio-net-pci")))
+    };
+    use cloud_machine_protocol::Connection::{Bridge, None as Nothing, Tap};
+    assert_eq!(words(Bridge("br0".parse().unwrap())), (Some("bridge,id=net0,br=br0".to_owned()), true));
+    let tap = "tap,id=net0,ifname=tap0,script=no,downscript=no";
+    assert_eq!(words(Tap("tap0".parse().unwrap())), (Some(tap.to_owned()), true));
+    assert_eq!(words(Nothing), (None, false));
 }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use cloud_machine_child::ChildError;
-use cloud_machine_protocol::RootOfTrust;
+use cloud_machine_protocol::{Connection, RootOfTrust};
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{
-    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, decide, disk, kernel::Kernel,
-    keys::KEYS, process_table::HostProcesses,
+    Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, connection, decide, disk,
+    kernel::Kernel, keys::KEYS, process_table::HostProcesses,
 };
 use crate::{
     description::Description,
@@ -30,6 +30,10 @@ const SYSTEM: DriverErrorKind =
 const UTILS: DriverErrorKind =
     DriverErrorKind::MissingTool { package: "qemu-utils", programs: "qemu-img and qemu-nbd" };
 
+/// The way out when the bridge helper refuses.
+const BRIDGE_REFUSED: &str = "allow it with a line `allow NAME` in /etc/qemu/bridge.conf; for users other than root the helper needs \
+    CAP_NET_ADMIN, as by `chmod u+s /usr/lib/qemu/qemu-bridge-helper`";
+
 impl Driver for Qemu {
     fn name(&self) -> &'static str {
         "qemu"
@@ -41,6 +45,10 @@ impl Driver for Qemu {
 
     fn preflight(&self) -> Result<(), DriverError> {
         self.version().map(drop).map_err(|error| DriverError::new(SYSTEM, error))
+    }
+
+    fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
+        connection::check(connection)
     }
 
     fn processor(&self, store: &Store, image: &ImageFolder) -> Result<Processor, DriverError> {
@@ -161,7 +169,8 @@ pub(crate) fn launch(boot: &Boot) -> Result<Launch, DriverError> {
         }),
         drives: boot.devices.iter().map(drive).collect::<Result<_, _>>()?,
         mac: boot.mac,
-        ssh_port: Some(boot.ssh_port),
+        connection: boot.connection.clone(),
+        ssh_port: boot.connection.is_user().then_some(boot.ssh_port),
         folder: boot.folder.clone(),
     })
 }
@@ -199,6 +208,7 @@ impl From<QemuError> for DriverError {
         };
         let way_out = match &error {
             QemuError::Unproven { way_out, .. } => way_out.clone(),
+            error if error.is_bridge_refused() => Some(BRIDGE_REFUSED.to_owned()),
             _ => None,
         };
         Self::new(kind, error).with_way_out(way_out)

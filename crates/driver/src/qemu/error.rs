@@ -142,6 +142,11 @@ impl QemuError {
         matches!(self, Self::Refused { stderr, .. } if stderr.contains("Could not set up host forwarding rule"))
     }
 
+    /// Whether QEMU's bridge helper gave it no tap device on a bridge.
+    pub(super) fn is_bridge_refused(&self) -> bool {
+        matches!(self, Self::Refused { stderr, .. } if stderr.contains("bridge helper failed"))
+    }
+
     pub(super) fn child(error: ChildError) -> Self {
         match error {
             ChildError::Run { program, source } => Self::Run { program, source },

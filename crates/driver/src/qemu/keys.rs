@@ -1,6 +1,6 @@
 //! What a machine that is a process of QEMU makes of the configuration, whoever starts that process. Must not name a driver.
 
-use crate::description::Support::{self, Exact, Ignored, Rounded};
+use crate::description::Support::{self, Exact, Rounded};
 
 /// Each key that is known, and how it is treated.
 pub(crate) const KEYS: &[(&str, Support)] = &[
@@ -45,8 +45,18 @@ pub(crate) const KEYS: &[(&str, Support)] = &[
     ("resources.disks.*.partitions.*.mountpoint", Exact),
     ("resources.disks.*.partitions.*.mount-options", Exact),
     ("resources.nic.mac", Exact),
-    ("resources.nic.network", Ignored { why: "there is one network, QEMU's user network" }),
-    ("resources.nic.address", Ignored { why: "QEMU's user network gives every machine the same address" }),
+    ("resources.nic.network", Exact),
+    ("resources.nic.network.bridge", Exact),
+    ("resources.nic.network.tap", Exact),
+    ("resources.nic.host-access", Exact),
+    ("resources.nic.address", Exact),
+    ("resources.nic.address.addresses", Exact),
+    ("resources.nic.address.gateways", Exact),
+    ("resources.nic.address.dns", Exact),
+    ("resources.nic.address.search", Exact),
+    ("resources.nic.address.routes", Exact),
+    ("resources.nic.address.mtu", Exact),
+    ("resources.nic.address.vlan", Exact),
     ("disks-undeclared", Exact),
     ("identity.ssh-host-keys", Exact),
     ("cloud-init-url", Exact),

@@ -71,6 +71,7 @@ impl Host {
             boot: None,
             drives: vec![drive],
             mac: self.record.identity.mac,
+            connection: cloud_machine_protocol::Connection::User,
             ssh_port: None,
             folder: self.machine().new_attempt(&self.lock).unwrap(),
         };

@@ -2,6 +2,7 @@
 
 mod accelerator;
 mod command;
+mod connection;
 pub mod disk;
 mod driver;
 mod error;
@@ -23,7 +24,7 @@ use std::{
 
 pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, remembered};
 pub use command::{DirectBoot, Drive, Launch, arguments};
-pub(crate) use command::{block_node, check};
+pub(crate) use command::{block_node, check, netdev};
 pub(crate) use driver::launch;
 pub use error::QemuError;
 pub(crate) use keys::KEYS;
@@ -107,7 +108,6 @@ mod tests {
         let description = Qemu::default().describe();
         assert_eq!(description.driver(), "qemu");
         assert_eq!(description.support("resources.disks.system.devicepath"), Support::Exact);
-        assert!(matches!(description.support("resources.nic.network"), Support::Ignored { .. }));
         assert!(matches!(description.support("resources.ram"), Support::Rounded { .. }));
         assert_eq!(description.support("resources.disks.x.colour"), Support::Unsupported);
     }

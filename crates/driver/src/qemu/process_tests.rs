@@ -24,6 +24,7 @@ fn launch(folder: &Path) -> Launch {
         boot: None,
         drives: vec![],
         mac: "52:54:00:12:34:56".parse().unwrap(),
+        connection: cloud_machine_protocol::Connection::User,
         ssh_port: None,
         folder: AttemptFolder::at(folder.to_owned(), 1),
     }

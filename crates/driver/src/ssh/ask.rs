@@ -46,7 +46,7 @@ pub fn wait_ready(
             false
         })
     };
-    let answered = wait_banner(target.port, deadline, &looked);
+    let answered = wait_banner(&target.host, target.port, deadline, &looked);
     if let Some(error) = unseen.take() {
         return Err(SshError::Unseen(error));
     }

@@ -10,17 +10,22 @@ use std::{
 
 use cloud_machine_store::open;
 
-use super::SshError;
+use super::{
+    SshError,
+    host::{Host, LOOPBACK},
+};
 
-/// Every machine is behind a port of this host.
-const HOST: &str = "127.0.0.1";
+/// What a command line names. Of a machine that is elsewhere an option says where.
+const HOST: &str = LOOPBACK;
 
 /// Whom to log in to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// User on the machine.
     pub user: String,
-    /// Port on 127.0.0.1.
+    /// Where it is.
+    pub host: Host,
+    /// Port there.
     pub port: u16,
     /// The host's private key for the machine.
     pub key: PathBuf,
@@ -68,7 +73,9 @@ fn options(target: &Target) -> Result<Vec<OsString>, SshError> {
     ];
     // `-F none`: neither /etc/ssh/ssh_config nor ~/.ssh/config.
     let mut options: Vec<OsString> = vec!["-F".into(), "none".into()];
-    options.extend(always.into_iter().chain(own).flat_map(|option| ["-o".into(), option.into()]));
+    options.extend(
+        always.into_iter().chain(own).chain(target.host.options()).flat_map(|option| ["-o".into(), option.into()]),
+    );
     Ok(options)
 }
 
@@ -144,7 +151,14 @@ mod tests {
         fs::create_dir_all(folder).unwrap();
         fs::write(&key, "").unwrap();
         fs::write(&known_hosts, "").unwrap();
-        Target { user: "root".to_owned(), port: 2222, key, known_hosts, connect_limit: Duration::from_secs(7) }
+        Target {
+            user: "root".to_owned(),
+            host: Host::Forwarded,
+            port: 2222,
+            key,
+            known_hosts,
+            connect_limit: Duration::from_secs(7),
+        }
     }
 
     #[test]
@@ -182,6 +196,19 @@ mod tests {
             let plain = format!("{option} {path}");
             let doubled = format!("{option} {}", path.replace('%', "%%"));
             assert!(stderr.lines().any(|line| line == plain || line == doubled), "{plain} in {stderr}");
+        }
+    }
+
+    #[test]
+    fn a_machine_on_a_link_is_known_by_its_pin_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let host = Host::OnLink { address: "fe80::1".parse().unwrap(), interface: "br0".parse().unwrap() };
+        let target = Target { host, port: 22, ..target(folder.path()) };
+        let command = command(&target).unwrap();
+        let output = Command::new("ssh").arg("-G").args(command.get_args()).output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap();
+        for line in ["hostname fe80::1%br0", "hostkeyalias cloud-machine", "port 22"] {
+            assert!(told.lines().any(|found| found == line), "{line} in {told}");
         }
     }
 

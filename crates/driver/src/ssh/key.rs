@@ -43,11 +43,11 @@ pub fn read_key(path: &Path) -> Result<Option<(String, HostKeySeed)>, SshError> 
     Ok(Some((line, HostKeySeed::new(pair.private.to_bytes()))))
 }
 
-/// Writes a `known_hosts` that accepts exactly `host_key` for the machine behind `port`.
+/// Writes a `known_hosts` that accepts exactly `host_key` for the machine that [`super::Host::known_as`] names.
 ///
 /// # Errors
 /// [`SshError::InvalidHostKey`], [`SshError::HostKeyKind`], [`SshError::Key`] or [`SshError::Store`].
-pub fn write_known_hosts(path: &Path, port: u16, host_key: &str) -> Result<(), SshError> {
+pub fn write_known_hosts(path: &Path, name: &str, host_key: &str) -> Result<(), SshError> {
     let invalid = |_| SshError::InvalidHostKey { found: escape::line(host_key.as_bytes(), 80) };
     let mut key = PublicKey::from_openssh(host_key).map_err(invalid)?;
     if key.algorithm() != Algorithm::Ed25519 {
@@ -56,7 +56,7 @@ pub fn write_known_hosts(path: &Path, port: u16, host_key: &str) -> Result<(), S
     // Only the key itself is written again: a comment is the machine's text.
     key.set_comment("");
     let line = key.to_openssh().map_err(SshError::Key)?;
-    file::replace(path, format!("[127.0.0.1]:{port} {}\n", line.trim_end()).as_bytes()).map_err(SshError::Store)
+    file::replace(path, format!("{name} {}\n", line.trim_end()).as_bytes()).map_err(SshError::Store)
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         let line = generate_key(&folder.path().join("host"), "evil comment").unwrap();
-        write_known_hosts(&path, 2222, &line).unwrap();
+        write_known_hosts(&path, "[127.0.0.1]:2222", &line).unwrap();
         let key = line.strip_suffix(" evil comment").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("[127.0.0.1]:2222 {key}\n"));
         let output = Command::new("ssh-keygen").args(["-F", "[127.0.0.1]:2222", "-f"]).arg(&path).output().unwrap();
@@ -115,7 +115,7 @@ mod tests {
             &format!("{}\n* {}", line.trim_end(), line.trim_end()),
             &format!("@cert-authority * {line}"),
         ] {
-            let error = write_known_hosts(&path, 22, text).unwrap_err().to_string();
+            let error = write_known_hosts(&path, "machine", text).unwrap_err().to_string();
             assert!(error.starts_with("the machine's host key is no public key: "), "{text:?}: {error}");
             assert!(!error.chars().any(char::is_control));
         }
@@ -123,7 +123,7 @@ mod tests {
         let made = Command::new("ssh-keygen").args(["-q", "-t", "rsa", "-N", "", "-f"]).arg(&rsa).status();
         assert!(made.expect("install the package openssh-client").success());
         let line = fs::read_to_string(rsa.with_extension("pub")).unwrap();
-        let error = write_known_hosts(&path, 22, &line).unwrap_err().to_string();
+        let error = write_known_hosts(&path, "machine", &line).unwrap_err().to_string();
         assert_eq!(error, "the machine's host key is ssh-rsa, only ssh-ed25519 is accepted");
         assert!(!path.exists());
     }

@@ -3,6 +3,7 @@
 
 mod ask;
 mod command;
+mod host;
 mod host_ca;
 mod job;
 mod key;
@@ -15,6 +16,8 @@ use std::{io, path::PathBuf};
 
 pub use ask::{ask, wait_ready};
 pub use command::{Target, command, copy, interactive, on_machine, quoted_word};
+pub use host::Host;
+pub(crate) use host::master;
 pub use host_ca::HostCa;
 pub use job::{Followed, Job, JobEnd, NotBegun};
 pub use key::{generate_key, read_key, write_known_hosts};
@@ -59,24 +62,24 @@ pub enum SshError {
     #[error("cannot find a free port on 127.0.0.1")]
     Port(#[source] io::Error),
     /// Nobody spoke SSH before the deadline.
-    #[error("no SSH banner on 127.0.0.1:{port} before the deadline (last error: {last})")]
+    #[error("no SSH banner on {place} before the deadline (last error: {last})")]
     Silent {
-        /// The port.
-        port: u16,
+        /// Address and port.
+        place: String,
         /// What came of the last try, safe to show.
         last: String,
     },
     /// The machine's process ended while its SSH was waited for.
-    #[error("the machine ended before it spoke SSH on 127.0.0.1:{port}")]
+    #[error("the machine ended before it spoke SSH on {place}")]
     Ended {
-        /// The port.
-        port: u16,
+        /// Address and port.
+        place: String,
     },
     /// What speaks there is something else.
-    #[error("what answers on 127.0.0.1:{port} does not speak SSH: {stderr}")]
+    #[error("what answers on {place} does not speak SSH: {stderr}")]
     NoSsh {
-        /// The port.
-        port: u16,
+        /// Address and port.
+        place: String,
         /// What it said, safe to show.
         stderr: String,
     },

@@ -2,14 +2,14 @@
 
 use std::{
     io::{self, Read},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream, ToSocketAddrs},
     thread,
     time::{Duration, Instant},
 };
 
 use cloud_machine_protocol::escape;
 
-use super::SshError;
+use super::{SshError, host::Host};
 
 /// How long one connection may stay silent. QEMU's user network accepts connections for a machine that does not
 /// listen yet and then says nothing, so waiting longer on one connection is in vain.
@@ -33,25 +33,26 @@ pub fn free_port() -> Result<u16, SshError> {
     Ok(listener.local_addr().map_err(SshError::Port)?.port())
 }
 
-/// Waits until somebody says `SSH-2.0-` on 127.0.0.1:`port`, and gives that line, safe to show. `alive` is asked
+/// Waits until somebody says `SSH-2.0-` on `port` of `host`, and gives that line, safe to show. `alive` is asked
 /// between tries whether waiting still makes sense.
 ///
 /// # Errors
 /// [`SshError::Silent`], [`SshError::Ended`] when `alive` says no, [`SshError::NoSsh`].
-pub fn wait_banner(port: u16, deadline: Instant, alive: &dyn Fn() -> bool) -> Result<String, SshError> {
+pub fn wait_banner(host: &Host, port: u16, deadline: Instant, alive: &dyn Fn() -> bool) -> Result<String, SshError> {
+    let place = || host.place(port);
     loop {
         if !alive() {
-            return Err(SshError::Ended { port });
+            return Err(SshError::Ended { place: place() });
         }
-        let last = match attempt(port, deadline) {
+        let last = match attempt(host, port, deadline) {
             Ok(Some(banner)) => return Ok(banner),
             Ok(None) => "the connection was closed without a word".to_owned(),
-            Err(Heard::Other(stderr)) => return Err(SshError::NoSsh { port, stderr }),
+            Err(Heard::Other(stderr)) => return Err(SshError::NoSsh { place: place(), stderr }),
             Err(Heard::Error(error)) => error.to_string(),
         };
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(SshError::Silent { port, last });
+            return Err(SshError::Silent { place: place(), last });
         }
         thread::sleep(PAUSE.min(left));
     }
@@ -69,11 +70,13 @@ impl From<io::Error> for Heard {
 }
 
 /// One connection; `None` when it was closed before a whole line.
-fn attempt(port: u16, deadline: Instant) -> Result<Option<String>, Heard> {
+fn attempt(host: &Host, port: u16, deadline: Instant) -> Result<Option<String>, Heard> {
     let until = deadline.min(Instant::now() + PATIENCE);
     // Zero would mean no limit at all, or be refused.
     let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    // An address, never a name: nobody is asked.
+    let address = (host.name().as_str(), port).to_socket_addrs()?.next();
+    let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
     let mut stream = TcpStream::connect_timeout(&address, left())?;
     let (mut received, mut chunk) = (Vec::new(), [0; 256]);
     loop {
@@ -138,14 +141,14 @@ mod tests {
             Some(b"Exceeded MaxStartups\r\n"),
             Some(b"hello\r\nSSH-2.0-Open\x1bSSH_9.2\r\n"),
         ]);
-        assert_eq!(wait_banner(port, within(20), &|| true).unwrap(), "SSH-2.0-Open\\u{1b}SSH_9.2");
+        assert_eq!(wait_banner(&Host::Forwarded, port, within(20), &|| true).unwrap(), "SSH-2.0-Open\\u{1b}SSH_9.2");
     }
 
     #[test]
     fn nobody_there_ends_at_the_deadline_with_the_last_reason() {
         let port = free_port().unwrap();
         let started = Instant::now();
-        let error = wait_banner(port, started + Duration::from_millis(500), &|| true).unwrap_err();
+        let error = wait_banner(&Host::Forwarded, port, started + Duration::from_millis(500), &|| true).unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(5));
         let stderr = error.to_string();
         assert!(
@@ -159,14 +162,15 @@ mod tests {
     fn a_dead_machine_is_not_waited_for() {
         let port = free_port().unwrap();
         let asked = AtomicU32::new(0);
-        let error = wait_banner(port, within(60), &|| asked.fetch_add(1, Ordering::Relaxed) < 2).unwrap_err();
+        let error =
+            wait_banner(&Host::Forwarded, port, within(60), &|| asked.fetch_add(1, Ordering::Relaxed) < 2).unwrap_err();
         assert_eq!(error.to_string(), format!("the machine ended before it spoke SSH on 127.0.0.1:{port}"));
     }
 
     #[test]
     fn another_protocol_is_named() {
         let port = server(&[Some(b"HTTP/1.1 400\x07 Bad\r\n")]);
-        let error = wait_banner(port, within(20), &|| true).unwrap_err();
+        let error = wait_banner(&Host::Forwarded, port, within(20), &|| true).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!("what answers on 127.0.0.1:{port} does not speak SSH: HTTP/1.1 400\\u{{7}} Bad\\r\\n")
@@ -184,6 +188,6 @@ mod tests {
                 let _ = stream.write_all(&FLOOD);
             }
         });
-        assert!(matches!(wait_banner(port, within(20), &|| true), Err(SshError::NoSsh { .. })));
+        assert!(matches!(wait_banner(&Host::Forwarded, port, within(20), &|| true), Err(SshError::NoSsh { .. })));
     }
 }

@@ -100,9 +100,10 @@ impl Attempt<'_> {
             evidence::note_start(record, &verdict.not_covered);
         }
         self.store.write(self.lock, record)?;
-        if let Some(host_key) = &record.host_key {
+        if let (Some(host_key), Some(host)) = (&record.host_key, access::host(record)) {
             let known_hosts = self.store.machine(&record.name).known_hosts();
-            ssh::write_known_hosts(&known_hosts, record.ssh_port, host_key).map_err(OperationError::failed)?;
+            ssh::write_known_hosts(&known_hosts, &host.known_as(record.ssh_port), host_key)
+                .map_err(OperationError::failed)?;
         }
         Ok(())
     }

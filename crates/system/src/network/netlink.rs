@@ -13,7 +13,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{
     AddressFamily as Family,
-    address::{AddressAttribute, AddressMessage, CacheInfo},
+    address::{AddressAttribute, AddressFlags, AddressMessage, CacheInfo},
     link::{LinkAttribute, LinkFlags, LinkMessage},
     route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType},
 };
@@ -26,7 +26,8 @@ use nix::{
 
 use super::{
     interface::Interface,
-    lease::{Lease, Route, broadcast},
+    lease::broadcast,
+    settings::{OwnAddress, Way},
 };
 use crate::SystemError;
 
@@ -81,40 +82,40 @@ impl Netlink {
     }
 
     /// Gives the interface the address for the time of the lease; nobody may use it longer (RFC 2131, 4.4.5).
-    pub(crate) fn add_address(&mut self, interface: &Interface, lease: &Lease) -> Result<(), SystemError> {
-        let message = address(interface, lease);
-        let object = format!("the address {}/{} to {}", lease.address, lease.prefix, interface.name);
+    pub(crate) fn add_address(&mut self, interface: &Interface, own: &OwnAddress) -> Result<(), SystemError> {
+        let message = address(interface, own);
+        let object = format!("the address {}/{} to {}", own.address, own.prefix, interface.name);
         self.change(libc::RTM_NEWADDR, message, NLM_F_CREATE | NLM_F_REPLACE).map_err(SystemError::io("add", object))
     }
 
     /// Takes the address away; one that is gone already, as its lease was over, is no error.
-    pub(crate) fn remove_address(&mut self, interface: &Interface, lease: &Lease) -> Result<(), SystemError> {
-        let object = format!("the address {}/{} of {}", lease.address, lease.prefix, interface.name);
-        match self.change(libc::RTM_DELADDR, address(interface, lease), 0) {
+    pub(crate) fn remove_address(&mut self, interface: &Interface, own: &OwnAddress) -> Result<(), SystemError> {
+        let object = format!("the address {}/{} of {}", own.address, own.prefix, interface.name);
+        match self.change(libc::RTM_DELADDR, address(interface, own), 0) {
             Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => Ok(()),
             changed => changed.map_err(SystemError::io("remove", object)),
         }
     }
 
-    pub(crate) fn add_route(&mut self, interface: &Interface, route: &Route) -> Result<(), SystemError> {
+    pub(crate) fn add_way(&mut self, interface: &Interface, way: &Way) -> Result<(), SystemError> {
         let mut message = RouteMessage::default();
         message.header = RouteHeader {
-            address_family: Family::Inet,
-            destination_prefix_length: route.prefix,
+            address_family: family(way.destination),
+            destination_prefix_length: way.prefix,
             table: RouteHeader::RT_TABLE_MAIN,
             protocol: RouteProtocol::Dhcp,
-            scope: if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
+            scope: if way.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link },
             kind: RouteType::Unicast,
             ..RouteHeader::default()
         };
         message.attributes.push(RouteAttribute::Oif(interface.index));
-        if route.prefix > 0 {
-            message.attributes.push(RouteAttribute::Destination(RouteAddress::Inet(route.destination)));
+        if way.prefix > 0 {
+            message.attributes.push(RouteAttribute::Destination(route_address(way.destination)));
         }
-        if let Some(gateway) = route.gateway {
-            message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        if let Some(gateway) = way.gateway {
+            message.attributes.push(RouteAttribute::Gateway(route_address(gateway)));
         }
-        let object = format!("the route to {}/{} on {}", route.destination, route.prefix, interface.name);
+        let object = format!("the route to {}/{} on {}", way.destination, way.prefix, interface.name);
         self.change(libc::RTM_NEWROUTE, message, NLM_F_CREATE | NLM_F_REPLACE).map_err(SystemError::io("add", object))
     }
 
@@ -184,19 +185,38 @@ impl NetlinkDeserializable for Unread {
     }
 }
 
-fn address(interface: &Interface, lease: &Lease) -> AddressMessage {
+const fn family(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::Inet,
+        IpAddr::V6(_) => Family::Inet6,
+    }
+}
+
+const fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    }
+}
+
+fn address(interface: &Interface, own: &OwnAddress) -> AddressMessage {
     let mut message = AddressMessage::default();
-    message.header.family = Family::Inet;
-    message.header.prefix_len = lease.prefix;
+    message.header.family = family(own.address);
+    message.header.prefix_len = own.prefix;
     message.header.index = interface.index;
-    message.attributes.push(AddressAttribute::Local(IpAddr::V4(lease.address)));
-    message.attributes.push(AddressAttribute::Address(IpAddr::V4(lease.address)));
-    if lease.prefix < 31 {
-        message.attributes.push(AddressAttribute::Broadcast(broadcast(lease.address, lease.prefix)));
+    message.attributes.push(AddressAttribute::Local(own.address));
+    message.attributes.push(AddressAttribute::Address(own.address));
+    match own.address {
+        IpAddr::V4(address) if own.prefix < 31 => {
+            message.attributes.push(AddressAttribute::Broadcast(broadcast(address, own.prefix)));
+        }
+        IpAddr::V4(_) => {}
+        // It is used at once, and like those of IPv4 not probed for another owner.
+        IpAddr::V6(_) => message.attributes.push(AddressAttribute::Flags(AddressFlags::Nodad)),
     }
     let mut time = CacheInfo::default();
-    time.ifa_preferred = lease.seconds;
-    time.ifa_valid = lease.seconds;
+    time.ifa_preferred = own.seconds;
+    time.ifa_valid = own.seconds;
     message.attributes.push(AddressAttribute::CacheInfo(time));
     message
 }

@@ -1,0 +1,118 @@
+//! Notes on the keys of the network interface. Must not repeat what the grammar knows.
+
+use super::notes::{Form, MAP, Note};
+
+/// The notes.
+pub(super) const NOTES: [Note; 14] = [
+    Note { path: "resources.nic", summary: "The network interface.", ..MAP },
+    Note {
+        path: "resources.nic.mac",
+        summary: "Its hardware address; `auto` lets the host choose one that stays.",
+        form: Form::Mac,
+        default: "auto",
+        example: "\"52:54:00:12:34:56\"",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.network",
+        summary: "What it is connected to: the driver's own network, nothing, or a bridge or tap device of the host.",
+        form: Form::Words(&[("user", true), ("none", true)]),
+        default: "user",
+        example: "user",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.network.bridge",
+        summary: "Bridge of the host that it is connected to, by QEMU's bridge helper.",
+        form: Form::Interface,
+        default: "none",
+        example: "br0",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.network.tap",
+        summary: "Tap device of the host that it is connected to; whoever made it has connected its other end.",
+        form: Form::Interface,
+        default: "none",
+        example: "tap0",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.host-access",
+        summary: "Whether the machine reaches what listens on the host's loopback interface. The user network cannot be closed, so \
+            that there only `true` is possible, and `network: none` has none.",
+        form: Form::Flag { yes: true, words: &[] },
+        default: "as the network has it: on the user network the machine reaches it",
+        example: "true",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address",
+        summary: "How it gets its addresses: from a DHCP server, or as they are written. What else is written holds in either case.",
+        form: Form::Words(&[("dhcp", true)]),
+        default: "dhcp",
+        example: "dhcp",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address.addresses",
+        summary: "The machine's addresses, each with the length of its subnet's prefix.",
+        form: Form::Matching("^[0-9a-fA-F.:]+/[0-9]{1,3}$"),
+        default: "a DHCP server gives one",
+        example: "[192.0.2.7/24, \"2001:db8::7/64\"]",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address.gateways",
+        summary: "The routers that lead everywhere else, in the subnet of one of the addresses.",
+        form: Form::Matching(IP),
+        default: "those of the DHCP server; none with `addresses`",
+        example: "[192.0.2.1]",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address.dns",
+        summary: "Servers that know the addresses of names. With them the system's `/etc/resolv.conf` is written.",
+        form: Form::Matching(IP),
+        default: "as the image's system learns them from the DHCP server",
+        example: "[192.0.2.53]",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address.search",
+        summary: "Domains in which short names are looked for.",
+        form: Form::Matching("^[a-zA-Z0-9_][a-zA-Z0-9_.-]*$"),
+        default: "none",
+        example: "[corp.example]",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address.routes",
+        summary: "Ways to other networks, each a network and the router that leads there.",
+        form: Form::Matching("^[0-9a-fA-F.:]+/[0-9]{1,3} +via +[0-9a-fA-F.:]+$"),
+        default: "none",
+        example: "[198.51.100.0/24 via 192.0.2.254]",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address.mtu",
+        summary: "Largest packet; at least 1280 with IPv6 and on a bridge or tap.",
+        form: Form::Count(576, 65535),
+        unit: "Bytes.",
+        default: "as the network has it",
+        example: "1400",
+        ..FIXED
+    },
+    Note {
+        path: "resources.nic.address.vlan",
+        summary: "VLAN (IEEE 802.1Q) in which the addresses are; the interface itself keeps only the one that it gives itself.",
+        form: Form::Count(1, 4094),
+        default: "none",
+        example: "100",
+        ..FIXED
+    },
+];
+
+const IP: &str = "^[0-9a-fA-F.:]+$";
+
+const FIXED: Note = Note { safety: "must stay as it is", ..MAP };

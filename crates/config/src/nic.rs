@@ -1,0 +1,110 @@
+//! Rules about the network interface: what it is connected to, and what that makes of the rest of a configuration. Must not
+//! look at an interface of the host: whether it is there is the driver's question.
+
+use cloud_machine_protocol::Connection;
+
+use crate::{
+    addresses,
+    config::{Config, Nic},
+    error::ConfigError,
+    key_location::locate,
+    nic_schema::{self, HostInterface, NetworkValue},
+    tree::Node,
+};
+
+/// Advice wherever a machine without a network is asked for something that needs one.
+const CONNECT: &str = "leave it out, or connect the machine to a network";
+
+/// The interface as it is declared. A map that names no single interface is an error of [`check`], and counts as `user`
+/// until then.
+pub(crate) fn config(declared: &nic_schema::Nic) -> Nic {
+    let network = match &declared.network {
+        NetworkValue::User => Connection::User,
+        NetworkValue::None => Connection::None,
+        NetworkValue::Of(HostInterface { bridge: Some(name), tap: None }) => Connection::Bridge(name.clone()),
+        NetworkValue::Of(HostInterface { bridge: None, tap: Some(name) }) => Connection::Tap(name.clone()),
+        NetworkValue::Of(_) => Connection::User,
+    };
+    Nic { mac: declared.mac.0, network, address: declared.address.0.clone() }
+}
+
+/// Whether what is declared makes sense by itself; `machine` tells where each was written.
+pub(crate) fn check(declared: &nic_schema::Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
+    match &declared.network {
+        NetworkValue::Of(HostInterface { bridge: Some(_), tap: Some(_) }) => {
+            let error = at(machine, "network", "an interface is connected to one thing, and two are named");
+            let reset = "leave one of them out; `network: !reset {…}` forgets what earlier layers say";
+            errors.push(error.allowed("`bridge` or `tap`").suggestion(Some(reset.to_owned())));
+        }
+        NetworkValue::Of(HostInterface { bridge: None, tap: None }) => {
+            let error = at(machine, "network", "the map names no interface of the host");
+            errors.push(error.allowed("user, none, {bridge: NAME} or {tap: NAME}"));
+        }
+        _ => {}
+    }
+    errors.extend(host_access(declared, machine));
+    addresses::check(&config(declared), machine, errors);
+}
+
+/// What the key promises holds by itself, or cannot be had.
+fn host_access(declared: &nic_schema::Nic, machine: &Node) -> Option<ConfigError> {
+    let (message, way_out) = match (&declared.network, declared.host_access?) {
+        (NetworkValue::User, true) | (NetworkValue::None, false) => return None,
+        (NetworkValue::User, false) => (
+            "the user network cannot be closed: through it a machine reaches what listens on the host's loopback interface",
+            "connect the machine to a bridge whose firewall says what it reaches, or write `network: none`",
+        ),
+        (NetworkValue::None, true) => ("a machine without a network reaches nothing of its host", CONNECT),
+        (NetworkValue::Of(_), _) => (
+            "what a machine on a bridge or a tap reaches of its host is said by the host's firewall",
+            "leave it out: of the loopback interface it reaches nothing",
+        ),
+    };
+    Some(at(machine, "host-access", message).suggestion(Some(way_out.to_owned())))
+}
+
+/// Whether a machine is asked for what its network cannot do.
+pub(crate) fn check_with(config: &Config, machine: &Node, errors: &mut Vec<ConfigError>) {
+    without_network(config, machine, errors);
+    if config.resources.nic.address.vlan.is_some() && is_fetched(config) {
+        let message = "the machine fetches this document before it is in its VLAN";
+        let way_out = "take the document from a file of the host, or make the VLAN on the host's bridge";
+        let (found, path) = locate(machine, url_keys(machine));
+        errors.push(ConfigError::new(&found.source, found.mark, &path, message).suggestion(Some(way_out.to_owned())));
+    }
+}
+
+fn is_fetched(config: &Config) -> bool {
+    config.cloud_init_url.as_ref().is_some_and(|url| url.file().is_none())
+}
+
+/// Which of the two keys names the document.
+fn url_keys(machine: &Node) -> &'static [&'static str] {
+    if machine.get("cloud-init-url").is_some_and(|node| !node.is_null()) {
+        &["cloud-init-url"]
+    } else {
+        &["resources", "cloud-init-url"]
+    }
+}
+
+fn without_network(config: &Config, machine: &Node, errors: &mut Vec<ConfigError>) {
+    if config.resources.nic.network != Connection::None {
+        return;
+    }
+    let mut wrong = |keys: &[&str], message: &str| {
+        let (found, path) = locate(machine, keys);
+        let error = ConfigError::new(&found.source, found.mark, &path, message);
+        errors.push(error.suggestion(Some(CONNECT.to_owned())));
+    };
+    if config.wait_for.is_some() {
+        wrong(&["wait-for"], "whoever waits for a machine asks it over SSH, and this one has no network");
+    }
+    if is_fetched(config) {
+        wrong(url_keys(machine), "the machine fetches this document, and has no network");
+    }
+}
+
+fn at(machine: &Node, key: &str, message: &str) -> ConfigError {
+    let (found, path) = locate(machine, &["resources", "nic", key]);
+    ConfigError::new(&found.source, found.mark, &path, message)
+}

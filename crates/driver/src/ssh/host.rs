@@ -1,0 +1,115 @@
+//! Where the SSH of a machine is: behind a port of this host, or on a link of it, by the address that the machine's interface
+//! gives itself. Must not connect.
+
+use std::{fs, net::Ipv6Addr, path::Path};
+
+use cloud_machine_protocol::{Connection, InterfaceName, MacAddress};
+
+/// Every machine on the driver's own network is behind a port of this address.
+pub(super) const LOOPBACK: &str = "127.0.0.1";
+/// By which a machine on a link is known in its own `known_hosts`: the link may be another one tomorrow.
+const ALIAS: &str = "cloud-machine";
+const SYSFS: &str = "/sys/class/net";
+
+/// Where the SSH of a machine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Behind a port of the loopback interface.
+    Forwarded,
+    /// On a link, under the address that follows from the machine's hardware address: it is there before any DHCP server
+    /// has answered, and whatever addresses the configuration names.
+    OnLink {
+        /// The link-local address.
+        address: Ipv6Addr,
+        /// The interface of this host that is on the link.
+        interface: InterfaceName,
+    },
+}
+
+impl Host {
+    /// Of a machine with the hardware address `mac`; `None` when it has no network.
+    #[must_use]
+    pub fn of(connection: &Connection, mac: MacAddress) -> Option<Self> {
+        let on = |interface: &InterfaceName| Self::OnLink { address: mac.link_local(), interface: interface.clone() };
+        match connection {
+            Connection::User => Some(Self::Forwarded),
+            Connection::None => None,
+            Connection::Bridge(bridge) => Some(on(bridge)),
+            Connection::Tap(tap) => Some(on(&master(Path::new(SYSFS), tap).unwrap_or_else(|| tap.clone()))),
+        }
+    }
+
+    /// As getaddrinfo(3) takes it.
+    pub(super) fn name(&self) -> String {
+        match self {
+            Self::Forwarded => LOOPBACK.to_owned(),
+            Self::OnLink { address, interface } => format!("{address}%{interface}"),
+        }
+    }
+
+    /// As it is shown, with its port.
+    #[must_use]
+    pub fn place(&self, port: u16) -> String {
+        match self {
+            Self::Forwarded => format!("{LOOPBACK}:{port}"),
+            Self::OnLink { .. } => format!("[{}]:{port}", self.name()),
+        }
+    }
+
+    /// As `known_hosts` names it.
+    #[must_use]
+    pub fn known_as(&self, port: u16) -> String {
+        match self {
+            Self::Forwarded => format!("[{LOOPBACK}]:{port}"),
+            Self::OnLink { .. } => ALIAS.to_owned(),
+        }
+    }
+
+    /// What ssh_config(5) calls it; the host on the command line is always the same, so that a path of scp is.
+    pub(super) fn options(&self) -> Vec<String> {
+        match self {
+            Self::Forwarded => Vec::new(),
+            Self::OnLink { .. } => {
+                vec![format!("HostName={}", self.name().replace('%', "%%")), format!("HostKeyAlias={ALIAS}")]
+            }
+        }
+    }
+}
+
+/// The bridge that an interface is a port of: the host's address on the link is the bridge's.
+pub(crate) fn master(sysfs: &Path, interface: &InterfaceName) -> Option<InterfaceName> {
+    let link = fs::read_link(sysfs.join(interface.as_str()).join("master")).ok()?;
+    link.file_name()?.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on(interface: &str) -> Host {
+        let connection = Connection::Bridge(interface.parse().unwrap());
+        Host::of(&connection, "52:54:00:12:34:56".parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_machine_on_a_link_is_where_its_hardware_address_says() {
+        assert_eq!(on("br0").place(22), "[fe80::5054:ff:fe12:3456%br0]:22");
+        // `%` begins a token of ssh_config(5).
+        let expected = ["HostName=fe80::5054:ff:fe12:3456%%br0", "HostKeyAlias=cloud-machine"];
+        assert_eq!(on("br0").options(), expected);
+        let mac = "52:54:00:12:34:56".parse().unwrap();
+        assert_eq!(Host::of(&Connection::User, mac).unwrap().place(2222), "127.0.0.1:2222");
+        assert_eq!(Host::of(&Connection::None, mac), None);
+    }
+
+    #[test]
+    fn a_tap_that_is_a_port_of_a_bridge_is_reached_through_the_bridge() {
+        let sysfs = tempfile::tempdir().unwrap();
+        for name in ["br7", "tap7", "tap8"] {
+            fs::create_dir(sysfs.path().join(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("../br7", sysfs.path().join("tap7/master")).unwrap();
+        let of = |name: &str| master(sysfs.path(), &name.parse().unwrap()).map(String::from);
+        assert_eq!([of("tap7"), of("tap8"), of("tap9")], [Some("br7".to_owned()), None, None]);
+    }
+}
