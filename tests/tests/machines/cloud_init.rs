@@ -12,7 +12,7 @@ use cloud_machine_tests::{
 use cloud_machine_volume::write as volume;
 use serde_json::Value;
 
-use crate::docker;
+use crate::{docker, rancher};
 
 const MACHINE: &str = "cloudy";
 const IMAGE: &str = "debian-12-cloud-init";
@@ -169,6 +169,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     assert_eq!(called_home(), format!("hostname={MACHINE}&instance_id={}", first.id));
     cloud_init_finds_no_fault_in_what_it_was_handed(&program);
     docker::is_as_described_and_holds_nothing_of_a_job(&program, MACHINE);
+    rancher::is_an_agent_with_a_token_for_root_alone(&program, MACHINE);
     let verified = program.json(["verify", MACHINE]).unwrap()["machines"][0]["result"]["checked"].to_string();
     assert!(verified.contains("the host name is what the configuration makes of it"), "{verified}");
 
@@ -214,7 +215,7 @@ fn image_that_was_used(program: &Program) -> PathBuf {
         std::os::unix::fs::symlink(from.join(name), folder.join(name)).unwrap();
     }
     let mut commands = String::new();
-    for (index, (path, content)) in LEFT_IN_IMAGE.iter().enumerate() {
+    for (index, (path, content)) in LEFT_IN_IMAGE.iter().chain(&rancher::IN_IMAGE).enumerate() {
         let file = folder.join(index.to_string());
         fs::write(&file, content).unwrap();
         let folders = path.match_indices('/').skip(1).map(|(end, _)| format!("mkdir {}\n", &path[..end]));
@@ -223,6 +224,8 @@ fn image_that_was_used(program: &Program) -> PathBuf {
         commands.push_str(&format!("write {} {path}\n", file.display()));
     }
     commands.push_str("symlink /var/lib/cloud/instance /var/lib/cloud/instances/old\n");
+    let (link, target) = rancher::LINK_IN_IMAGE;
+    commands.push_str(&format!("symlink {link} {target}\n"));
     let script = folder.join("commands");
     fs::write(&script, commands).unwrap();
     let debugfs = |arguments: &[&std::ffi::OsStr]| {
@@ -248,7 +251,7 @@ fn create(program: &Program, server: &Server) {
         format!("write_files: !append\n  - {{path: /root/of-{name}, content: \"of {name}\\n\"}}\n").into_bytes()
     };
     let config = CONFIGURATION.replace('@', &packed("compressed\n")).replace("SERVER", &server.root());
-    let config = config + docker::SETTINGS;
+    let config = config + docker::SETTINGS + rancher::SETTINGS;
     let config = write("cloudy.yaml", config.as_bytes());
     let url = format!("cloud-init-url=file://{}", write("url.yaml", &added("url")));
     let drive = write("drive.img", &volume::build(&[("user-data", &added("drive")), ("meta-data", b"")]).unwrap());

@@ -8,6 +8,7 @@ mod drivers;
 mod image_url;
 mod machine;
 mod power_cuts;
+mod rancher;
 mod root_pool;
 mod seed;
 mod strategies;
