@@ -207,6 +207,8 @@ cat /sys/class/dmi/id/product_uuid
 cat /sys/class/net/e*/address
 ip -4 -o address show scope global | awk '{print $4}'
 cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub
+hostid
+sed -n s/^CLIENTID=//p /run/systemd/netif/leases/*
 ";
     let printed = execute(program, script)?;
     let names = [
@@ -216,6 +218,8 @@ cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub
         ("MAC", true),
         ("IP address", true),
         ("SSH host key", false),
+        ("hostid", true),
+        ("DHCP client id", true),
     ];
     let values: Vec<&str> = printed.lines().collect();
     if values.len() != names.len() {
