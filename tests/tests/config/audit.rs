@@ -136,7 +136,6 @@ fn a_network_that_cannot_be_had_is_refused_before_anything_is_made() {
     let bridge = "resources.nic.network.bridge=cm-absent0";
     create(&["--set", bridge], &[no_bridge, "ip link add cm-absent0 type bridge"]);
     create(&["--set", "resources.nic.network.bridge=lo"], &["bridge lo: it is no bridge"]);
-    create(&["--set", bridge, "--set", "driver=libvirt"], &["driver libvirt does not do that", "use driver qemu"]);
     create(&["--set", "resources.nic.host-access=false"], &["the user network cannot be closed"]);
 }
 
@@ -157,8 +156,9 @@ fn a_required_key_that_is_not_honoured_is_3_after_the_audit() {
     let document: Value = serde_json::from_str(&json.output).unwrap();
     assert_eq!(document["value"]["missed"][0]["key"], "resources.nic.network.bridge");
     workspace.refused(&[&arguments[..], &["--explain", "require"]].concat(), 3, &["resources.nic.network.bridge"]);
-    let create = [&["create", "x", "--image", "y"], missed.as_slice()].concat();
-    workspace.refused(&create, 3, &["does not honour the required resources.nic.network.bridge (unsupported)"]);
+    let disks = "resources.disks={system: {boot-partition: true, devicepath: /dev/vdb}}";
+    let create = ["create", "x", "--image", "y", "--set", "require=[resources.disks]", "--set", disks];
+    workspace.refused(&create, 3, &["does not honour the required resources.disks.system.devicepath (unsupported)"]);
     // Rounding upwards is honouring; so is a map in which nothing is set.
     assert_eq!(workspace.call(&["config", "audit", "--set", "require=[resources.ram, identity]"]).code, 0);
     let unset = ["config", "audit", "--set", "driver=libvirt", "--set", "require=[resources.nic.network.bridge]"];

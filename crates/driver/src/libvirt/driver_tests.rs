@@ -186,3 +186,20 @@ fn what_an_overlay_or_a_map_is_needed_for_is_refused_and_nothing_is_started() {
         assert!(!stand_in.folder().join("asked").exists(), "nothing was asked");
     }
 }
+
+#[test]
+fn only_networks_that_it_has_are_connected() {
+    use cloud_machine_protocol::Connection;
+    let libvirt = Libvirt::default();
+    for good in [Connection::User, Connection::None] {
+        assert!(libvirt.can_connect(&good).is_ok());
+    }
+    for other in [Connection::Bridge("br0".parse().unwrap()), Connection::Tap("tap0".parse().unwrap())] {
+        let refused = libvirt.can_connect(&other).unwrap_err();
+        assert_eq!(refused.kind, DriverErrorKind::Refused);
+        let expected = format!("cannot connect a machine to {other}: driver libvirt does not do that");
+        assert_eq!(refused.to_string(), expected);
+        assert!(refused.way_out.unwrap().contains("driver qemu"));
+    }
+    assert_eq!(libvirt.describe().support("resources.nic.network.bridge"), Support::Unsupported);
+}

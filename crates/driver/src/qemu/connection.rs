@@ -162,4 +162,19 @@ mod tests {
             assert!(hint.contains(way_out), "{hint}");
         }
     }
+    #[test]
+    fn a_bridge_that_qemus_helper_may_not_use_is_refused_with_the_way_out() {
+        use std::os::unix::process::ExitStatusExt;
+        // As QEMU 7.2 says it.
+        let stderr = "failed to parse default acl file `/etc/qemu/bridge.conf'; qemu-system-x86_64: -netdev bridge,id=net0,br=br0: \
+            bridge helper failed";
+        let error = crate::qemu::QemuError::Refused {
+            program: "qemu-system-x86_64".to_owned(),
+            arguments: Vec::new(),
+            status: std::process::ExitStatus::from_raw(1 << 8),
+            stderr: stderr.to_owned(),
+        };
+        let way_out = DriverError::from(error).way_out.unwrap();
+        assert!(way_out.contains("`allow NAME` in /etc/qemu/bridge.conf"), "{way_out}");
+    }
 }
