@@ -11,9 +11,11 @@ const END: u64 = 1 << 20;
 const SAMPLES: u64 = 256;
 /// Bytes of a piece.
 const SAMPLE: u64 = 64 << 10;
-/// What is read at once is held against this: two slices are compared as fast as memory can be read, also by a program that
-/// was built for a test.
-static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+/// Bytes that are read at once.
+const CHUNK: usize = 64 << 10;
+/// They are held against this: two slices are compared as fast as memory can be read, also by a program that was built for a
+/// test. No larger than that takes, since it is a part of the agent.
+static ZEROS: [u8; 4 << 10] = [0; 4 << 10];
 
 /// Whether the `length` bytes of `device` from `offset` on are zeros, wherever they are looked at.
 pub(crate) fn are_zero(device: &File, offset: u64, length: u64) -> io::Result<bool> {
@@ -39,13 +41,13 @@ fn places(length: u64) -> Vec<(u64, u64)> {
 }
 
 fn is_zero(device: &File, offset: u64, length: u64) -> io::Result<bool> {
-    let mut chunk = vec![0; ZEROS.len()];
+    let mut chunk = vec![0; CHUNK];
     let mut done = 0;
     while done < length {
         let count = usize::try_from(length - done).unwrap_or(usize::MAX).min(chunk.len());
         let Some(part) = chunk.get_mut(..count) else { break };
         device.read_exact_at(part, offset + done)?;
-        if ZEROS.get(..count) != Some(&*part) {
+        if !part.chunks(ZEROS.len()).all(|bytes| ZEROS.get(..bytes.len()) == Some(bytes)) {
             return Ok(false);
         }
         done += count as u64;
