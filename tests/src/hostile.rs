@@ -34,7 +34,7 @@ pub struct Planted {
 }
 
 /// All of them. `VDA` is the system disk and `VDB` the data disk of the machine.
-pub const PLANTED: [Planted; 13] = [
+pub const PLANTED: [Planted; 15] = [
     Planted {
         name: "user with password in /etc/shadow",
         plant: "echo 'evil:x:0:0::/root:/bin/sh' >> /etc/passwd; echo 'evil:$6$x$y:19000:0:99999:7:::' >> /etc/shadow",
@@ -99,6 +99,17 @@ pub const PLANTED: [Planted; 13] = [
         name: "changed machine-id and host name",
         plant: "echo 0123456789abcdef0123456789abcdef > /etc/machine-id; echo evil-host > /etc/hostname; hostname evil-host",
         seen: Seen::Inside("grep -q evil-host /etc/hostname || grep -q 0123456789abcdef /etc/machine-id"),
+    },
+    Planted {
+        name: "clock of the system in 2099",
+        plant: "date -s 2099-01-01 >/dev/null",
+        seen: Seen::Inside("test $(date +%Y) -eq 2099"),
+    },
+    Planted {
+        name: "clock of the hardware in 2099",
+        // RTC_SET_TIME of rtc(4).
+        plant: "perl -e 'open(C, q(+<), q(/dev/rtc0)) or die $!; ioctl(C, 0x4024700a, pack(q(i9), 0, 0, 0, 1, 0, 199, 0, 0, 0)) or die $!'",
+        seen: Seen::Inside("grep -q ^2099 /sys/class/rtc/rtc0/date"),
     },
 ];
 

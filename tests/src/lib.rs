@@ -4,6 +4,7 @@
 pub mod apt;
 pub mod artifacts;
 pub mod bench;
+pub mod bridge;
 pub mod fabricated;
 pub mod fixture;
 pub mod honest_agent;

@@ -1,11 +1,13 @@
 //! Filesystems on data disks of a real Debian machine, over its whole life: made, mounted by the booted system, kept,
-//! wiped at a boot, made again at a reimage, and refused when they are not what was described.
+//! wiped at a boot, made again at a reimage, and refused when they are not what was described. The machine is on a bridge, where
+//! a real DHCP server gives it its address.
 
 use std::process::Command;
 
 use cloud_machine_driver::ssh;
 use cloud_machine_tests::{
     artifacts::Artifacts,
+    bridge::Bridged,
     loop_device::run,
     program::{Program, method},
 };
@@ -16,8 +18,10 @@ const CONFIGURATION: &str = "\
 cloud-machine:
   image: debian-12
   identity: {ssh-host-keys: keep}
+  cloud-init-url: {url: http://10.78.0.1/more.yaml, sha256: 6e8c400a5df96e8ed897fa0bdd38ae5b37aff0e6eaa93fd277cf67dc0dd8c586}
   resources:
     cpus: 1
+    nic: {network: {bridge: br0}, address: {dns: [10.78.0.1], search: [lab.example]}}
     disks:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}
@@ -67,7 +71,9 @@ const FOLDERS: [&str; 9] = [
 #[test]
 fn data_disks_are_what_was_described_at_every_boot() {
     let artifacts = Artifacts::from_environment().unwrap();
-    let program = Program::new(&artifacts);
+    let bridged = Bridged::new();
+    std::fs::write(bridged.web().join("more.yaml"), "#cloud-init\n").unwrap();
+    let program = Program::new(&Artifacts { program: bridged.inside(&artifacts.program), ..artifacts.clone() });
     program.pack(&artifacts, "debian-12").unwrap();
     let file = program.state().parent().unwrap().join("disks.yaml");
     std::fs::write(&file, CONFIGURATION).unwrap();
@@ -87,6 +93,7 @@ fn data_disks_are_what_was_described_at_every_boot() {
     ] {
         assert_eq!(method(&created, disk), expected);
     }
+    let address = the_one_address(&program, &bridged);
     everything_is_mounted(&program, "");
     partitions_are_what_was_described(&program);
     assert_eq!(options(&program, "/mnt/work-two", &["nosuid", "nodev", "noexec", "noatime"]), 4);
@@ -131,6 +138,7 @@ fn data_disks_are_what_was_described_at_every_boot() {
     );
     let reimaged = program.done(&["reimage", MACHINE, "--output", "json"]);
     the_kept_host_key_stays_and_is_not_called_new(&program, &host_key);
+    assert_eq!(the_one_address(&program, &bridged), address, "the address is that of before");
     assert_eq!(method(&reimaged, "cache"), "reuse btrfs");
     assert_eq!(method(&reimaged, "data"), "wipe zero, create xfs");
     assert_eq!(method(&reimaged, "work"), "reuse table, reuse ext4 on one, reuse xfs on two");
@@ -199,6 +207,24 @@ fn the_kept_host_key_stays_and_is_not_called_new(program: &Program, before: &str
     assert_eq!(inside(program, &look), "/dev/disk/by-id/virtio-cm-volume:0\n/run/cloud-machine/report.json:0\n");
     let files = Command::new("grep").args(["-rlaF", "--exclude-dir=disks", sent]).arg(&folder).output().unwrap();
     assert_eq!((files.status.code(), files.stdout.as_slice()), (Some(1), b"".as_slice()));
+}
+
+/// The address of the machine, which its agent had while it fetched a document, and the only one that the DHCP server gave.
+fn the_one_address(program: &Program, bridged: &Bridged) -> String {
+    // The host reaches the machine before a DHCP server has answered it.
+    let look = "/usr/lib/systemd/systemd-networkd-wait-online --ipv4 --timeout=120 >&2; \
+                ip -4 -o address show scope global | grep -o '10.78.0[^/]*/24'; cat /etc/resolv.conf";
+    let found = inside(program, look);
+    let (address, resolv) = found.split_once("/24\n").expect("an address");
+    assert!(resolv.ends_with("nameserver 10.78.0.1\nsearch lab.example\n"), "{resolv}");
+    let report = program.json(["show", MACHINE]).unwrap()["record"]["last_report"].as_str().unwrap().to_owned();
+    let report = std::fs::read_to_string(program.state().join("machines").join(MACHINE).join(report)).unwrap();
+    assert!(report.contains(&format!("\"{address}/24\"")), "the agent had another address than {address}");
+    let leases = bridged.leases();
+    assert_eq!(leases.len(), 1, "{leases:?}");
+    // Hardware type and address: whoever names himself otherwise is another client.
+    assert_eq!((leases[0].0.as_str(), leases[0].1.starts_with("01:52:54:00:")), (address, true), "{leases:?}");
+    address.to_owned()
 }
 
 /// A set-user-id shell, a device node, a filesystem whose own wish is a panic, and one that cannot be mounted.
