@@ -108,7 +108,7 @@ pub const PLANTED: [Planted; 15] = [
     Planted {
         name: "clock of the hardware in 2099",
         // RTC_SET_TIME of rtc(4).
-        plant: "perl -e 'open(C, q(+<), q(/dev/rtc0)) or die $!; ioctl(C, 0x4024700a, pack(q(i9), 0, 0, 0, 1, 0, 199, 0, 0, 0)) or die $!'",
+        plant: "perl -e 'open(C, q(+<), q(/dev/rtc0)) or die $!; my $time = pack(q(i9), 0, 0, 0, 1, 0, 199, 0, 0, 0); ioctl(C, 0x4024700a, $time) or die $!'",
         seen: Seen::Inside("grep -q ^2099 /sys/class/rtc/rtc0/date"),
     },
 ];

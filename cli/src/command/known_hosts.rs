@@ -13,7 +13,7 @@ impl Show for KnownHosts {
     const KIND: &'static str = "known-hosts";
 
     fn table(&self) -> String {
-        let lines: Vec<&str> = [&self.authority].into_iter().chain(&self.revoked).map(String::as_str).collect();
+        let lines: Vec<&str> = self.authority.iter().chain(&self.revoked).map(String::as_str).collect();
         lines.join("\n")
     }
 }

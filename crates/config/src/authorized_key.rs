@@ -31,6 +31,9 @@ enum End {
 }
 
 fn key(line: &str) -> Option<End> {
+    if line.trim_start().starts_with('#') {
+        return None;
+    }
     let words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
     words.windows(2).find_map(|pair| match pair {
         [kind, key] if key.starts_with(BEGINS) => end(kind, key),
@@ -51,19 +54,28 @@ fn end(kind: &str, key: &str) -> Option<End> {
         return None;
     }
     // A certificate has numbers among its fields, which are not told apart here.
-    let fields = !rest.is_empty() && (kind.contains("-cert-") || is_whole(rest));
+    let fields = match fields(rest) {
+        _ if kind.contains("-cert-") => !rest.is_empty(),
+        Some(lengths) => match kind {
+            // RFC 8709, RFC 4253, RFC 5656.
+            "ssh-ed25519" => lengths == [32],
+            "ssh-rsa" | "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521" => lengths.len() == 2,
+            _ => !lengths.is_empty(),
+        },
+        None => false,
+    };
     Some(if whole && fields { End::Whole } else { End::Lost })
 }
 
-/// Whether there are fields up to the last byte.
-fn is_whole(mut rest: &[u8]) -> bool {
+/// Lengths of the fields up to the last byte; `None` when the last one is cut off.
+fn fields(mut rest: &[u8]) -> Option<Vec<usize>> {
+    let mut lengths = Vec::new();
     while !rest.is_empty() {
-        match field(rest) {
-            Some((_, behind)) => rest = behind,
-            None => return false,
-        }
+        let (bytes, behind) = field(rest)?;
+        lengths.push(bytes.len());
+        rest = behind;
     }
-    true
+    Some(lengths)
 }
 
 /// The first field (RFC 4251, `string`: its length in four bytes, then its bytes) and what lies behind it.
@@ -105,6 +117,7 @@ mod tests {
             &format!("ssh-rsa {base64}"),
             "/root/.ssh/id_ed25519.pub",
             "gh:me",
+            &format!("# {ED25519}"),
         ] {
             assert!(!is_key(line), "{line}");
         }
@@ -118,6 +131,9 @@ mod tests {
             &ED25519[..ED25519.len() - 4],
             &ECDSA[..ECDSA.len() - 1],
             &format!("{ED25519}AAAA"),
+            // Whole fields, but not all of them.
+            "ssh-rsa AAAAB3NzaC1yc2EAAAADAQAB",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAEE1lY2hhbmljYWwgZXhh",
         ] {
             assert!(is_key(line) && is_key_cut_off(line), "{line}");
         }

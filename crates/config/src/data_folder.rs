@@ -1,5 +1,5 @@
 //! Where a program that runs containers keeps them: whether that place can hold them, and does so for no longer than the system
-//! that made them. Must not know the programs, nor look at a real disk.
+//! that made them. Must not look at a real disk.
 
 use std::path::Path;
 
@@ -7,23 +7,25 @@ use cloud_machine_protocol::DiskName;
 
 use crate::{
     config::{DiskConfig, Disks, FilesystemType, OnReimage},
+    docker::{self, DockerEngine},
     error::ConfigError,
     mountpoint::{Mountpoint, is_reserved},
-    tree::Node,
+    rancher::{self, Rancher},
+    tree::{Node, child_path},
 };
 
 const ALLOWED: &str = "an absolute path without `.`, `..` and empty parts, in no folder of the system";
 
 /// A folder for the data of a program.
-pub(crate) struct DataFolder<'config> {
+struct DataFolder<'config> {
     /// Whose.
-    pub(crate) program: &'static str,
+    program: &'static str,
     /// Absolute path.
-    pub(crate) place: &'config str,
+    place: &'config str,
     /// Where in the document it is written, or else what makes the program run.
-    pub(crate) written: &'config Node,
+    written: &'config Node,
     /// Key path of that.
-    pub(crate) path: String,
+    path: String,
 }
 
 /// A filesystem that is mounted below the root.
@@ -34,9 +36,33 @@ struct Mounted<'config> {
     disk: &'config DiskConfig,
 }
 
+/// Reports why docker cannot keep images and containers where `engine` says. `root` tells where it does.
+pub(crate) fn check_docker(engine: &DockerEngine, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
+    let Some(settings) = docker::node(root) else { return };
+    let (written, path) = written(settings, docker::PATH, docker::DATA_ROOT);
+    let place = engine.data_root().unwrap_or(docker::DEFAULT_DATA_ROOT);
+    DataFolder { program: "docker", place, written, path }.check(disks, errors);
+}
+
+/// Reports why k3s or rke2 cannot keep its data where `rancher` says. `root` tells where it does.
+pub(crate) fn check_rancher(rancher: &Rancher, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
+    let Some(settings) = rancher::node(root, rancher.distribution) else { return };
+    let (written, path) = written(settings, &rancher::path(rancher.distribution), rancher::DATA_DIR);
+    let (program, place) = (rancher.distribution.name(), rancher.data_dir());
+    DataFolder { program, place, written, path }.check(disks, errors);
+}
+
+/// Where the folder is written below `settings`, or else what makes the program run.
+fn written<'config>(settings: &'config Node, path: &str, key: &str) -> (&'config Node, String) {
+    match settings.get(key) {
+        Some(stated) if !stated.is_null() => (stated, child_path(path, key)),
+        _ => (settings, path.to_owned()),
+    }
+}
+
 impl DataFolder<'_> {
     /// Reports why the program cannot keep its data there.
-    pub(crate) fn check(&self, disks: &Disks, errors: &mut Vec<ConfigError>) {
+    fn check(&self, disks: &Disks, errors: &mut Vec<ConfigError>) {
         let Self { program, place, written, path } = self;
         let error = |message: String| ConfigError::new(&written.source, written.mark, path, message);
         if Mountpoint::try_from((*place).to_owned()).is_err() || is_reserved(place) || is_within(place, "/boot") {

@@ -100,7 +100,7 @@ impl ConfigError {
         let title = format!("{place}: {}", self.message);
         let mut group = Group::with_title(Level::ERROR.primary_title(title.as_str()));
         // Made only now: ten thousand errors in a long line are counted, and the first of them are shown.
-        let secret = line.secret || Secrecy::default().along(&self.path).is_named();
+        let secret = line.secret || Secrecy::default().along(&self.path).is_within(line.text);
         let excerpt = (!self.source.text.is_empty() && !secret).then(|| Excerpt::of(line.text, self.mark));
         if let Some(excerpt) = &excerpt {
             let annotation = AnnotationKind::Primary.span(excerpt.bytes());

@@ -104,9 +104,9 @@ impl Secrecy {
         key_path::parse(path).into_iter().flatten().fold(self, |secrecy, key| secrecy.below(&key))
     }
 
-    /// Whether a key on the way names a secret.
-    pub(crate) const fn is_named(self) -> bool {
-        self.named
+    /// Whether `line`, on which a value at this place is written, may hold a secret for what the keys on the way say.
+    pub(crate) fn is_within(self, line: &str) -> bool {
+        self.named || (self.proxy && line.contains('@'))
     }
 
     /// Whether a mark or a key says that what is here is secret.

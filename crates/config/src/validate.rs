@@ -10,7 +10,7 @@ use crate::{
     check::{self, invalid},
     cloud_init::CloudInit,
     config::{Config, Disks, IdentityConfig, Resources},
-    disks,
+    data_folder, disks,
     docker::{self, DockerEngine},
     error::{ConfigError, ConfigErrors},
     grammar::{MACHINE, PROGRAMS, ROOT, Shape, is_ours, shape_of},
@@ -51,9 +51,9 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     let declared = disks::configs(&machine.resources.disks);
     if errors.is_empty() {
         disks::check(&declared, node, &mut errors);
-        docker::check_data_root(&docker, root, &declared, &mut errors);
+        data_folder::check_docker(&docker, root, &declared, &mut errors);
         if let Some(rancher) = &rancher {
-            rancher::check_data_dir(rancher, root, &declared, &mut errors);
+            data_folder::check_rancher(rancher, root, &declared, &mut errors);
         }
         nic::check(&machine.resources.nic, node, &mut errors);
     }

@@ -146,6 +146,17 @@ fn dockers_folder_is_on_the_root_or_on_a_disk_that_can_hold_it_and_is_cleared_by
 }
 
 #[test]
+fn the_old_name_of_the_data_root_is_refused_since_nobody_would_look_at_its_disk() {
+    let errors = validate(&of("graph: /data/x")).unwrap_err();
+    let error = only(&errors);
+    assert_eq!(
+        (error.path.as_str(), error.message.as_str()),
+        ("docker.engine.graph", "`graph` is docker's old name of `data-root`")
+    );
+    assert_eq!(error.suggestion.as_deref(), Some("write `data-root`"));
+}
+
+#[test]
 fn passwords_are_shown_neither_in_a_configuration_nor_in_an_error() {
     let engine = "{env: {HTTP_PROXY: \"http://ada:hunter2@proxy:3128\", https_proxy: \"ada:hunter2@proxy:3128\", \
                   REGISTRY_TOKEN: hunter2}, registry-mirrors: [\"https://ada:hunter2@mirror\"], log-opts: {splunk-token: hunter2}}";
@@ -153,9 +164,12 @@ fn passwords_are_shown_neither_in_a_configuration_nor_in_an_error() {
     let text = shown.to_yaml();
     assert!(!text.contains("hunter2") && !text.contains("ada") && text.matches("[redacted]").count() == 5, "{text}");
     assert!(config(engine).docker.environment()["HTTP_PROXY"].contains("hunter2"), "docker itself gets it");
-    for engine in
-        ["env: {REGISTRY_TOKEN: 771177}", "env: {A_PROXY: [\"u:771177@h\"]}", "log-opts: {splunk-token: 771177}"]
-    {
+    for engine in [
+        "env: {REGISTRY_TOKEN: 771177}",
+        "env: {A_PROXY: [\"u:771177@h\"]}",
+        "log-opts: {splunk-token: 771177}",
+        "env: {A_PROXY:\n    [\"u:771177@h\"]}",
+    ] {
         let errors = validate(&of(engine)).unwrap_err().to_string();
         assert!(!errors.contains("771177"), "{errors}");
     }

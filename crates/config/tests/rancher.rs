@@ -59,6 +59,13 @@ write-kubeconfig-mode: "0644"
 }
 
 #[test]
+fn what_yaml_takes_only_escaped_is_escaped() {
+    let text = rancher("{k3s: {role: server, node-label: [\"a=\\u0085b\", \"c=\\u007f\", \"d=\\u2028\", \"e=ü😀\"]}}")
+        .config_yaml();
+    assert_eq!(text, "node-label:\n  - \"a=\\u0085b\"\n  - \"c=\\u007f\"\n  - \"d=\\u2028\"\n  - \"e=ü😀\"\n");
+}
+
+#[test]
 fn what_cannot_become_a_part_of_a_cluster_is_refused_at_its_place() {
     const AGENT: &str = "role: agent, server: \"https://s:6443\", token: t";
     for (settings, path, message) in [

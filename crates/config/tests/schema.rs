@@ -310,7 +310,7 @@ fn authorized_keys_are_single_lines_with_a_public_key() {
     for (keys, path) in [
         ("text", "ssh_authorized_keys"),
         ("[foo]", "ssh_authorized_keys[0]"),
-        ("[ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2 cut]", "ssh_authorized_keys[0]"),
+        ("[ssh-rsa AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2 other]", "ssh_authorized_keys[0]"),
         ("[1]", "ssh_authorized_keys[0]"),
         ("[\"a\\nb\"]", "ssh_authorized_keys[0]"),
         ("[\"\\e[31m\"]", "ssh_authorized_keys[0]"),

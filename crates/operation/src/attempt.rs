@@ -77,6 +77,7 @@ impl Attempt<'_> {
         life::running(self.driver, self.store, record)?;
         if action == Action::Reimage {
             host_key::handed(self.store, record, action)?;
+            host_certificate::can_be_issued(self.store)?;
             admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
             space::check(self.teller, self.store, record, self.described, self.options)?;
         }

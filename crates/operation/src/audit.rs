@@ -210,7 +210,8 @@ fn lost_keys(leaf: &Leaf) -> Option<String> {
         key.as_str().is_some_and(is_key_cut_off).then(|| (index + 1).to_string())
     };
     let cut: Vec<String> = keys.iter().enumerate().filter_map(cut).collect();
-    let text = format!("key {} of the list is cut off and lets nobody in", cut.join(", "));
+    let others = if cut.len() < keys.len() { "; the others count" } else { "" };
+    let text = format!("key {} of the list is cut off and lets nobody in{others}", cut.join(", "));
     (!cut.is_empty()).then_some(text)
 }
 

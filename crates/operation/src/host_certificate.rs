@@ -16,10 +16,15 @@ const VALID: u64 = 30 * 86_400;
 /// What clients put into their `known_hosts` (sshd(8)).
 #[derive(Debug, Serialize)]
 pub struct KnownHosts {
-    /// The authority, for the names that were asked for.
-    pub authority: String,
+    /// The authority, for the names that were asked for; `None` when none were and there is no machine.
+    pub authority: Option<String>,
     /// Keys that were certified and that no machine has any more, until their certificates end.
     pub revoked: Vec<String>,
+}
+
+/// Refuses a key of the authority that is none, while nothing is touched yet.
+pub(crate) fn can_be_issued(store: &Store) -> Result<(), OperationError> {
+    HostCa::read(&store.host_ca()).map(drop).map_err(OperationError::failed)
 }
 
 /// Certifies the key that the record of a machine has since the report of its reimage was accepted, for its name alone. A boot gets
@@ -43,28 +48,33 @@ pub(crate) fn issue(store: &Store, record: &MachineRecord) -> Result<Option<Stri
     ca.certify(&certified, &format!("{} {}", record.name, request.id)).map(Some).map_err(OperationError::failed)
 }
 
-/// The lines for clients of the machines that `hosts` names, a list of patterns as known_hosts has them; without one for all
+/// The lines for clients of the machines that `asked` names, a list of patterns as known_hosts has them; without one for all
 /// machines that there are.
 ///
 /// # Errors
 /// When nothing was ever certified, and for a record that cannot be read: its key would be called revoked.
-pub fn known_hosts(store: &Store, hosts: Option<&str>) -> Result<KnownHosts, OperationError> {
+pub fn known_hosts(store: &Store, asked: Option<&str>) -> Result<KnownHosts, OperationError> {
     let ca = HostCa::read(&store.host_ca()).map_err(OperationError::failed)?.ok_or_else(|| {
-        OperationError::new(ErrorKind::NotFound, "no host key was certified yet: the first machine makes the authority")
+        OperationError::new(
+            ErrorKind::NotFound,
+            "no host key was certified yet: `cloud-machine create` of the first machine makes the authority",
+        )
     })?;
     let names = || -> Result<String, StoreError> {
         let rows = store.summaries()?.into_iter().map(|row| Ok(row.summary?.name.to_string()));
         Ok(rows.collect::<Result<Vec<_>, StoreError>>()?.join(","))
     };
-    let hosts = match hosts {
+    let hosts = match asked {
         Some(hosts) => hosts.to_owned(),
         None => names()?,
     };
-    if hosts.is_empty() || !hosts.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+    let nobody = asked.is_none() && hosts.is_empty();
+    if !nobody && (hosts.is_empty() || !hosts.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')) {
         let text = format!("{hosts:?} names no hosts: a list such as `ci-1,ci-*` is needed");
         return Err(OperationError::new(ErrorKind::Refused, text));
     }
-    let authority = format!("@cert-authority {hosts} {}", ca.public().map_err(OperationError::failed)?);
+    let public = ca.public().map_err(OperationError::failed)?;
+    let authority = (!nobody).then(|| format!("@cert-authority {hosts} {public}"));
     let mut revoked = Vec::new();
     for certified in store.certified(now())? {
         let line = format!("@revoked * {}", certified.key);

@@ -8,8 +8,6 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::{
-    config::Disks,
-    data_folder::DataFolder,
     error::ConfigError,
     scalar::{Scalar, Written},
     settings::{Kind, advice, check, json, stated, unfit},
@@ -20,9 +18,11 @@ use keys::{ENVIRONMENT, VARIABLES};
 
 /// Path of the settings.
 pub(crate) const PATH: &str = "docker.engine";
-const DATA_ROOT: &str = "data-root";
+pub(crate) const DATA_ROOT: &str = "data-root";
+/// What docker called it once, and still reads: nobody would look at where that is.
+const OLD_DATA_ROOT: &str = "graph";
 /// Where docker keeps its data unless it is told.
-const DEFAULT_DATA_ROOT: &str = "/var/lib/docker";
+pub(crate) const DEFAULT_DATA_ROOT: &str = "/var/lib/docker";
 
 /// What docker's engine is told.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,6 +79,11 @@ pub(crate) fn engine(root: &Node, errors: &mut Vec<ConfigError>) -> DockerEngine
             (None, Some(_)) => errors.push(underscored(entry, &name, &path)),
             (None, None) => {}
         }
+        if name == OLD_DATA_ROOT {
+            let message = format!("`{OLD_DATA_ROOT}` is docker's old name of `{DATA_ROOT}`");
+            let error = ConfigError::new(&entry.value.source, entry.mark, &path, message);
+            errors.push(error.suggestion(Some(format!("write `{DATA_ROOT}`"))));
+        }
         if errors.len() == before
             && let Some(value) = json(&entry.value, &path, errors)
         {
@@ -86,17 +91,6 @@ pub(crate) fn engine(root: &Node, errors: &mut Vec<ConfigError>) -> DockerEngine
         }
     }
     engine
-}
-
-/// Reports why docker cannot keep images and containers where `engine` says. `root` tells where it does.
-pub(crate) fn check_data_root(engine: &DockerEngine, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
-    let Some(settings) = node(root) else { return };
-    let (written, path) = match settings.get(DATA_ROOT) {
-        Some(stated) if !stated.is_null() => (stated, child_path(PATH, DATA_ROOT)),
-        _ => (settings, PATH.to_owned()),
-    };
-    let place = engine.data_root().unwrap_or(DEFAULT_DATA_ROOT);
-    DataFolder { program: "docker", place, written, path }.check(disks, errors);
 }
 
 fn environment(node: &Node, path: &str, errors: &mut Vec<ConfigError>) -> BTreeMap<String, String> {

@@ -8,8 +8,6 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use serde_json::Value as Json;
 
 use crate::{
-    config::Disks,
-    data_folder::DataFolder,
     error::ConfigError,
     scalar::Scalar,
     settings::{Kind, check, json, stated, unfit},
@@ -20,7 +18,7 @@ use keys::{ROLE, ROLES, SHORT};
 
 /// Path of the settings of both programs.
 const PATH: &str = "rancher";
-const DATA_DIR: &str = "data-dir";
+pub(crate) const DATA_DIR: &str = "data-dir";
 
 /// A program that makes a machine part of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,15 +98,15 @@ impl Rancher {
     pub fn config_yaml(&self) -> String {
         let mut text = String::new();
         for (key, value) in &self.settings {
-            // JSON's own form of a text and of a scalar is YAML's, too, whatever its version; a word that is known needs none.
-            let key = if keys::kind(key).is_some() { key.clone() } else { Json::from(key.as_str()).to_string() };
+            // A word that is known needs no quotes.
+            let key = if keys::kind(key).is_some() { key.clone() } else { yaml(&Json::from(key.as_str())) };
             // Writing into a String cannot fail.
             let _ = match value {
                 Json::Array(items) if !items.is_empty() => {
-                    let items: String = items.iter().map(|item| format!("  - {item}\n")).collect();
+                    let items: String = items.iter().map(|item| format!("  - {}\n", yaml(item))).collect();
                     write!(text, "{key}:\n{items}")
                 }
-                value => writeln!(text, "{key}: {value}"),
+                value => writeln!(text, "{key}: {}", yaml(value)),
             };
         }
         text
@@ -119,6 +117,22 @@ impl Rancher {
     pub fn data_dir(&self) -> &str {
         self.settings.get(DATA_DIR).and_then(Json::as_str).unwrap_or_else(|| self.distribution.data_dir())
     }
+}
+
+/// JSON's own form of a text and of a scalar is YAML's, too, whatever its version, but for the characters that YAML takes only
+/// escaped, or for the end of a line (YAML 1.2, 5.1).
+fn yaml(value: &Json) -> String {
+    let mut text = String::new();
+    for letter in value.to_string().chars() {
+        match letter {
+            '\u{7f}'..='\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                // Writing into a String cannot fail.
+                let _ = write!(text, "\\u{:04x}", u32::from(letter));
+            }
+            letter => text.push(letter),
+        }
+    }
+    text
 }
 
 /// The settings of `distribution` below `root`, when there are some.
@@ -235,16 +249,4 @@ fn joins(node: &Node, role: Role, path: &str, errors: &mut Vec<ConfigError>) {
         _ => return,
     };
     errors.push(ConfigError::new(&node.source, node.mark, path, missing));
-}
-
-/// Reports why the program cannot keep its data where `rancher` says. `root` tells where it does.
-pub(crate) fn check_data_dir(rancher: &Rancher, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
-    let Some(settings) = node(root, rancher.distribution) else { return };
-    let path = path(rancher.distribution);
-    let (written, path) = match settings.get(DATA_DIR) {
-        Some(stated) if !stated.is_null() => (stated, child_path(&path, DATA_DIR)),
-        _ => (settings, path),
-    };
-    let (program, place) = (rancher.distribution.name(), rancher.data_dir());
-    DataFolder { program, place, written, path }.check(disks, errors);
 }

@@ -26,20 +26,24 @@ impl HostCa {
     /// The authority whose key is at `path`; `None` when nothing was ever signed there.
     ///
     /// # Errors
-    /// [`SshError::Key`], [`SshError::HostKeyKind`] or [`SshError::Store`].
+    /// [`SshError::HostCa`] or [`SshError::Store`].
     pub fn read(path: &Path) -> Result<Option<Self>, SshError> {
         let Some(text) = file::read(path, file::MAX_WORD).map_err(SshError::Store)? else { return Ok(None) };
-        let key = PrivateKey::from_openssh(text).map_err(SshError::Key)?;
-        if key.algorithm() != Algorithm::Ed25519 {
-            return Err(SshError::HostKeyKind { found: key.algorithm().as_str().to_owned() });
+        let failed = |why: String| SshError::HostCa { path: path.display().to_string(), why };
+        let key = PrivateKey::from_openssh(text).map_err(|error| failed(error.to_string()))?;
+        if key.is_encrypted() {
+            return Err(failed("it has a passphrase, and nobody can be asked for it".to_owned()));
         }
-        Ok(Some(Self(key)))
+        match key.algorithm() {
+            Algorithm::Ed25519 => Ok(Some(Self(key))),
+            other => Err(failed(format!("it is {}, and only ssh-ed25519 is taken", other.as_str()))),
+        }
     }
 
     /// The authority whose key is at `path`, which is made when it is missing.
     ///
     /// # Errors
-    /// As [`Self::read`].
+    /// As [`Self::read`], and [`SshError::Key`].
     pub fn read_or_make(path: &Path) -> Result<Self, SshError> {
         if let Some(ca) = Self::read(path)? {
             return Ok(ca);
@@ -87,6 +91,31 @@ mod tests {
     use crate::ssh::generate_key;
 
     #[test]
+    fn what_is_no_key_to_sign_with_is_named_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca");
+        let made = |kind: &str, passphrase: &str| {
+            let _none = fs::remove_file(&path);
+            let mut command = Command::new("ssh-keygen");
+            command.args(["-q", "-t", kind, "-N", passphrase, "-f"]).arg(&path);
+            assert!(command.status().expect("install the package openssh-client").success());
+        };
+        let told = |why: &str| {
+            let text = HostCa::read_or_make(&path).unwrap_err().to_string();
+            assert!(
+                text.starts_with(&format!("cannot take {} as the key", path.display())) && text.contains(why),
+                "{text}"
+            );
+        };
+        made("ed25519", "words");
+        told("passphrase");
+        made("ecdsa", "");
+        told("unknown algorithm");
+        fs::write(&path, "").unwrap();
+        told("cannot take");
+    }
+
+    #[test]
     fn openssh_reads_a_certificate_of_one_key_for_one_name_and_one_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca");
@@ -113,6 +142,6 @@ mod tests {
             assert!(shown.contains(text), "{text} in {shown}");
         }
         fs::write(&path, "no key").unwrap();
-        assert!(matches!(HostCa::read_or_make(&path), Err(SshError::Key(_))), "no other one in its place");
+        assert!(matches!(HostCa::read_or_make(&path), Err(SshError::HostCa { .. })), "no other one in its place");
     }
 }

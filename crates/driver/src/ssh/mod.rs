@@ -35,6 +35,17 @@ pub enum SshError {
     /// A key could not be made or written in OpenSSH's format.
     #[error("cannot make an SSH key")]
     Key(#[source] ssh_key::Error),
+    /// What lies where the authority's key belongs is none that it can sign with.
+    #[error(
+        "cannot take {path} as the key of the authority for host keys: {why}; put back the one that was there, or remove it: the next \
+         reimage makes another one, and clients need its line from `cloud-machine known-hosts`"
+    )]
+    HostCa {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A key or `known_hosts` could not be stored or read.
     #[error("cannot store or read an SSH key")]
     Store(#[source] StoreError),
