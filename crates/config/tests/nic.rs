@@ -183,6 +183,8 @@ fn a_dns_server_is_one_that_can_answer() {
         ("a.example", "no address of IPv4 or IPv6"),
     ];
     assert_items_refused("dns", "at most three addresses", &wrong);
+    let twice = address("{dns: ['2001:db8::53', '2001:DB8:0::53']}");
+    assert_refused(twice, "resources.nic.address.dns", &["2001:db8::53 is there twice"]);
     assert!(address("{dns: [127.0.0.53, 192.0.2.53]}").is_ok());
 }
 
@@ -197,6 +199,13 @@ fn a_gateway_is_another_machine_in_the_subnet() {
     assert_refused(with("192.0.2.7"), at, &["is the machine itself"]);
     assert_refused(with("192.0.2.1, 192.0.2.2"), at, &["two gateways for IPv4", "`routes`"]);
     assert_refused(address("{gateways: [192.0.2.1]}"), at, &["without `addresses`"]);
+    for edge in ["192.0.2.0", "192.0.2.255"] {
+        assert_refused(
+            with(edge),
+            at,
+            &[&format!("the gateway {edge} names the subnet of 192.0.2.7/24"), "the router"],
+        );
+    }
     let wrong = [
         ("127.0.0.1", "a loopback address"),
         ("0.0.0.0", "the unspecified address"),
@@ -235,6 +244,13 @@ fn routes_lead_through_the_subnet_to_networks() {
     assert_refused(with("0.0.0.0/0 via 192.0.2.1"), at, &["`gateways`"]);
     assert_refused(with("10.0.0.0/8 via 192.0.2.1, 10.0.0.0/8 via 192.0.2.2"), at, &["two routes to 10.0.0.0/8"]);
     assert_refused(address("{routes: [10.0.0.0/8 via 192.0.2.1]}"), at, &["without `addresses`"]);
+    assert_refused(with("198.51.100.0/24 via 192.0.2.255"), at, &["names the subnet of 192.0.2.7/24"]);
+    assert_refused(with("192.0.2.0/24 via 192.0.2.1"), at, &["192.0.2.0/24 is a subnet of the interface itself"]);
+    for to in ["192.0.2.1/32", "192.0.2.0/25"] {
+        let text = format!("the route to {to} leads to its own gateway 192.0.2.1 as well");
+        assert_refused(with(&format!("{to} via 192.0.2.1")), at, &[&text]);
+    }
+    assert!(with("192.0.2.128/25 via 192.0.2.1, 192.0.0.0/16 via 192.0.2.1").is_ok());
 }
 
 #[test]
