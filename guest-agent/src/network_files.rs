@@ -60,6 +60,9 @@ fn interface(address: &Address) -> String {
     text.push_str("\n[Network]\n");
     if address.is_dhcp() {
         text.push_str("DHCP=ipv4\n");
+    } else {
+        // Else any neighbour gives it further addresses, a way out and DNS servers. The address on the link stays.
+        text.push_str("IPv6AcceptRA=no\n");
     }
     for own in &address.addresses {
         let _ = writeln!(text, "Address={own}");
@@ -143,7 +146,7 @@ mod tests {
             ..fixed()
         };
         let files = rendered(&address);
-        let expected = "[Match]\nMACAddress=52:54:00:12:34:56\nType=ether\n\n[Network]\nAddress=192.0.2.7/24\n\
+        let expected = "[Match]\nMACAddress=52:54:00:12:34:56\nType=ether\n\n[Network]\nIPv6AcceptRA=no\nAddress=192.0.2.7/24\n\
             Address=2001:db8::7/64\nGateway=192.0.2.1\nGateway=fe80::1\nDNS=192.0.2.53\nDomains=corp.example lab\n\n\
             [Route]\nDestination=198.51.100.0/24\nGateway=192.0.2.254\n";
         assert_eq!(files[0].1, format!("{HEAD}{expected}"));

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use cloud_machine_protocol::Connection;
+use ipnet::IpNet;
 
 use crate::{
     config::{Address, Nic},
@@ -60,6 +61,7 @@ pub(crate) fn check(nic: &Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
         // What is too long is compared with nothing.
         return;
     }
+    twice("dns", &address.dns, &mut wrong);
     if address.dns.is_empty() && !address.search.is_empty() {
         wrong(
             "search",
@@ -88,14 +90,18 @@ pub(crate) fn check(nic: &Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
     }
 }
 
+fn twice(key: &str, list: &[IpAddr], wrong: &mut impl FnMut(&str, String, &str)) {
+    for (index, item) in list.iter().enumerate() {
+        if list.iter().take(index).any(|known| known == item) {
+            wrong(key, format!("{item} is there twice"), "leave one of them out");
+        }
+    }
+}
+
 /// Each gateway lies in the subnet of an address, and there is one way out a family.
 fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
     let own: Vec<IpAddr> = address.addresses.iter().map(|net| net.addr()).collect();
-    for (index, net) in address.addresses.iter().enumerate() {
-        if own.iter().take(index).any(|known| *known == net.addr()) {
-            wrong("addresses", format!("{} is there twice", net.addr()), "leave one of them out");
-        }
-    }
+    twice("addresses", &own, wrong);
     let subnets: Vec<String> = address.addresses.iter().map(ToString::to_string).collect();
     let subnets = subnets.join(", ");
     let mut reach = |key: &str, gateway: IpAddr| {
@@ -105,6 +111,9 @@ fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
         } else if !on_link && !address.addresses.iter().any(|net| net.contains(&gateway)) {
             let text = format!("the gateway {gateway} is outside the subnet of {subnets}");
             wrong(key, text, "correct the address, the length of its prefix or the gateway");
+        } else if let Some(net) = address.addresses.iter().find(|net| names_all(net, gateway)) {
+            let text = format!("the gateway {gateway} names the subnet of {net} itself or all that is in it");
+            wrong(key, text, "name the router");
         }
     };
     address.gateways.iter().for_each(|gateway| reach("gateways", *gateway));
@@ -118,7 +127,25 @@ fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
             );
         }
     }
+    routes(address, wrong);
+}
+
+/// Whether it is the first or the last address of the subnet, where these are no machine's. The first of IPv6 is that of its
+/// routers.
+fn names_all(net: &IpNet, address: IpAddr) -> bool {
+    net.addr().is_ipv4() && net.prefix_len() < 31 && [net.network(), net.broadcast()].contains(&address)
+}
+
+/// Each route leads to another network, which no other route leads to.
+fn routes(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
     for (index, route) in address.routes.iter().enumerate() {
+        let subnet = address.addresses.iter().filter(|net| net.contains(&route.via)).map(IpNet::prefix_len).max();
+        if address.addresses.iter().any(|net| net.trunc() == route.to) {
+            wrong("routes", format!("{} is a subnet of the interface itself", route.to), "leave the route out");
+        } else if route.to.contains(&route.via) && subnet.is_some_and(|length| length < route.to.prefix_len()) {
+            let text = format!("the route to {} leads to its own gateway {} as well", route.to, route.via);
+            wrong("routes", text, "name a network without the gateway");
+        }
         if route.to.addr().is_ipv4() != route.via.is_ipv4() {
             wrong(
                 "routes",

@@ -4,12 +4,14 @@
 use cloud_machine_protocol::Connection;
 
 use crate::{
-    addresses,
+    access, address_schema, addresses,
     config::{Config, Nic},
     error::ConfigError,
     key_location::locate,
     nic_schema::{self, HostInterface, NetworkValue},
-    tree::Node,
+    scalar::Scalar,
+    source::shortened,
+    tree::{Node, Value, item_path},
 };
 
 /// Advice wherever a machine without a network is asked for something that needs one.
@@ -44,6 +46,19 @@ pub(crate) fn check(declared: &nic_schema::Nic, machine: &Node, errors: &mut Vec
     }
     errors.extend(host_access(declared, machine));
     addresses::check(&config(declared), machine, errors);
+}
+
+/// What is wrong with each item of `found`, a list of the addresses at `keys`; none when it is another value, or when no item
+/// is to blame by itself.
+pub(crate) fn invalid_items(found: &Node, path: &str, keys: &[&str], allowed: &str) -> Vec<ConfigError> {
+    let (["resources", "nic", "address", key], Value::List(items)) = (keys, &found.value) else { return Vec::new() };
+    let judge = |(index, item): (usize, &Node)| {
+        let Value::Scalar(Scalar::Text(text)) = &item.value else { return None };
+        let why = address_schema::objection(key, text).filter(|_| !access::gives_access(text))?;
+        let message = format!("found `{}`, {why}", shortened(text));
+        Some(ConfigError::new(&item.source, item.mark, &item_path(path, index), message).allowed(allowed))
+    };
+    items.iter().enumerate().filter_map(judge).collect()
 }
 
 /// What the key promises holds by itself, or cannot be had.

@@ -142,7 +142,11 @@ fn typed(node: &Node, errors: &mut Vec<ConfigError>) -> Machine {
             None => "",
         };
         let (found, path) = locate(node, &keys);
-        errors.push(invalid(found, &path, allowed));
+        let items = nic::invalid_items(found, &path, &keys, allowed);
+        if items.is_empty() {
+            errors.push(invalid(found, &path, allowed));
+        }
+        errors.extend(items);
         if !remove(&mut value, &keys) {
             return Machine::default();
         }

@@ -122,33 +122,70 @@ fn what_a_dhcp_server_says_may_be_overruled_in_part() {
     assert!(address("{vlan: 7, dns: [192.0.2.53]}").unwrap().resources.nic.address.is_dhcp());
 }
 
-#[test]
-fn an_address_that_no_machine_can_have_is_refused() {
-    for wrong in [
-        "192.0.2.7",
-        "192.0.2.0/24",
-        "192.0.2.255/24",
-        "192.0.2.7/33",
-        "127.0.0.1/8",
-        "0.0.0.0/0",
-        "224.0.0.1/24",
-        "169.254.1.1/16",
-        "240.0.0.1/8",
-        "fe80::1/64",
-        "::1/128",
-        "ff02::1/64",
-        "::ffff:192.0.2.7/128",
-        "a.example/24",
-    ] {
+/// Each wrong item of the list `key` is refused at its place, with what is wrong.
+fn assert_items_refused(key: &str, allowed: &str, wrong: &[(&str, &str)]) {
+    for (item, why) in wrong {
+        let at = format!("resources.nic.address.{key}[0]");
         assert_refused(
-            address(&format!("{{addresses: ['{wrong}']}}")),
-            "resources.nic.address.addresses",
-            &["such as [192.0.2.7/24"],
+            address(&format!("{{{key}: ['{item}']}}")),
+            &at,
+            &[&format!("found `{item}`, {why}; "), allowed],
         );
     }
-    // Both addresses of a subnet of two are machines' (RFC 3021).
-    assert!(address("{addresses: [192.0.2.0/31, 192.0.2.7/32]}").is_ok());
+}
+
+#[test]
+fn an_address_that_no_machine_can_have_is_refused_with_its_reason() {
+    let wrong = [
+        ("192.0.2.7", "an address without the length of its subnet's prefix"),
+        ("192.0.2.0/24", "the address of its subnet itself"),
+        ("192.0.2.255/24", "the broadcast address of its subnet"),
+        ("192.0.2.7/33", "whose prefix is not 0 to 32 bits long"),
+        ("2001:db8::7/129", "whose prefix is not 0 to 128 bits long"),
+        ("192.0.2.7/0", "in whose subnet every address lies"),
+        ("127.0.0.1/8", "a loopback address"),
+        ("0.0.0.0/0", "the unspecified address"),
+        ("0.1.2.3/8", "a reserved address"),
+        ("224.0.0.1/24", "a multicast address"),
+        ("169.254.1.1/16", "a link-local address"),
+        ("240.0.0.1/8", "a reserved address"),
+        ("2001:db8::/64", "the address of all routers of its subnet"),
+        ("fe80::1/64", "a link-local address"),
+        ("::1/128", "a loopback address"),
+        ("ff02::1/64", "a multicast address"),
+        ("::ffff:192.0.2.7/128", "an address of IPv4 in the form of IPv6"),
+        ("a.example/24", "no address of IPv4 or IPv6"),
+        ("", "no address of IPv4 or IPv6"),
+    ];
+    assert_items_refused("addresses", "such as [192.0.2.7/24", &wrong);
+    // Both addresses of a subnet of two are machines' (RFC 3021, RFC 6164).
+    assert!(address("{addresses: [192.0.2.0/31, 192.0.2.7/32, 2001:db8::/127, '2001:db8::1:0/128']}").is_ok());
     assert_refused(nic("{address: 192.0.2.7/24}"), "resources.nic.address", &["dhcp, or a map {addresses"]);
+}
+
+#[test]
+fn each_wrong_item_of_a_list_is_told_and_one_that_is_no_text_is_as_well() {
+    let errors = address("{addresses: [192.0.2.255/24, 192.0.2.7/24, 127.0.0.1/8]}").unwrap_err();
+    let paths: Vec<&str> = errors.iter().map(|error| error.path.rsplit('.').next().unwrap()).collect();
+    assert_eq!(paths, ["addresses[0]", "addresses[2]"]);
+    assert_refused(address("{addresses: [7]}"), "resources.nic.address.addresses", &["found a list with `7`"]);
+}
+
+#[test]
+fn a_dns_server_is_one_that_can_answer() {
+    let wrong = [
+        ("0.0.0.0", "the unspecified address"),
+        ("::", "the unspecified address"),
+        ("255.255.255.255", "the broadcast address of every link"),
+        ("224.0.0.251", "a multicast address"),
+        ("ff02::fb", "a multicast address"),
+        ("fe80::1", "a link-local address"),
+        ("a.example", "no address of IPv4 or IPv6"),
+    ];
+    assert_items_refused("dns", "at most three addresses", &wrong);
+    let twice = address("{dns: ['2001:db8::53', '2001:DB8:0::53']}");
+    assert_refused(twice, "resources.nic.address.dns", &["2001:db8::53 is there twice"]);
+    assert!(address("{dns: [127.0.0.53, 192.0.2.53]}").is_ok());
 }
 
 #[test]
@@ -162,21 +199,58 @@ fn a_gateway_is_another_machine_in_the_subnet() {
     assert_refused(with("192.0.2.7"), at, &["is the machine itself"]);
     assert_refused(with("192.0.2.1, 192.0.2.2"), at, &["two gateways for IPv4", "`routes`"]);
     assert_refused(address("{gateways: [192.0.2.1]}"), at, &["without `addresses`"]);
+    for edge in ["192.0.2.0", "192.0.2.255"] {
+        assert_refused(
+            with(edge),
+            at,
+            &[&format!("the gateway {edge} names the subnet of 192.0.2.7/24"), "the router"],
+        );
+    }
+    let wrong = [
+        ("127.0.0.1", "a loopback address"),
+        ("0.0.0.0", "the unspecified address"),
+        ("ff02::2", "a multicast address"),
+        ("192.0.2.1/24", "no address of IPv4 or IPv6"),
+    ];
+    assert_items_refused("gateways", "addresses of routers", &wrong);
     assert!(with("192.0.2.1, fe80::1").is_ok());
+    // All routers of the subnet have this one (RFC 4291, section 2.6.1).
+    assert!(with("'2001:db8::'").is_ok());
+    assert!(address("{addresses: [192.0.2.1/31], gateways: [192.0.2.0]}").is_ok());
 }
 
 #[test]
 fn routes_lead_through_the_subnet_to_networks() {
     let at = "resources.nic.address.routes";
     let with = |routes: &str| address(&format!("{{addresses: [192.0.2.7/24], routes: [{routes}]}}"));
-    for wrong in ["198.51.100.0/24", "198.51.100.0/24 192.0.2.1", "198.51.100.7/24 via 192.0.2.1", "x via 192.0.2.1"] {
-        assert_refused(with(wrong), at, &["such as [198.51.100.0/24 via 192.0.2.254]"]);
+    let stays = "whose target no router leads to";
+    let wrong = [
+        ("198.51.100.0/24", "not of the form `NETWORK via GATEWAY`"),
+        ("198.51.100.0/24 192.0.2.1", "not of the form `NETWORK via GATEWAY`"),
+        ("198.51.100.7/24 via 192.0.2.1", "whose target has bits set behind its prefix"),
+        ("x via 192.0.2.1", "whose target is no network with a prefix"),
+        ("198.51.100.0/24 via x", "whose gateway is no address that a router can have"),
+        ("198.51.100.0/24 via 224.0.0.1", "whose gateway is no address that a router can have"),
+    ];
+    assert_items_refused("routes", "such as [198.51.100.0/24 via 192.0.2.254]", &wrong);
+    for to in
+        ["127.0.0.0/8 via 192.0.2.1", "224.0.0.0/4 via 192.0.2.1", "fe80::/10 via fe80::1", "ff00::/8 via fe80::1"]
+    {
+        let words = [&format!("found `{to}`, {stays}")];
+        assert_refused(with(&format!("'{to}'")), &format!("{at}[0]"), &words.map(String::as_str));
     }
     assert_refused(with("198.51.100.0/24 via 203.0.113.1"), at, &["outside the subnet"]);
     assert_refused(with("2001:db8:1::/48 via 192.0.2.1"), at, &["two families"]);
     assert_refused(with("0.0.0.0/0 via 192.0.2.1"), at, &["`gateways`"]);
     assert_refused(with("10.0.0.0/8 via 192.0.2.1, 10.0.0.0/8 via 192.0.2.2"), at, &["two routes to 10.0.0.0/8"]);
     assert_refused(address("{routes: [10.0.0.0/8 via 192.0.2.1]}"), at, &["without `addresses`"]);
+    assert_refused(with("198.51.100.0/24 via 192.0.2.255"), at, &["names the subnet of 192.0.2.7/24"]);
+    assert_refused(with("192.0.2.0/24 via 192.0.2.1"), at, &["192.0.2.0/24 is a subnet of the interface itself"]);
+    for to in ["192.0.2.1/32", "192.0.2.0/25"] {
+        let text = format!("the route to {to} leads to its own gateway 192.0.2.1 as well");
+        assert_refused(with(&format!("{to} via 192.0.2.1")), at, &[&text]);
+    }
+    assert!(with("192.0.2.128/25 via 192.0.2.1, 192.0.0.0/16 via 192.0.2.1").is_ok());
 }
 
 #[test]
@@ -193,10 +267,17 @@ fn numbers_and_lists_have_bounds() {
         assert_refused(address(&format!("{{vlan: {vlan}}}")), &at("vlan"), &["1 to 4094"]);
     }
     assert_refused(address("{dns: [192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4]}"), &at("dns"), &["4 are more than 3"]);
-    assert_refused(address("{dns: [a.example]}"), &at("dns"), &["at most three addresses"]);
-    for domain in ["'a b'", "'a..b'", "-a", "'a\\nb'", "''"] {
-        assert_refused(address(&format!("{{search: [{domain}]}}")), &at("search"), &["domains"]);
-    }
+    let long = "a".repeat(64);
+    let wrong = [
+        ("a b", "no name of DNS"),
+        ("-a", "no name of DNS"),
+        ("a..b", "with nothing where a part of a name belongs"),
+        ("corp.example.", "with a dot at its end, which is left out"),
+        ("", "with nothing where a part of a name belongs"),
+        (&long, "longer than a name of DNS can be"),
+    ];
+    assert_items_refused("search", "domains", &wrong);
+    assert_refused(address("{search: [\"a\\nb\"]}"), &at("search[0]"), &["no name of DNS", "domains"]);
     assert_refused(address("{search: [corp.example]}"), &at("search"), &["nobody is asked", "`dns`"]);
     assert_refused(address("{addresses: [192.0.2.7/24, 192.0.2.7/25]}"), &at("addresses"), &["is there twice"]);
 }
