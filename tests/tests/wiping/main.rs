@@ -5,6 +5,7 @@ mod contents;
 
 use std::{
     fs,
+    io::{self, Read},
     path::Path,
     process::{Command, ExitCode, Stdio},
     thread,
@@ -15,6 +16,7 @@ use cloud_machine_protocol::{Extent, WipeMethod};
 use cloud_machine_system::{survey, wipe_disk};
 use cloud_machine_tests::loop_device::{LoopDevice, run};
 use libtest_mimic::{Arguments, Trial};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use contents::{CONTENTS, Partitioned, ROOM, found, get, made, put, size_of};
 
@@ -171,12 +173,17 @@ fn signatures_that_contradict_each_other() {
 
 /// Begins a wipe in another process and ends that after a time.
 fn kill_after(milliseconds: u64, device: &LoopDevice, size: u64, method: WipeMethod) {
+    // A process that it is just starting has all its files, the device too, until it is another program: this one it keeps.
+    let (mut end, held) = io::pipe().expect("a pipe");
+    fcntl(&held, FcntlArg::F_SETFD(FdFlag::empty())).expect("a file that is inherited");
     let mut child = Command::new("/proc/self/exe")
         .args([WIPE, &device.name(), &size.to_string(), method.as_str()])
         .stdout(Stdio::null())
         .spawn()
         .expect("a child");
+    drop(held);
     thread::sleep(Duration::from_millis(milliseconds));
     child.kill().expect("a signal");
     child.wait().expect("an end");
+    end.read_to_end(&mut Vec::new()).expect("the end of all that it started");
 }
