@@ -63,12 +63,12 @@ pub(crate) fn files(
     let document = keys.without(&overruled).to_yaml();
     let mut files = vec![
         // The first, which is no secret, makes the folders: others than root look below `/var/lib/cloud`, too.
-        text(&format!("{SEED}/meta-data"), 0o644, meta_data(identity, request)),
-        text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
-        text(OWN_SETTINGS, 0o644, settings(keys, has)),
-        text(&format!("{SETTINGS}/ds-identify.cfg"), 0o644, IDENTIFY.to_owned()),
+        RootFile::text(&format!("{SEED}/meta-data"), 0o644, meta_data(identity, request)),
+        RootFile::text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
+        RootFile::text(OWN_SETTINGS, 0o644, settings(keys, has)),
+        RootFile::text(&format!("{SETTINGS}/ds-identify.cfg"), 0o644, IDENTIFY.to_owned()),
     ];
-    files.extend(UNUSED.map(|name| text(&format!("{SEED}/{name}"), 0o600, String::new())));
+    files.extend(UNUSED.map(|name| RootFile::text(&format!("{SEED}/{name}"), 0o600, String::new())));
     Ok(files)
 }
 
@@ -82,10 +82,6 @@ fn settings(keys: &CloudInit, has: Has) -> String {
     let hostname = if named { OWN_HOSTNAME } else { KEPT_HOSTNAME };
     let network = if has.networkd { NO_NETWORK } else { "" };
     format!("{DATASOURCE}{hostname}{network}")
-}
-
-fn text(path: &str, mode: u32, content: String) -> RootFile {
-    RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
 }
 
 #[cfg(test)]

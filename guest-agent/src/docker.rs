@@ -2,6 +2,7 @@
 //! nor judge a setting.
 
 use cloud_machine_config::DockerEngine;
+use cloud_machine_plan::quoted_for_unit;
 use cloud_machine_system::root::RootFile;
 
 use crate::error::AgentError;
@@ -41,23 +42,23 @@ pub(crate) fn files(engine: &DockerEngine, has: Has) -> Result<Vec<RootFile>, Ag
     }
     let mut files = Vec::new();
     if let Some(settings) = engine.daemon_json() {
-        files.push(text(SETTINGS, 0o644, settings));
+        files.push(RootFile::text(SETTINGS, 0o644, settings));
     }
     let mut drop_in = String::new();
     if let Some(folder) = engine.data_root() {
         // Without its disk docker would fill the root instead.
-        drop_in = format!("[Unit]\nRequiresMountsFor=\"{}\"\n", quoted(folder));
+        drop_in = format!("[Unit]\nRequiresMountsFor=\"{}\"\n", quoted_for_unit(folder));
     }
     if !engine.environment().is_empty() {
         if !has.unit {
             return Err(AgentError::DockerUnitAbsent);
         }
         // A proxy's address may hold a password, and systemd shows every user what a unit itself says.
-        files.push(text(VARIABLES, 0o600, environment(engine)));
+        files.push(RootFile::text(VARIABLES, 0o600, environment(engine)));
         drop_in += &format!("[Service]\nEnvironmentFile={VARIABLES}\n");
     }
     if has.unit && !drop_in.is_empty() {
-        files.push(text(DROP_IN, 0o644, drop_in));
+        files.push(RootFile::text(DROP_IN, 0o644, drop_in));
     }
     Ok(files)
 }
@@ -76,15 +77,6 @@ fn escaped(value: &str) -> String {
         text.push(letter);
     }
     text
-}
-
-/// For double quotes in a unit (systemd.syntax(7)), where `%` begins a specifier.
-fn quoted(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%")
-}
-
-fn text(path: &str, mode: u32, content: String) -> RootFile {
-    RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
 }
 
 #[cfg(test)]

@@ -297,7 +297,7 @@ fn write_mounts(mounts: &[Mount]) -> Result<(), AgentError> {
         partitions::node(&mount.device, mount.partition.as_ref())?;
     }
     for unit in units(mounts) {
-        root::write_run(&RootFile { path: unit.path, content: unit.content.into_bytes(), mode: 0o644 })?;
+        root::write_run(&RootFile::text(&unit.path, 0o644, unit.content))?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ const SETTINGS: &str = "/etc/ssh/sshd_config.d/20-cloud-machine-host-certificate
 /// Puts it where the SSH server of the mounted root finds it.
 pub(crate) fn write(certificate: &str) -> Result<(), AgentError> {
     for (path, content) in [(CERTIFICATE, certificate), (SETTINGS, &format!("HostCertificate {CERTIFICATE}"))] {
-        root::write(&RootFile { path: path.to_owned(), content: format!("{content}\n").into_bytes(), mode: 0o644 })?;
+        root::write(&RootFile::text(path, 0o644, format!("{content}\n")))?;
     }
     Ok(root::flush()?)
 }

@@ -120,15 +120,15 @@ fn files(
     let private = host_key.to_openssh(LineEnding::LF).map_err(AgentError::HostKey)?;
     let name = &identity.name;
     let mut files = vec![
-        text("/etc/hostname", 0o644, format!("{name}\n")),
-        text("/etc/hosts", 0o644, format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")),
-        text("/etc/machine-id", 0o444, format!("{}\n", identity.machine_id)),
+        RootFile::text("/etc/hostname", 0o644, format!("{name}\n")),
+        RootFile::text("/etc/hosts", 0o644, format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost\n")),
+        RootFile::text("/etc/machine-id", 0o444, format!("{}\n", identity.machine_id)),
         hostid(identity),
-        text("/etc/ssh/ssh_host_ed25519_key", 0o600, private.to_string()),
-        text("/etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{public}\n")),
+        RootFile::text("/etc/ssh/ssh_host_ed25519_key", 0o600, private.to_string()),
+        RootFile::text("/etc/ssh/ssh_host_ed25519_key.pub", 0o644, format!("{public}\n")),
     ];
     if !authorized_keys.is_empty() {
-        files.push(text("/root/.ssh/authorized_keys", 0o600, format!("{authorized_keys}\n")));
+        files.push(RootFile::text("/root/.ssh/authorized_keys", 0o600, format!("{authorized_keys}\n")));
     }
     Ok(files)
 }
@@ -137,10 +137,6 @@ fn files(
 fn hostid(identity: &Identity) -> RootFile {
     let content = identity.machine_id.hostid().to_ne_bytes().to_vec();
     RootFile { path: "/etc/hostid".to_owned(), content, mode: 0o644 }
-}
-
-fn text(path: &str, mode: u32, content: String) -> RootFile {
-    RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ fn resolv(address: &Address) -> String {
 }
 
 fn text(path: &str, content: String) -> RootFile {
-    RootFile { path: path.to_owned(), content: content.into_bytes(), mode: 0o644 }
+    RootFile::text(path, 0o644, content)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What k3s or rke2 of the new system reads, and which part of it systemd starts. Must not touch a file, nor judge a setting.
 
 use cloud_machine_config::{Distribution, Rancher, Role};
+use cloud_machine_plan::quoted_for_unit;
 use cloud_machine_system::root::RootFile;
 
 use crate::error::AgentError;
@@ -32,17 +33,21 @@ pub(crate) fn files(rancher: &Rancher, exists: impl Fn(&str) -> Result<bool, Age
         return Err(AgentError::RancherUnitAbsent { program, unit });
     }
     let settings = format!("/etc/rancher/{program}/config.yaml");
-    let folder = quoted(rancher.data_dir());
+    let folder = quoted_for_unit(rancher.data_dir());
     Ok(Files {
         remove: [*role, role.other()].map(|role| drop_in(*distribution, role)).into(),
         write: vec![
-            text(START, 0o644, format!("[Unit]\nWants={unit}\n")),
+            RootFile::text(START, 0o644, format!("[Unit]\nWants={unit}\n")),
             // Without its disk the program would fill the root instead.
-            text(&drop_in(*distribution, *role), 0o644, format!("[Unit]\nRequiresMountsFor=\"{folder}\"\n")),
+            RootFile::text(&drop_in(*distribution, *role), 0o644, format!("[Unit]\nRequiresMountsFor=\"{folder}\"\n")),
             // The other part would read the same file, whether or not the image starts it.
-            text(&drop_in(*distribution, role.other()), 0o644, format!("[Unit]\nConditionPathExists=!{settings}\n")),
+            RootFile::text(
+                &drop_in(*distribution, role.other()),
+                0o644,
+                format!("[Unit]\nConditionPathExists=!{settings}\n"),
+            ),
             // Its token lets machines into the cluster.
-            text(&settings, 0o600, rancher.config_yaml()),
+            RootFile::text(&settings, 0o600, rancher.config_yaml()),
         ],
     })
 }
@@ -58,15 +63,6 @@ fn is_in(folders: &[&str], name: &str, exists: &impl Fn(&str) -> Result<bool, Ag
 
 fn drop_in(distribution: Distribution, role: Role) -> String {
     format!("/etc/systemd/system/{}.d/cloud-machine.conf", distribution.unit(role))
-}
-
-/// For double quotes in a unit (systemd.syntax(7)), where `%` begins a specifier.
-fn quoted(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%")
-}
-
-fn text(path: &str, mode: u32, content: String) -> RootFile {
-    RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
 }
 
 #[cfg(test)]

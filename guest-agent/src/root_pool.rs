@@ -124,7 +124,7 @@ impl RootPool {
             None => mounts::mount_dataset(&root_pool::root_of(pool)?, false)?,
         }
         for unit in cloud_machine_plan::masked_zfs_units() {
-            root::write_run(&RootFile { path: unit.path, content: unit.content.into_bytes(), mode: 0o644 })?;
+            root::write_run(&RootFile::text(&unit.path, 0o644, unit.content))?;
         }
         Ok(Cost { changed: true, ..Cost::default() })
     }
@@ -135,7 +135,7 @@ impl RootPool {
 fn without_devices() -> Result<(), AgentError> {
     if let Some(table) = root::read(FSTAB)? {
         let content = filtered(&String::from_utf8_lossy(&table));
-        root::write(&RootFile { path: FSTAB.to_owned(), content: content.into_bytes(), mode: 0o644 })?;
+        root::write(&RootFile::text(FSTAB, 0o644, content))?;
     }
     Ok(())
 }

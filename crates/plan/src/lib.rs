@@ -55,6 +55,6 @@ pub use rejection::Rejection;
 pub use root_pool::RootPool;
 pub use step::PlannedStep;
 pub use tampering::not_recorded;
-pub use units::{UnitFile, masked_zfs_units, units};
+pub use units::{UnitFile, masked_zfs_units, quoted_for_unit, units};
 pub use verify::{Verdict, gaps, verify};
 pub use wiping::Wiping;

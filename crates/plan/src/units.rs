@@ -134,6 +134,12 @@ fn escaped(path: &str) -> String {
     name
 }
 
+/// `value` for between the double quotes of a unit's word (systemd.syntax(7), "Quoting").
+#[must_use]
+pub fn quoted_for_unit(value: &str) -> String {
+    doubled(&value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// A value in which systemd finds no specifiers (systemd.unit(5), "Specifiers").
 fn doubled(text: &str) -> String {
     text.replace('%', "%%")
@@ -283,5 +289,6 @@ mod tests {
             assert_eq!(escaped(path), name);
         }
         assert_eq!(doubled("/mnt/100%"), "/mnt/100%%");
+        assert_eq!(quoted_for_unit(r#"/a b\c"d%n"#), r#"/a b\\c\"d%%n"#);
     }
 }

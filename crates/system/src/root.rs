@@ -33,6 +33,14 @@ pub struct RootFile {
     pub mode: u32,
 }
 
+impl RootFile {
+    /// A file of text at the absolute `path`, with the permission bits `mode`.
+    #[must_use]
+    pub fn text(path: &str, mode: u32, content: impl Into<String>) -> Self {
+        Self { path: path.to_owned(), content: content.into().into_bytes(), mode }
+    }
+}
+
 /// Writes `file` below the new root, replaces what is there, flushes it and reads it back. Parent folders are made
 /// with mode 0755, or 0700 where the file itself is for its owner only. Symbolic links on the way are refused.
 ///
