@@ -144,7 +144,7 @@ fn is_safe(character: char) -> bool {
         | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' // direction, joiners
         | '\u{2028}' | '\u{2029}' // line and paragraph separators
         | '\u{115f}' | '\u{1160}' | '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' // blank letters and selectors
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}'
         | '\u{e000}'..='\u{f8ff}' // private use
         | '\u{e0000}'..='\u{10ffff}'); // tags, selectors, private use
     !character.is_control() && !invisible
@@ -184,6 +184,13 @@ mod tests {
         let shown = json(&document);
         assert!(shown.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{shown}");
         assert_eq!(serde_json::from_str::<[String; 1]>(&shown).unwrap(), [hostile.to_owned()]);
+    }
+
+    #[test]
+    fn a_reader_of_yaml_takes_every_character_that_stands_there() {
+        let hostile = "\u{7f}\u{85}\u{2028}\u{feff}\u{fffe}\u{ffff}\u{e0041} größe 🦀";
+        let document = serde_json::to_string(hostile).unwrap();
+        assert_eq!(yaml(&document), r#""\u007f\u0085\u2028\ufeff\ufffe\uffff\U000e0041 größe 🦀""#);
     }
 
     #[test]

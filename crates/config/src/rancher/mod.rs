@@ -5,6 +5,7 @@ pub(crate) mod keys;
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use cloud_machine_protocol::escape;
 use serde_json::Value as Json;
 
 use crate::{
@@ -122,17 +123,7 @@ impl Rancher {
 /// JSON's own form of a text and of a scalar is YAML's, too, whatever its version, but for the characters that YAML takes only
 /// escaped, or for the end of a line (YAML 1.2, 5.1).
 fn yaml(value: &Json) -> String {
-    let mut text = String::new();
-    for letter in value.to_string().chars() {
-        match letter {
-            '\u{7f}'..='\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
-                // Writing into a String cannot fail.
-                let _ = write!(text, "\\u{:04x}", u32::from(letter));
-            }
-            letter => text.push(letter),
-        }
-    }
-    text
+    escape::yaml(&value.to_string()).into_owned()
 }
 
 /// The settings of `distribution` below `root`, when there are some.
@@ -240,13 +231,20 @@ fn is_argument(node: &Node) -> bool {
 
 /// An agent is none without a server and what lets it in; a server that joins another one needs that, too.
 fn joins(node: &Node, role: Role, path: &str, errors: &mut Vec<ConfigError>) {
+    const TOKEN: &str = "take the one in the file `server/token` in the server's data folder";
     let has = |name: &str| node.get(name).is_some_and(|value| !value.is_null());
     let let_in = has("token") || has("token-file");
-    let missing = match role {
-        Role::Agent if !has("server") => "an agent needs `server`",
-        Role::Agent if !let_in => "an agent needs `token`, or `token-file`",
-        Role::Server if has("server") && !let_in => "a server that joins another one needs `token`, or `token-file`",
+    let (missing, way_out) = match role {
+        Role::Agent if !has("server") => (
+            "an agent needs `server`",
+            "name the address of one: `https://HOST:6443` of k3s, `https://HOST:9345` of rke2",
+        ),
+        Role::Agent if !let_in => ("an agent needs `token`, or `token-file`", TOKEN),
+        Role::Server if has("server") && !let_in => {
+            ("a server that joins another one needs `token`, or `token-file`", TOKEN)
+        }
         _ => return,
     };
-    errors.push(ConfigError::new(&node.source, node.mark, path, missing));
+    let error = ConfigError::new(&node.source, node.mark, path, missing);
+    errors.push(error.suggestion(Some(way_out.to_owned())));
 }
