@@ -38,9 +38,10 @@ image: $(images) ## build the golden images, or print their folders if they are 
 $(images): # one of them, by its name
 	@images/build $@
 
+# One test more than processors at a time: a machine waits now and then, for a disk, a server or a deadline.
 test: setup build image ## run all tests, virtual machines included
 	@setup/install --test
-	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
+	RUST_TEST_THREADS=$$(($$(nproc) + 1)) CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE="$$(images/build $(cloud_init_image))" \
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast

@@ -355,7 +355,8 @@ fn a_corrupt_image_ends_in_quarantine(program: &Program) {
     assert_eq!(program.call(["stop", MACHINE, "--now"], b"").code, 0);
     // Every leaf differs from the image, so every one is fetched: a corrupt leaf that is not needed is no fault.
     let system = OpenOptions::new().write(true).open(disk).unwrap();
-    for offset in (4 << 20..1000 << 20).step_by(1 << 16) {
+    let end = system.metadata().unwrap().len() - (4 << 20);
+    for offset in (4 << 20..end).step_by(1 << 16) {
         system.write_all_at(&[0xa5; 4096], offset).unwrap();
     }
     // Nobody may have the disk open when it is reimaged.

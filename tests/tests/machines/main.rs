@@ -1,14 +1,13 @@
-//! Machines over their whole life. One program, so that as many of these tests run at a time as there are cores: each
-//! waits for its machine most of the time.
+//! Real machines: those of distributions over their whole life, and those of the agent alone. One program, so that many run
+//! at a time: each waits for something now and then.
 
 mod cloud_init;
 mod data_disks;
 mod docker;
 mod drivers;
-mod image_url;
 mod machine;
 mod power_cuts;
 mod rancher;
 mod root_pool;
 mod seed;
-mod strategies;
+mod small_image;
