@@ -30,6 +30,15 @@ pub fn cloud_init_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE")
 }
 
+/// The folder of the golden image without package manager and script languages, from `CLOUD_MACHINE_TEST_LEAN_IMAGE`, which
+/// `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn lean_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_LEAN_IMAGE")
+}
+
 /// Docker's daemon, from `CLOUD_MACHINE_TEST_DOCKERD`, which `make test` sets.
 ///
 /// # Errors

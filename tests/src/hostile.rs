@@ -61,8 +61,8 @@ pub const PLANTED: [Planted; 15] = [
         seen: Seen::Inside("grep -q CM-EVIL-KERNEL /boot/vmlinuz-*"),
     },
     Planted {
-        name: "changed initrd on the boot partition",
-        plant: "for f in /boot/initrd.img-*; do printf CM-EVIL-INITRD | dd of=$f bs=1 seek=4096 conv=notrunc status=none; done",
+        name: "initrds on the boot partition, changed and new",
+        plant: "for f in $(ls /boot/initrd.img-*) /boot/initrd.img-evil; do touch $f; printf CM-EVIL-INITRD | dd of=$f bs=1 seek=4096 conv=notrunc status=none; done",
         seen: Seen::Inside("grep -q CM-EVIL-INITRD /boot/initrd.img-*"),
     },
     Planted {
@@ -107,8 +107,7 @@ pub const PLANTED: [Planted; 15] = [
     },
     Planted {
         name: "clock of the hardware in 2099",
-        // RTC_SET_TIME of rtc(4).
-        plant: "perl -e 'open(C, q(+<), q(/dev/rtc0)) or die $!; my $time = pack(q(i9), 0, 0, 0, 1, 0, 199, 0, 0, 0); ioctl(C, 0x4024700a, $time) or die $!'",
+        plant: "hwclock --systohc --utc",
         seen: Seen::Inside("grep -q ^2099 /sys/class/rtc/rtc0/date"),
     },
 ];

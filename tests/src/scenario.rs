@@ -1,25 +1,27 @@
 //! The main job from end to end, through the program alone: create, plant, reimage, verify, look again. Used by the
 //! demo and by the test of it, so that what is shown is what is tested.
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use serde_json::Value;
 
 use crate::{
-    artifacts::Artifacts,
     hostile::{self, PLANTED, Planted, Seen},
     program::Program,
 };
 
 /// Name of the machine.
 pub const MACHINE: &str = "demo";
-const IMAGE: &str = "debian-12";
 /// A data disk that a reimage wipes.
 const CONFIGURATION: &str = "\
 #cloud-init
 cloud-machine:
   driver: DRIVER
-  image: debian-12
+  image: IMAGE
   resources:
     ram: 1
     cpus: CPUS
@@ -29,9 +31,18 @@ cloud-machine:
 ";
 
 /// One processor where many boots follow, which costs the host a fifth less in software emulation; two on the other driver.
-fn configuration(driver: &str) -> String {
+fn configuration(driver: &str, image: &str) -> String {
     let cpus = if driver == "qemu" { "1" } else { "2" };
-    CONFIGURATION.replace("DRIVER", driver).replace("CPUS", cpus)
+    CONFIGURATION.replace("DRIVER", driver).replace("IMAGE", image).replace("CPUS", cpus)
+}
+
+/// A golden image.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// The folder that its recipe made.
+    pub folder: &'a Path,
+    /// Its recipe, and its name in the store.
+    pub name: &'a str,
 }
 
 /// What the scenario found.
@@ -127,15 +138,15 @@ impl Clock<'_> {
     }
 }
 
-/// Runs it all on a driver. `tell` hears the name of each phase as it begins.
+/// Runs it all with an image on a driver. `tell` hears the name of each phase as it begins.
 ///
 /// # Errors
 /// A text when a phase fails; that something survived is no error but a fault of the result.
-pub fn run(artifacts: &Artifacts, program: &Program, driver: &str, tell: &dyn Fn(&str)) -> Result<Ended, String> {
+pub fn run(image: Image<'_>, program: &Program, driver: &str, tell: &dyn Fn(&str)) -> Result<Ended, String> {
     let mut clock = Clock { tell, phases: Vec::new() };
-    let configuration = write_configuration(program, driver)?;
+    let configuration = write_configuration(program, &configuration(driver, image.name))?;
     let file = configuration.to_string_lossy().into_owned();
-    clock.phase("pack the image", || program.pack(artifacts, IMAGE))?;
+    clock.phase("pack the image", || program.pack_folder(image.folder, image.name, &[]))?;
     clock.phase("create the machine", || program.json(["create", MACHINE, "--config", &file]))?;
     let before = identity(program)?;
     clock.phase("run the hostile job", || execute(program, &hostile::script()?))?;
@@ -158,12 +169,10 @@ pub fn run(artifacts: &Artifacts, program: &Program, driver: &str, tell: &dyn Fn
     Ok(Ended { items: items.collect(), identity: identity.collect(), reimage, verification, phases: clock.phases })
 }
 
-fn write_configuration(program: &Program, driver: &str) -> Result<PathBuf, String> {
+fn write_configuration(program: &Program, configuration: &str) -> Result<PathBuf, String> {
     let folder = program.state().parent().ok_or("the state folder has no parent")?;
     let path = folder.join("demo.yaml");
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::write(&path, configuration(driver)))
-        .map_err(|error| error.to_string())?;
+    fs::create_dir_all(folder).and_then(|()| fs::write(&path, configuration)).map_err(|error| error.to_string())?;
     Ok(path)
 }
 

@@ -7,7 +7,7 @@ use cloud_machine_operation::Phase;
 use cloud_machine_tests::{
     artifacts::Artifacts,
     program::Program,
-    scenario::{self, Ended, MACHINE},
+    scenario::{self, Ended, Image, MACHINE},
 };
 use comfy_table::{Table, presets::ASCII_MARKDOWN};
 use serde_json::Value;
@@ -32,15 +32,16 @@ fn main() -> ExitCode {
 }
 
 fn demo() -> Result<Vec<String>, String> {
-    let mut artifacts = Artifacts::from_environment_without_image()?;
-    artifacts.image = image_folder()?;
+    let artifacts = Artifacts::from_environment_without_image()?;
+    let folder = image_folder()?;
     let program = Program::at(&artifacts, state_folder()?);
     // The demo can be run again at any time: what an earlier run left goes first.
     let deleted = program.call(["delete", MACHINE, "--yes"], b"");
     if deleted.code != 0 && deleted.code != 4 {
         return Err(deleted.errors);
     }
-    let ended = scenario::run(&artifacts, &program, "qemu", &|phase| eprintln!("demo: {phase}"))?;
+    let image = Image { folder: &folder, name: "debian-12" };
+    let ended = scenario::run(image, &program, "qemu", &|phase| eprintln!("demo: {phase}"))?;
     show(&ended);
     let state = program.state().display();
     println!("\nthe machine still runs: `cloud-machine --state {state} ssh {MACHINE}`, then `… delete {MACHINE}`");

@@ -16,7 +16,7 @@ use cloud_machine_tests::{
     hostile,
     http::{Answer, Server},
     program::Program,
-    scenario::{self, MACHINE},
+    scenario::{self, Image, MACHINE},
 };
 use cloud_machine_volume::write as volume;
 
@@ -27,7 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn a_machine_through_hostile_jobs_kills_and_deletion() {
     let artifacts = Artifacts::from_environment().unwrap();
     let program = Program::new(&artifacts);
-    let ended = super::drivers::life(&artifacts, &program, "qemu");
+    let image = Image { folder: &artifacts.image, name: "debian-12" };
+    let ended = super::drivers::life(image, &program, "qemu");
     the_planted_volume_was_seen_and_ignored(&program, &ended);
     super::drivers::people_reach_it(&program);
     a_machine_that_is_busy_is_locked(&program);
