@@ -79,6 +79,7 @@ fn what_cannot_be_a_part_of_a_swarm_is_refused_at_its_place() {
         ("{role: manager, listen: no/interface}", ".listen", "found a text"),
         ("{role: manager, data-path-addr: \"eth0:4789\"}", ".data-path-addr", "found a text"),
         ("{role: manager, availability: full}", ".availability", "found a text"),
+        ("{role: worker, join: m, tokn: @}", ".tokn", "unknown key `tokn`"),
         ("{role: manager, role+: 1}", ".\"role+\"", "unknown key `role+`"),
         ("{role: manager, advertise: !!binary AAAA}", ".advertise", "found a text"),
     ] {
