@@ -15,6 +15,8 @@ pub(crate) const UNITS: [&str; 3] = [
     "/etc/systemd/system/docker.service",
 ];
 
+/// Where docker keeps its data unless it is told.
+pub(crate) const DATA_ROOT: &str = "/var/lib/docker";
 const SETTINGS: &str = "/etc/docker/daemon.json";
 /// Their names say whose they are: only this program writes them.
 const VARIABLES: &str = "/etc/docker/cloud-machine.env";

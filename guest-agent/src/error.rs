@@ -113,6 +113,14 @@ pub(crate) enum AgentError {
         "the configuration has docker.engine.env, and the image has no docker.service of systemd that would read it"
     )]
     DockerUnitAbsent,
+    #[error(
+        "the configuration has docker.swarm, and the image has not all of dockerd, docker and docker.service of systemd"
+    )]
+    SwarmDockerAbsent,
+    #[error(
+        "the configuration has docker.swarm, and the image has neither perl nor curl, which hand the token to docker"
+    )]
+    SwarmSenderAbsent,
     #[error("the configuration has settings below rancher.{program}, and the image has no {program}")]
     RancherAbsent { program: &'static str },
     #[error("the configuration has settings below rancher.{program}, and the image has no {unit} of systemd")]

@@ -18,7 +18,7 @@ use crate::{
     error::AgentError,
     image_settings,
     layers::Layers,
-    network_files, rancher, shared,
+    network_files, rancher, shared, swarm,
 };
 
 /// Writes all files of `identity` into the mounted root and says what the machine was given.
@@ -44,8 +44,17 @@ pub(crate) fn write(
         root::remove(path)?;
     }
     files.extend(cloud_init::files(identity, request, keys, has)?);
-    let engine = &layers.config().docker;
-    files.extend(docker::files(engine, docker_of_new_root()?)?);
+    let (engine, has_docker) = (&layers.config().docker, docker_of_new_root()?);
+    files.extend(docker::files(engine, has_docker)?);
+    for path in swarm::OURS {
+        root::remove(path)?;
+    }
+    if let Some(swarm) = &layers.config().swarm {
+        let uses = swarm::Uses { program: any(&swarm::PROGRAMS)?, sender: any(&swarm::SENDERS)? };
+        files.extend(swarm::files(swarm, has_docker, uses)?);
+        // Of a machine that the image was made from: a node of this name and key is another machine.
+        root::remove(&format!("{}/swarm", engine.data_root().unwrap_or(docker::DATA_ROOT)))?;
+    }
     if has.cloud_init {
         image_settings::check(Path::new(NEW_ROOT), !keys.is_empty())?;
         for path in image_settings::REMEMBERED {

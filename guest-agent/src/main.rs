@@ -31,6 +31,7 @@ mod run;
 mod shared;
 mod source;
 mod supervisor;
+mod swarm;
 mod url;
 mod volume;
 mod wait_for_disks;

@@ -9,7 +9,12 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{cloud_init::CloudInit, docker::DockerEngine, rancher::Rancher, url::CloudInitUrl};
+use crate::{
+    cloud_init::CloudInit,
+    docker::{DockerEngine, swarm::Swarm},
+    rancher::Rancher,
+    url::CloudInitUrl,
+};
 
 /// A configuration in which every value is allowed and supported.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,6 +43,8 @@ pub struct Config {
     pub ssh_authorized_keys: Vec<String>,
     /// What docker's engine is told.
     pub docker: DockerEngine,
+    /// The swarm of docker that it is a part of.
+    pub swarm: Option<Swarm>,
     /// What k3s or rke2 is told, when one of them runs.
     pub rancher: Option<Rancher>,
     /// Every other top-level key, for cloud-init: values and order as they were.

@@ -38,8 +38,9 @@ struct Mounted<'config> {
 
 /// Reports why docker cannot keep images and containers where `engine` says. `root` tells where it does.
 pub(crate) fn check_docker(engine: &DockerEngine, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
-    let Some(settings) = docker::node(root) else { return };
-    let (written, path) = written(settings, docker::PATH, docker::DATA_ROOT);
+    let engine_node = docker::node(root).map(|settings| written(settings, docker::PATH, docker::DATA_ROOT));
+    let swarm = || docker::swarm::node(root).map(|settings| (settings, docker::swarm::PATH.to_owned()));
+    let Some((written, path)) = engine_node.or_else(swarm) else { return };
     let place = engine.data_root().unwrap_or(docker::DEFAULT_DATA_ROOT);
     DataFolder { program: "docker", place, written, path }.check(disks, errors);
 }

@@ -73,7 +73,10 @@ pub use config::{
     Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Nic, OnReimage,
     PartitionConfig, PartitionSize, Resources, Route, Undeclared, WipeOnBoot,
 };
-pub use docker::DockerEngine;
+pub use docker::{
+    DockerEngine,
+    swarm::{Swarm, SwarmRole},
+};
 pub use document::Document;
 pub use environment::environment;
 pub use error::{ConfigError, ConfigErrors};

@@ -33,7 +33,8 @@ pub fn can_be_done(merged: &Merged, lacking: Lacking) -> Result<(), ConfigErrors
         errors.extend(without_cloud_init(merged));
     }
     if lacking.docker {
-        errors.extend(without_docker(merged));
+        errors.extend(without_docker(merged, docker::node, docker::PATH));
+        errors.extend(without_docker(merged, docker::swarm::node, docker::swarm::PATH));
     }
     for (lacks, distribution) in [(lacking.k3s, Distribution::K3s), (lacking.rke2, Distribution::Rke2)] {
         if lacks {
@@ -51,11 +52,11 @@ fn without(merged: &Merged, distribution: Distribution) -> Option<ConfigError> {
     Some(error.suggestion(Some(format!("take an image with {name}, or leave this out"))))
 }
 
-/// Settings of docker's engine.
-fn without_docker(merged: &Merged) -> Option<ConfigError> {
-    let engine = docker::node(merged.root())?;
+/// Settings of docker, those that `node` finds.
+fn without_docker(merged: &Merged, node: fn(&Node) -> Option<&Node>, path: &str) -> Option<ConfigError> {
+    let settings = node(merged.root())?;
     let way_out = "take an image with docker, or leave this out";
-    let error = ConfigError::new(&engine.source, engine.mark, docker::PATH, "the image is without docker");
+    let error = ConfigError::new(&settings.source, settings.mark, path, "the image is without docker");
     Some(error.suggestion(Some(way_out.to_owned())))
 }
 

@@ -72,11 +72,15 @@ fn is_proxy(name: &str) -> bool {
     name.rsplit(['-', '_', '.', ' ']).next().is_some_and(|word| word.eq_ignore_ascii_case("proxy"))
 }
 
-/// Whether a line of text names a secret, or marks one: then the line may hold it.
+/// How a token of docker's swarm begins, whatever the key is.
+const SWARM_TOKEN: &str = "SWMTKN-";
+
+/// Whether a line of text names a secret, or marks one, or has one that shows what it is: then the line may hold it.
 pub(crate) fn is_told_in(line: &str) -> bool {
     let within = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
     let has = |what: fn(&str) -> bool| line.split(|character| !within(character)).any(what);
-    line.contains("!secret") || access::is_told_in(line) || has(is_secret) || (line.contains('@') && has(is_proxy))
+    let marked = line.contains("!secret") || line.contains(SWARM_TOKEN);
+    marked || access::is_told_in(line) || has(is_secret) || (line.contains('@') && has(is_proxy))
 }
 
 /// What the keys and marks on the way to a value say of it.

@@ -47,6 +47,7 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     let url = configured(urls, node, &mut errors);
     let ssh_authorized_keys = authorized_keys(root, &mut errors);
     let docker = docker::engine(root, &mut errors);
+    let swarm = docker::swarm::swarm(root, &mut errors);
     let rancher = rancher::rancher(root, &mut errors);
     let declared = disks::configs(&machine.resources.disks);
     if errors.is_empty() {
@@ -59,7 +60,7 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
     }
     ConfigErrors::check(errors)?;
     let config =
-        Config { cloud_init_url: url, ssh_authorized_keys, docker, rancher, ..config(machine, declared, root) };
+        Config { cloud_init_url: url, ssh_authorized_keys, docker, swarm, rancher, ..config(machine, declared, root) };
     let mut errors = Vec::new();
     nic::check_with(&config, node, &mut errors);
     ConfigErrors::check(errors)?;
@@ -86,6 +87,7 @@ fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
         wait_for: machine.wait_for,
         ssh_authorized_keys: Vec::new(),
         docker: DockerEngine::default(),
+        swarm: None,
         rancher: None,
         cloud_init: CloudInit::new(root),
     }

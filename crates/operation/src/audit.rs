@@ -27,8 +27,8 @@ const OURS: &str = "cloud-machine.";
 /// The key that lists who may log in as root.
 const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
 
-/// Prefix of what docker's engine is told.
-const ENGINE: &str = "docker.engine.";
+/// Prefix of what docker is told.
+const DOCKER: &str = "docker.";
 
 /// Prefix of what k3s and rke2 are told.
 const RANCHER: &str = "rancher.";
@@ -141,7 +141,7 @@ impl<'a> Verdicts<'a> {
         }
         match leaf.path.strip_prefix(OURS) {
             Some(key) => self.on_key(key, Some(&leaf.value)),
-            None if leaf.path.starts_with(ENGINE) => Verdict::Docker,
+            None if leaf.path.starts_with(DOCKER) => Verdict::Docker,
             None if leaf.path.starts_with(RANCHER) => Verdict::Rancher,
             // Some keys of cloud-init are also the driver's business.
             None => match self.description.support(&leaf.path) {

@@ -139,6 +139,10 @@ fn what_the_images_system_cannot_do_is_refused_before_anything_is_touched() {
     let said = host.create_from(&host.name, &docker).unwrap_err().error.to_string();
     assert!(said.contains("f:3:11: the image is without docker"), "{said}");
     assert!(host.store.read(&host.name).is_err(), "no machine is there");
+    let swarm = format!("{ours}}}\ndocker:\n  swarm: {{role: manager}}\n");
+    let said = host.create_from(&host.name, &swarm).unwrap_err().error.to_string();
+    assert!(said.contains("f:3:10: the image is without docker"), "{said}");
+    assert!(host.store.read(&host.name).is_err(), "no machine is there");
     let k3s = format!("{ours}}}\nrancher:\n  k3s: {{role: server}}\n");
     let said = host.create_from(&host.name, &k3s).unwrap_err().error.to_string();
     assert!(said.contains("f:3:8: the image is without k3s"), "{said}");

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::program::or_empty;
-use crate::docker::keys::{ENVIRONMENT, KEYS, VARIABLES};
+use crate::docker::keys::{AVAILABILITY, ENVIRONMENT, KEYS, ROLE, SWARM, VARIABLES};
 
 const ENGINE: &str =
     "Settings of docker's engine, its daemon.json; a key of dockerd that is not named here may stand, too.";
 const VARIABLE: &str = "Variables of docker's environment, such as those of a proxy.";
+const SWARM_SUMMARY: &str = "The swarm that docker of the machine is a part of.";
 /// A text without control characters.
 const VALUE: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
 
@@ -28,10 +29,27 @@ pub(super) fn schema() -> Value {
         "type": ["object", "null"],
         "properties": {
             "engine": {"description": ENGINE, "type": ["object", "null"], "properties": engine},
-            "swarm": {"description": "Not supported yet.", "type": ["object", "null"]},
+            "swarm": {
+                "description": SWARM_SUMMARY,
+                "type": ["object", "null"],
+                "properties": swarm(),
+                "additionalProperties": false,
+            },
         },
         "additionalProperties": false,
     })
+}
+
+fn swarm() -> Map<String, Value> {
+    let one = |(name, allowed, summary): &(&str, &str, &str)| {
+        let mut schema = json!({"description": format!("{summary} Allowed: {allowed}."), "type": ["string", "null"]});
+        if [ROLE, AVAILABILITY].contains(name) {
+            let words = allowed.replace(" or ", ", ");
+            schema["enum"] = words.split(", ").map(|word| json!(word)).chain([Value::Null]).collect();
+        }
+        ((*name).to_owned(), schema)
+    };
+    SWARM.iter().map(one).collect()
 }
 
 /// The part of the reference page.
@@ -43,6 +61,14 @@ pub(super) fn reference() -> String {
     for (name, kind) in KEYS {
         // Writing into a String cannot fail.
         let _ = writeln!(page, "| `{name}` | {} |", kind.allowed());
+    }
+    let _ = write!(
+        page,
+        "\n## Keys of `docker.swarm`\n\nThis key stands beside `cloud-machine`, not below it. {SWARM_SUMMARY} \
+         [The guide](../guides/docker.md#a-swarm) has more.\n\n| key | allowed | what it states |\n|---|---|---|\n"
+    );
+    for (name, allowed, summary) in SWARM {
+        let _ = writeln!(page, "| `{name}` | {allowed} | {summary} |");
     }
     page
 }
@@ -56,4 +82,10 @@ pub(super) const EXAMPLE: &str = "
 #    registry-mirrors: [\"https://mirror.example\"]
 #    log-opts: {max-size: 10m, max-file: \"3\"}
 #    env: {HTTPS_PROXY: \"http://proxy.example:3128\"}
+#  # A swarm that it joins; `role: manager` alone begins one.
+#  swarm:
+#    role: worker
+#    join: 192.0.2.7:2377
+#    token: SWMTKN-1-3pu6hszjas19xyp7ghgosyx9k8atbfcr8p2is99znpy26u2lkl-1awxwuwd3z9j1z3puu7rcgdbx
+#    advertise: 192.0.2.8
 ";

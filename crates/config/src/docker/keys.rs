@@ -11,6 +11,48 @@ pub(crate) const VARIABLES: &str = "a map of texts, with a variable's name (a-z,
 
 const TEXTS: Kind = List(&Text);
 
+pub(crate) const ROLE: &str = "role";
+pub(crate) const JOIN: &str = "join";
+pub(crate) const TOKEN: &str = "token";
+pub(crate) const ADVERTISE: &str = "advertise";
+pub(crate) const LISTEN: &str = "listen";
+pub(crate) const DATA_PATH_ADDR: &str = "data-path-addr";
+pub(crate) const AVAILABILITY: &str = "availability";
+/// Port of a manager, where none is stated.
+pub(crate) const DEFAULT_PORT: u16 = 2377;
+/// Where a manager listens unless it is told, as docker's own program has it.
+pub(crate) const DEFAULT_LISTEN: &str = "0.0.0.0:2377";
+
+/// Keys of the swarm: each with what it may hold and what it states. A key that is not among them is wrong.
+pub(crate) const SWARM: [(&str, &str, &str); 7] = [
+    (ROLE, "manager or worker", "Which part of the swarm the machine is; it must be stated."),
+    (
+        JOIN,
+        "HOST or HOST:PORT",
+        "A manager of the swarm that it joins, such as 192.0.2.7:2377; a manager without it begins one.",
+    ),
+    (TOKEN, "a token of docker, SWMTKN-1-…", "What lets it into that swarm, a secret."),
+    (ADVERTISE, OWN, "Where the others reach it."),
+    (LISTEN, OWN, "Where a manager listens, 0.0.0.0:2377 by itself."),
+    (
+        DATA_PATH_ADDR,
+        "an address or an interface of the machine",
+        "Where its containers are reached by those of other nodes, `advertise` by itself.",
+    ),
+    (AVAILABILITY, "active, pause or drain", "Whether it is given containers, active by itself."),
+];
+const OWN: &str = "an address or an interface of the machine, with a port or without";
+
+/// Words of docker's own program that are no keys here, each with the way out.
+pub(crate) const SWARM_WORDS: [(&str, &str); 6] = [
+    ("manager", "write `role: manager`"),
+    ("worker", "write `role: worker`"),
+    ("join-token", "write `token`"),
+    ("remote-addr", "write `join`"),
+    ("data-path", "write `data-path-addr`"),
+    ("init", "leave it out: a manager without `join` begins a swarm"),
+];
+
 /// Keys of dockerd's "Daemon configuration file", sorted.
 pub(crate) const KEYS: &[(&str, Kind)] = &[
     ("allow-nondistributable-artifacts", TEXTS),

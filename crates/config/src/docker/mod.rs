@@ -2,6 +2,7 @@
 //! not know where either is written, nor refuse a key for not being known.
 
 pub(crate) mod keys;
+pub(crate) mod swarm;
 
 use std::collections::BTreeMap;
 
