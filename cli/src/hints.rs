@@ -75,6 +75,9 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::ConnectMachine => {
             "create it with `resources.nic.network`: user, {bridge: NAME} or {tap: NAME}".to_owned()
         }
+        Hint::OpenHost => {
+            "create it with `resources.nic.host-access: true`, or serve it at another address of this host".to_owned()
+        }
         Hint::VlanOfHost => {
             "leave `resources.nic.address.vlan` out, and connect the machine to a bridge in that VLAN".to_owned()
         }

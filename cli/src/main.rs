@@ -18,15 +18,20 @@ mod state;
 mod terminal;
 mod ui;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use arguments::{Arguments, Command, Lease};
 use clap::Parser;
+use cloud_machine_driver::qemu;
 use failure::{Failure, Kind};
 use tracing_subscriber::EnvFilter;
 use ui::{SafeErrors, Ui};
 
 fn main() -> ExitCode {
+    // A process of the driver's own, for which no operator asks.
+    if std::env::args_os().nth(1).is_some_and(|word| word == qemu::RELAY) {
+        return relay_network();
+    }
     let arguments = Arguments::parse();
     let ui = Ui::new(&arguments.global);
     let ended = log_to_standard_error(&arguments.global.log).and_then(|()| run(&ui, &arguments));
@@ -35,6 +40,17 @@ fn main() -> ExitCode {
         Err(failure) => {
             ui.failure(None, &failure);
             ExitCode::from(failure.kind as u8)
+        }
+    }
+}
+
+/// The other end of the pipe is the driver's, which shows what is said here.
+fn relay_network() -> ExitCode {
+    match qemu::relay_network() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::from(Kind::Failed as u8)
         }
     }
 }

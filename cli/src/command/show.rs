@@ -2,7 +2,7 @@
 
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Described, Operations, access, evidence, life::ProcessStatus};
-use cloud_machine_protocol::{ByteSize, MachineName};
+use cloud_machine_protocol::{ByteSize, Connection, MachineName};
 use cloud_machine_store::{Lease, MachineRecord, Standing, Store};
 use serde::Serialize;
 
@@ -97,8 +97,11 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
 
 /// What the machine is connected to, and what that opens to it.
 fn network(record: &MachineRecord) -> String {
-    let open =
-        if record.connection.is_user() { " (reaches what listens on the host's loopback interface)" } else { "" };
+    let open = if record.connection == Connection::User {
+        " (reaches what listens on the host's loopback interface)"
+    } else {
+        ""
+    };
     format!("{}{open}", record.connection)
 }
 

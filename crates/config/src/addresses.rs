@@ -36,7 +36,7 @@ pub(crate) fn check(nic: &Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
         wrong("", "a machine without a network has no address".to_owned(), "leave it out, or connect the machine");
         return;
     }
-    if nic.network == Connection::User {
+    if nic.network.is_user() {
         let on_link = "connect the machine to a bridge or a tap";
         if !address.is_dhcp() {
             wrong("addresses", "the user network gives every machine its address itself".to_owned(), on_link);

@@ -21,11 +21,12 @@ const CONNECT: &str = "leave it out, or connect the machine to a network";
 /// until then.
 pub(crate) fn config(declared: &nic_schema::Nic) -> Nic {
     let network = match &declared.network {
-        NetworkValue::User => Connection::User,
+        NetworkValue::User if declared.host_access == Some(true) => Connection::User,
+        NetworkValue::User => Connection::UserClosed,
         NetworkValue::None => Connection::None,
         NetworkValue::Of(HostInterface { bridge: Some(name), tap: None }) => Connection::Bridge(name.clone()),
         NetworkValue::Of(HostInterface { bridge: None, tap: Some(name) }) => Connection::Tap(name.clone()),
-        NetworkValue::Of(_) => Connection::User,
+        NetworkValue::Of(_) => Connection::UserClosed,
     };
     Nic { mac: declared.mac.0, network, address: declared.address.0.clone() }
 }
@@ -61,14 +62,10 @@ pub(crate) fn invalid_items(found: &Node, path: &str, keys: &[&str], allowed: &s
     items.iter().enumerate().filter_map(judge).collect()
 }
 
-/// What the key promises holds by itself, or cannot be had.
+/// Only the user network can be had both ways.
 fn host_access(declared: &nic_schema::Nic, machine: &Node) -> Option<ConfigError> {
     let (message, way_out) = match (&declared.network, declared.host_access?) {
-        (NetworkValue::User, true) | (NetworkValue::None, false) => return None,
-        (NetworkValue::User, false) => (
-            "the user network cannot be closed: through it a machine reaches what listens on the host's loopback interface",
-            "connect the machine to a bridge whose firewall says what it reaches, or write `network: none`",
-        ),
+        (NetworkValue::User, _) | (NetworkValue::None, false) => return None,
         (NetworkValue::None, true) => ("a machine without a network reaches nothing of its host", CONNECT),
         (NetworkValue::Of(_), _) => (
             "what a machine on a bridge or a tap reaches of its host is said by the host's firewall",

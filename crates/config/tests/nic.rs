@@ -38,8 +38,8 @@ fn assert_refused(found: Result<Config, Vec<ConfigError>>, path: &str, words: &[
 
 #[test]
 fn an_interface_is_connected_to_the_drivers_network_to_nothing_or_to_one_of_the_host() {
-    assert_eq!(nic("").unwrap().resources.nic.network, Connection::User);
-    assert_eq!(network("user"), Connection::User);
+    assert_eq!(nic("").unwrap().resources.nic.network, Connection::UserClosed);
+    assert_eq!(network("user"), Connection::UserClosed);
     assert_eq!(network("none"), Connection::None);
     assert_eq!(network("{bridge: br0}"), Connection::Bridge("br0".parse().unwrap()));
     assert_eq!(network("{tap: tap-7}"), Connection::Tap("tap-7".parse().unwrap()));
@@ -66,12 +66,14 @@ fn a_name_that_no_interface_has_is_refused_at_its_place() {
 }
 
 #[test]
-fn access_to_the_host_is_as_the_network_has_it() {
-    for good in ["{host-access: true}", "{network: none, host-access: false}"] {
-        assert!(nic(good).is_ok(), "{good}");
+fn the_loopback_interface_of_the_host_is_closed_until_it_is_opened_and_only_on_the_user_network() {
+    let with = |text: &str| nic(text).unwrap().resources.nic.network;
+    assert_eq!(with("{host-access: true}"), Connection::User);
+    for closed in ["{host-access: false}", "{network: user}", "{network: user, host-access: false}"] {
+        assert_eq!(with(closed), Connection::UserClosed, "{closed}");
     }
+    assert_eq!(with("{network: none, host-access: false}"), Connection::None);
     let at = "resources.nic.host-access";
-    assert_refused(nic("{host-access: false}"), at, &["cannot be closed", "loopback", "bridge", "`network: none`"]);
     assert_refused(nic("{network: none, host-access: true}"), at, &["reaches nothing"]);
     for access in [true, false] {
         let text = format!("{{network: {{bridge: br0}}, host-access: {access}}}");

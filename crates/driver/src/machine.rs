@@ -82,6 +82,8 @@ pub enum Trouble {
     NoSpace,
     /// The host could not read or write a disk of the machine.
     Disk,
+    /// What carries its network has ended, and the machine reaches nothing and is not reached.
+    Network,
     /// Another of its driver's words, safe to show.
     Other(String),
 }
@@ -91,6 +93,7 @@ impl fmt::Display for Trouble {
         match self {
             Self::NoSpace => formatter.write_str("the host's file system is full, and a write to a disk found no room"),
             Self::Disk => formatter.write_str("the host could not read or write a disk of it"),
+            Self::Network => formatter.write_str("the process between it and the user network has ended"),
             Self::Other(word) => write!(formatter, "its driver calls it {word}"),
         }
     }
@@ -275,7 +278,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Of [`DriverErrorKind::Refused`].
     fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
         match connection {
-            Connection::User | Connection::None => Ok(()),
+            Connection::User | Connection::UserClosed | Connection::None => Ok(()),
             Connection::Bridge(_) | Connection::Tap(_) => {
                 let text = format!("cannot connect a machine to {connection}: driver {} does not do that", self.name());
                 Err(DriverError::new(DriverErrorKind::Refused, text)

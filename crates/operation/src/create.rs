@@ -62,7 +62,8 @@ impl Operations<'_> {
         }
         drives::check(&described.merged, described.config.cloud_init_url.as_ref(), &creation.drives)?;
         configured_driver(self.drivers, described)?.can_connect(&described.config.resources.nic.network)?;
-        network::can_fetch(&described.config, creation.image_url.is_some())?;
+        let connection = &described.config.resources.nic.network;
+        network::can_fetch(&described.config, connection, creation.image_url.as_ref())?;
         system_disk::check(&described.config, creation.image_url.is_some(), creation.options)
     }
 

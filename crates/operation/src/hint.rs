@@ -79,6 +79,8 @@ pub enum Hint {
     StartOrReimage(MachineName),
     /// A machine that is connected to a network can do it.
     ConnectMachine,
+    /// A machine to which the host's loopback interface is open can do it.
+    OpenHost,
     /// The host's bridge can be in the VLAN in place of the machine.
     VlanOfHost,
     /// A start starts it.

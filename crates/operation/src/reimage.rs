@@ -153,7 +153,7 @@ impl Operations<'_> {
         if let Some(url) = &reimage.image_url {
             record.image.url = Some(url.clone());
         }
-        network::can_fetch(&described.config, record.image.url.is_some())?;
+        network::can_fetch(&described.config, &record.connection, record.image.url.as_ref())?;
         system_disk::check(&described.config, record.image.url.is_some(), reimage.options)?;
         let attempt = Attempt {
             driver: self.driver_of(&record)?,

@@ -14,6 +14,8 @@ pub enum Connection {
     /// The driver's own network, without privileges on the host.
     #[default]
     User,
+    /// The driver's own network, through which nothing on the host's loopback interface is reached.
+    UserClosed,
     /// Nothing: the machine has no interface.
     None,
     /// A bridge of the host.
@@ -23,17 +25,17 @@ pub enum Connection {
 }
 
 impl Connection {
-    /// Whether it is the driver's own network.
+    /// Whether it is the driver's own network, open or closed.
     #[must_use]
     pub const fn is_user(&self) -> bool {
-        matches!(self, Self::User)
+        matches!(self, Self::User | Self::UserClosed)
     }
 
     /// The interface of the host that it goes through, where it is one that has a name.
     #[must_use]
     pub const fn interface(&self) -> Option<&InterfaceName> {
         match self {
-            Self::User | Self::None => None,
+            Self::User | Self::UserClosed | Self::None => None,
             Self::Bridge(name) | Self::Tap(name) => Some(name),
         }
     }
@@ -42,7 +44,7 @@ impl Connection {
 impl fmt::Display for Connection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::User => formatter.write_str("user"),
+            Self::User | Self::UserClosed => formatter.write_str("user"),
             Self::None => formatter.write_str("none"),
             Self::Bridge(name) => write!(formatter, "bridge {name}"),
             Self::Tap(name) => write!(formatter, "tap {name}"),
@@ -120,6 +122,7 @@ mod tests {
         let name: InterfaceName = "br0".parse().unwrap();
         for (connection, text) in [
             (Connection::User, "\"user\""),
+            (Connection::UserClosed, "\"user-closed\""),
             (Connection::None, "\"none\""),
             (Connection::Bridge(name.clone()), "{\"bridge\":\"br0\"}"),
             (Connection::Tap(name), "{\"tap\":\"br0\"}"),

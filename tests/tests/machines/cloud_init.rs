@@ -24,6 +24,7 @@ cloud-machine:
   image: debian-12-cloud-init
   resources:
     cpus: 1
+    nic: {host-access: true}
     disks:
       system: {boot-partition: true}
       one: {allocation: 16MiB, on-reimage: keep}

@@ -3,6 +3,8 @@
 
 use std::{
     io::{Read, Write},
+    net::{TcpListener, UdpSocket},
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -61,6 +63,7 @@ pub(super) fn stopped_and_started_it_keeps_its_disk(program: &Program) {
     let console = follow(program);
     let marked = program.call(["exec", MACHINE, "--", "sh", "-c", "echo mark > /root/mark; sync"], b"");
     assert_eq!(marked.code, 0, "{}", marked.errors);
+    a_killed_relay_is_noticed(program);
     let stopped = program.call(["stop", MACHINE], b"");
     assert_eq!(stopped.code, 0, "{}", stopped.errors);
     assert!(stopped.output.contains("the system shut down"), "{}", stopped.output);
@@ -73,11 +76,59 @@ pub(super) fn stopped_and_started_it_keeps_its_disk(program: &Program) {
     assert_eq!((read.code, read.output.as_str()), (0, "mark\n"), "{}", read.errors);
 }
 
+/// What listens on the host's loopback interface hears nothing of it; what listens on another address of the host does, where it has
+/// one that leads anywhere.
+fn the_loopback_interface_of_the_host_is_closed_to_it(program: &Program) {
+    let refuses = |listener: &TcpListener| {
+        listener.set_nonblocking(true).unwrap();
+        listener.accept().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = UdpSocket::bind("0.0.0.0:0").and_then(|socket| {
+        socket.connect("192.0.2.77:9")?;
+        socket.local_addr()
+    });
+    let open = other.ok().and_then(|address| TcpListener::bind((address.ip(), 0)).ok());
+    let mut places = vec![format!("10.0.2.2/{}", closed.local_addr().unwrap().port())];
+    if let Some(open) = &open {
+        let address = open.local_addr().unwrap();
+        places.push(format!("{}/{}", address.ip(), address.port()));
+    }
+    let script =
+        places.iter().map(|place| format!("timeout 5 bash -c ': </dev/tcp/{place}' && echo open || echo closed; "));
+    let said = program.done(&["exec", MACHINE, "--", "bash", "-c", &script.collect::<String>()]);
+    let said: Vec<&str> = said.lines().collect();
+    assert_eq!(said, ["closed", "open"][..places.len()], "{places:?}");
+    assert!(refuses(&closed), "the loopback interface was reached");
+    assert!(open.is_none_or(|open| !refuses(&open)), "the other address was not reached");
+}
+
+/// The process between the machine and its network: without it nothing is reached, which is said, and a start makes another one.
+fn a_killed_relay_is_noticed(program: &Program) {
+    let folder = program.json(["show", MACHINE]).unwrap()["folder"].as_str().unwrap().to_owned();
+    let attempts = std::fs::read_dir(Path::new(&folder).join("run")).unwrap().map(|entry| entry.unwrap().path());
+    let file = attempts.max().unwrap().join("relay.pid");
+    let relay = std::fs::read_to_string(file).unwrap().trim().to_owned();
+    let command = std::fs::read(format!("/proc/{relay}/cmdline")).unwrap();
+    assert_eq!(command, b"cloud-machine\0relay-network\0");
+    assert!(Command::new("kill").args(["-KILL", &relay]).status().unwrap().success());
+    let list = loop {
+        let list = program.json(["list"]).unwrap();
+        if list["machines"][0]["process"] != "runs" {
+            break list;
+        }
+    };
+    assert_eq!(list["machines"][0]["process"], "paused");
+    let refused = program.call(["exec", MACHINE, "--", "true"], b"");
+    assert!(refused.errors.contains("the process between it and the user network has ended"), "{}", refused.errors);
+}
+
 /// Files, the journal, and a login at the serial line of the machine that runs.
 pub(super) fn people_reach_it(program: &Program) {
     let folder = tempfile::tempdir().unwrap();
     let (here, back) = (folder.path().join("here"), folder.path().join("back"));
     std::fs::write(&here, vec![7; 1 << 20]).unwrap();
+    the_loopback_interface_of_the_host_is_closed_to_it(program);
     program.done(&["cp", &here.display().to_string(), &format!("{MACHINE}:/root/there")]);
     program.done(&["cp", &format!("{MACHINE}:/root/there"), &back.display().to_string()]);
     assert_eq!(std::fs::read(back).unwrap(), vec![7; 1 << 20]);

@@ -283,7 +283,8 @@ fn a_machine_reads_documents_of_its_own(program: &Program) {
     let drive = write("own.img", &volume(&keys("of-drive")));
     let url = format!("cloud-init-url={url}");
     let create = |drive: &str| {
-        let arguments = ["create", "own", "--image", "debian-12", "--set", &url, "--drive", drive];
+        let opened = "resources.nic.host-access=true";
+        let arguments = ["create", "own", "--image", "debian-12", "--set", opened, "--set", &url, "--drive", drive];
         program.call([arguments.as_slice(), &["--output", "json"]].concat(), b"")
     };
     let loosens = write("loose.img", &volume("cloud-machine: {disks-undeclared: ignore}"));

@@ -39,10 +39,10 @@ pub(super) const NOTES: [Note; 14] = [
     },
     Note {
         path: "resources.nic.host-access",
-        summary: "Whether the machine reaches what listens on the host's loopback interface. The user network cannot be closed, so \
-            that there only `true` is possible, and `network: none` has none.",
+        summary: "Whether the machine reaches what listens on the host's loopback interface, as 10.0.2.2. Only for `network: user`; \
+            `network: none` allows `false`.",
         form: Form::Flag { yes: true, words: &[] },
-        default: "as the network has it: on the user network the machine reaches it",
+        default: "false",
         example: "true",
         ..FIXED
     },

@@ -62,10 +62,6 @@ fn document(path: &str, value: &str) -> String {
     if let Some((parent, key)) = path.split_once("network.") {
         return document(&format!("{parent}network"), &format!("{{{key}: {value}}}"));
     }
-    if path.ends_with(".host-access") && value == "false" {
-        // Nothing else is closed.
-        return document("resources.nic", "{network: none, host-access: false}");
-    }
     let keys: Vec<&str> = path.split('.').collect();
     for (depth, key) in keys.iter().enumerate() {
         let name = if *key == "*" { "system" } else { key };

@@ -123,8 +123,10 @@ fn arguments(launch: &Launch) -> Result<Vec<String>, LibvirtError> {
     let mac = launch.mac.to_string();
     let card = serde_json::json!({"driver": "virtio-net-pci", "netdev": "net0", "mac": mac, "romfile": ""});
     let mut words = Vec::new();
-    if let Some(netdev) = qemu::netdev(launch) {
-        words.extend(["-netdev".to_owned(), netdev, "-device".to_owned(), card.to_string()]);
+    let backends = qemu::backends(launch, launch.folder.path());
+    if !backends.is_empty() {
+        words.extend(backends.into_iter().flat_map(|backend| ["-netdev".to_owned(), backend]));
+        words.extend(["-device".to_owned(), card.to_string()]);
     }
     for (index, drive) in launch.drives.iter().enumerate().filter(|(_, drive)| drive.bus == Bus::Nvme) {
         let node = format!("nvme{index}");

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{RootOfTrust, causes};
+use cloud_machine_protocol::{Connection, RootOfTrust, causes};
 use cloud_machine_store::{DriverState, ImageFolder, Store, identity::is_uuid};
 
 use super::{
@@ -114,6 +114,12 @@ impl Driver for Libvirt {
             Life::Ended => return Err(no_process(machine, "none with its UUID is shown").into()),
             Life::Unknown(doubt) => return Err(no_process(machine, &doubt.why).into()),
         };
+        if boot.connection == Connection::UserClosed
+            && let Err(error) = qemu::start_relay(&boot.folder)
+        {
+            self.halt(machine, SETTLE)?;
+            return Err(error.into());
+        }
         let state = DriverState::of(&subject.proof(&process)?)
             .map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?;
         let path = boot.folder.agent_socket();
@@ -140,7 +146,15 @@ impl Running for Machine {
         let virsh = self.libvirt.virsh()?;
         let state = virsh.state(&self.uuid, until)?;
         Ok(match (state.word.as_str(), state.reason.as_str()) {
-            ("running" | "idle" | "in shutdown" | "shut off", _) => None,
+            ("running" | "idle", _) => {
+                let failed = |source| qemu::QemuError::Process {
+                    operation: "look at the relay of",
+                    pid: self.process.pid(),
+                    source,
+                };
+                self.process.without_network().map_err(failed)?
+            }
+            ("in shutdown" | "shut off", _) => None,
             ("paused", "I/O error") if virsh.has_no_space(&self.uuid, until)? => Some(Trouble::NoSpace),
             ("paused", "I/O error") => Some(Trouble::Disk),
             (word, "") => Some(Trouble::Other(word.to_owned())),

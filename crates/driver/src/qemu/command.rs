@@ -1,13 +1,16 @@
 //! From the description of a launch to QEMU's arguments, word by word the same for the same launch. Must not look at
 //! the host: no file is opened and no process is started.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use cloud_machine_protocol::{Bus, Connection, MacAddress, MachineName, PORT_NAME};
 use cloud_machine_store::{AttemptFolder, identity::is_uuid};
 use serde_json::{Map, Value, json};
 
-use super::{Accelerator, QemuError};
+use super::{Accelerator, QemuError, user_network};
 
 /// Everything that one QEMU process is started with.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,8 +121,9 @@ fn ports_and_network(launch: &Launch, list: &mut Arguments) {
     list.option("-device", "virtio-serial-pci,id=ports");
     list.option("-device", format!("virtserialport,bus=ports.0,chardev=agent,name={PORT_NAME}"));
     list.option("-device", "virtio-rng-pci");
-    if let Some(netdev) = netdev(launch) {
-        list.option("-netdev", netdev);
+    let backends = backends(launch, Path::new(""));
+    if !backends.is_empty() {
+        backends.into_iter().for_each(|backend| list.option("-netdev", backend));
         // No option ROM: nothing is ever started from the network.
         list.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", launch.mac));
     }
@@ -128,17 +132,30 @@ fn ports_and_network(launch: &Launch, list: &mut Arguments) {
     list.option("-qmp", "unix:qmp.sock,server=on,wait=off");
 }
 
-/// What the network interface is connected to; `None` without one. A name of an interface has no comma.
-pub(crate) fn netdev(launch: &Launch) -> Option<String> {
+/// What the network interface is connected to, which is `net0`; none without one. A name of an interface has no comma. Sockets are
+/// in `folder`.
+pub(crate) fn backends(launch: &Launch, folder: &Path) -> Vec<String> {
+    let forward = launch.ssh_port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22")).unwrap_or_default();
     match &launch.connection {
-        Connection::User => {
-            let forward = launch.ssh_port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:22")).unwrap_or_default();
-            Some(format!("user,id=net0{forward}"))
+        Connection::User => vec![format!("user,id=net0{forward}")],
+        Connection::UserClosed => {
+            let [interface, user] = user_network::SOCKETS.map(|name| {
+                let path = folder.join(name).to_string_lossy().replace(',', ",,");
+                format!("server=on,addr.type=unix,addr.path={path}")
+            });
+            // Both sockets are the relay's: what the interface sends reaches the user network only through it.
+            vec![
+                format!("stream,id=net0,{interface}"),
+                format!("stream,id=relay,{user}"),
+                format!("user,id=user,{}{forward}", user_network::SUBNET),
+                "hubport,id=port0,hubid=0,netdev=relay".to_owned(),
+                "hubport,id=port1,hubid=0,netdev=user".to_owned(),
+            ]
         }
-        Connection::None => None,
-        Connection::Bridge(name) => Some(format!("bridge,id=net0,br={name}")),
+        Connection::None => Vec::new(),
+        Connection::Bridge(name) => vec![format!("bridge,id=net0,br={name}")],
         // Without these two QEMU runs a script of the host as this user.
-        Connection::Tap(name) => Some(format!("tap,id=net0,ifname={name},script=no,downscript=no")),
+        Connection::Tap(name) => vec![format!("tap,id=net0,ifname={name},script=no,downscript=no")],
     }
 }
 

@@ -193,3 +193,21 @@ fn each_connection_has_its_own_words_and_none_has_none() {
     assert_eq!(words(Tap("tap0".parse().unwrap())), (Some(tap.to_owned()), true));
     assert_eq!(words(Nothing), (None, false));
 }
+
+#[test]
+fn what_the_interface_sends_reaches_the_closed_user_network_only_through_both_sockets() {
+    let closed = Launch { connection: cloud_machine_protocol::Connection::UserClosed, ..launch() };
+    let list = arguments(&closed).unwrap();
+    let of_network: Vec<&str> =
+        list.windows(2).filter(|pair| pair[0] == "-netdev").map(|pair| pair[1].to_str().unwrap()).collect();
+    let expected = [
+        "stream,id=net0,server=on,addr.type=unix,addr.path=interface.sock",
+        "stream,id=relay,server=on,addr.type=unix,addr.path=user.sock",
+        "user,id=user,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,hostfwd=tcp:127.0.0.1:2222-:22",
+        "hubport,id=port0,hubid=0,netdev=relay",
+        "hubport,id=port1,hubid=0,netdev=user",
+    ];
+    assert_eq!(of_network, expected);
+    let elsewhere = backends(&closed, Path::new("/a,b"));
+    assert!(elsewhere[0].ends_with("addr.path=/a,,b/interface.sock"), "{elsewhere:?}");
+}

@@ -34,6 +34,10 @@ const UTILS: DriverErrorKind =
 const BRIDGE_REFUSED: &str = "allow it with a line `allow NAME` in /etc/qemu/bridge.conf; for users other than root the helper needs \
     CAP_NET_ADMIN, as by `chmod u+s /usr/lib/qemu/qemu-bridge-helper`";
 
+/// The way out when QEMU does not make the closed user network.
+const CLOSED_REFUSED: &str = "QEMU 7.2 or later closes the host's loopback interface to machines; a machine of a configuration with \
+    `nic: {host-access: true}` reaches it, and runs with an older one";
+
 impl Driver for Qemu {
     fn name(&self) -> &'static str {
         "qemu"
@@ -208,6 +212,7 @@ impl From<QemuError> for DriverError {
         };
         let way_out = match &error {
             QemuError::Unproven { way_out, .. } => way_out.clone(),
+            error if error.is_stream_refused() => Some(CLOSED_REFUSED.to_owned()),
             error if error.is_bridge_refused() => Some(BRIDGE_REFUSED.to_owned()),
             _ => None,
         };

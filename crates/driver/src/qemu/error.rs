@@ -129,6 +129,12 @@ pub enum QemuError {
         #[source]
         source: super::QmpError,
     },
+    /// The process between the machine and its user network did not begin.
+    #[error("cannot begin the process that closes the host's loopback interface to the machine: {stderr}")]
+    Relay {
+        /// The last 4 KiB of its stderr, safe to show.
+        stderr: String,
+    },
     /// The remembered verdicts about KVM could not be stored.
     #[error("cannot remember the verdict about KVM")]
     Remember(#[source] StoreError),
@@ -145,6 +151,11 @@ impl QemuError {
     /// Whether QEMU's bridge helper gave it no tap device on a bridge.
     pub(super) fn is_bridge_refused(&self) -> bool {
         matches!(self, Self::Refused { stderr, .. } if stderr.contains("bridge helper failed"))
+    }
+
+    /// Whether QEMU refused the sockets of the closed user network: QEMU 7.2 was the first to have them.
+    pub(super) fn is_stream_refused(&self) -> bool {
+        matches!(self, Self::Refused { stderr, .. } if stderr.contains("-netdev stream,"))
     }
 
     pub(super) fn child(error: ChildError) -> Self {

@@ -16,6 +16,7 @@ mod qmp;
 mod state;
 mod tool;
 mod trouble;
+mod user_network;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -24,7 +25,7 @@ use std::{
 
 pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, remembered};
 pub use command::{DirectBoot, Drive, Launch, arguments};
-pub(crate) use command::{block_node, check, netdev};
+pub(crate) use command::{backends, block_node, check};
 pub(crate) use driver::launch;
 pub use error::QemuError;
 pub(crate) use keys::KEYS;
@@ -33,6 +34,8 @@ pub(crate) use process::private;
 pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
 pub use state::{FileId, ProcessRecord};
+pub(crate) use user_network::start as start_relay;
+pub use user_network::{RELAY, serve as relay_network};
 
 use cloud_machine_child::Bounds;
 use cloud_machine_protocol::escape;

@@ -10,11 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::escape;
+use cloud_machine_protocol::{Connection, escape};
 use cloud_machine_store::{AttemptFolder, file};
 use rustix::process::Signal;
 
-use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, kernel::Kernel, pidfd::Pidfd, tool};
+use super::{Launch, Qemu, QemuError, Qmp, QmpError, command, kernel::Kernel, pidfd::Pidfd, tool, user_network};
 
 /// How long the kernel may take to end a process after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -48,8 +48,14 @@ impl Qemu {
     ///
     /// # Errors
     /// [`QemuError::InvalidLaunch`], [`QemuError::Run`], [`QemuError::Refused`], [`QemuError::Undecided`],
-    /// [`QemuError::Vanished`] or [`QemuError::Io`].
+    /// [`QemuError::Vanished`], [`QemuError::Relay`] or [`QemuError::Io`].
     pub fn launch(&self, launch: &Launch) -> Result<Process, QemuError> {
+        let process = self.begin(launch)?;
+        if launch.connection == Connection::UserClosed { with_relay(process) } else { Ok(process) }
+    }
+
+    /// The machine without what stands between it and its network.
+    pub(super) fn begin(&self, launch: &Launch) -> Result<Process, QemuError> {
         let arguments = command::arguments(launch)?;
         let program = || self.program().to_string_lossy().into_owned();
         let log_path = launch.folder.qemu_log();
@@ -212,6 +218,14 @@ fn abandon(child: &mut Child, launch: &Launch) -> io::Result<Result<(), QemuErro
         Some(process) => process.stop(KILL_LIMIT).map(drop),
         None => Ok(()),
     }))
+}
+
+/// A machine without the way to its network is none.
+fn with_relay(process: Process) -> Result<Process, QemuError> {
+    match user_network::start(process.folder()) {
+        Ok(()) => Ok(process),
+        Err(error) => process.stop(KILL_LIMIT).and(Err(error)),
+    }
 }
 
 /// An empty file for its owner alone.

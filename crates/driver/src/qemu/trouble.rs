@@ -1,11 +1,11 @@
 //! Why a machine that has a process does not run on: what QEMU says of its state and of its disks. Must not change it.
 
-use std::time::Instant;
+use std::{io, time::Instant};
 
 use cloud_machine_protocol::escape;
 use serde_json::{Value, json};
 
-use super::{Process, Qmp, QmpError};
+use super::{Process, Qmp, QmpError, user_network};
 use crate::machine::Trouble;
 
 impl Process {
@@ -17,10 +17,16 @@ impl Process {
         let mut monitor = self.monitor(deadline)?;
         let status = monitor.query_status(deadline)?;
         Ok(match status.as_str() {
-            "running" | "prelaunch" | "shutdown" => None,
+            "running" => self.without_network().map_err(QmpError::Io)?,
+            "prelaunch" | "shutdown" => None,
             "io-error" => Some(of_disks(&mut monitor, deadline)?),
             other => Some(Trouble::Other(escape::line(other.as_bytes(), 60))),
         })
+    }
+
+    /// Whether the machine had a relay to its network, and has none any more.
+    pub(crate) fn without_network(&self) -> io::Result<Option<Trouble>> {
+        Ok((user_network::runs(self.folder())? == Some(false)).then_some(Trouble::Network))
     }
 }
 

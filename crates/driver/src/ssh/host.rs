@@ -32,7 +32,7 @@ impl Host {
     pub fn of(connection: &Connection, mac: MacAddress) -> Option<Self> {
         let on = |interface: &InterfaceName| Self::OnLink { address: mac.link_local(), interface: interface.clone() };
         match connection {
-            Connection::User => Some(Self::Forwarded),
+            Connection::User | Connection::UserClosed => Some(Self::Forwarded),
             Connection::None => None,
             Connection::Bridge(bridge) => Some(on(bridge)),
             Connection::Tap(tap) => Some(on(&master(Path::new(SYSFS), tap).unwrap_or_else(|| tap.clone()))),

@@ -1,0 +1,151 @@
+//! The process between a machine's interface and QEMU's user network: frames in both directions, for as long as both ends are there.
+//! Must hold nothing that anybody waits for: neither a port nor a disk.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, Read, Write},
+    net::Shutdown,
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    fcntl::{FcntlArg, fcntl},
+    libc,
+};
+
+use super::{SOCKETS, filter};
+use crate::socket;
+
+/// The word by which a program that links this driver is told to be the relay, with [`serve`].
+pub const RELAY: &str = "relay-network";
+/// What it says once frames are carried.
+pub(super) const READY: &[u8] = b"ready\n";
+/// Its process id, locked while it runs.
+pub(super) const PID: &str = "relay.pid";
+/// The longest frame of QEMU (NET_BUFSIZE of its net/net.h).
+const MAX_FRAME: usize = 4096 + 65536;
+/// How long QEMU may take to accept: it runs already.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+/// Carries the frames of the machine whose attempt's folder is the working directory, until its QEMU ends.
+///
+/// # Errors
+/// When it could not begin, or a frame has no length that QEMU gives one.
+pub fn serve() -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(PID)?;
+    let whole = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole))?;
+    writeln!(file, "{}", std::process::id())?;
+    let until = Instant::now() + CONNECT_LIMIT;
+    let open = |name| socket::open(&Path::new(".").join(name), until);
+    let [machine, network] = SOCKETS.map(open);
+    let (machine, network) = (machine?, network?);
+    let mut stdout = io::stdout();
+    stdout.write_all(READY)?;
+    stdout.flush()?;
+    carry(&machine, &network)
+}
+
+/// Carries frames between the two until one of them is closed.
+pub(super) fn carry(machine: &UnixStream, network: &UnixStream) -> io::Result<()> {
+    let close = || {
+        for end in [machine, network] {
+            // It may be closed already, which is what is wanted.
+            let _ = end.shutdown(Shutdown::Both);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let ended = io::copy(&mut &*network, &mut &*machine);
+            tracing::debug!(?ended, "the network has ended");
+            close();
+        });
+        let ended = filtered(machine, network);
+        close();
+        ended
+    })
+}
+
+/// Each frame has its length before it, four bytes long and the highest first.
+fn filtered(mut machine: &UnixStream, mut network: &UnixStream) -> io::Result<()> {
+    let mut frame = vec![0; 4 + MAX_FRAME];
+    loop {
+        let Some((length, rest)) = frame.split_first_chunk_mut::<4>() else { return Ok(()) };
+        match machine.read_exact(length) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
+            read => read?,
+        }
+        let size = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let Some(rest) = rest.get_mut(..size) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {size} bytes")));
+        };
+        machine.read_exact(rest)?;
+        if filter::lets_through(rest) {
+            network.write_all(frame.get(..4 + size).unwrap_or_default())?;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(frame: &[u8]) -> Vec<u8> {
+        [&u32::try_from(frame.len()).unwrap().to_be_bytes(), frame].concat()
+    }
+
+    /// A frame of ARP, which goes on.
+    fn good(size: usize) -> Vec<u8> {
+        let mut frame = vec![7; size];
+        frame[12..14].copy_from_slice(&[8, 6]);
+        frame
+    }
+
+    #[test]
+    fn frames_go_both_ways_and_what_is_kept_back_leaves_no_trace() {
+        let (mut interface, machine) = UnixStream::pair().unwrap();
+        let (mut outside, network) = UnixStream::pair().unwrap();
+        let relay = thread::spawn(move || carry(&machine, &network));
+        let (long, short) = (framed(&good(MAX_FRAME)), framed(&good(60)));
+        let kept = framed(&[0; 60]);
+        let writer = thread::spawn({
+            let sent = [&kept, &long, &kept, &short].map(|frame| frame.to_vec()).concat();
+            move || interface.write_all(&sent).map(|()| interface).unwrap()
+        });
+        let mut found = vec![0; long.len() + short.len()];
+        outside.read_exact(&mut found).unwrap();
+        assert!(found == [long, short].concat(), "other bytes arrived");
+        let mut interface = writer.join().unwrap();
+        outside.write_all(&kept).unwrap();
+        let mut back = vec![0; kept.len()];
+        interface.read_exact(&mut back).unwrap();
+        assert_eq!(back, kept, "what comes from outside is not judged");
+        drop(interface);
+        relay.join().unwrap().unwrap();
+        assert_eq!(outside.read(&mut [0; 1]).unwrap(), 0, "the other end is closed, too");
+    }
+
+    #[test]
+    fn the_relay_ends_with_either_end_and_at_a_frame_that_qemu_never_sends() {
+        let (interface, machine) = UnixStream::pair().unwrap();
+        let (outside, network) = UnixStream::pair().unwrap();
+        let relay = thread::spawn(move || carry(&machine, &network));
+        drop(outside);
+        relay.join().unwrap().unwrap();
+        drop(interface);
+
+        let (mut interface, machine) = UnixStream::pair().unwrap();
+        let (_outside, network) = UnixStream::pair().unwrap();
+        interface.write_all(&u32::MAX.to_be_bytes()).unwrap();
+        assert_eq!(carry(&machine, &network).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}
