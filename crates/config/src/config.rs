@@ -96,7 +96,7 @@ impl TryFrom<Vec<Part>> for Awaited {
 }
 
 /// Disks by name.
-pub(crate) type Disks = BTreeMap<DiskName, DiskConfig>;
+pub type Disks = BTreeMap<DiskName, DiskConfig>;
 
 /// A disk that the configuration declares.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,9 @@ use crate::{
     config::{DiskConfig, Disks, FilesystemType, OnReimage},
     docker::{self, DockerEngine},
     error::ConfigError,
+    grammar::ROOT,
     mountpoint::{Mountpoint, is_reserved},
-    rancher::{self, Rancher},
+    rancher::{self, Distribution, Rancher},
     tree::{Node, child_path},
 };
 
@@ -51,6 +52,44 @@ pub(crate) fn check_rancher(rancher: &Rancher, root: &Node, disks: &Disks, error
     let (written, path) = written(settings, &rancher::path(rancher.distribution), rancher::DATA_DIR);
     let (program, place) = (rancher.distribution.name(), rancher.data_dir());
     DataFolder { program, place, written, path }.check(disks, errors);
+}
+
+/// As [`check_docker`], where nothing in the document says that docker runs: a system that has it may start it by itself.
+pub(crate) fn check_installed_docker(root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
+    if docker::node(root).is_none() && docker::swarm::node(root).is_none() {
+        installed("docker", docker::DEFAULT_DATA_ROOT, root, disks, errors);
+    }
+}
+
+/// As [`check_rancher`], where nothing in the document says that `distribution` runs.
+pub(crate) fn check_installed_rancher(
+    distribution: Distribution,
+    root: &Node,
+    disks: &Disks,
+    errors: &mut Vec<ConfigError>,
+) {
+    if rancher::node(root, distribution).is_none() {
+        installed(distribution.name(), distribution.data_dir(), root, disks, errors);
+    }
+}
+
+/// Reports a disk that brings what a job left in the folder `place` of `program`.
+fn installed(program: &'static str, place: &str, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
+    let mounted = mounted(disks);
+    let kept = mounted.iter().filter(|one| is_within(place, one.at) && one.at != "/").find(|one| {
+        one.disk.on_reimage == OnReimage::Keep && one.disk.wipe_on_boot.is_none() && !one.disk.boot_partition
+    });
+    let Some(kept) = kept else { return };
+    let path =
+        ["resources", "disks", kept.name.as_str()].iter().fold(ROOT.to_owned(), |path, key| child_path(&path, key));
+    let node = [ROOT, "resources", "disks", kept.name.as_str()].iter().try_fold(root, |node, key| node.get(key));
+    let Some(node) = node else { return };
+    let message = format!(
+        "{place} of the image's {program} is on this disk, which a reimage keeps: {program} would start the containers that a job left \
+         there, as root"
+    );
+    let error = ConfigError::new(&node.source, node.mark, &path, message);
+    errors.push(error.suggestion(Some("say `on-reimage: wipe` for the disk, or mount it elsewhere".to_owned())));
 }
 
 /// Where the folder is written below `settings`, or else what makes the program run.

@@ -70,7 +70,7 @@ mod validate;
 pub use authorized_key::is_key_cut_off;
 pub use cloud_init::{CloudInit, OVERRULED, foreign_key};
 pub use config::{
-    Address, Awaited, Config, DiskConfig, Drives, Filesystem, FilesystemType, IdentityConfig, Nic, OnReimage,
+    Address, Awaited, Config, DiskConfig, Disks, Drives, Filesystem, FilesystemType, IdentityConfig, Nic, OnReimage,
     PartitionConfig, PartitionSize, Resources, Route, Undeclared, WipeOnBoot,
 };
 pub use docker::{
@@ -85,7 +85,7 @@ pub use layers::MAX_LAYERS;
 pub use limits::{MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCALAR};
 pub use merge::{merge, merge_all};
 pub use merged::{Hidden, Leaf, Merged};
-pub use needs::{Lacking, can_be_done};
+pub use needs::{Presence, Programs, can_be_done};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::parse;
 pub use rancher::{Distribution, Rancher, Role};

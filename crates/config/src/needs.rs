@@ -1,7 +1,8 @@
 //! What of a configuration a program in the image has to do. Must not know which programs an image has.
 
 use crate::{
-    docker,
+    config::Disks,
+    data_folder, docker,
     error::{ConfigError, ConfigErrors},
     grammar::{ROOT, is_ours},
     merged::Merged,
@@ -10,35 +11,61 @@ use crate::{
     validate::AUTHORIZED_KEYS,
 };
 
-/// Programs that an image lacks.
+/// Whether an image has a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lacking {
-    /// cloud-init.
-    pub cloud_init: bool,
-    /// Docker's daemon.
-    pub docker: bool,
-    /// k3s.
-    pub k3s: bool,
-    /// rke2.
-    pub rke2: bool,
+pub enum Presence {
+    /// Nobody looked, or could.
+    #[default]
+    Unknown,
+    /// It has not.
+    Absent,
+    /// It has.
+    Present,
 }
 
-/// Refuses what nobody would do in a system that lacks programs.
+impl From<bool> for Presence {
+    fn from(present: bool) -> Self {
+        if present { Self::Present } else { Self::Absent }
+    }
+}
+
+/// What is known of the programs in an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Programs {
+    /// cloud-init.
+    pub cloud_init: Presence,
+    /// Docker's daemon.
+    pub docker: Presence,
+    /// k3s.
+    pub k3s: Presence,
+    /// rke2.
+    pub rke2: Presence,
+}
+
+/// Refuses what nobody would do in a system that lacks programs, and what one that it has would do with a disk.
 ///
 /// # Errors
 /// Each such key, with its place.
-pub fn can_be_done(merged: &Merged, lacking: Lacking) -> Result<(), ConfigErrors> {
+pub fn can_be_done(merged: &Merged, disks: &Disks, programs: Programs) -> Result<(), ConfigErrors> {
     let mut errors = Vec::new();
-    if lacking.cloud_init {
+    if programs.cloud_init == Presence::Absent {
         errors.extend(without_cloud_init(merged));
     }
-    if lacking.docker {
-        errors.extend(without_docker(merged, docker::node, docker::PATH));
-        errors.extend(without_docker(merged, docker::swarm::node, docker::swarm::PATH));
+    match programs.docker {
+        Presence::Absent => {
+            errors.extend(without_docker(merged, docker::node, docker::PATH));
+            errors.extend(without_docker(merged, docker::swarm::node, docker::swarm::PATH));
+        }
+        Presence::Present => data_folder::check_installed_docker(merged.root(), disks, &mut errors),
+        Presence::Unknown => {}
     }
-    for (lacks, distribution) in [(lacking.k3s, Distribution::K3s), (lacking.rke2, Distribution::Rke2)] {
-        if lacks {
-            errors.extend(without(merged, distribution));
+    for (presence, distribution) in [(programs.k3s, Distribution::K3s), (programs.rke2, Distribution::Rke2)] {
+        match presence {
+            Presence::Absent => errors.extend(without(merged, distribution)),
+            Presence::Present => {
+                data_folder::check_installed_rancher(distribution, merged.root(), disks, &mut errors);
+            }
+            Presence::Unknown => {}
         }
     }
     ConfigErrors::check(errors)

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use cloud_machine_config::{
-    Config, ConfigError, ConfigErrors, Lacking, LayerKind, Merged, can_be_done, defaults, describe, merge, parse,
-    supported, validate,
+    Config, ConfigError, ConfigErrors, Disks, LayerKind, Merged, Presence, Programs, can_be_done, defaults, describe,
+    merge, parse, supported, validate,
 };
 
 fn merged(layers: &[(LayerKind, &str)]) -> Merged {
@@ -191,13 +191,13 @@ fn layers_merge_key_by_key_and_the_machines_own_documents_may_change_each() {
 
 #[test]
 fn an_image_without_docker_is_told_at_the_settings() {
-    let lacking = Lacking { docker: true, cloud_init: true, ..Lacking::default() };
-    let errors = can_be_done(&of("debug: true"), lacking).unwrap_err();
+    let programs = Programs { docker: Presence::Absent, cloud_init: Presence::Absent, ..Programs::default() };
+    let errors = can_be_done(&of("debug: true"), &Disks::new(), programs).unwrap_err();
     let error = only(&errors);
     assert_eq!((error.path.as_str(), error.message.as_str()), ("docker.engine", "the image is without docker"));
     assert_eq!((error.line, error.column), (3, 5));
-    can_be_done(&of("debug:"), lacking).unwrap();
-    can_be_done(&of("debug: true"), Lacking::default()).unwrap();
+    can_be_done(&of("debug:"), &Disks::new(), programs).unwrap();
+    can_be_done(&of("debug: true"), &Disks::new(), Programs::default()).unwrap();
 }
 
 #[test]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use cloud_machine_config::{
-    ConfigError, ConfigErrors, Lacking, LayerKind, Merged, Rancher, Role, can_be_done, defaults, describe, merge,
-    parse, supported, validate,
+    ConfigError, ConfigErrors, Disks, LayerKind, Merged, Presence, Programs, Rancher, Role, can_be_done, defaults,
+    describe, merge, parse, supported, validate,
 };
 
 fn of(settings: &str) -> Merged {
@@ -131,10 +131,11 @@ fn tokens_are_shown_neither_in_a_configuration_nor_with_a_short_name() {
 #[test]
 fn an_image_without_the_program_is_told_at_the_settings() {
     let settings = of("rke2: {role: server}");
-    let errors = can_be_done(&settings, Lacking { rke2: true, ..Lacking::default() }).unwrap_err();
+    let errors =
+        can_be_done(&settings, &Disks::new(), Programs { rke2: Presence::Absent, ..Programs::default() }).unwrap_err();
     let error = only(&errors);
     assert_eq!((error.path.as_str(), error.message.as_str()), ("rancher.rke2", "the image is without rke2"));
-    can_be_done(&settings, Lacking { k3s: true, ..Lacking::default() }).unwrap();
+    can_be_done(&settings, &Disks::new(), Programs { k3s: Presence::Absent, ..Programs::default() }).unwrap();
 }
 
 #[test]

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use cloud_machine_config::{
-    ConfigError, ConfigErrors, Lacking, LayerKind, Merged, Swarm, SwarmRole, can_be_done, defaults, describe, merge,
-    parse, supported, validate,
+    ConfigError, ConfigErrors, Disks, LayerKind, Merged, Presence, Programs, Swarm, SwarmRole, can_be_done, defaults,
+    describe, merge, parse, supported, validate,
 };
 
 /// Of docker's own documentation.
@@ -139,12 +139,12 @@ fn a_node_is_no_other_after_its_reimage_than_before_so_a_kept_disk_does_not_hold
 
 #[test]
 fn an_image_without_docker_is_told_at_the_settings() {
-    let lacking = Lacking { docker: true, cloud_init: true, ..Lacking::default() };
-    let errors = can_be_done(&of("{role: manager}"), lacking).unwrap_err();
+    let programs = Programs { docker: Presence::Absent, cloud_init: Presence::Absent, ..Programs::default() };
+    let errors = can_be_done(&of("{role: manager}"), &Disks::new(), programs).unwrap_err();
     let error = only(&errors);
     assert_eq!((error.path.as_str(), error.message.as_str()), ("docker.swarm", "the image is without docker"));
-    can_be_done(&of("{role: }"), lacking).unwrap();
-    can_be_done(&of("{role: manager}"), Lacking::default()).unwrap();
+    can_be_done(&of("{role: }"), &Disks::new(), programs).unwrap();
+    can_be_done(&of("{role: manager}"), &Disks::new(), Programs::default()).unwrap();
 }
 
 #[test]

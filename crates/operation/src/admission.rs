@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use cloud_machine_config::{Lacking, can_be_done};
+use cloud_machine_config::{Presence, Programs, can_be_done};
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::Exception;
 use cloud_machine_store::{ImageFacts, ImageFolder, ImageName, ImageRecord, MachineRecord, SignatureRecord, Store};
@@ -75,14 +75,16 @@ pub(crate) fn admit(
 /// Refuses an image of which it is known that its system cannot be what was described. Of another one the machine finds out.
 pub(crate) fn can_honour(folder: &ImageFolder, described: &Described) -> Result<(), OperationError> {
     let Some(ImageFacts::Known(facts)) = &folder.boot.facts else { return Ok(()) };
-    let without = |name: &str| facts.rancher.as_ref().is_some_and(|found| !found.iter().any(|one| one == name));
-    let lacking = Lacking {
-        cloud_init: facts.cloud_init.is_none(),
-        docker: facts.docker.is_none(),
-        k3s: without("k3s"),
-        rke2: without("rke2"),
+    let rancher = |name: &str| {
+        facts.rancher.as_ref().map_or(Presence::Unknown, |found| found.iter().any(|one| one == name).into())
     };
-    can_be_done(&described.merged, lacking).map_err(refused)
+    let programs = Programs {
+        cloud_init: facts.cloud_init.is_some().into(),
+        docker: facts.docker.is_some().into(),
+        k3s: rancher("k3s"),
+        rke2: rancher("rke2"),
+    };
+    can_be_done(&described.merged, &described.config.resources.disks, programs).map_err(refused)
 }
 
 /// What is found of the image's signature; an error when `keys` ask for another one.

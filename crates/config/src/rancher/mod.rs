@@ -55,7 +55,7 @@ impl Distribution {
     }
 
     /// Where it keeps its data unless it is told.
-    const fn data_dir(self) -> &'static str {
+    pub(crate) const fn data_dir(self) -> &'static str {
         match self {
             Self::K3s => "/var/lib/rancher/k3s",
             Self::Rke2 => "/var/lib/rancher/rke2",
