@@ -22,6 +22,9 @@ pub fn zfs_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_ZFS_IMAGE")
 }
 
+/// Where the root filesystem begins on the disk of [`cloud_init_image`], in bytes.
+pub const CLOUD_INIT_ROOT_AT: u64 = 198_656 * 512;
+
 /// The folder of the golden image with cloud-init, from `CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE`, which `make test` sets.
 ///
 /// # Errors
