@@ -65,7 +65,9 @@ fn look(sysfs: &Path, settings: &Path, user: u32, connection: &Connection) -> Re
     if number(&flags).is_none_or(|flags| flags & UP == 0) {
         return refuse("it is down".to_owned(), format!("bring it up: `ip link set {name} up`"));
     }
-    let way = master(sysfs, name).unwrap_or_else(|| name.clone());
+    let way = master(sysfs, name)
+        .map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?
+        .unwrap_or_else(|| name.clone());
     match disables_ipv6(settings, &way)? {
         false => Ok(()),
         true => refuse(
