@@ -1,6 +1,7 @@
 //! Machines as QEMU processes: command line, process, monitor, accelerator. Must not know what an image or a report is.
 
 mod accelerator;
+mod bridge_rules;
 mod command;
 mod connection;
 pub mod disk;
