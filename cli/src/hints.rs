@@ -52,6 +52,9 @@ pub(crate) fn text(hint: &Hint) -> String {
             "once the host can serve it, `cloud-machine start {machine}` lets it go on; `cloud-machine reimage {machine}` \
              makes it new"
         ),
+        Hint::StopAndStart(machine) => format!(
+            "`cloud-machine stop {machine}`, which its system hears in any case, and then `cloud-machine start {machine}`"
+        ),
         Hint::Start(machine) => format!("`cloud-machine start {machine}` starts it"),
         Hint::OtherDescription(machine) => {
             format!("`cloud-machine show {machine}` shows how; delete it first, or choose another name")

@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    os::unix::fs::FileExt,
+    io::Read,
+    os::unix::{fs::FileExt, net::UnixListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -281,4 +282,65 @@ fn a_machine_that_a_full_host_paused_is_told_with_its_reason_and_start_lets_it_g
     assert_eq!(host.row()["process"], "runs");
     assert_eq!(host.call(&["stop", "demo", "--now"]).code, 0);
     assert!(!machine.0.alive().unwrap());
+}
+
+#[test]
+fn a_machine_whose_relay_was_killed_is_told_with_its_reason_and_no_start_pretends_to_help() {
+    let host = Host::new("7f0b7d6e-58c1-4b8e-9a6e-0c2f8f3ad209", "running");
+    let machine = host.start();
+    machine.0.resume(Instant::now() + Duration::from_secs(60)).unwrap();
+    let folder = machine.0.folder().path();
+    // In the place of QEMU's two sockets, whose names are relative: a path may be too long for one.
+    let short = tempfile::tempdir().unwrap();
+    let listeners = ["interface.sock", "user.sock"].map(|name| {
+        let listener = UnixListener::bind(short.path().join(name)).unwrap();
+        fs::rename(short.path().join(name), folder.join(name)).unwrap();
+        listener
+    });
+    let mut command = Command::new(Artifacts::from_environment().unwrap().program);
+    command.arg("relay-network").current_dir(folder).stdout(Stdio::piped());
+    let mut relay = Holder(command.spawn().unwrap());
+    let mut said = [0; 6];
+    relay.0.stdout.take().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"ready\n");
+    assert_eq!(host.row()["process"], "runs");
+
+    relay.0.kill().unwrap();
+    relay.0.wait().unwrap();
+    let row = host.row();
+    assert_eq!((row["process"].as_str(), row["state"].as_str()), (Some("paused"), Some("running")));
+    assert!(row["process_reason"].as_str().unwrap().contains("user network has ended"), "{row}");
+    for asked in [["exec", "demo", "--", "true"].as_slice(), &["start", "demo"]] {
+        let called = host.call(asked);
+        assert_eq!(called.code, 1, "{}", called.errors);
+        let words = "machine demo runs without its network: the process between it and the user network has ended";
+        assert!(
+            called.errors.contains(words) && called.errors.contains("`cloud-machine stop demo`"),
+            "{}",
+            called.errors
+        );
+    }
+    assert!(machine.0.alive().unwrap(), "nobody ends its system unasked");
+    assert_eq!(host.call(&["stop", "demo", "--now"]).code, 0);
+    drop(listeners);
+}
+
+#[test]
+fn a_relay_ends_when_what_it_relays_for_does_and_does_not_begin_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = || {
+        let mut command = Command::new(Artifacts::from_environment().unwrap().program);
+        command.arg("relay-network").current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let alone = relay().output().unwrap();
+    assert_eq!((alone.status.code(), alone.stdout.as_slice()), (Some(1), b"".as_slice()));
+    assert!(!alone.stderr.is_empty());
+    let [machine, network] =
+        ["interface.sock", "user.sock"].map(|name| UnixListener::bind(folder.path().join(name)).unwrap());
+    let running = relay().spawn().unwrap();
+    let ((interface, _), (_outside, _)) = (machine.accept().unwrap(), network.accept().unwrap());
+    drop(interface);
+    let ended = running.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(0), b"ready\n".as_slice()));
 }

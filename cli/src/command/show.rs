@@ -1,7 +1,7 @@
 //! `show`: the whole record of one machine.
 
 use cloud_machine_driver::drivers;
-use cloud_machine_operation::{Described, Operations, access, evidence, life::ProcessStatus};
+use cloud_machine_operation::{Described, Operations, access, causes, evidence, life::ProcessStatus};
 use cloud_machine_protocol::{ByteSize, Connection, MachineName};
 use cloud_machine_store::{Lease, MachineRecord, Standing, Store};
 use serde::Serialize;
@@ -48,7 +48,7 @@ impl Show for Machine {
             ("cpus", record.cpus.to_string()),
             ("mac", record.identity.mac.to_string()),
             ("network", network(record)),
-            ("ssh", access::host(record).map_or_else(|| "none".to_owned(), |host| host.place(access::port(record)))),
+            ("ssh", place(record)),
             ("ssh host key", record.host_key.clone().unwrap_or_else(|| "none yet".to_owned())),
             ("folder", self.folder.clone()),
         ];
@@ -93,6 +93,15 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
     let folder = store.machine(name).path().display().to_string();
     let lease = store.leases()?.into_iter().filter_map(|row| row.lease.ok()).find(|lease| lease.machine == *name);
     ui.result(&Machine { record: record.redacted(), configuration, process, folder, lease })
+}
+
+/// Where its SSH is.
+fn place(record: &MachineRecord) -> String {
+    match access::host(record) {
+        Ok(Some(host)) => host.place(access::port(record)),
+        Ok(None) => "none".to_owned(),
+        Err(error) => format!("unknown: {}", causes(&error)),
+    }
 }
 
 /// What the machine is connected to, and what that opens to it.

@@ -146,9 +146,11 @@ fn has_others(keys: Option<&str>, own: &[u8]) -> bool {
 }
 
 /// Where the SSH of a machine is; `None` when it has no network.
-#[must_use]
-pub fn host(record: &MachineRecord) -> Option<ssh::Host> {
-    ssh::Host::of(&record.connection, record.identity.mac)
+///
+/// # Errors
+/// When this host does not tell.
+pub fn host(record: &MachineRecord) -> Result<Option<ssh::Host>, OperationError> {
+    ssh::Host::of(&record.connection, record.identity.mac).map_err(OperationError::failed)
 }
 
 /// The port of SSH there.
@@ -159,7 +161,7 @@ pub fn port(record: &MachineRecord) -> u16 {
 
 fn target(store: &Store, record: &MachineRecord) -> Result<ssh::Target, OperationError> {
     let machine = store.machine(&record.name);
-    let host = host(record).ok_or_else(|| {
+    let host = host(record)?.ok_or_else(|| {
         let text = format!("machine {} has no network, so nobody can log in to it", record.name);
         OperationError::new(ErrorKind::Refused, text).hint(Hint::ConnectMachine)
     })?;

@@ -180,7 +180,7 @@ impl Attempt<'_> {
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         drop(channel);
         // Whoever has no network is heard no more; that it went on is all that is known.
-        let looked = match access::host(record) {
+        let looked = match access::host(record)? {
             Some(_) => self.wait_ready(record, action, &*running, &prepared.boot.folder)?,
             None => Vec::new(),
         };

@@ -77,6 +77,8 @@ pub enum Hint {
     },
     /// Once the host can serve it, a start lets the machine go on; a reimage makes it new.
     StartOrReimage(MachineName),
+    /// A stop, which the machine's system hears without a network, and then a start make it whole again.
+    StopAndStart(MachineName),
     /// A machine that is connected to a network can do it.
     ConnectMachine,
     /// A machine to which the host's loopback interface is open can do it.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use cloud_machine_driver::machine::{self, Driver, Ended, MachineRef, Power, Running, SETTLE, Trouble};
+use cloud_machine_protocol::MachineName;
 use cloud_machine_store::{MachineRecord, Store};
 use serde::Serialize;
 
@@ -103,9 +104,19 @@ impl Operations<'_> {
             Power::Unknown(_) => None,
         };
         let Some(trouble) = trouble else { return Ok(true) };
-        Err(OperationError::failed(format!("machine {name} is paused: {trouble}"))
-            .hint(Hint::StartOrReimage(name.clone())))
+        Err(if trouble == Trouble::Network {
+            without_network(name)
+        } else {
+            let text = format!("machine {name} is paused: {trouble}");
+            OperationError::failed(text).hint(Hint::StartOrReimage(name.clone()))
+        })
     }
+}
+
+/// Of a machine whose system runs on, and can be asked to shut down.
+pub(crate) fn without_network(name: &MachineName) -> OperationError {
+    let text = format!("machine {name} runs without its network: {}", Trouble::Network);
+    OperationError::failed(text).hint(Hint::StopAndStart(name.clone()))
 }
 
 /// What a driver's answer is shown as.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use cloud_machine_driver::machine::Trouble;
 use cloud_machine_protocol::{Action, Assurance, MachineName};
 use cloud_machine_store::{MachineLock, MachineState, Strategy, Wanted};
 
@@ -39,6 +40,8 @@ impl Operations<'_> {
             && let Some(running) = self.running(&record)?
         {
             teller.notice(match life::trouble(&*running) {
+                // Nothing that is already there can be let go on.
+                Some(Trouble::Network) => return Err(life::without_network(name)),
                 Some(trouble) => {
                     running.resume(Instant::now() + timeout)?;
                     Notice::GoesOn(name.clone(), trouble)

@@ -120,7 +120,7 @@ fn a_killed_relay_is_noticed(program: &Program) {
     };
     assert_eq!(list["machines"][0]["process"], "paused");
     let refused = program.call(["exec", MACHINE, "--", "true"], b"");
-    assert!(refused.errors.contains("the process between it and the user network has ended"), "{}", refused.errors);
+    assert!(refused.errors.contains("runs without its network"), "{}", refused.errors);
 }
 
 /// Files, the journal, and a login at the serial line of the machine that runs.

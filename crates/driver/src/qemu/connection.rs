@@ -5,6 +5,7 @@ use std::{fs, io, path::Path};
 
 use cloud_machine_protocol::{Connection, InterfaceName};
 
+use super::bridge_rules;
 use crate::{
     error::{DriverError, DriverErrorKind},
     ssh::master,
@@ -23,7 +24,16 @@ const TAP: u32 = 2;
 /// Of [`DriverErrorKind::Refused`], with the way out.
 pub(crate) fn check(connection: &Connection) -> Result<(), DriverError> {
     let user = rustix::process::geteuid().as_raw();
-    look(Path::new(SYSFS), Path::new(SETTINGS), user, connection)
+    look(Path::new(SYSFS), Path::new(SETTINGS), user, connection)?;
+    let Connection::Bridge(name) = connection else { return Ok(()) };
+    match bridge_rules::objection(name) {
+        None => Ok(()),
+        Some(why) => {
+            let text = format!("cannot connect a machine to {connection}: {why}");
+            let way_out = format!("add the line `allow {name}` to /etc/qemu/bridge.conf");
+            Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out)))
+        }
+    }
 }
 
 fn look(sysfs: &Path, settings: &Path, user: u32, connection: &Connection) -> Result<(), DriverError> {
@@ -65,7 +75,9 @@ fn look(sysfs: &Path, settings: &Path, user: u32, connection: &Connection) -> Re
     if number(&flags).is_none_or(|flags| flags & UP == 0) {
         return refuse("it is down".to_owned(), format!("bring it up: `ip link set {name} up`"));
     }
-    let way = master(sysfs, name).unwrap_or_else(|| name.clone());
+    let way = master(sysfs, name)
+        .map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?
+        .unwrap_or_else(|| name.clone());
     match disables_ipv6(settings, &way)? {
         false => Ok(()),
         true => refuse(

@@ -1,6 +1,7 @@
 //! Machines as QEMU processes: command line, process, monitor, accelerator. Must not know what an image or a report is.
 
 mod accelerator;
+mod bridge_rules;
 mod command;
 mod connection;
 pub mod disk;
@@ -30,10 +31,10 @@ pub(crate) use driver::launch;
 pub use error::QemuError;
 pub(crate) use keys::KEYS;
 pub use life::{Life, Subject};
-pub(crate) use process::private;
 pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
 pub use state::{FileId, ProcessRecord};
+pub(crate) use tool::private;
 pub(crate) use user_network::start as start_relay;
 pub use user_network::{RELAY, serve as relay_network};
 

@@ -2,9 +2,7 @@
 //! know what the machine does.
 
 use std::{
-    fs::{File, OpenOptions},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     process::{Child, Stdio},
     time::{Duration, Instant},
@@ -59,9 +57,9 @@ impl Qemu {
         let arguments = command::arguments(launch)?;
         let program = || self.program().to_string_lossy().into_owned();
         let log_path = launch.folder.qemu_log();
-        let log = private(&log_path)?;
+        let log = tool::private(&log_path)?;
         // With `-daemonize` QEMU takes a mask of its own, which lets the group read: the file is there before.
-        private(&launch.folder.console_log())?;
+        tool::private(&launch.folder.console_log())?;
         let stdout = log.try_clone().map_err(QemuError::io("make", &log_path))?;
         let mut command = tool::command(self.program());
         command.args(&arguments).current_dir(launch.folder.path()).stdin(Stdio::null()).stdout(stdout).stderr(log);
@@ -226,12 +224,6 @@ fn with_relay(process: Process) -> Result<Process, QemuError> {
         Ok(()) => Ok(process),
         Err(error) => process.stop(KILL_LIMIT).and(Err(error)),
     }
-}
-
-/// An empty file for its owner alone.
-pub(crate) fn private(path: &Path) -> Result<File, QemuError> {
-    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
-    made.map_err(QemuError::io("make", path))
 }
 
 /// The end of QEMU's stderr, on one line and safe to show.

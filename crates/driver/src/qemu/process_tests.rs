@@ -130,7 +130,7 @@ fn boot_sector(text: &[u8]) -> Vec<u8> {
 fn the_console_is_logged_with_nobody_connected_and_a_reset_ends_the_process() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "system.raw", 1 << 20);
-    let disk = OpenOptions::new().write(true).open(&path).unwrap();
+    let disk = fs::OpenOptions::new().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&disk, &boot_sector(b"hello\r\nworld \x1b[2J\r\n"), 0).unwrap();
     let drive = Drive { bus: Bus::Virtio, file: path, serial: "system".to_owned(), read_only: false, node: None };
     let machine = start(&Launch { drives: vec![drive], ..launch(folder.path()) });
@@ -304,7 +304,7 @@ fn trouble(process: &Process, there: bool) -> Option<Trouble> {
 fn a_machine_whose_write_finds_no_room_stands_still_with_its_reason_and_can_go_on_or_be_ended() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), "system.raw", 1 << 20);
-    let disk = OpenOptions::new().write(true).open(&path).unwrap();
+    let disk = fs::OpenOptions::new().write(true).open(&path).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&disk, &writing_sector(), 0).unwrap();
     let error = serde_json::json!({"event": "write_aio", "errno": 28, "once": true});
     let image = serde_json::json!({"driver": "file", "filename": path});

@@ -3,7 +3,10 @@
 
 use std::{
     ffi::OsStr,
+    fs::{File, OpenOptions},
     io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
     process::{Child, Command},
     sync::{Mutex, PoisonError},
 };
@@ -11,6 +14,8 @@ use std::{
 use rustix::fs::Mode;
 
 use cloud_machine_child::{self as child, Bounds, ChildError, Output};
+
+use super::QemuError;
 
 /// The mask belongs to the whole process: two threads that change it at once would leave each other's.
 static MASK: Mutex<()> = Mutex::new(());
@@ -39,4 +44,10 @@ pub(super) fn output(command: &mut Command, bounds: Bounds) -> Result<Output, Ch
     let output = child::run(command, bounds);
     rustix::process::umask(before);
     output
+}
+
+/// An empty file for its owner alone.
+pub(crate) fn private(path: &Path) -> Result<File, QemuError> {
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
+    made.map_err(QemuError::io("make", path))
 }

@@ -1,9 +1,11 @@
 //! Where the SSH of a machine is: behind a port of this host, or on a link of it, by the address that the machine's interface
 //! gives itself. Must not connect.
 
-use std::{fs, net::Ipv6Addr, path::Path};
+use std::{fs, io, net::Ipv6Addr, path::Path};
 
 use cloud_machine_protocol::{Connection, InterfaceName, MacAddress};
+
+use super::SshError;
 
 /// Every machine on the driver's own network is behind a port of this address.
 pub(super) const LOOPBACK: &str = "127.0.0.1";
@@ -28,15 +30,17 @@ pub enum Host {
 
 impl Host {
     /// Of a machine with the hardware address `mac`; `None` when it has no network.
-    #[must_use]
-    pub fn of(connection: &Connection, mac: MacAddress) -> Option<Self> {
+    ///
+    /// # Errors
+    /// [`SshError::Bridge`] when this host does not say on which link a tap is.
+    pub fn of(connection: &Connection, mac: MacAddress) -> Result<Option<Self>, SshError> {
         let on = |interface: &InterfaceName| Self::OnLink { address: mac.link_local(), interface: interface.clone() };
-        match connection {
+        Ok(match connection {
             Connection::User | Connection::UserClosed => Some(Self::Forwarded),
             Connection::None => None,
             Connection::Bridge(bridge) => Some(on(bridge)),
-            Connection::Tap(tap) => Some(on(&master(Path::new(SYSFS), tap).unwrap_or_else(|| tap.clone()))),
-        }
+            Connection::Tap(tap) => Some(on(&master(Path::new(SYSFS), tap)?.unwrap_or_else(|| tap.clone()))),
+        })
     }
 
     /// As getaddrinfo(3) takes it.
@@ -76,10 +80,19 @@ impl Host {
     }
 }
 
-/// The bridge that an interface is a port of: the host's address on the link is the bridge's.
-pub(crate) fn master(sysfs: &Path, interface: &InterfaceName) -> Option<InterfaceName> {
-    let link = fs::read_link(sysfs.join(interface.as_str()).join("master")).ok()?;
-    link.file_name()?.to_str()?.parse().ok()
+/// The bridge that an interface is a port of: the host's address on the link is the bridge's. `None` when it is in none, or is not there.
+pub(crate) fn master(sysfs: &Path, interface: &InterfaceName) -> Result<Option<InterfaceName>, SshError> {
+    let path = sysfs.join(interface.as_str()).join("master");
+    let failed = |source| SshError::Bridge { interface: interface.clone(), source };
+    match fs::read_link(path) {
+        Ok(link) => match link.file_name().and_then(|name| name.to_str()).map(str::parse) {
+            Some(Ok(name)) => Ok(Some(name)),
+            // The name of an interface that neither QEMU nor ssh could be told.
+            _ => Err(failed(io::Error::new(io::ErrorKind::InvalidData, format!("it leads to {}", link.display())))),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +101,7 @@ mod tests {
 
     fn on(interface: &str) -> Host {
         let connection = Connection::Bridge(interface.parse().unwrap());
-        Host::of(&connection, "52:54:00:12:34:56".parse().unwrap()).unwrap()
+        Host::of(&connection, "52:54:00:12:34:56".parse().unwrap()).unwrap().unwrap()
     }
 
     #[test]
@@ -98,8 +111,8 @@ mod tests {
         let expected = ["HostName=fe80::5054:ff:fe12:3456%%br0", "HostKeyAlias=cloud-machine"];
         assert_eq!(on("br0").options(), expected);
         let mac = "52:54:00:12:34:56".parse().unwrap();
-        assert_eq!(Host::of(&Connection::User, mac).unwrap().place(2222), "127.0.0.1:2222");
-        assert_eq!(Host::of(&Connection::None, mac), None);
+        assert_eq!(Host::of(&Connection::User, mac).unwrap().unwrap().place(2222), "127.0.0.1:2222");
+        assert_eq!(Host::of(&Connection::None, mac).unwrap(), None);
     }
 
     #[test]
@@ -109,7 +122,20 @@ mod tests {
             fs::create_dir(sysfs.path().join(name)).unwrap();
         }
         std::os::unix::fs::symlink("../br7", sysfs.path().join("tap7/master")).unwrap();
-        let of = |name: &str| master(sysfs.path(), &name.parse().unwrap()).map(String::from);
-        assert_eq!([of("tap7"), of("tap8"), of("tap9")], [Some("br7".to_owned()), None, None]);
+        let of = |name: &str| master(sysfs.path(), &name.parse().unwrap());
+        assert_eq!(of("tap7").unwrap().map(String::from), Some("br7".to_owned()));
+        assert!(of("tap8").unwrap().is_none() && of("tap9").unwrap().is_none());
+    }
+
+    #[test]
+    fn a_link_that_is_there_and_names_no_bridge_is_an_error() {
+        let sysfs = tempfile::tempdir().unwrap();
+        fs::create_dir_all(sysfs.path().join("tap7/master")).unwrap();
+        fs::create_dir(sysfs.path().join("tap8")).unwrap();
+        std::os::unix::fs::symlink("../a,b", sysfs.path().join("tap8/master")).unwrap();
+        for name in ["tap7", "tap8"] {
+            let error = master(sysfs.path(), &name.parse().unwrap()).unwrap_err();
+            assert_eq!(error.to_string(), format!("cannot read which bridge {name} is a port of"));
+        }
     }
 }

@@ -24,6 +24,7 @@ pub use key::{generate_key, read_key, write_known_hosts};
 pub use port::{free_port, wait_banner};
 pub use sink::Sink;
 
+use cloud_machine_protocol::InterfaceName;
 use cloud_machine_store::StoreError;
 
 use cloud_machine_child::ChildError;
@@ -32,6 +33,15 @@ use cloud_machine_child::ChildError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SshError {
+    /// It cannot be told on which link of this host a machine is.
+    #[error("cannot read which bridge {interface} is a port of")]
+    Bridge {
+        /// The interface.
+        interface: InterfaceName,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A key could not be made or written in OpenSSH's format.
     #[error("cannot make an SSH key")]
     Key(#[source] ssh_key::Error),

@@ -100,7 +100,7 @@ impl Attempt<'_> {
             evidence::note_start(record, &verdict.not_covered);
         }
         self.store.write(self.lock, record)?;
-        if let (Some(host_key), Some(host)) = (&record.host_key, access::host(record)) {
+        if let (Some(host_key), Some(host)) = (&record.host_key, access::host(record)?) {
             let known_hosts = self.store.machine(&record.name).known_hosts();
             ssh::write_known_hosts(&known_hosts, &host.known_as(record.ssh_port), host_key)
                 .map_err(OperationError::failed)?;

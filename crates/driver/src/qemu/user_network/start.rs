@@ -12,7 +12,7 @@ use cloud_machine_protocol::escape;
 use cloud_machine_store::{AttemptFolder, file};
 
 use super::relay::{PID, READY, RELAY};
-use crate::qemu::{QemuError, kernel::is_locked, pidfd::readable, process::private, tool};
+use crate::qemu::{QemuError, kernel::is_locked, pidfd::readable, tool};
 
 /// This program, also when its file was replaced since it was started.
 const PROGRAM: &str = "/proc/self/exe";
@@ -30,7 +30,7 @@ pub(crate) fn start(folder: &AttemptFolder) -> Result<(), QemuError> {
     let log = folder.relay_log();
     let mut command = tool::command(PROGRAM);
     command.arg0("cloud-machine").arg(RELAY).current_dir(folder.path()).process_group(0);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(private(&log)?);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(tool::private(&log)?);
     let mut child = tool::spawn(&mut command).map_err(run)?;
     let mut said = [0; READY.len()];
     let heard = match child.stdout.take() {
