@@ -8,7 +8,7 @@ use std::{
 };
 
 use cloud_machine_config::{LayerKind, merge, parse, supported, validate};
-use cloud_machine_tests::artifacts;
+use cloud_machine_tests::{artifacts, loop_device::run};
 use nix::unistd::geteuid;
 use tempfile::TempDir;
 
@@ -25,7 +25,8 @@ impl Daemon {
         let folder = TempDir::new().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let program = artifacts::dockerd().unwrap_or_else(|missing| panic!("{missing}"));
-        fs::copy(program, folder.path().join("dockerd")).unwrap();
+        // Another test that starts a program would keep a file open that was written here, and nobody could start it.
+        run(Command::new("cp").arg(program).arg(folder.path()));
         Self(folder)
     }
 
