@@ -31,6 +31,12 @@ impl Connection {
         matches!(self, Self::User | Self::UserClosed)
     }
 
+    /// Whether it is what a record means that does not name it: the user network as it was before it could be closed.
+    #[must_use]
+    pub const fn is_open_user(&self) -> bool {
+        matches!(self, Self::User)
+    }
+
     /// The interface of the host that it goes through, where it is one that has a name.
     #[must_use]
     pub const fn interface(&self) -> Option<&InterfaceName> {

@@ -94,6 +94,18 @@ fn a_record_round_trips_through_the_folder_and_delete_leaves_nothing() {
 }
 
 #[test]
+fn a_closed_network_stays_closed_and_a_record_that_names_none_is_open() {
+    use cloud_machine_protocol::Connection;
+    let written = |connection| {
+        let made = MachineRecord { connection, ..record("m1") };
+        let value = serde_json::to_value(&made).unwrap();
+        (value.get("connection").cloned(), serde_json::from_value::<MachineRecord>(value).unwrap().connection)
+    };
+    assert_eq!(written(Connection::UserClosed), (Some("user-closed".into()), Connection::UserClosed));
+    assert_eq!(written(Connection::User), (None, Connection::User));
+}
+
+#[test]
 fn the_stored_keys_are_snake_case_and_no_path_is_absolute() {
     let (_folder, store) = opened();
     let lock = store.lock(&name("demo")).unwrap();

@@ -52,7 +52,7 @@ pub struct MachineRecord {
     /// What the machine keeps when it is reimaged.
     pub identity: Identity,
     /// What the machine's network interface is connected to.
-    #[serde(default, skip_serializing_if = "Connection::is_user")]
+    #[serde(default, skip_serializing_if = "Connection::is_open_user")]
     pub connection: Connection,
     /// Port on 127.0.0.1 that leads to the machine's port 22; 0 when none does.
     pub ssh_port: u16,
