@@ -40,20 +40,20 @@ pub(crate) fn files(swarm: &Swarm, has: docker::Has, uses: Uses) -> Result<Vec<R
     let unit = include_str!("swarm/join.service").replace("@path", path).replace("@manager", role);
     let mut files = vec![
         // Its token lets machines into the swarm.
-        text(REQUEST, 0o600, swarm.request()),
-        text(JOIN, 0o644, join.to_owned()),
-        text(UNIT, 0o644, unit),
+        RootFile::text(REQUEST, 0o600, swarm.request()),
+        RootFile::text(JOIN, 0o644, join),
+        RootFile::text(UNIT, 0o644, unit),
     ];
     let mut wants = "cloud-machine-swarm.service".to_owned();
     if swarm.role == SwarmRole::Manager {
         wants += " cloud-machine-swarm-prune.timer";
         files.extend([
-            text(PRUNE, 0o644, include_str!("swarm/prune.sh").to_owned()),
-            text(PRUNE_UNIT, 0o644, include_str!("swarm/prune.service").to_owned()),
-            text(TIMER, 0o644, include_str!("swarm/prune.timer").to_owned()),
+            RootFile::text(PRUNE, 0o644, include_str!("swarm/prune.sh")),
+            RootFile::text(PRUNE_UNIT, 0o644, include_str!("swarm/prune.service")),
+            RootFile::text(TIMER, 0o644, include_str!("swarm/prune.timer")),
         ]);
     }
-    files.push(text(START, 0o644, format!("[Unit]\nWants={wants}\n")));
+    files.push(RootFile::text(START, 0o644, format!("[Unit]\nWants={wants}\n")));
     Ok(files)
 }
 
@@ -64,10 +64,6 @@ pub(crate) struct Uses {
     pub(crate) program: bool,
     /// One of [`SENDERS`].
     pub(crate) sender: bool,
-}
-
-fn text(path: &str, mode: u32, content: String) -> RootFile {
-    RootFile { path: path.to_owned(), content: content.into_bytes(), mode }
 }
 
 #[cfg(test)]
