@@ -11,6 +11,7 @@ use crate::{
     grammar::{self, BOOLEAN, Key, Shape, names, nearest},
     partition_type,
     scalar::{Scalar, Written},
+    secret::SWARM_TOKEN,
     source::{Mark, Source, shortened},
     tree::{Entry, Node, Value, child_path},
 };
@@ -132,7 +133,7 @@ pub(crate) fn not_yet(source: &Arc<Source>, mark: Mark, path: &str, what: &str) 
 /// A value that is not one of those `allowed`.
 pub(crate) fn invalid(node: &Node, path: &str, allowed: &str) -> ConfigError {
     let message = match &node.value {
-        Value::Scalar(Scalar::Text(text)) if access::gives_access(text) => {
+        Value::Scalar(Scalar::Text(text)) if access::gives_access(text) || text.contains(SWARM_TOKEN) => {
             "invalid value, a text that is not shown, since it may hold a secret".to_owned()
         }
         // As it was written: `1.10` is the number 1.1, and `0x10` is 16.

@@ -73,19 +73,22 @@ pub(crate) fn check_installed_rancher(
     }
 }
 
-/// Reports a disk that brings what a job left in the folder `place` of `program`.
+/// Reports a disk that brings what a job left into the folder `place` of `program`, or into one below it.
 fn installed(program: &'static str, place: &str, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
     let mounted = mounted(disks);
-    let kept = mounted.iter().filter(|one| is_within(place, one.at) && one.at != "/").find(|one| {
+    let is_kept = |one: &&Mounted<'_>| {
         one.disk.on_reimage == OnReimage::Keep && one.disk.wipe_on_boot.is_none() && !one.disk.boot_partition
-    });
+    };
+    let holder = mounted.iter().filter(|one| is_within(place, one.at)).max_by_key(|one| one.at.len());
+    let below = || mounted.iter().filter(|one| is_within(one.at, place)).find(is_kept);
+    let kept = holder.filter(is_kept).or_else(below);
     let Some(kept) = kept else { return };
     let path =
         ["resources", "disks", kept.name.as_str()].iter().fold(ROOT.to_owned(), |path, key| child_path(&path, key));
     let node = [ROOT, "resources", "disks", kept.name.as_str()].iter().try_fold(root, |node, key| node.get(key));
     let Some(node) = node else { return };
     let message = format!(
-        "{place} of the image's {program} is on this disk, which a reimage keeps: {program} would start the containers that a job left \
+        "{place} of the image's {program}, or a part of it, is on this disk, which a reimage keeps: {program} would start what a job left \
          there, as root"
     );
     let error = ConfigError::new(&node.source, node.mark, &path, message);

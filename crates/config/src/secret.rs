@@ -73,7 +73,7 @@ fn is_proxy(name: &str) -> bool {
 }
 
 /// How a token of docker's swarm begins, whatever the key is.
-const SWARM_TOKEN: &str = "SWMTKN-";
+pub(crate) const SWARM_TOKEN: &str = "SWMTKN-";
 
 /// Whether a line of text names a secret, or marks one, or has one that shows what it is: then the line may hold it.
 pub(crate) fn is_told_in(line: &str) -> bool {

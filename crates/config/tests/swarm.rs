@@ -58,7 +58,7 @@ fn a_request_has_all_that_docker_would_be_told_by_hand() {
 fn what_cannot_be_a_part_of_a_swarm_is_refused_at_its_place() {
     for (settings, path, message) in [
         ("{join: m, token: @}", "", "nothing says which part of the swarm it is"),
-        ("{role: leader}", ".role", "found a text"),
+        ("{role: leader}", ".role", "invalid value `leader`, a text"),
         ("{role: worker}", "", "a worker needs `join`, the address of a manager"),
         ("{role: worker, token: @}", "", "a worker needs `join`, the address of a manager"),
         ("{role: worker, join: m}", ".join", "a worker needs `token`"),
@@ -68,17 +68,17 @@ fn what_cannot_be_a_part_of_a_swarm_is_refused_at_its_place() {
             ".token",
             "a manager without `join` begins a swarm, and nobody asks it for a token",
         ),
-        ("{role: worker, join: m, token: hunter2}", ".token", "found a text"),
+        ("{role: worker, join: m, token: hunter2}", ".token", "this is no token of a swarm"),
         ("{role: worker, join: m, token: 771177}", ".token", "found a number"),
         ("{role: worker, join: m, token: [771177]}", ".token", "found a list"),
-        ("{role: worker, join: \"0.0.0.0:2377\", token: @}", ".join", "found a text"),
-        ("{role: worker, join: \"m:0\", token: @}", ".join", "found a text"),
+        ("{role: worker, join: \"0.0.0.0:2377\", token: @}", ".join", "invalid value `\"0.0.0.0:2377\"`, a text"),
+        ("{role: worker, join: \"m:0\", token: @}", ".join", "invalid value `\"m:0\"`, a text"),
         ("{role: worker, join: [m], token: @}", ".join", "found a list"),
-        ("{role: manager, advertise: 300.1.1.1}", ".advertise", "found a text"),
-        ("{role: manager, advertise: 0.0.0.0}", ".advertise", "found a text"),
-        ("{role: manager, listen: no/interface}", ".listen", "found a text"),
-        ("{role: manager, data-path-addr: \"eth0:4789\"}", ".data-path-addr", "found a text"),
-        ("{role: manager, availability: full}", ".availability", "found a text"),
+        ("{role: manager, advertise: 300.1.1.1}", ".advertise", "invalid value `\"300.1.1.1\"`, a text"),
+        ("{role: manager, advertise: 0.0.0.0}", ".advertise", "invalid value `\"0.0.0.0\"`, a text"),
+        ("{role: manager, listen: no/interface}", ".listen", "invalid value `no/interface`, a text"),
+        ("{role: manager, data-path-addr: \"eth0:4789\"}", ".data-path-addr", "invalid value `\"eth0:4789\"`, a text"),
+        ("{role: manager, availability: full}", ".availability", "invalid value `full`, a text"),
         ("{role: worker, join: m, tokn: @}", ".tokn", "unknown key `tokn`"),
         ("{role: manager, role+: 1}", ".\"role+\"", "unknown key `role+`"),
         ("{role: manager, advertise: !!binary AAAA}", ".advertise", "found a text"),
@@ -154,6 +154,17 @@ fn a_token_is_not_shown() {
     assert!(!text.contains("SWMTKN") && text.contains("[redacted]"), "{text}");
     let debug = format!("{:?}", validate(&merged).unwrap());
     assert!(debug.contains("role: Worker") && !debug.contains("JoinToken"), "{debug}");
+    // What is not understood is not shown either.
+    for misplaced in
+        [format!("docker: {{swarm: {TOKEN}}}\n"), format!("docker: {{swarm: {{role: worker, join: m, {TOKEN}: x}}}}\n")]
+    {
+        let merged = merge(&[defaults(), parse(LayerKind::Project, "f.yaml", misplaced.as_bytes()).unwrap()]).unwrap();
+        let said = match supported(&merged) {
+            Err(errors) => errors.to_string(),
+            Ok(()) => validate(&merged).unwrap_err().to_string(),
+        };
+        assert!(!said.contains("SWMTKN"), "{said}");
+    }
 }
 
 #[test]

@@ -3,6 +3,8 @@
 # The request has a token, so it goes to docker's socket out of its file and is on no command line.
 socket=/run/docker.sock
 request=/etc/docker/cloud-machine-swarm.json
+# Not empty while nobody has looked what became of the request: a script that was started again must not forget it.
+sent=/run/cloud-machine-swarm-sent
 
 # Prints docker's answer, with its status first.
 send() {
@@ -32,9 +34,8 @@ while :; do
     inactive)
         answer=$(send "/swarm/$1") || exit 1
         case $answer in
-        HTTP/1.?' 200 '*) asked=yes ;;
-        # It takes long, and docker goes on.
-        *'will continue in the background'*) asked=yes ;;
+        # The second one: it takes long, and docker goes on.
+        HTTP/1.?' 200 '* | *'will continue in the background'*) echo "$1" >"$sent" ;;
         *)
             echo "cannot $1 the swarm, docker says: $(printf '%s' "$answer" | tail -n 1)" >&2
             exit 1
@@ -48,9 +49,19 @@ while :; do
         ;;
     esac
 done
-is=$(docker info --format '{{.Swarm.ControlAvailable}} {{.Swarm.NodeID}}') || exit 1
-if [ "${asked:-}" ] && [ "${is% *}" != "$2" ]; then
-    echo "docker is part of the swarm, but not in the role that was asked for: the token is one for the other role" >&2
-    exit 78
-fi
-echo "docker is part of the swarm as node ${is#* }"
+# docker's program prints nothing of these, and ends well, when its daemon is gone. What a new manager may do comes a moment later.
+left=10
+while :; do
+    is=$(docker info --format '{{.Swarm.NodeID}} {{.Swarm.ControlAvailable}}') || exit 1
+    node=${is% *}
+    [ "$node" ] || { echo "docker has gone in between" >&2 && exit 1; }
+    [ -s "$sent" ] && [ "${is#* }" != "$2" ] || break
+    left=$((left - 1))
+    if [ "$left" = 0 ]; then
+        echo "docker is part of the swarm, but not in the role that was asked for: the token is one for the other role" >&2
+        exit 78
+    fi
+    sleep 1
+done
+: >"$sent"
+echo "docker is part of the swarm as node $node"

@@ -8,10 +8,11 @@ all=$(docker node ls --quiet) || exit 1
 # A name is a node's own word, and JSON keeps it on its line.
 # shellcheck disable=SC2086 # one ID a word
 nodes=$(docker node inspect $all --format \
-    '{{.ID}} {{.Status.State}} {{.Spec.Role}} {{.CreatedAt.UnixNano}} {{.Status.Addr}} {{json .Description.Hostname}}') || exit 1
+    '{{.ID}} {{.Status.State}} {{.Spec.Role}} {{.CreatedAt.UnixNano}} {{or .Status.Addr "-"}} {{json .Description.Hostname}}') || exit 1
 former=$(printf '%s\n' "$nodes" | awk '
     { machine = $5; for (i = 6; i <= NF; i++) machine = machine " " $i }
-    $2 == "ready" && $4 + 0 > newest[machine] { newest[machine] = $4 + 0 }
+    $5 == "-" { next }
+    $2 == "ready" && $3 == "worker" && $4 + 0 > newest[machine] { newest[machine] = $4 + 0 }
     $2 == "down" && $3 == "worker" { down[$1] = machine; made[$1] = $4 + 0 }
     END { for (id in down) if (newest[down[id]] > made[id]) print id }')
 for id in $former; do

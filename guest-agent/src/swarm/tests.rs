@@ -100,6 +100,7 @@ impl Stand {
         let here = self.folder.path().display();
         let script =
             script.replace("/run/docker.sock", &format!("{here}/socket")).replace(REQUEST, &format!("{here}/request"));
+        let script = script.replace("/run/cloud-machine-swarm-sent", &format!("{here}/sent"));
         fs::write(self.path("script"), format!("{}{script}", self.functions)).unwrap();
         let mut command = Command::new("/bin/sh");
         command.arg(self.path("script")).args(arguments).env("PATH", self.folder.path());
@@ -135,7 +136,7 @@ const DOCKER: &str = r#"
 echo "$@" >>asked
 case "$3" in
 *LocalNodeState*) read -r state <state; echo "$state" ;;
-*NodeID*) echo false n1 ;;
+*NodeID*) echo n1 false ;;
 *Error*) echo "the certificate has expired" ;;
 esac
 "#;
@@ -192,13 +193,21 @@ fn a_member_asks_for_nothing_and_what_docker_refuses_is_said_without_the_token()
 
 #[test]
 fn a_token_of_the_other_role_is_an_error_that_is_not_tried_again() {
-    let stand = Stand::new(&["perl"], DOCKER);
+    let mut stand = Stand::new(&["perl"], DOCKER);
+    stand.function("sleep", "true");
     fs::write(stand.path("state"), "inactive\n").unwrap();
     fs::write(stand.path("request"), swarm("{role: manager, join: m, token: @}").request()).unwrap();
     let asked = daemon(&stand, JOINED, "active\n");
     let output = stand.run(include_str!("join.sh"), &["join", "true"]);
     asked.join().unwrap();
     assert_eq!(output.status.code(), Some(78), "{output:?}");
+    let output = stand.run(include_str!("join.sh"), &["join", "true"]);
+    assert_eq!(output.status.code(), Some(78), "a script that is started again has not forgotten it: {output:?}");
+
+    let gone = Stand::new(&[], &DOCKER.replace("n1 false", " false"));
+    fs::write(gone.path("state"), "active\n").unwrap();
+    let output = gone.run(include_str!("join.sh"), &["join", "true"]);
+    assert_eq!(output.status.code(), Some(1), "a daemon that is gone has no role: {output:?}");
     assert!(include_str!("join.service").contains("\nRestartPreventExitStatus=78\n"));
 }
 
@@ -225,6 +234,10 @@ waits down worker 1795000000000000000 10.0.0.7 "starts"
 starts unknown worker 1795000002000000000 10.0.0.7 "starts"
 blank down worker 1795000000000000000 10.0.0.8 "a b"
 blank2 ready worker 1795000002000000000 10.0.0.8 "a c"
+nowhere down worker 1795000000000000000 - "w"
+nowhere2 ready worker 1795000002000000000 - "w"
+manages down worker 1795000000000000000 10.0.0.9 "m2"
+manages2 ready manager 1795000002000000000 10.0.0.9 "m2"
 "#;
 
 fn removed(leads: &str, docker_runs: bool) -> String {

@@ -11,8 +11,10 @@ use super::keys::{
     TOKEN,
 };
 use crate::{
+    check::invalid,
     error::ConfigError,
     scalar::{Scalar, Written},
+    secret::SWARM_TOKEN,
     settings::{Kind, advice, stated, unfit},
     source::shortened,
     tree::{Entry, Node, Value, child_path},
@@ -124,6 +126,11 @@ fn fits(entry: &Entry, errors: &mut Vec<ConfigError>) {
     let path = child_path(PATH, &entry.key.as_text());
     let Some((_, allowed, _)) = SWARM.iter().find(|(known, ..)| *known == name) else {
         let known: Vec<&str> = SWARM.iter().map(|(known, ..)| *known).collect();
+        if name.contains(SWARM_TOKEN) {
+            let error = ConfigError::new(&value.source, entry.mark, PATH, "a token is in the place of a key");
+            errors.push(error.suggestion(Some(format!("write it as the value of `{TOKEN}`"))));
+            return;
+        }
         let error = ConfigError::new(&value.source, entry.mark, &path, format!("unknown key `{}`", shortened(&name)));
         errors.push(error.allowed(known.join(", ")).suggestion(meant(&name)));
         return;
@@ -142,7 +149,18 @@ fn fits(entry: &Entry, errors: &mut Vec<ConfigError>) {
         _ => data_path(text).is_some(),
     };
     if !fits {
-        errors.push(unfit(value, &path, allowed));
+        let way_out = match name.as_str() {
+            TOKEN => Some("take all that `docker swarm join-token --quiet` prints, without blanks"),
+            JOIN => Some("write the address or the name of another machine, without a scheme"),
+            _ => None,
+        };
+        let error = match name.as_str() {
+            TOKEN => {
+                ConfigError::new(&value.source, value.mark, &path, "this is no token of a swarm").allowed(*allowed)
+            }
+            _ => invalid(value, &path, allowed),
+        };
+        errors.push(error.suggestion(way_out.map(str::to_owned)));
     }
 }
 
@@ -167,7 +185,8 @@ fn together(node: &Node, role: SwarmRole, errors: &mut Vec<ConfigError>) {
         }
         (SwarmRole::Worker, Some(join), None) => (join, JOIN, "a worker needs `token`", TOKEN_FROM),
         (SwarmRole::Manager, Some(join), None) => {
-            (join, JOIN, "a manager that joins others needs `token`", "write it, or leave `join` out to begin a swarm")
+            let way_out = "write what `docker swarm join-token --quiet manager` prints there, or leave `join` out to begin a swarm";
+            (join, JOIN, "a manager that joins others needs `token`", way_out)
         }
         (SwarmRole::Manager, None, Some(token)) => {
             let message = "a manager without `join` begins a swarm, and nobody asks it for a token";

@@ -11,16 +11,27 @@ const HELPER: &str = "/usr/lib/qemu/qemu-bridge-helper";
 /// Files that include each other do not end.
 const MAX_FILES: usize = 32;
 
-/// Why the helper will refuse a bridge; `None` when it will not, or when it cannot be told.
-pub(super) fn objection(bridge: &InterfaceName) -> Option<String> {
+/// Why the helper will refuse a bridge, and the way out.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Objection {
+    pub(super) why: String,
+    pub(super) way_out: String,
+}
+
+/// `None` when the helper will not refuse it, or when that cannot be told.
+pub(super) fn objection(bridge: &InterfaceName) -> Option<Objection> {
     if Path::new(HELPER).exists() { objection_of(Path::new(RULES), bridge) } else { None }
 }
 
-fn objection_of(rules: &Path, bridge: &InterfaceName) -> Option<String> {
+fn objection_of(rules: &Path, bridge: &InterfaceName) -> Option<Objection> {
+    let file = rules.display();
+    let allow = |first: &str| format!("{first}add the line `allow {bridge}` to {file}");
     let text = match fs::read_to_string(rules) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Some(format!("QEMU's bridge helper may use no bridge: there is no {}", rules.display()));
+            let why = format!("QEMU's bridge helper may use no bridge: there is no {file}");
+            let folder = rules.parent().unwrap_or(rules).display();
+            return Some(Objection { why, way_out: allow(&format!("make the folder {folder}, and ")) });
         }
         // The helper may read more than this user.
         Err(_) => return None,
@@ -28,8 +39,16 @@ fn objection_of(rules: &Path, bridge: &InterfaceName) -> Option<String> {
     let mut verdict = Verdict::default();
     let mut files = 0;
     verdict.read(&text, bridge, &mut files);
-    let refused = !verdict.is_unclear && (verdict.denies || !verdict.allows);
-    refused.then(|| format!("{} does not let QEMU's bridge helper use it", rules.display()))
+    if verdict.is_unclear {
+        return None;
+    }
+    if verdict.denies {
+        let why = format!("a line of {file}, or of a file that it includes, denies it to QEMU's bridge helper");
+        let way_out = format!("remove the line `deny {bridge}` or `deny all`, which wins over each that allows");
+        return Some(Objection { why, way_out });
+    }
+    let why = format!("{file} does not let QEMU's bridge helper use it");
+    (!verdict.allows).then(|| Objection { why, way_out: allow("") })
 }
 
 /// What the rules that have been read say; one that denies wins over all that allow.
@@ -82,16 +101,23 @@ mod tests {
             fs::write(&rules, text).unwrap();
             objection_of(&rules, &"br0".parse().unwrap())
         };
-        assert!(objection_of(&rules, &"br0".parse().unwrap()).unwrap().contains("there is no "), "absent");
+        assert!(objection_of(&rules, &"br0".parse().unwrap()).unwrap().why.contains("there is no "), "absent");
         fs::write(&more, "allow br0\n").unwrap();
         let include = format!("include {}", more.display());
         for good in ["allow br0", "allow all\n", "# rules\n  allow\tbr0\nallow br1", &include] {
             assert_eq!(tried(good), None, "{good:?}");
         }
-        let both = format!("{include}\ndeny br0");
-        for bad in ["", "allow br1\nallow br", "deny all\nallow br0", "#allow br0", "include /nonexistent/rules", &both]
-        {
-            assert!(tried(bad).unwrap().contains("bridge.conf does not let"), "{bad:?}");
+        for missing in ["", "allow br1\nallow br", "#allow br0", "include /nonexistent/rules"] {
+            let Objection { why, way_out } = tried(missing).unwrap();
+            assert!(why.contains("bridge.conf does not let"), "{missing:?}: {why}");
+            assert!(way_out.starts_with("add the line `allow br0`"), "{missing:?}: {way_out}");
+        }
+        for denied in ["deny all\nallow br0", &format!("{include}\ndeny br0")] {
+            let Objection { why, way_out } = tried(denied).unwrap();
+            assert!(
+                why.contains("denies it") && way_out.starts_with("remove the line"),
+                "{denied:?}: {why}: {way_out}"
+            );
         }
     }
 

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 
 use cloud_machine_protocol::{Connection, InterfaceName};
 
-use super::bridge_rules;
+use super::bridge_rules::{self, Objection};
 use crate::{
     error::{DriverError, DriverErrorKind},
     ssh::master,
@@ -28,9 +28,8 @@ pub(crate) fn check(connection: &Connection) -> Result<(), DriverError> {
     let Connection::Bridge(name) = connection else { return Ok(()) };
     match bridge_rules::objection(name) {
         None => Ok(()),
-        Some(why) => {
+        Some(Objection { why, way_out }) => {
             let text = format!("cannot connect a machine to {connection}: {why}");
-            let way_out = format!("add the line `allow {name}` to /etc/qemu/bridge.conf");
             Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out)))
         }
     }
