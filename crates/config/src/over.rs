@@ -24,8 +24,8 @@ pub(crate) fn over(earlier: Node, mut later: Node, path: &str, errors: &mut Vec<
     }
     let both_maps = matches!((&earlier.value, &later.value), (Value::Map(_), Value::Map(_)));
     if later.implied && !both_maps {
-        // There is nothing below a scalar, a list or a reset that could be forgotten.
-        return earlier;
+        // There is nothing below a scalar, a list or a reset that could be forgotten; that it is secret holds all the same.
+        return Node { secret: earlier.secret || later.secret, ..earlier };
     }
     if let Some(lock) = broken_lock(&earlier, &later) {
         errors.extend(lock.error(&later, path));

@@ -204,7 +204,7 @@ fn a_token_of_the_other_role_is_an_error_that_is_not_tried_again() {
     let output = stand.run(include_str!("join.sh"), &["join", "true"]);
     assert_eq!(output.status.code(), Some(78), "a script that is started again has not forgotten it: {output:?}");
 
-    let gone = Stand::new(&[], &DOCKER.replace("n1 false", " false"));
+    let gone = Stand::new(&[], &DOCKER.replace("echo n1 false", "echo ' false'"));
     fs::write(gone.path("state"), "active\n").unwrap();
     let output = gone.run(include_str!("join.sh"), &["join", "true"]);
     assert_eq!(output.status.code(), Some(1), "a daemon that is gone has no role: {output:?}");
