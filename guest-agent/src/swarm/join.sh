@@ -55,7 +55,9 @@ while :; do
     is=$(docker info --format '{{.Swarm.NodeID}} {{.Swarm.ControlAvailable}}') || exit 1
     node=${is% *}
     [ "$node" ] || { echo "docker has gone in between" >&2 && exit 1; }
-    [ -s "$sent" ] && [ "${is#* }" != "$2" ] || break
+    if ! [ -s "$sent" ] || [ "${is#* }" = "$2" ]; then
+        break
+    fi
     left=$((left - 1))
     if [ "$left" = 0 ]; then
         echo "docker is part of the swarm, but not in the role that was asked for: the token is one for the other role" >&2
