@@ -11,10 +11,13 @@ use std::{
 use cloud_machine_protocol::Connection;
 use cloud_machine_store::AttemptFolder;
 
-use super::{SOCKETS, relay::carry};
+use super::{
+    SOCKETS,
+    relay::{carry, open},
+};
 use crate::{
     qemu::{Accelerator, Launch, Process, Qemu, TCG_CPU, pidfd::readable},
-    socket, ssh,
+    ssh,
 };
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -132,7 +135,7 @@ fn running() -> Running {
     let machine = Guard(Qemu::default().begin(&closed(&folder, port)).expect("install qemu-system-x86, 7.2 or later"));
     // A machine that stands still has no network.
     machine.0.resume(soon()).unwrap();
-    let wire = socket::open(&folder.path().join(SOCKETS[1]), soon()).unwrap();
+    let wire = open(&folder.path().join(SOCKETS[1]), soon()).unwrap();
     Running { port, wire, _machine: machine, _home: home }
 }
 

@@ -46,13 +46,28 @@ pub fn serve() -> io::Result<()> {
     fcntl(&file, FcntlArg::F_OFD_SETLK(&whole))?;
     writeln!(file, "{}", std::process::id())?;
     let until = Instant::now() + CONNECT_LIMIT;
-    let open = |name| socket::open(&Path::new(".").join(name), until);
-    let [machine, network] = SOCKETS.map(open);
+    let [machine, network] = SOCKETS.map(|name| open(&Path::new(".").join(name), until));
     let (machine, network) = (machine?, network?);
     let mut stdout = io::stdout();
     stdout.write_all(READY)?;
     stdout.flush()?;
     carry(&machine, &network)
+}
+
+/// Connects to a socket of QEMU, which makes those of its network in a thread of their own (net/stream.c) and may run before they
+/// are there. No event tells when they are.
+pub(super) fn open(path: &Path, until: Instant) -> io::Result<UnixStream> {
+    loop {
+        match socket::open(path, until) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+                    && Instant::now() < until =>
+            {
+                thread::sleep(Duration::from_millis(5));
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Carries frames between the two until one of them is closed.
@@ -132,6 +147,22 @@ mod tests {
         drop(interface);
         relay.join().unwrap().unwrap();
         assert_eq!(outside.read(&mut [0; 1]).unwrap(), 0, "the other end is closed, too");
+    }
+
+    #[test]
+    fn a_socket_that_is_made_late_is_waited_for_and_one_that_never_comes_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("late.sock");
+        let opens = thread::spawn({
+            let path = path.clone();
+            move || open(&path, Instant::now() + CONNECT_LIMIT)
+        });
+        // Bound and not listening is refused, too: both states are on the way.
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        opens.join().unwrap().unwrap();
+        listener.accept().unwrap();
+        let never = open(&folder.path().join("never.sock"), Instant::now());
+        assert_eq!(never.unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
