@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Accelerator, QemuError, user_network};
 
+/// Bytes of a socket's address (unix(7)), without its final NUL.
+const MAX_SOCKET: usize = 107;
+
 /// Everything that one QEMU process is started with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
@@ -115,13 +118,14 @@ pub fn arguments(launch: &Launch) -> Result<Vec<OsString>, QemuError> {
     Ok(list.0)
 }
 
-/// Socket names are relative: a socket's address holds 107 bytes (unix(7)), and QEMU runs in the attempt's folder.
+/// Names of the sockets here are relative: a socket's address holds 107 bytes (unix(7)), and QEMU begins in the attempt's folder. It
+/// makes those of the network in a thread, when it may have gone to `/` already as a daemon does, so they are absolute.
 fn ports_and_network(launch: &Launch, list: &mut Arguments) {
     list.option("-chardev", "socket,id=agent,path=agent.sock,server=on,wait=off");
     list.option("-device", "virtio-serial-pci,id=ports");
     list.option("-device", format!("virtserialport,bus=ports.0,chardev=agent,name={PORT_NAME}"));
     list.option("-device", "virtio-rng-pci");
-    let backends = backends(launch, Path::new(""));
+    let backends = backends(launch, launch.folder.path());
     if !backends.is_empty() {
         backends.into_iter().for_each(|backend| list.option("-netdev", backend));
         // No option ROM: nothing is ever started from the network.
@@ -224,6 +228,13 @@ pub(crate) fn check(launch: &Launch) -> Result<(), QemuError> {
         }
         if drive.node.is_none() {
             paths.push(&drive.file);
+        }
+    }
+    if launch.connection == Connection::UserClosed {
+        let longest = user_network::SOCKETS.map(|name| launch.folder.path().join(name).into_os_string());
+        if let Some(path) = longest.into_iter().find(|path| path.len() > MAX_SOCKET) {
+            let allowed = "at most 107 bytes, which is all that the kernel takes: a shorter path of the state folder, or `nic.host-access: true`";
+            return Err(refuse("path of a socket", &path.to_string_lossy(), allowed));
         }
     }
     match paths.into_iter().find(|path| !path.is_absolute()) {

@@ -200,9 +200,10 @@ fn what_the_interface_sends_reaches_the_closed_user_network_only_through_both_so
     let list = arguments(&closed).unwrap();
     let of_network: Vec<&str> =
         list.windows(2).filter(|pair| pair[0] == "-netdev").map(|pair| pair[1].to_str().unwrap()).collect();
+    let folder = closed.folder.path().display();
     let expected = [
-        "stream,id=net0,server=on,addr.type=unix,addr.path=interface.sock",
-        "stream,id=relay,server=on,addr.type=unix,addr.path=user.sock",
+        &*format!("stream,id=net0,server=on,addr.type=unix,addr.path={folder}/interface.sock"),
+        &*format!("stream,id=relay,server=on,addr.type=unix,addr.path={folder}/user.sock"),
         "user,id=user,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,hostfwd=tcp:127.0.0.1:2222-:22",
         "hubport,id=port0,hubid=0,netdev=relay",
         "hubport,id=port1,hubid=0,netdev=user",
@@ -210,4 +211,7 @@ fn what_the_interface_sends_reaches_the_closed_user_network_only_through_both_so
     assert_eq!(of_network, expected);
     let elsewhere = backends(&closed, Path::new("/a,b"));
     assert!(elsewhere[0].ends_with("addr.path=/a,,b/interface.sock"), "{elsewhere:?}");
+    let deep = AttemptFolder::at(Path::new("/").join("d".repeat(100)), 1);
+    let refused = arguments(&Launch { folder: deep, ..closed }).unwrap_err().to_string();
+    assert!(refused.contains("path of a socket") && refused.contains("`nic.host-access: true`"), "{refused}");
 }
