@@ -1,7 +1,7 @@
 //! The layers of configuration as the machine merges them: the host's, then the two that only the machine can read.
 //! Owns their order; must not read a device or an address itself.
 
-use cloud_machine_config::{Config, Document, Merged, defaults, matches, merge, supported, validate};
+use cloud_machine_config::{Config, Document, Merged, defaults, matches, merge, validate};
 use cloud_machine_protocol::Identity;
 
 use crate::error::AgentError;
@@ -81,7 +81,6 @@ impl Layers {
 fn synthesized(documents: &[Document]) -> Result<(Merged, Config), AgentError> {
     let merged = merge(documents).map_err(AgentError::Config)?;
     let config = validate(&merged).map_err(AgentError::Config)?;
-    supported(&merged).map_err(AgentError::Config)?;
     Ok((merged, config))
 }
 

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use cloud_machine_config::{Config, LayerKind, defaults, merge, parse, supported, validate};
+use cloud_machine_config::{Config, LayerKind, defaults, merge, parse, validate};
 use cloud_machine_disk::holders;
 use cloud_machine_plan::{DiskPreview, PreviewVerdict, preview};
 use cloud_machine_protocol::{Action, Inventory, causes, escaped};
@@ -119,7 +119,6 @@ fn config(name: &str, bytes: &[u8]) -> Result<Config, Failure> {
         |errors: cloud_machine_config::ConfigErrors| Failure(3, format!("the configuration is refused:\n{errors}"));
     let document = parse(LayerKind::Project, name, bytes).map_err(refused)?;
     let merged = merge(&[defaults(), document]).map_err(refused)?;
-    supported(&merged).map_err(refused)?;
     validate(&merged).map_err(refused)
 }
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cloud_machine_config::{LayerKind, merge, parse, supported, validate};
+use cloud_machine_config::{LayerKind, merge, parse, validate};
 use cloud_machine_plan::{ImageLayout, RootPartition, plan};
 use cloud_machine_protocol::{
     Action, DeviceSelector, FORMAT_VERSION, ImageRequest, ImageSource, Inventory, Nonce, Request, Step, StepId,
@@ -69,7 +69,7 @@ fn outcome(folder: &Path) -> Result<String, String> {
     let action = if folder.join("boot").exists() { Action::Boot } else { Action::Reimage };
     let config = parse(LayerKind::Volume, "user-data", &document)
         .and_then(|document| merge(&[document.pinned()]))
-        .and_then(|merged| validate(&merged).and_then(|config| supported(&merged).map(|()| config)))
+        .and_then(|merged| validate(&merged))
         .map_err(|errors| format!("{errors}\n"))?;
     let planned = plan(&config, &inventory, &request(action), &layout(), "vdc", &"case".parse().unwrap())
         .map_err(|error| format!("{error}\n"))?;

@@ -1,7 +1,5 @@
-//! The shape of the tree below `cloud-machine` against the grammar: unknown keys, parts that nothing supports yet,
-//! maps where a value belongs. Must not type a scalar.
-
-use std::sync::Arc;
+//! The shape of the tree below `cloud-machine` against the grammar: unknown keys, maps where a value
+//! belongs. Must not type a scalar.
 
 use cloud_machine_protocol::DiskName;
 
@@ -12,7 +10,7 @@ use crate::{
     partition_type,
     scalar::{Scalar, Written},
     secret::SWARM_TOKEN,
-    source::{Mark, Source, shortened},
+    source::shortened,
     tree::{Entry, Node, Value, child_path},
 };
 
@@ -58,7 +56,6 @@ pub(crate) fn shape(
             errors.push(invalid(node, path, "a map"));
             None
         }
-        (Shape::Later(inner), _) => self::shape(node, inner, path, errors),
     }
 }
 
@@ -123,11 +120,6 @@ fn unknown(entry: &Entry, path: &str, keys: &[Key]) -> ConfigError {
     ConfigError::new(&entry.value.source, entry.mark, path, message)
         .allowed(names(keys))
         .suggestion(nearest(&name, keys).map(|near| format!("did you mean `{near}`?")))
-}
-
-/// `what` is part of the language, and nothing does it.
-pub(crate) fn not_yet(source: &Arc<Source>, mark: Mark, path: &str, what: &str) -> ConfigError {
-    ConfigError::new(source, mark, path, format!("{what} is not supported yet"))
 }
 
 /// A value that is not one of those `allowed`.

@@ -1,5 +1,4 @@
-//! Every key below `cloud-machine`, what it may hold and whether it is supported yet: the one list for errors,
-//! suggestions and `require`. Must not read a document.
+//! Every key below `cloud-machine`, and what it may hold: the one list for errors, suggestions and `require`. Must not read a document.
 
 use crate::partition_type;
 
@@ -28,9 +27,6 @@ pub(crate) enum Shape {
     Partitions(&'static [Key]),
     /// A map of another program, which only that program understands.
     Program,
-    /// Part of the language, of this shape, but nothing does it yet.
-    #[expect(dead_code, reason = "there is none today")]
-    Later(&'static Shape),
 }
 
 impl Shape {
@@ -39,7 +35,6 @@ impl Shape {
         match self {
             Self::Scalar(allowed) | Self::List(allowed) | Self::Either(allowed, _) => allowed,
             Self::Program => "a map",
-            Self::Later(inner) => inner.allowed(),
             Self::Map(_) | Self::Disks(_) | Self::Partitions(_) => "",
         }
     }

@@ -31,8 +31,7 @@ pub(crate) const AUTHORIZED_KEYS: &str = "ssh_authorized_keys";
 
 /// Checks merged values and gives them their types.
 ///
-/// When no disk is the system disk, there is one more, named `system`. What nothing does yet is no error here:
-/// [`crate::supported`] finds it.
+/// When no disk is the system disk, there is one more, named `system`.
 ///
 /// # Errors
 /// All that can be found, each with its place: unknown keys, values of another type or range, no or several system disks, two disks with one `devicepath`, what contradicts itself.

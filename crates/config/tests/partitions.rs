@@ -2,8 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use cloud_machine_config::{
-    Config, ConfigErrors, Document, LayerKind, PartitionConfig, PartitionSize, defaults, merge, parse, supported,
-    validate,
+    Config, ConfigErrors, Document, LayerKind, PartitionConfig, PartitionSize, defaults, merge, parse, validate,
 };
 use cloud_machine_protocol::ByteSize;
 
@@ -14,7 +13,6 @@ fn document(layer: LayerKind, disks: &str) -> Document {
 
 fn load(documents: &[Document]) -> Result<Config, ConfigErrors> {
     let merged = merge(&[&[defaults()], documents].concat())?;
-    supported(&merged)?;
     validate(&merged)
 }
 

@@ -3,7 +3,7 @@
 
 use cloud_machine_config::{
     ConfigError, ConfigErrors, Disks, LayerKind, Merged, Presence, Programs, Rancher, Role, can_be_done, defaults,
-    describe, merge, parse, supported, validate,
+    describe, merge, parse, validate,
 };
 
 fn of(settings: &str) -> Merged {
@@ -13,7 +13,6 @@ fn of(settings: &str) -> Merged {
 
 fn rancher(settings: &str) -> Rancher {
     let merged = of(settings);
-    supported(&merged).unwrap_or_else(|errors| panic!("{settings}: {errors}"));
     validate(&merged).unwrap_or_else(|errors| panic!("{settings}: {errors}")).rancher.unwrap()
 }
 
@@ -54,7 +53,6 @@ write-kubeconfig-mode: "0644"
 "##;
     assert_eq!((rancher.config_yaml().as_str(), rancher.role), (expected, Role::Server));
     let nothing = of("k3s: {}");
-    supported(&nothing).unwrap();
     assert!(validate(&nothing).unwrap().rancher.is_none());
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloud_machine_config::{Config, Leaf, OVERRULED, is_key_cut_off, supported};
+use cloud_machine_config::{Config, Leaf, OVERRULED, is_key_cut_off};
 use cloud_machine_driver::{
     description::{Description, Support},
     machine::{Driver, Drivers},
@@ -97,8 +97,6 @@ pub struct UnmetRequirement {
 pub struct Verdicts<'a> {
     description: Description,
     config: &'a Config,
-    /// Paths of what nothing does yet, whatever the driver.
-    later: Vec<String>,
 }
 
 impl<'a> Verdicts<'a> {
@@ -107,15 +105,7 @@ impl<'a> Verdicts<'a> {
     /// # Errors
     /// Of [`ErrorKind::Refused`] when there is no such driver.
     pub fn of(drivers: &Drivers, described: &'a Described) -> Result<Self, OperationError> {
-        let config = &described.config;
-        let later = supported(&described.merged)
-            .err()
-            .map(|errors| errors.errors().iter().map(|error| error.path.clone()).collect());
-        Ok(Self {
-            description: configured_driver(drivers, described)?.describe(),
-            config,
-            later: later.unwrap_or_default(),
-        })
+        Ok(Self { description: configured_driver(drivers, described)?.describe(), config: &described.config })
     }
 
     /// Name of the driver.
@@ -127,11 +117,6 @@ impl<'a> Verdicts<'a> {
     pub fn on(&self, leaf: &Leaf) -> Verdict {
         if leaf.value.is_null() {
             return Verdict::Empty;
-        }
-        let below =
-            |path: &String| leaf.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        if self.later.iter().any(below) {
-            return Verdict::Unsupported;
         }
         if leaf.is_late() {
             return Verdict::Ignored { why: "the machine is made before it reads this document".to_owned() };

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_config::supported;
 use cloud_machine_driver::ssh;
 use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
 use cloud_machine_store::{
@@ -16,7 +15,7 @@ use crate::{
     admission::{self, Admitted, Exceptions},
     attempt::Attempt,
     audit, configured_driver,
-    described::{Described, refused},
+    described::Described,
     disks,
     drives::{self, Drive},
     error::{ErrorKind, OperationError},
@@ -55,8 +54,6 @@ impl Operations<'_> {
         // Whether the driver is there at all comes before what it satisfies.
         configured_driver(self.drivers, described)?.preflight()?;
         audit::honoured(self.drivers, teller, described)?;
-        // A machine without what nothing does yet would not be the one that was described.
-        supported(&described.merged).map_err(refused)?;
         for remark in creation.drives.iter().flat_map(|drive| &drive.unread) {
             teller.notice(Notice::NotRead(remark.clone()));
         }

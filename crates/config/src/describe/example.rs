@@ -1,5 +1,5 @@
 //! The annotated example: every key once, with what it states, in a document that loads. Must not teach a value that
-//! is refused; what nothing does yet stands in a comment.
+//! is refused.
 
 use crate::grammar::{Key, MACHINE, ROOT, Shape};
 
@@ -61,9 +61,7 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
                 line(text, &format!("{}: {}", key.name, note.example), depth)
             }
             // The system disk, which shows all other keys, cannot have any.
-            Shape::Partitions(_) | Shape::Program | Shape::Later(_) => {
-                line(text, &format!("#{}: {}", key.name, note.example), depth)
-            }
+            Shape::Partitions(_) | Shape::Program => line(text, &format!("#{}: {}", key.name, note.example), depth),
         }
     }
 }
@@ -76,9 +74,7 @@ fn remark(note: &Note, shape: &Shape) -> String {
     if !note.unit.is_empty() {
         text += &format!(" {}", note.unit);
     }
-    if matches!(shape, Shape::Later(_)) {
-        text += " Not supported yet.";
-    } else if !note.default.is_empty() {
+    if !note.default.is_empty() {
         text += &format!(" Default: {}.", note.default);
     }
     text

@@ -34,8 +34,6 @@ pub struct About {
     pub allowed: String,
     /// What holds when nobody states it.
     pub default: &'static str,
-    /// Whether anything does it yet.
-    pub supported: bool,
 }
 
 /// What is known about the key at `path` below `cloud-machine`, with a disk's real name or `*` in it; `None` when there
@@ -49,7 +47,6 @@ pub fn about(path: &str) -> Option<About> {
                 summary: entry.note.summary,
                 allowed: allowed(entry.shape),
                 default: entry.note.default,
-                supported: !matches!(entry.shape, Shape::Later(_)),
                 path: entry.path,
             });
         }
@@ -60,10 +57,7 @@ pub fn about(path: &str) -> Option<About> {
 /// Whether the key at `path` below `cloud-machine`, with a disk's real name in it, holds a value and not a map.
 #[must_use]
 pub fn is_value(path: &str) -> bool {
-    matches!(
-        grammar::shape_of(path.split('.')),
-        Some(Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) | Shape::Later(_))
-    )
+    matches!(grammar::shape_of(path.split('.')), Some(Shape::Scalar(_) | Shape::List(_) | Shape::Either(..)))
 }
 
 /// Paths below `cloud-machine` of all keys that hold a value, with `*` for a disk's name.
@@ -100,7 +94,7 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
                 walk_keys(&below, keys, visit);
             }
             Shape::Disks(keys) | Shape::Partitions(keys) => walk_keys(&format!("{below}.*"), keys, visit),
-            Shape::Scalar(_) | Shape::List(_) | Shape::Program | Shape::Later(_) => {}
+            Shape::Scalar(_) | Shape::List(_) | Shape::Program => {}
         }
     }
 }

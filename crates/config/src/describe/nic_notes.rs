@@ -16,7 +16,7 @@ pub(super) const NOTES: [Note; 14] = [
     Note {
         path: "resources.nic.network",
         summary: "What it is connected to: the driver's own network, nothing, or a bridge or tap device of the host.",
-        form: Form::Words(&[("user", true), ("none", true)]),
+        form: Form::Words(&["user", "none"]),
         default: "user",
         example: "user",
         ..FIXED
@@ -41,7 +41,7 @@ pub(super) const NOTES: [Note; 14] = [
         path: "resources.nic.host-access",
         summary: "Whether the machine reaches what listens on the host's loopback interface, as 10.0.2.2. Only for `network: user`; \
             `network: none` allows `false`.",
-        form: Form::Flag { yes: true, words: &[] },
+        form: Form::Flag(&[]),
         default: "false",
         example: "true",
         ..FIXED
@@ -49,7 +49,7 @@ pub(super) const NOTES: [Note; 14] = [
     Note {
         path: "resources.nic.address",
         summary: "How it gets its addresses: from a DHCP server, or as they are written. What else is written holds in either case.",
-        form: Form::Words(&[("dhcp", true)]),
+        form: Form::Words(&["dhcp"]),
         default: "dhcp",
         example: "dhcp",
         ..FIXED

@@ -30,10 +30,10 @@ pub(super) enum Form {
     ImageName,
     /// A text of a-z, 0-9 and -.
     Lower,
-    /// One of some words, each with whether anything does it yet.
-    Words(&'static [(&'static str, bool)]),
-    /// A boolean, each value with whether anything does it yet, or one of some words likewise.
-    Flag { yes: bool, words: &'static [(&'static str, bool)] },
+    /// One of some words.
+    Words(&'static [&'static str]),
+    /// A boolean, or one of some words.
+    Flag(&'static [&'static str]),
     /// A whole number in a range, both ends included.
     Count(u32, u32),
     /// A number of GiB, or a size with a unit.
@@ -85,17 +85,8 @@ const MEMORY_UNIT: &str = "A number without a unit counts GiB, may be fractional
     with a unit is taken as it is. The machine's memory is rounded up to whole MiB.";
 
 /// Types of filesystems.
-pub(super) const FILESYSTEMS: &[(&str, bool)] = &[
-    ("ext4", true),
-    ("xfs", true),
-    ("btrfs", true),
-    ("vfat", true),
-    ("swap", true),
-    ("zfs", true),
-    ("iso9660", true),
-    ("squashfs", true),
-    ("erofs", true),
-];
+pub(super) const FILESYSTEMS: &[&str] =
+    &["ext4", "xfs", "btrfs", "vfat", "swap", "zfs", "iso9660", "squashfs", "erofs"];
 
 /// The notes.
 pub(super) const NOTES: &[Note] = &[
@@ -172,7 +163,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.bus",
         summary: "How it is attached. `cdrom` is an optical drive with `source` as its disc.",
-        form: Form::Words(&[("virtio", true), ("scsi", true), ("nvme", true), ("cdrom", true)]),
+        form: Form::Words(&["virtio", "scsi", "nvme", "cdrom"]),
         default: "as a name in `devicepath` tells, such as `scsi` for `/dev/sda`; otherwise `virtio`",
         example: "virtio",
         safety: "must stay as it is",
@@ -253,7 +244,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.overwrite",
         summary: "Whether content that is not the described filesystem may be replaced; otherwise the machine does not come up.",
-        form: Form::Flag { yes: true, words: &[] },
+        form: Form::Flag(&[]),
         default: "false",
         example: "false",
         safety: "`true` may become `false`",
@@ -262,10 +253,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.wipe-on-boot",
         summary: "Whether and how every boot wipes it. `true`: discarded where the device can, else zeros; `zero`: zeros; `discard`: discarded, or refused where the device cannot. Of each, every byte is then read as zero. `recreate`: signatures are removed, the data is not erased. `crypto`: the same, and the filesystem lies behind a cipher whose key ends with the boot.",
-        form: Form::Flag {
-            yes: true,
-            words: &[("zero", true), ("recreate", true), ("discard", true), ("crypto", true)],
-        },
+        form: Form::Flag(&["zero", "recreate", "discard", "crypto"]),
         default: "false",
         example: "false",
         safety: "may become a later one of `false`, `recreate`, `discard`, `true`, `zero`; `crypto` is the host's alone",
@@ -274,7 +262,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.on-reimage",
         summary: "What a reimage does with it: `wipe` makes it zero, `recreate` removes its signatures without erasing the data, `keep` leaves it. What is not erased is reported as not covered.",
-        form: Form::Words(&[("wipe", true), ("keep", true), ("recreate", true)]),
+        form: Form::Words(&["wipe", "keep", "recreate"]),
         default: "wipe",
         example: "wipe",
         safety: "may become a later one of `keep`, `recreate`, `wipe`",
@@ -283,7 +271,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.boot-partition",
         summary: "Whether it is the system disk, which holds the image.",
-        form: Form::Flag { yes: true, words: &[] },
+        form: Form::Flag(&[]),
         default: "false",
         example: "true",
         safety: "must stay as it is",
@@ -292,7 +280,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.readonly",
         summary: "Whether it is never written: the kernel refuses writes to it, and it is mounted read-only.",
-        form: Form::Flag { yes: true, words: &[] },
+        form: Form::Flag(&[]),
         default: "false",
         example: "false",
         safety: "`false` may become `true`",
@@ -301,7 +289,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "resources.disks.*.required",
         summary: "Whether the machine does not come up when a filesystem of a kept disk cannot be mounted; otherwise it comes up without it. Any other disk is required in any case.",
-        form: Form::Flag { yes: true, words: &[] },
+        form: Form::Flag(&[]),
         default: "false",
         example: "true",
         safety: "must stay as it is",
@@ -355,7 +343,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "disks-undeclared",
         summary: "What a disk means that is there and not declared: `refuse` stops the machine, `ignore` reports it.",
-        form: Form::Words(&[("refuse", true), ("ignore", true)]),
+        form: Form::Words(&["refuse", "ignore"]),
         default: "refuse",
         example: "refuse",
         safety: "`ignore` may become `refuse`",
@@ -365,7 +353,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "identity.ssh-host-keys",
         summary: "Whether a reimage makes a new SSH host key (`rotate`), or writes the one again that the host keeps for the machine (`keep`): earlier jobs could copy that one, and `verify` says so.",
-        form: Form::Words(&[("rotate", true), ("keep", true)]),
+        form: Form::Words(&["rotate", "keep"]),
         default: "rotate",
         example: "rotate",
         safety: "`keep` may become `rotate`",
@@ -410,7 +398,7 @@ pub(super) const NOTES: &[Note] = &[
     Note {
         path: "drives",
         summary: "Which volumes labelled `CLOUD-INIT` count besides the host's: `read-only` those that are attached with `--drive`, `trusted` also one that a job may have written.",
-        form: Form::Words(&[("read-only", true), ("trusted", true)]),
+        form: Form::Words(&["read-only", "trusted"]),
         default: "read-only",
         example: "read-only",
         safety: "`trusted` may become `read-only`",

@@ -6,7 +6,7 @@ use super::notes::{Form, MAP, Note};
 const FIXED: &str = "must stay as it is";
 
 /// Types of filesystems that can be in a partition.
-const FILESYSTEMS: &[(&str, bool)] = &[("ext4", true), ("xfs", true), ("btrfs", true), ("vfat", true), ("swap", true)];
+const FILESYSTEMS: &[&str] = &["ext4", "xfs", "btrfs", "vfat", "swap"];
 
 const fn of_filesystem(path: &'static str, form: Form, summary: &'static str) -> Note {
     Note { path, summary, form, safety: FIXED, ..MAP }
@@ -38,7 +38,7 @@ const fn grow(path: &'static str) -> Note {
         example: "true",
         ..of_filesystem(
             path,
-            Form::Flag { yes: true, words: &[] },
+            Form::Flag(&[]),
             "Whether it is grown to the size of its disk or partition at every boot, when it is smaller; ext4, xfs and btrfs.",
         )
     }

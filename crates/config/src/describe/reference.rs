@@ -37,9 +37,6 @@ fn section(page: &mut String, key: &Described<'_>, drivers: &[(&str, Support<'_>
             rows.push((title.to_owned(), text));
         }
     };
-    if matches!(key.shape, Shape::Later(_)) {
-        row("support", "part of the language; nothing does it yet, so no machine is made with it".to_owned());
-    }
     row("allowed", allowed(key.shape));
     row("unit", note.unit.to_owned());
     row("default", note.default.to_owned());
@@ -50,7 +47,7 @@ fn section(page: &mut String, key: &Described<'_>, drivers: &[(&str, Support<'_>
     let late =
         MADE.contains(&key.path.as_str()).then_some("no effect: the machine is made before it reads the document");
     row("from an address or a volume", late.unwrap_or(note.safety).to_owned());
-    if is_value(&key.path) && !matches!(key.shape, Shape::Later(_)) {
+    if is_value(&key.path) {
         for (driver, support) in drivers {
             row(&format!("driver {driver}"), support(&key.path));
         }

@@ -95,32 +95,25 @@ fn value(path: &str, shape: &Shape) -> Value {
         Shape::Scalar(_) | Shape::List(_) => form(note),
         Shape::Either(_, keys) => json!({"anyOf": [form(note), map(path, keys, note.summary)]}),
         Shape::Program => json!({"type": ["object", "null"]}),
-        Shape::Later(inner) => value(path, inner),
     };
     if let Some(fields) = schema.as_object_mut() {
-        fields.insert("description".to_owned(), description(note, shape).into());
+        fields.insert("description".to_owned(), description(note).into());
     }
     schema
 }
 
-fn description(note: &Note, shape: &Shape) -> String {
+fn description(note: &Note) -> String {
     let mut text = note.summary.to_owned();
     for (title, more) in [("", note.unit), ("Default: ", note.default)] {
         if !more.is_empty() {
             text = format!("{text} {title}{more}");
         }
     }
-    if matches!(shape, Shape::Later(_)) {
-        text += ". Not supported yet";
-    }
     text.trim_end_matches('.').to_owned() + "."
 }
 
-/// The form of a value. An empty one states nothing, so it is always allowed; what nothing does yet is left out.
+/// The form of a value. An empty one states nothing, so it is always allowed.
 fn form(note: &Note) -> Value {
-    let supported = |words: &[(&str, bool)]| -> Vec<Value> {
-        words.iter().filter(|(_, supported)| *supported).map(|(word, _)| (*word).into()).collect()
-    };
     match note.form {
         Form::Map => json!({"type": ["object", "null"]}),
         Form::Text => json!({"type": ["string", "null"], "pattern": ONE_LINE}),
@@ -157,14 +150,12 @@ fn form(note: &Note) -> Value {
         Form::Matching(pattern) => json!({"type": ["array", "null"], "items": {"type": "string", "pattern": pattern}}),
         Form::Items(words) => json!({"type": ["array", "null"], "items": {"enum": words}, "minItems": 1}),
         Form::Words(words) => {
-            let mut values = supported(words);
-            values.push(Value::Null);
+            let values: Vec<Value> = words.iter().map(|word| (*word).into()).chain([Value::Null]).collect();
             json!({ "enum": values })
         }
-        Form::Flag { yes, words } => {
-            let mut values = vec![Value::Bool(false)];
-            values.extend(yes.then_some(Value::Bool(true)));
-            values.extend(supported(words));
+        Form::Flag(words) => {
+            let mut values = vec![Value::Bool(false), Value::Bool(true)];
+            values.extend(words.iter().map(|word| Value::from(*word)));
             values.push(Value::Null);
             json!({ "enum": values })
         }

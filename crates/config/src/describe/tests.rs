@@ -2,20 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Config, ConfigErrors, LayerKind, defaults, merge, parse, supported, validate};
+use crate::{Config, ConfigErrors, LayerKind, defaults, merge, parse, validate};
 
 use super::*;
 
 fn load(text: &str) -> Result<Config, ConfigErrors> {
     let document = parse(LayerKind::Project, "example.yaml", text.as_bytes())?;
     let merged = merge(&[defaults(), document])?;
-    supported(&merged)?;
     validate(&merged)
-}
-
-/// Whether nothing does the key yet, or the one around it.
-fn is_later(entry: &Described<'_>) -> bool {
-    matches!(entry.shape, Shape::Later(_))
 }
 
 /// A document that sets the key at `path` below `cloud-machine` to `value`, on a machine that has a system disk besides.
@@ -97,12 +91,11 @@ fn the_example_loads_and_means_what_it_says() {
 }
 
 #[test]
-fn every_example_is_accepted_exactly_when_something_does_it() {
+fn every_example_is_accepted() {
     walk(&mut |entry| {
         if !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_) | Shape::Partitions(_)) {
             let result = load(&document(&entry.path, entry.note.example));
-            let supported = !is_later(&entry);
-            assert_eq!(result.is_ok(), supported, "{}: {result:?}", entry.path);
+            assert!(result.is_ok(), "{}: {result:?}", entry.path);
         }
     });
 }
@@ -113,22 +106,22 @@ fn words_and_flags_are_those_that_validate_takes() {
         let mut cases: Vec<(String, bool)> = Vec::new();
         match (entry.shape, entry.note.form) {
             (Shape::Scalar(_), Form::Words(words)) => {
-                cases.extend(words.iter().map(|(word, supported)| ((*word).to_owned(), *supported)));
+                cases.extend(words.iter().map(|word| ((*word).to_owned(), true)));
                 cases.push(("certainly-not".to_owned(), false));
             }
-            (Shape::Scalar(_), Form::Flag { yes, words }) => {
-                cases.extend(words.iter().map(|(word, supported)| ((*word).to_owned(), *supported)));
+            (Shape::Scalar(_), Form::Flag(words)) => {
+                cases.extend(words.iter().map(|word| ((*word).to_owned(), true)));
                 // Whether there may be no system disk at all is not this key's own rule.
                 let own = !entry.path.ends_with("boot-partition");
-                cases.extend([("true".to_owned(), yes), ("certainly-not".to_owned(), false)]);
+                cases.extend([("true".to_owned(), true), ("certainly-not".to_owned(), false)]);
                 cases.extend(own.then(|| ("false".to_owned(), true)));
             }
             _ => {}
         }
-        for (value, supported) in cases {
+        for (value, valid) in cases {
             let result = load(&document(&entry.path, &value));
-            assert_eq!(result.is_ok(), supported, "{}: {value}: {result:?}", entry.path);
-            if let (Shape::Scalar(allowed), true) = (entry.shape, supported) {
+            assert_eq!(result.is_ok(), valid, "{}: {value}: {result:?}", entry.path);
+            if let (Shape::Scalar(allowed), true) = (entry.shape, valid) {
                 assert!(allowed.contains(&value), "{}: {value} is not in {allowed:?}", entry.path);
             }
         }
@@ -167,8 +160,6 @@ fn the_schema_has_every_key_and_no_other() {
             "{}",
             entry.path
         );
-        let later = place["description"].as_str().is_some_and(|text| text.ends_with("Not supported yet."));
-        assert_eq!(later, matches!(entry.shape, Shape::Later(_)), "{}", entry.path);
     });
     assert_eq!(schema["properties"]["cloud-machine"]["additionalProperties"], false);
 }
@@ -176,8 +167,8 @@ fn the_schema_has_every_key_and_no_other() {
 #[test]
 fn about_a_key_takes_a_disks_real_name() {
     let found = about("resources.disks.scratch.on-reimage").unwrap();
-    assert_eq!((found.path.as_str(), found.default, found.supported), ("resources.disks.*.on-reimage", "wipe", true));
-    assert!(about("resources.disks.x.filesystem.kernel-module").unwrap().supported);
+    assert_eq!((found.path.as_str(), found.default), ("resources.disks.*.on-reimage", "wipe"));
+    assert!(about("resources.disks.x.filesystem.kernel-module").is_some());
     assert!(about("resources.rum").is_none() && about("").is_none() && about("resources.disks.x").is_none());
 }
 
@@ -191,10 +182,10 @@ fn the_reference_page_names_every_key_and_what_a_driver_makes_of_it() {
 
 /// Two or more values of a key, to change one into the other.
 fn values(entry: &Described<'_>) -> Vec<String> {
-    let words = |words: &[(&str, bool)]| words.iter().map(|(word, _)| (*word).to_owned()).collect::<Vec<_>>();
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     match entry.note.form {
         Form::Words(list) => words(list),
-        Form::Flag { words: list, .. } => [words(list), vec!["true".to_owned(), "false".to_owned()]].concat(),
+        Form::Flag(list) => [words(list), vec!["true".to_owned(), "false".to_owned()]].concat(),
         Form::Count(least, most) => vec![least.to_string(), most.to_string()],
         Form::Memory | Form::Size => vec!["1GiB".to_owned(), "2GiB".to_owned()],
         Form::PartitionSize => ["1GiB", "2GiB", "5%", "rest"].map(str::to_owned).to_vec(),
