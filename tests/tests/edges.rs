@@ -25,7 +25,7 @@ const FLOORS: [(&str, u32); 17] = [
     ("cloud-machine-tests", 5),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 8] = [
+const SIDEWAYS: [(&str, &str); 9] = [
     ("cloud-machine-plan", "cloud-machine-config"),
     ("cloud-machine-plan", "cloud-machine-image"),
     ("cloud-machine-system", "cloud-machine-disk"),
@@ -33,6 +33,7 @@ const SIDEWAYS: [(&str, &str); 8] = [
     ("cloud-machine-packing", "cloud-machine-disk"),
     ("cloud-machine-packing", "cloud-machine-store"),
     ("cloud-machine-driver", "cloud-machine-child"),
+    ("cloud-machine-driver", "cloud-machine-disk"),
     ("cloud-machine-driver", "cloud-machine-store"),
 ];
 /// What the adapters must never see: what should be done is decided elsewhere.

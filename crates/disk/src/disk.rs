@@ -12,11 +12,11 @@ use std::{
 
 use cloud_machine_image::{ReadBlocks, SECTOR_SIZE, WriteBlocks};
 use nix::{
-    fcntl::{FallocateFlags, FcntlArg, PosixFadviseAdvice, fallocate, fcntl, posix_fadvise},
+    fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise},
     libc::{self, O_CLOEXEC, O_DIRECT, O_EXCL},
 };
 
-use crate::{DiskError, error::io_error, holders, ioctl};
+use crate::{DiskError, error::io_error, holders, ioctl, lock};
 
 /// What a disk is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,19 +90,10 @@ impl Disk {
             Kind::File => {
                 // A lock of the open file description over all bytes: QEMU holds such locks on single bytes of its
                 // images (docs/system/qemu-block-drivers, "Disk image file locking").
-                let lock = libc::flock {
-                    l_type: libc::F_WRLCK as libc::c_short,
-                    l_whence: libc::SEEK_SET as libc::c_short,
-                    l_start: 0,
-                    l_len: 0,
-                    l_pid: 0,
-                };
-                match fcntl(self.file.as_fd(), FcntlArg::F_OFD_SETLK(&lock)) {
-                    Ok(_) => Ok(()),
-                    Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => {
-                        Err(DiskError::Held { path: self.path.clone(), holders: vec![crate::Holder::Lock] })
-                    }
-                    Err(errno) => Err(io("lock")(errno.into())),
+                if lock::lock(&self.file).map_err(io("lock"))? {
+                    Ok(())
+                } else {
+                    Err(DiskError::Held { path: self.path.clone(), holders: vec![crate::Holder::Lock] })
                 }
             }
         }

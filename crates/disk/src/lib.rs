@@ -6,6 +6,7 @@ mod error;
 mod holder;
 mod holders;
 pub mod ioctl;
+pub mod lock;
 
 pub use disk::{Access, Disk};
 pub use error::DiskError;

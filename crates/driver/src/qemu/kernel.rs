@@ -9,10 +9,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::{
-    fcntl::{FcntlArg, OFlag, fcntl},
-    libc,
-};
+use cloud_machine_disk::lock;
+use nix::{fcntl::OFlag, libc};
 
 use super::state::FileId;
 
@@ -150,13 +148,5 @@ fn shown<T>(found: io::Result<T>) -> io::Result<Option<T>> {
 /// for as long as it has them. The kernel answers whoever that is: a process that cannot be seen, too.
 pub(super) fn is_locked(path: &Path) -> io::Result<bool> {
     let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    let mut asked = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut asked))?;
-    Ok(asked.l_type != libc::F_UNLCK as libc::c_short)
+    lock::is_locked(&file)
 }

@@ -2,7 +2,7 @@
 //! Must hold nothing that anybody waits for: neither a port nor a disk.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
     net::Shutdown,
     os::unix::{fs::OpenOptionsExt, net::UnixStream},
@@ -11,10 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    fcntl::{FcntlArg, fcntl},
-    libc,
-};
+use cloud_machine_disk::lock::lock;
 
 use super::{SOCKETS, filter};
 use crate::socket;
@@ -35,16 +32,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// # Errors
 /// When it could not begin, or a frame has no length that QEMU gives one.
 pub fn serve() -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(PID)?;
-    let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole))?;
-    writeln!(file, "{}", std::process::id())?;
+    let _held = claim(Path::new("."))?;
     let until = Instant::now() + CONNECT_LIMIT;
     let [machine, network] = SOCKETS.map(|name| open(&Path::new(".").join(name), until));
     let (machine, network) = (machine?, network?);
@@ -52,6 +40,18 @@ pub fn serve() -> io::Result<()> {
     stdout.write_all(READY)?;
     stdout.flush()?;
     carry(&machine, &network)
+}
+
+/// Writes this process's number into `folder` and gives the file, which is locked for as long as it is open.
+fn claim(folder: &Path) -> io::Result<File> {
+    // What another relay has written there stays until the lock is this one's.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(folder.join(PID))?;
+    if !lock(&file)? {
+        return Err(io::Error::new(io::ErrorKind::WouldBlock, format!("another relay holds {PID}")));
+    }
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
 }
 
 /// Connects to a socket of QEMU, which makes those of its network in a thread of their own (net/stream.c) and may run before they
@@ -147,6 +147,20 @@ mod tests {
         drop(interface);
         relay.join().unwrap().unwrap();
         assert_eq!(outside.read(&mut [0; 1]).unwrap(), 0, "the other end is closed, too");
+    }
+
+    #[test]
+    fn a_second_relay_of_one_machine_is_none_and_leaves_the_number_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let number = || std::fs::read_to_string(folder.path().join(PID)).unwrap();
+        std::fs::write(folder.path().join(PID), "of one that ended long ago\n").unwrap();
+        let held = claim(folder.path()).unwrap();
+        let own = format!("{}\n", std::process::id());
+        assert_eq!(number(), own);
+        let error = claim(folder.path()).unwrap_err();
+        assert_eq!((error.kind(), number()), (io::ErrorKind::WouldBlock, own));
+        drop(held);
+        claim(folder.path()).unwrap();
     }
 
     #[test]
