@@ -290,6 +290,7 @@ fn a_machine_whose_relay_was_killed_is_told_with_its_reason_and_no_start_pretend
     let machine = host.start();
     machine.0.resume(Instant::now() + Duration::from_secs(60)).unwrap();
     let folder = machine.0.folder().path();
+    fs::write(folder.join("relay.log"), "").unwrap();
     // In the place of QEMU's two sockets, whose names are relative: a path may be too long for one.
     let short = tempfile::tempdir().unwrap();
     let listeners = ["interface.sock", "user.sock"].map(|name| {
@@ -333,9 +334,14 @@ fn a_relay_ends_when_what_it_relays_for_does_and_does_not_begin_without_it() {
         command.arg("relay-network").current_dir(folder.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     };
+    let by_hand = relay().output().unwrap();
+    assert_eq!((by_hand.status.code(), by_hand.stdout.as_slice()), (Some(1), b"".as_slice()));
+    assert!(by_hand.stderr.starts_with(b"`relay-network` is no command: "), "{:?}", by_hand.stderr);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "it leaves nothing in a folder that is not its own");
+    fs::write(folder.path().join("relay.log"), "").unwrap();
     let alone = relay().output().unwrap();
     assert_eq!((alone.status.code(), alone.stdout.as_slice()), (Some(1), b"".as_slice()));
-    assert!(!alone.stderr.is_empty());
+    assert!(alone.stderr.starts_with(b"connect to QEMU's socket interface.sock: "), "{:?}", alone.stderr);
     let [machine, network] =
         ["interface.sock", "user.sock"].map(|name| UnixListener::bind(folder.path().join(name)).unwrap());
     let running = relay().spawn().unwrap();

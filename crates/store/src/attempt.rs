@@ -87,12 +87,6 @@ impl AttemptFolder {
     pub fn qemu_log(&self) -> PathBuf {
         self.path.join("qemu.log")
     }
-
-    /// What the process between the machine and its user network said on stderr.
-    #[must_use]
-    pub fn relay_log(&self) -> PathBuf {
-        self.path.join("relay.log")
-    }
 }
 
 /// The attempts below `run`, oldest first.

@@ -20,6 +20,8 @@ use crate::socket;
 pub const RELAY: &str = "relay-network";
 /// What it says once frames are carried.
 pub(super) const READY: &[u8] = b"ready\n";
+/// What it says on stderr, made by whoever starts it.
+pub(super) const LOG: &str = "relay.log";
 /// Its process id, locked while it runs.
 pub(super) const PID: &str = "relay.pid";
 /// The longest frame of QEMU (NET_BUFSIZE of its net/net.h).
@@ -32,14 +34,32 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// # Errors
 /// When it could not begin, or a frame has no length that QEMU gives one.
 pub fn serve() -> io::Result<()> {
-    let _held = claim(Path::new("."))?;
+    let folder = Path::new(".");
+    is_an_attempts(folder)?;
+    let _held = claim(folder)?;
     let until = Instant::now() + CONNECT_LIMIT;
-    let [machine, network] = SOCKETS.map(|name| open(&Path::new(".").join(name), until));
+    let [machine, network] = SOCKETS.map(|name| {
+        open(&folder.join(name), until)
+            .map_err(|error| io::Error::new(error.kind(), format!("connect to QEMU's socket {name}: {error}")))
+    });
     let (machine, network) = (machine?, network?);
     let mut stdout = io::stdout();
     stdout.write_all(READY)?;
     stdout.flush()?;
     carry(&machine, &network)
+}
+
+/// Whoever starts the relay makes its log before. In any other folder it was started by hand.
+fn is_an_attempts(folder: &Path) -> io::Result<()> {
+    if folder.join(LOG).try_exists()? {
+        return Ok(());
+    }
+    let text = format!(
+        "`{RELAY}` is no command: cloud-machine starts it beside a machine on `network: user`, in the folder with the socket {}, \
+         which is not this one",
+        SOCKETS[0]
+    );
+    Err(io::Error::new(io::ErrorKind::NotFound, text))
 }
 
 /// Writes this process's number into `folder` and gives the file, which is locked for as long as it is open.
@@ -147,6 +167,15 @@ mod tests {
         drop(interface);
         relay.join().unwrap().unwrap();
         assert_eq!(outside.read(&mut [0; 1]).unwrap(), 0, "the other end is closed, too");
+    }
+
+    #[test]
+    fn nobody_starts_it_by_hand() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = is_an_attempts(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("`relay-network` is no command: ") && error.contains("interface.sock"), "{error}");
+        std::fs::write(folder.path().join(LOG), "").unwrap();
+        is_an_attempts(folder.path()).unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 use cloud_machine_protocol::escape;
 use cloud_machine_store::{AttemptFolder, file};
 
-use super::relay::{PID, READY, RELAY};
+use super::relay::{LOG, PID, READY, RELAY};
 use crate::qemu::{QemuError, kernel::is_locked, pidfd::readable, tool};
 
 /// This program, also when its file was replaced since it was started.
@@ -27,7 +27,7 @@ const MAX_STDERR: u64 = 4 << 10;
 /// [`QemuError::Run`], [`QemuError::Relay`] or [`QemuError::Io`].
 pub(crate) fn start(folder: &AttemptFolder) -> Result<(), QemuError> {
     let run = |source| QemuError::Run { program: format!("this program as `{RELAY}`"), source };
-    let log = folder.relay_log();
+    let log = folder.path().join(LOG);
     let mut command = tool::command(PROGRAM);
     command.arg0("cloud-machine").arg(RELAY).current_dir(folder.path()).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(tool::private(&log)?);
