@@ -22,6 +22,7 @@ use std::{io::Write as _, process::ExitCode};
 
 use arguments::{Arguments, Command, Lease};
 use clap::Parser;
+use cloud_machine_child as child;
 use cloud_machine_driver::qemu;
 use failure::{Failure, Kind};
 use tracing_subscriber::EnvFilter;
@@ -34,7 +35,8 @@ fn main() -> ExitCode {
     }
     let arguments = Arguments::parse();
     let ui = Ui::new(&arguments.global);
-    let ended = log_to_standard_error(&arguments.global.log).and_then(|()| run(&ui, &arguments));
+    let kept = || child::keep_inherited().map_err(Failure::during(Kind::Failed, "look at the files that are open"));
+    let ended = log_to_standard_error(&arguments.global.log).and_then(|()| kept()).and_then(|()| run(&ui, &arguments));
     match ended {
         Ok(code) => code,
         Err(failure) => {

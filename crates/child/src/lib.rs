@@ -2,6 +2,7 @@
 //! descendants of the same group, and reaped. Must not know what a program is for.
 
 mod foreground;
+mod inherited;
 pub mod interrupt;
 mod suspend;
 
@@ -23,6 +24,7 @@ use rustix::{
 };
 
 pub use foreground::{ForegroundEnd, run_in_foreground};
+pub use inherited::keep_inherited;
 pub use suspend::Suspension;
 
 use crate::interrupt::Held;

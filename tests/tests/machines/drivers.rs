@@ -2,9 +2,10 @@
 //! stopped, started and deleted.
 
 use std::{
+    fmt::Display,
     io::{Read, Write},
     net::{TcpListener, UdpSocket},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -14,12 +15,21 @@ use cloud_machine_tests::{
     program::Program,
     scenario::{self, Image, MACHINE},
 };
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::machine::state;
 
+/// In the name of a file that is open when the program is called.
+const LENT: &str = "lent-to-the-program-alone";
+
 /// Its first half: made, used, reimaged and verified.
 pub(super) fn life(image: Image<'_>, program: &Program, driver: &str) -> scenario::Ended {
+    // As a shell's `exec 9> lock; flock 9` has it: what a caller lends to the program is not lent to the machine.
+    let lent = tempfile::Builder::new().prefix(LENT).tempfile().unwrap();
+    fcntl(&lent, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
     let ended = scenario::run(image, program, driver, &|_| {}).unwrap();
+    assert!(!opens(std::process::id(), LENT).is_empty());
+    nobody_has_what_was_lent(program, driver);
     assert_eq!(ended.faults(), Vec::<String>::new());
     assert_eq!(program.json(["show", MACHINE]).unwrap()["record"]["driver"], driver);
     clients_know_it_by_the_authority_and_not_by_its_old_key(program, &ended);
@@ -103,12 +113,34 @@ fn the_loopback_interface_of_the_host_is_closed_to_it(program: &Program) {
     assert!(open.is_none_or(|open| !refuses(&open)), "the other address was not reached");
 }
 
-/// The process between the machine and its network: without it nothing is reached, which is said, and a start makes another one.
-fn a_killed_relay_is_noticed(program: &Program) {
+/// Files that a process has open, of those with `name` in theirs.
+fn opens(pid: impl Display, name: &str) -> Vec<PathBuf> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let files = open.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
+    files.filter(|file| file.to_string_lossy().contains(name)).collect()
+}
+
+/// Neither the machine's process nor the one beside it.
+fn nobody_has_what_was_lent(program: &Program, driver: &str) {
+    let all = [("relay.pid", "relay.log"), ("pid", "console.log")];
+    // Of the driver libvirt it is a child of the daemon.
+    for (file, own) in &all[..if driver == "libvirt" { 1 } else { 2 }] {
+        let pid = number(program, file);
+        assert_ne!(opens(&pid, own), Vec::<PathBuf>::new(), "{file}");
+        assert_eq!(opens(&pid, LENT), Vec::<PathBuf>::new(), "{file}");
+    }
+}
+
+/// What stands in a file of the last attempt.
+fn number(program: &Program, file: &str) -> String {
     let folder = program.json(["show", MACHINE]).unwrap()["folder"].as_str().unwrap().to_owned();
     let attempts = std::fs::read_dir(Path::new(&folder).join("run")).unwrap().map(|entry| entry.unwrap().path());
-    let file = attempts.max().unwrap().join("relay.pid");
-    let relay = std::fs::read_to_string(file).unwrap().trim().to_owned();
+    std::fs::read_to_string(attempts.max().unwrap().join(file)).unwrap().trim().to_owned()
+}
+
+/// The process between the machine and its network: without it nothing is reached, which is said, and a start makes another one.
+fn a_killed_relay_is_noticed(program: &Program) {
+    let relay = number(program, "relay.pid");
     let command = std::fs::read(format!("/proc/{relay}/cmdline")).unwrap();
     assert_eq!(command, b"cloud-machine\0relay-network\0");
     assert!(Command::new("kill").args(["-KILL", &relay]).status().unwrap().success());
