@@ -219,7 +219,10 @@ fn configuration_is_shown_with_origins_and_loads_again() {
 #[test]
 fn doctor_says_what_is_missing_and_how_to_get_it() {
     let program = program();
-    assert_eq!(program.call(["doctor"], b"").code, 0);
+    let found = program.call(["doctor"], b"");
+    assert_eq!(found.code, 0);
+    let words = found.output.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("good network user closes ") && words.contains(" network bridge "), "{}", found.output);
     let mut without = program.command();
     let output = without.arg("doctor").env("PATH", "/nonexistent").output().unwrap();
     assert_eq!(output.status.code(), Some(1));

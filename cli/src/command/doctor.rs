@@ -1,5 +1,7 @@
 //! `doctor`: what this host has and lacks, and how to get it.
 
+mod network;
+
 use std::{
     collections::BTreeSet,
     io::ErrorKind,
@@ -85,6 +87,7 @@ pub(crate) fn run(ui: &Ui, global: &Global) -> Result<ExitCode, Failure> {
         PROGRAMS.iter().map(|(name, purpose, package)| program(name, purpose, package)).collect();
     findings.push(scp());
     findings.push(kvm());
+    findings.extend(network::findings());
     findings.extend(drivers().all().filter(|driver| driver.name() != DEFAULT_DRIVER).map(optional));
     findings.extend(state(global));
     let missing = findings.iter().any(|finding| finding.verdict == Verdict::Missing);

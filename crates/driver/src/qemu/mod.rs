@@ -25,6 +25,7 @@ use std::{
 };
 
 pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, remembered};
+pub use bridge_rules::{Bridges, bridges};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub(crate) use command::{backends, block_node, check};
 pub(crate) use driver::launch;
@@ -88,6 +89,15 @@ impl Qemu {
     }
 }
 
+/// Whether a QEMU of a version, in its own words, has the sockets of the closed user network; `None` when they have no number.
+#[must_use]
+pub fn closes_user_network(version: &str) -> Option<bool> {
+    let (_, number) = version.split_once("version ")?;
+    let mut parts = number.split(|character: char| !character.is_ascii_digit()).map(str::parse::<u32>);
+    let (major, minor) = (parts.next()?.ok()?, parts.next()?.ok()?);
+    Some((major, minor) >= (7, 2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +115,20 @@ mod tests {
         assert_eq!(error.to_string(), "cannot run /nonexistent/qemu");
         let error = Qemu::new("false").version().unwrap_err();
         assert_eq!(error.to_string(), "false ended with exit status: 1: ");
+    }
+
+    #[test]
+    fn a_version_tells_whether_the_user_network_can_be_closed() {
+        for (version, closes) in [
+            ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b2)", Some(true)),
+            ("QEMU emulator version 10.0.0", Some(true)),
+            ("QEMU emulator version 7.1.94 (v7.2.0-rc4)", Some(false)),
+            ("QEMU emulator version 6.2.0", Some(false)),
+            ("QEMU emulator version ?", None),
+            ("qemu 7.2", None),
+        ] {
+            assert_eq!(closes_user_network(version), closes, "{version}");
+        }
     }
 
     #[test]
