@@ -99,12 +99,12 @@ fn top_level(root: &Node) -> Vec<ConfigError> {
         if is_ours(&name) {
             return None;
         }
-        // Every other key is cloud-init's. These two mistakes would hand a whole configuration to it instead of us.
+        // Every other key is cloud-init's. These mistakes would hand a whole configuration to it instead of us.
         let ours = strsim::damerau_levenshtein(&name, ROOT) <= 2;
-        let below = MACHINE.iter().any(|key| key.name == name);
-        let suggestion = match (ours, below) {
+        let below = MACHINE.iter().any(|key| key.name == name).then_some(ROOT);
+        let suggestion = match (ours, below.or_else(|| program_of(&name))) {
             (true, _) => format!("did you mean `{ROOT}`?"),
-            (_, true) => format!("indent it below `{ROOT}:`"),
+            (_, Some(above)) => format!("indent it below `{above}:`"),
             _ => return None,
         };
         let error =
@@ -118,6 +118,12 @@ fn top_level(root: &Node) -> Vec<ConfigError> {
         }
     }
     errors
+}
+
+/// The key of [`PROGRAMS`] that has one called `name`.
+fn program_of(name: &str) -> Option<&'static str> {
+    let has = |shape: &Shape| matches!(shape, Shape::Map(keys) if keys.iter().any(|key| key.name == name));
+    PROGRAMS.iter().find(|key| has(&key.shape)).map(|key| key.name)
 }
 
 /// The typed form of `node`. Each value that does not fit is reported and left out, and then the rest is read.

@@ -96,6 +96,22 @@ fn what_cannot_be_a_part_of_a_swarm_is_refused_at_its_place() {
     }
     let errors = validate(&document("docker: {swarm: [worker]}")).unwrap_err();
     assert_eq!(only(&errors).path, "docker.swarm");
+    let errors = validate(&document("docker: {swarm: {}}")).unwrap_err();
+    assert_eq!(only(&errors).suggestion.as_deref(), Some("`role: manager` or `role: worker`"));
+    assert!(validate(&document("docker: {swarm: }")).unwrap().swarm.is_none());
+}
+
+#[test]
+fn a_swarm_at_the_top_is_no_key_of_cloud_init() {
+    let errors = validate(&document(&format!("swarm: {{role: worker, join: m, token: {TOKEN}}}\n"))).unwrap_err();
+    let error = only(&errors);
+    assert_eq!((error.path.as_str(), error.message.as_str()), ("swarm", "unknown key `swarm`"));
+    assert_eq!(error.suggestion.as_deref(), Some("indent it below `docker:`"));
+    assert!(!errors.to_string().contains("SWMTKN"), "{errors}");
+    for (key, way_out) in [("engine", "docker"), ("k3s", "rancher"), ("rke2", "rancher")] {
+        let errors = validate(&document(&format!("{key}: {{}}\n"))).unwrap_err();
+        assert_eq!(only(&errors).suggestion, Some(format!("indent it below `{way_out}:`")));
+    }
 }
 
 #[test]

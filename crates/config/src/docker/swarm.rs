@@ -77,9 +77,10 @@ impl Swarm {
     }
 }
 
-/// The settings below `root`, when there are some.
+/// The settings below `root`, when there are some. `{}` was written by somebody who wants a swarm; an empty value states nothing.
 pub(crate) fn node(root: &Node) -> Option<&Node> {
-    root.get("docker")?.get("swarm").filter(|swarm| !stated(swarm).is_empty())
+    let is_empty = |swarm: &Node| matches!(&swarm.value, Value::Map(entries) if entries.is_empty());
+    root.get("docker")?.get("swarm").filter(|swarm| is_empty(swarm) || !stated(swarm).is_empty())
 }
 
 /// The settings in `root`; what does not fit is reported.
