@@ -81,6 +81,9 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::OpenHost => {
             "create it with `resources.nic.host-access: true`, or serve it at another address of this host".to_owned()
         }
+        Hint::ServeElsewhere => {
+            "serve it at an address of this host that the machine reaches; a document can be a file: address of this host, too".to_owned()
+        }
         Hint::VlanOfHost => {
             "leave `resources.nic.address.vlan` out, and connect the machine to a bridge in that VLAN".to_owned()
         }

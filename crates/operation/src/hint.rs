@@ -83,6 +83,8 @@ pub enum Hint {
     ConnectMachine,
     /// A machine to which the host's loopback interface is open can do it.
     OpenHost,
+    /// Whatever a machine fetches is to be at an address that leads it elsewhere, or a document in a file of this host.
+    ServeElsewhere,
     /// The host's bridge can be in the VLAN in place of the machine.
     VlanOfHost,
     /// A start starts it.

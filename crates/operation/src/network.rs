@@ -3,8 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use cloud_machine_config::Config;
-use cloud_machine_protocol::{Connection, ImageUrl, SecretUrl};
+use cloud_machine_config::{Config, is_loopback};
+use cloud_machine_protocol::{Connection, ImageUrl};
 
 use crate::{
     error::{ErrorKind, OperationError},
@@ -19,13 +19,18 @@ pub(crate) fn can_fetch(
 ) -> Result<(), OperationError> {
     let nic = &config.resources.nic;
     let document = config.cloud_init_url.as_ref().map(|url| &url.url);
-    let closed = |url: &&SecretUrl| url.reveal().host_str().is_some_and(is_host_of_user_network);
-    if *connection == Connection::UserClosed
-        && let Some(url) = image.map(|image| &image.url).into_iter().chain(document).find(closed)
-    {
-        let text =
-            format!("the machine cannot fetch {}: the host's loopback interface is closed to it", url.redacted());
-        return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::OpenHost));
+    for url in image.map(|image| &image.url).into_iter().chain(document) {
+        let host = url.reveal().host_str().unwrap_or_default();
+        let refuse = |why: &str, hint: Hint| {
+            let text = format!("the machine cannot fetch {}: {why}", url.redacted());
+            Err(OperationError::new(ErrorKind::Refused, text).hint(hint))
+        };
+        if is_loopback(host) {
+            return refuse("there it would ask itself", Hint::ServeElsewhere);
+        }
+        if *connection == Connection::UserClosed && is_host_of_user_network(host) {
+            return refuse("the host's loopback interface is closed to it", Hint::OpenHost);
+        }
     }
     let (text, hint) = if image.is_none() {
         return Ok(());
@@ -69,6 +74,31 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn no_machine_is_asked_to_fetch_from_itself() {
+        let plain = config("{}");
+        for (host, good) in [
+            ("127.0.0.1:8000", false),
+            ("127.1", false),
+            ("localhost.", false),
+            ("[::1]:8000", false),
+            ("[::ffff:127.0.0.1]", false),
+            ("0.0.0.0", false),
+            ("192.0.2.7", true),
+            ("localhost.example", true),
+        ] {
+            let image = ImageUrl { url: format!("https://{host}/a").parse().unwrap(), ca: None };
+            let document = config(&format!("{{cloud-init-url: 'https://{host}/a'}}"));
+            for connection in [Connection::User, Connection::UserClosed, Connection::Bridge("br0".parse().unwrap())] {
+                for (config, image) in [(&plain, Some(&image)), (&document, None)] {
+                    let hints = can_fetch(config, &connection, image).map_err(|refused| refused.hints);
+                    assert_eq!(hints, if good { Ok(()) } else { Err(vec![Hint::ServeElsewhere]) }, "{host}");
+                }
+            }
+        }
+        assert!(can_fetch(&config("{cloud-init-url: 'file:///m.yaml'}"), &Connection::UserClosed, None).is_ok());
     }
 
     #[test]

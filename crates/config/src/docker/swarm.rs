@@ -13,6 +13,7 @@ use super::keys::{
 use crate::{
     check::invalid,
     error::ConfigError,
+    loopback::is_loopback,
     scalar::{Scalar, Written},
     secret::SWARM_TOKEN,
     settings::{Kind, advice, stated, unfit},
@@ -153,6 +154,9 @@ fn fits(entry: &Entry, errors: &mut Vec<ConfigError>) {
         let way_out = match name.as_str() {
             TOKEN => Some("take all that `docker swarm join-token --quiet` prints, without blanks"),
             JOIN => Some("write the address or the name of another machine, without a scheme"),
+            ADVERTISE | DATA_PATH_ADDR => {
+                Some("write an address by which other machines reach this one, or its interface")
+            }
             _ => None,
         };
         let error = match name.as_str() {
@@ -226,9 +230,9 @@ fn joined(text: &str) -> Option<String> {
     let (host, port) = with_port(text)?;
     let port = port.unwrap_or(DEFAULT_PORT);
     match host.parse::<IpAddr>() {
-        Ok(address) if !is_of_a_host(address) || address.is_loopback() => None,
-        Ok(_) => Some(with(host, port)),
-        Err(_) => (is_host_name(host) && host != "localhost").then(|| with(host, port)),
+        _ if is_loopback(host) => None,
+        Ok(address) => is_of_a_host(address).then(|| with(host, port)),
+        Err(_) => is_host_name(host).then(|| with(host, port)),
     }
 }
 
@@ -240,13 +244,13 @@ fn listening(text: &str) -> Option<String> {
 
 /// Where the others reach the machine, which is an address of one: docker takes the port of `listen` where this has none.
 fn advertised(text: &str) -> Option<String> {
-    let (host, port) = own(text).filter(|(host, _)| !is_any(host))?;
+    let (host, port) = own(text).filter(|(host, _)| is_reached(host))?;
     Some(port.map_or_else(|| host.to_owned(), |port| with(host, port)))
 }
 
 /// As [`advertised`], without a port.
 fn data_path(text: &str) -> Option<String> {
-    let (host, port) = own(text).filter(|(host, _)| !is_any(host))?;
+    let (host, port) = own(text).filter(|(host, _)| is_reached(host))?;
     port.is_none().then(|| host.to_owned())
 }
 
@@ -258,8 +262,9 @@ fn own(text: &str) -> Option<(&str, Option<u16>)> {
     })
 }
 
-fn is_any(host: &str) -> bool {
-    host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified())
+/// Whether another machine may reach it: `lo` is what Linux calls the loopback interface.
+fn is_reached(host: &str) -> bool {
+    host != "lo" && !is_loopback(host)
 }
 
 fn with(host: &str, port: u16) -> String {
@@ -287,6 +292,7 @@ fn with_port(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 fn is_of_a_host(address: IpAddr) -> bool {
+    let address = address.to_canonical();
     !address.is_unspecified() && !address.is_multicast() && address != IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
@@ -327,7 +333,11 @@ mod tests {
             "255.255.255.255",
             "224.0.0.1",
             "127.0.0.1",
+            "::ffff:127.0.0.1",
+            "[::ffff:127.0.0.1]:2377",
+            "::ffff:0.0.0.0",
             "localhost:2377",
+            "LOCALHOST.",
             "[::]",
             "ff02::1",
             "::1",
@@ -363,7 +373,9 @@ mod tests {
             let plain = (!advertises.contains(":4000")).then_some(advertises);
             assert_eq!(data_path(text).as_deref(), plain, "{text}: data have a port of their own");
         }
-        for text in ["0.0.0.0", "[::]:2377"] {
+        for text in
+            ["0.0.0.0", "[::]:2377", "127.0.0.1", "127.8.0.1:2377", "[::1]", "::ffff:127.0.0.1", "lo", "lo:2377"]
+        {
             assert!(listening(text).is_some() && advertised(text).is_none() && data_path(text).is_none(), "{text}");
         }
         for text in ["", "300.1.1.1", "an-interface-with-a-long-name", "eth0:", "eth0:x", "224.0.0.1", "a/b", "eth0:0"]
