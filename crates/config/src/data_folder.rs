@@ -17,6 +17,9 @@ use crate::{
 
 const ALLOWED: &str = "an absolute path without `.`, `..` and empty parts, in no folder of the system";
 
+/// Where containerd keeps what docker's containers are made of: since Docker 29 the files of images, too.
+const CONTAINERD: &str = "/var/lib/containerd";
+
 /// A folder for the data of a program.
 struct DataFolder<'config> {
     /// Whose.
@@ -42,6 +45,7 @@ pub(crate) fn check_docker(engine: &DockerEngine, root: &Node, disks: &Disks, er
     let engine_node = docker::node(root).map(|settings| written(settings, docker::PATH, docker::DATA_ROOT));
     let swarm = || docker::swarm::node(root).map(|settings| (settings, docker::swarm::PATH.to_owned()));
     let Some((written, path)) = engine_node.or_else(swarm) else { return };
+    installed("docker", CONTAINERD, root, disks, errors);
     let place = engine.data_root().unwrap_or(docker::DEFAULT_DATA_ROOT);
     DataFolder { program: "docker", place, written, path }.check(disks, errors);
 }
@@ -58,6 +62,7 @@ pub(crate) fn check_rancher(rancher: &Rancher, root: &Node, disks: &Disks, error
 pub(crate) fn check_installed_docker(root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
     if docker::node(root).is_none() && docker::swarm::node(root).is_none() {
         installed("docker", docker::DEFAULT_DATA_ROOT, root, disks, errors);
+        installed("docker", CONTAINERD, root, disks, errors);
     }
 }
 
@@ -76,9 +81,7 @@ pub(crate) fn check_installed_rancher(
 /// Reports a disk that brings what a job left into the folder `place` of `program`, or into one below it.
 fn installed(program: &'static str, place: &str, root: &Node, disks: &Disks, errors: &mut Vec<ConfigError>) {
     let mounted = mounted(disks);
-    let is_kept = |one: &&Mounted<'_>| {
-        one.disk.on_reimage == OnReimage::Keep && one.disk.wipe_on_boot.is_none() && !one.disk.boot_partition
-    };
+    let is_kept = |one: &&Mounted<'_>| one.disk.is_kept();
     let holder = mounted.iter().filter(|one| is_within(place, one.at)).max_by_key(|one| one.at.len());
     let below = || mounted.iter().filter(|one| is_within(one.at, place)).find(is_kept);
     let kept = holder.filter(is_kept).or_else(below);

@@ -11,7 +11,7 @@ use crate::{
     key_location::{at, locate},
     label::label,
     media,
-    mountpoint::{MOUNTPOINTS, is_reserved},
+    mountpoint::{MOUNTPOINTS, is_executed, is_reserved},
     partitions, pools, schema,
     tree::Node,
 };
@@ -80,6 +80,7 @@ pub(crate) fn check(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>
     ciphers(disks, machine, errors);
     media::check(disks, machine, errors);
     filesystems(disks, machine, errors);
+    executed(disks, machine, errors);
     pools::check(disks, machine, errors);
     partitions::check(disks, machine, errors);
     let mut owners: BTreeMap<String, &DiskName> = BTreeMap::new();
@@ -168,6 +169,37 @@ fn filesystems(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
                 .map(|other| format!("disks `{other}` and `{name}` have one mountpoint, `{mountpoint}`")),
         };
         errors.extend(wrong.map(|message| at(machine, name, "mountpoint", &message)));
+    }
+}
+
+/// What a job left on a disk is data for the next one, and nothing that root executes.
+fn executed(disks: &Disks, machine: &Node, errors: &mut Vec<ConfigError>) {
+    for (name, disk) in disks.iter().filter(|(_, disk)| disk.is_kept()) {
+        let mut check = |keys: &[&str], mountpoint: Option<&str>| {
+            // Of what the system needs for itself, others tell.
+            let Some(found) = mountpoint.filter(|mountpoint| is_executed(mountpoint) && !is_reserved(mountpoint))
+            else {
+                return;
+            };
+            let (node, path) = locate(machine, keys);
+            let message = format!("root would execute what a job left at `{found}`, on a disk that a reimage keeps");
+            let way_out = "mount it below /mnt or /srv, or say `on-reimage: wipe` for the disk".to_owned();
+            errors.push(ConfigError::new(&node.source, node.mark, &path, message).suggestion(Some(way_out)));
+        };
+        let disk_keys = ["resources", "disks", name.as_str()];
+        check(&[&disk_keys[..], &["mountpoint"]].concat(), disk.mountpoint.as_deref());
+        for one in &disk.partitions {
+            let keys = [&disk_keys[..], &["partitions", one.name.as_str(), "mountpoint"]].concat();
+            check(&keys, one.mountpoint.as_deref());
+        }
+    }
+}
+
+impl DiskConfig {
+    /// Whether what a job writes to it is still there after a reimage.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.on_reimage == OnReimage::Keep && self.wipe_on_boot.is_none() && !self.readonly && !self.boot_partition
     }
 }
 

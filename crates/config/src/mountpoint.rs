@@ -1,5 +1,7 @@
 //! Where a filesystem may be mounted. Must not know which disks there are.
 
+use std::path::Path;
+
 use serde::Deserialize;
 
 /// Folder of the mountpoints that nobody names.
@@ -9,6 +11,11 @@ const SYSTEM_FOLDERS: [&str; 9] = ["/bin", "/boot", "/lib", "/lib32", "/lib64", 
 /// Nothing is mounted below these either, nor above them: folders of the kernel and of the running system, and those from which the
 /// system takes what it executes as root, and whom it lets in. What a job left there on a kept disk would count after a reimage.
 const CLOSED_FOLDERS: [&str; 7] = ["/dev", "/etc", "/proc", "/root/.ssh", "/run", "/sys", "/var/lib/cloud"];
+
+/// Folders from which the system takes more that it executes as root, or that a program does which root starts. Another filesystem may be
+/// there, at these, below or above them, when it is none that a job leaves something in for the next one.
+const EXECUTED_FOLDERS: [&str; 9] =
+    ["/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/var/spool/cron"];
 
 /// An absolute path without `.`, `..` and empty parts.
 #[derive(Debug, Deserialize)]
@@ -27,8 +34,15 @@ impl TryFrom<String> for Mountpoint {
 
 /// Whether the system itself needs `mountpoint`.
 pub(crate) fn is_reserved(mountpoint: &str) -> bool {
-    let is_below = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-    let is_closed =
-        |folder: &&str| mountpoint == *folder || is_below(mountpoint, folder) || is_below(folder, mountpoint);
-    SYSTEM_FOLDERS.contains(&mountpoint) || CLOSED_FOLDERS.iter().any(is_closed)
+    SYSTEM_FOLDERS.contains(&mountpoint) || CLOSED_FOLDERS.iter().any(|folder| overlaps(mountpoint, folder))
+}
+
+/// Whether root would execute what was left in a filesystem at `mountpoint`.
+pub(crate) fn is_executed(mountpoint: &str) -> bool {
+    EXECUTED_FOLDERS.iter().any(|folder| overlaps(mountpoint, folder))
+}
+
+/// Whether one of two folders is the other or lies below it.
+fn overlaps(one: &str, other: &str) -> bool {
+    Path::new(one).starts_with(other) || Path::new(other).starts_with(one)
 }

@@ -142,6 +142,8 @@ fn dockers_folder_is_on_the_root_or_on_a_disk_that_can_hold_it_and_is_cleared_by
     }
     let errors = errors_on("filesystem: ext4, on-reimage: keep, mountpoint: /var/lib/docker", "{debug: true}");
     assert_eq!((errors.len(), errors[0].0.as_str()), (1, "docker.engine"), "where docker keeps it without being told");
+    let errors = errors_on("filesystem: ext4, on-reimage: keep, mountpoint: /var/lib/containerd", "{debug: true}");
+    assert_eq!((errors.len(), errors[0].0.as_str()), (1, "cloud-machine.resources.disks.cache"), "{errors:?}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn a_kept_disk_is_no_place_for_containers_of_a_program_that_the_image_has() {
     for (place, programs, program) in [
         ("/var/lib/docker", docker, "docker"),
         ("/var/lib/docker/plugins", docker, "docker"),
+        ("/var/lib/containerd", docker, "docker"),
         ("/var/lib/rancher", k3s, "k3s"),
         ("/var/lib/rancher/k3s/server/manifests", k3s, "k3s"),
     ] {
@@ -45,4 +46,36 @@ fn a_kept_disk_is_no_place_for_containers_of_a_program_that_the_image_has() {
     let both = "allocation: 1GiB, filesystem: ext4, on-reimage: wipe, mountpoint: /var/lib/rancher/k3s}\n      other: {allocation: 1GiB, \
                 filesystem: ext4, on-reimage: keep, mountpoint: /var/lib/rancher";
     with_disk(both, k3s).unwrap();
+}
+
+#[test]
+fn nothing_that_a_job_left_on_a_kept_disk_is_executed_by_root() {
+    let tried = |disk: &str| {
+        let text = format!("cloud-machine:\n  resources: {{disks: {{s: {{boot-partition: true}}, d: {{{disk}}}}}}}");
+        let document = parse(LayerKind::Project, "f.yaml", text.as_bytes()).unwrap();
+        validate(&merge(&[document]).unwrap()).map(drop).map_err(|errors| match errors.errors() {
+            [error] => (error.path.clone(), error.message.clone()),
+            several => panic!("{disk}: {several:?}"),
+        })
+    };
+    let places = ["/usr/local", "/usr/local/bin", "/usr/bin", "/bin/x", "/var/spool", "/var/spool/cron/crontabs"];
+    for place in places {
+        let kept = format!("filesystem: ext4, mountpoint: {place}, on-reimage: keep");
+        let (path, message) = tried(&kept).unwrap_err();
+        assert_eq!(path, "cloud-machine.resources.disks.d.mountpoint");
+        assert!(message.starts_with(&format!("root would execute what a job left at `{place}`")), "{message}");
+        for cleared in [
+            format!("filesystem: ext4, mountpoint: {place}"),
+            format!("{kept}, wipe-on-boot: true"),
+            kept.replace("keep", "recreate"),
+        ] {
+            tried(&cleared).unwrap_or_else(|error| panic!("{cleared}: {error:?}"));
+        }
+        let parts =
+            format!("on-reimage: keep, partitions: {{p: {{size: rest, filesystem: ext4, mountpoint: {place}}}}}");
+        assert_eq!(tried(&parts).unwrap_err().0, "cloud-machine.resources.disks.d.partitions.p.mountpoint");
+    }
+    for place in ["/opt", "/srv", "/home", "/var/log", "/var/spool/mail", "/usrlocal"] {
+        tried(&format!("filesystem: ext4, mountpoint: {place}, on-reimage: keep")).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloud_machine_config::{Config, DiskConfig, OnReimage};
+use cloud_machine_config::Config;
 use cloud_machine_plan::{Expected, ExpectedDisk};
 use cloud_machine_protocol::{Action, DiskName, History, Role};
 use cloud_machine_store::DiskRecord;
@@ -22,10 +22,7 @@ pub(crate) fn before(disks: &[DiskRecord]) -> BTreeMap<DiskName, History> {
 
 /// The disks that may hold what a job left before the last reimage.
 pub(crate) fn kept(config: &Config) -> BTreeSet<DiskName> {
-    let is = |disk: &DiskConfig| {
-        disk.on_reimage == OnReimage::Keep && disk.wipe_on_boot.is_none() && !disk.readonly && !disk.boot_partition
-    };
-    let disks = config.resources.disks.iter().filter(|(_, disk)| is(disk));
+    let disks = config.resources.disks.iter().filter(|(_, disk)| disk.is_kept());
     disks.map(|(name, _)| name.clone()).collect()
 }
 
