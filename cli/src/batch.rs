@@ -86,9 +86,10 @@ fn named_once(names: &[MachineName]) -> Result<(), Failure> {
 
 /// What became of a machine with which nothing was done, or not all of it.
 fn without_result<T>(row: &Row<T>) -> String {
-    // Whoever is refused for somebody else's lock or lease, or names no machine, has begun nothing.
+    // Whoever is refused, for what is described or for somebody else's lock or lease, or names no machine, has begun nothing.
     match row.exit_code {
         code if code == Kind::Locked as u8 => "locked".to_owned(),
+        code if code == Kind::Refused as u8 => "refused".to_owned(),
         // What is not there may be the image.
         code if code == Kind::NotFound as u8 => {
             row.error.iter().flatten().next().cloned().unwrap_or_else(|| "not found".to_owned())
@@ -123,9 +124,9 @@ mod tests {
     fn a_machine_with_which_nothing_was_begun_did_not_fail() {
         let error = Some(vec!["no image nope".to_owned(), "a cause".to_owned()]);
         let row = |exit_code| Row::<Done> { name: "demo".to_owned(), result: None, error: error.clone(), exit_code };
-        let words = [Kind::Locked, Kind::NotFound, Kind::TimedOut]
+        let words = [Kind::Locked, Kind::Refused, Kind::NotFound, Kind::TimedOut]
             .map(|kind| Rows { machines: vec![row(kind as u8)] }.table().trim().to_owned());
-        assert_eq!(words, ["demo  locked", "demo  no image nope", "demo  failed"]);
+        assert_eq!(words, ["demo  locked", "demo  refused", "demo  no image nope", "demo  failed"]);
     }
 
     #[test]
