@@ -86,7 +86,7 @@ pub use limits::{MAX_DEPTH, MAX_DOCUMENT, MAX_KEY, MAX_NODES, MAX_PATH, MAX_SCAL
 pub use loopback::is_loopback;
 pub use merge::{merge, merge_all};
 pub use merged::{Hidden, Leaf, Merged};
-pub use needs::{Presence, Programs, can_be_done};
+pub use needs::{Presence, Programs, can_be_done, can_be_made};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::parse;
 pub use rancher::{Distribution, Rancher, Role};

@@ -1,10 +1,13 @@
 //! What of a configuration a program in the image has to do. Must not know which programs an image has.
 
+use cloud_machine_protocol::MAKERS;
+
 use crate::{
-    config::Disks,
+    config::{Disks, Filesystem},
     data_folder, docker,
     error::{ConfigError, ConfigErrors},
     grammar::{ROOT, is_ours},
+    key_location::locate,
     merged::Merged,
     rancher::{self, Distribution},
     tree::{Node, Value, child_path},
@@ -66,6 +69,35 @@ pub fn can_be_done(merged: &Merged, disks: &Disks, programs: Programs) -> Result
                 data_folder::check_installed_rancher(distribution, merged.root(), disks, &mut errors);
             }
             Presence::Unknown => {}
+        }
+    }
+    ConfigErrors::check(errors)
+}
+
+/// Refuses a filesystem that no program makes; `makes` are the words of those that one does. What a kept disk shall hold may be
+/// there: only the machine sees that.
+///
+/// # Errors
+/// Each such filesystem, with its place.
+pub fn can_be_made(merged: &Merged, disks: &Disks, makes: &[String]) -> Result<(), ConfigErrors> {
+    let Some(machine) = merged.root().get(ROOT) else { return Ok(()) };
+    let mut errors = Vec::new();
+    let mut check = |keys: &[&str], filesystem: Option<&Filesystem>| {
+        let Some(kind) = filesystem.map(|filesystem| filesystem.kind.word()) else { return };
+        let Some((_, program)) = MAKERS.iter().find(|(known, _)| *known == kind) else { return };
+        if makes.iter().any(|made| made == kind) {
+            return;
+        }
+        let (node, path) = locate(machine, keys);
+        let message = format!("no program of the image's initramfs makes {kind}");
+        let way_out = format!("pack the image with {program} in the folder of --programs, or take another filesystem");
+        errors.push(ConfigError::new(&node.source, node.mark, &path, message).suggestion(Some(way_out)));
+    };
+    for (name, disk) in disks.iter().filter(|(_, disk)| !disk.is_kept() && !disk.readonly) {
+        let keys = ["resources", "disks", name.as_str()];
+        check(&[&keys[..], &["filesystem"]].concat(), disk.filesystem.as_ref());
+        for one in &disk.partitions {
+            check(&[&keys[..], &["partitions", one.name.as_str(), "filesystem"]].concat(), one.filesystem.as_ref());
         }
     }
     ConfigErrors::check(errors)

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use cloud_machine_config::{
-    ConfigErrors, LayerKind, Presence, Programs, can_be_done, defaults, merge, parse, validate,
+    ConfigErrors, LayerKind, Presence, Programs, can_be_done, can_be_made, defaults, merge, parse, validate,
 };
 
 /// Of a machine with a disk `data` with these settings.
@@ -78,4 +78,33 @@ fn nothing_that_a_job_left_on_a_kept_disk_is_executed_by_root() {
     for place in ["/opt", "/srv", "/home", "/var/log", "/var/spool/mail", "/usrlocal"] {
         tried(&format!("filesystem: ext4, mountpoint: {place}, on-reimage: keep")).unwrap();
     }
+}
+
+#[test]
+fn a_filesystem_that_no_program_of_the_initramfs_makes_is_told_at_its_place() {
+    let text = "cloud-machine:
+  resources:
+    disks:
+      system: {boot-partition: true}
+      plain: {filesystem: ext4}
+      large: {filesystem: {type: xfs}}
+      kept: {filesystem: xfs, on-reimage: keep}
+      again: {filesystem: vfat, on-reimage: keep, wipe-on-boot: true}
+      medium: {filesystem: squashfs, readonly: true, source: /m.img}
+      pool: {filesystem: zfs}
+      parts: {partitions: {one: {size: rest, filesystem: btrfs}}}
+";
+    let merged = merge(&[defaults(), parse(LayerKind::Project, "f.yaml", text.as_bytes()).unwrap()]).unwrap();
+    let disks = validate(&merged).unwrap_or_else(|errors| panic!("{errors}")).resources.disks;
+    let tried = |makes: &[&str]| {
+        let makes: Vec<String> = makes.iter().map(|kind| (*kind).to_owned()).collect();
+        let Err(errors) = can_be_made(&merged, &disks, &makes) else { return Vec::new() };
+        errors.errors().iter().map(|error| (error.line, error.message.clone())).collect()
+    };
+    let all = ["ext4", "xfs", "btrfs", "vfat", "swap"];
+    assert_eq!(tried(&all), []);
+    let no = |kind: &str| format!("no program of the image's initramfs makes {kind}");
+    assert_eq!(tried(&["ext4", "swap"]), [(8, no("vfat")), (6, no("xfs")), (11, no("btrfs"))]);
+    let errors = can_be_made(&merged, &disks, &["ext4", "xfs", "vfat"].map(str::to_owned)).unwrap_err();
+    assert_eq!(errors.errors()[0].path, "cloud-machine.resources.disks.parts.partitions.one.filesystem");
 }

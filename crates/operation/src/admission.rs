@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use cloud_machine_config::{Presence, Programs, can_be_done};
+use cloud_machine_config::{Presence, Programs, can_be_done, can_be_made};
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::Exception;
 use cloud_machine_store::{ImageFacts, ImageFolder, ImageName, ImageRecord, MachineRecord, SignatureRecord, Store};
@@ -74,6 +74,10 @@ pub(crate) fn admit(
 
 /// Refuses an image of which it is known that its system cannot be what was described. Of another one the machine finds out.
 pub(crate) fn can_honour(folder: &ImageFolder, described: &Described) -> Result<(), OperationError> {
+    let (merged, disks) = (&described.merged, &described.config.resources.disks);
+    if let Some(makes) = &folder.boot.makes {
+        can_be_made(merged, disks, makes).map_err(refused)?;
+    }
     let Some(ImageFacts::Known(facts)) = &folder.boot.facts else { return Ok(()) };
     let rancher = |name: &str| {
         facts.rancher.as_ref().map_or(Presence::Unknown, |found| found.iter().any(|one| one == name).into())
@@ -84,7 +88,7 @@ pub(crate) fn can_honour(folder: &ImageFolder, described: &Described) -> Result<
         k3s: rancher("k3s"),
         rke2: rancher("rke2"),
     };
-    can_be_done(&described.merged, &described.config.resources.disks, programs).map_err(refused)
+    can_be_done(merged, disks, programs).map_err(refused)
 }
 
 /// What is found of the image's signature; an error when `keys` ask for another one.

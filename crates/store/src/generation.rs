@@ -124,6 +124,7 @@ mod tests {
             agent: digest(0),
             image: InstalledImage { generation, digest: digest(content), manifest: None },
             facts: None,
+            makes: &[],
             signature: None,
         };
         store.install_image(&"x".parse().unwrap(), &source, allowed).map(drop)

@@ -35,6 +35,9 @@ pub struct BootRecord {
     /// What its system has; `None` in records of before that was looked up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<ImageFacts>,
+    /// Types of the filesystems that programs in the initramfs make; `None` in records of before that was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub makes: Option<Vec<String>>,
 }
 
 /// Which image is installed, from its manifest.
@@ -68,6 +71,8 @@ pub struct ImageSource<'a> {
     pub image: InstalledImage,
     /// What its system has.
     pub facts: Option<&'a ImageFacts>,
+    /// Types of the filesystems that programs in the initramfs make.
+    pub makes: &'a [&'a str],
     /// A signature of the packed image, in minisign's format.
     pub signature: Option<Content<'a>>,
 }
@@ -250,6 +255,7 @@ fn fill(folder: &Path, source: &ImageSource<'_>) -> Result<BootRecord, StoreErro
         agent: source.agent,
         image: Some(source.image),
         facts: source.facts.cloned(),
+        makes: Some(source.makes.iter().map(|kind| (*kind).to_owned()).collect()),
     };
     write_record(&folder.join("boot.json"), "the record of an image", &boot)?;
     Ok(boot)
@@ -272,6 +278,7 @@ mod tests {
                 manifest: None,
             },
             facts: None,
+            makes: &["ext4"],
             signature: None,
         }
     }

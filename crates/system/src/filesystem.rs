@@ -164,6 +164,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_host_looks_for_the_programs_that_are_started_here() {
+        assert_eq!(MAKERS.map(|maker| (maker.kind, maker.program)), cloud_machine_protocol::MAKERS);
+    }
+
+    #[test]
     fn a_call_has_the_label_behind_its_option_and_the_device_last() {
         let share = NewFilesystem { label: Some("share"), ..NewFilesystem::of("vfat") };
         let words = maker(&share, "/dev/vdb").unwrap();

@@ -67,6 +67,12 @@ impl Programs {
         }
     }
 
+    /// Whether there is something at the absolute `path`, by links and folders of ours alone.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.leads_inside(path)
+    }
+
     /// All entries, a folder before what is in it. The order is that of the paths' bytes.
     ///
     /// # Errors
@@ -155,6 +161,20 @@ mod tests {
             programs.add(path, entry.clone()).unwrap();
         }
         programs
+    }
+
+    #[test]
+    fn a_program_is_found_by_its_path_and_by_links_to_it() {
+        let merged = programs(&[
+            ("sbin", ProgramEntry::Folder),
+            ("sbin/mke2fs", file()),
+            ("sbin/mkfs.ext4", link("mke2fs")),
+            ("usr", ProgramEntry::Folder),
+            ("usr/sbin", link("../sbin")),
+            ("usr/mkfs.xfs", link("/nothing")),
+        ]);
+        assert!(merged.has("/usr/sbin/mkfs.ext4") && merged.has("/sbin/mke2fs"));
+        assert!(!merged.has("/usr/sbin/mkfs.xfs") && !merged.has("/usr/mkfs.xfs"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 use cloud_machine_image::{Manifest, PackOptions, pack};
 use cloud_machine_operation::{causes, signature};
 use cloud_machine_packing::{facts, input::RawImage, signature::SecretKey};
-use cloud_machine_protocol::Extent;
+use cloud_machine_protocol::{Extent, MAKERS};
 use cloud_machine_store::{Content, ImageFacts, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
 use cloud_machine_volume::write::pin;
 
@@ -58,6 +58,8 @@ pub(super) fn pack_image(
             (Kernel::Own(own), made)
         }
     };
+    let has = MAKERS.iter().filter(|(_, program)| programs.has(program));
+    let makes: Vec<&str> = has.map(|(kind, _)| *kind).collect();
     let options = PackOptions {
         name: name.to_string(),
         generation: arguments.generation,
@@ -81,6 +83,7 @@ pub(super) fn pack_image(
                 manifest: Some(manifest.fingerprint()),
             },
             facts: Some(&facts),
+            makes: &makes,
             signature: signature.as_ref().map(|text| Content::Bytes(text.as_bytes())),
         },
         allowed,

@@ -28,6 +28,7 @@ fn setting(script: &str) -> Setting {
             manifest: None,
         },
         facts: None,
+        makes: &[],
         signature: None,
     };
     let image = store.install_image(&"x".parse().unwrap(), &source, Replacement::default()).unwrap();
