@@ -10,7 +10,8 @@ image := debian-12
 zfs_image := debian-12-zfs
 cloud_init_image := debian-12-cloud-init
 lean_image := debian-12-lean
-images := $(zfs_image) $(cloud_init_image) $(image) $(lean_image)
+next_image := debian-13
+images := $(zfs_image) $(cloud_init_image) $(image) $(lean_image) $(next_image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
@@ -45,6 +46,7 @@ test: setup build image ## run all tests, virtual machines included
 	RUST_TEST_THREADS=$$(($$(nproc) + 1)) CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE="$$(images/build $(cloud_init_image))" \
 		CLOUD_MACHINE_TEST_LEAN_IMAGE="$$(images/build $(lean_image))" \
+		CLOUD_MACHINE_TEST_NEXT_IMAGE="$$(images/build $(next_image))" \
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
 

@@ -42,6 +42,14 @@ pub fn lean_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_LEAN_IMAGE")
 }
 
+/// The folder of the golden image of the next Debian release, from `CLOUD_MACHINE_TEST_NEXT_IMAGE`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn next_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_NEXT_IMAGE")
+}
+
 /// Docker's daemon, from `CLOUD_MACHINE_TEST_DOCKERD`, which `make test` sets.
 ///
 /// # Errors
