@@ -43,7 +43,7 @@ impl Host {
     fn machine(&self, name: &str) -> (MachineRef, Boot) {
         let name: MachineName = name.parse().unwrap();
         let store = Store::open(self.folder.path().join(HOSTILE)).unwrap();
-        let identity = identity::new(name.clone(), None, Vec::new(), SecretPolicy::Rotate).unwrap();
+        let identity = identity::new(name.clone(), None, Default::default(), Vec::new(), SecretPolicy::Rotate).unwrap();
         let folder = store.machine(&name);
         fs::create_dir_all(folder.disks()).unwrap();
         let attempt = AttemptFolder::at(folder.run().join("attempt-001"), 1);
@@ -73,6 +73,7 @@ impl Host {
             processor,
             mac: identity.mac,
             connection: cloud_machine_protocol::Connection::User,
+            nics: Vec::new(),
             ssh_port: cloud_machine_driver::ssh::free_port().unwrap(),
             kernel: self.kernel.clone(),
             initramfs: self.kernel.with_file_name("initramfs"),

@@ -81,6 +81,7 @@ impl Host {
             drives: vec![drive],
             mac: self.record.identity.mac,
             connection: cloud_machine_protocol::Connection::User,
+            nics: Vec::new(),
             ssh_port: None,
             folder,
         };

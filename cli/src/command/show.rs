@@ -1,8 +1,10 @@
 //! `show`: the whole record of one machine.
 
+use std::fmt;
+
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::{Described, Operations, access, causes, evidence, life::ProcessStatus};
-use cloud_machine_protocol::{ByteSize, Connection, MachineName};
+use cloud_machine_protocol::{ByteSize, Connection, MacAddress, MachineName, NicName};
 use cloud_machine_store::{Lease, MachineRecord, Standing, Store};
 use serde::Serialize;
 
@@ -21,12 +23,28 @@ struct Machine {
     record: MachineRecord,
     /// As YAML, with secrets redacted.
     configuration: String,
+    /// Further network interfaces.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nics: Vec<FurtherNic>,
     #[serde(flatten)]
     process: ProcessStatus,
     folder: String,
     /// The lease that somebody has on it now.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<Lease>,
+}
+
+#[derive(Serialize)]
+struct FurtherNic {
+    name: NicName,
+    mac: MacAddress,
+    connection: Connection,
+}
+
+impl fmt::Display for FurtherNic {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {} on {}", self.name, self.mac, self.connection)
+    }
 }
 
 impl Show for Machine {
@@ -48,10 +66,13 @@ impl Show for Machine {
             ("cpus", record.cpus.to_string()),
             ("mac", record.identity.mac.to_string()),
             ("network", network(record)),
+        ];
+        lines.extend(self.nics.iter().map(|nic| ("further nic", nic.to_string())));
+        lines.extend([
             ("ssh", place(record)),
             ("ssh host key", record.host_key.clone().unwrap_or_else(|| "none yet".to_owned())),
             ("folder", self.folder.clone()),
-        ];
+        ]);
         if let Some(Lease { number, owner, until, .. }) = &self.lease {
             lines.push(("lease", format!("{number} for {owner} until {until:.0}")));
         }
@@ -86,13 +107,17 @@ impl Show for Machine {
 pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Failure> {
     let mut record = store.read(name)?;
     let process = Operations { store, drivers: &drivers(), observer: &() }.status(&record);
-    let merged = Described::of(&record)?.merged;
+    let Described { merged, config } = Described::of(&record)?;
+    let further = config.resources.nics.into_iter().filter_map(|(name, nic)| {
+        Some(FurtherNic { mac: *record.identity.nics.get(&name)?, name, connection: nic.network })
+    });
+    let nics = further.collect();
     let configuration = redaction::redacted(&merged, &merged.leaves(), &|| Ok(store.root().to_owned()))?.to_yaml();
     // What no longer stands is not handed on as if it did.
     record.assurance = record.standing_assurance();
     let folder = store.machine(name).path().display().to_string();
     let lease = store.leases()?.into_iter().filter_map(|row| row.lease.ok()).find(|lease| lease.machine == *name);
-    ui.result(&Machine { record: record.redacted(), configuration, process, folder, lease })
+    ui.result(&Machine { record: record.redacted(), configuration, nics, process, folder, lease })
 }
 
 /// Where its SSH is.

@@ -24,11 +24,11 @@ const LEAST_MTU: u16 = 1280;
 /// Where an address that is missing is to be written.
 const STATIC: &str = "`addresses` beside it, or leave it out: a DHCP server says it";
 
-/// What is wrong; `machine` tells where each was written.
-pub(crate) fn check(nic: &Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
+/// What is wrong with the interface at the keys `place`; `machine` tells where each was written.
+pub(crate) fn check(nic: &Nic, place: &[&str], machine: &Node, errors: &mut Vec<ConfigError>) {
     let address = &nic.address;
     let mut wrong = |key: &str, message: String, help: &str| {
-        let (found, path) = locate(machine, &["resources", "nic", "address", key]);
+        let (found, path) = locate(machine, &[place, &["address", key]].concat());
         let error = ConfigError::new(&found.source, found.mark, &path, message);
         errors.push(error.suggestion(Some(help.to_owned())));
     };

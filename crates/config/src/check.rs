@@ -1,12 +1,10 @@
 //! The shape of the tree below `cloud-machine` against the grammar: unknown keys, maps where a value
 //! belongs. Must not type a scalar.
 
-use cloud_machine_protocol::DiskName;
-
 use crate::{
     access, emit,
     error::ConfigError,
-    grammar::{self, BOOLEAN, Key, Shape, names, nearest},
+    grammar::{self, BOOLEAN, Key, Named, Shape, names, nearest},
     partition_type,
     scalar::{Scalar, Written},
     secret::SWARM_TOKEN,
@@ -33,8 +31,7 @@ pub(crate) fn shape(
         (Shape::Scalar(_), Value::Scalar(_)) | (Shape::List(_), Value::List(_)) => Some(node.to_value()),
         (Shape::Either(..), Value::Scalar(_)) => Some(node.to_value()),
         (Shape::Map(keys) | Shape::Either(_, keys), Value::Map(entries)) => Some(map(entries, keys, path, errors)),
-        (Shape::Disks(keys), Value::Map(entries)) => Some(named("disk", entries, keys, path, errors)),
-        (Shape::Partitions(keys), Value::Map(entries)) => Some(named("partition", entries, keys, path, errors)),
+        (Shape::Named(what, keys), Value::Map(entries)) => Some(named(*what, entries, keys, path, errors)),
         (Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _), _) => {
             errors.push(invalid(node, path, allowed));
             None
@@ -43,12 +40,8 @@ pub(crate) fn shape(
             errors.push(invalid(node, path, &format!("a map with the keys {}", names(keys))));
             None
         }
-        (Shape::Disks(_), _) => {
-            errors.push(invalid(node, path, "a map with a disk's name for each key"));
-            None
-        }
-        (Shape::Partitions(_), _) => {
-            errors.push(invalid(node, path, "a map with a partition's name for each key"));
+        (Shape::Named(what, _), _) => {
+            errors.push(invalid(node, path, what.allowed()));
             None
         }
         (Shape::Program, Value::Map(_)) => Some(node.to_value()),
@@ -83,15 +76,16 @@ fn map(entries: &[Entry], keys: &[Key], path: &str, errors: &mut Vec<ConfigError
     serde_yaml::Value::Mapping(pairs)
 }
 
-/// A map with a name for each key, of what `what` says.
+/// A map with a name for each key.
 fn named(
-    what: &str,
+    of: Named,
     entries: &[Entry],
     keys: &'static [Key],
     path: &str,
     errors: &mut Vec<ConfigError>,
 ) -> serde_yaml::Value {
     let mut pairs = serde_yaml::Mapping::new();
+    let what = of.noun();
     for entry in entries {
         let name = entry.key.text();
         let below = child_path(path, &name);
@@ -100,11 +94,11 @@ fn named(
             let message = format!("the {what} name `{}` is a number", shortened(raw));
             let error = ConfigError::new(&entry.value.source, entry.mark, &below, message);
             errors.push(error.suggestion(Some(format!("write `\"{}\"`, in quotes, for the text", shortened(raw)))));
-        } else if let Err(error) = name.parse::<DiskName>() {
+        } else if let Err(error) = of.judge(&name) {
             let message = format!("invalid {what} name `{}`", shortened(&name));
             errors.push(ConfigError::new(&entry.value.source, entry.mark, &below, message).allowed(error.allowed));
         } else if entry.value.is_null() {
-            let message = format!("a {what} without a value states nothing");
+            let message = format!("the {what} `{name}` has no value, which states nothing");
             let error = ConfigError::new(&entry.value.source, entry.mark, &below, message);
             errors.push(error.suggestion(Some(format!("write `{name}: {{}}` to declare it"))));
         } else if let Some(value) = shape(&entry.value, &Shape::Map(keys), &below, errors) {

@@ -6,6 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 use crate::{
     emit,
     grammar::is_ours,
+    network_config::NETWORK,
     tree::{Entry, Node},
 };
 
@@ -59,6 +60,14 @@ impl CloudInit {
     pub fn without(&self, names: &[&str]) -> Self {
         let left_out = self.left_out.iter().cloned().chain(names.iter().map(|name| (*name).to_owned())).collect();
         Self { left_out, ..self.clone() }
+    }
+
+    /// What describes the network, as cloud-init's file `network-config`: the top-level key `network`, which cloud-init does not
+    /// read among the others.
+    #[must_use]
+    pub fn network_config(&self) -> Option<String> {
+        let (_, entry) = self.entries().find(|(name, _)| name == NETWORK)?;
+        entry.value.states_something().then(|| emit::foreign_document(&entry.value))
     }
 
     /// Whether there is no key.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use cloud_machine_protocol::{
-    Bus, ByteSize, Connection, DeviceSelector, DiskName, ImageName, MacAddress, SecretPolicy,
+    Bus, ByteSize, Connection, DeviceSelector, DiskName, ImageName, MacAddress, NicName, SecretPolicy,
 };
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -60,8 +60,10 @@ pub struct Resources {
     pub cpus: u32,
     /// Disks by name. Exactly one has `boot_partition`; no two have the same `devicepath`.
     pub disks: BTreeMap<DiskName, DiskConfig>,
-    /// The network interface.
+    /// The network interface by which the host reaches the machine.
     pub nic: Nic,
+    /// Further network interfaces by name; each is on a bridge or a tap.
+    pub nics: BTreeMap<NicName, Nic>,
 }
 
 /// What of a machine's system the host waits for before the machine counts as started.
@@ -303,7 +305,7 @@ pub enum Drives {
     Trusted,
 }
 
-/// The network interface.
+/// A network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Nic {
     /// Hardware address; `None` lets the host choose one.

@@ -20,7 +20,7 @@ impl Document {
     /// Only what stands below `cloud-machine`.
     #[must_use]
     pub fn ours(&self) -> Self {
-        Self { root: Arc::new(ours(&self.root)), ..*self }
+        Self { root: Arc::new(only(&self.root, &[ROOT])), ..*self }
     }
 
     pub(crate) fn new(layer: LayerKind, root: Node) -> Self {
@@ -51,9 +51,9 @@ impl Document {
     }
 }
 
-/// The part of the document `root` that has safety keys: a copy of all the rest would be for nothing.
-pub(crate) fn ours(root: &Node) -> Node {
-    let entries = root.entry(ROOT).cloned().into_iter().collect();
+/// The part of the document `root` that has these top-level keys: a copy of all the rest would be for nothing.
+pub(crate) fn only(root: &Node, keys: &[&str]) -> Node {
+    let entries = keys.iter().filter_map(|key| root.entry(key)).cloned().collect();
     let (erases, implied) = (root.erases, root.implied);
     Node { erases, implied, ..Node::new(&root.source, root.mark, Value::Map(entries)) }
 }

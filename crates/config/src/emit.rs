@@ -26,6 +26,13 @@ pub(crate) fn foreign_entry(entry: &Entry) -> String {
     writer.text
 }
 
+/// What lies below a top-level key that is not ours, as a document of its own.
+pub(crate) fn foreign_document(node: &Node) -> String {
+    let mut writer = Writer { text: String::new(), raw: true };
+    writer.block(node, 0);
+    writer.text
+}
+
 fn top_level(entry: &Entry) -> String {
     let mut writer = Writer { text: String::new(), raw: !is_ours(&entry.key.text()) };
     writer.entry(entry, 0);

@@ -1,5 +1,7 @@
 //! Every key below `cloud-machine`, and what it may hold: the one list for errors, suggestions and `require`. Must not read a document.
 
+use cloud_machine_protocol::{DiskName, NicName, ParseError};
+
 use crate::partition_type;
 
 /// Key that holds everything of ours.
@@ -21,10 +23,8 @@ pub(crate) enum Shape {
     Either(&'static str, &'static [Key]),
     /// A map with these keys.
     Map(&'static [Key]),
-    /// A map with a disk's name for a key, and these keys below each.
-    Disks(&'static [Key]),
-    /// A map with a partition's name for a key, and these keys below each.
-    Partitions(&'static [Key]),
+    /// A map with names for keys, and these keys below each.
+    Named(Named, &'static [Key]),
     /// A map of another program, which only that program understands.
     Program,
 }
@@ -35,7 +35,43 @@ impl Shape {
         match self {
             Self::Scalar(allowed) | Self::List(allowed) | Self::Either(allowed, _) => allowed,
             Self::Program => "a map",
-            Self::Map(_) | Self::Disks(_) | Self::Partitions(_) => "",
+            Self::Map(_) | Self::Named(..) => "",
+        }
+    }
+}
+
+/// What the keys of a map are names of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Named {
+    Disk,
+    Partition,
+    Interface,
+}
+
+impl Named {
+    /// The word for one of them.
+    pub(crate) const fn noun(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Partition => "partition",
+            Self::Interface => "interface",
+        }
+    }
+
+    /// What such a map is, for people.
+    pub(crate) const fn allowed(self) -> &'static str {
+        match self {
+            Self::Disk => "a map with a disk's name for each key",
+            Self::Partition => "a map with a partition's name for each key",
+            Self::Interface => "a map with an interface's name for each key",
+        }
+    }
+
+    /// Why `name` is none.
+    pub(crate) fn judge(self, name: &str) -> Result<(), ParseError> {
+        match self {
+            Self::Disk | Self::Partition => name.parse::<DiskName>().map(drop),
+            Self::Interface => name.parse::<NicName>().map(drop),
         }
     }
 }
@@ -81,8 +117,9 @@ pub(crate) const MACHINE: &[Key] = &[
 const RESOURCES: &[Key] = &[
     key("ram", Shape::Scalar(MEMORY)),
     key("cpus", Shape::Scalar("a whole number from 1 to 64")),
-    key("disks", Shape::Disks(DISK)),
+    key("disks", Shape::Named(Named::Disk, DISK)),
     key("nic", Shape::Map(NIC)),
+    key("nics", Shape::Named(Named::Interface, FURTHER_NIC)),
     key("cloud-init-url", Shape::Either(URL, URL_KEYS)),
 ];
 
@@ -141,7 +178,7 @@ const DISK: &[Key] = &[
     key("required", Shape::Scalar(BOOLEAN)),
     key("mountpoint", Shape::Scalar(MOUNTPOINT)),
     key("mount-options", Shape::List(MOUNT_OPTIONS)),
-    key("partitions", Shape::Partitions(PARTITION)),
+    key("partitions", Shape::Named(Named::Partition, PARTITION)),
 ];
 
 const MOUNTPOINT: &str = "an absolute path without `.`, `..` and empty parts";
@@ -156,8 +193,10 @@ const PARTITION: &[Key] = &[
     key("mount-options", Shape::List(MOUNT_OPTIONS)),
 ];
 
+const MAC: Key = key("mac", Shape::Scalar("auto, or a unicast address such as 52:54:00:12:34:56"));
+
 const NIC: &[Key] = &[
-    key("mac", Shape::Scalar("auto, or a unicast address such as 52:54:00:12:34:56")),
+    MAC,
     key("network", Shape::Either(NETWORK, NETWORK_KEYS)),
     key("host-access", Shape::Scalar(BOOLEAN)),
     key("address", Shape::Either(ADDRESS, ADDRESS_KEYS)),
@@ -172,17 +211,30 @@ const NETWORK_KEYS: &[Key] = &[key("bridge", Shape::Scalar(INTERFACE)), key("tap
 /// Allowed values of the addresses.
 const ADDRESS: &str = "dhcp, or a map {addresses: […], gateways: […], dns: […], …}";
 
+const ADDRESSES: Key =
+    key("addresses", Shape::List("a list of addresses with a prefix, such as [192.0.2.7/24, \"2001:db8::7/64\"]"));
+const ROUTES: Key = key("routes", Shape::List("a list of routes, such as [198.51.100.0/24 via 192.0.2.254]"));
+const MTU: Key = key("mtu", Shape::Scalar("a whole number from 576 to 65535"));
+const VLAN: Key = key("vlan", Shape::Scalar("a whole number from 1 to 4094"));
+
 const ADDRESS_KEYS: &[Key] = &[
-    key("addresses", Shape::List("a list of addresses with a prefix, such as [192.0.2.7/24, \"2001:db8::7/64\"]")),
+    ADDRESSES,
     key(
         "gateways",
         Shape::List("a list of addresses of routers, at most one for IPv4 and one for IPv6, such as [192.0.2.1]"),
     ),
     key("dns", Shape::List("a list of at most three addresses, such as [192.0.2.53]")),
     key("search", Shape::List("a list of at most six domains, such as [corp.example]")),
-    key("routes", Shape::List("a list of routes, such as [198.51.100.0/24 via 192.0.2.254]")),
-    key("mtu", Shape::Scalar("a whole number from 576 to 65535")),
-    key("vlan", Shape::Scalar("a whole number from 1 to 4094")),
+    ROUTES,
+    MTU,
+    VLAN,
+];
+
+/// A further interface is on no user network. The way out of the machine and the servers of names are those of `nic`.
+const FURTHER_NIC: &[Key] = &[
+    MAC,
+    key("network", Shape::Map(NETWORK_KEYS)),
+    key("address", Shape::Either("dhcp, or a map {addresses: […], routes: […], …}", &[ADDRESSES, ROUTES, MTU, VLAN])),
 ];
 
 const IDENTITY: &[Key] = &[key("ssh-host-keys", Shape::Scalar("rotate or keep"))];
@@ -194,7 +246,7 @@ pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Opt
     while let Some(segment) = segments.next() {
         let (keys, name) = match shape {
             Shape::Map(keys) | Shape::Either(_, keys) => (*keys, segment),
-            Shape::Disks(keys) | Shape::Partitions(keys) => match segments.next() {
+            Shape::Named(_, keys) => match segments.next() {
                 Some(name) => (*keys, name),
                 None => return Some(shape),
             },
@@ -241,7 +293,7 @@ mod tests {
     #[test]
     fn paths_lead_to_shapes() {
         assert!(matches!(shape_of(["resources", "disks", "any", "readonly"]), Some(Shape::Scalar(BOOLEAN))));
-        assert!(matches!(shape_of(["resources", "disks", "any"]), Some(Shape::Disks(_))));
+        assert!(matches!(shape_of(["resources", "disks", "any"]), Some(Shape::Named(Named::Disk, _))));
         assert!(shape_of(["resources", "rum"]).is_none() && shape_of(["driver", "x"]).is_none());
     }
 

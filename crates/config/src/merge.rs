@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    document::{Document, ours},
+    document::{Document, only},
     error::ConfigErrors,
     merged::Merged,
     over::over,
@@ -47,6 +47,7 @@ pub fn merge_all(mut documents: Vec<Document>) -> Result<Merged, ConfigErrors> {
     let mut merged = empty();
     for document in stated {
         if document.is_restricted() {
+            let ours = |root: &Node| only(root, &safety::TOP_LEVEL);
             let (before, said) = (settle(&defaults, ours(&merged)), ours(&document.root));
             merged = over(merged, Arc::unwrap_or_clone(document.root), "", &mut errors);
             safety::compare(&before, &settle(&defaults, ours(&merged)), &said, &mut errors);

@@ -31,28 +31,44 @@ pub(crate) fn config(declared: &nic_schema::Nic) -> Nic {
     Nic { mac: declared.mac.0, network, address: declared.address.0.clone() }
 }
 
+/// Keys of the interface.
+const PLACE: [&str; 2] = ["resources", "nic"];
+
 /// Whether what is declared makes sense by itself; `machine` tells where each was written.
 pub(crate) fn check(declared: &nic_schema::Nic, machine: &Node, errors: &mut Vec<ConfigError>) {
-    match &declared.network {
-        NetworkValue::Of(HostInterface { bridge: Some(_), tap: Some(_) }) => {
-            let error = at(machine, "network", "an interface is connected to one thing, and two are named");
-            let reset = "leave one of them out; `network: !reset {…}` forgets what earlier layers say";
-            errors.push(error.allowed("`bridge` or `tap`").suggestion(Some(reset.to_owned())));
-        }
-        NetworkValue::Of(HostInterface { bridge: None, tap: None }) => {
-            let error = at(machine, "network", "the map names no interface of the host");
-            errors.push(error.allowed("user, none, {bridge: NAME} or {tap: NAME}"));
-        }
-        _ => {}
+    if let NetworkValue::Of(interface) = &declared.network {
+        errors.extend(one_interface(interface, &PLACE, "user, none, {bridge: NAME} or {tap: NAME}", machine));
     }
     errors.extend(host_access(declared, machine));
-    addresses::check(&config(declared), machine, errors);
+    addresses::check(&config(declared), &PLACE, machine, errors);
+}
+
+/// What is wrong with a map that does not name one interface of the host; `place` are the keys of the machine's.
+pub(crate) fn one_interface(
+    named: &HostInterface,
+    place: &[&str],
+    allowed: &str,
+    machine: &Node,
+) -> Option<ConfigError> {
+    match (&named.bridge, &named.tap) {
+        (Some(_), Some(_)) => {
+            let error = at(machine, place, "network", "an interface is connected to one thing, and two are named");
+            let reset = "leave one of them out; `network: !reset {…}` forgets what earlier layers say";
+            Some(error.allowed("`bridge` or `tap`").suggestion(Some(reset.to_owned())))
+        }
+        (None, None) => Some(at(machine, place, "network", "no interface of the host is named").allowed(allowed)),
+        _ => None,
+    }
 }
 
 /// What is wrong with each item of `found`, a list of the addresses at `keys`; none when it is another value, or when no item
 /// is to blame by itself.
 pub(crate) fn invalid_items(found: &Node, path: &str, keys: &[&str], allowed: &str) -> Vec<ConfigError> {
-    let (["resources", "nic", "address", key], Value::List(items)) = (keys, &found.value) else { return Vec::new() };
+    let (["resources", "nic", "address", key] | ["resources", "nics", _, "address", key], Value::List(items)) =
+        (keys, &found.value)
+    else {
+        return Vec::new();
+    };
     let judge = |(index, item): (usize, &Node)| {
         let Value::Scalar(Scalar::Text(text)) = &item.value else { return None };
         let why = address_schema::objection(key, text).filter(|_| !access::gives_access(text))?;
@@ -72,7 +88,7 @@ fn host_access(declared: &nic_schema::Nic, machine: &Node) -> Option<ConfigError
             "leave it out: of the loopback interface it reaches nothing",
         ),
     };
-    Some(at(machine, "host-access", message).suggestion(Some(way_out.to_owned())))
+    Some(at(machine, &PLACE, "host-access", message).suggestion(Some(way_out.to_owned())))
 }
 
 /// Whether a machine is asked for what its network cannot do.
@@ -116,7 +132,8 @@ fn without_network(config: &Config, machine: &Node, errors: &mut Vec<ConfigError
     }
 }
 
-fn at(machine: &Node, key: &str, message: &str) -> ConfigError {
-    let (found, path) = locate(machine, &["resources", "nic", key]);
+/// An error about `key` of the interface at `place`, where that is written.
+pub(crate) fn at(machine: &Node, place: &[&str], key: &str, message: &str) -> ConfigError {
+    let (found, path) = locate(machine, &[place, &[key]].concat());
     ConfigError::new(&found.source, found.mark, &path, message)
 }

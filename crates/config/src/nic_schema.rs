@@ -1,4 +1,4 @@
-//! The typed form of the network interface, as serde reads it. Must not hold a rule about more than one value.
+//! The typed form of the network interfaces, as serde reads it. Must not hold a rule about more than one value.
 
 use cloud_machine_protocol::{InterfaceName, MacAddress};
 use serde::{
@@ -14,6 +14,15 @@ pub(crate) struct Nic {
     pub(crate) mac: Mac,
     pub(crate) network: NetworkValue,
     pub(crate) host_access: Option<bool>,
+    pub(crate) address: AddressValue,
+}
+
+/// An interface besides that one. It is on no user network.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub(crate) struct FurtherNic {
+    pub(crate) mac: Mac,
+    pub(crate) network: HostInterface,
     pub(crate) address: AddressValue,
 }
 

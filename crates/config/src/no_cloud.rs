@@ -19,7 +19,7 @@ pub fn unread(name: &str, content: &[u8]) -> Option<String> {
     match name {
         "meta-data" => meta_data(content),
         "network-config" => Some(
-            "network-config is not read: write what it says below `resources.nic.address` of the machine's configuration"
+            "network-config is not read: write it below `network` into a document of the host, for the machine's cloud-init"
                 .to_owned(),
         ),
         "vendor-data" => Some("vendor-data is not read: write what it says into user-data".to_owned()),
@@ -57,7 +57,7 @@ mod tests {
         assert!(of("a: [").starts_with("meta-data is not read") && of("- a").starts_with("meta-data is not read"));
         let many: String = (0..20).map(|index| format!("k{index}: 1\n")).collect();
         assert!(of(&many).contains("`k7` and more are not read") && !of(&many).contains("k8"));
-        assert!(unread("network-config", b"version: 2").unwrap().contains("`resources.nic.address`"));
+        assert!(unread("network-config", b"version: 2").unwrap().contains("below `network`"));
         assert!(unread("vendor-data", b"#cloud-config").unwrap().contains("into user-data"));
         assert!(!unread("a\u{1b}b", b"x").unwrap().contains('\u{1b}'));
     }

@@ -5,6 +5,7 @@ use crate::{
     emit,
     error::ConfigError,
     grammar::ROOT,
+    network_config::NETWORK,
     source::shortened,
     tree::{Node, Value, child_path},
 };
@@ -56,6 +57,7 @@ const TABLE: &[Row] = &[
     row(&["resources", "nic", "network"], Rule::Fixed, "user"),
     row(&["resources", "nic", "host-access"], Rule::Fixed, ""),
     row(&["resources", "nic", "address"], Rule::Fixed, "dhcp"),
+    row(&["resources", "nics"], Rule::Fixed, ""),
     row(&["resources", "disks"], Rule::SameKeys, "{}"),
     row(&["resources", "disks", "*", "devicepath"], Rule::Fixed, ""),
     row(&["resources", "disks", "*", "bus"], Rule::Fixed, ""),
@@ -72,6 +74,12 @@ const TABLE: &[Row] = &[
     row(&["resources", "disks", "*", "readonly"], Rule::Rises(&["false", "true"]), "false"),
 ];
 
+/// The top-level keys below which, or at which, there are safety keys.
+pub(crate) const TOP_LEVEL: [&str; 2] = [ROOT, NETWORK];
+
+/// The description of the network, which is no key below [`ROOT`]: the host reaches the machine through what it describes.
+const OF_CLOUD_INIT: Row = row(&[NETWORK], Rule::Fixed, "");
+
 /// Reports every safety key that `document` loosened or redirected between `before` and `after`.
 pub(crate) fn compare(before: &Node, after: &Node, document: &Node, errors: &mut Vec<ConfigError>) {
     for row in TABLE {
@@ -81,6 +89,10 @@ pub(crate) fn compare(before: &Node, after: &Node, document: &Node, errors: &mut
                 errors.push(change.error(document, &keys));
             }
         }
+    }
+    let change = Change { row: &OF_CLOUD_INIT, before: before.get(NETWORK), after: after.get(NETWORK) };
+    if !change.is_allowed() {
+        errors.push(change.error(document, OF_CLOUD_INIT.keys));
     }
 }
 

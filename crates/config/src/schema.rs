@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName, SecretPolicy};
+use cloud_machine_protocol::{Bus, ByteSize, DeviceSelector, DiskName, ImageName, NicName, SecretPolicy};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, Unexpected, Visitor},
@@ -13,7 +13,7 @@ use crate::{
     config::{Awaited, Drives, Undeclared, WipeOnBoot},
     filesystem_schema::FilesystemValue,
     mountpoint::Mountpoint,
-    nic_schema::Nic,
+    nic_schema::{FurtherNic, Nic},
     partition_schema::Partitions,
     url::UrlValue,
 };
@@ -40,6 +40,7 @@ pub(crate) struct Resources {
     pub(crate) cpus: Option<Cpus>,
     pub(crate) disks: BTreeMap<DiskName, Disk>,
     pub(crate) nic: Nic,
+    pub(crate) nics: BTreeMap<NicName, FurtherNic>,
     pub(crate) cloud_init_url: Option<UrlValue>,
 }
 

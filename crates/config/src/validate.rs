@@ -16,7 +16,7 @@ use crate::{
     grammar::{MACHINE, PROGRAMS, ROOT, Shape, is_ours, shape_of},
     key_location::locate,
     merged::Merged,
-    nic, rancher,
+    network_config, nic, nics, rancher,
     schema::{self, Machine},
     set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM},
     source::shortened,
@@ -56,18 +56,20 @@ pub fn validate(merged: &Merged) -> Result<Config, ConfigErrors> {
             data_folder::check_rancher(rancher, root, &declared, &mut errors);
         }
         nic::check(&machine.resources.nic, node, &mut errors);
+        nics::check(&machine.resources, node, &mut errors);
     }
     ConfigErrors::check(errors)?;
     let config =
         Config { cloud_init_url: url, ssh_authorized_keys, docker, swarm, rancher, ..config(machine, declared, root) };
     let mut errors = Vec::new();
     nic::check_with(&config, node, &mut errors);
+    network_config::check(&config, root, &mut errors);
     ConfigErrors::check(errors)?;
     Ok(config)
 }
 
 fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
-    let schema::Resources { ram, cpus, nic, .. } = machine.resources;
+    let schema::Resources { ram, cpus, nic, nics, .. } = machine.resources;
     Config {
         driver: machine.driver.map_or_else(|| DEFAULT_DRIVER.to_owned(), |driver| driver.0),
         image: machine.image,
@@ -78,6 +80,7 @@ fn config(machine: Machine, disks: Disks, root: &Arc<Node>) -> Config {
             cpus: cpus.map_or(DEFAULT_CPUS, |cpus| cpus.0),
             disks,
             nic: nic::config(&nic),
+            nics: nics::config(&nics),
         },
         disks_undeclared: machine.disks_undeclared,
         identity: IdentityConfig { ssh_host_keys: machine.identity.ssh_host_keys },

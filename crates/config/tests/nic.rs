@@ -49,7 +49,11 @@ fn an_interface_is_connected_to_the_drivers_network_to_nothing_or_to_one_of_the_
 fn two_interfaces_of_the_host_are_one_too_many_and_none_is_one_too_few() {
     let words = ["two are named", "`bridge` or `tap`", "!reset"];
     assert_refused(nic("{network: {bridge: br0, tap: tap0}}"), "resources.nic.network", &words);
-    assert_refused(nic("{network: {bridge: }}"), "resources.nic.network", &["names no interface", "{bridge: NAME}"]);
+    assert_refused(
+        nic("{network: {bridge: }}"),
+        "resources.nic.network",
+        &["no interface of the host is named", "{bridge: NAME}"],
+    );
 }
 
 #[test]

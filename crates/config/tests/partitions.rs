@@ -149,7 +149,7 @@ fn a_value_of_the_wrong_form_says_what_is_allowed_and_what_was_probably_meant() 
     let found = refused(&parts("a: {sise: 1MiB}"));
     assert_eq!(found[0].2.as_deref(), Some("did you mean `size`?"), "{found:?}");
     wrong("A: {}", "parts.partitions.A", "invalid partition name `A`");
-    wrong("a:", "parts.partitions.a", "a partition without a value states nothing");
+    wrong("a:", "parts.partitions.a", "the partition `a` has no value, which states nothing");
     let many: Vec<String> = (0..129).map(|index| format!("p{index}: {{size: 1MiB}}")).collect();
     wrong(&many.join(", "), "parts.partitions", "129 partitions");
 }

@@ -132,7 +132,12 @@ fn each_wrong_value_is_refused_with_its_place_and_what_is_allowed() {
         ("resources: {cpus: 65}".to_owned(), "resources.cpus", "invalid value `65`", "a whole number from 1 to 64"),
         ("resources: {cpus: 1.5}".to_owned(), "resources.cpus", "invalid value `1.5`", "a whole number from 1 to 64"),
         ("resources: {disks: [a]}".to_owned(), "resources.disks", "found a list", "a map with a disk's name"),
-        ("resources: {disks: {a: }}".to_owned(), "resources.disks.a", "a disk without a value states nothing", ""),
+        (
+            "resources: {disks: {a: }}".to_owned(),
+            "resources.disks.a",
+            "the disk `a` has no value, which states nothing",
+            "",
+        ),
         ("resources: {disks: {A: {}}}".to_owned(), "resources.disks.A", "invalid disk name `A`", "1 to 20 of a-z"),
         (
             "resources: {nic: {mac: x}}".to_owned(),
@@ -213,7 +218,7 @@ fn unknown_keys_are_named_with_the_nearest_known_one() {
     let error = only("cloud-machine:\n  resources:\n    rum: 4\n");
     assert_eq!((error.line, error.column, error.path.as_str()), (3, 5, "cloud-machine.resources.rum"));
     assert_eq!(error.message, "unknown key `rum`");
-    assert_eq!(error.allowed.as_deref(), Some("ram, cpus, disks, nic, cloud-init-url"));
+    assert_eq!(error.allowed.as_deref(), Some("ram, cpus, disks, nic, nics, cloud-init-url"));
     assert_eq!(error.suggestion.as_deref(), Some("did you mean `ram`?"));
     let error = only("cloud_machine: {driver: qemu}");
     assert_eq!(error.suggestion.as_deref(), Some("did you mean `cloud-machine`?"));

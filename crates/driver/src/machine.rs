@@ -202,6 +202,8 @@ pub struct Boot {
     pub mac: MacAddress,
     /// What the network interface is connected to.
     pub connection: Connection,
+    /// Further network interfaces, in the order in which the machine finds them.
+    pub nics: Vec<Interface>,
     /// Port on 127.0.0.1 that leads to the machine's port 22; nothing does unless it is on the driver's own network.
     pub ssh_port: u16,
     /// The kernel, absolute.
@@ -214,6 +216,15 @@ pub struct Boot {
     pub devices: Vec<BlockDevice>,
     /// The attempt's folder, for sockets and the console log.
     pub folder: AttemptFolder,
+}
+
+/// A network interface of a machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its hardware address.
+    pub mac: MacAddress,
+    /// What it is connected to.
+    pub connection: Connection,
 }
 
 /// A machine that was started and does nothing yet: [`Running::resume`] lets it.

@@ -71,6 +71,9 @@ impl Attempt<'_> {
         // What cannot be done, or cannot be proved, is not begun with: the record stays as it is.
         self.driver.preflight()?;
         self.driver.can_connect(&record.connection)?;
+        for nic in self.described.config.resources.nics.values() {
+            self.driver.can_connect(&nic.network)?;
+        }
         if action == Action::Reimage {
             self.reachable()?;
         }

@@ -58,7 +58,10 @@ impl Operations<'_> {
             teller.notice(Notice::NotRead(remark.clone()));
         }
         drives::check(&described.merged, described.config.cloud_init_url.as_ref(), &creation.drives)?;
-        configured_driver(self.drivers, described)?.can_connect(&described.config.resources.nic.network)?;
+        let resources = &described.config.resources;
+        for nic in std::iter::once(&resources.nic).chain(resources.nics.values()) {
+            configured_driver(self.drivers, described)?.can_connect(&nic.network)?;
+        }
         let connection = &described.config.resources.nic.network;
         network::can_fetch(&described.config, connection, creation.image_url.as_ref())?;
         system_disk::check(&described.config, creation.image_url.is_some(), creation.options)
@@ -137,10 +140,16 @@ fn same_description(record: &MachineRecord, creation: &Creation) -> Result<(), O
 /// Refuses a configured hardware address that another machine has: a network would take both for one. Records that cannot be read
 /// say nothing, and two machines that are made at the same moment do not see each other.
 fn has_own_mac(store: &Store, described: &Described) -> Result<(), OperationError> {
-    let Some(mac) = described.config.resources.nic.mac else { return Ok(()) };
+    let resources = &described.config.resources;
+    let configured: Vec<_> =
+        std::iter::once(&resources.nic).chain(resources.nics.values()).filter_map(|nic| nic.mac).collect();
+    if configured.is_empty() {
+        return Ok(());
+    }
     for summary in store.summaries()?.into_iter().filter_map(|row| row.summary.ok()) {
-        let has_it = |record: &MachineRecord| record.identity.mac == mac;
-        if store.read(&summary.name).as_ref().is_ok_and(has_it) {
+        let Ok(MachineRecord { identity, .. }) = store.read(&summary.name) else { continue };
+        let mut taken = std::iter::once(&identity.mac).chain(identity.nics.values());
+        if let Some(mac) = taken.find(|mac| configured.contains(mac)) {
             let text = format!("machine {} has the hardware address {mac} already", summary.name);
             return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::OtherMac(summary.name)));
         }
@@ -163,6 +172,7 @@ fn new_record(
     let identity = identity::new(
         name.clone(),
         config.resources.nic.mac,
+        config.resources.nics.iter().map(|(name, nic)| (name.clone(), nic.mac)).collect(),
         config.ssh_authorized_keys.clone(),
         config.identity.ssh_host_keys,
     )

@@ -7,10 +7,11 @@ use serde_yaml::Value;
 
 /// Keys that name the host, its clock and its root, whatever their value: cloud-init runs no program of the document's for them, and
 /// writes nothing that is executed or that logins are decided by.
-const HARMLESS: [&str; 8] = [
+const HARMLESS: [&str; 9] = [
     "fqdn",
     "hostname",
     "manage_etc_hosts",
+    "network",
     "package_update",
     "prefer_fqdn_over_hostname",
     "preserve_hostname",

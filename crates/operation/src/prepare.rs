@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use cloud_machine_config::{Config, Nic};
 use cloud_machine_driver::{
     console,
-    machine::{BlockDevice, Boot, Driver, Ended},
+    machine::{BlockDevice, Boot, Driver, Ended, Interface},
 };
 use cloud_machine_plan::{Expected, ImageLayout};
-use cloud_machine_protocol::{Bus, Digest, Request, Secrets, volume::PIN_ARGUMENT};
+use cloud_machine_protocol::{Bus, Digest, NicName, Request, Secrets, volume::PIN_ARGUMENT};
 use cloud_machine_store::{AttemptFolder, MachineFolder, MachineRecord};
 use cloud_machine_volume::write::{self as volume_image};
 
@@ -73,6 +74,7 @@ pub(crate) fn prepare(
         processor,
         mac: record.identity.mac,
         connection: record.connection.clone(),
+        nics: nics(record, config),
         ssh_port: record.ssh_port,
         kernel: image.kernel(),
         initramfs: image.initramfs(),
@@ -83,6 +85,14 @@ pub(crate) fn prepare(
     let expected = facts.expected(driver, record, described);
     let secrets = volume::secrets(record, config, kept.map(|kept| kept.seed));
     Ok(Prepared { boot, expected, facts, secrets })
+}
+
+/// The further interfaces, by name; each has had an address since the machine was made.
+fn nics(record: &MachineRecord, config: &Config) -> Vec<Interface> {
+    let with_address = |(name, nic): (&NicName, &Nic)| {
+        Some(Interface { mac: *record.identity.nics.get(name)?, connection: nic.network.clone() })
+    };
+    config.resources.nics.iter().filter_map(with_address).collect()
 }
 
 /// What the agent is handed: its request, on the volume that the kernel's command line pins.

@@ -1,7 +1,7 @@
 //! What a machine was given of its identity, item by item, against what the host handed over. Must not accept an item that
 //! the host did not hand over.
 
-use cloud_machine_protocol::{Action, IdentityItem, Report, SecretPolicy};
+use cloud_machine_protocol::{Action, IdentityItem, NicName, Report, SecretPolicy};
 
 use crate::{expected::Expected, hostkey::is_usable, rejection::Rejection};
 
@@ -50,7 +50,7 @@ pub(crate) fn identity(expected: &Expected, report: &Report, more: bool) -> Resu
         return Ok(None);
     }
     for (name, value) in wanted {
-        same(name, &value, &item(report, name, SecretPolicy::Keep)?.public)?;
+        same(&name, &value, &item(report, &name, SecretPolicy::Keep)?.public)?;
     }
     authorized_keys(expected, &item(report, AUTHORIZED_KEYS, SecretPolicy::Keep)?.public, more)?;
     let kept = host_key(expected, report, more)? == SecretPolicy::Keep;
@@ -60,15 +60,24 @@ pub(crate) fn identity(expected: &Expected, report: &Report, more: bool) -> Resu
 }
 
 /// What stays the same for as long as the machine lives.
-fn kept(expected: &Expected) -> Vec<(&'static str, String)> {
+fn kept(expected: &Expected) -> Vec<(String, String)> {
     let identity = &expected.identity;
-    vec![
-        ("hostname", identity.name.to_string()),
-        ("machine-id", identity.machine_id.to_string()),
-        ("hostid", format!("{:08x}", identity.machine_id.hostid())),
-        ("machine-uuid", identity.machine_uuid.clone()),
-        ("mac", identity.mac.to_string()),
-    ]
+    let item = |name: &str, value: String| (name.to_owned(), value);
+    let mut items = vec![
+        item("hostname", identity.name.to_string()),
+        item("machine-id", identity.machine_id.to_string()),
+        item("hostid", format!("{:08x}", identity.machine_id.hostid())),
+        item("machine-uuid", identity.machine_uuid.clone()),
+        item("mac", identity.mac.to_string()),
+    ];
+    items.extend(identity.nics.iter().map(|(name, mac)| (nic_item(name), mac.to_string())));
+    items
+}
+
+/// Name of the item with the hardware address of the further interface `name`.
+#[must_use]
+pub fn nic_item(name: &NicName) -> String {
+    format!("mac-{name}")
 }
 
 fn same(name: &str, expected: &str, found: &str) -> Result<(), Rejection> {

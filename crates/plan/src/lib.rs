@@ -45,7 +45,7 @@ pub use encrypted::is_encrypted;
 pub use error::{DiskList, PlanError, Wanted};
 pub use expected::{Disposition, Expected, ExpectedDisk, ExpectedUrl};
 pub use filesystem::{WantedFilesystem, ZFS_MODULE};
-pub use identity::HOST_KEY;
+pub use identity::{HOST_KEY, nic_item};
 pub use image::{ImageLayout, RootPartition};
 pub use informational::INFORMATIONAL;
 pub use partitions::{WantedPartition, WantedTable};

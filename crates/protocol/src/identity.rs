@@ -1,10 +1,10 @@
 //! The typed identity of a machine, held by the host since its creation. Must not hold a private key.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr};
+use std::{collections::BTreeMap, fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{MachineName, ParseError, hex};
+use crate::{MachineName, NicName, ParseError, hex};
 
 /// What a machine keeps when it is reimaged. Every value comes from the host's record, never from a disk that a job
 /// could write.
@@ -19,6 +19,9 @@ pub struct Identity {
     pub machine_id: MachineId,
     /// Hardware address of the network interface.
     pub mac: MacAddress,
+    /// Hardware addresses of further network interfaces.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nics: BTreeMap<NicName, MacAddress>,
     /// Lines of root's `authorized_keys`.
     pub authorized_keys: Vec<String>,
     /// What happens to the SSH host key at a reimage.

@@ -39,7 +39,7 @@ pub use inventory::{Disk, Inventory};
 pub use maker::MAKERS;
 pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME, Secrets};
 pub use method::{DataContent, Method, PartitionMethod, Provenance};
-pub use name::{DeviceSelector, DiskName, MachineName, ParseError};
+pub use name::{DeviceSelector, DiskName, MachineName, NicName, ParseError};
 pub use partition::{NewPartition, NewTable, Partition, PartitionLocation, Partitions};
 pub use probe::{Probe, Signature};
 pub use report::{

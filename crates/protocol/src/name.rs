@@ -35,7 +35,7 @@ fn is_label(text: &str, longest: usize) -> bool {
 }
 
 macro_rules! label {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $longest:literal, $allowed:literal) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $fits:expr, $allowed:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -53,7 +53,7 @@ macro_rules! label {
             type Err = ParseError;
 
             fn from_str(text: &str) -> Result<Self, ParseError> {
-                if is_label(text, $longest) {
+                if $fits(text) {
                     Ok(Self(text.to_owned()))
                 } else {
                     Err(ParseError::new($what, text, $allowed))
@@ -85,13 +85,29 @@ macro_rules! label {
 
 label! {
     /// Name and host name of a machine: one RFC 1123 label, lower case.
-    MachineName, "machine name", 63, "1 to 63 of a-z, 0-9 and -, not first or last a -"
+    MachineName, "machine name", |text| is_label(text, 63), "1 to 63 of a-z, 0-9 and -, not first or last a -"
 }
 
 label! {
     /// Name of a disk in the configuration. At most 20 bytes, since it is the default serial of a virtio disk
     /// (VIRTIO 1.2, 5.2.6: a device id string of 20 bytes).
-    DiskName, "disk name", 20, "1 to 20 of a-z, 0-9 and -, not first or last a -"
+    DiskName, "disk name", |text| is_label(text, 20), "1 to 20 of a-z, 0-9 and -, not first or last a -"
+}
+
+label! {
+    /// Name of a further network interface, which the machine's system calls it by. Its VLAN is called NAME.NUMBER, and the kernel has
+    /// room for 15 bytes (IFNAMSIZ of linux/if.h, with a final NUL).
+    NicName, "interface name", |text| is_label(text, 10) && !is_given(text),
+    "1 to 10 of a-z, 0-9 and -, not first or last a -, and no name that systems give by themselves, such as eth0"
+}
+
+/// Whether systems give an interface this name by themselves, or mean something else by it: the kernel has settings of `all` and
+/// `default` (Linux, ip-sysctl), and a number is an index.
+fn is_given(name: &str) -> bool {
+    match name.find(|character: char| character.is_ascii_digit()).and_then(|digit| name.get(..digit)) {
+        None => ["lo", "all", "default"].contains(&name),
+        Some(stem) => ["", "eth", "eno", "ens", "enp", "enx", "vlan", "docker"].contains(&stem),
+    }
 }
 
 /// How a configuration points to a device of the machine.
@@ -174,6 +190,18 @@ mod tests {
         }
         assert_eq!("demo-1".parse::<MachineName>().unwrap().as_str(), "demo-1");
         assert!("a".repeat(21).parse::<DiskName>().is_err());
+    }
+
+    #[test]
+    fn an_interface_has_no_name_that_a_system_gives_to_another_one() {
+        for text in ["storage", "a", "net-2", "lan0", "mgmt", "ens", "storage-10"] {
+            assert_eq!(text.parse::<NicName>().unwrap().as_str(), text);
+        }
+        for text in
+            ["lo", "all", "default", "eth0", "ens3", "enp0s3", "vlan7", "docker0", "7", "10g", "storage-net", "a.7"]
+        {
+            assert!(text.parse::<NicName>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

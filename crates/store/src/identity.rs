@@ -1,7 +1,9 @@
 //! What a new machine, request or attempt is told apart by, made from the system's randomness. Must not read an
 //! old identity from anywhere.
 
-use cloud_machine_protocol::{Identity, MacAddress, MachineId, MachineName, Nonce, SecretPolicy};
+use std::collections::BTreeMap;
+
+use cloud_machine_protocol::{Identity, MacAddress, MachineId, MachineName, NicName, Nonce, SecretPolicy};
 use ulid::Ulid;
 use uuid::Uuid;
 
@@ -17,17 +19,37 @@ pub struct RandomError {
     source: getrandom::Error,
 }
 
-/// A new identity. `mac` is the configured address; without one it is random too.
+/// A new identity. `mac` and those of `nics` are the configured addresses; without one it is random too.
 ///
 /// # Errors
 /// [`RandomError`].
 pub fn new(
     name: MachineName,
     mac: Option<MacAddress>,
+    nics: BTreeMap<NicName, Option<MacAddress>>,
     authorized_keys: Vec<String>,
     ssh_host_keys: SecretPolicy,
 ) -> Result<Identity, RandomError> {
-    Ok(from_random(random()?, name, mac, authorized_keys, ssh_host_keys))
+    let mut identity = from_random(random()?, name, mac, authorized_keys, ssh_host_keys);
+    // What is configured first, so that no random one is the same.
+    identity.nics = nics.iter().filter_map(|(name, mac)| Some((name.clone(), (*mac)?))).collect();
+    for name in nics.into_keys() {
+        if !identity.nics.contains_key(&name) {
+            let address = unused(&identity)?;
+            identity.nics.insert(name, address);
+        }
+    }
+    Ok(identity)
+}
+
+/// An address that no interface of the machine has.
+fn unused(identity: &Identity) -> Result<MacAddress, RandomError> {
+    loop {
+        let address = MacAddress::from_random(random()?);
+        if address != identity.mac && !identity.nics.values().any(|known| *known == address) {
+            return Ok(address);
+        }
+    }
 }
 
 /// The identity that the given random bytes make.
@@ -47,6 +69,7 @@ pub fn from_random(
         machine_uuid: uuid::Builder::from_random_bytes(uuid).into_uuid().to_string(),
         machine_id: MachineId::from_random(machine_id),
         mac: mac.unwrap_or_else(|| MacAddress::from_random(address)),
+        nics: BTreeMap::new(),
         authorized_keys,
         ssh_host_keys,
     }
@@ -109,9 +132,16 @@ mod tests {
     #[test]
     fn a_configured_address_is_kept_and_two_identities_differ() {
         let mac: MacAddress = "52:54:00:aa:bb:cc".parse().unwrap();
-        let make = || new("demo".parse().unwrap(), Some(mac), vec![], SecretPolicy::Rotate).unwrap();
+        let fixed: MacAddress = "52:54:00:aa:bb:cd".parse().unwrap();
+        let nics = [("a", None), ("b", Some(fixed)), ("c", None)].map(|(name, mac)| (name.parse().unwrap(), mac));
+        let make = || {
+            new("demo".parse().unwrap(), Some(mac), BTreeMap::from(nics.clone()), vec![], SecretPolicy::Rotate).unwrap()
+        };
         let (one, two) = (make(), make());
         assert_eq!(one.mac, mac);
+        let macs: Vec<MacAddress> = one.nics.values().copied().collect();
+        assert!(macs.len() == 3 && macs[1] == fixed && macs[0] != macs[2], "{macs:?}");
+        assert_ne!(one.nics, two.nics);
         assert_ne!(one.machine_uuid, two.machine_uuid);
         assert_ne!(one.machine_id, two.machine_id);
         assert!(is_uuid(&one.machine_uuid));

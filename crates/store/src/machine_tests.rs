@@ -42,6 +42,7 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
             machine_uuid: uuid.to_owned(),
             machine_id: "0123456789abcdef0123456789abcdef".parse().unwrap(),
             mac: "52:54:00:12:34:56".parse().unwrap(),
+            nics: std::collections::BTreeMap::new(),
             authorized_keys: vec![],
             ssh_host_keys: SecretPolicy::Rotate,
         },

@@ -114,6 +114,7 @@ impl Boot {
             drives,
             mac: self.identity.mac,
             connection: cloud_machine_protocol::Connection::User,
+            nics: Vec::new(),
             ssh_port: None,
             folder: folder.clone(),
         }

@@ -139,7 +139,8 @@ impl Boot {
         let manifest =
             read_manifest(&FileBlocks::open(&image.packed()).expect("the packed image")).expect("a manifest");
         let name = "case".parse().expect("a name");
-        let identity = identity::new(name, None, vec![], SecretPolicy::Rotate).expect("an identity");
+        let identity =
+            identity::new(name, None, Default::default(), vec![], SecretPolicy::Rotate).expect("an identity");
         let request = Request {
             version: FORMAT_VERSION,
             id: "01JD0000000000000000000000".to_owned(),

@@ -1,7 +1,7 @@
 //! The annotated example: every key once, with what it states, in a document that loads. Must not teach a value that
 //! is refused.
 
-use crate::grammar::{Key, MACHINE, ROOT, Shape};
+use crate::grammar::{Key, MACHINE, Named, ROOT, Shape};
 
 use super::{docker, note, notes::Note, rancher};
 
@@ -47,7 +47,7 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
                 line(text, &format!("{}:", key.name), depth);
                 keys(text, &path, below, depth + 1);
             }
-            Shape::Disks(below) => {
+            Shape::Named(Named::Disk, below) => {
                 line(text, &format!("{}:", key.name), depth);
                 line(text, &format!("{DISK}:"), depth + 1);
                 keys(text, &format!("{path}.*"), below, depth + 2);
@@ -61,7 +61,7 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
                 line(text, &format!("{}: {}", key.name, note.example), depth)
             }
             // The system disk, which shows all other keys, cannot have any.
-            Shape::Partitions(_) | Shape::Program => line(text, &format!("#{}: {}", key.name, note.example), depth),
+            Shape::Named(..) | Shape::Program => line(text, &format!("#{}: {}", key.name, note.example), depth),
         }
     }
 }

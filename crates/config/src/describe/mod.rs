@@ -93,7 +93,7 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
             Shape::Map(keys) | Shape::Either(_, keys) => {
                 walk_keys(&below, keys, visit);
             }
-            Shape::Disks(keys) | Shape::Partitions(keys) => walk_keys(&format!("{below}.*"), keys, visit),
+            Shape::Named(_, keys) => walk_keys(&format!("{below}.*"), keys, visit),
             Shape::Scalar(_) | Shape::List(_) | Shape::Program => {}
         }
     }
@@ -113,8 +113,7 @@ fn notes() -> impl Iterator<Item = &'static Note> {
 /// What a key may hold, in words; the grammar's own words where it has some.
 fn allowed(shape: &Shape) -> String {
     match (shape, shape.allowed()) {
-        (Shape::Disks(_), _) => "a map with a disk's name for each key".to_owned(),
-        (Shape::Partitions(_), _) => "a map with a partition's name for each key".to_owned(),
+        (Shape::Named(what, _), _) => what.allowed().to_owned(),
         (_, "") => "a map".to_owned(),
         (_, text) => text.to_owned(),
     }

@@ -40,7 +40,7 @@ fn section(page: &mut String, key: &Described<'_>, drivers: &[(&str, Support<'_>
     row("allowed", allowed(key.shape));
     row("unit", note.unit.to_owned());
     row("default", note.default.to_owned());
-    if !note.example.is_empty() && !matches!(key.shape, Shape::Disks(_) | Shape::Partitions(_)) {
+    if !note.example.is_empty() && !matches!(key.shape, Shape::Named(..)) {
         let name = key.path.rsplit('.').next().unwrap_or_default();
         row("example", format!("`{name}: {}`", note.example));
     }

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::{
-    grammar::{Key, MACHINE, Shape},
+    grammar::{Key, MACHINE, Named, Shape},
     partition_type::TYPES,
 };
 
@@ -46,6 +46,9 @@ pub fn schema() -> String {
 const ONE_LINE: &str = r"^[^\u0000-\u001f\u007f-\u009f]+$";
 const IMAGE_NAME: &str = "^[a-z0-9][a-z0-9._-]{0,62}$";
 const DISK_NAME: &str = "^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$";
+/// Without the names that systems give by themselves.
+const NIC_NAME: &str =
+    "^(?!(lo|all|default|(eth|eno|ens|enp|enx|vlan|docker)?[0-9].*)$)[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?$";
 const SIZE: &str = "^0*[1-9][0-9]* *([kKmMgGtT][iI]?)?[bB]$";
 /// Printable ASCII without blanks and commas; a name also without slashes, and no dot in front.
 const DEVICE: &str = r"^(/dev/(disk/by-id/)?[!-+\--\-0-~][!-+\-.0-~]*|(serial|wwn|label):[!-+\--~]+)$";
@@ -82,16 +85,18 @@ fn value(path: &str, shape: &Shape) -> Value {
     let note = note(path);
     let mut schema = match shape {
         Shape::Map(keys) => map(path, keys, note.summary),
-        Shape::Disks(keys) => json!({
-            "type": ["object", "null"],
-            "propertyNames": {"pattern": DISK_NAME},
-            "additionalProperties": map(&format!("{path}.*"), keys, "A disk."),
-        }),
-        Shape::Partitions(keys) => json!({
-            "type": ["object", "null"],
-            "propertyNames": {"pattern": DISK_NAME},
-            "additionalProperties": map(&format!("{path}.*"), keys, "A partition."),
-        }),
+        Shape::Named(what, keys) => {
+            let (pattern, one) = match what {
+                Named::Disk => (DISK_NAME, "A disk."),
+                Named::Partition => (DISK_NAME, "A partition."),
+                Named::Interface => (NIC_NAME, "A further network interface."),
+            };
+            json!({
+                "type": ["object", "null"],
+                "propertyNames": {"pattern": pattern},
+                "additionalProperties": map(&format!("{path}.*"), keys, one),
+            })
+        }
         Shape::Scalar(_) | Shape::List(_) => form(note),
         Shape::Either(_, keys) => json!({"anyOf": [form(note), map(path, keys, note.summary)]}),
         Shape::Program => json!({"type": ["object", "null"]}),

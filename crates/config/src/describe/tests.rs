@@ -53,6 +53,15 @@ fn document(path: &str, value: &str) -> String {
         let address = format!("{{network: {{bridge: br0}}, address: {{{addresses}{key}: {value}}}}}");
         return document("resources.nic", &address);
     }
+    if let Some(key) = path.strip_prefix("resources.nics.*.") {
+        let rest = match key.split_once('.') {
+            Some(("address", "addresses")) => format!("address: {{addresses: {value}}}"),
+            Some(("address", key)) => format!("address: {{addresses: [192.0.2.7/24], {key}: {value}}}"),
+            Some((network, key)) => return document("resources.nics.*", &format!("{{{network}: {{{key}: {value}}}}}")),
+            None => format!("{key}: {value}"),
+        };
+        return document("resources.nics.*", &format!("{{network: {{bridge: br0}}, {rest}}}"));
+    }
     if let Some((parent, key)) = path.split_once("network.") {
         return document(&format!("{parent}network"), &format!("{{{key}: {value}}}"));
     }
@@ -71,7 +80,7 @@ fn every_key_has_one_note_and_every_note_a_key() {
     walk(&mut |entry| {
         assert!(!entry.note.summary.is_empty(), "{} has no note", entry.path);
         assert_eq!(entry.note.path, entry.path);
-        let leaf = !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_) | Shape::Partitions(_));
+        let leaf = !matches!(entry.shape, Shape::Map(_) | Shape::Named(..));
         assert_eq!(leaf, entry.note.form != Form::Map, "{}", entry.path);
         assert!(!leaf || !(entry.note.default.is_empty() || entry.note.example.is_empty()), "{}", entry.path);
         assert!(keys.insert(entry.path.clone()), "{} is there twice", entry.path);
@@ -93,7 +102,7 @@ fn the_example_loads_and_means_what_it_says() {
 #[test]
 fn every_example_is_accepted() {
     walk(&mut |entry| {
-        if !matches!(entry.shape, Shape::Map(_) | Shape::Disks(_) | Shape::Partitions(_)) {
+        if !matches!(entry.shape, Shape::Map(_) | Shape::Named(..)) {
             let result = load(&document(&entry.path, entry.note.example));
             assert!(result.is_ok(), "{}: {result:?}", entry.path);
         }
@@ -213,7 +222,7 @@ fn values(entry: &Described<'_>) -> Vec<String> {
 #[test]
 fn a_key_has_a_note_on_safety_exactly_when_a_volume_may_not_change_it_at_will() {
     walk(&mut |entry| {
-        if matches!(entry.shape, Shape::Map(_) | Shape::Disks(_) | Shape::Partitions(_)) {
+        if matches!(entry.shape, Shape::Map(_) | Shape::Named(..)) {
             return;
         }
         let values = values(&entry);

@@ -27,6 +27,7 @@ fn launch(folder: &str) -> Launch {
         ],
         mac: "52:54:00:12:34:56".parse().unwrap(),
         connection: cloud_machine_protocol::Connection::User,
+        nics: Vec::new(),
         ssh_port: Some(2222),
         folder: AttemptFolder::at(format!("{folder}/run").into(), 1),
     }

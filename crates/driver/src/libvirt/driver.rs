@@ -47,7 +47,8 @@ impl Driver for Libvirt {
     /// The machine is QEMU's in any case.
     fn describe(&self) -> Description {
         // It gives no machine an interface of this host.
-        let own = |(key, _): &&(&'static str, Support)| !key.starts_with("resources.nic.network.");
+        let of_host = ["resources.nic.network.", "resources.nics."];
+        let own = |(key, _): &&(&'static str, Support)| !of_host.iter().any(|start| key.starts_with(start));
         let keys: Vec<(&'static str, Support)> = KEYS.iter().filter(own).copied().collect();
         Description::new("libvirt", &keys)
     }

@@ -23,6 +23,7 @@ fn machine(stand_in: &StandIn) -> MachineRef {
     let identity = cloud_machine_store::identity::new(
         name.clone(),
         None,
+        Default::default(),
         Vec::new(),
         cloud_machine_protocol::SecretPolicy::Rotate,
     );
@@ -174,6 +175,7 @@ fn what_an_overlay_or_a_map_is_needed_for_is_refused_and_nothing_is_started() {
             processor: Processor { accelerator: "tcg".into(), model: "qemu64".into(), reason: String::new() },
             mac: "52:54:00:12:34:56".parse().unwrap(),
             connection: cloud_machine_protocol::Connection::User,
+            nics: Vec::new(),
             ssh_port: 2222,
             kernel: "/kernel".into(),
             initramfs: "/initramfs".into(),

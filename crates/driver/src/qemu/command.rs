@@ -11,6 +11,7 @@ use cloud_machine_store::{AttemptFolder, identity::is_uuid};
 use serde_json::{Map, Value, json};
 
 use super::{Accelerator, QemuError, user_network};
+use crate::machine::Interface;
 
 /// Bytes of a socket's address (unix(7)), without its final NUL.
 const MAX_SOCKET: usize = 107;
@@ -38,6 +39,8 @@ pub struct Launch {
     pub mac: MacAddress,
     /// What the network interface is connected to.
     pub connection: Connection,
+    /// Further network interfaces, in the order in which the machine finds them.
+    pub nics: Vec<Interface>,
     /// Port on 127.0.0.1 that leads to the machine's port 22, on the user network.
     pub ssh_port: Option<u16>,
     /// The attempt's folder: QEMU's working directory with its sockets, console log and process id.
@@ -128,8 +131,13 @@ fn ports_and_network(launch: &Launch, list: &mut Arguments) {
     let backends = backends(launch, launch.folder.path());
     if !backends.is_empty() {
         backends.into_iter().for_each(|backend| list.option("-netdev", backend));
-        // No option ROM: nothing is ever started from the network.
-        list.option("-device", format!("virtio-net-pci,netdev=net0,mac={},romfile=", launch.mac));
+        list.option("-device", card("net0", launch.mac));
+    }
+    for (id, nic) in (1..).map(|number| format!("net{number}")).zip(&launch.nics) {
+        if let Some(backend) = of_host(&id, &nic.connection) {
+            list.option("-netdev", backend);
+            list.option("-device", card(&id, nic.mac));
+        }
     }
     list.option("-chardev", "socket,id=console,path=console.sock,server=on,wait=off,logfile=console.log,logappend=on");
     list.option("-device", "isa-serial,chardev=console");
@@ -156,11 +164,23 @@ pub(crate) fn backends(launch: &Launch, folder: &Path) -> Vec<String> {
                 "hubport,id=port1,hubid=0,netdev=user".to_owned(),
             ]
         }
-        Connection::None => Vec::new(),
-        Connection::Bridge(name) => vec![format!("bridge,id=net0,br={name}")],
-        // Without these two QEMU runs a script of the host as this user.
-        Connection::Tap(name) => vec![format!("tap,id=net0,ifname={name},script=no,downscript=no")],
+        connection => of_host("net0", connection).into_iter().collect(),
     }
+}
+
+/// What connects `id` to an interface of the host; `None` for what is connected to none.
+fn of_host(id: &str, connection: &Connection) -> Option<String> {
+    match connection {
+        Connection::User | Connection::UserClosed | Connection::None => None,
+        Connection::Bridge(name) => Some(format!("bridge,id={id},br={name}")),
+        // Without these two QEMU runs a script of the host as this user.
+        Connection::Tap(name) => Some(format!("tap,id={id},ifname={name},script=no,downscript=no")),
+    }
+}
+
+/// No option ROM: nothing is ever started from the network.
+fn card(id: &str, mac: MacAddress) -> String {
+    format!("virtio-net-pci,netdev={id},mac={mac},romfile=")
 }
 
 struct Arguments(Vec<OsString>);

@@ -16,6 +16,7 @@ fn launch() -> Launch {
         drives: vec![drive("/state/a,b \"c\"/volume.img", "volume", true), drive("/state/system.raw", "system", false)],
         mac: "52:54:00:12:34:56".parse().unwrap(),
         connection: cloud_machine_protocol::Connection::User,
+        nics: Vec::new(),
         ssh_port: Some(2222),
         folder: AttemptFolder::at("/state/run/attempt-001".into(), 1),
     }
@@ -192,6 +193,28 @@ fn each_connection_has_its_own_words_and_none_has_none() {
     let tap = "tap,id=net0,ifname=tap0,script=no,downscript=no";
     assert_eq!(words(Tap("tap0".parse().unwrap())), (Some(tap.to_owned()), true));
     assert_eq!(words(Nothing), (None, false));
+}
+
+#[test]
+fn further_interfaces_follow_the_first_each_with_its_own_connection() {
+    use cloud_machine_protocol::Connection::{Bridge, None as Nothing, Tap};
+    let nic = |mac: &str, connection| Interface { mac: mac.parse().unwrap(), connection };
+    let nics = vec![
+        nic("52:54:00:00:00:01", Bridge("br1".parse().unwrap())),
+        nic("52:54:00:00:00:02", Tap("tap1".parse().unwrap())),
+    ];
+    let list = words(&Launch { nics, ..launch() });
+    let of = |option: &str, start: &str| {
+        let found = list.windows(2).filter(|pair| pair[0] == option && pair[1].starts_with(start));
+        found.map(|pair| pair[1].clone()).collect::<Vec<_>>()
+    };
+    let backends = of("-netdev", "");
+    assert_eq!(backends[1..], ["bridge,id=net1,br=br1", "tap,id=net2,ifname=tap1,script=no,downscript=no"]);
+    let cards = of("-device", "virtio-net-pci");
+    let expected = ["net0,mac=52:54:00:12:34:56", "net1,mac=52:54:00:00:00:01", "net2,mac=52:54:00:00:00:02"];
+    assert_eq!(cards, expected.map(|card| format!("virtio-net-pci,netdev={card},romfile=")));
+    let alone = Launch { nics: vec![nic("52:54:00:00:00:01", Nothing)], ..launch() };
+    assert_eq!(words(&alone), words(&launch()));
 }
 
 #[test]

@@ -174,6 +174,7 @@ pub(crate) fn launch(boot: &Boot) -> Result<Launch, DriverError> {
         drives: boot.devices.iter().map(drive).collect::<Result<_, _>>()?,
         mac: boot.mac,
         connection: boot.connection.clone(),
+        nics: boot.nics.clone(),
         ssh_port: boot.connection.is_user().then_some(boot.ssh_port),
         folder: boot.folder.clone(),
     })

@@ -38,7 +38,9 @@ impl Host {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("state")).unwrap();
         // One for each test: they run at the same time on the same host.
-        let uuid = identity::new("demo".parse().unwrap(), None, Vec::new(), SecretPolicy::Rotate).unwrap().machine_uuid;
+        let uuid = identity::new("demo".parse().unwrap(), None, Default::default(), Vec::new(), SecretPolicy::Rotate)
+            .unwrap()
+            .machine_uuid;
         let record = record(&uuid);
         let lock = store.lock(&record.name).unwrap();
         store.create(&lock, &record).unwrap().make_disk(record.disks.first().unwrap()).unwrap();
@@ -72,6 +74,7 @@ impl Host {
             drives: vec![drive],
             mac: self.record.identity.mac,
             connection: cloud_machine_protocol::Connection::User,
+            nics: Vec::new(),
             ssh_port: None,
             folder: self.machine().new_attempt(&self.lock).unwrap(),
         };

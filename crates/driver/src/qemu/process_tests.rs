@@ -25,6 +25,7 @@ fn launch(folder: &Path) -> Launch {
         drives: vec![],
         mac: "52:54:00:12:34:56".parse().unwrap(),
         connection: cloud_machine_protocol::Connection::User,
+        nics: Vec::new(),
         ssh_port: None,
         folder: AttemptFolder::at(folder.to_owned(), 1),
     }

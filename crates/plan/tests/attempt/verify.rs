@@ -50,6 +50,7 @@ pub(crate) fn expected(action: Action) -> Expected {
             machine_uuid: request(action).machine_uuid,
             machine_id: MachineId::from_random([3; 16]),
             mac: MacAddress::from_random([1, 2, 3]),
+            nics: std::collections::BTreeMap::from([("lan".parse().unwrap(), MacAddress::from_random([4, 5, 6]))]),
             authorized_keys: vec!["login".to_owned()],
             ssh_host_keys: SecretPolicy::Rotate,
         },
@@ -160,6 +161,7 @@ pub(crate) fn report(action: Action) -> Report {
         item("machine-uuid", &request.machine_uuid),
         item("mac", "52:54:00:01:02:03"),
         item("authorized-keys", "login\nproject"),
+        item("mac-lan", "52:54:00:04:05:06"),
     ];
     honest(Report {
         version: FORMAT_VERSION,
@@ -332,6 +334,8 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
         ("IdentityPolicy", |r| r.identity[0].policy = SecretPolicy::Rotate),
         ("IdentityUnexpected", |r| r.identity.push(IdentityItem { name: "other".into(), ..r.identity[0].clone() })),
         ("IdentityDiffers", |r| r.identity[6].public.push_str("\none more")),
+        ("IdentityDiffers", |r| r.identity[7].public = "52:54:00:04:05:07".into()),
+        ("IdentityUnexpected", |r| r.identity[7].name = "mac-lan2".into()),
         ("HostKey", |r| r.identity[2].public = format!("{KEY}\n* {KEY}")),
         ("HostKey", |r| r.identity[2].public = "ssh-rsa AAAA".into()),
         ("HostKey", |r| r.identity[2].public = OLD_KEY.replace(" demo", " other")),

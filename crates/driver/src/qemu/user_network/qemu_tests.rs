@@ -102,6 +102,7 @@ fn closed(folder: &AttemptFolder, port: u16) -> Launch {
         drives: vec![],
         mac: "52:54:00:12:34:56".parse().unwrap(),
         connection: Connection::UserClosed,
+        nics: Vec::new(),
         ssh_port: Some(port),
         folder: folder.clone(),
     }

@@ -1,0 +1,84 @@
+//! A network as netplan describes it: what cloud-init is handed of it, and what it rules out.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use cloud_machine_config::{Config, ConfigErrors, LayerKind, defaults, merge, parse, validate};
+
+const NETPLAN: &str = "\
+network:
+  version: 2
+  ethernets:
+    main: {match: {macaddress: '52:54:00:77:00:01'}, dhcp4: yes, addresses: [192.0.2.77/24]}
+";
+
+fn read(text: &str) -> Result<Config, ConfigErrors> {
+    let document = parse(LayerKind::Project, "f", text.as_bytes()).unwrap();
+    validate(&merge(&[defaults(), document]).unwrap())
+}
+
+/// The one error of a document: where, and its whole text.
+fn refused(text: &str) -> (String, String) {
+    let errors = read(text).unwrap_err();
+    let [error] = errors.errors() else { panic!("{errors}") };
+    (error.path.clone(), error.to_string())
+}
+
+#[test]
+fn it_is_handed_over_as_it_was_written() {
+    let config = read(&format!("{NETPLAN}timezone: UTC\n")).unwrap().cloud_init;
+    let expected = "version: 2\nethernets:\n  main:\n    match:\n      macaddress: \"52:54:00:77:00:01\"\n    dhcp4: yes\n    \
+                    addresses:\n      - 192.0.2.77/24\n";
+    assert_eq!(config.network_config().as_deref(), Some(expected));
+    assert_eq!(config.without(&["network"]).to_yaml(), "timezone: UTC\n");
+    for text in ["timezone: UTC\n", "network:\n", "network: {}\n"] {
+        assert_eq!(read(text).unwrap().cloud_init.network_config(), None, "{text}");
+    }
+    assert!(read("network: {version: 1, config: []}").unwrap().cloud_init.network_config().is_some());
+}
+
+#[test]
+fn what_is_no_description_of_a_network_is_refused() {
+    for (text, at, words) in [
+        ("network: {ethernets: {a: {dhcp4: true}}}", "network", "has no version"),
+        ("network: [eth0]", "network", "has no version"),
+        ("network: up", "network", "has no version"),
+        ("network: {version: 3}", "network.version", "knows no such version"),
+        ("network: {version: '2'}", "network.version", "knows no such version"),
+        ("network: {config: disabled}", "network", "describes no network"),
+    ] {
+        let (found, error) = refused(text);
+        assert_eq!(found, at, "{error}");
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+#[test]
+fn addresses_are_described_once() {
+    for (resources, key) in [
+        ("nic: {address: {mtu: 1400}}", "resources.nic.address"),
+        ("nics: {lan: {network: {bridge: br0}, address: {addresses: [10.9.0.7/24]}}}", "resources.nics.lan.address"),
+    ] {
+        let (at, error) = refused(&format!("cloud-machine: {{resources: {{{resources}}}}}\n{NETPLAN}"));
+        assert!(at == "network" && error.contains(&format!("`{key}` describes addresses")), "{at}: {error}");
+    }
+    assert!(
+        read(&format!("cloud-machine: {{resources: {{nics: {{lan: {{network: {{tap: t}}}}}}}}}}\n{NETPLAN}")).is_ok()
+    );
+}
+
+#[test]
+fn only_the_host_describes_a_network() {
+    let layer = |kind, text: &str| parse(kind, "f", text.as_bytes()).unwrap();
+    let host = layer(LayerKind::Project, NETPLAN);
+    for kind in [LayerKind::CloudInitUrl, LayerKind::Volume] {
+        for (below, text) in [
+            (layer(LayerKind::Project, "timezone: UTC"), NETPLAN),
+            (host.clone(), "network: {ethernets: {main: {dhcp4: false}}}"),
+            (host.clone(), "network: !reset"),
+        ] {
+            let errors = merge(&[defaults(), below, layer(kind, text)]).unwrap_err();
+            assert!(errors.errors().iter().all(|error| error.path == "network"), "{errors}");
+        }
+        assert!(merge(&[defaults(), host.clone(), layer(kind, "timezone: UTC")]).is_ok());
+    }
+}
