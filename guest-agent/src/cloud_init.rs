@@ -27,8 +27,6 @@ const OWN_HOSTNAME: &str = "# The host shall find itself by its name.\nmanage_et
 /// ds-identify runs before cloud-init and could turn it off, or hand it another list.
 const IDENTIFY: &str = "# Written by cloud-machine-agent at each reimage.\npolicy: enabled\ndatasource: NoCloud\n";
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
-/// Other files of a seed, which add to it: empty, so that those of the image do not count.
-const UNUSED: [&str; 2] = ["network-config", "vendor-data"];
 /// The settings above; their name sorts behind those of installers and of clouds.
 pub(crate) const OWN_SETTINGS: &str = "/etc/cloud/cloud.cfg.d/zz-cloud-machine.cfg";
 /// Keys that name the host: whoever writes one wants another name than the machine's.
@@ -39,8 +37,8 @@ const NAMES: [&str; 2] = ["hostname", "fqdn"];
 pub(crate) struct Has {
     /// cloud-init.
     pub(crate) cloud_init: bool,
-    /// systemd-networkd, enabled.
-    pub(crate) networkd: bool,
+    /// A program that sets up the network by files of the agent, enabled.
+    pub(crate) network: bool,
 }
 
 /// The files for cloud-init, when the image has it. Keys that nobody in the image would read are an error: a machine
@@ -60,15 +58,17 @@ pub(crate) fn files(
         return Err(AgentError::CloudInitAbsent { keys: rest.keys().collect::<Vec<_>>().join(", ") });
     }
     let overruled: Vec<&str> = OVERRULED.iter().map(|(key, _)| *key).collect();
-    let document = keys.without(&overruled).to_yaml();
+    let network = keys.network_config();
+    let document = keys.without(&overruled).without(&["network"]).to_yaml();
     let mut files = vec![
         // The first, which is no secret, makes the folders: others than root look below `/var/lib/cloud`, too.
         RootFile::text(&format!("{SEED}/meta-data"), 0o644, meta_data(identity, request)),
         RootFile::text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
-        RootFile::text(OWN_SETTINGS, 0o644, settings(keys, has)),
+        RootFile::text(OWN_SETTINGS, 0o644, settings(keys, has.network && network.is_none())),
         RootFile::text(&format!("{SETTINGS}/ds-identify.cfg"), 0o644, IDENTIFY.to_owned()),
     ];
-    files.extend(UNUSED.map(|name| RootFile::text(&format!("{SEED}/{name}"), 0o600, String::new())));
+    let rest = [("network-config", network.unwrap_or_default()), ("vendor-data", String::new())];
+    files.extend(rest.map(|(name, content)| RootFile::text(&format!("{SEED}/{name}"), 0o600, content)));
     Ok(files)
 }
 
@@ -77,10 +77,11 @@ fn meta_data(identity: &Identity, request: &Request) -> String {
     format!("instance-id: {}.{}\nlocal-hostname: {}\n", identity.machine_uuid, request.id, identity.name)
 }
 
-fn settings(keys: &CloudInit, has: Has) -> String {
+/// `is_networked`: whether the network is set up by what the agent writes for another program.
+fn settings(keys: &CloudInit, is_networked: bool) -> String {
     let named = keys.keys().any(|key| NAMES.contains(&key.as_ref()));
     let hostname = if named { OWN_HOSTNAME } else { KEPT_HOSTNAME };
-    let network = if has.networkd { NO_NETWORK } else { "" };
+    let network = if is_networked { NO_NETWORK } else { "" };
     format!("{DATASOURCE}{hostname}{network}")
 }
 
@@ -90,7 +91,7 @@ mod tests {
 
     use super::*;
 
-    const BOTH: Has = Has { cloud_init: true, networkd: true };
+    const BOTH: Has = Has { cloud_init: true, network: true };
 
     fn request(id: &str) -> Request {
         let digest = "0".repeat(64);
@@ -166,7 +167,7 @@ mod tests {
 
     #[test]
     fn the_network_is_left_to_cloud_init_where_nobody_else_sets_it_up() {
-        let settings = |networkd| handed("timezone: UTC", "A", Has { networkd, ..BOTH }).unwrap();
+        let settings = |network| handed("timezone: UTC", "A", Has { network, ..BOTH }).unwrap();
         assert!(of(&settings(true), "zz-cloud-machine.cfg").contains("network: {config: disabled}"));
         assert!(!of(&settings(false), "zz-cloud-machine.cfg").contains("network:"));
     }
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn keys_that_nobody_in_the_image_reads_are_refused_by_name() {
-        let none = Has { cloud_init: false, networkd: true };
+        let none = Has { cloud_init: false, network: true };
         const KEYS: &str =
             "ssh_authorized_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE1lY2hhbmljYWwgZXhhbXBsZSBrZXkgMDAwMDAwMDAw]\n";
         let refused = handed(&format!("{KEYS}runcmd: [id]\n"), "A", none).unwrap_err().to_string();

@@ -100,9 +100,18 @@ pub(crate) enum AgentError {
     #[error("cannot make an SSH host key")]
     HostKey(#[source] ssh_key::Error),
     #[error(
-        "the configuration has addresses for the network interface, and nobody in the image sets them: systemd-networkd is not enabled"
+        "the configuration has addresses for the network interface, and nobody in the image sets them: neither systemd-networkd nor NetworkManager is enabled"
     )]
-    NetworkdAbsent,
+    NetworkUnset,
+    #[error("the identity of the machine has no hardware address for its network interface {name}")]
+    NoMac {
+        /// Its name in the configuration.
+        name: String,
+    },
+    #[error(
+        "the image has /.autorelabel, with which its system labels all files and reboots, and a reboot ends the machine: start that system once elsewhere, and pack it after that"
+    )]
+    Relabels,
     #[error("cannot fetch anything in a VLAN: the interface is put into it by the new system")]
     Vlan,
     #[error("the configuration has keys for cloud-init ({keys}), and the image has no cloud-init")]

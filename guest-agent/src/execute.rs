@@ -156,7 +156,8 @@ impl<'a> Executor<'a> {
             }
             Step::WriteIdentity { .. } => {
                 let (identity, request) = (&self.documents.identity, &self.documents.request);
-                report.identity(identity::write(identity, request, self.layers, self.host_key.as_ref())?);
+                let kept = self.host_key.as_ref();
+                report.identity(identity::write(root::new_root(), identity, request, self.layers, kept)?);
                 root::flush()?;
                 Cost { changed: true, ..Cost::default() }
             }

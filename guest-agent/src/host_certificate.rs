@@ -5,14 +5,14 @@ use cloud_machine_system::root::{self, RootFile};
 
 use crate::error::AgentError;
 
-const CERTIFICATE: &str = "/etc/ssh/ssh_host_ed25519_key-cert.pub";
+pub(crate) const CERTIFICATE: &str = "/etc/ssh/ssh_host_ed25519_key-cert.pub";
 /// Read by the SSH server of a distribution whose own settings include that folder.
-const SETTINGS: &str = "/etc/ssh/sshd_config.d/20-cloud-machine-host-certificate.conf";
+pub(crate) const SETTINGS: &str = "/etc/ssh/sshd_config.d/20-cloud-machine-host-certificate.conf";
 
 /// Puts it where the SSH server of the mounted root finds it.
 pub(crate) fn write(certificate: &str) -> Result<(), AgentError> {
     for (path, content) in [(CERTIFICATE, certificate), (SETTINGS, &format!("HostCertificate {CERTIFICATE}"))] {
-        root::write(&RootFile::text(path, 0o644, format!("{content}\n")))?;
+        root::write(root::new_root(), &RootFile::text(path, 0o644, format!("{content}\n")))?;
     }
     Ok(root::flush()?)
 }

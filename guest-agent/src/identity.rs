@@ -3,13 +3,9 @@
 
 use std::path::Path;
 
-use cloud_machine_config::Address;
-use cloud_machine_plan::HOST_KEY;
+use cloud_machine_plan::{HOST_KEY, nic_item};
 use cloud_machine_protocol::{HostKeySeed, Identity, IdentityItem, Request, SecretPolicy};
-use cloud_machine_system::{
-    mounts::NEW_ROOT,
-    root::{self, RootFile},
-};
+use cloud_machine_system::root::{self, RootFile};
 use ssh_key::{Algorithm, LineEnding, PrivateKey, private::Ed25519Keypair, rand_core::OsRng};
 
 use crate::{
@@ -18,12 +14,14 @@ use crate::{
     error::AgentError,
     image_settings,
     layers::Layers,
-    network_files, rancher, shared, swarm,
+    network::{self, Interface},
+    network_files, network_manager, rancher, selinux, shared, swarm,
 };
 
-/// Writes all files of `identity` into the mounted root and says what the machine was given.
+/// Writes all files of `identity` into the system at `root` and says what the machine was given.
 /// `kept` is the host key that the host keeps for the machine.
 pub(crate) fn write(
+    root: &Path,
     identity: &Identity,
     request: &Request,
     layers: &Layers,
@@ -34,52 +32,40 @@ pub(crate) fn write(
     let host_key = host_key(identity, policy, kept)?;
     let public = host_key.public_key().to_openssh().map_err(AgentError::HostKey)?;
     let mut files = files(identity, &authorized_keys, &host_key, &public)?;
-    let (has, keys) = (new_root_has()?, &layers.config().cloud_init);
-    let address = &layers.config().resources.nic.address;
-    if *address != Address::default() && !has.networkd {
-        return Err(AgentError::NetworkdAbsent);
-    }
-    files.extend(network_files::files(identity.mac, address));
-    for path in network_files::stale(address) {
-        root::remove(path)?;
-    }
-    files.extend(cloud_init::files(identity, request, keys, has)?);
-    let (engine, has_docker) = (&layers.config().docker, docker_of_new_root()?);
-    files.extend(docker::files(engine, has_docker)?);
-    for path in swarm::OURS {
-        root::remove(path)?;
-    }
-    if let Some(swarm) = &layers.config().swarm {
-        let uses = swarm::Uses { program: any(&swarm::PROGRAMS)?, sender: any(&swarm::SENDERS)? };
-        files.extend(swarm::files(swarm, has_docker, uses)?);
-        // Of a machine that the image was made from: a node of this name and key is another machine.
-        root::remove(&format!("{}/swarm", engine.data_root().unwrap_or(docker::DATA_ROOT)))?;
-    }
-    if has.cloud_init {
-        image_settings::check(Path::new(NEW_ROOT), !keys.is_empty())?;
-        for path in image_settings::REMEMBERED {
-            root::remove(path)?;
-        }
-    }
-    if !engine.is_empty() {
-        for path in docker::OURS {
-            root::remove(path)?;
-        }
-    }
+    // systemd-networkd counts before NetworkManager.
+    let networkd = any(root, &cloud_init::NETWORKD)?;
+    let manager = !networkd && any(root, &network_manager::ENABLED)?;
+    let interfaces = network::interfaces(identity, &layers.config().resources)?;
+    let by = match layers.config().cloud_init.network_config() {
+        Some(_) => SetUpBy::CloudInit,
+        None if manager => SetUpBy::Manager,
+        None if networkd || !interfaces.iter().any(Interface::is_described) => SetUpBy::Networkd,
+        None => return Err(AgentError::NetworkUnset),
+    };
+    files.extend(network(root, &interfaces, by)?);
+    files.extend(for_cloud_init(root, identity, request, layers, networkd || manager)?);
+    files.extend(for_docker(root, layers)?);
     if let Some(rancher) = &layers.config().rancher {
-        let theirs = rancher::files(rancher, |path| Ok(root::exists(path)?))?;
+        let theirs = rancher::files(rancher, |path| Ok(root::exists(root, path)?))?;
         for path in &theirs.remove {
-            root::remove(path)?;
+            root::remove(root, path)?;
         }
         files.extend(theirs.write);
     }
-    shared::remove()?;
+    shared::remove(root)?;
+    root::remove(root, selinux::LABELS)?;
+    let exists = |path: &str| Ok(root::exists(root, path)?);
+    if let Some(config) = root::read(root, selinux::CONFIG)?
+        && selinux::is_on(&config, exists)?
+    {
+        files.push(selinux::labels(&files, layers.config(), exists)?);
+    }
     for file in &files {
-        root::write(file)?;
+        root::write(root, file)?;
     }
     let item = |name: &str, policy, public: String| IdentityItem { name: name.to_owned(), policy, public };
     let kept = |name: &str, public: String| item(name, SecretPolicy::Keep, public);
-    Ok(vec![
+    let mut items = vec![
         kept("hostname", identity.name.to_string()),
         kept("machine-id", identity.machine_id.to_string()),
         kept("hostid", format!("{:08x}", identity.machine_id.hostid())),
@@ -87,23 +73,86 @@ pub(crate) fn write(
         kept("mac", identity.mac.to_string()),
         kept("authorized-keys", authorized_keys),
         item(HOST_KEY, policy, public),
-    ])
+    ];
+    items.extend(identity.nics.iter().map(|(name, mac)| kept(&nic_item(name), mac.to_string())));
+    Ok(items)
 }
 
-fn new_root_has() -> Result<Has, AgentError> {
-    let networkd = any(&cloud_init::NETWORKD)?;
-    let cloud_init = root::exists(cloud_init::PROGRAM)? && root::exists(cloud_init::SETTINGS)?;
-    Ok(Has { cloud_init, networkd })
+/// Who sets up the network of the new system.
+#[derive(Clone, Copy)]
+enum SetUpBy {
+    Networkd,
+    Manager,
+    /// As the document describes it for cloud-init.
+    CloudInit,
 }
 
-fn docker_of_new_root() -> Result<docker::Has, AgentError> {
-    Ok(docker::Has { docker: any(&docker::PROGRAMS)?, unit: any(&docker::UNITS)? })
+/// What sets up the network; what another machine had for that goes.
+fn network(root: &Path, interfaces: &[Interface<'_>], by: SetUpBy) -> Result<Vec<RootFile>, AgentError> {
+    root::remove_named(root, network_files::FOLDER, &network_files::OURS)?;
+    root::remove_named(root, network_manager::FOLDER, &[network_manager::OURS])?;
+    root::remove(root, network_manager::DNS)?;
+    let mut files: Vec<RootFile> = interfaces.iter().filter_map(network_files::link_of).collect();
+    for interface in interfaces {
+        match by {
+            SetUpBy::Networkd => files.extend(network_files::files(interface)),
+            SetUpBy::Manager => {
+                files.extend(network_manager::files(interface.mac, interface.name, interface.address));
+                if let Some(names) = network_files::names(interface.address) {
+                    files.extend([names, network_manager::own_names()]);
+                }
+            }
+            SetUpBy::CloudInit => {}
+        }
+    }
+    Ok(files)
 }
 
-/// Whether one of these files is in the new root.
-fn any(paths: &[&str]) -> Result<bool, AgentError> {
+fn for_cloud_init(
+    root: &Path,
+    identity: &Identity,
+    request: &Request,
+    layers: &Layers,
+    network: bool,
+) -> Result<Vec<RootFile>, AgentError> {
+    let keys = &layers.config().cloud_init;
+    let cloud_init = root::exists(root, cloud_init::PROGRAM)? && root::exists(root, cloud_init::SETTINGS)?;
+    let has = Has { cloud_init, network };
+    let files = cloud_init::files(identity, request, keys, has)?;
+    if has.cloud_init {
+        image_settings::check(root, !keys.is_empty())?;
+        for path in image_settings::REMEMBERED {
+            root::remove(root, path)?;
+        }
+    }
+    Ok(files)
+}
+
+fn for_docker(root: &Path, layers: &Layers) -> Result<Vec<RootFile>, AgentError> {
+    let engine = &layers.config().docker;
+    let has = docker::Has { docker: any(root, &docker::PROGRAMS)?, unit: any(root, &docker::UNITS)? };
+    let mut files = docker::files(engine, has)?;
+    for path in swarm::OURS {
+        root::remove(root, path)?;
+    }
+    if let Some(swarm) = &layers.config().swarm {
+        let uses = swarm::Uses { program: any(root, &swarm::PROGRAMS)?, sender: any(root, &swarm::SENDERS)? };
+        files.extend(swarm::files(swarm, has, uses)?);
+        // Of a machine that the image was made from: a node of this name and key is another machine.
+        root::remove(root, &format!("{}/swarm", engine.data_root().unwrap_or(docker::DATA_ROOT)))?;
+    }
+    if !engine.is_empty() {
+        for path in docker::OURS {
+            root::remove(root, path)?;
+        }
+    }
+    Ok(files)
+}
+
+/// Whether one of these files is below `root`.
+fn any(root: &Path, paths: &[&str]) -> Result<bool, AgentError> {
     for path in paths {
-        if root::exists(path)? {
+        if root::exists(root, path)? {
             return Ok(true);
         }
     }
@@ -147,6 +196,9 @@ fn hostid(identity: &Identity) -> RootFile {
     let content = identity.machine_id.hostid().to_ne_bytes().to_vec();
     RootFile { path: "/etc/hostid".to_owned(), content, mode: 0o644 }
 }
+
+#[cfg(test)]
+mod fixture_tests;
 
 #[cfg(test)]
 mod tests {

@@ -3,50 +3,70 @@
 use std::fmt::Write as _;
 
 use cloud_machine_config::Address;
-use cloud_machine_protocol::MacAddress;
 use cloud_machine_system::root::RootFile;
+
+use crate::network::Interface;
 
 /// What an address alone from a DHCP server takes (systemd.network(5)); `@MAC@` is replaced.
 const DHCP: &str = include_str!("../../systemd/10-cloud-machine.network");
 const HEAD: &str = "# Written by cloud-machine-agent at each reimage (systemd.network(5)).\n";
-const INTERFACE: &str = "/etc/systemd/network/10-cloud-machine.network";
-/// Only with a VLAN: the interface in it, whose file sorts before that of the other with the same hardware address, and what
-/// makes it.
-const IN_VLAN: [&str; 2] =
-    ["/etc/systemd/network/10-cloud-machine-vlan.network", "/etc/systemd/network/10-cloud-machine.netdev"];
+/// The folder of the files, and how the name of each of them begins. systemd takes the first file that fits: those of interfaces in
+/// VLANs sort before that of the interface itself, whose hardware address they have.
+pub(crate) const FOLDER: &str = "/etc/systemd/network";
+pub(crate) const OURS: [&str; 2] = ["10-cloud-machine", "11-cloud-machine"];
 const RESOLV: &str = "/etc/resolv.conf";
 
-/// The files for the interface `mac`.
-pub(crate) fn files(mac: MacAddress, address: &Address) -> Vec<RootFile> {
+/// What gives a further interface its name (systemd.link(5)), whatever program sets it up.
+pub(crate) fn link_of(interface: &Interface<'_>) -> Option<RootFile> {
+    let Interface { mac, name, .. } = *interface;
+    let (name, start) = (name?, OURS[1]);
+    let link = format!("{HEAD}[Match]\nPermanentMACAddress={mac}\n\n[Link]\nName={name}\n");
+    Some(text(&format!("{FOLDER}/{start}-{name}.link"), link))
+}
+
+/// The files for an interface.
+pub(crate) fn files(interface: &Interface<'_>) -> Vec<RootFile> {
+    let Interface { mac, name, address } = *interface;
+    let [first, further] = OURS;
+    let stem = name.map_or_else(|| first.to_owned(), |name| format!("{further}-{name}"));
+    let own = format!("{FOLDER}/{stem}.network");
     let mut files = match address.vlan {
-        None if *address == Address::default() => vec![text(INTERFACE, DHCP.replace("@MAC@", &mac.to_string()))],
-        None => vec![text(INTERFACE, format!("{HEAD}[Match]\nMACAddress={mac}\nType=ether\n{}", interface(address)))],
-        Some(vlan) => in_vlan(mac, vlan, address),
+        None if name.is_none() && *address == Address::default() => {
+            vec![text(&own, DHCP.replace("@MAC@", &mac.to_string()))]
+        }
+        None => vec![text(
+            &own,
+            format!("{HEAD}[Match]\nMACAddress={mac}\nType=ether\n{}", settings(address, name.is_some())),
+        )],
+        Some(vlan) => in_vlan(interface, vlan, &own, &stem),
     };
-    if !address.dns.is_empty() {
-        files.push(text(RESOLV, resolv(address)));
-    }
+    files.extend(names(address));
     files
 }
 
-/// Files that an image may have of another machine, and that this one must not have.
-pub(crate) fn stale(address: &Address) -> &'static [&'static str] {
-    if address.vlan.is_none() { &IN_VLAN } else { &[] }
+/// The servers of names that the configuration has, for whatever program sets up the network.
+pub(crate) fn names(address: &Address) -> Option<RootFile> {
+    (!address.dns.is_empty()).then(|| text(RESOLV, resolv(address)))
 }
 
 /// The interface itself keeps the address on the link, by which the host reaches the machine.
-fn in_vlan(mac: MacAddress, vlan: u16, address: &Address) -> Vec<RootFile> {
-    let mtu = link(address);
-    let [network, netdev] = IN_VLAN;
+fn in_vlan(interface: &Interface<'_>, vlan: u16, own: &str, stem: &str) -> Vec<RootFile> {
+    let Interface { mac, name, address } = *interface;
+    let (mtu, inner) = (link(address), interface.in_vlan(vlan));
+    let dot = if name.is_some() { "." } else { "" };
+    let network = format!("{FOLDER}/{}-vlan{dot}{}.network", OURS[0], name.unwrap_or_default());
     vec![
         text(
-            INTERFACE,
+            own,
             format!(
-                "{HEAD}[Match]\nMACAddress={mac}\nType=ether\n{mtu}\n[Network]\nVLAN=vlan{vlan}\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n"
+                "{HEAD}[Match]\nMACAddress={mac}\nType=ether\n{mtu}\n[Network]\nVLAN={inner}\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n"
             ),
         ),
-        text(network, format!("{HEAD}[Match]\nName=vlan{vlan}\n{}", interface(address))),
-        text(netdev, format!("{HEAD}[NetDev]\nName=vlan{vlan}\nKind=vlan\n\n[VLAN]\nId={vlan}\n")),
+        text(&network, format!("{HEAD}[Match]\nName={inner}\n{}", settings(address, name.is_some()))),
+        text(
+            &format!("{FOLDER}/{stem}.netdev"),
+            format!("{HEAD}[NetDev]\nName={inner}\nKind=vlan\n\n[VLAN]\nId={vlan}\n"),
+        ),
     ]
 }
 
@@ -54,13 +74,15 @@ fn link(address: &Address) -> String {
     address.mtu.map(|mtu| format!("\n[Link]\nMTUBytes={mtu}\n")).unwrap_or_default()
 }
 
-/// Everything but which interface it is for. Writing into a String cannot fail.
-fn interface(address: &Address) -> String {
+/// Everything but which interface it is for. The machine's way out and its servers of names are those of the first one: of a DHCP
+/// server a further one has its address, and of routers nothing. Writing into a String cannot fail.
+fn settings(address: &Address, is_further: bool) -> String {
     let mut text = link(address);
     text.push_str("\n[Network]\n");
     if address.is_dhcp() {
         text.push_str("DHCP=ipv4\n");
-    } else {
+    }
+    if is_further || !address.is_dhcp() {
         // Else any neighbour gives it further addresses, a way out and DNS servers. The address on the link stays.
         text.push_str("IPv6AcceptRA=no\n");
     }
@@ -82,7 +104,10 @@ fn interface(address: &Address) -> String {
     if address.is_dhcp() {
         // As in the file above: the lease must follow the MAC.
         text.push_str("\n[DHCPv4]\nClientIdentifier=mac\n");
-        if !address.dns.is_empty() {
+        if is_further {
+            text.push_str("UseRoutes=no\nUseNTP=no\nUseHostname=no\n");
+        }
+        if is_further || !address.dns.is_empty() {
             text.push_str("UseDNS=no\n");
         }
     }
@@ -109,8 +134,13 @@ mod tests {
     use super::*;
 
     fn rendered(address: &Address) -> Vec<(String, String)> {
-        let files = files("52:54:00:12:34:56".parse().unwrap(), address);
-        files.into_iter().map(|file| (file.path, String::from_utf8(file.content).unwrap())).collect()
+        named(None, address)
+    }
+
+    fn named(name: Option<&str>, address: &Address) -> Vec<(String, String)> {
+        let interface = Interface { mac: "52:54:00:12:34:56".parse().unwrap(), name, address };
+        let files = files(&interface).into_iter().chain(link_of(&interface));
+        files.map(|file| (file.path, String::from_utf8(file.content).unwrap())).collect()
     }
 
     fn fixed() -> Address {
@@ -127,7 +157,7 @@ mod tests {
             let files = rendered(&address);
             assert_eq!(files.len(), 1);
             let (path, text) = &files[0];
-            assert_eq!(path, INTERFACE);
+            assert_eq!(path, "/etc/systemd/network/10-cloud-machine.network");
             assert!(text.contains("\nMACAddress=52:54:00:12:34:56\n"), "{text}");
             assert!(text.contains("\nDHCP=ipv4\n") && text.contains("\nClientIdentifier=mac\n"), "{text}");
             assert_eq!(text.contains("\n[Link]\nMTUBytes=1400\n"), address.mtu.is_some(), "{text}");
@@ -168,7 +198,29 @@ mod tests {
         let inner = of("/10-cloud-machine-vlan.network");
         assert!(inner.contains("[Match]\nName=vlan100\n") && inner.contains("Address=192.0.2.7/24\n"), "{inner}");
         // systemd-networkd takes the first file that fits, and both interfaces have the same hardware address.
-        assert!(IN_VLAN[0] < INTERFACE);
-        assert_eq!((stale(&address).len(), stale(&fixed()).len()), (0, 2));
+        assert!(files[1].0.ends_with("-vlan.network") && files[1].0 < files[0].0, "{files:?}");
+    }
+
+    #[test]
+    fn a_further_interface_is_named_and_takes_no_more_than_its_address_from_others() {
+        let head = "[Match]\nMACAddress=52:54:00:12:34:56\nType=ether\n";
+        let files = named(Some("lan"), &Address::default());
+        let own = "[Network]\nDHCP=ipv4\nIPv6AcceptRA=no\n\n[DHCPv4]\nClientIdentifier=mac\nUseRoutes=no\nUseNTP=no\n\
+                   UseHostname=no\nUseDNS=no\n";
+        let link = "[Match]\nPermanentMACAddress=52:54:00:12:34:56\n\n[Link]\nName=lan\n";
+        let expected = [
+            ("/etc/systemd/network/11-cloud-machine-lan.network".to_owned(), format!("{HEAD}{head}\n{own}")),
+            ("/etc/systemd/network/11-cloud-machine-lan.link".to_owned(), format!("{HEAD}{link}")),
+        ];
+        assert_eq!(files, expected);
+
+        let files = named(Some("lan"), &Address { vlan: Some(7), ..fixed() });
+        let paths: Vec<&str> = files.iter().map(|(path, _)| path.trim_start_matches("/etc/systemd/network/")).collect();
+        let expected =
+            ["11-cloud-machine-lan.network", "10-cloud-machine-vlan.lan.network", "11-cloud-machine-lan.netdev"];
+        assert_eq!(paths, [expected.as_slice(), &["11-cloud-machine-lan.link"]].concat());
+        assert!(files[0].1.contains("VLAN=lan.7\n") && files[2].1.contains("Name=lan.7\n"), "{files:?}");
+        assert!(files[1].1.starts_with(&format!("{HEAD}[Match]\nName=lan.7\n")), "{files:?}");
+        assert!(paths.iter().all(|path| OURS.iter().any(|start| path.starts_with(start))));
     }
 }

@@ -133,9 +133,9 @@ impl RootPool {
 /// Takes out of the new root's table of filesystems what names a block device: the disk that the image was made for is
 /// not there.
 fn without_devices() -> Result<(), AgentError> {
-    if let Some(table) = root::read(FSTAB)? {
+    if let Some(table) = root::read(root::new_root(), FSTAB)? {
         let content = filtered(&String::from_utf8_lossy(&table));
-        root::write(&RootFile::text(FSTAB, 0o644, content))?;
+        root::write(root::new_root(), &RootFile::text(FSTAB, 0o644, content))?;
     }
     Ok(())
 }

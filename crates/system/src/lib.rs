@@ -12,6 +12,7 @@ mod error;
 pub mod files;
 mod filesystem;
 pub mod kernel;
+mod label;
 mod mapper;
 pub mod mounts;
 pub mod network;

@@ -14,7 +14,7 @@ use nix::{
     unistd::{chdir, chroot, execv},
 };
 
-use crate::{SystemError, mounts};
+use crate::{SystemError, label, mounts};
 
 /// Programs that may be the new system's first process, tried in order (kernel's init/main.c has the same list).
 const INIT: [&str; 2] = ["/sbin/init", "/bin/init"];
@@ -41,13 +41,10 @@ impl RootFile {
     }
 }
 
-/// Writes `file` below the new root, replaces what is there, flushes it and reads it back. Parent folders are made
-/// with mode 0755, or 0700 where the file itself is for its owner only. Symbolic links on the way are refused.
-///
-/// # Errors
-/// [`SystemError::Io`], or [`SystemError::Unexpected`] when the file reads back as something else.
-pub fn write(file: &RootFile) -> Result<(), SystemError> {
-    write_below(Path::new(mounts::NEW_ROOT), file)
+/// Where the new root is mounted.
+#[must_use]
+pub fn new_root() -> &'static Path {
+    Path::new(mounts::NEW_ROOT)
 }
 
 /// As [`write`], for a file below `/run`, which the new system takes over as it is.
@@ -58,12 +55,19 @@ pub fn write_run(file: &RootFile) -> Result<(), SystemError> {
     if !file.path.starts_with("/run/") {
         return Err(SystemError::unexpected("path of a file for the running system", &file.path, "one below /run"));
     }
-    write_below(Path::new("/"), file)
+    write(Path::new("/"), file)
 }
 
-fn write_below(root: &Path, file: &RootFile) -> Result<(), SystemError> {
+/// Writes `file` below `root`, replaces what is there, flushes it and reads it back. Parent folders are made with mode 0755, or
+/// 0700 where the file itself is for its owner only. Symbolic links on the way are refused. Where files have labels of SELinux,
+/// this one has that of what it replaces, or else of its folder.
+///
+/// # Errors
+/// [`SystemError::Io`], or [`SystemError::Unexpected`] when the file reads back as something else.
+pub fn write(root: &Path, file: &RootFile) -> Result<(), SystemError> {
     let path = resolve(root, file)?;
     let object = path.display().to_string();
+    let label = label::inherited(&path)?;
     match fs::remove_file(&path) {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -80,6 +84,7 @@ fn write_below(root: &Path, file: &RootFile) -> Result<(), SystemError> {
         .and_then(|()| output.write_all(&file.content))
         .and_then(|()| output.sync_all())
         .map_err(SystemError::io("write", &object))?;
+    label::set(&path, label)?;
     let read = fs::read(&path).map_err(SystemError::io("read back", &object))?;
     if read == file.content { Ok(()) } else { Err(SystemError::unexpected(object, "other bytes", "what was written")) }
 }
@@ -107,6 +112,7 @@ fn resolve(root: &Path, file: &RootFile) -> Result<PathBuf, SystemError> {
                 fs::create_dir(&path)
                     .and_then(|()| fs::set_permissions(&path, Permissions::from_mode(folder_mode)))
                     .map_err(SystemError::io("create", object))?;
+                label::set(&path, label::inherited(&path)?)?;
             }
             Err(error) => return Err(SystemError::io("examine", object)(error)),
         }
@@ -114,12 +120,12 @@ fn resolve(root: &Path, file: &RootFile) -> Result<PathBuf, SystemError> {
     Ok(path)
 }
 
-/// Whether `path` is there in the new root, without following a link at its end.
+/// Whether `path` is there below `root`, without following a link at its end.
 ///
 /// # Errors
 /// [`SystemError::Io`] when that cannot be told.
-pub fn exists(path: &str) -> Result<bool, SystemError> {
-    let inside = format!("{}{path}", mounts::NEW_ROOT);
+pub fn exists(root: &Path, path: &str) -> Result<bool, SystemError> {
+    let inside = below(root, path);
     match fs::symlink_metadata(&inside) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -127,16 +133,16 @@ pub fn exists(path: &str) -> Result<bool, SystemError> {
     }
 }
 
-/// Removes `path` of the new root with all that is in it, if it is there. A link goes without what it leads to; one on the way is
+fn below(root: &Path, path: &str) -> String {
+    format!("{}{path}", root.display())
+}
+
+/// Removes `path` below `root` with all that is in it, if it is there. A link goes without what it leads to; one on the way is
 /// refused.
 ///
 /// # Errors
 /// [`SystemError::Io`] naming what could not be removed, [`SystemError::Unexpected`] for what is no folder on the way.
-pub fn remove(path: &str) -> Result<(), SystemError> {
-    remove_below(Path::new(mounts::NEW_ROOT), path)
-}
-
-fn remove_below(root: &Path, path: &str) -> Result<(), SystemError> {
+pub fn remove(root: &Path, path: &str) -> Result<(), SystemError> {
     let mut inside = root.to_owned();
     let mut parts = Path::new(path.trim_start_matches('/')).components().peekable();
     while let Some(part) = parts.next() {
@@ -164,12 +170,32 @@ fn remove_below(root: &Path, path: &str) -> Result<(), SystemError> {
     Ok(())
 }
 
-/// The content of the file `path` of the new root; `None` when there is none. What is no plain file counts as none.
+/// Removes what lies in `folder` below `root` under a name that begins with one of `starts`, as [`remove`] does.
+///
+/// # Errors
+/// Those of [`remove`], and [`SystemError::Io`] for a folder that cannot be listed.
+pub fn remove_named(root: &Path, folder: &str, starts: &[&str]) -> Result<(), SystemError> {
+    let inside = below(root, folder);
+    let entries = match fs::read_dir(&inside) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(SystemError::io("list", inside)(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(SystemError::io("list", &inside))?.file_name();
+        if let Some(name) = name.to_str().filter(|name| starts.iter().any(|start| name.starts_with(start))) {
+            remove(root, &format!("{folder}/{name}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The content of the file `path` below `root`; `None` when there is none. What is no plain file counts as none.
 ///
 /// # Errors
 /// [`SystemError::Io`] when it cannot be read.
-pub fn read(path: &str) -> Result<Option<Vec<u8>>, SystemError> {
-    let inside = format!("{}{path}", mounts::NEW_ROOT);
+pub fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, SystemError> {
+    let inside = below(root, path);
     match fs::symlink_metadata(&inside) {
         Ok(found) if found.is_file() => fs::read(&inside).map(Some).map_err(SystemError::io("read", inside)),
         Ok(_) => Ok(None),
@@ -267,7 +293,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("etc")).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", root.path().join("etc/hostname")).unwrap();
-        write_below(root.path(), &file("/etc/hostname")).unwrap();
+        write(root.path(), &file("/etc/hostname")).unwrap();
         let written = root.path().join("etc/hostname");
         assert!(fs::symlink_metadata(&written).unwrap().is_file());
         assert_eq!(fs::read(&written).unwrap(), b"content\n");
@@ -277,7 +303,7 @@ mod tests {
     #[test]
     fn private_files_get_private_folders() {
         let root = tempfile::tempdir().unwrap();
-        write_below(root.path(), &file("/root/.ssh/authorized_keys")).unwrap();
+        write(root.path(), &file("/root/.ssh/authorized_keys")).unwrap();
         assert_eq!(fs::metadata(root.path().join("root/.ssh")).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
@@ -285,8 +311,8 @@ mod tests {
     fn a_link_on_the_way_and_a_way_up_are_refused() {
         let root = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/tmp", root.path().join("etc")).unwrap();
-        assert!(matches!(write_below(root.path(), &file("/etc/hostname")), Err(SystemError::Unexpected { .. })));
-        assert!(matches!(write_below(root.path(), &file("/../hostname")), Err(SystemError::Unexpected { .. })));
+        assert!(matches!(write(root.path(), &file("/etc/hostname")), Err(SystemError::Unexpected { .. })));
+        assert!(matches!(write(root.path(), &file("/../hostname")), Err(SystemError::Unexpected { .. })));
     }
 
     #[test]
@@ -318,12 +344,29 @@ mod tests {
         std::os::unix::fs::symlink("../kept", root.path().join("lib/link")).unwrap();
         std::os::unix::fs::symlink("kept", root.path().join("other")).unwrap();
         for path in ["/lib/old", "/lib/link", "/lib/absent", "/absent/file"] {
-            remove_below(root.path(), path).unwrap();
+            remove(root.path(), path).unwrap();
         }
         assert_eq!(fs::read_dir(root.path().join("lib")).unwrap().count(), 0);
-        assert!(matches!(remove_below(root.path(), "/other/file"), Err(SystemError::Unexpected { .. })));
-        assert!(matches!(remove_below(root.path(), "/lib/../kept/file"), Err(SystemError::Unexpected { .. })));
+        assert!(matches!(remove(root.path(), "/other/file"), Err(SystemError::Unexpected { .. })));
+        assert!(matches!(remove(root.path(), "/lib/../kept/file"), Err(SystemError::Unexpected { .. })));
         assert_eq!(fs::read(root.path().join("kept/file")).unwrap(), b"stays");
+    }
+
+    #[test]
+    fn of_a_folder_only_what_is_named_so_goes() {
+        let root = tempfile::tempdir().unwrap();
+        remove_named(root.path(), "/etc/network", &["ours"]).unwrap();
+        fs::create_dir_all(root.path().join("etc/network/ours.d/in")).unwrap();
+        for name in ["ours", "ours-lan", "theirs", "not-ours"] {
+            fs::write(root.path().join("etc/network").join(name), "").unwrap();
+        }
+        remove_named(root.path(), "/etc/network", &["absent", "ours"]).unwrap();
+        let mut left: Vec<_> =
+            fs::read_dir(root.path().join("etc/network")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["not-ours", "theirs"]);
+        std::os::unix::fs::symlink("etc", root.path().join("other")).unwrap();
+        assert!(remove_named(root.path(), "/other/network", &["theirs"]).is_err(), "a link on the way");
     }
 
     /// Name by which the next test runs itself, and the variable that tells it that it may.
