@@ -1,5 +1,5 @@
-//! A host of a test's own as far as networks go: a network namespace with a bridge, a DHCP server and a web server, in which
-//! programs run and see that bridge alone. All of it is gone with the value, also when a test fails.
+//! A host of a test's own as far as networks go: a network namespace with two bridges, a DHCP server and a web server, in which
+//! programs run and see those alone. All of it is gone with the value, also when a test fails.
 
 use std::{
     fs,
@@ -13,8 +13,14 @@ use std::{
 
 /// The bridge.
 pub const BRIDGE: &str = "br0";
+/// A tap that is a port of it.
+pub const TAP: &str = "tap0";
 /// The host's address on it, also of the DHCP, DNS and web server.
 pub const HOST: &str = "10.78.0.1";
+/// The other bridge, with a DHCP server that names a router and a DNS server, and a VLAN.
+pub const OTHER_BRIDGE: &str = "br1";
+/// The VLAN on the other bridge, and the host's address in it.
+pub const VLAN: (u16, &str) = (7, "10.79.0.1");
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -47,12 +53,21 @@ impl Bridged {
         ip(&format!("-n {name} link add {BRIDGE} type bridge"));
         ip(&format!("-n {name} address add {HOST}/24 dev {BRIDGE}"));
         ip(&format!("-n {name} link set {BRIDGE} up"));
+        ip(&format!("-n {name} tuntap add {TAP} mode tap"));
+        ip(&format!("-n {name} link set {TAP} master {BRIDGE} up"));
+        ip(&format!("-n {name} link add {OTHER_BRIDGE} type bridge"));
+        ip(&format!("-n {name} address add 10.80.0.1/24 dev {OTHER_BRIDGE}"));
+        ip(&format!("-n {name} link set {OTHER_BRIDGE} up"));
+        let (number, address) = VLAN;
+        ip(&format!("-n {name} link add link {OTHER_BRIDGE} name vlan{number} type vlan id {number}"));
+        ip(&format!("-n {name} address add {address}/24 dev vlan{number}"));
+        ip(&format!("-n {name} link set vlan{number} up"));
         for folder in ["web", "etc/qemu"] {
             fs::create_dir_all(bridged.folder.path().join(folder)).expect("a folder");
         }
         // Whom QEMU's helper connects, for those who run inside alone.
         let rules = bridged.folder.path().join("etc/qemu/bridge.conf");
-        fs::write(rules, format!("allow {BRIDGE}\n")).expect("a file");
+        fs::write(rules, format!("allow {BRIDGE}\nallow {OTHER_BRIDGE}\n")).expect("a file");
         bridged.start_dnsmasq();
         bridged.start_web();
         bridged
@@ -103,9 +118,11 @@ impl Bridged {
         command
             .args(["netns", "exec", &self.namespace, "dnsmasq", "--keep-in-foreground", "--log-facility=-"])
             .args(["--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root", "--pid-file=", "--no-ping"])
-            .args([&format!("--interface={BRIDGE}"), "--bind-interfaces", "--dhcp-authoritative"])
+            .args([&format!("--interface={BRIDGE}"), &format!("--interface={OTHER_BRIDGE}")])
+            .args(["--bind-interfaces", "--dhcp-authoritative"])
             // Each new client gets the next address: another client is another address.
             .args(["--dhcp-range=10.78.0.50,10.78.0.150,255.255.255.0,1h", "--dhcp-sequential-ip"])
+            .arg("--dhcp-range=10.80.0.50,10.80.0.150,255.255.255.0,1h")
             .arg(format!("--dhcp-leasefile={}", leases.display()));
         let mut dnsmasq = command.stderr(Stdio::piped()).spawn().expect("ip runs");
         let log = dnsmasq.stderr.take().expect("a pipe");

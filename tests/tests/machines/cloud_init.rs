@@ -1,7 +1,12 @@
 //! Debian's own cloud-init in a machine, over its whole life: it applies what the layers say, once for each reimage, from the
 //! one source that the agent wrote, whatever a job plants in the places where cloud-init looks for others.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use cloud_machine_tests::{
     apt,
@@ -79,9 +84,24 @@ ntp:
   ntp_client: systemd-timesyncd
   servers: [ntp.example]
 ";
+/// A network as netplan has it.
+const NETWORKED: &str = "\
+#cloud-config
+cloud-machine:
+  image: debian-12-cloud-init
+  resources: {cpus: 1, nic: {mac: '52:54:00:77:00:01'}}
+network:
+  version: 2
+  ethernets:
+    main:
+      match: {macaddress: '52:54:00:77:00:01'}
+      dhcp4: true
+      addresses: [192.0.2.77/24]
+      nameservers: {search: [lab.example]}
+";
 /// One line for each thing that the documents ask for; each question is answered by the system itself.
 const LOOK: &str = "
-    cat /etc/hostname
+    cat /etc/hostname; getent hosts web
     getent passwd ada | cut -d: -f5,7
     id -nG ada
     getent shadow ada | cut -d: -f2
@@ -98,8 +118,9 @@ const LOOK: &str = "
     findmnt -no FSTYPE /scratch; findmnt -no FSTYPE /vault
     cat /root/of-url /root/of-drive
     wc -l </root/runs";
-const SEEN: [&str; 21] = [
+const SEEN: [&str; 22] = [
     "web",
+    "127.0.1.1       web",
     "Ada Lovelace:/bin/sh",
     "ada adm",
     "$6$salt$hash",
@@ -160,9 +181,15 @@ const KEYS: &str = "/etc/ssh/ssh_host_[a-z]*_key.pub: failed to open, can not ph
 #[test]
 fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_is() {
     let artifacts = Artifacts::from_environment().unwrap();
-    let program = Program::new(&artifacts);
+    let tools = tempfile::tempdir().unwrap();
+    let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap());
+    let program = Program::new(&artifacts).with("PATH", path);
     program.pack_folder(&image_that_was_used(&program), IMAGE, &[]).unwrap();
-    let server = Server::start(Answer::Files(apt::repository("greeting", "from a package\n")));
+    let mut files = apt::repository("greeting", "from a package\n");
+    files.insert("/evil/user-data".to_owned(), b"#cloud-config\nbootcmd: [touch /root/evil]\n".to_vec());
+    files.insert("/evil/meta-data".to_owned(), b"instance-id: evil\n".to_vec());
+    let server = Server::start(Answer::Files(files));
+    firmware_names_another_source(tools.path(), &server);
     create(&program, &server);
     everything_is_done(&program);
     let first = Instance::of(&program);
@@ -203,6 +230,32 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
     docker::is_as_described_and_holds_nothing_of_a_job(&program, MACHINE);
     program.done(&["delete", MACHINE, "--yes"]);
+    a_network_that_is_described_as_for_cloud_init_is_set_up_by_it(&program);
+}
+
+/// By Debian's cloud-init, which hands it to systemd-networkd. Nothing that the agent writes counts beside it.
+fn a_network_that_is_described_as_for_cloud_init_is_set_up_by_it(program: &Program) {
+    let file = program.state().parent().unwrap().join("networked.yaml");
+    fs::write(&file, NETWORKED).unwrap();
+    program.done(&["create", MACHINE, "--config", &file.to_string_lossy()]);
+    let script = "cloud-init status; ip -4 -o address show scope global | grep -o 'inet [^ ]*' | sort
+                  cat /etc/systemd/network/10-cloud-init-*.network | grep -E '^(MACAddress|Address|DHCP|Domains)=' | sort
+                  ls /etc/systemd/network | grep -v 10-cloud-init- || true";
+    let found = inside(program, script);
+    let expected = "status: done\ninet 10.0.2.15/24\ninet 192.0.2.77/24\nAddress=192.0.2.77/24\nDHCP=ipv4\n\
+                    Domains=lab.example\nMACAddress=52:54:00:77:00:01\n";
+    assert_eq!(found, expected);
+    program.done(&["delete", MACHINE, "--yes"]);
+}
+
+/// A QEMU whose firmware tells systems what would make them look for a seed at an address, and for OpenStack's.
+fn firmware_names_another_source(tools: &Path, server: &Server) {
+    let serial = format!("ds=nocloud-net;s={}evil/", server.root());
+    let file = tools.join("qemu-system-x86_64");
+    let text =
+        "#!/bin/sh\nexec /usr/bin/qemu-system-x86_64 \"$@\" -smbios 'type=1,product=OpenStack Compute,serial=SERIAL'\n";
+    fs::write(&file, text.replace("SERIAL", &serial)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// The recipe's image with what one holds that was packed from a machine.
@@ -285,6 +338,8 @@ fn everything_is_done(program: &Program) {
     assert!(source.starts_with("DataSourceNoCloud [seed=") && !source.contains("/dev/"), "{source}");
     let nothing = "test ! -e /root/evil; test ! -e /var/lib/cloud/instances/old; test -z \"$(grep -rl 192.0.2.1 /etc /run/systemd)\"
                    test -z \"$(grep -lx 'one for all machines' /var/lib/systemd/credential.secret /etc/ssh/* 2>&-)\"";
+    let firmware = inside(program, "cd /sys/class/dmi/id; cat product_name product_serial");
+    assert!(firmware.starts_with("OpenStack Compute\nds=nocloud-net;s=http://10.0.2.2:"), "{firmware}");
     let complaints = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log | grep -v '{KEYS}' || true");
     let seen = inside(program, &format!("{complaints}; {nothing}; {LOOK}"));
     let seen: Vec<&str> = seen.lines().map(str::trim).collect();

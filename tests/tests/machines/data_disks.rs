@@ -1,6 +1,6 @@
 //! Filesystems on data disks of a real Debian machine, over its whole life: made, mounted by the booted system, kept,
-//! wiped at a boot, made again at a reimage, and refused when they are not what was described. The machine is on a bridge, where
-//! a real DHCP server gives it its address.
+//! wiped at a boot, made again at a reimage, and refused when they are not what was described. The machine is on a tap and on a
+//! bridge twice, where a real DHCP server gives it addresses.
 
 use std::process::Command;
 
@@ -13,6 +13,8 @@ use cloud_machine_tests::{
 };
 use serde_json::Value;
 
+use crate::interfaces;
+
 const MACHINE: &str = "disks";
 const CONFIGURATION: &str = "\
 cloud-machine:
@@ -21,7 +23,10 @@ cloud-machine:
   cloud-init-url: {url: http://10.78.0.1/more.yaml, sha256: 6e8c400a5df96e8ed897fa0bdd38ae5b37aff0e6eaa93fd277cf67dc0dd8c586}
   resources:
     cpus: 1
-    nic: {network: {bridge: br0}, address: {dns: [10.78.0.1], search: [lab.example]}}
+    nic: {network: {tap: tap0}, address: {dns: [10.78.0.1], search: [lab.example]}}
+    nics:
+      backup: {network: {bridge: br1}}
+      storage: {network: {bridge: br1}, address: {addresses: [10.79.0.7/24], mtu: 1400, vlan: 7}}
     disks:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}
@@ -94,6 +99,7 @@ fn data_disks_are_what_was_described_at_every_boot() {
         assert_eq!(method(&created, disk), expected);
     }
     let address = the_one_address(&program, &bridged);
+    let interfaces = interfaces::further(&program, MACHINE);
     everything_is_mounted(&program, "");
     partitions_are_what_was_described(&program);
     assert_eq!(options(&program, "/mnt/work-two", &["nosuid", "nodev", "noexec", "noatime"]), 4);
@@ -139,6 +145,7 @@ fn data_disks_are_what_was_described_at_every_boot() {
     let reimaged = program.done(&["reimage", MACHINE, "--output", "json"]);
     the_kept_host_key_stays_and_is_not_called_new(&program, &host_key);
     assert_eq!(the_one_address(&program, &bridged), address, "the address is that of before");
+    assert_eq!(interfaces::further(&program, MACHINE), interfaces, "and so are the others");
     assert_eq!(method(&reimaged, "cache"), "reuse btrfs");
     assert_eq!(method(&reimaged, "data"), "wipe zero, create xfs");
     assert_eq!(method(&reimaged, "work"), "reuse table, reuse ext4 on one, reuse xfs on two");
@@ -220,7 +227,8 @@ fn the_one_address(program: &Program, bridged: &Bridged) -> String {
     let report = program.json(["show", MACHINE]).unwrap()["record"]["last_report"].as_str().unwrap().to_owned();
     let report = std::fs::read_to_string(program.state().join("machines").join(MACHINE).join(report)).unwrap();
     assert!(report.contains(&format!("\"{address}/24\"")), "the agent had another address than {address}");
-    let leases = bridged.leases();
+    let mut leases = bridged.leases();
+    leases.retain(|(address, _)| address.starts_with("10.78."));
     assert_eq!(leases.len(), 1, "{leases:?}");
     // Hardware type and address: whoever names himself otherwise is another client.
     assert_eq!((leases[0].0.as_str(), leases[0].1.starts_with("01:52:54:00:")), (address, true), "{leases:?}");

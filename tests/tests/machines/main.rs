@@ -5,6 +5,7 @@ mod cloud_init;
 mod data_disks;
 mod docker;
 mod drivers;
+mod interfaces;
 mod machine;
 mod power_cuts;
 mod rancher;
