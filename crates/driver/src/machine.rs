@@ -298,6 +298,14 @@ pub trait Driver: fmt::Debug + Send + Sync {
         }
     }
 
+    /// Whether a machine with this folder can be started so: a path may be longer than what it is for takes.
+    ///
+    /// # Errors
+    /// Of [`DriverErrorKind::Refused`].
+    fn can_be_in(&self, _folder: &MachineFolder, _connection: &Connection) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// What the machine's instructions are executed by; may take seconds the first time.
     ///
     /// # Errors

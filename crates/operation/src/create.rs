@@ -93,6 +93,7 @@ impl Operations<'_> {
             Err(StoreError::NoMachine { .. }) => {
                 has_own_mac(store, &creation.described)?;
                 let record = new_record(teller, store, name, creation)?;
+                self.driver_of(&record)?.can_be_in(&store.machine(name), &record.connection)?;
                 space::fits(store, &record, &creation.described, creation.options)?;
                 store.create(lock, &record)?;
                 record

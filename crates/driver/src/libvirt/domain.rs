@@ -265,6 +265,12 @@ fn path<'a>(what: &'static str, path: &'a Path) -> Result<&'a str, LibvirtError>
     Ok(found)
 }
 
+/// Refuses the folder of an attempt whose sockets have paths that are too long.
+pub(super) fn sockets_fit(folder: &cloud_machine_store::AttemptFolder) -> Result<(), LibvirtError> {
+    socket(&folder.agent_socket())?;
+    socket(&folder.console_socket()).map(drop)
+}
+
 fn socket(socket: &Path) -> Result<String, LibvirtError> {
     let what = "path of a socket";
     let found = path(what, socket)?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloud_machine_protocol::{Connection, RootOfTrust, causes};
-use cloud_machine_store::{DriverState, ImageFolder, Store, identity::is_uuid};
+use cloud_machine_store::{AttemptFolder, DriverState, ImageFolder, MachineFolder, Store, identity::is_uuid};
 
 use super::{
     Libvirt, LibvirtError, Virsh,
@@ -55,6 +55,13 @@ impl Driver for Libvirt {
 
     fn preflight(&self) -> Result<(), DriverError> {
         Ok(self.virsh()?.uuids().map(drop)?)
+    }
+
+    fn can_be_in(&self, folder: &MachineFolder, connection: &Connection) -> Result<(), DriverError> {
+        // Of the longest name that an attempt will ever have.
+        let attempt = AttemptFolder::at(folder.path().join("run/attempt-9999"), 9999);
+        domain::sockets_fit(&attempt)?;
+        Ok(qemu::sockets_fit(attempt.path(), connection)?)
     }
 
     fn processor(&self, store: &Store, image: &ImageFolder) -> Result<Processor, DriverError> {

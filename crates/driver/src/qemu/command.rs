@@ -250,16 +250,25 @@ pub(crate) fn check(launch: &Launch) -> Result<(), QemuError> {
             paths.push(&drive.file);
         }
     }
-    if launch.connection == Connection::UserClosed {
-        let longest = user_network::SOCKETS.map(|name| launch.folder.path().join(name).into_os_string());
-        if let Some(path) = longest.into_iter().find(|path| path.len() > MAX_SOCKET) {
-            let allowed = "at most 107 bytes, which is all that the kernel takes: a shorter path of the state folder, or `nic.host-access: true`";
-            return Err(refuse("path of a socket", &path.to_string_lossy(), allowed));
-        }
-    }
+    sockets_fit(launch.folder.path(), &launch.connection)?;
     match paths.into_iter().find(|path| !path.is_absolute()) {
         // QEMU runs in the attempt's folder, so a relative path would mean another file.
         Some(path) => Err(refuse("path", &path.to_string_lossy(), "an absolute path")),
+        None => Ok(()),
+    }
+}
+
+/// Refuses the folder of an attempt in which the sockets of the closed user network have paths that are too long.
+pub(crate) fn sockets_fit(folder: &Path, connection: &Connection) -> Result<(), QemuError> {
+    if *connection != Connection::UserClosed {
+        return Ok(());
+    }
+    let paths = user_network::SOCKETS.map(|name| folder.join(name).into_os_string());
+    match paths.into_iter().find(|path| path.len() > MAX_SOCKET) {
+        Some(path) => {
+            let allowed = "at most 107 bytes, which is all that the kernel takes: a shorter path of the state folder, or `resources.nic.host-access: true`";
+            Err(refuse("path of a socket", &path.to_string_lossy(), allowed))
+        }
         None => Ok(()),
     }
 }

@@ -234,7 +234,15 @@ fn what_the_interface_sends_reaches_the_closed_user_network_only_through_both_so
     assert_eq!(of_network, expected);
     let elsewhere = backends(&closed, Path::new("/a,b"));
     assert!(elsewhere[0].ends_with("addr.path=/a,,b/interface.sock"), "{elsewhere:?}");
+    for (length, fits) in [(40, true), (50, false)] {
+        let store =
+            cloud_machine_store::Store::open(tempfile::tempdir().unwrap().path().join("d".repeat(length))).unwrap();
+        let machine = store.machine(&closed.name);
+        let found = |connection| crate::machine::Driver::can_be_in(&crate::qemu::Qemu::default(), &machine, connection);
+        assert_eq!(found(&closed.connection).is_ok(), fits, "{}", machine.path().display());
+        assert!(found(&launch().connection).is_ok());
+    }
     let deep = AttemptFolder::at(Path::new("/").join("d".repeat(100)), 1);
     let refused = arguments(&Launch { folder: deep, ..closed }).unwrap_err().to_string();
-    assert!(refused.contains("path of a socket") && refused.contains("`nic.host-access: true`"), "{refused}");
+    assert!(refused.contains("path of a socket") && refused.contains("`resources.nic.host-access: true`"), "{refused}");
 }

@@ -7,7 +7,7 @@ use std::{
 
 use cloud_machine_child::ChildError;
 use cloud_machine_protocol::{Connection, RootOfTrust};
-use cloud_machine_store::{DriverState, ImageFolder, Store};
+use cloud_machine_store::{DriverState, ImageFolder, MachineFolder, Store};
 
 use super::{
     Accelerator, DirectBoot, Drive, Launch, Life, Process, Qemu, QemuError, Subject, connection, decide, disk,
@@ -53,6 +53,11 @@ impl Driver for Qemu {
 
     fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
         connection::check(connection)
+    }
+
+    fn can_be_in(&self, folder: &MachineFolder, connection: &Connection) -> Result<(), DriverError> {
+        // Of the longest name that an attempt will ever have.
+        Ok(super::sockets_fit(&folder.path().join("run/attempt-9999"), connection)?)
     }
 
     fn processor(&self, store: &Store, image: &ImageFolder) -> Result<Processor, DriverError> {

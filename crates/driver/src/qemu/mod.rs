@@ -27,7 +27,7 @@ use std::{
 pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, remembered};
 pub use bridge_rules::{Bridges, bridges};
 pub use command::{DirectBoot, Drive, Launch, arguments};
-pub(crate) use command::{backends, block_node, check};
+pub(crate) use command::{backends, block_node, check, sockets_fit};
 pub(crate) use driver::launch;
 pub use error::QemuError;
 pub(crate) use keys::KEYS;
