@@ -10,12 +10,39 @@ pub(crate) const MOUNTPOINTS: &str = "/mnt";
 const SYSTEM_FOLDERS: [&str; 9] = ["/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/root", "/sbin", "/usr"];
 /// Nothing is mounted below these either, nor above them: folders of the kernel and of the running system, and those from which the
 /// system takes what it executes as root, and whom it lets in. What a job left there on a kept disk would count after a reimage.
-const CLOSED_FOLDERS: [&str; 7] = ["/dev", "/etc", "/proc", "/root/.ssh", "/run", "/sys", "/var/lib/cloud"];
+///
+/// `/var/run` and `/var/lock` are links to folders below `/run`.
+const CLOSED_FOLDERS: [&str; 9] =
+    ["/dev", "/etc", "/proc", "/root/.ssh", "/run", "/sys", "/var/lib/cloud", "/var/lock", "/var/run"];
 
 /// Folders from which the system takes more that it executes as root, or that a program does which root starts. Another filesystem may be
 /// there, at these, below or above them, when it is none that a job leaves something in for the next one.
-const EXECUTED_FOLDERS: [&str; 9] =
-    ["/bin", "/boot", "/lib", "/lib32", "/lib64", "/libx32", "/sbin", "/usr", "/var/spool/cron"];
+///
+/// Below `/root` a service manager and shells find what they start when root logs in; the folders below `/var` have jobs of cron and at,
+/// scripts of packages, and what systemd lays over `/usr` or starts.
+const EXECUTED_FOLDERS: [&str; 21] = [
+    "/bin",
+    "/boot",
+    "/efi",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix",
+    "/ostree",
+    "/root",
+    "/sbin",
+    "/sysroot",
+    "/usr",
+    "/var/lib/confexts",
+    "/var/lib/dkms",
+    "/var/lib/dpkg",
+    "/var/lib/extensions",
+    "/var/lib/portables",
+    "/var/lib/systemd",
+    "/var/spool/at",
+    "/var/spool/cron",
+];
 
 /// An absolute path without `.`, `..` and empty parts.
 #[derive(Debug, Deserialize)]
