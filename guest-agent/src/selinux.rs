@@ -1,6 +1,6 @@
 //! What SELinux of the new system has to be told of files that were made before its policy was loaded. Must not touch a file.
 
-use cloud_machine_config::Config;
+use cloud_machine_config::{Config, DiskConfig};
 use cloud_machine_plan::quoted_for_unit;
 use cloud_machine_system::root::RootFile;
 
@@ -18,7 +18,9 @@ pub(crate) fn is_on(config: &[u8], exists: impl Fn(&str) -> Result<bool, AgentEr
     let config = String::from_utf8_lossy(config);
     let value = |key| config.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     let mode = value("SELINUX=").unwrap_or_default();
-    if !["enforcing", "permissive"].iter().any(|on| mode.eq_ignore_ascii_case(on)) {
+    // What follows the word is not read (libselinux, selinux_getenforcemode).
+    let begins = |on: &str| mode.get(..on.len()).is_some_and(|mode| mode.eq_ignore_ascii_case(on));
+    if !begins("enforcing") && !begins("permissive") {
         return Ok(false);
     }
     let policy = value("SELINUXTYPE=").unwrap_or("targeted");
@@ -50,13 +52,22 @@ pub(crate) fn labels(
         paths.extend(disk.mountpoint.as_deref());
         paths.extend(disk.partitions.iter().filter_map(|partition| partition.mountpoint.as_deref()));
     }
+    let datasets: Vec<String> = config.resources.disks.values().flat_map(datasets).collect();
+    paths.extend(datasets.iter().map(String::as_str));
     let mut text = "# Written by cloud-machine-agent at each reimage (tmpfiles.d(5)).\n".to_owned();
     for path in paths {
         text.push_str("z \"");
-        text.push_str(&quoted_for_unit(path));
+        // It is a pattern (glob(7)), in which a question mark is any one character, such as one that means more.
+        text.push_str(&quoted_for_unit(&path.replace(['*', '[', '\\'], "?")));
         text.push_str("\"\n");
     }
     Ok(RootFile::text(LABELS, 0o644, text))
+}
+
+/// Where the datasets of a pool on the disk are mounted.
+fn datasets(disk: &DiskConfig) -> Vec<String> {
+    let (Some(filesystem), Some(mountpoint)) = (&disk.filesystem, &disk.mountpoint) else { return Vec::new() };
+    filesystem.datasets.iter().map(|dataset| format!("{mountpoint}/{dataset}")).collect()
 }
 
 #[cfg(test)]
@@ -71,7 +82,11 @@ mod tests {
 
     #[test]
     fn it_is_on_with_a_mode_that_loads_a_policy_and_with_that_policy() {
-        for config in ["SELINUX=enforcing\nSELINUXTYPE=targeted\n", "# SELINUX=disabled\nSELINUX= Permissive \n"] {
+        for config in [
+            "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
+            "# SELINUX=disabled\nSELINUX= Permissive \n",
+            "SELINUX=enforcing # here\n",
+        ] {
             assert!(found(config, &[POLICY]).unwrap(), "{config}");
             assert!(!found(config, &[]).unwrap(), "without a policy: {config}");
         }

@@ -33,6 +33,9 @@ pub fn new(
     let mut identity = from_random(random()?, name, mac, authorized_keys, ssh_host_keys);
     // What is configured first, so that no random one is the same.
     identity.nics = nics.iter().filter_map(|(name, mac)| Some((name.clone(), (*mac)?))).collect();
+    if mac.is_none() {
+        identity.mac = unused(&identity)?;
+    }
     for name in nics.into_keys() {
         if !identity.nics.contains_key(&name) {
             let address = unused(&identity)?;
