@@ -28,7 +28,7 @@ impl Merged {
     }
 }
 
-fn redacted(node: &Node, around: Secrecy, replace: &dyn Fn(&str) -> String) -> Node {
+pub(crate) fn redacted(node: &Node, around: Secrecy, replace: &dyn Fn(&str) -> String) -> Node {
     let secrecy = around.marked(node.secret);
     let mut result = node.clone();
     if secrecy.hides(node) {

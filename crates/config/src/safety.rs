@@ -6,6 +6,8 @@ use crate::{
     error::ConfigError,
     grammar::ROOT,
     network_config::NETWORK,
+    redact::redacted,
+    secret::Secrecy,
     source::shortened,
     tree::{Node, Value, child_path},
 };
@@ -41,7 +43,7 @@ const WIPES: &[&str] = &["false", "recreate", "discard", "true", "zero"];
 ///
 /// Disks cannot be added: a disk that nobody declared stops the machine or is left alone, and a declaration would turn
 /// it into one that is wiped or kept. They cannot be taken away, for the reverse reason. What is made on one and where
-/// it is mounted is what the host verifies. The hardware address is part
+/// it is mounted is what the host verifies. One that is never written is not wiped either. The hardware address is part
 /// of the identity, and the host has connected the interface and reaches the machine through it.
 const TABLE: &[Row] = &[
     row(&["image"], Rule::Fixed, ""),
@@ -71,14 +73,26 @@ const TABLE: &[Row] = &[
     row(&["resources", "disks", "*", "mount-options"], Rule::Fixed, "[]"),
     row(&["resources", "disks", "*", "partitions"], Rule::Fixed, "{}"),
     row(&["resources", "disks", "*", "required"], Rule::Fixed, "false"),
-    row(&["resources", "disks", "*", "readonly"], Rule::Rises(&["false", "true"]), "false"),
+    row(&["resources", "disks", "*", "readonly"], Rule::Fixed, "false"),
 ];
 
 /// The top-level keys below which, or at which, there are safety keys.
 pub(crate) const TOP_LEVEL: [&str; 2] = [ROOT, NETWORK];
 
-/// The description of the network, which is no key below [`ROOT`]: the host reaches the machine through what it describes.
-const OF_CLOUD_INIT: Row = row(&[NETWORK], Rule::Fixed, "");
+/// What is said of the values at `keys`, on the way there in any of `roots`.
+fn secrecy(roots: &[&Node], keys: &[&str]) -> Secrecy {
+    roots.iter().fold(Secrecy::default(), |mut secrecy, root| {
+        let (mut node, mut below) = (Some(*root), Secrecy::default());
+        for key in keys {
+            node = node.and_then(|node| node.get(key));
+            below = below.below(key).marked(node.is_some_and(|node| node.secret));
+        }
+        if below.is_told() {
+            secrecy = below;
+        }
+        secrecy
+    })
+}
 
 /// Reports every safety key that `document` loosened or redirected between `before` and `after`.
 pub(crate) fn compare(before: &Node, after: &Node, document: &Node, errors: &mut Vec<ConfigError>) {
@@ -86,13 +100,17 @@ pub(crate) fn compare(before: &Node, after: &Node, document: &Node, errors: &mut
         for keys in expanded(row.keys, before, after) {
             let change = Change { row, before: find(before, &keys), after: find(after, &keys) };
             if !change.is_allowed() {
-                errors.push(change.error(document, &keys));
+                errors.push(change.error(document, &keys, secrecy(&[before, after], &keys)));
             }
         }
     }
-    let change = Change { row: &OF_CLOUD_INIT, before: before.get(NETWORK), after: after.get(NETWORK) };
-    if !change.is_allowed() {
-        errors.push(change.error(document, OF_CLOUD_INIT.keys));
+    // As cloud-init reads it, to which a text and a number that look the same are two things.
+    let handed = |root: &Node| root.get(NETWORK).map(emit::foreign_document);
+    if handed(before) != handed(after) {
+        let cause = cause(document, &[NETWORK]);
+        let message = "a description of the network is the host's alone, which reaches the machine by it";
+        let way_out = "write it in a layer of the host, or leave it out".to_owned();
+        errors.push(ConfigError::new(&cause.source, cause.mark, NETWORK, message).suggestion(Some(way_out)));
     }
 }
 
@@ -147,7 +165,13 @@ impl Change<'_> {
         }
     }
 
-    fn error(&self, document: &Node, keys: &[&str]) -> ConfigError {
+    /// The value for people; what is secret in it is not shown.
+    fn shown(&self, node: Option<&Node>, secrecy: Secrecy) -> String {
+        let hidden = node.map(|node| redacted(node, secrecy, &|_| "not shown".to_owned()));
+        quoted(&self.text(hidden.as_ref()))
+    }
+
+    fn error(&self, document: &Node, keys: &[&str], secrecy: Secrecy) -> ConfigError {
         let path = keys.iter().fold(String::new(), |path, key| child_path(&path, key));
         let cause = cause(document, keys);
         let origin = self.before.map_or_else(|| "built-in default".to_owned(), |node| node.origin().to_string());
@@ -155,8 +179,8 @@ impl Change<'_> {
             Rule::SameKeys => format!("the disks of the machine are those of the host ({origin})"),
             _ => format!(
                 "a safety key may only be tightened: {} ({origin}) cannot become {}",
-                quoted(&self.text(self.before)),
-                quoted(&self.text(self.after)),
+                self.shown(self.before, secrecy),
+                self.shown(self.after, secrecy),
             ),
         };
         ConfigError::new(&cause.source, cause.mark, &path, message)

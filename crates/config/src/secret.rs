@@ -3,6 +3,7 @@
 
 use crate::{
     access, key_path,
+    network_config::NETWORK,
     scalar::Scalar,
     tree::{Node, Value},
 };
@@ -83,11 +84,27 @@ pub(crate) fn is_told_in(line: &str) -> bool {
     marked || access::is_told_in(line) || has(is_secret) || (line.contains('@') && has(is_proxy))
 }
 
+/// Keys of tunnels (netplan(5)) whose names tell it only below the top-level key `network`.
+const OF_NETWORK: [&str; 3] = ["key", "private", "shared"];
+
+/// Below which top-level key a value is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Place {
+    /// It is at the top.
+    #[default]
+    Root,
+    /// `network`.
+    Network,
+    /// Another one.
+    Elsewhere,
+}
+
 /// What the keys and marks on the way to a value say of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Secrecy {
     marked: bool,
     named: bool,
+    place: Place,
     /// Whether the value is a proxy's address, which need not have a scheme.
     proxy: bool,
 }
@@ -100,7 +117,13 @@ impl Secrecy {
 
     /// For the value of the key `name`.
     pub(crate) fn below(self, name: &str) -> Self {
-        Self { named: self.named || is_secret(name), proxy: is_proxy(name), ..self }
+        let place = match self.place {
+            Place::Root if name == NETWORK => Place::Network,
+            Place::Network => Place::Network,
+            Place::Root | Place::Elsewhere => Place::Elsewhere,
+        };
+        let of_network = self.place == Place::Network && OF_NETWORK.contains(&name);
+        Self { named: self.named || is_secret(name) || of_network, proxy: is_proxy(name), place, ..self }
     }
 
     /// For the value at the end of `path`.
@@ -191,6 +214,9 @@ mod tests {
         let named = Secrecy::default().below("lock_passwd");
         assert!(!named.hides_scalar(&Scalar::Bool(true)) && named.hides_scalar(&Scalar::Integer(1)));
         assert!(named.marked(true).hides_scalar(&Scalar::Bool(true)));
-        assert_eq!(Secrecy::default().along("a.\"my token\".b"), Secrecy { named: true, ..Secrecy::default() });
+        assert!(Secrecy::default().along("a.\"my token\".b").is_told());
+        for (path, is_told) in [("network.tunnels.t.keys.private", true), ("a.network.keys.private", false)] {
+            assert_eq!(Secrecy::default().along(path).is_told(), is_told, "{path}");
+        }
     }
 }

@@ -174,7 +174,6 @@ fn what_happens_to_a_disk_may_only_become_stricter() {
         ("on-reimage", "keep", "wipe"),
         ("on-reimage", "keep", "recreate"),
         ("on-reimage", "recreate", "wipe"),
-        ("readonly", "false", "true"),
     ] {
         allowed(&disk(&format!("{key}: {from}")), &disk(&format!("{key}: {to}")));
     }
@@ -184,8 +183,27 @@ fn what_happens_to_a_disk_may_only_become_stricter() {
     allowed(&disk(""), &disk("wipe-on-boot: true"));
     // An empty value states nothing, so it loosens nothing.
     allowed(&disk("wipe-on-boot: true"), &disk("wipe-on-boot:"));
+    // A disk that is never written is not wiped either.
+    refused(&disk(""), &disk("readonly: true"), "resources.disks.d.readonly");
     // A quoted word is no boolean, and cannot be told to be stricter.
     refused(&disk("readonly: false"), &disk("readonly: 'true'"), "resources.disks.d.readonly");
+}
+
+#[test]
+fn the_hosts_value_is_not_shown_where_it_is_secret() {
+    for (host, guest) in [
+        (r#"cloud-init-url: "https://x.example/a?token=hidden""#, r#"cloud-init-url: "https://y.example/""#),
+        ("require: !secret [hidden]", "require: []"),
+        ("resources: !secret {nic: {network: {bridge: hidden}}}", "resources: {nic: {network: none}}"),
+        ("resources: {nic: {mac: !secret hidden}}", "resources: {nic: {mac: auto}}"),
+    ] {
+        let errors = tried(&ours(host), document(LayerKind::Volume, &ours(guest))).unwrap_err().to_string();
+        assert!(errors.contains("a safety key may only be tightened") && !errors.contains("hidden"), "{errors}");
+    }
+    let host = "network: {version: 2, wifis: {w: {password: hidden}}}";
+    let errors =
+        tried(host, document(LayerKind::Volume, "network: {version: 2, tunnels: {}}")).unwrap_err().to_string();
+    assert!(errors.contains("the host's alone") && !errors.contains("hidden"), "{errors}");
 }
 
 #[test]
@@ -221,7 +239,7 @@ fn what_the_machine_is_made_of_comes_too_late_in_a_layer_of_the_guest() {
         let late = merged.leaves().into_iter().filter(cloud_machine_config::Leaf::is_late);
         late.map(|leaf| leaf.path).collect::<Vec<_>>()
     };
-    let guest = "resources: {ram: 8, cpus: 2, disks: {d: {allocation: 2GiB, readonly: true}}}";
+    let guest = "resources: {ram: 8, cpus: 2, disks: {d: {allocation: 2GiB}}}";
     for layer in [LayerKind::CloudInitUrl, LayerKind::Volume] {
         let found = late(&disk("allocation: 1GiB"), layer, &ours(guest));
         // What says the same as the host did changes nothing.

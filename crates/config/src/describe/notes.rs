@@ -3,7 +3,7 @@
 
 /// What cannot be read off the grammar.
 pub(super) struct Note {
-    /// Path below `cloud-machine`; `*` stands for a disk's name.
+    /// Path below `cloud-machine`; `*` stands for a name.
     pub(super) path: &'static str,
     /// What it states, in one sentence without its name.
     pub(super) summary: &'static str,
@@ -283,7 +283,7 @@ pub(super) const NOTES: &[Note] = &[
         form: Form::Flag(&[]),
         default: "false",
         example: "false",
-        safety: "`false` may become `true`",
+        safety: "must stay as it is",
         ..MAP
     },
     Note {
