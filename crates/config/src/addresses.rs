@@ -21,12 +21,14 @@ const MAX_ROUTES: usize = 64;
 const MAX_ADDRESSES: usize = 16;
 /// Below it the kernel turns IPv6 off (RFC 8200, section 5).
 const LEAST_MTU: u16 = 1280;
-/// Where an address that is missing is to be written.
-const STATIC: &str = "`addresses` beside it, or leave it out: a DHCP server says it";
+/// Where an address that is missing is to be written; of a further interface no DHCP server says more than its address.
+const STATIC: &str = "write `addresses` beside it, or leave it out: a DHCP server says it";
+const STATIC_FURTHER: &str = "write `addresses` beside it";
 
 /// What is wrong with the interface at the keys `place`; `machine` tells where each was written.
 pub(crate) fn check(nic: &Nic, place: &[&str], machine: &Node, errors: &mut Vec<ConfigError>) {
     let address = &nic.address;
+    let is_first = place.len() == 2;
     let mut wrong = |key: &str, message: String, help: &str| {
         let (found, path) = locate(machine, &[place, &["address", key]].concat());
         let error = ConfigError::new(&found.source, found.mark, &path, message);
@@ -72,11 +74,12 @@ pub(crate) fn check(nic: &Nic, place: &[&str], machine: &Node, errors: &mut Vec<
     if address.is_dhcp() {
         for (key, is_stated) in [("gateways", !address.gateways.is_empty()), ("routes", !address.routes.is_empty())] {
             if is_stated {
-                wrong(key, "without `addresses` the interface has none that this could belong to".to_owned(), STATIC);
+                let way_out = if is_first { STATIC } else { STATIC_FURTHER };
+                wrong(key, "without `addresses` the interface has none that this could belong to".to_owned(), way_out);
             }
         }
     } else {
-        ways(address, &mut wrong);
+        ways(address, is_first, &mut wrong);
     }
     let wants_ipv6 = address.addresses.iter().any(|net| net.addr().is_ipv6());
     if let Some(mtu) = address.mtu.filter(|mtu| *mtu < LEAST_MTU) {
@@ -99,7 +102,7 @@ fn twice(key: &str, list: &[IpAddr], wrong: &mut impl FnMut(&str, String, &str))
 }
 
 /// Each gateway lies in the subnet of an address, and there is one way out a family.
-fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
+fn ways(address: &Address, is_first: bool, wrong: &mut impl FnMut(&str, String, &str)) {
     let own: Vec<IpAddr> = address.addresses.iter().map(|net| net.addr()).collect();
     twice("addresses", &own, wrong);
     let subnets: Vec<String> = address.addresses.iter().map(ToString::to_string).collect();
@@ -127,7 +130,7 @@ fn ways(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
             );
         }
     }
-    routes(address, wrong);
+    routes(address, is_first, wrong);
 }
 
 /// Whether it is the first or the last address of the subnet, where these are no machine's. The first of IPv6 is that of its
@@ -137,7 +140,7 @@ fn names_all(net: &IpNet, address: IpAddr) -> bool {
 }
 
 /// Each route leads to another network, which no other route leads to.
-fn routes(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
+fn routes(address: &Address, is_first: bool, wrong: &mut impl FnMut(&str, String, &str)) {
     for (index, route) in address.routes.iter().enumerate() {
         let subnet = address.addresses.iter().filter(|net| net.contains(&route.via)).map(IpNet::prefix_len).max();
         if address.addresses.iter().any(|net| net.trunc() == route.to) {
@@ -156,7 +159,7 @@ fn routes(address: &Address, wrong: &mut impl FnMut(&str, String, &str)) {
         if address.routes.iter().take(index).any(|known| known.to == route.to) {
             wrong("routes", format!("there are two routes to {}", route.to), "leave one of them out");
         }
-        if route.to.prefix_len() == 0 {
+        if is_first && route.to.prefix_len() == 0 {
             wrong("routes", format!("{} is every network", route.to), "write its gateway into `gateways`");
         }
     }

@@ -48,6 +48,12 @@ pub(crate) fn check(declared: &Resources, machine: &Node, errors: &mut Vec<Confi
         if nic.network != Connection::None {
             addresses::check(nic, &place, machine, errors);
         }
+        for route in nic.address.routes.iter().filter(|route| route.to.prefix_len() <= 1) {
+            let message = format!("{} is every other network: the way out is that of `nic`", route.to);
+            let way_out = "write a gateway into `resources.nic.address.gateways`, and smaller networks here".to_owned();
+            let address = [&place[..], &["address"]].concat();
+            errors.push(nic::at(machine, &address, "routes", &message).suggestion(Some(way_out)));
+        }
         for (other, known) in &before {
             errors.extend(both(nic, &place, other, known, machine));
         }
@@ -81,12 +87,12 @@ fn both(nic: &Nic, place: &[&str], other: &str, known: &Nic, machine: &Node) -> 
         let to = route.to;
         if known.address.routes.iter().any(|known| known.to == to) {
             wrong(&address, "routes", format!("`{other}` has a route to {to}, too"), "leave one of them out");
-        } else if known.address.addresses.iter().chain(&user).any(|net| net.trunc() == to) {
-            wrong(&address, "routes", format!("{to} is a subnet of `{other}`"), "leave the route out");
+        } else if known.address.addresses.iter().chain(&user).any(|net| net.contains(&to)) {
+            wrong(&address, "routes", format!("{to} is in a subnet of `{other}`"), "leave the route out");
         }
     }
     for route in &known.address.routes {
-        if nic.address.addresses.iter().any(|net| net.trunc() == route.to) {
+        if nic.address.addresses.iter().any(|net| net.contains(&route.to)) {
             let message = format!("{} of it is where a route of `{other}` leads", route.to);
             wrong(&address, "addresses", message, "leave that route out");
         }

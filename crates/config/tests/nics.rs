@@ -102,7 +102,7 @@ fn two_interfaces_do_not_have_the_same() {
             fixed("10.9.0.7/24"),
             routed("10.8.0.7/24", "10.9.0.0/24", "10.8.0.1"),
             "nics.b.address.routes",
-            "is a subnet of `nics.a`",
+            "is in a subnet of `nics.a`",
         ),
         (
             "{}".into(),
@@ -110,6 +110,27 @@ fn two_interfaces_do_not_have_the_same() {
             fixed("10.9.0.7/24"),
             "nics.b.address.addresses",
             "where a route of `nics.a` leads",
+        ),
+        (
+            "{}".into(),
+            fixed("10.9.0.7/24"),
+            routed("10.8.0.7/24", "10.9.0.7/32", "10.8.0.1"),
+            "nics.b.address.routes",
+            "is in a subnet of `nics.a`",
+        ),
+        (
+            "{}".into(),
+            routed("10.9.0.7/24", "128.0.0.0/1", "10.9.0.1"),
+            String::new(),
+            "nics.a.address.routes",
+            "`resources.nic.address.gateways`",
+        ),
+        (
+            "{}".into(),
+            routed("10.9.0.7/24", "0.0.0.0/0", "10.9.0.1"),
+            String::new(),
+            "nics.a.address.routes",
+            "`resources.nic.address.gateways`",
         ),
         ("{network: none}".into(), fixed("10.9.0.7/24"), String::new(), "nics", "write one of them as `nic`"),
     ] {

@@ -98,15 +98,21 @@ label! {
     /// Name of a further network interface, which the machine's system calls it by. Its VLAN is called NAME.NUMBER, and the kernel has
     /// room for 15 bytes (IFNAMSIZ of linux/if.h, with a final NUL).
     NicName, "interface name", |text| is_label(text, 10) && !is_given(text),
-    "1 to 10 of a-z, 0-9 and -, not first or last a -, and no name that systems give by themselves, such as eth0"
+    "1 to 10 of a-z, 0-9 and -, the first a letter and the last no -, and no name that systems give by themselves, such as eth0"
 }
+
+/// How names begin that the kernel, systemd or a program gives, which go on with a number.
+const GIVEN: [&str; 28] = [
+    "", "bond", "br", "cni", "docker", "dummy", "end", "eno", "enp", "ens", "enx", "eth", "ib", "ifb", "lxcbr", "sit",
+    "tap", "team", "tun", "tunl", "usb", "veth", "virbr", "vlan", "wg", "wlan", "wlp", "wwan",
+];
 
 /// Whether systems give an interface this name by themselves, or mean something else by it: the kernel has settings of `all` and
 /// `default` (Linux, ip-sysctl), and a number is an index.
 fn is_given(name: &str) -> bool {
     match name.find(|character: char| character.is_ascii_digit()).and_then(|digit| name.get(..digit)) {
         None => ["lo", "all", "default"].contains(&name),
-        Some(stem) => ["", "eth", "eno", "ens", "enp", "enx", "vlan", "docker"].contains(&stem),
+        Some(stem) => GIVEN.contains(&stem),
     }
 }
 
@@ -197,9 +203,23 @@ mod tests {
         for text in ["storage", "a", "net-2", "lan0", "mgmt", "ens", "storage-10"] {
             assert_eq!(text.parse::<NicName>().unwrap().as_str(), text);
         }
-        for text in
-            ["lo", "all", "default", "eth0", "ens3", "enp0s3", "vlan7", "docker0", "7", "10g", "storage-net", "a.7"]
-        {
+        for text in [
+            "lo",
+            "all",
+            "default",
+            "eth0",
+            "ens3",
+            "enp0s3",
+            "vlan7",
+            "docker0",
+            "7",
+            "10g",
+            "cni0",
+            "virbr0",
+            "wlan0",
+            "storage-net",
+            "a.7",
+        ] {
             assert!(text.parse::<NicName>().is_err(), "{text:?}");
         }
     }

@@ -17,7 +17,7 @@ This page is generated: `cloud-machine config reference` prints it. How layers, 
 [the guide](../guides/configuration.md); [cloud-machine.yaml](cloud-machine.yaml) shows every key in place, and
 [config.schema.json](config.schema.json) tells an editor.
 
-Paths are below the top-level key `cloud-machine`. `*` stands for a disk's name. A key that is left out or has an empty
+Paths are below the top-level key `cloud-machine`. `*` stands for the name of a disk, a partition or an interface. A key that is left out or has an empty
 value has its default. What a document from an address or a volume may do holds for one that is not pinned.
 ";
 

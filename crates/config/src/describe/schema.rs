@@ -34,6 +34,12 @@ pub fn schema() -> String {
                 "type": ["array", "null"],
                 "items": {"type": "string", "pattern": ONE_LINE},
             },
+            "network": {
+                "description": "A network in the form of netplan (version 2) or of cloud-init (version 1), for the machine's cloud-init.",
+                "type": ["object", "null"],
+                "properties": {"version": {"enum": [1, 2]}},
+                "required": ["version"],
+            },
             "docker": docker::schema(),
             "rancher": rancher::schema(),
         },
