@@ -17,10 +17,10 @@ pub const BRIDGE: &str = "br0";
 pub const TAP: &str = "tap0";
 /// The host's address on it, also of the DHCP, DNS and web server.
 pub const HOST: &str = "10.78.0.1";
-/// The other bridge, with a DHCP server that names a router and a DNS server, and a VLAN.
+/// The other bridge, with a DHCP server that names a router and a DNS server.
 pub const OTHER_BRIDGE: &str = "br1";
-/// The VLAN on the other bridge, and the host's address in it.
-pub const VLAN: (u16, &str) = (7, "10.79.0.1");
+/// The host's address on it beside that of the DHCP server.
+pub const OTHER_HOST: &str = "10.79.0.1";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -58,10 +58,7 @@ impl Bridged {
         ip(&format!("-n {name} link add {OTHER_BRIDGE} type bridge"));
         ip(&format!("-n {name} address add 10.80.0.1/24 dev {OTHER_BRIDGE}"));
         ip(&format!("-n {name} link set {OTHER_BRIDGE} up"));
-        let (number, address) = VLAN;
-        ip(&format!("-n {name} link add link {OTHER_BRIDGE} name vlan{number} type vlan id {number}"));
-        ip(&format!("-n {name} address add {address}/24 dev vlan{number}"));
-        ip(&format!("-n {name} link set vlan{number} up"));
+        ip(&format!("-n {name} address add {OTHER_HOST}/24 dev {OTHER_BRIDGE}"));
         for folder in ["web", "etc/qemu"] {
             fs::create_dir_all(bridged.folder.path().join(folder)).expect("a folder");
         }

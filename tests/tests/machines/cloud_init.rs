@@ -120,7 +120,7 @@ const LOOK: &str = "
     wc -l </root/runs";
 const SEEN: [&str; 22] = [
     "web",
-    "127.0.1.1       web",
+    "127.0.1.1       cloudy web",
     "Ada Lovelace:/bin/sh",
     "ada adm",
     "$6$salt$hash",

@@ -1,6 +1,6 @@
 //! Filesystems on data disks of a real Debian machine, over its whole life: made, mounted by the booted system, kept,
 //! wiped at a boot, made again at a reimage, and refused when they are not what was described. The machine is on a tap and on a
-//! bridge twice, where a real DHCP server gives it addresses.
+//! bridge three times, where a real DHCP server gives it addresses.
 
 use std::process::Command;
 
@@ -26,7 +26,8 @@ cloud-machine:
     nic: {network: {tap: tap0}, address: {dns: [10.78.0.1], search: [lab.example]}}
     nics:
       backup: {network: {bridge: br1}}
-      storage: {network: {bridge: br1}, address: {addresses: [10.79.0.7/24], mtu: 1400, vlan: 7}}
+      storage: {network: {bridge: br1}, address: {addresses: [10.79.0.7/24], routes: [10.81.0.0/16 via 10.79.0.1], mtu: 1400}}
+      tagged: {network: {bridge: br1}, address: {addresses: [10.82.0.7/24], vlan: 7}}
     disks:
       system: {boot-partition: true}
       data: {allocation: 320MiB, filesystem: {type: xfs, label: data}, mountpoint: /srv/the-data}
