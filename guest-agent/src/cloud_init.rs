@@ -21,12 +21,14 @@ pub(crate) const NETWORKD: [&str; 2] = [
 const DATASOURCE: &str = include_str!("../../systemd/zz-cloud-machine.cfg");
 /// What cloud-init would otherwise make up for the first interface, in a place that counts before ours.
 const NO_NETWORK: &str = "# The network's settings are the agent's.\nnetwork: {config: disabled}\n";
-const KEPT_HOSTNAME: &str = "# The agent writes the host name.\npreserve_hostname: true\n";
+const PRESERVED: &str = "preserve_hostname: true\n";
 /// For a name from the document, which the file that the agent writes does not have.
 const OWN_HOSTNAME: &str = "# The host shall find itself by its name.\nmanage_etc_hosts: localhost\n";
 /// ds-identify runs before cloud-init and could turn it off, or hand it another list.
 const IDENTIFY: &str = "# Written by cloud-machine-agent at each reimage.\npolicy: enabled\ndatasource: NoCloud\n";
 const SEED: &str = "/var/lib/cloud/seed/nocloud";
+/// Other files of a seed, which add to it: empty, so that those of the image do not count.
+const UNUSED: [&str; 2] = ["network-config", "vendor-data"];
 /// The settings above; their name sorts behind those of installers and of clouds.
 pub(crate) const OWN_SETTINGS: &str = "/etc/cloud/cloud.cfg.d/zz-cloud-machine.cfg";
 /// Keys that name the host: whoever writes one wants another name than the machine's.
@@ -60,16 +62,22 @@ pub(crate) fn files(
     let overruled: Vec<&str> = OVERRULED.iter().map(|(key, _)| *key).collect();
     let network = keys.network_config();
     let document = keys.without(&overruled).without(&["network"]).to_yaml();
+    // A network may have passwords.
+    let mode = if network.is_some() { 0o600 } else { 0o644 };
     let mut files = vec![
         // The first, which is no secret, makes the folders: others than root look below `/var/lib/cloud`, too.
         RootFile::text(&format!("{SEED}/meta-data"), 0o644, meta_data(identity, request)),
-        RootFile::text(&format!("{SEED}/user-data"), 0o600, format!("#cloud-config\n{document}")),
-        RootFile::text(OWN_SETTINGS, 0o644, settings(keys, has.network && network.is_none())),
+        RootFile::text(&format!("{SEED}/user-data"), 0o600, user_data(&document)),
+        RootFile::text(OWN_SETTINGS, mode, settings(keys, has.network, network)),
         RootFile::text(&format!("{SETTINGS}/ds-identify.cfg"), 0o644, IDENTIFY.to_owned()),
     ];
-    let rest = [("network-config", network.unwrap_or_default()), ("vendor-data", String::new())];
-    files.extend(rest.map(|(name, content)| RootFile::text(&format!("{SEED}/{name}"), 0o600, content)));
+    files.extend(UNUSED.map(|name| RootFile::text(&format!("{SEED}/{name}"), 0o600, String::new())));
     Ok(files)
+}
+
+/// cloud-init complains of a document without a key: then it is told again what the settings say.
+fn user_data(keys: &str) -> String {
+    format!("#cloud-config\n{}", if keys.is_empty() { PRESERVED } else { keys })
 }
 
 /// To cloud-init a machine is new after each reimage, and the same at each boot: this is only written by the former.
@@ -77,12 +85,14 @@ fn meta_data(identity: &Identity, request: &Request) -> String {
     format!("instance-id: {}.{}\nlocal-hostname: {}\n", identity.machine_uuid, request.id, identity.name)
 }
 
-/// `is_networked`: whether the network is set up by what the agent writes for another program.
-fn settings(keys: &CloudInit, is_networked: bool) -> String {
+/// `is_networked`: whether the network is set up by what the agent writes for another program. What a document says of it,
+/// `network`, is here: among the settings it counts before what a seed has, and instead of what those of the image say.
+fn settings(keys: &CloudInit, is_networked: bool, network: Option<String>) -> String {
     let named = keys.keys().any(|key| NAMES.contains(&key.as_ref()));
-    let hostname = if named { OWN_HOSTNAME } else { KEPT_HOSTNAME };
-    let network = if is_networked { NO_NETWORK } else { "" };
-    format!("{DATASOURCE}{hostname}{network}")
+    let (remark, hostname) =
+        if named { ("", OWN_HOSTNAME) } else { ("# The agent writes the host name.\n", PRESERVED) };
+    let network = network.unwrap_or_else(|| if is_networked { NO_NETWORK } else { "" }.to_owned());
+    format!("{DATASOURCE}{remark}{hostname}{network}")
 }
 
 #[cfg(test)]
@@ -125,6 +135,17 @@ mod tests {
         let files = handed(text, "A", BOTH).unwrap();
         let expected = "#cloud-config\nruncmd:\n  - - id\nwrite_files:\n  - path: /a\n    permissions: 0644\n";
         assert_eq!(of(&files, "nocloud/user-data"), expected);
+    }
+
+    #[test]
+    fn without_a_key_there_is_no_document_and_a_network_is_none_of_its_keys() {
+        let none = "#cloud-config\npreserve_hostname: true\n";
+        assert_eq!(of(&handed("cloud-machine: {image: x}", "A", BOTH).unwrap(), "nocloud/user-data"), none);
+        let files = handed("network: {version: 2, ethernets: {a: {dhcp4: yes}}}", "A", BOTH).unwrap();
+        assert_eq!(of(&files, "nocloud/user-data"), none);
+        let expected = "\nnetwork:\n  version: 2\n  ethernets:\n    a:\n      dhcp4: yes\n";
+        let settings = of(&files, "cloud.cfg.d/zz-cloud-machine.cfg");
+        assert!(settings.ends_with(expected) && settings.matches("network:").count() == 1, "{settings}");
     }
 
     #[test]

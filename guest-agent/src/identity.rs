@@ -120,7 +120,7 @@ fn for_cloud_init(
     let has = Has { cloud_init, network };
     let files = cloud_init::files(identity, request, keys, has)?;
     if has.cloud_init {
-        image_settings::check(root, !keys.is_empty())?;
+        image_settings::check(root, !keys.is_empty(), keys.network_config().is_some())?;
         for path in image_settings::REMEMBERED {
             root::remove(root, path)?;
         }

@@ -24,12 +24,13 @@ const DISABLED: &str = "/etc/cloud/cloud-init.disabled";
 pub(crate) const REMEMBERED: [&str; 4] =
     ["/var/lib/cloud/data", "/var/lib/cloud/instance", "/var/lib/cloud/instances", "/var/lib/cloud/sem"];
 
-/// Refuses settings below `root` that count before the agent's. `is_needed`: whether the configuration has keys for cloud-init.
-pub(crate) fn check(root: &Path, is_needed: bool) -> Result<(), AgentError> {
+/// Refuses settings below `root` that count before the agent's, or beside them. `is_needed`: whether the configuration has keys for
+/// cloud-init; `network`: whether one of them describes a network.
+pub(crate) fn check(root: &Path, is_needed: bool, network: bool) -> Result<(), AgentError> {
     if is_needed && is_there(root, DISABLED)? {
         return Err(refused(DISABLED, "turns cloud-init off, and the configuration has keys for it".to_owned()));
     }
-    judge(root, FIRST)?;
+    judge(root, FIRST, network)?;
     for name in names(root)? {
         let file = format!("{FOLDER}/{name}");
         if file.as_str() > OWN_SETTINGS {
@@ -37,7 +38,7 @@ pub(crate) fn check(root: &Path, is_needed: bool) -> Result<(), AgentError> {
         }
         // What is there by that name is replaced.
         if file != OWN_SETTINGS {
-            judge(root, &file)?;
+            judge(root, &file, network)?;
         }
     }
     Ok(())
@@ -62,7 +63,7 @@ fn names(root: &Path) -> Result<Vec<String>, AgentError> {
     Ok(names)
 }
 
-fn judge(root: &Path, file: &str) -> Result<(), AgentError> {
+fn judge(root: &Path, file: &str, network: bool) -> Result<(), AgentError> {
     let found = match fs::symlink_metadata(below(root, file)) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         found => found.map_err(failed("examine", file))?,
@@ -75,7 +76,7 @@ fn judge(root: &Path, file: &str) -> Result<(), AgentError> {
         return Err(refused(file, "is no plain file".to_owned()));
     }
     let content = fs::read(below(root, file)).map_err(failed("read", file))?;
-    image_settings::objection(&content).map_or(Ok(()), |why| Err(refused(file, why)))
+    image_settings::objection(&content, network).map_or(Ok(()), |why| Err(refused(file, why)))
 }
 
 fn is_there(root: &Path, file: &str) -> Result<bool, AgentError> {
@@ -115,7 +116,7 @@ mod tests {
     }
 
     fn refusal(files: &[(&str, &str)], is_needed: bool) -> Option<String> {
-        check(root(files).path(), is_needed).err().map(|error| error.to_string())
+        check(root(files).path(), is_needed, false).err().map(|error| error.to_string())
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
         let linked = root(&[("/srv/x", "x: 1"), ("/etc/cloud/cloud.cfg.d/10.cfg", "x: 1")]);
         let file = below(linked.path(), "/etc/cloud/cloud.cfg.d/20.cfg");
         std::os::unix::fs::symlink("/srv/x", file).unwrap();
-        assert!(check(linked.path(), false).unwrap_err().to_string().contains("20.cfg is no plain file"));
+        assert!(check(linked.path(), false, false).unwrap_err().to_string().contains("20.cfg is no plain file"));
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Bridged {
         let mut dnsmasq = command.stderr(Stdio::piped()).spawn().expect("ip runs");
         let log = dnsmasq.stderr.take().expect("a pipe");
         self.servers.push(dnsmasq);
-        wait_for(log, "DHCP, sockets bound exclusively");
+        wait_for(log, "cleared cache");
     }
 
     fn start_web(&mut self) {

@@ -100,7 +100,8 @@ fn named(
         } else if entry.value.is_null() {
             let message = format!("the {what} `{name}` has no value, which states nothing");
             let error = ConfigError::new(&entry.value.source, entry.mark, &below, message);
-            errors.push(error.suggestion(Some(format!("write `{name}: {{}}` to declare it"))));
+            let form = if of == Named::Interface { "{network: {bridge: NAME}}" } else { "{}" };
+            errors.push(error.suggestion(Some(format!("write `{name}: {form}` to declare it"))));
         } else if let Some(value) = shape(&entry.value, &Shape::Map(keys), &below, errors) {
             pairs.insert(name.into(), value);
         }
@@ -111,9 +112,16 @@ fn named(
 fn unknown(entry: &Entry, path: &str, keys: &[Key]) -> ConfigError {
     let name = entry.key.text();
     let message = format!("unknown key `{}`", shortened(&name));
-    ConfigError::new(&entry.value.source, entry.mark, path, message)
-        .allowed(names(keys))
-        .suggestion(nearest(&name, keys).map(|near| format!("did you mean `{near}`?")))
+    ConfigError::new(&entry.value.source, entry.mark, path, message).allowed(names(keys)).suggestion(
+        of_nic_alone(path, &name).or_else(|| nearest(&name, keys).map(|near| format!("did you mean `{near}`?"))),
+    )
+}
+
+/// What only the interface has by which the machine is reached.
+fn of_nic_alone(path: &str, name: &str) -> Option<String> {
+    let alone = ["gateways", "dns", "search", "host-access"].contains(&name);
+    let within = path.contains(".nics.") && alone;
+    within.then(|| "the way out, servers of names and access to the host are those of `resources.nic` alone".to_owned())
 }
 
 /// A value that is not one of those `allowed`.

@@ -5,8 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     emit,
-    grammar::is_ours,
-    network_config::NETWORK,
+    grammar::{NETWORK, is_ours},
     tree::{Entry, Node},
 };
 
@@ -62,12 +61,12 @@ impl CloudInit {
         Self { left_out, ..self.clone() }
     }
 
-    /// What describes the network, as cloud-init's file `network-config`: the top-level key `network`, which cloud-init does not
-    /// read among the others.
+    /// What describes the network, as a setting of cloud-init's: the top-level key `network`, which it does not read among the
+    /// others of a document.
     #[must_use]
     pub fn network_config(&self) -> Option<String> {
         let (_, entry) = self.entries().find(|(name, _)| name == NETWORK)?;
-        entry.value.states_something().then(|| emit::foreign_document(&entry.value))
+        entry.value.states_something().then(|| emit::foreign_entry(entry))
     }
 
     /// Whether there is no key.

@@ -7,6 +7,9 @@ use crate::partition_type;
 /// Key that holds everything of ours.
 pub(crate) const ROOT: &str = "cloud-machine";
 
+/// Key of a description of the network, which is neither ours nor one of a document that cloud-init reads.
+pub(crate) const NETWORK: &str = "network";
+
 /// A key and what it holds.
 pub(crate) struct Key {
     pub(crate) name: &'static str,
@@ -114,7 +117,7 @@ pub(crate) const MACHINE: &[Key] = &[
     key("wait-for", Shape::List("a list of ssh and cloud-init, such as [ssh, cloud-init]")),
 ];
 
-const RESOURCES: &[Key] = &[
+pub(crate) const RESOURCES: &[Key] = &[
     key("ram", Shape::Scalar(MEMORY)),
     key("cpus", Shape::Scalar("a whole number from 1 to 64")),
     key("disks", Shape::Named(Named::Disk, DISK)),
@@ -197,13 +200,13 @@ const MAC: Key = key("mac", Shape::Scalar("auto, or a unicast address such as 52
 
 const NIC: &[Key] = &[
     MAC,
-    key("network", Shape::Either(NETWORK, NETWORK_KEYS)),
+    key("network", Shape::Either(CONNECTION, NETWORK_KEYS)),
     key("host-access", Shape::Scalar(BOOLEAN)),
     key("address", Shape::Either(ADDRESS, ADDRESS_KEYS)),
 ];
 
 /// Allowed values of what the interface is connected to.
-const NETWORK: &str = "user or none, or a map {bridge: NAME} or {tap: NAME}";
+const CONNECTION: &str = "user or none, or a map {bridge: NAME} or {tap: NAME}";
 const INTERFACE: &str = "the name of an interface of the host: 1 to 15 of a-z, A-Z, 0-9, ., _ and -";
 
 const NETWORK_KEYS: &[Key] = &[key("bridge", Shape::Scalar(INTERFACE)), key("tap", Shape::Scalar(INTERFACE))];

@@ -16,22 +16,26 @@ const NO_CLOUD: [&str; 2] = ["fs_label", "seedfrom"];
 /// What the first line of a file begins with that is not YAML until cloud-init has made it so.
 const TEMPLATE: &[u8] = b"## template:";
 
-/// What speaks against a file of settings with `content`; `None` when the machine's own settings hold beside it.
+/// What speaks against a file of settings with `content`; `None` when the machine's own settings hold beside it. `network`: whether these
+/// describe a network.
 #[must_use]
-pub fn objection(content: &[u8]) -> Option<String> {
+pub fn objection(content: &[u8], network: bool) -> Option<String> {
     if content.starts_with(TEMPLATE) {
         return Some("is a template, which nobody but cloud-init can judge".to_owned());
     }
     let read = serde_yaml::from_slice::<Value>(content).and_then(|mut value| value.apply_merge().map(|()| value));
     match read {
         Ok(Value::Null) => None,
-        Ok(Value::Mapping(settings)) => of_settings(&settings),
+        Ok(Value::Mapping(settings)) => of_settings(&settings, network),
         Ok(_) => Some("is no map of settings".to_owned()),
         Err(error) => Some(format!("cannot be read as YAML ({error})")),
     }
 }
 
-fn of_settings(settings: &Mapping) -> Option<String> {
+fn of_settings(settings: &Mapping, network: bool) -> Option<String> {
+    if network && settings.contains_key("network") {
+        return Some("has `network`, which is merged with the one that the configuration describes".to_owned());
+    }
     if let Some((key, why)) = UNDOING.iter().find(|(key, _)| settings.contains_key(*key)) {
         return Some(format!("has `{key}`, which {why}"));
     }
@@ -60,8 +64,15 @@ mod tests {
             ("- ssh_keys\n", "is no map of settings"),
             ("x: [\n", "cannot be read as YAML"),
         ] {
-            assert!(objection(text.as_bytes()).unwrap().starts_with(found), "{text}");
+            assert!(objection(text.as_bytes(), false).unwrap().starts_with(found), "{text}");
         }
+    }
+
+    #[test]
+    fn a_network_of_the_image_is_in_the_way_of_one_that_is_described() {
+        let settings = b"network: {config: disabled}\n";
+        assert_eq!(objection(settings, false), None);
+        assert!(objection(settings, true).unwrap().starts_with("has `network`, which is merged"));
     }
 
     #[test]
@@ -73,7 +84,7 @@ mod tests {
             "datasource: {NoCloud: {fs_label: cidata, seedfrom: 'http://h/'}, Ec2: {timeout: 5}}\n",
             "users: [default]\nsystem_info: {default_user: {name: debian}}\nssh_deletekeys: true\n",
         ] {
-            assert_eq!(objection(text.as_bytes()), None, "{text}");
+            assert_eq!(objection(text.as_bytes(), true), None, "{text}");
         }
     }
 }

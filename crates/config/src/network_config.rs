@@ -6,12 +6,11 @@ use cloud_machine_protocol::Connection;
 use crate::{
     config::{Address, Config},
     error::ConfigError,
+    grammar::NETWORK,
     scalar::Scalar,
     tree::{Node, Value},
 };
 
-/// The key.
-pub(crate) const NETWORK: &str = "network";
 const FORM: &str = "a map with `version: 2`, in the form of netplan, or with `version: 1`";
 
 /// Whether it is of a form that cloud-init knows, and the only one that describes addresses.

@@ -4,8 +4,7 @@
 use crate::{
     emit,
     error::ConfigError,
-    grammar::ROOT,
-    network_config::NETWORK,
+    grammar::{NETWORK, ROOT},
     redact::redacted,
     secret::Secrecy,
     source::shortened,

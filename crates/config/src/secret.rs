@@ -2,8 +2,9 @@
 //! unreadable itself.
 
 use crate::{
-    access, key_path,
-    network_config::NETWORK,
+    access,
+    grammar::NETWORK,
+    key_path,
     scalar::Scalar,
     tree::{Node, Value},
 };

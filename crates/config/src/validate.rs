@@ -13,7 +13,7 @@ use crate::{
     data_folder, disks,
     docker::{self, DockerEngine},
     error::{ConfigError, ConfigErrors},
-    grammar::{MACHINE, PROGRAMS, ROOT, Shape, is_ours, shape_of},
+    grammar::{Key, MACHINE, PROGRAMS, RESOURCES, ROOT, Shape, is_ours, shape_of},
     key_location::locate,
     merged::Merged,
     network_config, nic, nics, rancher,
@@ -104,10 +104,12 @@ fn top_level(root: &Node) -> Vec<ConfigError> {
         }
         // Every other key is cloud-init's. These mistakes would hand a whole configuration to it instead of us.
         let ours = strsim::damerau_levenshtein(&name, ROOT) <= 2;
-        let below = MACHINE.iter().any(|key| key.name == name).then_some(ROOT);
+        let is_in = |keys: &[Key]| keys.iter().any(|key| key.name == name);
+        let below = is_in(MACHINE).then_some(ROOT);
         let suggestion = match (ours, below.or_else(|| program_of(&name))) {
             (true, _) => format!("did you mean `{ROOT}`?"),
             (_, Some(above)) => format!("indent it below `{above}:`"),
+            (_, None) if is_in(RESOURCES) => format!("indent it below `resources:` of `{ROOT}:`"),
             _ => return None,
         };
         let error =

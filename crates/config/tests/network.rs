@@ -26,8 +26,8 @@ fn refused(text: &str) -> (String, String) {
 #[test]
 fn it_is_handed_over_as_it_was_written() {
     let config = read(&format!("{NETPLAN}timezone: UTC\n")).unwrap().cloud_init;
-    let expected = "version: 2\nethernets:\n  main:\n    match:\n      macaddress: \"52:54:00:77:00:01\"\n    dhcp4: yes\n    \
-                    addresses:\n      - 192.0.2.77/24\n";
+    let expected = "network:\n  version: 2\n  ethernets:\n    main:\n      match:\n        macaddress: \"52:54:00:77:00:01\"\n      \
+                    dhcp4: yes\n      addresses:\n        - 192.0.2.77/24\n";
     assert_eq!(config.network_config().as_deref(), Some(expected));
     assert_eq!(config.without(&["network"]).to_yaml(), "timezone: UTC\n");
     for text in ["timezone: UTC\n", "network:\n", "network: {}\n"] {

@@ -47,10 +47,14 @@ fn an_interface_is_on_one_bridge_or_tap() {
         ("{a: {network: {bridge: br0, tap: tap0}}}", "nics.a.network", "two are named"),
         ("{a: {network: user}}", "nics.a.network", "a map with the keys bridge, tap"),
         ("{a: {network: none}}", "nics.a.network", "a map with the keys bridge, tap"),
-        ("{a: }", "nics.a", "the interface `a` has no value"),
+        ("{a: }", "nics.a", "write `a: {network: {bridge: NAME}}`"),
         ("{eth0: {network: {bridge: br0}}}", "nics.eth0", "no name that systems give by themselves"),
         ("{a: {network: {bridge: br0}, host-access: true}}", "nics.a.host-access", "unknown key"),
-        ("{a: {network: {bridge: br0}, address: {gateways: [10.0.0.1]}}}", "nics.a.address.gateways", "unknown key"),
+        (
+            "{a: {network: {bridge: br0}, address: {gateways: [10.0.0.1]}}}",
+            "nics.a.address.gateways",
+            "are those of `resources.nic` alone",
+        ),
         ("{a: {network: {bridge: br0}, address: {addresses: [10.0.0.0/24]}}}", "nics.a.address.addresses[0]", "itself"),
         (
             "{a: {network: {bridge: br0}, address: {addresses: [10.9.0.7/24], routes: [10.7.0.0/16 via 10.8.0.1]}}}",

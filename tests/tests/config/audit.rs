@@ -112,7 +112,7 @@ fn programs_are_told_the_places_where_a_configuration_is_wrong() {
     let found = places(&["config", "audit", "--config", &one]);
     let expected = serde_json::json!({
         "document": one, "line": 3, "column": 5, "key": "cloud-machine.resources.rum",
-        "message": "unknown key `rum`", "allowed": "ram, cpus, disks, nic, cloud-init-url",
+        "message": "unknown key `rum`", "allowed": "ram, cpus, disks, nic, nics, cloud-init-url",
         "suggestion": "did you mean `ram`?",
     });
     assert_eq!(found, [expected]);

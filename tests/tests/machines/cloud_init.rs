@@ -90,6 +90,7 @@ const NETWORKED: &str = "\
 cloud-machine:
   image: debian-12-cloud-init
   resources: {cpus: 1, nic: {mac: '52:54:00:77:00:01'}}
+manage_etc_hosts: true
 network:
   version: 2
   ethernets:
@@ -230,6 +231,7 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
     docker::is_as_described_and_holds_nothing_of_a_job(&program, MACHINE);
     program.done(&["delete", MACHINE, "--yes"]);
+    fs::remove_file(tools.path().join("qemu-system-x86_64")).unwrap();
     a_network_that_is_described_as_for_cloud_init_is_set_up_by_it(&program);
 }
 
@@ -238,11 +240,11 @@ fn a_network_that_is_described_as_for_cloud_init_is_set_up_by_it(program: &Progr
     let file = program.state().parent().unwrap().join("networked.yaml");
     fs::write(&file, NETWORKED).unwrap();
     program.done(&["create", MACHINE, "--config", &file.to_string_lossy()]);
-    let script = "cloud-init status; ip -4 -o address show scope global | grep -o 'inet [^ ]*' | sort
+    let script = "cloud-init status; getent hosts cloudy; ip -4 -o address show scope global | grep -o 'inet [^ ]*' | sort
                   cat /etc/systemd/network/10-cloud-init-*.network | grep -E '^(MACAddress|Address|DHCP|Domains)=' | sort
                   ls /etc/systemd/network | grep -v 10-cloud-init- || true";
     let found = inside(program, script);
-    let expected = "status: done\ninet 10.0.2.15/24\ninet 192.0.2.77/24\nAddress=192.0.2.77/24\nDHCP=ipv4\n\
+    let expected = "status: done\n127.0.1.1       cloudy cloudy\ninet 10.0.2.15/24\ninet 192.0.2.77/24\nAddress=192.0.2.77/24\nDHCP=ipv4\n\
                     Domains=lab.example\nMACAddress=52:54:00:77:00:01\n";
     assert_eq!(found, expected);
     program.done(&["delete", MACHINE, "--yes"]);
