@@ -115,6 +115,19 @@ mod tests {
         root
     }
 
+    #[test]
+    fn a_network_among_the_settings_is_in_the_way_of_one_that_is_described_and_of_no_other() {
+        for file in [FIRST, "/etc/cloud/cloud.cfg.d/91-installer.cfg"] {
+            let root = root(&[(file, "network: {config: disabled}\n")]);
+            assert!(check(root.path(), true, false).is_ok(), "{file}");
+            let refused = check(root.path(), true, true).unwrap_err().to_string();
+            assert!(refused.contains(file) && refused.contains("has `network`"), "{refused}");
+        }
+        // What is there by the agent's own name is replaced.
+        let own = root(&[(OWN_SETTINGS, "network: {config: disabled}\n")]);
+        assert!(check(own.path(), true, true).is_ok());
+    }
+
     fn refusal(files: &[(&str, &str)], is_needed: bool) -> Option<String> {
         check(root(files).path(), is_needed, false).err().map(|error| error.to_string())
     }
