@@ -12,7 +12,9 @@ ip -4 -o address show dev tagged
 ip -d -o link show dev tagged.7 | grep -o 'vlan protocol 802.1Q id [0-9]*'
 ip -4 route show default | cut -d ' ' -f 3
 ip -4 route show 10.81.0.0/16 | cut -d ' ' -f 3,5
-bash -c 'echo > /dev/udp/HOST/9'; sleep 1; ip neighbour show HOST dev storage | grep -o 'lladdr [0-9a-f:]*'
+bash -c 'echo > /dev/udp/HOST/9'
+neighbour() { ip neighbour show HOST dev storage | grep -o 'lladdr [0-9a-f:]*'; }
+for try in $(seq 100); do neighbour && exit; sleep 0.1; done; exit 1
 ";
 
 /// Hardware addresses of `backup`, `storage` and `tagged`, and the address that the DHCP server gave the first.
