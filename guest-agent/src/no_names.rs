@@ -1,4 +1,4 @@
-//! In the place of the C library's functions that find the addresses of names: 130 KB, with all that reads `/etc`, loads libraries and
+//! In the place of the C library's functions that find the addresses of names: 104,976 bytes of the agent, with all that reads `/etc`, loads libraries and
 //! asks servers. The HTTP client and the standard library call them, and the agent has neither those files nor those libraries: it
 //! knows the servers itself and asks them by itself ([`cloud_machine_fetch::Names::Servers`]). Must not find anything.
 
