@@ -18,7 +18,7 @@ cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
 guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
-scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run $(wildcard guest-agent/src/swarm/*.sh)
+scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run $(wildcard guest-agent/src/swarm/*.sh)
 
 .PHONY: help setup build image $(images) test test-programs demo bench fuzz lint clean
 
@@ -40,18 +40,18 @@ image: $(images) ## build the golden images, or print their folders if they are 
 $(images): # one of them, by its name
 	@images/build $@
 
-# One test more than processors at a time: a machine waits now and then, for a disk, a server or a deadline.
 test: setup build image ## run all tests, virtual machines included
 	@setup/install --test
-	RUST_TEST_THREADS=$$(($$(nproc) + 1)) CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
+	@CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE="$$(images/build $(cloud_init_image))" \
 		CLOUD_MACHINE_TEST_LEAN_IMAGE="$$(images/build $(lean_image))" \
 		CLOUD_MACHINE_TEST_NEXT_IMAGE="$$(images/build $(next_image))" \
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
-		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" cargo test --locked --workspace --no-fail-fast
+		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" tests/run
 
 test-programs: setup ## compile the programs of the tests, run none
 	cargo test --locked --workspace --no-run
+	cargo test --locked --workspace --no-run --test machines
 
 demo: setup build $(image) ## create a machine, let a hostile job loose on it, reimage and verify it
 	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"
@@ -71,6 +71,8 @@ lint: setup ## check format, clippy, licences, banned crates, sources, advisorie
 	@# A workspace of its own: a crate that the loader takes in has to come into this lock, too.
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@# The one target that `cargo test` runs only when it is named.
+	cargo clippy --locked --workspace --test machines -- -D warnings
 	@setup/install --tools
 	$(cargo_deny) check --hide-inclusion-graph bans licenses sources
 	@# The advisory database has a host of its own, which a build machine may not reach.
