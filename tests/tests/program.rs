@@ -44,7 +44,12 @@ fn wrong_usage_is_2_and_help_is_0() {
     refused(&program, &["create", "x", "--strategy", "overlay", "--tier", "stream"], 2, &["--tier is for"]);
     let verify_golden = ["reimage", "x", "--strategy", "hinted", "--verify-golden"];
     refused(&program, &verify_golden, 2, &["--verify-golden is for --strategy overlay"]);
-    refused(&program, &["verify", "x", "--require-assurance", "certain"], 2, &["unproven, host-rooted"]);
+    refused(
+        &program,
+        &["verify", "x", "--require-assurance", "certain"],
+        2,
+        &["unproven, provider-rebuilt, provider-rooted, host-rooted, attested or sealed"],
+    );
     for arguments in [vec!["--help"], vec!["create", "--help"], vec!["image", "pack", "--help"]] {
         let called = program.call(&arguments, b"");
         assert_eq!(called.code, 0);

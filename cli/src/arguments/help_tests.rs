@@ -41,3 +41,15 @@ fn every_command_has_an_example_of_itself_that_it_takes() {
         }
     }
 }
+
+#[test]
+fn the_help_of_a_required_assurance_names_all_levels_in_their_order() {
+    let levels = Assurance::ALL.map(Assurance::name).join(", ");
+    for name in ["reimage", "verify"] {
+        let command = Arguments::command();
+        let command = command.find_subcommand(name).unwrap();
+        let argument = command.get_arguments().find(|one| one.get_id() == "require_assurance").unwrap();
+        let help = argument.get_help().unwrap().to_string();
+        assert!(help.ends_with(&levels), "{name}: {help}");
+    }
+}

@@ -109,7 +109,7 @@ mod tests {
         for (filter, words) in [
             ("state=bogus", "creating, requested, writing, accepted, running, stopped, failed, quarantined"),
             ("process=bogus", "none, runs, paused, unknown"),
-            ("assurance=bogus", "unproven, host-rooted, attested, sealed"),
+            ("assurance=bogus", "unproven, provider-rebuilt, provider-rooted, host-rooted, attested, sealed"),
             ("used=maybe", "yes, no"),
         ] {
             let refused = filter.parse::<Filter>().unwrap_err();

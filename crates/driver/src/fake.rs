@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::RootOfTrust;
+use cloud_machine_protocol::{RescueHostKey, RootOfTrust};
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use crate::{
@@ -65,6 +65,8 @@ pub struct Faults {
 pub struct Fake {
     shared: Arc<Shared>,
     agent: Agent,
+    root_of_trust: RootOfTrust,
+    rescue_host_key: Option<RescueHostKey>,
 }
 
 #[derive(Default)]
@@ -88,7 +90,13 @@ impl Fake {
     /// A driver whose machines' agents are `agent`.
     #[must_use]
     pub fn new(agent: Agent) -> Self {
-        Self { shared: Arc::default(), agent }
+        Self { shared: Arc::default(), agent, root_of_trust: RootOfTrust::Host, rescue_host_key: None }
+    }
+
+    /// The same machines, as a driver of another root of trust starts them.
+    #[must_use]
+    pub fn rooted_in(self, root_of_trust: RootOfTrust, rescue_host_key: Option<RescueHostKey>) -> Self {
+        Self { root_of_trust, rescue_host_key, ..self }
     }
 
     /// Plants faults in the answers from now on.
@@ -157,7 +165,7 @@ impl Driver for Fake {
     }
 
     fn root_of_trust(&self) -> RootOfTrust {
-        RootOfTrust::Host
+        self.root_of_trust
     }
 
     fn power(&self, _: &MachineRef, _: Duration) -> Power {
@@ -201,7 +209,8 @@ impl Driver for Fake {
             shared.agent_ended.notify_all();
         });
         let state = DriverState::of(&"a thread of this process").map_err(|error| failed(&error.to_string()))?;
-        Ok(Started { running: Box::new(self.clone()), agent: host, state, ssh_port })
+        let (running, rescue_host_key) = (Box::new(self.clone()), self.rescue_host_key);
+        Ok(Started { running, agent: host, state, ssh_port, rescue_host_key })
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{Bus, Connection, Extent, MacAddress, MachineName, Nonce, RootOfTrust};
+use cloud_machine_protocol::{Bus, Connection, Extent, MacAddress, MachineName, Nonce, RescueHostKey, RootOfTrust};
 use cloud_machine_store::{
     AttemptFolder, DriverState, ImageFolder, MachineFolder, MachineRecord, Store,
     identity::{self, RandomError},
@@ -239,6 +239,9 @@ pub struct Started {
     pub state: DriverState,
     /// The port that leads to its SSH, which may have had to change.
     pub ssh_port: u16,
+    /// What was known of the host key of the provider's rescue system before it was connected to: said by every driver of
+    /// [`RootOfTrust::Provider`] and by no other, or no report is believed.
+    pub rescue_host_key: Option<RescueHostKey>,
 }
 
 /// A machine that runs.
@@ -315,7 +318,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Kernel arguments of its own, such as `console=ttyS0`. Pure.
     fn kernel_arguments(&self) -> &'static str;
 
-    /// Who chose the code that will report: caps the assurance.
+    /// Who chose the code that will report: caps the assurance. It is asked again whenever evidence is judged.
     fn root_of_trust(&self) -> RootOfTrust;
 
     /// Whether anything of a machine runs. A doubt that ends within `patience` is none.

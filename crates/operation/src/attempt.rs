@@ -9,10 +9,8 @@ use cloud_machine_driver::{
     channel::{AgentChannel, ChannelError},
     machine::{Driver, Ended, Running},
 };
-use cloud_machine_plan::Verdict;
-use cloud_machine_protocol::{
-    Action, AgentMessage, Assurance, Digest, HostMessage, Report, RootOfTrust, Secrets, escape,
-};
+use cloud_machine_plan::{Verdict, highest_assurance};
+use cloud_machine_protocol::{Action, AgentMessage, Assurance, Digest, HostMessage, Report, Secrets, escape};
 use cloud_machine_store::{
     AttemptFolder, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Wanted, identity,
 };
@@ -101,11 +99,7 @@ impl Attempt<'_> {
 
     /// Refuses an assurance that no reimage of this driver reaches, before anything is touched.
     fn reachable(&self) -> Result<(), OperationError> {
-        let most = match self.driver.root_of_trust() {
-            RootOfTrust::Host => Assurance::HostRooted,
-            RootOfTrust::MachineDisk => Assurance::Unproven,
-        };
-        evidence::require(most, self.required)
+        evidence::require(highest_assurance(self.driver.root_of_trust()), self.required)
     }
 
     /// Puts the record back as it was before the intent of an attempt that was not made.
@@ -156,11 +150,11 @@ impl Attempt<'_> {
         };
         let (strategy, discarded) = (system.strategy, system.discarded);
         clock.phase(Phase::MakeSystemDisk);
-        let prepared = prepare::prepare(self.driver, &preparation, record, self.described, system, ended)?;
+        let mut prepared = prepare::prepare(self.driver, &preparation, record, self.described, system, ended)?;
         record.state = MachineState::Writing;
         self.store.write(self.lock, record)?;
         clock.phase(Phase::Prepare);
-        let (running, mut channel) = self.start(record, &prepared)?;
+        let (running, mut channel) = self.start(record, &mut prepared)?;
         let mut conversation = Conversation::default();
         let conversed = self.converse(&mut channel, &*running, &mut conversation, &prepared.secrets, clock);
         let (report, verdict) = match conversed {
@@ -204,7 +198,7 @@ impl Attempt<'_> {
     fn start(
         &self,
         record: &mut MachineRecord,
-        prepared: &Prepared,
+        prepared: &mut Prepared,
     ) -> Result<(Box<dyn Running>, AgentChannel), OperationError> {
         let machine = life::reference(self.store, record);
         let started = self.driver.start(&machine, &prepared.boot, self.deadline)?;
@@ -212,6 +206,7 @@ impl Attempt<'_> {
             record.ssh_port = started.ssh_port;
             self.teller.notice(Notice::PortChanged(record.ssh_port));
         }
+        prepared.connected(started.rescue_host_key);
         record.driver_state = Some(started.state);
         self.store.write(self.lock, record)?;
         started.running.resume(self.deadline)?;

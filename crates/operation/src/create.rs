@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_driver::ssh;
-use cloud_machine_protocol::{Action, Assurance, ImageUrl, MachineName};
+use cloud_machine_plan::highest_assurance;
+use cloud_machine_protocol::{Action, ImageUrl, MachineName};
 use cloud_machine_store::{
     DriveRecord, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
     identity,
@@ -111,13 +112,15 @@ impl Operations<'_> {
         store.write(lock, &record)?;
         // As the record has it: a machine that is continued is made from that.
         let described = Described::of(&record)?;
+        let driver = self.driver_of(&record)?;
         let attempt = Attempt {
-            driver: self.driver_of(&record)?,
+            driver,
             store,
             lock,
             teller,
             deadline: Instant::now() + creation.timeout,
-            required: Assurance::HostRooted,
+            // Whoever names the driver names who is trusted; less than all that it reaches is a failure.
+            required: highest_assurance(driver.root_of_trust()),
             options: creation.options,
             described: &described,
         };

@@ -222,7 +222,8 @@ pub(crate) fn require(found: Assurance, required: Assurance) -> Result<(), Opera
 /// What the assurance of the last accepted reimage does not cover, and what may be left on other disks since.
 #[must_use]
 pub fn gaps_of(record: &MachineRecord, level: Assurance) -> String {
-    let gaps = gaps(level, record.system.last.map(|last| last.tier));
+    let last = record.system.last;
+    let gaps = gaps(level, last.map(|last| last.tier), last.and_then(|last| last.rescue_host_key));
     let disks = record.not_covered.iter().chain(&record.not_covered_since).cloned();
     [gaps].into_iter().chain(disks).collect::<Vec<_>>().join("; ")
 }

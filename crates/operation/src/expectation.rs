@@ -8,7 +8,7 @@ use cloud_machine_plan::{
     Disposition, Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, WantedFilesystem,
     WantedTable, Wiping, is_encrypted,
 };
-use cloud_machine_protocol::{Bus, Digest, Request, Role};
+use cloud_machine_protocol::{Bus, Digest, Request, RescueHostKey, Role, RootOfTrust};
 use cloud_machine_store::{DiskRecord, ImageFolder, MachineRecord};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ pub(crate) struct AttemptFacts {
     /// The host key that was handed over, for a machine that keeps its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept_host_key: Option<String>,
+    /// What was known of the host key of a provider's rescue system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rescue_host_key: Option<RescueHostKey>,
 }
 
 impl AttemptFacts {
@@ -113,6 +116,9 @@ impl AttemptFacts {
     pub(crate) fn expected(&self, driver: &dyn Driver, record: &MachineRecord, described: &Described) -> Expected {
         let config = &described.config;
         let (own_keys, authorized_keys) = authorized_keys(record, config);
+        let root_of_trust = driver.root_of_trust();
+        // A provider starts a kernel of its own, with a command line of its own.
+        let own_kernel = root_of_trust != RootOfTrust::Provider;
         Expected {
             request: self.request.clone(),
             volume: self.volume,
@@ -131,10 +137,11 @@ impl AttemptFacts {
             authorized_keys,
             own_keys,
             agent: self.agent,
-            kernel_release: self.kernel_release.clone(),
+            kernel_release: own_kernel.then(|| self.kernel_release.clone()),
             packed_size: self.packed_size,
-            command_line: self.command_line,
-            root_of_trust: driver.root_of_trust(),
+            command_line: own_kernel.then_some(self.command_line),
+            root_of_trust,
+            rescue_host_key: self.rescue_host_key,
         }
     }
 

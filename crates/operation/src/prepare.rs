@@ -9,7 +9,7 @@ use cloud_machine_driver::{
     machine::{BlockDevice, Boot, Driver, Ended, Interface},
 };
 use cloud_machine_plan::{Expected, ImageLayout};
-use cloud_machine_protocol::{Bus, Digest, NicName, Request, Secrets, volume::PIN_ARGUMENT};
+use cloud_machine_protocol::{Bus, Digest, NicName, Request, RescueHostKey, Secrets, volume::PIN_ARGUMENT};
 use cloud_machine_store::{AttemptFolder, MachineFolder, MachineRecord};
 use cloud_machine_volume::write::{self as volume_image};
 
@@ -40,6 +40,14 @@ pub(crate) struct Prepared {
     pub(crate) facts: AttemptFacts,
     /// What of the configuration the agent is told over its port, since the volume stays attached.
     pub(crate) secrets: Secrets,
+}
+
+impl Prepared {
+    /// Notes what was known of a rescue system's host key before it was connected to.
+    pub(crate) fn connected(&mut self, rescue_host_key: Option<RescueHostKey>) {
+        self.facts.rescue_host_key = rescue_host_key;
+        self.expected.rescue_host_key = rescue_host_key;
+    }
 }
 
 /// Makes nonce, volume and launch of the next attempt, once the last one has ended.
@@ -153,6 +161,8 @@ fn facts(
         command_line: sha256(command_line.as_bytes()),
         last_host_key: record.host_key.clone(),
         kept_host_key: kept.map(|kept| kept.public.clone()),
+        // Known once the machine is started.
+        rescue_host_key: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_protocol::{
-    Action, Assurance, ChangedExtents, IgnoredVolume, ImageUrl, MachineName, StepRecord, Tier,
+    Action, Assurance, ChangedExtents, IgnoredVolume, ImageUrl, MachineName, RescueHostKey, StepRecord, Tier,
 };
 use cloud_machine_store::{ImageName, ImageRecord, MachineLock, MachineRecord, MachineState, Store, Strategy};
 use serde::Serialize;
@@ -54,6 +54,9 @@ pub struct Reimaged {
     pub assurance: Option<Assurance>,
     /// What that does not cover.
     pub does_not_cover: Option<String>,
+    /// What was known of the host key of the rescue system that it was made on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue_host_key: Option<RescueHostKey>,
     /// How the system disk became the image again.
     pub strategy: Option<Strategy>,
     /// What the machine read before it wrote.
@@ -92,6 +95,7 @@ impl Reimaged {
             image: record.image.clone(),
             assurance: record.standing_assurance(),
             does_not_cover: record.standing_assurance().map(|level| gaps_of(record, level)),
+            rescue_host_key: last.and_then(|last| last.rescue_host_key),
             strategy: last.map(|last| last.strategy),
             tier: last.map(|last| last.tier),
             request: record.request.as_ref().map(|request| request.id.clone()),

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_driver::machine::Trouble;
-use cloud_machine_protocol::{Action, Assurance, MachineName};
+use cloud_machine_plan::highest_assurance;
+use cloud_machine_protocol::{Action, MachineName};
 use cloud_machine_store::{MachineLock, MachineState, Strategy, Wanted};
 
 use crate::{
@@ -60,13 +61,15 @@ impl Operations<'_> {
         let Wanted { strategy, tier, required } = wanted.unwrap_or_default();
         let strategy = strategy.filter(|strategy| *strategy == Strategy::Rewrite);
         let tier = tier.filter(|_| strategy.is_some());
+        let driver = self.driver_of(&record)?;
+        let most = highest_assurance(driver.root_of_trust());
         let attempt = Attempt {
-            driver: self.driver_of(&record)?,
+            driver,
             store,
             lock,
             teller,
             deadline: Instant::now() + timeout,
-            required: required.unwrap_or(Assurance::HostRooted).max(Assurance::HostRooted),
+            required: required.unwrap_or(most).max(most),
             options: ReimageOptions { strategy, tier, verify_golden: false },
             described: &described,
         };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloud_machine_driver::machine::Driver;
 use cloud_machine_plan::{Verdict, verify};
-use cloud_machine_protocol::{Assurance, MachineName, Report, SecretPolicy, Tier, escape};
+use cloud_machine_protocol::{Assurance, MachineName, Report, RescueHostKey, SecretPolicy, Tier, escape};
 use cloud_machine_store::{MachineRecord, MachineState, Store};
 use serde::Serialize;
 
@@ -37,6 +37,9 @@ pub struct Verified {
     pub assurance: Assurance,
     /// What that does not cover.
     pub does_not_cover: String,
+    /// What was known of the host key of the rescue system that it was made on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rescue_host_key: Option<RescueHostKey>,
     /// What the machine read before it wrote.
     pub tier: Option<Tier>,
     /// Whether a job may have run since.
@@ -74,6 +77,7 @@ impl Operations<'_> {
         Ok(Verified {
             assurance: verdict.assurance,
             does_not_cover: [verdict.does_not_cover()].into_iter().chain(since.clone()).collect::<Vec<_>>().join("; "),
+            rescue_host_key: verdict.rescue_host_key,
             tier: verdict.tier,
             // The record of an older program counts less.
             used_since: record.dirty || access::may_others_log_in(store, &record, &described, &evidence.report)?,
@@ -123,6 +127,9 @@ fn judge(
     let verdict = verify(&expected, &evidence.report).map_err(|rejection| evidence::rejected(&rejection))?;
     if record.assurance != Some(verdict.assurance) || record.not_covered != verdict.not_covered {
         return refuse("the assurance in the record");
+    }
+    if record.system.last.and_then(|last| last.rescue_host_key) != verdict.rescue_host_key {
+        return refuse("what was known of the rescue system's host key in the record");
     }
     if record.host_key != Some(evidence::host_key(&evidence.report)?) {
         return refuse("the host key in the record");

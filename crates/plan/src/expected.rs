@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_machine_protocol::{Bus, Digest, Identity, Request, Role, RootOfTrust};
+use cloud_machine_protocol::{Bus, Digest, Identity, Request, RescueHostKey, Role, RootOfTrust};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -46,15 +46,23 @@ pub struct Expected {
     pub own_keys: usize,
     /// SHA-256 of the agent in the host's initramfs.
     pub agent: Digest,
-    /// `uname -r` of the host's kernel.
-    pub kernel_release: String,
+    /// `uname -r` of the host's kernel; `None` where the kernel is a provider's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_release: Option<String>,
     /// Bytes of the packed image.
     pub packed_size: u64,
-    /// SHA-256 of the kernel command line that the host gave.
-    pub command_line: Digest,
+    /// SHA-256 of the kernel command line that the host gave; `None` where a provider gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<Digest>,
     /// Who chose the code that reports. [`RootOfTrust::Host`]: the host started a new process for this attempt with its own
-    /// kernel, initramfs and volume, and reads the report over its own socket to that process.
+    /// kernel, initramfs and volume, and reads the report over its own socket to that process. [`RootOfTrust::Provider`]: the
+    /// host put its own agent into a system that the provider started for this attempt, and reads the report over the
+    /// connection into that system.
     pub root_of_trust: RootOfTrust,
+    /// What the host knew of the host key of that system before it connected, as the driver says; `None` where no provider
+    /// started one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue_host_key: Option<RescueHostKey>,
 }
 
 /// A document behind an address.

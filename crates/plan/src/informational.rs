@@ -3,12 +3,14 @@
 
 /// Paths of fields whose value is the machine's word and decides nothing, each with the reason. `[]` stands for any element
 /// of a list. Of some the shape is checked; `docs/reference/report.md` says which.
-pub const INFORMATIONAL: [(&str, &str); 21] = [
+pub const INFORMATIONAL: [(&str, &str); 23] = [
     (
         "boot_id",
         "the kernel makes it up at every boot; it has the form of one, and is that of the agent's first message",
     ),
     ("agent.version", "the digest says which agent it was"),
+    ("agent.kernel_release", "of a provider's rescue system, whose kernel is not the host's; else checked"),
+    ("agent.command_line_digest", "likewise"),
     ("config.url.document", "checked when the configuration has the digest of the document"),
     ("config.url.requests", "depends on the network"),
     ("config.url.address", "depends on the network"),

@@ -4,7 +4,7 @@
 use cloud_machine_image::{boot_head, sampled_bytes};
 use cloud_machine_protocol::{
     Action, Assurance, Disk, DiskEvidence, FORMAT_VERSION, ImageEvidence, ImageSource, Outcome, Report, ReportResult,
-    Role, RootOfTrust, StepRecord, Tier, WipeMethod,
+    RescueHostKey, Role, StepRecord, Tier, WipeMethod,
 };
 use uuid::Uuid;
 
@@ -23,6 +23,7 @@ use crate::{
     root_proof,
     step::PlannedStep,
     tampering::{changes, not_recorded},
+    trust::{gaps, highest_assurance, incomplete, started_with},
     wiped,
 };
 
@@ -35,6 +36,8 @@ const ROOT_FILES: &str =
 pub struct Verdict {
     /// How far it can be trusted.
     pub assurance: Assurance,
+    /// What the host knew of the rescue system's host key; `None` when no provider started one.
+    pub rescue_host_key: Option<RescueHostKey>,
     /// How the system disk was made equal to the image; `None` for a boot.
     pub tier: Option<Tier>,
     /// What was checked, for people.
@@ -50,17 +53,9 @@ impl Verdict {
     /// know the host key.
     #[must_use]
     pub fn does_not_cover(&self) -> String {
-        let gaps = gaps(self.assurance, self.tier);
+        let gaps = gaps(self.assurance, self.tier, self.rescue_host_key);
         [gaps].into_iter().chain(self.not_covered.iter().cloned()).collect::<Vec<_>>().join("; ")
     }
-}
-
-/// What an assurance does not cover when the system disk was made equal to the image by `tier`.
-#[must_use]
-pub fn gaps(assurance: Assurance, tier: Option<Tier>) -> String {
-    let unread = tier.and_then(Tier::does_not_cover);
-    let gaps: Vec<&str> = [assurance.does_not_cover()].into_iter().chain(unread).collect();
-    gaps.join("; ")
 }
 
 /// Checks `report` against `expected`.
@@ -70,7 +65,8 @@ pub fn gaps(assurance: Assurance, tier: Option<Tier>) -> String {
 ///
 /// A reimage is [`Assurance::HostRooted`] when the host made the attempt: it started a new process with its own kernel,
 /// initramfs and volume, and read the report over its own socket to that process, so no code of a job had a part in the
-/// report. Otherwise, for a boot, which does not read the whole disk, and for a root that was cloned in a pool that
+/// report. It is [`Assurance::ProviderRooted`] when the provider started a system for it that no job could write, with the
+/// host's agent. Otherwise, for a boot, which does not read the whole disk, and for a root that was cloned in a pool that
 /// jobs could write, it is [`Assurance::Unproven`].
 ///
 /// # Errors
@@ -87,8 +83,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     passed(
         "digests of the volume, of its document and of every other document that the machine read; origins of all values",
     );
-    started_with(expected, report)?;
-    passed("digests of the agent and of the kernel command line, and the kernel's release");
+    passed(started_with(expected, report)?);
     let devices = devices(expected, report, more)?;
     ignored_volumes(report, &devices)?;
     passed(
@@ -132,11 +127,12 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
         return Err(Rejection::NotCovered);
     }
     // The kernel that a clone comes from has read what a job could write.
-    let rooted = reimaged && expected.root_of_trust == RootOfTrust::Host && tier != Some(Tier::Clone);
-    let assurance = if rooted { Assurance::HostRooted } else { Assurance::Unproven };
+    let rooted = reimaged && tier != Some(Tier::Clone);
+    let assurance = if rooted { highest_assurance(expected.root_of_trust) } else { Assurance::Unproven };
     let open = given.and_then(|given| given.not_covered).map(str::to_owned);
     let not_covered = disks_not_covered(&report.devices).into_iter().chain(open).collect();
-    Ok(Verdict { assurance, tier, checked, not_covered, not_recorded: tier.and_then(not_recorded) })
+    let rescue_host_key = expected.rescue_host_key;
+    Ok(Verdict { assurance, rescue_host_key, tier, checked, not_covered, not_recorded: tier.and_then(not_recorded) })
 }
 
 /// Without a system disk to look at, every check of it would pass.
@@ -153,6 +149,8 @@ fn complete(expected: &Expected) -> Result<(), Rejection> {
         "a reimage must have one image source"
     } else if count(undeclared) != 0 {
         "a disk is written that is not declared"
+    } else if let Some(reason) = incomplete(expected) {
+        reason
     } else {
         return Ok(());
     };
@@ -202,21 +200,6 @@ fn generation(expected: &Expected, report: &Report) -> Result<(), Rejection> {
     }
     if found.generation < image.minimum_generation {
         return Err(Rejection::GenerationLow { minimum: image.minimum_generation, found: found.generation });
-    }
-    Ok(())
-}
-
-fn started_with(expected: &Expected, report: &Report) -> Result<(), Rejection> {
-    let (agent, command_line) = (report.agent.digest, report.agent.command_line_digest);
-    if agent != expected.agent {
-        return Err(Rejection::Agent { expected: expected.agent, found: agent });
-    }
-    if command_line != expected.command_line {
-        return Err(Rejection::CommandLine { expected: expected.command_line, found: command_line });
-    }
-    if report.agent.kernel_release != expected.kernel_release {
-        let (expected, found) = (expected.kernel_release.clone(), report.agent.kernel_release.clone());
-        return Err(Rejection::KernelRelease { expected, found });
     }
     Ok(())
 }

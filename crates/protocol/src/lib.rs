@@ -28,7 +28,7 @@ mod tier;
 pub mod volume;
 
 pub use alive::{ALIVE, LOG_PREFIX, PROBE_ARGUMENT};
-pub use assurance::{Assurance, RootOfTrust};
+pub use assurance::{Assurance, RescueHostKey, RootOfTrust};
 pub use bus::{Bus, disk_letters};
 pub use connection::{Connection, InterfaceName};
 pub use digest::{Algorithm, Digest};

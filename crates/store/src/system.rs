@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use cloud_machine_protocol::{Digest, Tier};
+use cloud_machine_protocol::{Digest, RescueHostKey, Tier};
 use serde::{Deserialize, Serialize};
 
 /// The system disk of a machine.
@@ -42,6 +42,9 @@ pub struct LastReimage {
     pub strategy: Strategy,
     /// What the agent did, as its report says.
     pub tier: Tier,
+    /// What was known before of the host key of the rescue system that it was made on; `None` when it was made on none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rescue_host_key: Option<RescueHostKey>,
 }
 
 /// How the host makes a reimage short.

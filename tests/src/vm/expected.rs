@@ -62,10 +62,11 @@ impl Boot {
             authorized_keys: own.iter().chain(configured).cloned().collect(),
             own_keys: own.len(),
             agent: self.image.boot.agent,
-            kernel_release: self.image.boot.kernel_release.clone(),
+            kernel_release: Some(self.image.boot.kernel_release.clone()),
             packed_size: fs::metadata(self.image.packed()).expect("the packed image").len(),
-            command_line: volume_image::pin(append(pin).as_bytes()),
+            command_line: Some(volume_image::pin(append(pin).as_bytes())),
             root_of_trust: RootOfTrust::Host,
+            rescue_host_key: None,
         }
     }
 }

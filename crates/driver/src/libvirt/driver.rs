@@ -137,7 +137,7 @@ impl Driver for Libvirt {
         })?;
         let ssh_port = launch.ssh_port.unwrap_or(boot.ssh_port);
         let running = Box::new(Machine { libvirt: self.clone(), uuid: boot.uuid.clone(), process });
-        Ok(Started { running, agent, state, ssh_port })
+        Ok(Started { running, agent, state, ssh_port, rescue_host_key: None })
     }
 }
 

@@ -112,7 +112,7 @@ impl Driver for Qemu {
         let path = boot.folder.agent_socket();
         // What the agent writes while nobody is connected is lost: first the port, then the processors.
         let agent = socket::open(&path, until).map_err(QemuError::io("connect to the agent's port", path))?;
-        Ok(Started { running: Box::new(process), agent, state, ssh_port })
+        Ok(Started { running: Box::new(process), agent, state, ssh_port, rescue_host_key: None })
     }
 
     fn storage(&self) -> Option<&dyn Storage> {

@@ -91,7 +91,9 @@ impl Attempt<'_> {
             record.not_covered.clone_from(&verdict.not_covered);
             record.not_covered_since.clear();
             record.dirty = access::may_others_log_in(self.store, record, self.described, report)?;
-            record.system.last = strategy.zip(verdict.tier).map(|(strategy, tier)| LastReimage { strategy, tier });
+            let rescue_host_key = verdict.rescue_host_key;
+            let last = |(strategy, tier)| LastReimage { strategy, tier, rescue_host_key };
+            record.system.last = strategy.zip(verdict.tier).map(last);
             let mapped = record.system.backing == DiskBacking::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
             self.tell_wrong_map(prepared.expected.request.tier, verdict.tier);

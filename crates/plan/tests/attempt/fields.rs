@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_machine_plan::{Expected, INFORMATIONAL, Rejection, verify};
-use cloud_machine_protocol::{Action, ChangedExtents, MAX_CHANGED_EXTENTS, Report, Tier};
+use cloud_machine_protocol::{Action, ChangedExtents, MAX_CHANGED_EXTENTS, Report, RescueHostKey, RootOfTrust, Tier};
 use serde_json::{Value, json};
 
-use crate::{documents, honest::honest, image_source, partitions, root_pool, tiers, verify as attempt};
+use crate::{documents, honest::honest, image_source, partitions, root_pool, tiers, trust, verify as attempt};
 
 /// Fields of which every value within bounds is accepted: those far out are refused.
 const BOUNDED: [&str; 4] =
@@ -34,6 +34,8 @@ fn samples() -> Vec<(Expected, Report)> {
         documents::sample(false),
         crate::media::sample(),
         crate::wiping::sample(),
+        trust::rescue(Action::Reimage, RescueHostKey::Unknown),
+        trust::rescue(Action::Boot, RescueHostKey::Known),
     ]
 }
 
@@ -105,13 +107,16 @@ fn is_informational(path: &str) -> bool {
 }
 
 /// Whether the value at `pointer` is its own affair: of some fields that depends on what lies beside them.
-fn may_differ(tree: &Value, pointer: &str, known: bool) -> bool {
+fn may_differ(expected: &Expected, tree: &Value, pointer: &str) -> bool {
+    if matches!(pointer, "/agent/kernel_release" | "/agent/command_line_digest") {
+        return expected.root_of_trust == RootOfTrust::Provider;
+    }
     if let Some(item) = pointer.strip_suffix("/public") {
         let name = tree.pointer(&format!("{item}/name")).and_then(Value::as_str);
         return name == Some("authorized-keys") && tree.pointer("/config/url").is_some_and(Value::is_object);
     }
     if pointer == "/config/url/document" {
-        return !known;
+        return expected.url.as_ref().is_none_or(|url| url.document.is_none());
     }
     let Some((step, _)) = pointer.split_once("/outcome") else { return true };
     let kind = tree.pointer(&format!("{step}/step/kind")).and_then(Value::as_str);
@@ -210,8 +215,8 @@ fn every_field_is_checked_or_named_informational() {
     let mut accepted: BTreeMap<String, usize> = BTreeMap::new();
     let mut refused: BTreeSet<String> = BTreeSet::new();
     for (expected, report) in samples() {
-        verify(&expected, &report).unwrap_or_else(|rejection| panic!("a sample is refused: {rejection}"));
-        let known = expected.url.as_ref().is_some_and(|url| url.document.is_some());
+        let honest =
+            verify(&expected, &report).unwrap_or_else(|rejection| panic!("a sample is refused: {rejection}")).assurance;
         let tree = serde_json::to_value(&report).unwrap();
         let mut pointers = Vec::new();
         places(&tree, "", &mut pointers);
@@ -227,9 +232,12 @@ fn every_field_is_checked_or_named_informational() {
                     continue;
                 }
                 let path = path(pointer);
-                match read.ok().and_then(|read| verify(&expected, &read).ok()) {
+                let found = read.ok().and_then(|read| verify(&expected, &read).ok());
+                let level = found.as_ref().map(|verdict| verdict.assurance);
+                assert!(level.is_none_or(|level| level <= honest), "{pointer} as {other} raises the assurance");
+                match found {
                     None => drop(refused.insert(path)),
-                    Some(_) if is_informational(&path) && may_differ(&tree, pointer, known) => {
+                    Some(_) if is_informational(&path) && may_differ(&expected, &tree, pointer) => {
                         *accepted.entry(path).or_default() += 1;
                     }
                     Some(_) if BOUNDED.contains(&path.as_str()) => {

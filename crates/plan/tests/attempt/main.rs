@@ -14,5 +14,6 @@ mod properties;
 mod refusals;
 mod root_pool;
 mod tiers;
+mod trust;
 mod verify;
 mod wiping;

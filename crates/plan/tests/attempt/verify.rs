@@ -59,10 +59,11 @@ pub(crate) fn expected(action: Action) -> Expected {
         authorized_keys: vec!["login".to_owned(), "project".to_owned()],
         own_keys: 1,
         agent: sha256(1),
-        kernel_release: "6".to_owned(),
+        kernel_release: Some("6".to_owned()),
         packed_size: 1 << 19,
-        command_line: sha256(2),
+        command_line: Some(sha256(2)),
         root_of_trust: RootOfTrust::Host,
+        rescue_host_key: None,
     }
 }
 
