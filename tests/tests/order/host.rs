@@ -15,7 +15,9 @@ use cloud_machine_driver::{
     machine::{Boot, Drivers},
 };
 use cloud_machine_operation::{Creation, Described, Exceptions, OperationError, Operations, Reimage, ReimageOptions};
-use cloud_machine_protocol::{AgentMessage, Assurance, HostMessage, MachineName, Report, Tier};
+use cloud_machine_protocol::{
+    AgentMessage, Assurance, HostMessage, MachineName, Report, RescueHostKey, RootOfTrust, Tier,
+};
 use cloud_machine_store::{MachineRecord, MachineState, Store};
 use cloud_machine_tests::{
     fixture::{self, Fixture, IMAGE},
@@ -86,6 +88,13 @@ impl Host {
         let fake = Fake::new(agent);
         let drivers = Drivers::default().with(fake.clone());
         Self { _fixture: fixture, _state: state, store, fake, drivers, seen, name }
+    }
+
+    /// The same host, by whose driver somebody else may have chosen the code that reports.
+    pub(crate) fn rooted_in(mut self, root_of_trust: RootOfTrust, rescue_host_key: Option<RescueHostKey>) -> Self {
+        self.fake = self.fake.rooted_in(root_of_trust, rescue_host_key);
+        self.drivers = Drivers::default().with(self.fake.clone());
+        self
     }
 
     /// Makes the image one that was packed before its system was looked at, and gives the record that it had.

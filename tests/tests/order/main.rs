@@ -4,3 +4,4 @@
 mod attempts;
 mod host;
 mod refusals;
+mod trust;
