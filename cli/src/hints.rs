@@ -15,7 +15,10 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::RefusedReport(path) => format!("the refused report is kept as {}", path.display()),
         Hint::RefusedReportLost(why) => format!("the refused report could not be kept: {why}"),
         Hint::HeldByJob => "what runs there may have made its SSH its own: a reimage ends that".to_owned(),
-        Hint::NotCovered(level) => format!("{level} does not cover {}", level.does_not_cover()),
+        Hint::NotCovered(level) => format!(
+            "{level} does not cover {}; who accepts that asks for it with `--require-assurance {level}`",
+            level.does_not_cover()
+        ),
         Hint::OlderRecord => "an older record may have been put back".to_owned(),
         Hint::GoldenDiskUsers { machines, folder } => {
             let machines = if machines.is_empty() { "none".to_owned() } else { machines.join(", ") };
