@@ -47,6 +47,7 @@ test: setup build image ## run all tests, virtual machines included
 		CLOUD_MACHINE_TEST_LEAN_IMAGE="$$(images/build $(lean_image))" \
 		CLOUD_MACHINE_TEST_NEXT_IMAGE="$$(images/build $(next_image))" \
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
+		CLOUD_MACHINE_TEST_BUSYBOX="$(cache)/test-programs/bin/busybox" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" tests/run
 
 test-programs: setup ## compile the programs of the tests, run none

@@ -148,6 +148,20 @@ pub(crate) enum AgentError {
     OutOfTurn { expected: &'static str },
     #[error("the host names {found} over the port, and {stated} on its volume")]
     OtherAddress { stated: String, found: String },
+    #[error("the host's volume has {bytes} bytes, and at most {limit} are read")]
+    VolumeTooLarge { bytes: u64, limit: u64 },
+    #[error("/dev/{device} is in use: {holders}")]
+    InUse { device: String, holders: String },
+    #[error(
+        "the step {step} is of a machine whose system is started from the agent's own initramfs: it cannot be done on a rescue system"
+    )]
+    NotOnRescueSystem { step: String },
+    #[error("a boot is no matter of a rescue system: the machine's own system starts from its disk")]
+    BootOnRescueSystem,
+    #[error("the rescue system has no {program}: install it there, or take a rescue system that has it")]
+    RescueProgram { program: String },
+    #[error("another agent works on this machine, process {process}, and does not end")]
+    OtherAgent { process: String },
     #[error("the host refused the report: {reason}")]
     Refused { reason: String },
     #[error(transparent)]

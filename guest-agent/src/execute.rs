@@ -11,8 +11,8 @@ use cloud_machine_protocol::{
     WipeMethod,
 };
 use cloud_machine_system::{
-    NewFilesystem, check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node, pool,
-    reread_partitions,
+    NewFilesystem, SystemError, check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node,
+    pool, reread_partitions,
     root::{self, RootFile},
     root_pool, set_read_only, wipe_disk,
 };
@@ -24,10 +24,12 @@ use crate::{
     identity,
     initramfs::MODULES,
     layers::Layers,
+    network_session::Over,
     partitions,
     pass::{Progress, THREADS, node},
     report::ReportBuilder,
     root_pool::{Partition, RootPool},
+    running_in::RunningIn,
     source::with_packed,
     volume::Documents,
 };
@@ -39,6 +41,8 @@ const ZFS: &str = "zfs_member";
 pub(crate) struct Executor<'a> {
     documents: &'a Documents,
     layers: &'a Layers,
+    /// What an image at an address is read over.
+    over: Over<'a>,
     host_key: Option<HostKeySeed>,
     verified: Option<VerifiedImage>,
     root_pool: RootPool,
@@ -70,8 +74,13 @@ impl Rewriting<'_> {
 
 impl<'a> Executor<'a> {
     /// `host_key`: that of a machine which keeps one.
-    pub(crate) fn new(documents: &'a Documents, layers: &'a Layers, host_key: Option<HostKeySeed>) -> Self {
-        Self { documents, layers, host_key, verified: None, root_pool: RootPool::default() }
+    pub(crate) fn new(
+        documents: &'a Documents,
+        layers: &'a Layers,
+        over: Over<'a>,
+        host_key: Option<HostKeySeed>,
+    ) -> Self {
+        Self { documents, layers, over, host_key, verified: None, root_pool: RootPool::default() }
     }
 
     /// Executes `planned` and records what it cost.
@@ -182,9 +191,8 @@ impl<'a> Executor<'a> {
         report: &mut ReportBuilder,
     ) -> Result<Cost, AgentError> {
         let request = &self.documents.request;
-        let interface = (self.documents.identity.mac, &self.layers.config().resources.nic.address);
         let (cost, image) =
-            with_packed(&request.image.source, source, interface, host, report, |packed, host, report| {
+            with_packed(&request.image.source, source, self.over, host, report, |packed, host, report| {
                 self.rewrite(what, packed, host, report)
             })?;
         self.verified = Some(image);
@@ -277,10 +285,16 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
 }
 
 /// Refuses steps for which a program or a kernel module is missing, before the first of them is taken.
-pub(crate) fn check(steps: &[PlannedStep]) -> Result<(), AgentError> {
+pub(crate) fn check(running_in: RunningIn, steps: &[PlannedStep]) -> Result<(), AgentError> {
     for planned in steps {
         match &planned.step {
-            Step::MakeFilesystem { filesystem, .. } if filesystem != ZFS => check_maker(filesystem)?,
+            Step::MakeFilesystem { filesystem, .. } if filesystem != ZFS => match check_maker(filesystem) {
+                // Another remedy than that of an initramfs.
+                Err(SystemError::ProgramAbsent { program }) if running_in == RunningIn::RescueSystem => {
+                    return Err(AgentError::RescueProgram { program });
+                }
+                checked => checked?,
+            },
             Step::MakeFilesystem { .. } | Step::ImportPool { .. } | Step::CloneRoot { .. } => pool::check_programs()?,
             Step::Encrypt { .. } => {
                 kernel::load_modules(MODULES, "crypt")?;

@@ -12,10 +12,12 @@ mod error;
 mod execute;
 mod host;
 mod host_certificate;
+mod host_image;
 mod identity;
 mod image_settings;
 mod initramfs;
 mod inventory;
+mod last_words;
 mod layers;
 mod network;
 mod network_files;
@@ -30,9 +32,12 @@ mod preview;
 mod print;
 mod rancher;
 mod report;
+mod rescue;
 mod root_pool;
 mod run;
+mod running_in;
 mod selinux;
+mod serve;
 mod shared;
 mod source;
 mod supervisor;
@@ -47,14 +52,16 @@ use std::{io::Write, process::ExitCode};
 use cloud_machine_system::{probe, reader, survey};
 
 use print::print;
+use running_in::RunningIn;
 
 const USAGE: &str = "\
-cloud-machine-agent reimages a machine from its initramfs; the host starts it as /init. By hand it lists
-disks, and says what a configuration would do to them.
+cloud-machine-agent reimages a machine from its initramfs, where the host starts it as /init, or from a rescue system. By
+hand it lists disks, and says what a configuration would do to them.
 
 usage: cloud-machine-agent inventory [--output table|json] [--loop]
        cloud-machine-agent plan --config FILE [--action reimage|boot] [--output table|json] [--loop]
-       cloud-machine-agent inventory|plan --help
+       cloud-machine-agent serve
+       cloud-machine-agent inventory|plan|serve --help
        cloud-machine-agent --version
        cloud-machine-agent --help
 ";
@@ -70,11 +77,15 @@ fn main() -> ExitCode {
     if argument.as_deref() == Some(preview::ARGUMENT) {
         return preview::run(arguments);
     }
+    if argument.as_deref() == Some(serve::ARGUMENT) {
+        return serve::run(arguments);
+    }
     if std::process::id() == 1 {
         return supervisor::run();
     }
     match argument.as_deref() {
-        Some(supervisor::WORKER_ARGUMENT) => worker::run(),
+        Some(supervisor::WORKER_ARGUMENT) => worker::run(RunningIn::Initramfs),
+        Some(serve::WORKER_ARGUMENT) => serve::work(),
         Some(probe::CHILD_ARGUMENT) => child(probe::child(arguments)),
         Some(reader::CHILD_ARGUMENT) => child(reader::child(&arguments.next().unwrap_or_default())),
         Some(survey::DETAILS_ARGUMENT) => child(survey::child(arguments)),

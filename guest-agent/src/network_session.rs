@@ -1,13 +1,16 @@
 //! The network while something is read over it: brought up for that alone, and taken down again as it was found. Must
 //! not read anything itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use cloud_machine_config::Address;
 use cloud_machine_fetch::Names;
 use cloud_machine_protocol::MacAddress;
 use cloud_machine_system::{
-    kernel,
+    SystemError, kernel,
     network::{Addressing, Network, OwnAddress, Settings, Way},
 };
 
@@ -15,10 +18,22 @@ use crate::{error::AgentError, host::Host, initramfs::MODULES};
 
 /// How long the network may take to give the machine an address.
 const NETWORK_TIME: Duration = Duration::from_secs(30);
+/// Who knows the addresses of names (resolv.conf(5)).
+const RESOLVERS: &str = "/etc/resolv.conf";
+
+/// What is read over.
+#[derive(Clone, Copy)]
+pub(crate) enum Over<'a> {
+    /// The interface with this hardware address, which gets the addresses that the new system will have.
+    Own(MacAddress, &'a Address),
+    /// The network of the system around the agent, which is up and stays as it is.
+    System,
+}
 
 /// A machine with an address.
 pub(crate) struct NetworkSession {
-    network: Network,
+    /// What is taken down again.
+    network: Option<Network>,
     /// Who knows the addresses of names.
     pub(crate) names: Names,
     /// The address with its prefix.
@@ -26,9 +41,12 @@ pub(crate) struct NetworkSession {
 }
 
 impl NetworkSession {
-    /// Brings up the interface `mac` with the addresses that the new system will have, to read `url`, which is as people may see
-    /// it.
-    pub(crate) fn up(mac: MacAddress, address: &Address, url: &str, host: &mut Host) -> Result<Self, AgentError> {
+    /// Sees to it that there is one, to read `url`, which is as people may see it.
+    pub(crate) fn up(over: Over<'_>, url: &str, host: &mut Host) -> Result<Self, AgentError> {
+        let (mac, address) = match over {
+            Over::Own(mac, address) => (mac, address),
+            Over::System => return Self::of_system(url, host),
+        };
         if address.vlan.is_some() {
             return Err(AgentError::Vlan);
         }
@@ -42,12 +60,20 @@ impl NetworkSession {
         let address = address.join(", ");
         let names = Names::Servers(settings.name_servers.clone());
         host.event(None, &format!("{} has {address}; fetch {url}", network.interface()))?;
-        Ok(Self { network, names, address })
+        Ok(Self { network: Some(network), names, address })
+    }
+
+    /// That of the system around the agent, with the servers for names that it has.
+    fn of_system(url: &str, host: &mut Host) -> Result<Self, AgentError> {
+        let text = fs::read_to_string(RESOLVERS).map_err(SystemError::io("read", RESOLVERS))?;
+        let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok());
+        host.event(None, &format!("fetch {url} over the network of the rescue system"))?;
+        Ok(Self { network: None, names: Names::Servers(servers.collect()), address: "the rescue system's".to_owned() })
     }
 
     /// Takes it down: the machine's own system asks for itself.
     pub(crate) fn down(self) -> Result<(), AgentError> {
-        self.network.down().map_err(AgentError::Network)
+        self.network.map_or(Ok(()), Network::down).map_err(AgentError::Network)
     }
 }
 

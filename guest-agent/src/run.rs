@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use cloud_machine_plan::{ImageLayout, plan};
-use cloud_machine_protocol::{ConfigEvidence, ImageSource};
+use cloud_machine_protocol::{ConfigEvidence, Identity, ImageSource};
 use cloud_machine_system::{kernel, sha256};
 
 use crate::{
@@ -15,9 +15,14 @@ use crate::{
     execute::{Executor, check},
     host::Host,
     layers::Layers,
+    network_session::Over,
     partitions, pin,
     report::ReportBuilder,
-    url, volume, wait_for_disks,
+    rescue,
+    running_in::RunningIn,
+    url,
+    volume::{self, FoundVolume},
+    wait_for_disks,
 };
 
 /// What the search for the volume may take: the request's own limit is on it. Each look at a disk has a much shorter one.
@@ -25,13 +30,11 @@ const SEARCH: Duration = Duration::from_secs(300);
 
 /// Makes the machine what the request and the configuration describe, or says why not. The deadline goes on counting
 /// until the caller has reported.
-pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadline, AgentError> {
+pub(crate) fn run(running_in: RunningIn, host: &mut Host, report: &mut ReportBuilder) -> Result<Deadline, AgentError> {
     // observe
     let began = Instant::now();
-    let command_line = kernel::command_line()?;
-    let pin = pin::of(&[&CommandLine::new(&command_line)])?;
     let looking = Deadline::start("the search for the volume", SEARCH);
-    let found = volume::find(pin);
+    let found = find_volume(running_in, host);
     looking.meet();
     let found = found?;
     report.ignored_volumes(found.others.clone(), &[]);
@@ -51,8 +54,8 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     let url = match layers.config().cloud_init_url.clone() {
         Some(mut url) => {
             url.url = url::whole(&url.url, secrets.document)?;
-            let (document, evidence) =
-                url::read(&url, &found.volume, (documents.identity.mac, &layers.config().resources.nic.address), host)?;
+            let over = over(running_in, &documents.identity, &layers);
+            let (document, evidence) = url::read(&url, &found.volume, over, host)?;
             layers.add([document])?;
             Some(evidence)
         }
@@ -79,14 +82,19 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
     report.image(&documents.request.image, layout.generation);
     let inventory = partitions::looked_at(inventory, layers.config(), documents.request.action);
     let hostname = &documents.identity.name;
-    let plan = plan(layers.config(), &inventory, &documents.request, &layout, &found.volume.device, hostname)
-        .map_err(AgentError::Plan)?;
+    let volume = found.volume.device.as_deref();
+    let plan =
+        plan(layers.config(), &inventory, &documents.request, &layout, volume, hostname).map_err(AgentError::Plan)?;
+    if running_in == RunningIn::RescueSystem {
+        rescue::check(&documents.request, &plan)?;
+    }
     report.devices(plan.devices);
     report.timing("observe and plan", began.elapsed());
 
     // execute, one step at a time, once all of them can be
-    check(&plan.steps)?;
-    let mut executor = Executor::new(&documents, &layers, secrets.host_key);
+    check(running_in, &plan.steps)?;
+    let over = over(running_in, &documents.identity, &layers);
+    let mut executor = Executor::new(&documents, &layers, over, secrets.host_key);
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
         report.step_begins(&planned.id);
@@ -94,4 +102,22 @@ pub(crate) fn run(host: &mut Host, report: &mut ReportBuilder) -> Result<Deadlin
         report.step_ended(record);
     }
     Ok(deadline)
+}
+
+fn find_volume(running_in: RunningIn, host: &mut Host) -> Result<FoundVolume, AgentError> {
+    match running_in {
+        RunningIn::Initramfs => {
+            let command_line = kernel::command_line()?;
+            volume::find(pin::of(&[&CommandLine::new(&command_line)])?)
+        }
+        RunningIn::RescueSystem => volume::received(host.volume()?),
+    }
+}
+
+/// What an address is read over.
+fn over<'a>(running_in: RunningIn, identity: &Identity, layers: &'a Layers) -> Over<'a> {
+    match running_in {
+        RunningIn::Initramfs => Over::Own(identity.mac, &layers.config().resources.nic.address),
+        RunningIn::RescueSystem => Over::System,
+    }
 }

@@ -1,29 +1,37 @@
-//! What the packed image is read from: a device of the host, or an address, over a network that is up for as long as the
-//! reading takes. Must not judge the bytes.
+//! What the packed image is read from: a device of the host, the host itself, or an address, over a network that is up for as
+//! long as the reading takes. Must not judge the bytes.
 
-use cloud_machine_config::Address;
 use cloud_machine_fetch::{RangeLimits, Ranges};
 use cloud_machine_image::ReadBlocks;
-use cloud_machine_protocol::{ImageSource, ImageUrl, MacAddress, SourceEvidence, causes};
+use cloud_machine_protocol::{ImageSource, ImageUrl, SourceEvidence, causes};
 use cloud_machine_system::{BlockReader, kernel};
 
-use crate::{error::AgentError, host::Host, network_session::NetworkSession, report::ReportBuilder};
+use crate::{
+    error::AgentError,
+    host::Host,
+    host_image::HostImage,
+    network_session::{NetworkSession, Over},
+    report::ReportBuilder,
+};
 
 /// Calls `read` with the packed image that the request names; `device` is that of the plan. What an address took goes
 /// into the report, a failure of `read` included.
 pub(crate) fn with_packed<T>(
     requested: &ImageSource,
     device: &str,
-    (mac, address): (MacAddress, &Address),
+    over: Over<'_>,
     host: &mut Host,
     report: &mut ReportBuilder,
     read: impl FnOnce(&dyn ReadBlocks, &mut Host, &mut ReportBuilder) -> Result<T, AgentError>,
 ) -> Result<T, AgentError> {
     let url = match requested {
         ImageSource::Device(_) => return read(&BlockReader::open(device)?, host, report),
+        ImageSource::Connection { size } => {
+            return read(&HostImage { line: host.line(), size: *size }, host, report);
+        }
         ImageSource::Url(url) => url,
     };
-    let session = NetworkSession::up(mac, address, &url.redacted(), host)?;
+    let session = NetworkSession::up(over, &url.redacted(), host)?;
     let done = over_network(url, &session, host, report, read);
     // A failure to read tells more than one to tidy up after it.
     let down = session.down();

@@ -3,11 +3,11 @@
 
 use std::process::{Command, ExitCode, Stdio};
 
-use cloud_machine_protocol::{ALIVE, AgentMessage, causes};
+use cloud_machine_protocol::{ALIVE, causes};
 use cloud_machine_system::{kernel, mounts, power, root};
 use nix::sys::wait::{WaitStatus, wait};
 
-use crate::{channel, command_line::CommandLine, report};
+use crate::{command_line::CommandLine, last_words, running_in::RunningIn};
 
 /// Argument that makes the agent's binary the worker.
 pub(crate) const WORKER_ARGUMENT: &str = "worker";
@@ -45,10 +45,7 @@ fn work() {
             Err(error) => kernel::log(&format!("cannot start the new system: {}", causes(&error))),
         },
         Ending::Reported => {}
-        Ending::Died(reason) => {
-            kernel::log(&reason);
-            speak_for_worker(reason);
-        }
+        Ending::Died(reason) => last_words::send(RunningIn::Initramfs, reason),
     }
 }
 
@@ -75,16 +72,5 @@ fn worker_ending() -> Ending {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Ending::Died(format!("lost the worker: {error}")),
         }
-    }
-}
-
-/// Sends the report that the worker could not send.
-fn speak_for_worker(reason: String) {
-    let message = AgentMessage::Report(Box::new(report::without_worker(reason)));
-    let sent = serde_json::to_vec(&message)
-        .map_err(|error| error.to_string())
-        .and_then(|line| channel::open().and_then(|mut channel| channel.send(&line)).map_err(|error| causes(&error)));
-    if let Err(error) = sent {
-        kernel::log(&format!("cannot report to the host: {error}"));
     }
 }

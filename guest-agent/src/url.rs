@@ -3,12 +3,17 @@
 
 use std::{cell::RefCell, time::Duration};
 
-use cloud_machine_config::{Address, CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, parse};
+use cloud_machine_config::{CloudInitUrl, Document, LayerKind, MAX_DOCUMENT, parse};
 use cloud_machine_fetch::{FetchError, Fetched, Limits, Names, Source, fetch};
-use cloud_machine_protocol::{MacAddress, SecretUrl, UrlEvidence, causes};
+use cloud_machine_protocol::{SecretUrl, UrlEvidence, causes};
 use cloud_machine_system::{kernel, sha256};
 
-use crate::{error::AgentError, host::Host, network_session::NetworkSession, volume::Volume};
+use crate::{
+    error::AgentError,
+    host::Host,
+    network_session::{NetworkSession, Over},
+    volume::Volume,
+};
 
 /// All of the address of which the pinned volume states the place; `told` is what the host said over the port, if the
 /// volume has not all of it. That must lead to the same place: nothing but the pin vouches for where that is.
@@ -20,15 +25,14 @@ pub(crate) fn whole(stated: &SecretUrl, told: Option<SecretUrl>) -> Result<Secre
     }
 }
 
-/// Reads the document of `url` for the machine with this interface, and says what was read.
+/// Reads the document of `url`, and says what was read.
 pub(crate) fn read(
     url: &CloudInitUrl,
     volume: &Volume,
-    (mac, address): (MacAddress, &Address),
+    over: Over<'_>,
     host: &mut Host,
 ) -> Result<(Document, UrlEvidence), AgentError> {
-    let (bytes, evidence) =
-        if url.file().is_some() { on_volume(url, volume)? } else { fetched(url, mac, address, host)? };
+    let (bytes, evidence) = if url.file().is_some() { on_volume(url, volume)? } else { fetched(url, over, host)? };
     let document = parse(LayerKind::CloudInitUrl, &evidence.url, &bytes).map_err(AgentError::Config)?;
     Ok((document, evidence))
 }
@@ -44,13 +48,8 @@ fn on_volume(url: &CloudInitUrl, volume: &Volume) -> Result<(Vec<u8>, UrlEvidenc
     }
 }
 
-fn fetched(
-    url: &CloudInitUrl,
-    mac: MacAddress,
-    address: &Address,
-    host: &mut Host,
-) -> Result<(Vec<u8>, UrlEvidence), AgentError> {
-    let session = NetworkSession::up(mac, address, &url.redacted(), host)?;
+fn fetched(url: &CloudInitUrl, over: Over<'_>, host: &mut Host) -> Result<(Vec<u8>, UrlEvidence), AgentError> {
+    let session = NetworkSession::up(over, &url.redacted(), host)?;
     let address = session.address.clone();
     let fetched = get(url, &session.names, host);
     // A failure to fetch tells more than one to tidy up after it.

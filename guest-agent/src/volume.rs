@@ -1,5 +1,5 @@
-//! Finding the host's volume among all disks, and reading the documents on it. A label finds candidates; only the
-//! pin makes one of them the host's.
+//! The host's volume, found among all disks or received over the connection, and the documents on it. A label finds candidates;
+//! only the pin makes one of them the host's.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pinned volume.
 pub(crate) struct Volume {
-    /// Kernel name of its device.
-    pub(crate) device: String,
+    /// Kernel name of its device, if it has one.
+    pub(crate) device: Option<String>,
     /// SHA-256 of all its bytes.
     pub(crate) digest: Digest,
     files: VolumeFiles,
@@ -62,6 +62,16 @@ pub(crate) fn find(pin: Digest) -> Result<FoundVolume, AgentError> {
     }
 }
 
+/// Takes the volume that came over the connection: no disk that is labelled like it counts.
+pub(crate) fn received(bytes: Vec<u8>) -> Result<FoundVolume, AgentError> {
+    let volume = Volume { device: None, digest: sha256(&bytes), files: VolumeFiles::open(bytes)? };
+    let inventory = inventory()?;
+    let labelled = inventory.disks.iter().filter(|disk| is_candidate(disk));
+    let reason = || "the host's volume came over the connection".to_owned();
+    let others = labelled.map(|disk| IgnoredVolume { device: disk.name.clone(), reason: reason() }).collect();
+    Ok(FoundVolume { inventory, volume, others })
+}
+
 fn search(inventory: &Inventory, pin: Digest) -> Result<(Volume, Vec<IgnoredVolume>), AgentError> {
     let mut pinned: Option<(String, Vec<u8>)> = None;
     let mut ignored = Vec::new();
@@ -75,7 +85,10 @@ fn search(inventory: &Inventory, pin: Digest) -> Result<(Volume, Vec<IgnoredVolu
         }
     }
     match pinned {
-        Some((device, bytes)) => Ok((Volume { device, digest: pin, files: VolumeFiles::open(bytes)? }, ignored)),
+        Some((device, bytes)) => {
+            let volume = Volume { device: Some(device), digest: pin, files: VolumeFiles::open(bytes)? };
+            Ok((volume, ignored))
+        }
         None if ignored.is_empty() => Err(AgentError::VolumeAbsent { found: names(inventory) }),
         None => {
             let reasons: Vec<_> = ignored.iter().map(|item| format!("{}: {}", item.device, item.reason)).collect();

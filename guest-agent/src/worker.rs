@@ -7,9 +7,12 @@ use std::{
 };
 
 use cloud_machine_protocol::{Action, ReportResult, each_cause};
-use cloud_machine_system::{buses, kernel};
+use cloud_machine_system::{buses, kernel, mounts};
 
-use crate::{channel, error::AgentError, host::Host, host_certificate, initramfs::MODULES, report::ReportBuilder, run};
+use crate::{
+    channel, error::AgentError, host::Host, host_certificate, initramfs::MODULES, report::ReportBuilder, run,
+    running_in::RunningIn,
+};
 
 /// Exit status of a worker whose failure the host knows, or that has nobody to tell.
 pub(crate) const REPORTED: i32 = 1;
@@ -17,9 +20,9 @@ pub(crate) const REPORTED: i32 = 1;
 const ANSWER_TIME: Duration = Duration::from_secs(300);
 
 /// Runs the worker; 0 only when the machine may start its own system.
-pub(crate) fn run() -> ExitCode {
+pub(crate) fn run(running_in: RunningIn) -> ExitCode {
     let started = Instant::now();
-    match work(started) {
+    match work(running_in, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             for cause in each_cause(&error) {
@@ -30,16 +33,18 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn work(started: Instant) -> Result<(), AgentError> {
-    kernel::load_modules(MODULES, "boot")?;
-    for stage in buses::stages()? {
-        kernel::load_modules(MODULES, stage)?;
-    }
+fn work(running_in: RunningIn, started: Instant) -> Result<(), AgentError> {
     let mut report = ReportBuilder::new()?;
-    report.timing("load modules", started.elapsed());
-    let mut host = Host::new(channel::open()?, started);
+    if running_in == RunningIn::Initramfs {
+        kernel::load_modules(MODULES, "boot")?;
+        for stage in buses::stages()? {
+            kernel::load_modules(MODULES, stage)?;
+        }
+        report.timing("load modules", started.elapsed());
+    }
+    let mut host = Host::new(channel::open(running_in)?, started);
     host.hello(report.boot_id())?;
-    match run::run(&mut host, &mut report) {
+    match run::run(running_in, &mut host, &mut report) {
         Ok(deadline) => {
             report.timing("total", started.elapsed());
             let (nonce, finished) = report.finish(ReportResult::Done);
@@ -48,10 +53,15 @@ fn work(started: Instant) -> Result<(), AgentError> {
             host.report(finished)?;
             deadline.meet();
             match host.wait_for_go(nonce, Instant::now() + ANSWER_TIME)? {
-                Some(certificate) if writes => host_certificate::write(&certificate),
-                Some(_) => Err(AgentError::OutOfTurn { expected: "its word on a boot, without a certificate" }),
-                None => Ok(()),
+                Some(certificate) if writes => host_certificate::write(&certificate)?,
+                Some(_) => return Err(AgentError::OutOfTurn { expected: "its word on a boot, without a certificate" }),
+                None => {}
             }
+            // A reset comes next, and it must find the disk whole.
+            if running_in == RunningIn::RescueSystem && mounts::is_root_mounted()? {
+                mounts::unmount(mounts::NEW_ROOT)?;
+            }
+            Ok(())
         }
         Err(error) => {
             let step = report.current_step();

@@ -58,6 +58,14 @@ pub fn dockerd() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_DOCKERD")
 }
 
+/// A static busybox, from `CLOUD_MACHINE_TEST_BUSYBOX`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn busybox() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_BUSYBOX")
+}
+
 impl Artifacts {
     /// From `CLOUD_MACHINE_BIN`, `CLOUD_MACHINE_AGENT` and `CLOUD_MACHINE_TEST_IMAGE`, which `make test` sets.
     ///

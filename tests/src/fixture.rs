@@ -3,24 +3,31 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::Command,
-    sync::{Arc, Condvar, Mutex, PoisonError, Weak},
+    sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak},
     thread,
 };
 
 use cloud_machine_store::{ImageFolder, Store};
 
-use crate::{artifacts::Artifacts, program::Program};
+use crate::{
+    artifacts::{self, Artifacts},
+    program::Program,
+};
 
 /// Name of the image in the store.
 pub const IMAGE: &str = "small";
+/// Name of the one with a rescue system.
+const RESCUE: &str = "small-rescue";
 const MIB: u64 = 1 << 20;
 
 /// A small image in a store, made once for all tests of a program.
 pub struct Fixture {
     program: Program,
     folder: tempfile::TempDir,
+    rescue: OnceLock<ImageFolder>,
 }
 
 /// Machines that boot now, and whom to tell when one of them is done.
@@ -84,7 +91,7 @@ impl Fixture {
         artifacts.image = folder.path().to_owned();
         let program = Program::new(&artifacts);
         program.pack(&artifacts, IMAGE)?;
-        Ok(Self { program, folder })
+        Ok(Self { program, folder, rescue: OnceLock::new() })
     }
 
     /// The image as it was packed.
@@ -108,8 +115,33 @@ impl Fixture {
     /// When it is gone.
     #[must_use]
     pub fn image(&self) -> ImageFolder {
+        self.stored(IMAGE)
+    }
+
+    /// The same image, with a rescue system for its kernel: the agent is no first process there.
+    ///
+    /// # Panics
+    /// When it cannot be packed.
+    pub fn rescue_image(&self) -> ImageFolder {
+        let pack = || {
+            let (folder, own) = (self.folder.path().join("rescue"), self.folder.path());
+            let programs = folder.join("programs");
+            fs::create_dir_all(programs.join("bin")).expect("a folder");
+            for name in ["disk.raw", "kernel", "modules"] {
+                std::os::unix::fs::symlink(own.join(name), folder.join(name)).expect("a link");
+            }
+            fs::copy(artifacts::busybox().expect("busybox"), programs.join("bin/busybox")).expect("busybox");
+            fs::write(programs.join("rescue"), include_str!("vm/rescue.sh")).expect("its first program");
+            fs::set_permissions(programs.join("rescue"), fs::Permissions::from_mode(0o755)).expect("a program");
+            self.program.pack_folder(&folder, RESCUE, &[]).expect("it is packed");
+            self.stored(RESCUE)
+        };
+        self.rescue.get_or_init(pack).clone()
+    }
+
+    fn stored(&self, name: &str) -> ImageFolder {
         let store = Store::open(self.program.state()).expect("the store");
-        store.image(&IMAGE.parse().expect("a name")).expect("the small image in the store")
+        store.image(&name.parse().expect("a name")).expect("the small image in the store")
     }
 }
 

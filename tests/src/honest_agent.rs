@@ -26,15 +26,23 @@ pub fn hello() -> Hello {
     Hello { version: FORMAT_VERSION, agent: "0".to_owned(), boot_id: BOOT_ID.to_owned() }
 }
 
-/// The tier that a boot is asked for.
+/// The volume that is attached, if one is.
 ///
 /// # Panics
-/// When the boot has no volume with a request.
+/// When it cannot be read.
 #[must_use]
-pub fn tier(boot: &Boot) -> Option<Tier> {
-    let device = boot.devices.iter().find(|device| device.serial == "cm-volume").expect("the volume");
-    let bytes = fs::read(&device.file).expect("the volume");
-    let request = Volume::open(bytes.as_slice()).and_then(|given| given.read(volume::REQUEST)).expect("a request");
+pub fn attached_volume(boot: &Boot) -> Option<Vec<u8>> {
+    let device = boot.devices.iter().find(|device| device.serial == "cm-volume")?;
+    Some(fs::read(&device.file).expect("the volume"))
+}
+
+/// The tier that a boot with this volume is asked for.
+///
+/// # Panics
+/// When it has no request.
+#[must_use]
+pub fn tier(bytes: &[u8]) -> Option<Tier> {
+    let request = Volume::open(bytes).and_then(|given| given.read(volume::REQUEST)).expect("a request");
     serde_json::from_slice::<Request>(&request).expect("a request").tier
 }
 
@@ -43,10 +51,8 @@ pub fn tier(boot: &Boot) -> Option<Tier> {
 /// # Panics
 /// When the boot is not such a one.
 #[must_use]
-pub fn report(boot: &Boot, image: &ImageFolder) -> Report {
-    let file = |serial: &str| boot.devices.iter().find(|device| device.serial == serial).expect("a device");
-    let bytes = fs::read(&file("cm-volume").file).expect("the volume");
-    let given = Volume::open(bytes.as_slice()).expect("a volume");
+pub fn report(boot: &Boot, image: &ImageFolder, bytes: &[u8]) -> Report {
+    let given = Volume::open(bytes).expect("a volume");
     let read = |path: &str| given.read(path).expect("a file of the volume");
     let request: Request = serde_json::from_slice(&read(volume::REQUEST)).expect("a request");
     let identity: Identity = serde_json::from_slice(&read(volume::IDENTITY)).expect("an identity");
@@ -56,9 +62,9 @@ pub fn report(boot: &Boot, image: &ImageFolder) -> Report {
     let manifest = read_manifest(&packed).expect("a manifest");
     let inventory = inventory(boot);
     let volume_disk = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some("cm-volume"));
-    let volume_disk = volume_disk.expect("the volume's disk").name.clone();
+    let volume_disk = volume_disk.map(|disk| disk.name.as_str());
     let layout = ImageLayout::from(&manifest);
-    let plan = plan(&config, &inventory, &request, &layout, &volume_disk, &identity.name).expect("a plan");
+    let plan = plan(&config, &inventory, &request, &layout, volume_disk, &identity.name).expect("a plan");
     let size = manifest.size();
     Report {
         version: FORMAT_VERSION,
@@ -80,7 +86,7 @@ pub fn report(boot: &Boot, image: &ImageFolder) -> Report {
             exceptions: Vec::new(),
         }),
         config: Some(ConfigEvidence {
-            volume: pin(&bytes),
+            volume: pin(bytes),
             document: pin(&read(volume::USER_DATA)),
             url: None,
             drives: Vec::new(),

@@ -71,7 +71,7 @@ fn outcome(folder: &Path) -> Result<String, String> {
         .and_then(|document| merge(&[document.pinned()]))
         .and_then(|merged| validate(&merged))
         .map_err(|errors| format!("{errors}\n"))?;
-    let planned = plan(&config, &inventory, &request(action), &layout(), "vdc", &"case".parse().unwrap())
+    let planned = plan(&config, &inventory, &request(action), &layout(), Some("vdc"), &"case".parse().unwrap())
         .map_err(|error| format!("{error}\n"))?;
     let file = PlanFile {
         steps: planned.steps.into_iter().map(|planned| (planned.id, planned.step)).collect(),

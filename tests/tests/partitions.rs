@@ -101,7 +101,7 @@ impl Scene {
                 self.found(),
             ],
         };
-        plan(&config(overwrite), &inventory, &request, &image(), "vdz", &"demo".parse().unwrap())
+        plan(&config(overwrite), &inventory, &request, &image(), Some("vdz"), &"demo".parse().unwrap())
     }
 
     /// What the plan makes of the disk.

@@ -117,8 +117,10 @@ impl AgentChannel {
             return Err(ChannelError::TooManyLines);
         }
         let line = self.lines.next(deadline, &limit)?;
-        self.count += 1;
-        parse(&line)
+        let message = parse(&line)?;
+        // As many ranges as the image has are no flood: whoever answers them counts their bytes.
+        self.count += usize::from(!matches!(message, AgentMessage::Read(_)));
+        Ok(message)
     }
 
     /// A message that came without being waited for; `None` when the agent is silent, as it has to be while it waits.
@@ -141,6 +143,15 @@ impl AgentChannel {
     pub fn send(&mut self, message: &HostMessage, deadline: Instant) -> Result<(), ChannelError> {
         let line = serde_json::to_vec(message).map_err(ChannelError::ToJson)?;
         Ok(self.lines.send(&line, deadline)?)
+    }
+
+    /// Sends a message and the bytes that follow it: [`HostMessage::Volume`] or [`HostMessage::Data`].
+    ///
+    /// # Errors
+    /// Those of [`AgentChannel::send`].
+    pub fn send_with(&mut self, message: &HostMessage, bytes: &[u8], deadline: Instant) -> Result<(), ChannelError> {
+        self.send(message, deadline)?;
+        Ok(self.lines.send_bytes(bytes, deadline)?)
     }
 }
 

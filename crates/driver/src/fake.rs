@@ -18,7 +18,7 @@ use cloud_machine_store::{DriverState, ImageFolder, Store};
 use crate::{
     description::{Description, Support},
     error::{DriverError, DriverErrorKind},
-    machine::{Boot, Doubt, Driver, MachineRef, Power, Processor, Running, Started, Trouble},
+    machine::{Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Running, Started, Trouble},
 };
 
 /// What the agent of a boot says over its port.
@@ -37,6 +37,8 @@ pub enum Call {
     Start,
     /// [`Running::resume`].
     Resume,
+    /// [`Running::start_system`].
+    StartSystem,
 }
 
 /// Faults of a fake's answers.
@@ -58,6 +60,8 @@ pub struct Faults {
     pub resume_fails: bool,
     /// Its disks find no room on the host.
     pub stands_still: bool,
+    /// Its own system is not started.
+    pub system_fails: bool,
 }
 
 /// The driver.
@@ -168,6 +172,14 @@ impl Driver for Fake {
         self.root_of_trust
     }
 
+    /// What a provider starts has nothing of this host's attached.
+    fn delivery(&self) -> Delivery {
+        match self.root_of_trust {
+            RootOfTrust::Provider => Delivery::Connection,
+            RootOfTrust::Host | RootOfTrust::MachineDisk => Delivery::Devices,
+        }
+    }
+
     fn power(&self, _: &MachineRef, _: Duration) -> Power {
         let faults = self.called(Call::Power);
         if faults.unknown {
@@ -221,6 +233,13 @@ impl Running for Fake {
 
     fn resume(&self, _: Instant) -> Result<(), DriverError> {
         if self.called(Call::Resume).resume_fails { Err(failed("it does not go on")) } else { Ok(()) }
+    }
+
+    fn start_system(&self, _: Instant) -> Result<Option<DriverState>, DriverError> {
+        if self.called(Call::StartSystem).system_fails {
+            return Err(failed("its own system is not started"));
+        }
+        Ok(None)
     }
 
     fn trouble(&self, _: Instant) -> Result<Option<Trouble>, DriverError> {

@@ -264,11 +264,32 @@ pub trait Running: fmt::Debug + Send {
     /// The driver's.
     fn trouble(&self, until: Instant) -> Result<Option<Trouble>, DriverError>;
 
+    /// Once the agent was given its word to go: waits until the agent has ended well, and starts the machine's own system from
+    /// its disk. Nothing of it where the agent starts that system itself. Gives what the driver knows the machine by from then
+    /// on, where that changed.
+    ///
+    /// # Errors
+    /// The driver's; also when the agent did not end well, since the disk is not known to be whole then.
+    fn start_system(&self, _until: Instant) -> Result<Option<DriverState>, DriverError> {
+        Ok(None)
+    }
+
     /// Asks its system to shut down, and waits; `false` when that did not end before the deadline.
     ///
     /// # Errors
     /// The driver's.
     fn shut_down(&self, until: Instant) -> Result<bool, DriverError>;
+}
+
+/// How the volume and the packed image reach the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// As devices of the machine, with the volume's digest on the kernel command line. The agent is the first process of the
+    /// host's initramfs, and starts the machine's own system itself.
+    Devices,
+    /// Over the connection to the agent, which runs on a system that the driver booted and that uses none of the machine's
+    /// disks. The machine's own system starts by [`Running::start_system`].
+    Connection,
 }
 
 /// A kind of machine.
@@ -320,6 +341,11 @@ pub trait Driver: fmt::Debug + Send + Sync {
 
     /// Who chose the code that will report: caps the assurance. It is asked again whenever evidence is judged.
     fn root_of_trust(&self) -> RootOfTrust;
+
+    /// How the agent is handed what it works from.
+    fn delivery(&self) -> Delivery {
+        Delivery::Devices
+    }
 
     /// Whether anything of a machine runs. A doubt that ends within `patience` is none.
     fn power(&self, machine: &MachineRef, patience: Duration) -> Power;

@@ -101,8 +101,11 @@ impl Lines {
 
     /// Writes one line and its end.
     pub(crate) fn send(&mut self, line: &[u8], deadline: Instant) -> Result<(), LineError> {
-        let whole = [line, b"\n"].concat();
-        let mut rest = whole.as_slice();
+        self.send_bytes(&[line, b"\n"].concat(), deadline)
+    }
+
+    /// Writes bytes as they are.
+    pub(crate) fn send_bytes(&mut self, mut rest: &[u8], deadline: Instant) -> Result<(), LineError> {
         while !rest.is_empty() {
             self.stream.set_write_timeout(Some(left(deadline)?)).map_err(LineError::Io)?;
             match self.stream.write(rest) {

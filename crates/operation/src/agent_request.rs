@@ -1,6 +1,6 @@
 //! What the agent is asked for: the request of a machine's record with what one attempt adds. Must not choose it.
 
-use cloud_machine_driver::machine::Driver;
+use cloud_machine_driver::machine::{Delivery, Driver};
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::{
     Action, DeviceSelector, DriveRequest, FORMAT_VERSION, ImageRequest, ImageSource, Nonce, Request, Tier,
@@ -20,6 +20,8 @@ pub(crate) struct Serving<'a> {
     /// The lowest generation of the image that is allowed.
     pub(crate) minimum_generation: u64,
     pub(crate) tier: Option<Tier>,
+    /// Bytes of the packed image.
+    pub(crate) packed: u64,
 }
 
 impl<'a> Serving<'a> {
@@ -28,9 +30,11 @@ impl<'a> Serving<'a> {
         record: &'a MachineRecord,
         minimum_generation: u64,
         tier: Option<Tier>,
+        packed: u64,
     ) -> Result<Self, OperationError> {
         let request = record.request.as_ref().ok_or_else(|| OperationError::failed("the machine has no request"))?;
-        Ok(Self { id: &request.id, attempt: request.attempts, action: request.action, minimum_generation, tier })
+        let (id, attempt, action) = (&request.id, request.attempts, request.action);
+        Ok(Self { id, attempt, action, minimum_generation, tier, packed })
     }
 }
 
@@ -43,9 +47,10 @@ pub(crate) fn request(
     manifest: &Manifest,
     nonce: Nonce,
 ) -> Result<Request, OperationError> {
-    let source = match &record.image.url {
-        Some(url) => ImageSource::Url(url.clone()),
-        None => ImageSource::Device(DeviceSelector::Serial(devices::IMAGE.to_owned())),
+    let source = match (&record.image.url, driver.delivery()) {
+        (Some(url), _) => ImageSource::Url(url.clone()),
+        (None, Delivery::Devices) => ImageSource::Device(DeviceSelector::Serial(devices::IMAGE.to_owned())),
+        (None, Delivery::Connection) => ImageSource::Connection { size: serving.packed },
     };
     Ok(Request {
         version: FORMAT_VERSION,

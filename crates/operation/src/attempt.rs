@@ -27,7 +27,7 @@ use crate::{
     evidence, explain,
     hint::Hint,
     host_certificate, host_key, installed, life,
-    prepare::{self, Prepared},
+    prepare::{self, OverConnection, Prepared},
     request::{MAX_FAILURES, count_failure, is_pending, next_request},
     space,
     system_disk::{ReimageOptions, SystemDiskPreparation},
@@ -156,7 +156,8 @@ impl Attempt<'_> {
         clock.phase(Phase::Prepare);
         let (running, mut channel) = self.start(record, &mut prepared)?;
         let mut conversation = Conversation::default();
-        let conversed = self.converse(&mut channel, &*running, &mut conversation, &prepared.secrets, clock);
+        let handed = (&prepared.secrets, prepared.over_connection.as_mut());
+        let conversed = self.converse(&mut channel, &*running, &mut conversation, handed, clock);
         let (report, verdict) = match conversed {
             Ok(report) => match self
                 .judge(&prepared.expected, &report)
@@ -175,6 +176,11 @@ impl Attempt<'_> {
         let certificate = host_certificate::issue(self.store, record)?;
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce, certificate };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
+        // An agent whose connection ends before it does would end in the middle.
+        if let Some(state) = running.start_system(self.deadline)? {
+            record.driver_state = Some(state);
+            self.store.write(self.lock, record)?;
+        }
         drop(channel);
         // Whoever has no network is heard no more; that it went on is all that is known.
         let looked = match access::host(record)? {
@@ -218,13 +224,17 @@ impl Attempt<'_> {
         channel: &mut AgentChannel,
         running: &dyn Running,
         conversation: &mut Conversation,
-        secrets: &Secrets,
+        (secrets, mut over_connection): (&Secrets, Option<&mut OverConnection>),
         clock: &mut Clock<'_>,
     ) -> Result<Report, OperationError> {
         let mut step: Option<Working<'_>> = None;
         loop {
             match conversation.hear(self.next(channel, running)?)? {
                 Heard::Hello => {
+                    if let Some(OverConnection { volume, .. }) = over_connection.as_deref() {
+                        let message = HostMessage::Volume { bytes: volume.len() as u64 };
+                        channel.send_with(&message, volume, self.deadline).map_err(channel_failure)?;
+                    }
                     // Once, and only to what the host itself has started: the job's system comes long after.
                     let secrets = HostMessage::Secrets(secrets.clone());
                     channel.send(&secrets, self.deadline).map_err(channel_failure)?;
@@ -240,6 +250,14 @@ impl Attempt<'_> {
                     if let (Some(step), Some(done), Some(total)) = (&step, event.done, event.total) {
                         step.progress(done, total);
                     }
+                }
+                Heard::Read(read) => {
+                    let Some(OverConnection { image, .. }) = over_connection.as_deref_mut() else {
+                        let text = "the agent reads the image from its host, which attached it";
+                        return Err(OperationError::new(ErrorKind::Verification, text.to_owned()));
+                    };
+                    let message = HostMessage::Data { bytes: read.length };
+                    channel.send_with(&message, &image.bytes(read)?, self.deadline).map_err(channel_failure)?;
                 }
                 Heard::Report(report) => {
                     clock.phase(Phase::AgentSteps);

@@ -1,7 +1,7 @@
 //! The order in which an agent may speak: hello, any number of events, one report, and then nothing until the host's word.
 //! Must not judge what a report says.
 
-use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, Hello, Report};
+use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, Hello, Read, Report};
 
 use crate::{
     error::{ErrorKind, OperationError},
@@ -22,6 +22,8 @@ pub(crate) enum Heard {
     Hello,
     /// Progress.
     Event(Event),
+    /// It wants bytes of the image.
+    Read(Read),
     /// What it did and found.
     Report(Box<Report>),
 }
@@ -46,6 +48,8 @@ impl Conversation {
             (AgentMessage::Hello(_), Some(_)) => refuse("the agent said hello twice".to_owned()),
             (AgentMessage::Event(_), None) => refuse("the agent told of progress before it said hello".to_owned()),
             (AgentMessage::Report(_), None) => refuse("the agent reported before it said hello".to_owned()),
+            (AgentMessage::Read(_), None) => refuse("the agent read the image before it said hello".to_owned()),
+            (AgentMessage::Read(read), Some(_)) => Ok(Heard::Read(read)),
             (AgentMessage::Event(event), Some(_)) => Ok(Heard::Event(event)),
             (AgentMessage::Report(report), Some(hello)) => {
                 // A report that the supervisor makes for a worker that died knows nothing of the boot.
@@ -72,6 +76,10 @@ mod tests {
 
     fn event() -> AgentMessage {
         AgentMessage::Event(Event { at: 0, step: None, message: String::new(), done: None, total: None })
+    }
+
+    fn read() -> AgentMessage {
+        AgentMessage::Read(Read { offset: 0, length: 1 })
     }
 
     fn report(boot_id: &str) -> AgentMessage {
@@ -123,6 +131,8 @@ mod tests {
         for (messages, reason) in [
             (vec![report("a")], "reported before it said hello"),
             (vec![event(), good()], "progress before it said hello"),
+            (vec![read(), good()], "read the image before it said hello"),
+            (vec![good(), read(), report("a"), read()], "again after its report"),
             (vec![good(), good()], "hello twice"),
             (vec![good(), event(), good()], "hello twice"),
             (vec![hello(FORMAT_VERSION + 1)], "format version"),

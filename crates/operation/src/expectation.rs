@@ -2,7 +2,7 @@
 //! attempt begins and again whenever its evidence is judged. Must not take anything from a report.
 
 use cloud_machine_config::{CloudInitUrl, Config, Drives};
-use cloud_machine_driver::machine::Driver;
+use cloud_machine_driver::machine::{Delivery, Driver};
 use cloud_machine_image::{Manifest, SECTOR_SIZE, Table};
 use cloud_machine_plan::{
     Disposition, Expected, ExpectedDisk, ExpectedUrl, ImageLayout, RootPartition, RootPool, WantedFilesystem,
@@ -127,7 +127,8 @@ impl AttemptFacts {
             origins: described.merged.without_access().origins(),
             url: self.url.clone(),
             drives_trusted: config.drives == Drives::Trusted,
-            disks: self.disks(record, config),
+            disks: self.disks(record, config, driver.delivery()),
+            volume_attached: driver.delivery() == Delivery::Devices,
             table: self.table,
             generation: self.generation,
             root: self.root.clone(),
@@ -145,8 +146,11 @@ impl AttemptFacts {
         }
     }
 
-    fn disks(&self, record: &MachineRecord, config: &Config) -> Vec<ExpectedDisk> {
+    fn disks(&self, record: &MachineRecord, config: &Config, delivery: Delivery) -> Vec<ExpectedDisk> {
         let mut disks: Vec<ExpectedDisk> = record.disks.iter().map(|disk| self.declared(disk, config)).collect();
+        if delivery == Delivery::Connection {
+            return disks;
+        }
         let fixed = |serial: &str, size, role, bus| ExpectedDisk {
             bus,
             read_only: true,

@@ -38,6 +38,7 @@ mod reimage;
 mod request;
 pub mod room;
 mod rounding;
+mod served_image;
 pub mod signature;
 pub mod space;
 mod start;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud_machine_config::{Config, DiskConfig};
+use cloud_machine_driver::machine::Delivery;
 use cloud_machine_plan::{ImageLayout, WantedFilesystem, Wiping, plan};
 use cloud_machine_protocol::{
     Action, Bus, DeviceRecord, DeviceSelector, Disk, Inventory, MachineName, Nonce, Probe, Signature, Step, Tier,
@@ -65,7 +66,9 @@ impl Operations<'_> {
             Strategy::Clone => Some(Tier::Clone),
             Strategy::Rewrite => None,
         };
-        let serving = Serving { id: "plan", attempt: 1, action: Action::Reimage, minimum_generation: minimum, tier };
+        let file = installed::file_size(&image.packed())?;
+        let (action, minimum_generation) = (Action::Reimage, minimum);
+        let serving = Serving { id: "plan", attempt: 1, action, minimum_generation, tier, packed: file };
         // No agent will see this request, so its nonce binds nothing.
         let nonce = Nonce::from_random([0; 32]);
         let mut request = agent_request::request(driver, &record, &described, &serving, &manifest, nonce)?;
@@ -73,11 +76,11 @@ impl Operations<'_> {
         request.histories.clear();
         let packed = match system_disk::root_pool(config) {
             Some(_) => manifest.size(),
-            None => installed::file_size(&image.packed())?,
+            None => file,
         };
-        let inventory = inventory(&record, config, packed);
+        let inventory = inventory(&record, config, packed, driver.delivery());
         let volume = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some(devices::VOLUME));
-        let volume = volume.map(|disk| disk.name.clone()).unwrap_or_default();
+        let volume = volume.map(|disk| disk.name.as_str());
         let layout = ImageLayout::from(&manifest);
         let mut assumed_empty = Vec::new();
         for (disk, kept) in &config.resources.disks {
@@ -87,7 +90,7 @@ impl Operations<'_> {
                 assumed_empty.push(disk.to_string());
             }
         }
-        let planned = plan(config, &inventory, &request, &layout, &volume, name)
+        let planned = plan(config, &inventory, &request, &layout, volume, name)
             .map_err(|error| OperationError::new(ErrorKind::Refused, error))?;
         let steps = planned.steps.into_iter();
         let steps = steps.map(|step| PlannedStep { id: step.id.to_string(), step: step.step }).collect();
@@ -96,7 +99,7 @@ impl Operations<'_> {
 }
 
 /// The disks as the driver attaches them; each bus names its own in that order.
-fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory {
+fn inventory(record: &MachineRecord, config: &Config, packed: u64, delivery: Delivery) -> Inventory {
     let disk = |serial: &str, size: u64, read_only: bool, probe: Probe| Disk {
         name: String::new(),
         serial: Some(serial.to_owned()),
@@ -121,7 +124,10 @@ fn inventory(record: &MachineRecord, config: &Config, packed: u64) -> Inventory 
     let drives = record.drives.iter().enumerate();
     let drives =
         drives.map(|(index, drive)| (Bus::Virtio, disk(&devices::drive(index), drive.size, true, Probe::Empty)));
-    let mut disks = devices::in_order(disks, (bus, volume), image, drives);
+    let mut disks = match delivery {
+        Delivery::Devices => devices::in_order(disks, (bus, volume), image, drives),
+        Delivery::Connection => disks.collect(),
+    };
     let mut counts: BTreeMap<Bus, usize> = BTreeMap::new();
     for (bus, disk) in &mut disks {
         let count = counts.entry(*bus).or_default();

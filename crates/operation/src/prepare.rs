@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use cloud_machine_config::{Config, Nic};
 use cloud_machine_driver::{
     console,
-    machine::{BlockDevice, Boot, Driver, Ended, Interface},
+    machine::{BlockDevice, Boot, Delivery, Driver, Ended, Interface},
 };
 use cloud_machine_plan::{Expected, ImageLayout};
 use cloud_machine_protocol::{Bus, Digest, NicName, Request, RescueHostKey, Secrets, volume::PIN_ARGUMENT};
@@ -23,6 +23,7 @@ use crate::{
     expectation::{AttemptFacts, expected_url, table},
     host_key::{self, Kept},
     installed,
+    served_image::ServedImage,
     system_disk::{PreparedDisk, SystemDiskPreparation},
     url_document::url_file,
     volume::{self, sha256},
@@ -40,6 +41,14 @@ pub(crate) struct Prepared {
     pub(crate) facts: AttemptFacts,
     /// What of the configuration the agent is told over its port, since the volume stays attached.
     pub(crate) secrets: Secrets,
+    /// What is handed over the connection, where nothing is attached.
+    pub(crate) over_connection: Option<OverConnection>,
+}
+
+/// What an agent on a rescue system is handed over its connection.
+pub(crate) struct OverConnection {
+    pub(crate) volume: Vec<u8>,
+    pub(crate) image: ServedImage,
 }
 
 impl Prepared {
@@ -70,6 +79,13 @@ pub(crate) fn prepare(
     }
     let folder = machine.new_attempt(lock)?;
     folder.write_volume(&handed.volume)?;
+    let delivery = driver.delivery();
+    let over_connection = match delivery {
+        Delivery::Devices => None,
+        Delivery::Connection => {
+            Some(OverConnection { volume: handed.volume.clone(), image: ServedImage::open(&image.packed())? })
+        }
+    };
     let source = system.golden.clone().unwrap_or_else(|| image.packed());
     let command_line = command_line(driver, handed.pin);
     let kept = host_key::handed(store, record, handed.request.action)?;
@@ -87,12 +103,12 @@ pub(crate) fn prepare(
         kernel: image.kernel(),
         initramfs: image.initramfs(),
         command_line,
-        devices: attached(&machine, record, described, system.device, &folder, source)?,
+        devices: attached(&machine, record, described, system.device, delivery, (&folder, source))?,
         folder,
     };
     let expected = facts.expected(driver, record, described);
     let secrets = volume::secrets(record, config, kept.map(|kept| kept.seed));
-    Ok(Prepared { boot, expected, facts, secrets })
+    Ok(Prepared { boot, expected, facts, secrets, over_connection })
 }
 
 /// The further interfaces, by name; each has had an address since the machine was made.
@@ -124,7 +140,8 @@ impl Handed {
     ) -> Result<Self, OperationError> {
         let manifest = preparation.manifest;
         let minimum = admission::minimum_generation(preparation.store, record, manifest)?;
-        let serving = Serving::of(record, minimum, system.tier)?;
+        let packed = installed::file_size(&preparation.image.packed())?;
+        let serving = Serving::of(record, minimum, system.tier, packed)?;
         let nonce = ended.nonce().map_err(OperationError::failed)?;
         let request = agent_request::request(driver, record, described, &serving, manifest, nonce)?;
         let url_document = described.config.cloud_init_url.as_ref().map(url_file).transpose()?.flatten();
@@ -172,8 +189,8 @@ fn attached(
     record: &MachineRecord,
     described: &Described,
     system: BlockDevice,
-    folder: &AttemptFolder,
-    source: PathBuf,
+    delivery: Delivery,
+    (folder, source): (&AttemptFolder, PathBuf),
 ) -> Result<Vec<BlockDevice>, OperationError> {
     let mut disks = Vec::new();
     for disk in &record.disks {
@@ -182,6 +199,9 @@ fn attached(
         } else {
             BlockDevice::raw(disk.bus, machine.make_disk(disk)?, &disk.serial, disk.medium.is_some())
         });
+    }
+    if delivery == Delivery::Connection {
+        return Ok(disks);
     }
     let bus = disks::volume_bus(&described.config);
     let volume = BlockDevice::raw(bus, folder.volume(), devices::VOLUME, true);

@@ -20,16 +20,15 @@ pub(crate) fn assign<'plan>(
     config: &'plan Config,
     inventory: &'plan Inventory,
     request: &Request,
-    volume: &str,
+    volume: Option<&str>,
 ) -> Result<Assignment<'plan>, PlanError> {
     distinct(inventory)?;
     let mut purposes: BTreeMap<&str, Wanted> = BTreeMap::new();
-    let volume = inventory
-        .disks
-        .iter()
-        .find(|disk| disk.name == volume)
-        .ok_or_else(|| PlanError::VolumeAbsent { device: volume.to_owned(), found: DiskList::new(&inventory.disks) })?;
-    claim(&mut purposes, volume, Wanted::Volume)?;
+    if let Some(volume) = volume {
+        let absent = || PlanError::VolumeAbsent { device: volume.to_owned(), found: DiskList::new(&inventory.disks) };
+        let volume = inventory.disks.iter().find(|disk| disk.name == volume).ok_or_else(absent)?;
+        claim(&mut purposes, volume, Wanted::Volume)?;
+    }
     let source = source(inventory, request)?;
     if let Some(source) = source {
         claim(&mut purposes, source, Wanted::ImageSource)?;

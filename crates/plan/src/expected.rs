@@ -27,6 +27,8 @@ pub struct Expected {
     pub drives_trusted: bool,
     /// Every disk that the host attached.
     pub disks: Vec<ExpectedDisk>,
+    /// Whether the volume is one of them; else the agent was handed it over its connection.
+    pub volume_attached: bool,
     /// Digest of the partition table for the system disk; `None` when it has the size of the image.
     pub table: Option<Digest>,
     /// Generation of the requested image, from the host's own manifest.

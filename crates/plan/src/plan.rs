@@ -25,8 +25,8 @@ pub struct Plan {
     pub devices: Vec<DeviceRecord>,
 }
 
-/// Plans one attempt. `volume` is the kernel name of the disk that the volume was read from, `hostname` the name of
-/// the machine.
+/// Plans one attempt. `volume` is the kernel name of the disk that the volume was read from, if it was on one, `hostname` the
+/// name of the machine.
 ///
 /// What a probe says of a disk is no obstacle and changes nothing: the content of a disk that is rewritten or wiped is never
 /// trusted, whether it is empty, contradictory or unreadable, and a disk that is kept is not looked at. Only a kept disk that
@@ -40,7 +40,7 @@ pub fn plan(
     inventory: &Inventory,
     request: &Request,
     image: &ImageLayout,
-    volume: &str,
+    volume: Option<&str>,
     hostname: &MachineName,
 ) -> Result<Plan, PlanError> {
     check_image(request, image)?;

@@ -98,6 +98,7 @@ pub(crate) fn source(request: &Request, device: Option<&Disk>) -> Option<String>
     match &request.image.source {
         ImageSource::Device(_) => device.map(|device| device.name.clone()),
         ImageSource::Url(url) => Some(url.redacted()),
+        ImageSource::Connection { .. } => Some("connection".to_owned()),
     }
 }
 

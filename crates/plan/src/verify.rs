@@ -139,12 +139,13 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
 fn complete(expected: &Expected) -> Result<(), Rejection> {
     let count = |is: fn(&ExpectedDisk) -> bool| expected.disks.iter().filter(|disk| is(disk)).count();
     let sources = usize::from(matches!(expected.request.image.source, ImageSource::Device(_)));
+    let volumes = usize::from(expected.volume_attached);
     let undeclared =
         |disk: &ExpectedDisk| disk.disposition != Disposition::Keep && !matches!(disk.role, Role::Declared { .. });
     let reason = if count(|disk| disk.disposition == Disposition::System) != 1 {
         "there must be one system disk"
-    } else if count(|disk| disk.role == Role::Volume) != 1 {
-        "there must be one volume"
+    } else if count(|disk| disk.role == Role::Volume) != volumes {
+        "there must be one volume, unless it came over the connection"
     } else if expected.request.action == Action::Reimage && count(|disk| disk.role == Role::ImageSource) != sources {
         "a reimage must have one image source"
     } else if count(undeclared) != 0 {

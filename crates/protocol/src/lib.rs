@@ -37,7 +37,9 @@ pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use image_name::ImageName;
 pub use inventory::{Disk, Inventory};
 pub use maker::MAKERS;
-pub use message::{AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_REPORT, PORT_NAME, Secrets};
+pub use message::{
+    AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_READ, MAX_REPORT, PORT_NAME, Read, Secrets,
+};
 pub use method::{DataContent, Method, PartitionMethod, Provenance};
 pub use name::{DeviceSelector, DiskName, MachineName, NicName, ParseError};
 pub use partition::{NewPartition, NewTable, Partition, PartitionLocation, Partitions};

@@ -1,4 +1,5 @@
-//! Lines on the virtio-serial port: one JSON object a line. Owns the limits that a reader must hold.
+//! Lines between agent and host: one JSON object a line, on a virtio-serial port or over a connection to a rescue system, where
+//! some lines are followed by bytes. Owns the limits that a reader must hold.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,8 @@ pub const MAX_LINE: usize = 64 << 10;
 pub const MAX_REPORT: usize = 1 << 20;
 /// Most lines of one attempt.
 pub const MAX_LINES: usize = 10_000;
+/// Most bytes of one [`AgentMessage::Read`].
+pub const MAX_READ: u64 = 4 << 20;
 
 /// What the agent says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +24,8 @@ pub enum AgentMessage {
     Hello(Hello),
     /// Progress.
     Event(Event),
+    /// Over a connection alone: bytes of the packed image are wanted. [`HostMessage::Data`] answers.
+    Read(Read),
     /// Last line of an attempt.
     Report(Box<Report>),
 }
@@ -54,6 +59,16 @@ pub struct Event {
     pub total: Option<u64>,
 }
 
+/// A range of the packed image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Read {
+    /// Where it begins.
+    pub offset: u64,
+    /// Bytes, from 1 to [`MAX_READ`].
+    pub length: u64,
+}
+
 /// What may not lie on the volume: whole addresses whose places it states, absent when it has all of an address, and the private
 /// key that a machine keeps.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,8 +89,18 @@ pub struct Secrets {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum HostMessage {
+    /// Over a connection alone, before the secrets: the volume, which is not attached there. Its bytes follow the line.
+    Volume {
+        /// How many, at most [`crate::volume::MAX_SIZE`].
+        bytes: u64,
+    },
     /// The answer to the hello, once: what may not lie on a volume that stays attached while the machine's system runs.
     Secrets(Secrets),
+    /// The answer to [`AgentMessage::Read`]: the bytes that were asked for follow the line.
+    Data {
+        /// How many.
+        bytes: u64,
+    },
     /// The report is accepted and stored: start the machine's own system.
     Go {
         /// Nonce of the attempt.

@@ -140,6 +140,11 @@ pub enum ImageSource {
     Device(DeviceSelector),
     /// A server that serves ranges (RFC 9110, section 14).
     Url(ImageUrl),
+    /// The host itself, over the connection to the agent on a rescue system ([`crate::AgentMessage::Read`]).
+    Connection {
+        /// Bytes of the packed image.
+        size: u64,
+    },
 }
 
 /// Address of a packed image.

@@ -3,6 +3,10 @@
 
 use std::{fs, path::Path};
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 use sys_mount::{Mount, MountFlags, UnmountFlags};
 
 use crate::SystemError;
@@ -34,6 +38,28 @@ pub fn mount_kernel_filesystems() -> Result<(), SystemError> {
             .map_err(SystemError::io("mount", target))?;
     }
     Ok(())
+}
+
+/// Leaves the mounts of everybody else: from here on this process mounts for itself alone, and what it mounted goes with it.
+/// For a process with one thread.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel refuses.
+pub fn leave_namespace() -> Result<(), SystemError> {
+    unshare(CloneFlags::CLONE_NEWNS).map_err(SystemError::io("leave", "the mount namespace"))?;
+    // Without it a mount would be seen by all others, too (mount_namespaces(7)).
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(SystemError::io("make private the mounts of", "/"))
+}
+
+/// Whether the new root is mounted.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel does not say.
+pub fn is_root_mounted() -> Result<bool, SystemError> {
+    let list = fs::read_to_string("/proc/self/mounts").map_err(SystemError::io("read", "/proc/self/mounts"))?;
+    Ok(list.lines().any(|line| line.split(' ').nth(1) == Some(NEW_ROOT)))
 }
 
 /// Mounts `/dev/<partition>` as the new root, writable.

@@ -1,23 +1,26 @@
 //! The virtio-serial port to the host as a channel: found by name. Must not know the messages.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::fd::AsFd,
-    time::{Duration, Instant},
+    fs::{self, OpenOptions},
+    io,
+    time::Instant,
 };
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use crate::{SystemError, channel::Channel};
+use crate::{
+    SystemError,
+    channel::Channel,
+    incoming::{Incoming, Outgoing},
+};
 
 const SYSFS: &str = "/sys/class/virtio-ports";
+/// What a person calls it.
+const NAME: &str = "the host's port";
 
 /// An open port.
 #[derive(Debug)]
 pub struct Port {
-    file: File,
-    pending: Vec<u8>,
+    outgoing: Outgoing,
+    incoming: Incoming,
 }
 
 impl Port {
@@ -46,48 +49,24 @@ impl Port {
                 let path = format!("/dev/{}", entry.file_name().to_string_lossy());
                 let file =
                     OpenOptions::new().read(true).write(true).open(&path).map_err(SystemError::io("open", &path))?;
-                return Ok(Self { file, pending: Vec::new() });
+                let incoming = Incoming::new(file.try_clone().map_err(SystemError::io("open", &path))?, NAME);
+                return Ok(Self { outgoing: Outgoing::new(file, NAME), incoming });
             }
         }
         Err(absent())
     }
-
-    fn wait_readable(&self, deadline: Instant) -> Result<bool, SystemError> {
-        let left = deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(3600));
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        let mut descriptors = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
-        poll(&mut descriptors, timeout).map(|ready| ready > 0).map_err(SystemError::io("wait for", "the host's port"))
-    }
 }
 
 impl Channel for Port {
-    fn send(&mut self, line: &[u8]) -> Result<(), SystemError> {
-        let mut bytes = Vec::with_capacity(line.len() + 1);
-        bytes.extend_from_slice(line);
-        bytes.push(b'\n');
-        self.file.write_all(&bytes).map_err(SystemError::io("write to", "the host's port"))
+    fn send(&self, line: &[u8]) -> Result<(), SystemError> {
+        self.outgoing.line(line)
     }
 
-    fn receive(&mut self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
-        let failed = |kind, text: &str| SystemError::io("read from", "the host's port")(io::Error::new(kind, text));
-        loop {
-            if let Some(end) = self.pending.iter().position(|byte| *byte == b'\n') {
-                let mut line: Vec<u8> = self.pending.drain(..=end).collect();
-                line.pop();
-                return Ok(line);
-            }
-            if self.pending.len() > limit {
-                return Err(failed(io::ErrorKind::InvalidData, "the line is too long"));
-            }
-            if !self.wait_readable(deadline)? {
-                return Err(failed(io::ErrorKind::TimedOut, "no answer before the deadline"));
-            }
-            let mut buffer = [0; 4096];
-            let count = self.file.read(&mut buffer).map_err(SystemError::io("read from", "the host's port"))?;
-            if count == 0 {
-                return Err(failed(io::ErrorKind::UnexpectedEof, "the host closed it"));
-            }
-            self.pending.extend_from_slice(buffer.get(..count).unwrap_or_default());
-        }
+    fn receive(&self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
+        self.incoming.line(limit, deadline)
+    }
+
+    fn receive_bytes(&self, length: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
+        self.incoming.bytes(length, deadline)
     }
 }

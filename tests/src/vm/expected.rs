@@ -7,10 +7,10 @@ use cloud_machine_driver::qemu::Drive;
 use cloud_machine_image::{Table, read_manifest};
 use cloud_machine_packing::FileBlocks;
 use cloud_machine_plan::{Disposition, Expected, ExpectedDisk};
-use cloud_machine_protocol::{Digest, Role, RootOfTrust};
+use cloud_machine_protocol::{Digest, RescueHostKey, Role, RootOfTrust};
 use cloud_machine_volume::write::{self as volume_image};
 
-use super::{Boot, given::append};
+use super::Boot;
 
 impl Boot {
     /// Digest of the partition table that the system disk gets.
@@ -45,6 +45,7 @@ impl Boot {
         let configured = &validate(&merged).map(|config| config.ssh_authorized_keys).unwrap_or_default();
         let own: Vec<String> =
             self.identity.authorized_keys.iter().filter(|key| !configured.contains(key)).cloned().collect();
+        let host = self.rescue.is_none();
         Expected {
             request: self.expected.clone(),
             volume: pin,
@@ -53,6 +54,7 @@ impl Boot {
             url: self.expected_url.clone(),
             drives_trusted: self.drives_trusted,
             disks: drives.iter().map(disk).collect(),
+            volume_attached: host,
             table: self.table(drives),
             generation: self.layout.generation,
             root: self.layout.root.clone(),
@@ -62,11 +64,11 @@ impl Boot {
             authorized_keys: own.iter().chain(configured).cloned().collect(),
             own_keys: own.len(),
             agent: self.image.boot.agent,
-            kernel_release: Some(self.image.boot.kernel_release.clone()),
+            kernel_release: host.then(|| self.image.boot.kernel_release.clone()),
             packed_size: fs::metadata(self.image.packed()).expect("the packed image").len(),
-            command_line: Some(volume_image::pin(append(pin).as_bytes())),
-            root_of_trust: RootOfTrust::Host,
-            rescue_host_key: None,
+            command_line: host.then(|| volume_image::pin(self.append(pin).as_bytes())),
+            root_of_trust: if host { RootOfTrust::Host } else { RootOfTrust::Provider },
+            rescue_host_key: (!host).then_some(RescueHostKey::Unknown),
         }
     }
 }

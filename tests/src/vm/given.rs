@@ -51,7 +51,8 @@ impl Boot {
         contents.build().expect("a volume")
     }
 
-    pub(super) fn drives(&self, folder: &AttemptFolder) -> (Vec<Drive>, Digest) {
+    /// The drives, the pin of the volume, and its bytes.
+    pub(super) fn drives(&self, folder: &AttemptFolder) -> (Vec<Drive>, Digest, Vec<u8>) {
         let mut bytes = self.volume();
         (self.before_pin)(&mut bytes);
         let pin = volume_image::pin(&bytes);
@@ -77,7 +78,7 @@ impl Boot {
             let bus = if self.late.is_some() && serial == "cm-image" { Bus::Scsi } else { Bus::Virtio };
             Drive { bus, file, serial, read_only, node }
         };
-        (contents.into_iter().map(drive).collect(), pin)
+        (contents.into_iter().map(drive).collect(), pin, bytes)
     }
 
     /// The block node of the system disk, with its other file made anew.
@@ -109,7 +110,7 @@ impl Boot {
             boot: Some(DirectBoot {
                 kernel: self.image.kernel(),
                 initramfs: self.image.initramfs(),
-                append: append(pin),
+                append: self.append(pin),
             }),
             drives,
             mac: self.identity.mac,
@@ -119,8 +120,13 @@ impl Boot {
             folder: folder.clone(),
         }
     }
-}
 
-pub(super) fn append(pin: Digest) -> String {
-    cloud_machine_operation::command_line(&Qemu::default(), pin)
+    /// The kernel command line.
+    pub(super) fn append(&self, pin: Digest) -> String {
+        let line = cloud_machine_operation::command_line(&Qemu::default(), pin);
+        let Some(rescue) = self.rescue else { return line };
+        let hold = rescue.hold.map(|device| format!(" hold={device}")).unwrap_or_default();
+        let again = if rescue.hang_up.is_some() { " again=yes" } else { "" };
+        format!("{line} rdinit=/rescue{hold}{again}")
+    }
 }

@@ -60,6 +60,8 @@ pub struct Boot {
     pub fault: Option<(&'static str, String)>,
     /// Bytes that may be written to the system disk in a second; no limit when 0.
     pub write_limit: u64,
+    /// The rescue system, when the agent runs on one.
+    pub rescue: Option<Rescue>,
     identity: Identity,
     expected: Request,
     layout: ImageLayout,
@@ -77,6 +79,17 @@ pub enum Form {
     Mapped,
     /// A fresh overlay above the file.
     Overlay,
+}
+
+/// The rescue system that a boot starts in place of the agent, which is handed everything over the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rescue {
+    /// A device that something there has mounted.
+    pub hold: Option<&'static str>,
+    /// The host hangs up once, at the first event of which this says so, and begins anew.
+    pub hang_up: Option<fn(&Event) -> bool>,
+    /// The host accepts the report.
+    pub go: bool,
 }
 
 /// How a boot ended.
@@ -99,6 +112,8 @@ pub struct BootEnd {
     pub console: String,
     /// What the host expected.
     pub expected: Expected,
+    /// Bytes of the image that were asked for over the connection.
+    pub served: u64,
 }
 
 impl BootEnd {
@@ -185,6 +200,7 @@ impl Boot {
             dirty: None,
             fault: None,
             write_limit: 0,
+            rescue: None,
             identity,
             expected: request,
             layout: ImageLayout::from(&manifest),
@@ -192,6 +208,22 @@ impl Boot {
             folder: tempfile::tempdir().expect("a folder"),
             attempts: 0,
         }
+    }
+
+    /// A boot that succeeds on a rescue system.
+    ///
+    /// # Panics
+    /// When the fixture is broken.
+    #[must_use]
+    pub fn on_rescue_system(fixture: &Fixture, rescue: Rescue) -> Self {
+        let mut boot = Self::good(fixture);
+        boot.image = fixture.rescue_image();
+        let source = ImageSource::Connection { size: boot.packed.len() as u64 };
+        boot.request["image"]["source"] = serde_json::to_value(&source).expect("JSON");
+        boot.expected.image.source = source;
+        boot.volumes = 0;
+        boot.rescue = Some(rescue);
+        boot
     }
 
     /// Lets the machine fetch its image from an address.

@@ -3,6 +3,7 @@
 use std::{
     fs,
     process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -11,10 +12,10 @@ use cloud_machine_driver::{
     console,
     qemu::{Process, Qemu},
 };
-use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, HostMessage, Report, Secrets};
+use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, HostMessage, Read, Report};
 use cloud_machine_store::AttemptFolder;
 
-use super::{Boot, BootEnd};
+use super::{Boot, BootEnd, Rescue};
 
 /// The device of the system disk, which is attached first; the one on the PCI bus is only its shell.
 const SYSTEM_DEVICE: &str = "/machine/peripheral/drive0/virtio-backend";
@@ -28,7 +29,7 @@ impl Boot {
         let path = self.folder.path().join(format!("attempt-{}", self.attempts));
         fs::create_dir(&path).expect("a folder");
         let folder = AttemptFolder::at(path, self.attempts);
-        let (drives, pin) = self.drives(&folder);
+        let (drives, pin, volume) = self.drives(&folder);
         let launch = self.launch(&folder, drives.clone(), pin);
         let deadline = Instant::now() + DEADLINE;
         let began = Instant::now();
@@ -43,26 +44,97 @@ impl Boot {
             }
             kill(event)
         };
-        let (greeted, report, events) = converse(&mut channel, &process.0, &self.secrets, stop, kill);
+        let mut heard = Heard::default();
+        while self.converse(&mut channel, &process.0, &volume, stop, &kill, &mut heard) == Ended::HungUp {
+            drop(channel);
+            // A port that has a host again at once had one all the time, as the system there sees it.
+            thread::sleep(Duration::from_secs(2));
+            channel = AgentChannel::connect(&folder.agent_socket(), deadline).expect("the agent's port");
+        }
         let took = began.elapsed();
-        if report.is_some() {
-            let stop = HostMessage::Stop { reason: "the test is over".to_owned() };
+        if heard.report.is_some() {
+            let nonce = self.expected.nonce;
+            let word = match self.rescue {
+                Some(Rescue { go: true, .. }) => HostMessage::Go { nonce, certificate: None },
+                _ => HostMessage::Stop { reason: "the test is over".to_owned() },
+            };
             // A failed agent may be gone already.
-            channel.send(&stop, deadline).unwrap_or_default();
+            channel.send(&word, deadline).unwrap_or_default();
         }
         let powered_off = process.0.ended(deadline).expect("the process can be watched");
         drop(process);
         self.system = fs::read(&drives[0].file).expect("the system disk");
         BootEnd {
-            report,
-            greeted,
-            events,
+            report: heard.report,
+            greeted: heard.greeted,
+            events: heard.events,
+            served: heard.served,
             took,
             powered_off,
             system: self.system.clone(),
             file: drives[0].file.clone(),
             console: console::tail(&folder, 200).expect("the console"),
             expected: self.expectation(pin, &drives),
+        }
+    }
+
+    /// Reads until the report or the end; what is still alive at `stop` is killed.
+    fn converse(
+        &self,
+        channel: &mut AgentChannel,
+        process: &Process,
+        volume: &[u8],
+        stop: Instant,
+        kill: &impl Fn(&Event) -> bool,
+        heard: &mut Heard,
+    ) -> Ended {
+        loop {
+            // What breaks the port while something is sent ends the conversation with the next line.
+            match channel.next(stop) {
+                Ok(AgentMessage::Hello(hello)) => {
+                    assert_eq!(hello.version, FORMAT_VERSION);
+                    heard.greeted = true;
+                    if heard.hung_up.is_some() {
+                        heard.hung_up = Some(HangUp::Over);
+                    }
+                    if self.rescue.is_some() {
+                        let message = HostMessage::Volume { bytes: volume.len() as u64 };
+                        channel.send_with(&message, volume, stop).unwrap_or_default();
+                    }
+                    channel.send(&HostMessage::Secrets(self.secrets.clone()), stop).unwrap_or_default();
+                }
+                // Of the connection before.
+                Ok(_) if heard.hung_up == Some(HangUp::Now) => {}
+                Ok(AgentMessage::Read(Read { offset, length })) => {
+                    let range = usize::try_from(offset).unwrap()..usize::try_from(offset + length).unwrap();
+                    let bytes = self.packed.get(range).expect("a range of the image");
+                    channel.send_with(&HostMessage::Data { bytes: length }, bytes, stop).unwrap_or_default();
+                    heard.served += length;
+                }
+                Ok(AgentMessage::Event(event)) => {
+                    let (now, hang_up) = (kill(&event), self.rescue.and_then(|rescue| rescue.hang_up));
+                    let hang_up = heard.hung_up.is_none() && hang_up.is_some_and(|hang_up| hang_up(&event));
+                    heard.events.push(event);
+                    if hang_up {
+                        heard.hung_up = Some(HangUp::Now);
+                        return Ended::HungUp;
+                    }
+                    if now {
+                        kill_now(process);
+                        return Ended::Over;
+                    }
+                }
+                Ok(AgentMessage::Report(report)) => {
+                    heard.report = Some(*report);
+                    return Ended::Over;
+                }
+                Err(ChannelError::Closed) => return Ended::Over,
+                Err(ChannelError::TimedOut) => {
+                    kill_now(process);
+                    return Ended::Over;
+                }
+                Err(error) => panic!("the agent's port: {error}"),
+            }
         }
     }
 
@@ -95,40 +167,28 @@ impl Boot {
     }
 }
 
-/// Reads until the report or the end; what is still alive at `stop` is killed.
-fn converse(
-    channel: &mut AgentChannel,
-    process: &Process,
-    secrets: &Secrets,
-    stop: Instant,
-    kill: impl Fn(&Event) -> bool,
-) -> (bool, Option<Report>, Vec<Event>) {
-    let (mut greeted, mut events) = (false, Vec::new());
-    loop {
-        match channel.next(stop) {
-            Ok(AgentMessage::Hello(hello)) => {
-                assert_eq!(hello.version, FORMAT_VERSION);
-                greeted = true;
-                // What breaks the port here ends the conversation with the next line.
-                channel.send(&HostMessage::Secrets(secrets.clone()), stop).unwrap_or_default();
-            }
-            Ok(AgentMessage::Event(event)) => {
-                let now = kill(&event);
-                events.push(event);
-                if now {
-                    kill_now(process);
-                    return (greeted, None, events);
-                }
-            }
-            Ok(AgentMessage::Report(report)) => return (greeted, Some(*report), events),
-            Err(ChannelError::Closed) => return (greeted, None, events),
-            Err(ChannelError::TimedOut) => {
-                kill_now(process);
-                return (greeted, None, events);
-            }
-            Err(error) => panic!("the agent's port: {error}"),
-        }
-    }
+/// What was heard so far.
+#[derive(Default)]
+struct Heard {
+    greeted: bool,
+    hung_up: Option<HangUp>,
+    report: Option<Report>,
+    events: Vec<Event>,
+    served: u64,
+}
+
+/// Whether the agent knows of a connection that was lost.
+#[derive(PartialEq, Eq)]
+enum HangUp {
+    Now,
+    Over,
+}
+
+/// Why a conversation is at its end.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    HungUp,
+    Over,
 }
 
 /// SIGKILL: the process gets no chance to write anything.

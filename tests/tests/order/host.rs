@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read as _, Write},
     os::unix::net::UnixStream,
     path::PathBuf,
     sync::{Arc, Mutex},
@@ -16,7 +16,7 @@ use cloud_machine_driver::{
 };
 use cloud_machine_operation::{Creation, Described, Exceptions, OperationError, Operations, Reimage, ReimageOptions};
 use cloud_machine_protocol::{
-    AgentMessage, Assurance, HostMessage, MachineName, Report, RescueHostKey, RootOfTrust, Tier,
+    AgentMessage, Assurance, HostMessage, MachineName, Read, Report, RescueHostKey, RootOfTrust, Tier,
 };
 use cloud_machine_store::{MachineRecord, MachineState, Store};
 use cloud_machine_tests::{
@@ -190,26 +190,46 @@ fn agent(
             // The host may have given up.
             port.write_all(&line).unwrap_or_default();
         };
-        let mut hear = || {
-            let mut line = String::new();
-            lines.read_line(&mut line).unwrap_or_default();
-            serde_json::from_str::<HostMessage>(&line).ok()
-        };
         say(&AgentMessage::Hello(honest_agent::hello()));
         // The host speaks only once the machine goes on, when everything has to be stored.
-        let Some(HostMessage::Secrets(_)) = hear() else { return };
+        let attached = honest_agent::attached_volume(boot);
+        let volume = match attached {
+            Some(volume) => volume,
+            None => {
+                let Some(HostMessage::Volume { bytes }) = hear(&mut lines) else { return };
+                exactly(bytes, &mut lines)
+            }
+        };
+        let Some(HostMessage::Secrets(_)) = hear(&mut lines) else { return };
+        if !boot.devices.iter().any(|device| device.serial == "cm-image") {
+            say(&AgentMessage::Read(Read { offset: 3, length: 5 }));
+            let Some(HostMessage::Data { bytes }) = hear(&mut lines) else { return };
+            assert_eq!(exactly(bytes, &mut lines), fs::read(image.packed()).unwrap()[3..8]);
+        }
         let record = store.read(&name).unwrap();
-        let honest = honest_agent::report(boot, &image);
+        let honest = honest_agent::report(boot, &image, &volume);
         {
             let mut seen = seen.lock().unwrap();
             seen.state_at_start = Some(record.state);
             seen.ports_at_start = Some((record.ssh_port, boot.ssh_port));
             seen.nonces.push(serde_json::to_string(&honest.nonce).unwrap());
-            seen.tiers.push(honest_agent::tier(boot));
+            seen.tiers.push(honest_agent::tier(&volume));
         }
         let Some(report) = change(honest) else { return };
         say(&AgentMessage::Report(Box::new(report)));
-        let Some(word) = hear() else { return };
+        let Some(word) = hear(&mut lines) else { return };
         seen.lock().unwrap().word = Some((word, store.read(&name).unwrap()));
     })
+}
+
+fn hear(lines: &mut BufReader<UnixStream>) -> Option<HostMessage> {
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap_or_default();
+    serde_json::from_str(&line).ok()
+}
+
+fn exactly(length: u64, lines: &mut BufReader<UnixStream>) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(length).unwrap()];
+    lines.read_exact(&mut bytes).unwrap();
+    bytes
 }

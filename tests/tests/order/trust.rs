@@ -2,10 +2,13 @@
 
 use std::fs;
 
-use cloud_machine_driver::machine::Drivers;
+use cloud_machine_driver::{
+    fake::{Call, Faults},
+    machine::Drivers,
+};
 use cloud_machine_operation::{ErrorKind, OperationError, Operations, Reimage, Verified, Verify};
 use cloud_machine_protocol::{Assurance, HostMessage, Report, RescueHostKey, RootOfTrust};
-use cloud_machine_store::Standing;
+use cloud_machine_store::{MachineState, Standing};
 use serde_json::{Value, json};
 
 use crate::host::{Host, TIME, reimage};
@@ -287,4 +290,24 @@ fn an_attempt_of_the_hosts_own_is_stored_as_it_was_before_there_were_rescue_syst
             "{text}"
         );
     }
+}
+
+#[test]
+fn its_own_system_is_started_once_the_report_is_accepted_and_never_without_that() {
+    let host = rescued(RescueHostKey::Known);
+    assert_eq!(host.fake.calls().last(), Some(&Call::StartSystem));
+    let Some((HostMessage::Go { .. }, record)) = host.word() else { panic!("no word to go") };
+    assert!(record.last_report.is_some(), "the report is stored before the word");
+
+    host.fake.plant(Faults { system_fails: true, ..Faults::default() });
+    let error = host.operations().reimage(&host.name, &asked(Assurance::ProviderRooted)).map(drop).unwrap_err();
+    assert!(error.line().contains("its own system is not started"), "{}", error.line());
+    assert_eq!(host.record().state, MachineState::Failed);
+
+    let refused = Host::new(|report| Some(Report { nonce: None, ..report }));
+    let refused = refused.rooted_in(RootOfTrust::Provider, Some(RescueHostKey::Known));
+    refused.create_with(&refused.name, NO_NETWORK).unwrap_err();
+    assert!(!refused.fake.calls().contains(&Call::StartSystem));
+    let own = own();
+    assert!(own.fake.calls().contains(&Call::StartSystem), "a driver whose agent does it has nothing to do then");
 }

@@ -10,6 +10,7 @@ mod key;
 mod marks;
 mod pipe;
 mod port;
+mod serving;
 mod sink;
 
 use std::{io, path::PathBuf};
@@ -22,6 +23,7 @@ pub use host_ca::HostCa;
 pub use job::{Followed, Job, JobEnd, NotBegun};
 pub use key::{generate_key, read_key, write_known_hosts};
 pub use port::{free_port, wait_banner};
+pub use serving::ServingAgent;
 pub use sink::Sink;
 
 use cloud_machine_protocol::InterfaceName;
@@ -116,6 +118,9 @@ pub enum SshError {
     /// Whether the machine's process is there could not be seen while its SSH was waited for.
     #[error("cannot see whether the machine's process is there")]
     Unseen(#[source] io::Error),
+    /// The agent could not be brought to another system.
+    #[error("cannot bring the agent to the system that it shall serve on")]
+    Agent(#[source] io::Error),
     /// A file is missing that [`command`] needs.
     #[error("there is no {}", path.display())]
     Missing {

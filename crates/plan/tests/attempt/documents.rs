@@ -152,7 +152,7 @@ fn stricter(report: &mut Report) {
         &inventory(),
         &request(Action::Reimage),
         &image(),
-        "vde",
+        Some("vde"),
         &"demo".parse().unwrap(),
     );
     let plan = plan.unwrap();
@@ -201,16 +201,16 @@ fn a_drive_of_the_request_is_neither_undeclared_nor_anything_else() {
     inventory.disks.push(drive);
     let mut request = request(Action::Reimage);
     let (config, image, name) = (config(DISKS, "refuse"), image(), "demo".parse().unwrap());
-    let error = plan(&config, &inventory, &request, &image, "vde", &name).unwrap_err();
+    let error = plan(&config, &inventory, &request, &image, Some("vde"), &name).unwrap_err();
     assert!(error.to_string().contains("cm-drive0"), "{error}");
     request.drives = vec![DriveRequest { device: "serial:cm-drive0".parse().unwrap(), digest: sha256(1) }];
-    let planned = plan(&config, &inventory, &request, &image, "vde", &name).unwrap();
+    let planned = plan(&config, &inventory, &request, &image, Some("vde"), &name).unwrap();
     let record = planned.devices.last().unwrap();
     assert_eq!((&record.role, &record.method), (&Role::Drive, &Method::Read));
     request.drives[0].device = "serial:scratch".parse().unwrap();
-    let error = plan(&config, &inventory, &request, &image, "vde", &name).unwrap_err();
+    let error = plan(&config, &inventory, &request, &image, Some("vde"), &name).unwrap_err();
     assert_eq!(error.to_string(), "the disk vdb is both drive 0 and the disk `scratch`");
     request.drives[0].device = "serial:absent".parse().unwrap();
-    let error = plan(&config, &inventory, &request, &image, "vde", &name).unwrap_err();
+    let error = plan(&config, &inventory, &request, &image, Some("vde"), &name).unwrap_err();
     assert!(error.to_string().starts_with("no disk matches serial:absent for drive 0"), "{error}");
 }

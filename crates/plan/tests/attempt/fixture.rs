@@ -82,7 +82,7 @@ pub(crate) fn planned(config: &Config, inventory: &Inventory, action: Action) ->
 }
 
 pub(crate) fn planned_for(config: &Config, inventory: &Inventory, request: &Request) -> Result<Plan, PlanError> {
-    plan(config, inventory, request, &image(), "vde", &"demo".parse().unwrap())
+    plan(config, inventory, request, &image(), Some("vde"), &"demo".parse().unwrap())
 }
 
 /// A request that says of all these disks the same.

@@ -25,7 +25,7 @@ fn without_image() -> Inventory {
 }
 
 fn planned(inventory: &Inventory, action: Action) -> Result<cloud_machine_plan::Plan, PlanError> {
-    plan(&config(DISKS, "refuse"), inventory, &from_address(action), &image(), "vde", &"demo".parse().unwrap())
+    plan(&config(DISKS, "refuse"), inventory, &from_address(action), &image(), Some("vde"), &"demo".parse().unwrap())
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn another_image_or_a_root_outside_of_it_is_refused() {
     ] {
         let config = config(DISKS, "refuse");
         let name = "demo".parse().unwrap();
-        let error = plan(&config, &inventory(), &request(Action::Reimage), &image, "vde", &name).unwrap_err();
+        let error = plan(&config, &inventory(), &request(Action::Reimage), &image, Some("vde"), &name).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
 }

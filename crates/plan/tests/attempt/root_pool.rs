@@ -36,7 +36,7 @@ fn asked(action: Action, tier: Option<Tier>) -> Request {
 }
 
 fn planned(request: &Request, inventory: &Inventory) -> Result<Plan, PlanError> {
-    plan(&config(DISKS, "refuse"), inventory, request, &image(), "vde", &"demo".parse().unwrap())
+    plan(&config(DISKS, "refuse"), inventory, request, &image(), Some("vde"), &"demo".parse().unwrap())
 }
 
 const RECEIVED: [&str; 11] = [
@@ -124,7 +124,8 @@ fn what_is_mounted_beside_the_root_is_made_when_all_else_was_destroyed_and_again
         (Action::Boot, &["import-system", "mount-root", "write-mounts"]),
     ] {
         let request = asked(action, Some(Tier::Clone));
-        let plan = plan(&config, &machine(Some("tank")), &request, &image(), "vde", &"demo".parse().unwrap()).unwrap();
+        let plan =
+            plan(&config, &machine(Some("tank")), &request, &image(), Some("vde"), &"demo".parse().unwrap()).unwrap();
         assert!(ids(&plan).ends_with(last), "{:?}", ids(&plan));
         let Some(Step::WriteMounts { mounts }) = plan.steps.last().map(|planned| &planned.step) else { unreachable!() };
         let mounts: Vec<_> =

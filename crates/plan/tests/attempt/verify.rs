@@ -62,6 +62,7 @@ pub(crate) fn expected(action: Action) -> Expected {
         kernel_release: Some("6".to_owned()),
         packed_size: 1 << 19,
         command_line: Some(sha256(2)),
+        volume_attached: true,
         root_of_trust: RootOfTrust::Host,
         rescue_host_key: None,
     }

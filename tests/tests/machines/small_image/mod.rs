@@ -6,4 +6,5 @@ mod disks;
 mod documents;
 mod image_url;
 mod ranges;
+mod rescue;
 mod strategies;

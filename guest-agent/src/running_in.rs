@@ -1,0 +1,12 @@
+//! What the agent runs in, and what differs there. Must not do anything itself.
+
+/// The system around the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunningIn {
+    /// The host's initramfs, of which the agent is the first process. The volume is attached, and the machine's own system
+    /// starts from here.
+    Initramfs,
+    /// A system that somebody else booted and that uses none of the machine's disks, such as a provider's rescue system. The
+    /// volume comes over the connection, and the machine's own system starts after a reset.
+    RescueSystem,
+}

@@ -1,0 +1,31 @@
+#!/bin/busybox sh
+# A rescue system: the first process of a machine that uses none of its disks, in which the agent serves the host's
+# connection. Words on the kernel command line: hold=DEVICE mounts it, again=yes serves until it was done.
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /run
+while read -r module; do insmod "/modules/$module"; done </modules/boot
+hold='' again=''
+for word in $(cat /proc/cmdline); do
+    case $word in
+        hold=*) hold=${word#hold=} ;;
+        again=*) again=yes ;;
+    esac
+done
+for port in /sys/class/virtio-ports/*; do
+    [ "$(cat "$port/name")" != cloud-machine.agent.0 ] || exec 3<>"/dev/${port##*/}"
+done
+mkdir /held
+[ -z "$hold" ] || mount -o ro "/dev/$hold" /held
+while :; do
+    /init serve <&3 >&3
+    code=$?
+    echo "the agent ended with $code, $(grep -c /newroot /proc/mounts) mounts of it are left"
+    [ -n "$again" ] && [ $code != 0 ] || break
+    # A connection begins empty, this port with what was on its way when the host hung up.
+    timeout 1 cat <&3 >/dev/null
+done
+poweroff -f
