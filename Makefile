@@ -11,7 +11,8 @@ zfs_image := debian-12-zfs
 cloud_init_image := debian-12-cloud-init
 lean_image := debian-12-lean
 next_image := debian-13
-images := $(zfs_image) $(cloud_init_image) $(image) $(lean_image) $(next_image)
+# The one that compiles a kernel module comes last: CI builds it beside the others.
+images := $(cloud_init_image) $(image) $(lean_image) $(next_image) $(zfs_image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
@@ -20,7 +21,7 @@ export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run $(wildcard guest-agent/src/swarm/*.sh)
 
-.PHONY: help setup build image $(images) test test-programs demo bench fuzz lint clean
+.PHONY: help setup build image $(images) test test-tools test-programs demo bench fuzz lint clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -40,8 +41,7 @@ image: $(images) ## build the golden images, or print their folders if they are 
 $(images): # one of them, by its name
 	@images/build $@
 
-test: setup build image ## run all tests, virtual machines included
-	@setup/install --test
+test: setup build image test-tools ## run all tests, virtual machines included
 	@CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE="$$(images/build $(cloud_init_image))" \
 		CLOUD_MACHINE_TEST_LEAN_IMAGE="$$(images/build $(lean_image))" \
@@ -49,6 +49,9 @@ test: setup build image ## run all tests, virtual machines included
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
 		CLOUD_MACHINE_TEST_BUSYBOX="$(cache)/test-programs/bin/busybox" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" tests/run
+
+test-tools: setup ## unpack what tests run into the cache
+	@setup/install --test
 
 test-programs: setup ## compile the programs of the tests, run none
 	cargo test --locked --workspace --no-run
