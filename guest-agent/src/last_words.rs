@@ -8,7 +8,7 @@ use crate::{channel, report, running_in::RunningIn};
 /// Sends it to the host, and says so on the console when that fails, too.
 pub(crate) fn send(running_in: RunningIn, reason: String) {
     kernel::log(&reason);
-    let message = AgentMessage::Report(Box::new(report::without_worker(reason)));
+    let message = AgentMessage::Report(Box::new(report::without_worker(running_in, reason)));
     let sent = serde_json::to_vec(&message).map_err(|error| error.to_string()).and_then(|line| {
         channel::open(running_in).and_then(|channel| channel.send(&line)).map_err(|error| causes(&error))
     });

@@ -10,25 +10,26 @@ use cloud_machine_protocol::{
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
-use crate::error::AgentError;
+use crate::{error::AgentError, running_in::RunningIn};
 
 /// Collects a report while the pipe runs.
 pub(crate) struct ReportBuilder {
+    running_in: RunningIn,
     report: Report,
     step: Option<StepId>,
 }
 
 impl ReportBuilder {
     /// Starts with what the agent knows of itself.
-    pub(crate) fn new() -> Result<Self, AgentError> {
+    pub(crate) fn new(running_in: RunningIn) -> Result<Self, AgentError> {
         let own = fs::read("/proc/self/exe").map_err(SystemError::io("read", "/proc/self/exe"))?;
         let agent = AgentEvidence {
             digest: sha256(&own),
             command_line_digest: sha256(kernel::command_line()?.as_bytes()),
             ..unknown_agent()
         };
-        let report = Report { boot_id: kernel::boot_id()?, agent, ..empty() };
-        Ok(Self { report, step: None })
+        let report = Report { boot_id: kernel::boot_id()?, agent, ..empty(running_in) };
+        Ok(Self { running_in, report, step: None })
     }
 
     pub(crate) fn boot_id(&self) -> &str {
@@ -53,7 +54,7 @@ impl ReportBuilder {
     }
 
     pub(crate) fn devices(&mut self, devices: Vec<DeviceRecord>) {
-        self.report.not_covered = not_covered(&devices);
+        self.report.not_covered = not_covered(self.running_in.root_of_trust(), &devices);
         self.report.devices = devices;
     }
 
@@ -116,8 +117,8 @@ impl ReportBuilder {
 }
 
 /// The report for a worker that died: nothing is known but the reason.
-pub(crate) fn without_worker(reason: String) -> Report {
-    Report { result: ReportResult::Failed { step: None, causes: vec![reason] }, ..empty() }
+pub(crate) fn without_worker(running_in: RunningIn, reason: String) -> Report {
+    Report { result: ReportResult::Failed { step: None, causes: vec![reason] }, ..empty(running_in) }
 }
 
 fn unknown_agent() -> AgentEvidence {
@@ -129,7 +130,7 @@ fn unknown_agent() -> AgentEvidence {
     }
 }
 
-fn empty() -> Report {
+fn empty(running_in: RunningIn) -> Report {
     Report {
         version: FORMAT_VERSION,
         request_id: None,
@@ -149,7 +150,7 @@ fn empty() -> Report {
         image_source: None,
         ignored_volumes: Vec::new(),
         identity: Vec::new(),
-        not_covered: not_covered(&[]),
+        not_covered: not_covered(running_in.root_of_trust(), &[]),
         timings: Vec::new(),
     }
 }

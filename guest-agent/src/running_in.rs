@@ -1,5 +1,7 @@
 //! What the agent runs in, and what differs there. Must not do anything itself.
 
+use cloud_machine_protocol::RootOfTrust;
+
 /// The system around the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunningIn {
@@ -9,4 +11,14 @@ pub(crate) enum RunningIn {
     /// A system that somebody else booted and that uses none of the machine's disks, such as a provider's rescue system. The
     /// volume comes over the connection, and the machine's own system starts after a reset.
     RescueSystem,
+}
+
+impl RunningIn {
+    /// Who chose the agent that runs there, for what its report says nothing about.
+    pub(crate) const fn root_of_trust(self) -> RootOfTrust {
+        match self {
+            Self::Initramfs => RootOfTrust::Host,
+            Self::RescueSystem => RootOfTrust::Provider,
+        }
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) fn run(running_in: RunningIn) -> ExitCode {
 }
 
 fn work(running_in: RunningIn, started: Instant) -> Result<(), AgentError> {
-    let mut report = ReportBuilder::new()?;
+    let mut report = ReportBuilder::new(running_in)?;
     if running_in == RunningIn::Initramfs {
         kernel::load_modules(MODULES, "boot")?;
         for stage in buses::stages()? {

@@ -9,8 +9,8 @@ use cloud_machine_image::{digest_of_extents, read_manifest};
 use cloud_machine_plan::{HOST_KEY, ImageLayout, not_covered, plan};
 use cloud_machine_protocol::{
     AgentEvidence, ChangedExtents, ConfigEvidence, Disk, DiskEvidence, FORMAT_VERSION, Hello, Identity, IdentityItem,
-    ImageEvidence, Inventory, Outcome, Probe, Report, ReportResult, Request, SecretPolicy, Step, StepRecord, Tier,
-    volume,
+    ImageEvidence, Inventory, Outcome, Probe, Report, ReportResult, Request, RootOfTrust, SecretPolicy, Step,
+    StepRecord, Tier, volume,
 };
 use cloud_machine_store::ImageFolder;
 use cloud_machine_volume::{Volume, write::pin};
@@ -93,7 +93,7 @@ pub fn report(boot: &Boot, image: &ImageFolder, bytes: &[u8]) -> Report {
             origins: merged.origins(),
         }),
         steps: plan.steps.iter().map(|step| record(&step.id, &step.step, size)).collect(),
-        not_covered: not_covered(&plan.devices),
+        not_covered: not_covered(RootOfTrust::Host, &plan.devices),
         devices: plan.devices,
         image_source: None,
         disks: vec![DiskEvidence {

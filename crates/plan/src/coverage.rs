@@ -1,21 +1,24 @@
 //! What an attempt says nothing about: the one place from which the agent's report, the host's verdict and every command
 //! take it. Must not look at anything but what was done with each disk.
 
-use cloud_machine_protocol::{DataContent, DeviceRecord, Method, Provenance, Role};
+use cloud_machine_protocol::{DataContent, DeviceRecord, Method, Provenance, Role, RootOfTrust};
 
 use crate::encrypted;
 
-/// What no report of an agent can speak about.
-const ALWAYS: [&str; 3] = [
-    "the host and its hypervisor",
+/// What no report of an agent can speak about, besides what it runs on.
+const ALWAYS: [&str; 2] = [
     "firmware of the machine and its devices",
     "the root filesystem after it was mounted: identity files were read back through it",
 ];
 
-/// All that a report on `devices` says nothing about.
+/// All that a report on `devices` says nothing about, of an agent that `root_of_trust` chose.
 #[must_use]
-pub fn not_covered(devices: &[DeviceRecord]) -> Vec<String> {
-    ALWAYS.map(str::to_owned).into_iter().chain(disks_not_covered(devices)).collect()
+pub fn not_covered(root_of_trust: RootOfTrust, devices: &[DeviceRecord]) -> Vec<String> {
+    let below = match root_of_trust {
+        RootOfTrust::Host | RootOfTrust::MachineDisk => "the host and its hypervisor",
+        RootOfTrust::Provider => "the provider, its hypervisor and the rescue system that it started",
+    };
+    [below].into_iter().chain(ALWAYS).map(str::to_owned).chain(disks_not_covered(devices)).collect()
 }
 
 /// What may be left of old content on each of `devices`, in their order.
@@ -148,6 +151,6 @@ mod tests {
     fn names_cannot_write_to_a_terminal() {
         let evil =
             device(Role::Declared { name: "a\u{1b}[31m".to_owned() }, data(None, false, DataContent::Raw).method);
-        assert!(!not_covered(&[evil]).concat().contains(char::is_control));
+        assert!(!not_covered(RootOfTrust::Host, &[evil]).concat().contains(char::is_control));
     }
 }

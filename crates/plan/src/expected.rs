@@ -27,7 +27,9 @@ pub struct Expected {
     pub drives_trusted: bool,
     /// Every disk that the host attached.
     pub disks: Vec<ExpectedDisk>,
-    /// Whether the volume is one of them; else the agent was handed it over its connection.
+    /// Whether the volume is one of them, as it always was before there were rescue systems; else the agent was handed it over
+    /// its connection.
+    #[serde(default = "attached", skip_serializing_if = "is_attached")]
     pub volume_attached: bool,
     /// Digest of the partition table for the system disk; `None` when it has the size of the image.
     pub table: Option<Digest>,
@@ -65,6 +67,15 @@ pub struct Expected {
     /// started one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rescue_host_key: Option<RescueHostKey>,
+}
+
+const fn attached() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_attached(attached: &bool) -> bool {
+    *attached
 }
 
 /// A document behind an address.

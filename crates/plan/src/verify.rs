@@ -123,7 +123,7 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     if let Some(given) = &given {
         passed(&given.checked);
     }
-    if report.not_covered != not_covered(&report.devices) {
+    if report.not_covered != not_covered(expected.root_of_trust, &report.devices) {
         return Err(Rejection::NotCovered);
     }
     // The kernel that a clone comes from has read what a job could write.

@@ -7,6 +7,7 @@ use cloud_machine_driver::{
     machine::Drivers,
 };
 use cloud_machine_operation::{ErrorKind, OperationError, Operations, Reimage, Verified, Verify};
+use cloud_machine_plan::not_covered;
 use cloud_machine_protocol::{Assurance, HostMessage, Report, RescueHostKey, RootOfTrust};
 use cloud_machine_store::{MachineState, Standing};
 use serde_json::{Value, json};
@@ -21,6 +22,7 @@ fn on_rescue(report: Report) -> Option<Report> {
     let mut report = report;
     report.agent.kernel_release = "6.12.0-rescue".to_owned();
     report.agent.command_line_digest = report.agent.digest;
+    report.not_covered = not_covered(RootOfTrust::Provider, &report.devices);
     Some(report)
 }
 

@@ -2,10 +2,15 @@
 
 use cloud_machine_image::{boot_head, digest_of_extents};
 use cloud_machine_plan::not_covered;
-use cloud_machine_protocol::{ChangedExtents, Outcome, Report, Step, StepRecord, Tier};
+use cloud_machine_protocol::{ChangedExtents, Outcome, Report, RootOfTrust, Step, StepRecord, Tier};
 
 /// `report` with byte counts of its steps, the list of changes and what it does not cover as they follow from the rest.
-pub(crate) fn honest(mut report: Report) -> Report {
+pub(crate) fn honest(report: Report) -> Report {
+    honest_in(RootOfTrust::Host, report)
+}
+
+/// The same of an agent that `root_of_trust` chose.
+pub(crate) fn honest_in(root_of_trust: RootOfTrust, mut report: Report) -> Report {
     for disk in report.disks.clone() {
         let compared = matches!(disk.tier, Some(Tier::Scan | Tier::Hinted | Tier::Overlay));
         if compared && report.changed.is_empty() {
@@ -17,7 +22,7 @@ pub(crate) fn honest(mut report: Report) -> Report {
     let mut steps = std::mem::take(&mut report.steps);
     steps.iter_mut().for_each(|record| count(record, &report));
     report.steps = steps;
-    report.not_covered = not_covered(&report.devices);
+    report.not_covered = not_covered(root_of_trust, &report.devices);
     report
 }
 

@@ -1,11 +1,11 @@
 //! Who chose the code that reports, and what its report proves at most: by the host's own word, never by the report's.
 
-use cloud_machine_plan::{Expected, Rejection, highest_assurance, verify};
+use cloud_machine_plan::{Expected, Rejection, highest_assurance, not_covered, verify};
 use cloud_machine_protocol::{Action, Assurance, Report, RescueHostKey, RootOfTrust, Tier};
 use serde_json::{Value, json};
 
 use crate::{
-    honest::honest,
+    honest::honest_in,
     root_pool, tiers,
     verify::{expected, report, sha256},
 };
@@ -15,7 +15,7 @@ pub(crate) fn rescue(action: Action, key: RescueHostKey) -> (Expected, Report) {
     let mut report = report(action);
     report.agent.kernel_release = "6.12.0-rescue".to_owned();
     report.agent.command_line_digest = sha256(7);
-    (provided(expected(action), key), report)
+    (provided(expected(action), key), honest_in(RootOfTrust::Provider, report))
 }
 
 /// The same attempt, when a provider starts the system that the agent runs on.
@@ -99,7 +99,8 @@ fn a_boot_and_a_clone_are_unproven_wherever_they_were_made() {
     for key in [RescueHostKey::Unknown, RescueHostKey::Known] {
         let (expected, report) = rescue(Action::Boot, key);
         assert_eq!(verify(&expected, &report).unwrap().assurance, Assurance::Unproven);
-        let (expected, report) = root_pool::attempt(Tier::Clone);
+        let (expected, mut report) = root_pool::attempt(Tier::Clone);
+        report.not_covered = not_covered(RootOfTrust::Provider, &report.devices);
         assert_eq!(verify(&provided(expected, key), &report).unwrap().assurance, Assurance::Unproven);
     }
 }
@@ -173,6 +174,7 @@ fn an_older_expectation_reads_and_is_written_as_it_was() {
     let tree = serde_json::to_value(&own).unwrap();
     assert_eq!((&tree["kernel_release"], &tree["root_of_trust"]), (&json!("6"), &json!("host")));
     assert!(tree["command_line"].is_string() && tree.get("rescue_host_key").is_none());
+    assert!(tree.get("volume_attached").is_none());
     assert_eq!(serde_json::from_value::<Expected>(tree).unwrap(), own);
     let (rescued, _) = rescue(Action::Reimage, RescueHostKey::Unknown);
     let tree = serde_json::to_value(&rescued).unwrap();
@@ -186,7 +188,10 @@ fn an_older_expectation_reads_and_is_written_as_it_was() {
 fn a_rescue_systems_report_of_changes_is_judged_as_a_hosts() {
     let (expected, mut report) = rescue(Action::Reimage, RescueHostKey::Known);
     report.changed = vec![crate::verify::changed(&[(65_536, 65_536)])];
-    assert_eq!(verify(&expected, &honest(report)).unwrap().assurance, Assurance::ProviderRooted);
+    assert_eq!(
+        verify(&expected, &honest_in(RootOfTrust::Provider, report)).unwrap().assurance,
+        Assurance::ProviderRooted
+    );
 }
 
 #[test]

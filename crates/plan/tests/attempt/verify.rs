@@ -436,7 +436,7 @@ fn an_expectation_that_looks_at_no_disk_accepts_nothing() {
     let cases: Vec<(&str, Change)> = vec![
         ("there must be one system disk", |e| e.disks[0].disposition = Disposition::Keep),
         ("there must be one system disk", |e| e.disks[1].disposition = Disposition::System),
-        ("there must be one volume", |e| drop(e.disks.remove(4))),
+        ("there must be one volume, unless it came over the connection", |e| drop(e.disks.remove(4))),
         ("a reimage must have one image source", |e| drop(e.disks.remove(3))),
         ("a disk is written that is not declared", |e| e.disks[1].role = Role::Undeclared),
     ];

@@ -2,7 +2,7 @@
 //! weaker.
 
 use cloud_machine_plan::{Expected, PlanError, Rejection, WantedFilesystem, Wiping, is_encrypted, not_covered, verify};
-use cloud_machine_protocol::{Action, Extent, Inventory, Method, Report, Step, UrlEvidence, WipeMethod};
+use cloud_machine_protocol::{Action, Extent, Inventory, Method, Report, RootOfTrust, Step, UrlEvidence, WipeMethod};
 
 use crate::{
     fixture::{config, inventory, planned},
@@ -99,7 +99,7 @@ fn set_method(report: &mut Report, to: WipeMethod) {
     if let Method::Data { wipe, .. } = &mut report.devices[1].method {
         *wipe = Some(to);
     }
-    report.not_covered = not_covered(&report.devices);
+    report.not_covered = not_covered(RootOfTrust::Host, &report.devices);
 }
 
 const GROWS: &str = "wipe-on-boot: crypto, filesystem: {type: ext4, grow: true}, on-reimage: keep";
