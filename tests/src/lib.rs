@@ -5,6 +5,7 @@ pub mod apt;
 pub mod artifacts;
 pub mod bench;
 pub mod bridge;
+pub mod cloud;
 pub mod dockers;
 pub mod fabricated;
 pub mod fixture;
