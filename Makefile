@@ -48,6 +48,8 @@ test: setup build image test-tools ## run all tests, virtual machines included
 		CLOUD_MACHINE_TEST_NEXT_IMAGE="$$(images/build $(next_image))" \
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
 		CLOUD_MACHINE_TEST_BUSYBOX="$(cache)/test-programs/bin/busybox" \
+		CLOUD_MACHINE_TEST_HCLOUD="$(cache)/test-python/bin/python" \
+		CLOUD_MACHINE_TEST_PRISM="$(cache)/test-node/node_modules/.bin/prism" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" tests/run
 
 test-tools: setup ## unpack what tests run into the cache

@@ -66,6 +66,22 @@ pub fn busybox() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_BUSYBOX")
 }
 
+/// A Python that has the provider's library `hcloud`, from `CLOUD_MACHINE_TEST_HCLOUD`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn hcloud() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_HCLOUD")
+}
+
+/// The proxy that knows the description of an API, from `CLOUD_MACHINE_TEST_PRISM`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn prism() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_PRISM")
+}
+
 impl Artifacts {
     /// From `CLOUD_MACHINE_BIN`, `CLOUD_MACHINE_AGENT` and `CLOUD_MACHINE_TEST_IMAGE`, which `make test` sets.
     ///

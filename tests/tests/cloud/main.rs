@@ -1,6 +1,7 @@
 //! The emulated cloud by itself: that it is what its description says, and breaks as it is told to. No machine runs here.
 
 mod faults;
+mod judges;
 mod refusals;
 mod servers;
 
