@@ -11,8 +11,9 @@ zfs_image := debian-12-zfs
 cloud_init_image := debian-12-cloud-init
 lean_image := debian-12-lean
 next_image := debian-13
+cloud_image := debian-12-cloud
 # The one that compiles a kernel module comes last: CI builds it beside the others.
-images := $(cloud_init_image) $(image) $(lean_image) $(next_image) $(zfs_image)
+images := $(cloud_init_image) $(image) $(lean_image) $(next_image) $(cloud_image) $(zfs_image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
@@ -46,6 +47,7 @@ test: setup build image test-tools ## run all tests, virtual machines included
 		CLOUD_MACHINE_TEST_CLOUD_INIT_IMAGE="$$(images/build $(cloud_init_image))" \
 		CLOUD_MACHINE_TEST_LEAN_IMAGE="$$(images/build $(lean_image))" \
 		CLOUD_MACHINE_TEST_NEXT_IMAGE="$$(images/build $(next_image))" \
+		CLOUD_MACHINE_TEST_CLOUD_IMAGE="$$(images/build $(cloud_image))" \
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
 		CLOUD_MACHINE_TEST_BUSYBOX="$(cache)/test-programs/bin/busybox" \
 		CLOUD_MACHINE_TEST_HCLOUD="$(cache)/test-python/bin/python" \
