@@ -50,6 +50,15 @@ pub fn next_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_NEXT_IMAGE")
 }
 
+/// The folder of the golden image that boots by itself, with a root for a rescue system, from `CLOUD_MACHINE_TEST_CLOUD_IMAGE`, which
+/// `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn cloud_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_CLOUD_IMAGE")
+}
+
 /// Docker's daemon, from `CLOUD_MACHINE_TEST_DOCKERD`, which `make test` sets.
 ///
 /// # Errors

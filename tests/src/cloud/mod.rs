@@ -11,6 +11,7 @@ mod keys;
 mod limit;
 mod listing;
 pub mod machines;
+pub mod qemu;
 mod refusal;
 mod routes;
 mod server_actions;

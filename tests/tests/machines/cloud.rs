@@ -1,0 +1,167 @@
+//! The emulated cloud with real machines: they boot through firmware and GRUB, and into a rescue system that no job can have
+//! written.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_driver::ssh::generate_key;
+use cloud_machine_tests::{
+    artifacts,
+    cloud::{
+        Cloud, Settings,
+        qemu::{Parts, Qemu},
+    },
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long to wait for something that a machine does.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A server of the cloud, and somebody who has a key for it.
+struct World {
+    machines: Arc<Qemu>,
+    cloud: Cloud,
+    folder: TempDir,
+    server: u64,
+    address: String,
+    began: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let image = artifacts::cloud_image().unwrap_or_else(|missing| panic!("{missing}"));
+        let images = BTreeMap::from([("debian-12".to_owned(), image.clone())]);
+        let machines = Qemu::new(Parts { images, rescue: image, disk_size: 0, memory: 512, ssh_port: 22 }).unwrap();
+        let machines = Arc::new(machines);
+        let cloud = Cloud::start(Settings::default(), machines.clone());
+        let folder = TempDir::new().unwrap();
+        let public = generate_key(&folder.path().join("key"), "operator").unwrap();
+        let key = json!({"name": "operator", "public_key": public});
+        assert_eq!(cloud.ask("POST /ssh_keys", &key).unwrap().status, 201);
+        let body = json!({"name": "ci-1", "server_type": "cx23", "image": "debian-12", "ssh_keys": ["operator"]});
+        let made = cloud.ask("POST /servers", &body).unwrap();
+        assert!(cloud.succeeds(&made), "{made:?}");
+        let start = made.body["next_actions"][0]["id"].as_u64().unwrap();
+        assert!(cloud.wait_for(start), "{:?}", cloud.ask(&format!("GET /actions/{start}"), &Value::Null));
+        let server = made.body["server"]["id"].as_u64().unwrap();
+        let address = made.body["server"]["public_net"]["ipv4"]["ip"].as_str().unwrap().to_owned();
+        Self { machines, cloud, folder, server, address, began: Instant::now() }
+    }
+
+    fn act(&mut self, name: &str, body: &Value) {
+        self.began = Instant::now();
+        let reply = self.cloud.ask(&format!("POST /servers/{}/actions/{name}", self.server), body).unwrap();
+        assert_eq!(reply.status, 201, "{name}: {reply:?}");
+        let done = self.cloud.succeeds(&reply);
+        let action = self.cloud.ask(&format!("GET /actions/{}", reply.body["action"]["id"]), &Value::Null);
+        assert!(done, "{name}: {action:?}");
+    }
+
+    fn field(&self, field: &str) -> Value {
+        let reply = self.cloud.ask(&format!("GET /servers/{}", self.server), &Value::Null).unwrap();
+        reply.body["server"][field].clone()
+    }
+
+    fn known_hosts(&self) -> PathBuf {
+        self.folder.path().join("known_hosts")
+    }
+
+    /// What a command prints there, if it can be run.
+    fn try_ssh(&self, command: &str) -> Result<String, String> {
+        let option = |name: &str, value: &str| format!("-o{name}={value}");
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-F", "none", "-i"]).arg(self.folder.path().join("key"));
+        ssh.args([option("BatchMode", "yes"), option("ConnectTimeout", "20"), option("LogLevel", "ERROR")]);
+        // The first connection writes the host's key down; every other one must find it.
+        ssh.args([option("StrictHostKeyChecking", "accept-new"), option("HashKnownHosts", "no")]);
+        ssh.arg(option("UserKnownHostsFile", &self.known_hosts().display().to_string()));
+        ssh.arg(format!("root@{}", self.address)).arg(command);
+        let output = ssh.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(said) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+    }
+
+    fn ssh(&self, command: &str) -> String {
+        self.try_ssh(command).unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.console()))
+    }
+
+    fn console(&self) -> String {
+        self.machines.console(self.server)
+    }
+
+    /// Waits until somebody can log in to what was booted, which has another host key than what was before.
+    fn comes_up(&self, what: &str) {
+        fs::remove_file(self.known_hosts()).unwrap_or_default();
+        loop {
+            match self.try_ssh("true") {
+                Ok(_) => break,
+                Err(error) => {
+                    assert!(self.began.elapsed() < PATIENCE, "{what}: {error}\n{}", self.console());
+                    thread::sleep(Duration::from_millis(200));
+                }
+            }
+        }
+        println!("{what}: {:.1} s", self.began.elapsed().as_secs_f64());
+    }
+
+    /// The host key that was written down, without its address.
+    fn host_key(&self) -> String {
+        let line = fs::read_to_string(self.known_hosts()).unwrap();
+        line.split(' ').skip(1).collect::<Vec<_>>().join(" ").trim().to_owned()
+    }
+}
+
+#[test]
+fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
+    let mut world = World::new();
+    world.comes_up("created");
+    assert_eq!(world.field("status"), "running");
+    assert_eq!(world.ssh("hostname"), "ci-1\n");
+    assert!(world.ssh("cat /proc/cmdline").contains("BOOT_IMAGE=/vmlinuz"), "GRUB has loaded the kernel");
+    let first = world.host_key();
+    // A job that makes the machine unable to boot.
+    world.ssh("echo mine > /etc/mine && head -c 440 /dev/vda > /root/boot && dd if=/dev/zero of=/dev/vda bs=440 count=1 && sync");
+
+    let keys = world.cloud.ask("GET /ssh_keys", &Value::Null).unwrap().body["ssh_keys"][0]["id"].clone();
+    world.act("enable_rescue", &json!({"ssh_keys": [keys]}));
+    assert_eq!(world.field("rescue_enabled"), true);
+    world.act("reset", &Value::Null);
+    world.comes_up("rescue");
+    assert_eq!(world.field("rescue_enabled"), false);
+    assert_eq!(world.ssh("cat /proc/sys/kernel/hostname"), "rescue\n");
+    let rescue = world.host_key();
+    assert!(world.console().contains(&format!("rescue: host key {rescue}")), "{}", world.console());
+    assert_eq!(world.ssh("grep -c /dev/vd /proc/mounts /proc/swaps || true"), "/proc/mounts:0\n/proc/swaps:0\n");
+    assert_eq!(world.ssh("ls /sys/block/vda/vda2/holders /sys/block/vda/holders | grep -v : | xargs"), "\n");
+    assert_eq!(world.ssh("head -c 440 /dev/vda | tr -d '\\0' | wc -c"), "0\n", "it sees what the job did");
+    assert!(world.ssh("cat /sys/block/vda/serial").starts_with("cloud-"));
+    world.ssh("debugfs -R 'dump /root/boot /tmp/boot' /dev/vda2 && dd if=/tmp/boot of=/dev/vda && sync");
+
+    // The system in it begins the next boot, not the provider.
+    world.began = Instant::now();
+    world.try_ssh("reboot").unwrap_err();
+    world.comes_up("rebooted from inside");
+    assert_eq!(world.ssh("cat /etc/mine"), "mine\n", "one boot uses the rescue system up");
+    assert_eq!(world.host_key(), first);
+
+    world.act("rebuild", &json!({"image": "debian-12"}));
+    world.comes_up("rebuilt");
+    assert_eq!(world.ssh("test -e /etc/mine || hostname"), "ci-1\n");
+    assert_eq!(world.field("public_net")["ipv4"]["ip"], world.address.as_str());
+    assert!(world.host_key() != first && world.host_key() != rescue && rescue != first, "each makes its own");
+
+    world.act("shutdown", &Value::Null);
+    while world.field("status") != "off" {
+        assert!(world.began.elapsed() < PATIENCE, "{}", world.console());
+        thread::sleep(Duration::from_millis(100));
+    }
+    println!("shut down: {:.1} s", world.began.elapsed().as_secs_f64());
+}
