@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
     thread,
@@ -125,6 +125,7 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     world.comes_up("created");
     assert_eq!(world.field("status"), "running");
     assert_eq!(world.ssh("hostname"), "ci-1\n");
+    let mac = world.ssh("cat /sys/class/net/eth0/address");
     assert!(world.ssh("cat /proc/cmdline").contains("BOOT_IMAGE=/vmlinuz"), "GRUB has loaded the kernel");
     let first = world.host_key();
     // A job that makes the machine unable to boot.
@@ -137,6 +138,7 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     world.comes_up("rescue");
     assert_eq!(world.field("rescue_enabled"), false);
     assert_eq!(world.ssh("cat /proc/sys/kernel/hostname"), "rescue\n");
+    assert_eq!(world.ssh("cat /sys/class/net/eth0/address"), mac);
     let rescue = world.host_key();
     assert!(world.console().contains(&format!("rescue: host key {rescue}")), "{}", world.console());
     assert_eq!(world.ssh("grep -c /dev/vd /proc/mounts /proc/swaps || true"), "/proc/mounts:0\n/proc/swaps:0\n");
@@ -144,6 +146,8 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     assert_eq!(world.ssh("head -c 440 /dev/vda | tr -d '\\0' | wc -c"), "0\n", "it sees what the job did");
     assert!(world.ssh("cat /sys/block/vda/serial").starts_with("cloud-"));
     world.ssh("debugfs -R 'dump /root/boot /tmp/boot' /dev/vda2 && dd if=/tmp/boot of=/dev/vda && sync");
+
+    a_snapshot_makes_another_server(&world);
 
     // The system in it begins the next boot, not the provider.
     world.began = Instant::now();
@@ -164,4 +168,33 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
         thread::sleep(Duration::from_millis(100));
     }
     println!("shut down: {:.1} s", world.began.elapsed().as_secs_f64());
+}
+
+/// It is made and not started: its disk is looked at from here.
+fn a_snapshot_makes_another_server(world: &World) {
+    let path = format!("POST /servers/{}/actions/create_image", world.server);
+    let snapshot = world.cloud.ask(&path, &json!({"description": "of a job"})).unwrap();
+    assert!(world.cloud.succeeds(&snapshot), "{snapshot:?}");
+    let image = snapshot.body["image"]["id"].to_string();
+    let body = json!({"name": "ci-2", "server_type": "cx23", "image": image, "start_after_create": false});
+    let made = world.cloud.ask("POST /servers", &body).unwrap();
+    assert!(world.cloud.succeeds(&made), "{made:?}");
+    let server = &made.body["server"];
+    assert_ne!(server["public_net"]["ipv4"]["ip"], world.address.as_str());
+    let id = server["id"].as_u64().unwrap();
+    let disk = world.machines.disk(id);
+    for (file, text) in [("/etc/hostname", "ci-2\n"), ("/etc/mine", "mine\n"), ("/root/.ssh/authorized_keys", "")] {
+        assert_eq!(contents(&disk, file), text, "{file}");
+    }
+    let deleted = world.cloud.ask(&format!("DELETE /servers/{id}"), &Value::Null).unwrap();
+    assert!(world.cloud.succeeds(&deleted));
+    assert!(!disk.exists());
+    assert_eq!(world.cloud.ask(&format!("DELETE /images/{image}"), &Value::Null).unwrap().status, 204);
+}
+
+/// A file of a disk's root filesystem, which nobody has mounted.
+fn contents(disk: &Path, file: &str) -> String {
+    let filesystem = format!("{}?offset={}", disk.display(), 198_656 * 512);
+    let output = Command::new("debugfs").args(["-R", &format!("cat {file}"), &filesystem]).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
