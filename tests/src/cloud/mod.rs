@@ -1,5 +1,9 @@
 //! A cloud of a test's own: the Hetzner Cloud API v1 as its description has it (tests/fixtures/cloud), on a loopback network of
 //! its own, before machines of a kind that is exchanged. Knows nothing of our driver. Must not outlive its test.
+//!
+//! The description says of errors only that they are 4xx or 5xx; which of them it is, and the codes, are as the provider's reference names
+//! them, and its library judges some. What is asked for and is not here (volumes, networks, backups, servers without IPv4) is refused.
+//! Not as the provider has it: a rescue system that is set is not cleared after an hour, and all servers have the same memory and disk.
 
 mod actions;
 mod catalog;

@@ -20,10 +20,12 @@ use tempfile::TempDir;
 use crate::{KEY, World};
 
 /// What the library does, and what it says of it.
-fn life(endpoint: &str, token: &str, more: &[&str]) -> (bool, String) {
+fn life(world: &World, endpoint: &str, more: &[&str]) -> (bool, String) {
+    // Long enough for it to ask for another action meanwhile, which is refused.
+    world.cloud.inject(Injected::once("POST", "/reset", Fault::ActionSlow(Duration::from_secs(3))));
     let python = artifacts::hcloud().unwrap_or_else(|missing| panic!("{missing}"));
     let mut command = Command::new(python);
-    command.args(["-W", "ignore", "-c", include_str!("life.py"), endpoint, token, KEY]).args(more);
+    command.args(["-W", "ignore", "-c", include_str!("life.py"), endpoint, world.cloud.token(), KEY]).args(more);
     let output = command.stdin(Stdio::null()).output().expect("python starts");
     let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
     (output.status.success() && said[0] == "the whole life\n", said.concat())
@@ -32,7 +34,7 @@ fn life(endpoint: &str, token: &str, more: &[&str]) -> (bool, String) {
 #[test]
 fn the_providers_own_library_lives_a_whole_life() {
     let world = World::new();
-    let (lived, said) = life(&world.cloud.endpoint(), world.cloud.token(), &[]);
+    let (lived, said) = life(&world, &world.cloud.endpoint(), &[]);
     assert!(lived, "{said}\n{}", world.cloud.requests().join("\n"));
     assert!(world.machines.all().is_empty());
 }
@@ -44,7 +46,7 @@ fn the_providers_own_library_gets_over_what_it_calls_passing() {
     world.cloud.inject(get(3, Fault::Status(502)));
     world.cloud.inject(get(5, Fault::TooMany(Duration::from_secs(1))));
     world.cloud.inject(get(9, Fault::Status(504)));
-    let (lived, said) = life(&world.cloud.endpoint(), world.cloud.token(), &[]);
+    let (lived, said) = life(&world, &world.cloud.endpoint(), &[]);
     assert!(lived, "{said}\n{}", world.cloud.requests().join("\n"));
     assert_eq!(world.cloud.faults_left(), 0);
 }
@@ -53,7 +55,7 @@ fn the_providers_own_library_gets_over_what_it_calls_passing() {
 fn a_proxy_with_the_description_finds_no_fault_in_the_whole_life() {
     let world = World::new();
     let proxy = Proxy::start(&world.cloud.endpoint());
-    let (lived, said) = life(&proxy.endpoint, world.cloud.token(), &["strict"]);
+    let (lived, said) = life(&world, &proxy.endpoint, &["strict"]);
     let log = proxy.log();
     assert!(lived, "{said}\n{}\n{log}", world.cloud.requests().join("\n"));
     assert_eq!(proxy.violations(), 0, "{log}");

@@ -14,7 +14,7 @@ strict = sys.argv[4:] == ["strict"]
 
 
 def client_for(word):
-    return Client(token=word, api_endpoint=endpoint, poll_interval=0.02, timeout=30)
+    return Client(token=word, api_endpoint=endpoint, poll_interval=0.05, poll_max_retries=1000, timeout=30)
 
 
 def refused(code, call, *arguments, **named):

@@ -104,10 +104,23 @@ fn names_and_keys_are_unique() {
 }
 
 #[test]
+fn of_several_at_once_one_makes_the_server() {
+    let world = World::new();
+    let body = json!({"name": "ci-1", "server_type": "cx23", "image": "debian-12"});
+    let statuses = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| world.ask("POST /servers", &body).status)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(statuses.iter().filter(|status| **status == 201).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| [201, 409].contains(status)), "{statuses:?}");
+    assert_eq!(world.names("").len(), 1);
+}
+
+#[test]
 fn a_server_is_locked_while_an_action_is_about_it() {
     let world = World::new();
     let id = world.server("ci-1", &json!({}));
-    world.cloud.inject(Injected::once("POST", "/reset", Fault::ActionSlow(Duration::from_millis(300))));
+    world.cloud.inject(Injected::once("POST", "/reset", Fault::ActionSlow(Duration::from_secs(3))));
     let reset = world.ask(&format!("POST /servers/{id}/actions/reset"), &Value::Null);
     assert_eq!(world.field(id, "locked"), true);
     for request in [format!("POST /servers/{id}/actions/poweroff"), format!("DELETE /servers/{id}")] {
