@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
@@ -56,13 +57,14 @@ impl World {
         Self { machines, cloud, folder, server, address, began: Instant::now() }
     }
 
-    fn act(&mut self, name: &str, body: &Value) {
+    fn act(&mut self, name: &str, body: &Value) -> Value {
         self.began = Instant::now();
         let reply = self.cloud.ask(&format!("POST /servers/{}/actions/{name}", self.server), body).unwrap();
         assert_eq!(reply.status, 201, "{name}: {reply:?}");
         let done = self.cloud.succeeds(&reply);
         let action = self.cloud.ask(&format!("GET /actions/{}", reply.body["action"]["id"]), &Value::Null);
         assert!(done, "{name}: {action:?}");
+        reply.body
     }
 
     fn field(&self, field: &str) -> Value {
@@ -76,15 +78,33 @@ impl World {
 
     /// What a command prints there, if it can be run.
     fn try_ssh(&self, command: &str) -> Result<String, String> {
-        let option = |name: &str, value: &str| format!("-o{name}={value}");
+        let mut ssh = self.client();
+        ssh.arg("-oBatchMode=yes").arg("-i").arg(self.folder.path().join("key"));
+        self.run(ssh, command)
+    }
+
+    /// The same for somebody who has a password and no key.
+    fn try_password(&self, password: &str, command: &str) -> Result<String, String> {
+        let program = self.folder.path().join("password");
+        fs::write(&program, format!("#!/bin/sh\necho '{password}'\n")).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+        let mut ssh = self.client();
+        ssh.args(["-oPubkeyAuthentication=no", "-oNumberOfPasswordPrompts=1"]);
+        ssh.env("SSH_ASKPASS", program).env("SSH_ASKPASS_REQUIRE", "force");
+        self.run(ssh, command)
+    }
+
+    fn client(&self) -> Command {
         let mut ssh = Command::new("ssh");
-        ssh.args(["-F", "none", "-i"]).arg(self.folder.path().join("key"));
-        ssh.args([option("BatchMode", "yes"), option("ConnectTimeout", "20"), option("LogLevel", "ERROR")]);
+        ssh.args(["-F", "none", "-oConnectTimeout=20", "-oLogLevel=ERROR", "-oHashKnownHosts=no"]);
         // The first connection writes the host's key down; every other one must find it.
-        ssh.args([option("StrictHostKeyChecking", "accept-new"), option("HashKnownHosts", "no")]);
-        ssh.arg(option("UserKnownHostsFile", &self.known_hosts().display().to_string()));
-        ssh.arg(format!("root@{}", self.address)).arg(command);
-        let output = ssh.stdin(Stdio::null()).output().unwrap();
+        ssh.arg("-oStrictHostKeyChecking=accept-new");
+        ssh.arg(format!("-oUserKnownHostsFile={}", self.known_hosts().display()));
+        ssh
+    }
+
+    fn run(&self, mut ssh: Command, command: &str) -> Result<String, String> {
+        let output = ssh.arg(format!("root@{}", self.address)).arg(command).stdin(Stdio::null()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() { Ok(said) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
@@ -132,7 +152,8 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     world.ssh("echo mine > /etc/mine && head -c 440 /dev/vda > /root/boot && dd if=/dev/zero of=/dev/vda bs=440 count=1 && sync");
 
     let keys = world.cloud.ask("GET /ssh_keys", &Value::Null).unwrap().body["ssh_keys"][0]["id"].clone();
-    world.act("enable_rescue", &json!({"ssh_keys": [keys]}));
+    let password = world.act("enable_rescue", &json!({"ssh_keys": [keys]}));
+    let password = password["root_password"].as_str().unwrap();
     assert_eq!(world.field("rescue_enabled"), true);
     world.act("reset", &Value::Null);
     world.comes_up("rescue");
@@ -145,6 +166,8 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     assert_eq!(world.ssh("ls /sys/block/vda/vda2/holders /sys/block/vda/holders | grep -v : | xargs"), "\n");
     assert_eq!(world.ssh("head -c 440 /dev/vda | tr -d '\\0' | wc -c"), "0\n", "it sees what the job did");
     assert!(world.ssh("cat /sys/block/vda/serial").starts_with("cloud-"));
+    assert_eq!(world.try_password(password, "echo in").as_deref(), Ok("in\n"));
+    world.try_password("another", "echo in").unwrap_err();
     world.ssh("debugfs -R 'dump /root/boot /tmp/boot' /dev/vda2 && dd if=/tmp/boot of=/dev/vda && sync");
 
     a_snapshot_makes_another_server(&world);
