@@ -15,7 +15,7 @@ use cloud_machine_protocol::{
     Action, Algorithm, Digest, Disk, FORMAT_VERSION, History, ImageRequest, ImageSource, Inventory, NewTable, Nonce,
     Partitions, Probe, Request, Step,
 };
-use cloud_machine_system::{partition_node, probe, survey};
+use cloud_machine_system::{partition_node, probe, reread_partition_table, survey};
 use cloud_machine_tests::loop_device::{LoopDevice, run};
 use libtest_mimic::{Arguments, Trial};
 
@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     if let Some(ended) = child {
         return if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
-    let tests: [(&str, Test); 6] = [
+    let tests: [(&str, Test); 7] = [
+        ("somebody_who_only_looks_at_a_partition_is_waited_for", somebody_who_only_looks_at_a_partition_is_waited_for),
         (
             "a_table_that_lost_its_protective_mbr_is_not_taken_for_nothing",
             a_table_that_lost_its_protective_mbr_is_not_taken_for_nothing,
@@ -343,4 +344,20 @@ fn a_table_that_the_kernel_does_not_see_is_refused(sector: u64) {
     assert_eq!(seen(one.offset).unwrap(), format!("{name}p7"));
     assert!(seen(one.offset + MIB).unwrap_err().to_string().contains("bytes at 1048576, expected"));
     run(Command::new("delpart").args([&path, "7"]));
+}
+
+/// As udev does, whenever a program has written to the disk.
+fn somebody_who_only_looks_at_a_partition_is_waited_for(sector: u64) {
+    let scene = Scene::new(sector, "");
+    let path = scene.device.path().display().to_string();
+    run(Command::new("addpart").args([&path, "1", "2048", "2048"]));
+    let looking = fs::File::open(format!("{path}p1")).unwrap();
+    // The kernel refuses as long as it is open.
+    assert!(!Command::new("blockdev").args(["--rereadpt", &path]).output().unwrap().status.success());
+    let looker = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        drop(looking);
+    });
+    reread_partition_table(&scene.device.name()).unwrap();
+    looker.join().unwrap();
 }

@@ -1,12 +1,23 @@
 //! The partitions of a disk as the kernel sees them, held against the table that is really on it. Must not be asked
 //! about a disk whose content is not trusted: the parser stops on hostile tables.
 
-use std::{fs::File, path::Path};
+use std::{
+    fs::File,
+    io::ErrorKind,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use cloud_machine_disk::ioctl;
 use gpt::{GptConfig, disk::LogicalBlockSize};
 
 use crate::SystemError;
+
+/// How long others may look at a partition.
+const LOOKED_AT: Duration = Duration::from_secs(10);
+/// Pause before the kernel is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A partition's device node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +35,8 @@ pub struct PartitionNode {
 /// # Errors
 /// [`SystemError::PartitionTableUnreadable`] when the table is no GPT, [`SystemError::Io`] when the kernel refuses.
 pub fn reread_partitions(device: &str) -> Result<(), SystemError> {
+    let file = reread(device)?;
     let path = format!("/dev/{device}");
-    let file = File::open(&path).map_err(SystemError::io("open", &path))?;
-    ioctl::reread_partition_table(&file).map_err(SystemError::io("read again the partition table of", &path))?;
     let unreadable = |source| SystemError::PartitionTableUnreadable { device: device.to_owned(), source };
     let sector = match ioctl::sector_size(&file).map_err(SystemError::io("read the sector size of", &path))? {
         4096 => LogicalBlockSize::Lb4096,
@@ -47,9 +57,22 @@ pub fn reread_partitions(device: &str) -> Result<(), SystemError> {
 /// # Errors
 /// [`SystemError::Io`] when the kernel refuses.
 pub fn reread_partition_table(device: &str) -> Result<(), SystemError> {
+    reread(device).map(drop)
+}
+
+/// A partition that somebody has open keeps the kernel from it: where udev runs, it looks at each for a moment whenever a
+/// program has written to the disk.
+fn reread(device: &str) -> Result<File, SystemError> {
     let path = format!("/dev/{device}");
     let file = File::open(&path).map_err(SystemError::io("open", &path))?;
-    ioctl::reread_partition_table(&file).map_err(SystemError::io("read again the partition table of", &path))
+    let until = Instant::now() + LOOKED_AT;
+    loop {
+        match ioctl::reread_partition_table(&file) {
+            Ok(()) => return Ok(file),
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < until => thread::sleep(PAUSE),
+            Err(error) => return Err(SystemError::io("read again the partition table of", path)(error)),
+        }
+    }
 }
 
 /// Finds the node of partition `number` and checks that the kernel's start and length are the expected bytes.
