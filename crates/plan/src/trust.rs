@@ -32,6 +32,8 @@ pub(crate) fn incomplete(expected: &Expected) -> Option<&'static str> {
         Some("it must be said of a provider's system, and of no other, whether its host key was known")
     } else if own_kernel != [!provider; 2] {
         Some("kernel release and command line must be the host's own, or both a provider's")
+    } else if expected.root_of_trust == RootOfTrust::Host && !expected.volume_attached {
+        Some("a host that starts the kernel pins its volume on the command line, so it must have attached it")
     } else if provider && matches!(expected.request.tier, Some(Tier::Overlay | Tier::Hinted)) {
         Some("only a host that has the disk itself can answer for what is not read of it")
     } else {

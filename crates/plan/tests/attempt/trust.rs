@@ -1,7 +1,7 @@
 //! Who chose the code that reports, and what its report proves at most: by the host's own word, never by the report's.
 
 use cloud_machine_plan::{Expected, Rejection, highest_assurance, not_covered, verify};
-use cloud_machine_protocol::{Action, Assurance, Report, RescueHostKey, RootOfTrust, Tier};
+use cloud_machine_protocol::{Action, Assurance, Report, RescueHostKey, Role, RootOfTrust, Tier};
 use serde_json::{Value, json};
 
 use crate::{
@@ -128,12 +128,16 @@ fn an_expectation_that_mixes_roots_of_trust_accepts_nothing() {
         |e| e.command_line = Some(sha256(7)),
         |e| (e.kernel_release, e.command_line) = (Some("6.12.0-rescue".to_owned()), Some(sha256(7))),
     ];
-    let of_host: [Change; 5] = [
+    let of_host: [Change; 6] = [
         |e| e.rescue_host_key = Some(RescueHostKey::Known),
         |e| e.root_of_trust = RootOfTrust::Provider,
         |e| e.kernel_release = None,
         |e| e.command_line = None,
         |e| (e.kernel_release, e.command_line) = (None, None),
+        |e| {
+            e.volume_attached = false;
+            e.disks.retain(|disk| disk.role != Role::Volume);
+        },
     ];
     let cases = of_rescue.map(|change| (&rescued, &other_kernel, change));
     let cases = cases.into_iter().chain(of_host.map(|change| (&own, &report, change)));
