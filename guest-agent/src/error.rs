@@ -160,7 +160,9 @@ pub(crate) enum AgentError {
     BootOnRescueSystem,
     #[error("the rescue system has no {program}: install it there, or take a rescue system that has it")]
     RescueProgram { program: String },
-    #[error("another agent works on this machine, process {process}, and does not end")]
+    #[error(
+        "another agent, process {process}, or a program that it started still works on this machine and does not end: reset the rescue system"
+    )]
     OtherAgent { process: String },
     #[error("the host refused the report: {reason}")]
     Refused { reason: String },

@@ -11,9 +11,9 @@ use cloud_machine_protocol::{
 };
 use cloud_machine_system::{SystemError, channel::Channel, kernel};
 
-use crate::error::AgentError;
+use crate::{error::AgentError, running_in::RunningIn};
 
-/// Where the report stays for the new system.
+/// Where the report stays for the new system that starts in this very kernel.
 const REPORT_FOLDER: &str = "/run/cloud-machine";
 /// How long the host may take to answer the hello.
 const SECRETS_TIME: Duration = Duration::from_secs(60);
@@ -24,6 +24,7 @@ const BYTES_TIME: Duration = Duration::from_secs(300);
 pub(crate) struct Host {
     line: Line,
     started: Instant,
+    running_in: RunningIn,
 }
 
 /// The channel, for whoever has something to say or to ask.
@@ -42,9 +43,9 @@ struct Shared {
 
 impl Host {
     /// Speaks over `channel`; times are counted from `started`.
-    pub(crate) fn new(channel: Box<dyn Channel>, started: Instant) -> Self {
+    pub(crate) fn new(running_in: RunningIn, channel: Box<dyn Channel>, started: Instant) -> Self {
         let (sent, answered) = (Mutex::new(0), Mutex::new(0));
-        Self { line: Line(Arc::new(Shared { channel, sent, answered, turn: Condvar::new() })), started }
+        Self { line: Line(Arc::new(Shared { channel, sent, answered, turn: Condvar::new() })), started, running_in }
     }
 
     /// The way to the host for somebody else.
@@ -82,13 +83,16 @@ impl Host {
         }))
     }
 
-    /// Sends the report and keeps a copy for the new system.
+    /// Sends the report and keeps a copy for the new system. None is kept on a rescue system, of whose memory the reset leaves
+    /// nothing: there it could only fail, and the host would never hear the report.
     pub(crate) fn report(&mut self, report: Report) -> Result<(), AgentError> {
-        let path = format!("{REPORT_FOLDER}/report.json");
-        let copy = serde_json::to_vec_pretty(&report).map_err(AgentError::Encode)?;
-        fs::create_dir_all(REPORT_FOLDER)
-            .and_then(|()| fs::write(&path, copy))
-            .map_err(SystemError::io("write", path))?;
+        if self.running_in == RunningIn::Initramfs {
+            let path = format!("{REPORT_FOLDER}/report.json");
+            let copy = serde_json::to_vec_pretty(&report).map_err(AgentError::Encode)?;
+            fs::create_dir_all(REPORT_FOLDER)
+                .and_then(|()| fs::write(&path, copy))
+                .map_err(SystemError::io("write", path))?;
+        }
         self.send(&AgentMessage::Report(Box::new(report)))
     }
 
@@ -242,7 +246,7 @@ mod tests {
 
     #[test]
     fn threads_that_read_wait_together_and_each_gets_its_own_bytes() {
-        let line = Host::new(Box::new(Slow::default()), Instant::now()).line();
+        let line = Host::new(RunningIn::RescueSystem, Box::new(Slow::default()), Instant::now()).line();
         thread::scope(|scope| {
             for thread in 0..AT_ONCE as u64 {
                 let line = line.clone();

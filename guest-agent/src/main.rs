@@ -86,17 +86,18 @@ fn main() -> ExitCode {
     match argument.as_deref() {
         Some(supervisor::WORKER_ARGUMENT) => worker::run(RunningIn::Initramfs),
         Some(serve::WORKER_ARGUMENT) => serve::work(),
-        Some(probe::CHILD_ARGUMENT) => child(probe::child(arguments)),
-        Some(reader::CHILD_ARGUMENT) => child(reader::child(&arguments.next().unwrap_or_default())),
-        Some(survey::DETAILS_ARGUMENT) => child(survey::child(arguments)),
+        Some(probe::CHILD_ARGUMENT) => child(|| probe::child(arguments)),
+        Some(reader::CHILD_ARGUMENT) => child(|| reader::child(&arguments.next().unwrap_or_default())),
+        Some(survey::DETAILS_ARGUMENT) => child(|| survey::child(arguments)),
         Some("--version") => print(&format!("cloud-machine-agent {}\n", env!("CARGO_PKG_VERSION")), 0),
         Some("--help") => print(USAGE, 0),
         _ => print(USAGE, 2),
     }
 }
 
-fn child(end: Result<(), String>) -> ExitCode {
-    match end {
+fn child(look: impl FnOnce() -> Result<(), String>) -> ExitCode {
+    serve::without_lock();
+    match look() {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             // The parent sees only the status; a person who runs this by hand sees why.

@@ -4,10 +4,14 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read, Seek, Write},
-    os::unix::{
-        fs::{DirBuilderExt, OpenOptionsExt},
-        process::{CommandExt, ExitStatusExt},
+    os::{
+        fd::RawFd,
+        unix::{
+            fs::{DirBuilderExt, OpenOptionsExt},
+            process::{CommandExt, ExitStatusExt},
+        },
     },
+    path::Path,
     process::{Child, Command, ExitCode, ExitStatus},
     thread,
     time::{Duration, Instant},
@@ -18,12 +22,13 @@ use cloud_machine_protocol::causes;
 use cloud_machine_system::{SystemError, kernel, mounts, stdio::Stdio};
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
         prctl,
         signal::{Signal, kill, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, geteuid},
+    unistd::{Pid, close, geteuid},
 };
 
 use crate::{error::AgentError, last_words, print::print, running_in::RunningIn, worker};
@@ -42,16 +47,16 @@ const ORPHAN_ROUNDS: u32 = 200;
 
 const USAGE: &str = "\
 cloud-machine-agent serve reimages the machine from a system that somebody else booted and that uses none of the machine's
-disks, such as a provider's rescue system. The host starts it over SSH and speaks with it over standard input and output; no
-port is opened. A disk that anything uses is refused. When the connection is lost it ends at once, and the next call goes on
-where it was. An agent of an earlier connection is ended first.
+disks, such as a provider's rescue system. The host, which is the computer that cloud-machine runs on, starts it over SSH and
+speaks with it over standard input and output; no port is opened. A disk that anything uses is refused. When the connection is
+lost it ends at once, and the next attempt finds what is left to do. An agent of an earlier connection is ended first.
 
 usage: cloud-machine-agent serve
 
   --help  print this
 
-example, as the host calls it:
-  ssh root@rescue.example /run/cloud-machine/agent serve
+example, of a copy of the agent on the rescue system; without a host at the other end it prints its first message and waits:
+  ssh root@rescue.example /run/cloud-machine-agent serve
 
 exit codes: 0 the host accepted the report and the disks are flushed: reset the machine; 1 it was not done, and the host was
 told why where there was a connection; 2 wrong usage
@@ -161,8 +166,22 @@ pub(crate) fn work() -> ExitCode {
 fn begin() -> Result<File, AgentError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(SystemError::io("follow the end of", "the process above"))?;
     let lock = alone()?;
+    // A program that outlives this process may still write to a disk: it has the lock, too, and the next agent waits for it.
+    fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| SystemError::io("hand on", LOCK)(errno))?;
     mounts::leave_namespace()?;
     Ok(lock)
+}
+
+/// Gives the worker's lock back, in a process of it that only reads: one that waits for a dead drive may never end.
+pub(crate) fn without_lock() {
+    for entry in std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten() {
+        let is_lock = std::fs::read_link(entry.path()).is_ok_and(|file| file == Path::new(LOCK));
+        if let Some(descriptor) =
+            entry.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()).filter(|_| is_lock)
+        {
+            let _ = close(descriptor);
+        }
+    }
 }
 
 /// The lock that one agent has on this machine. Whoever has it is of a connection that the host gave up, and is ended.
@@ -199,7 +218,7 @@ fn alone() -> Result<File, AgentError> {
 fn holder(file: &mut File) -> Result<String, SystemError> {
     let mut text = String::new();
     file.rewind().and_then(|()| file.read_to_string(&mut text)).map_err(SystemError::io("read", LOCK))?;
-    Ok(text)
+    Ok(text.trim().to_owned())
 }
 
 /// Whether a number is that of a worker: what the file says may be of one that ended long ago.

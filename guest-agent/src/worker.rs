@@ -42,7 +42,7 @@ fn work(running_in: RunningIn, started: Instant) -> Result<(), AgentError> {
         }
         report.timing("load modules", started.elapsed());
     }
-    let mut host = Host::new(channel::open(running_in)?, started);
+    let mut host = Host::new(running_in, channel::open(running_in)?, started);
     host.hello(report.boot_id())?;
     match run::run(running_in, &mut host, &mut report) {
         Ok(deadline) => {
