@@ -2,14 +2,20 @@
 //! disk is looked at: nothing that a host sends here is a volume.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Seek, Write},
+    path::PathBuf,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use cloud_machine_driver::{channel::AgentChannel, ssh::ServingAgent};
 use cloud_machine_protocol::{AgentMessage, Digest, HostMessage, ReportResult};
-use cloud_machine_tests::{artifacts::Artifacts, sshd::Sshd};
+use cloud_machine_tests::{
+    artifacts::{self, Artifacts},
+    sshd::Sshd,
+};
 use serde_json::Value;
 
 /// A mount namespace with a `/run` of its own, as long as it is there.
@@ -17,7 +23,7 @@ struct Machine(Child);
 
 impl Machine {
     fn new() -> Self {
-        let script = "mount -t tmpfs tmpfs /run; echo ready; exec cat";
+        let script = "mount -t tmpfs -o size=64k tmpfs /run; echo ready; exec cat";
         let mut holder = Command::new("unshare")
             .args(["--mount", "sh", "-ec", script])
             .stdin(Stdio::piped())
@@ -28,6 +34,25 @@ impl Machine {
         BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut said).unwrap();
         assert_eq!(said, "ready\n");
         Self(holder)
+    }
+
+    /// A file or folder as the machine has it.
+    fn path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.0.id()))
+    }
+
+    /// Processes of agents that hold the lock, and whether what they start holds it, too.
+    fn holder(&self) -> (u32, bool) {
+        let worker = fs::read_to_string(self.path("/run/cloud-machine/agent.lock")).unwrap().parse().unwrap();
+        let open = fs::read_dir(format!("/proc/{worker}/fd")).unwrap().flatten();
+        let is_lock = |entry: &fs::DirEntry| fs::read_link(entry.path()).unwrap().ends_with("cloud-machine/agent.lock");
+        let lock = open.into_iter().find(is_lock).unwrap();
+        let about = format!("/proc/{worker}/fdinfo/{}", lock.file_name().into_string().unwrap());
+        let about = fs::read_to_string(about).unwrap();
+        let flags = about.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+        let flags = u32::from_str_radix(flags.trim(), 8).unwrap();
+        // O_CLOEXEC (proc_pid_fdinfo(5)).
+        (worker, flags & 0o2_000_000 == 0)
     }
 
     fn agent(&self, arguments: &[&str]) -> Command {
@@ -121,6 +146,41 @@ fn an_agent_whose_connection_is_lost_ends_with_its_worker() {
 }
 
 #[test]
+fn a_program_that_outlives_its_agent_keeps_the_machine_from_the_next_one() {
+    let machine = Machine::new();
+    let mut first = machine.connect();
+    first.hello();
+    let (worker, inherited) = machine.holder();
+    assert!(inherited, "a program of worker {worker} would write beside the next agent");
+    // In the place of a program that the worker started.
+    let lock = fs::File::options().write(true).open(machine.path("/run/cloud-machine/agent.lock")).unwrap();
+    drop(first);
+    assert!(cloud_machine_disk::lock::lock(&lock).unwrap());
+    let mut refused = machine.agent(&["serve"]);
+    refused.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut refused = refused.spawn().unwrap();
+    let connection = refused.stdin.take();
+    let refused = refused.wait_with_output().unwrap();
+    drop(connection);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains(&format!("process {worker}, or a program that it started still works")), "{said}");
+    assert_eq!((refused.stdout.as_slice(), refused.status.code()), (b"".as_slice(), Some(1)));
+    drop(lock);
+    machine.connect().hello();
+}
+
+#[test]
+fn a_report_reaches_the_host_when_nothing_can_be_written_there() {
+    let machine = Machine::new();
+    let mut connection = machine.connect();
+    connection.hello();
+    let mut full = fs::File::create(machine.path("/run/full")).unwrap();
+    while full.write_all(&[0; 4096]).is_ok() {}
+    connection.send(b"{\"kind\":\"stop\",\"reason\":\"enough\"}\n");
+    assert_eq!(connection.failed(), ("the host refused the report: enough".to_owned(), 1));
+}
+
+#[test]
 fn what_is_no_answer_is_told_with_its_reason() {
     let machine = Machine::new();
     for (sent, reason) in [
@@ -165,16 +225,29 @@ fn wrong_usage_and_another_user_are_refused_before_anything_is_said() {
     assert!(said.contains("only root may write to the machine's disks"), "{said}");
 }
 
+/// Whoever brings an agent has the folder in memory to itself.
+static MEMORY: Mutex<()> = Mutex::new(());
+
 /// Starts the agent over a real SSH connection, and gives its first message, or what was said in place of one.
 fn over_ssh(
     sshd: &Sshd,
     digest: Digest,
     then: impl FnOnce(&mut AgentChannel, &mut ServingAgent),
 ) -> Result<(), String> {
-    let agent = std::fs::read(Artifacts::from_environment_without_image().unwrap().agent).unwrap();
+    let agent = fs::read(Artifacts::from_environment_without_image().unwrap().agent).unwrap();
+    bytes_over_ssh(sshd, &agent, digest, then)
+}
+
+/// The same with other bytes in its place.
+fn bytes_over_ssh(
+    sshd: &Sshd,
+    agent: &[u8],
+    digest: Digest,
+    then: impl FnOnce(&mut AgentChannel, &mut ServingAgent),
+) -> Result<(), String> {
     let mut log = tempfile::tempfile().unwrap();
     let until = Instant::now() + Duration::from_secs(60);
-    let started = ServingAgent::start(&sshd.target, &agent, digest, log.try_clone().unwrap(), until);
+    let started = ServingAgent::start(&sshd.target, agent, digest, log.try_clone().unwrap(), until);
     let mut said = || {
         let mut text = String::new();
         log.rewind().unwrap();
@@ -195,6 +268,7 @@ fn over_ssh(
 
 #[test]
 fn the_agent_is_brought_over_one_connection_and_leaves_nothing_there() {
+    let _memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let sshd = Sshd::start(folder.path(), "");
     let agent = std::fs::read(Artifacts::from_environment_without_image().unwrap().agent).unwrap();
@@ -218,6 +292,28 @@ fn the_agent_is_brought_over_one_connection_and_leaves_nothing_there() {
     std::fs::write(&sshd.target.known_hosts, "[127.0.0.1]:1 ssh-ed25519 AAAA\n").unwrap();
     let refused = over_ssh(&sshd, digest, |_, _| panic!("it was started")).unwrap_err();
     assert!(refused.contains("Host key verification failed"), "{refused}");
+}
+
+#[test]
+fn the_agent_is_brought_to_a_system_that_has_no_programs_but_busyboxes() {
+    let _memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for program in ["sh", "stat", "mktemp", "head", "cat", "rm", "sha256sum", "chmod", "uname"] {
+        std::os::unix::fs::symlink(artifacts::busybox().unwrap(), bin.join(program)).unwrap();
+    }
+    let sshd = Sshd::start(folder.path(), &format!("SetEnv PATH={}", bin.display()));
+    let agent = fs::read(Artifacts::from_environment_without_image().unwrap().agent).unwrap();
+    over_ssh(&sshd, cloud_machine_volume::write::pin(&agent), |_, _| {}).unwrap();
+    let refused = over_ssh(&sshd, cloud_machine_volume::write::pin(b"another"), |_, _| panic!("it was started"));
+    assert!(refused.unwrap_err().contains("the agent arrived damaged"));
+    // An agent for another processor is not even tried: this shell would read it as a script.
+    let mut other = agent;
+    other[18..20].copy_from_slice(&[183, 0]);
+    let digest = cloud_machine_volume::write::pin(&other);
+    let refused = bytes_over_ssh(&sshd, &other, digest, |_, _| panic!("it was started")).unwrap_err();
+    assert!(refused.contains("the agent is for aarch64, and this is x86_64"), "{refused}");
 }
 
 fn left_in_memory() -> usize {

@@ -14,26 +14,28 @@ use cloud_machine_protocol::Digest;
 
 use super::{SshError, Target, command, quoted_word};
 
-/// What a shell there does: it takes SIZE bytes of its standard input into a folder in memory from which programs may run, holds
+/// What a shell there does, with programs as BusyBox has them, too: it takes SIZE bytes of its standard input into a folder in memory from which programs may run, holds
 /// them against DIGEST, and becomes the agent, of which no file is left. The host says nothing more before the agent does, so
 /// that nothing of it can get lost in a buffer.
 const SCRIPT: &str = "set -eu
 umask 077
+case $(uname -m) in PROCESSOR) ;; *) echo \"the agent is for PROCESSOR, and this is $(uname -m)\" >&2; exit 1 ;; esac
 file=
 for folder in /dev/shm /run /tmp; do
     case $(stat -f -c %T \"$folder\" 2>/dev/null || true) in tmpfs | ramfs) ;; *) continue ;; esac
+    new=$(mktemp \"$folder/cloud-machine-agent.XXXXXX\") || continue
     last=$file
-    file=$(mktemp \"$folder/cloud-machine-agent.XXXXXX\")
-    trap 'rm -f \"$file\"' EXIT
-    if [ -z \"$last\" ]; then head -c SIZE >\"$file\"; else cat \"$last\" >\"$file\" && rm \"$last\"; fi
-    echo \"DIGEST  $file\" | sha256sum -c --status || { echo \"the agent arrived damaged\" >&2; exit 1; }
+    file=$new
+    trap 'rm -f \"$last\" \"$file\"' EXIT
+    if [ -z \"$last\" ]; then head -c SIZE >\"$file\"; else cat \"$last\" >\"$file\"; rm \"$last\"; fi
+    [ \"$(sha256sum <\"$file\")\" = \"DIGEST  -\" ] || { echo \"the agent arrived damaged\" >&2; exit 1; }
     chmod 700 \"$file\"
-    \"$file\" --version >/dev/null 2>&1 || continue
+    \"$file\" --version >/dev/null || continue
     exec 3<\"$file\"
     rm \"$file\"
     exec /proc/self/fd/3 serve
 done
-echo \"there is no folder in memory from which programs may run: /dev/shm, /run, /tmp\" >&2
+echo \"the agent runs from no folder in memory: /dev/shm, /run, /tmp\" >&2
 exit 1
 ";
 /// Pause before it is looked again whether the connection has ended.
@@ -62,7 +64,7 @@ impl ServingAgent {
         let (own, theirs) = UnixStream::pair().map_err(SshError::Agent)?;
         let input = OwnedFd::from(theirs.try_clone().map_err(SshError::Agent)?);
         let mut ssh = command(target)?;
-        ssh.arg(format!("exec sh -c {}", quoted_word(&script(agent.len(), digest))))
+        ssh.arg(format!("exec sh -c {}", quoted_word(&script(agent, digest))))
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .stderr(log);
@@ -98,6 +100,18 @@ impl Drop for ServingAgent {
     }
 }
 
-fn script(size: usize, digest: Digest) -> String {
-    SCRIPT.replace("SIZE", &size.to_string()).replace("DIGEST", &digest.hex())
+fn script(agent: &[u8], digest: Digest) -> String {
+    let script = SCRIPT.replace("SIZE", &agent.len().to_string()).replace("DIGEST", &digest.hex());
+    script.replace("PROCESSOR", processor(agent))
+}
+
+/// The processors that `agent` is for, as a shell's pattern for what uname(1) says: a shell may read a program that the kernel
+/// does not start as a script, and do whatever its bytes happen to say.
+fn processor(agent: &[u8]) -> &'static str {
+    // e_machine (elf(5)).
+    match agent.get(18..20) {
+        Some([62, 0]) => "x86_64",
+        Some([183, 0]) => "aarch64",
+        _ => "*",
+    }
 }
