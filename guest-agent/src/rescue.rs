@@ -4,6 +4,7 @@
 use cloud_machine_disk::holders;
 use cloud_machine_plan::Plan;
 use cloud_machine_protocol::{Action, Request, Role, Step};
+use cloud_machine_system::{SystemError, mounts::NEW_ROOT};
 
 use crate::{error::AgentError, pass::node};
 
@@ -15,6 +16,8 @@ pub(crate) fn check(request: &Request, plan: &Plan) -> Result<(), AgentError> {
     if let Some(planned) = plan.steps.iter().find(|planned| is_for_start(&planned.step)) {
         return Err(AgentError::NotOnRescueSystem { step: planned.id.to_string() });
     }
+    // The root would be mounted there once everything is written.
+    std::fs::create_dir_all(NEW_ROOT).map_err(SystemError::io("create", NEW_ROOT))?;
     for record in plan.devices.iter().filter(|record| matches!(record.role, Role::Declared { .. })) {
         let found = holders(&node(&record.disk.name))?;
         if !found.is_empty() {
