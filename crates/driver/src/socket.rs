@@ -18,6 +18,10 @@ use rustix::{
 /// Bytes read at once: the most that is held beyond a limit.
 const CHUNK: usize = 8 << 10;
 
+/// Bytes written at once: the kernel waits anew for every part of a longer write, so whoever reads slowly enough would hold it
+/// far beyond any deadline.
+const PIECE: usize = 16 << 10;
+
 /// Why there is no line.
 #[derive(Debug)]
 pub(crate) enum LineError {
@@ -25,6 +29,17 @@ pub(crate) enum LineError {
     TimedOut,
     TooLong { limit: usize },
     Io(io::Error),
+}
+
+impl From<LineError> for io::Error {
+    fn from(error: LineError) -> Self {
+        match error {
+            LineError::Closed => io::ErrorKind::BrokenPipe.into(),
+            LineError::TimedOut => io::ErrorKind::TimedOut.into(),
+            LineError::TooLong { limit } => Self::other(format!("a line is longer than {limit} bytes")),
+            LineError::Io(error) => error,
+        }
+    }
 }
 
 /// One end of a socket, and what of the next line has arrived.
@@ -108,7 +123,8 @@ impl Lines {
     pub(crate) fn send_bytes(&mut self, mut rest: &[u8], deadline: Instant) -> Result<(), LineError> {
         while !rest.is_empty() {
             self.stream.set_write_timeout(Some(left(deadline)?)).map_err(LineError::Io)?;
-            match self.stream.write(rest) {
+            let piece = rest.get(..PIECE).unwrap_or(rest);
+            match self.stream.write(piece) {
                 Ok(count) => rest = rest.get(count..).unwrap_or_default(),
                 Err(error) => classify(error)?,
             }
@@ -155,6 +171,24 @@ mod tests {
         let mut stderr = [0; 6];
         other.read_exact(&mut stderr).unwrap();
         assert_eq!(&stderr, b"hello\n");
+    }
+
+    #[test]
+    fn whoever_reads_slowly_holds_a_writer_no_longer_than_its_deadline() {
+        let (own, mut theirs) = UnixStream::pair().unwrap();
+        let began = Instant::now();
+        let reader = thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while theirs.read(&mut buffer).is_ok_and(|count| count > 0) {
+                thread::sleep(Duration::from_millis(200));
+            }
+        });
+        let mut lines = Lines::new(own);
+        let sent = lines.send_bytes(&vec![0; 4 << 20], began + Duration::from_secs(1));
+        assert!(matches!(sent, Err(LineError::TimedOut)), "{sent:?}");
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        drop(lines);
+        reader.join().unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     fs::File,
-    io::{self, Write},
+    io,
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, ExitStatus, Stdio},
     thread,
@@ -12,11 +12,13 @@ use std::{
 
 use cloud_machine_protocol::Digest;
 
+use crate::socket::Lines;
+
 use super::{SshError, Target, command, quoted_word};
 
-/// What a shell there does, with programs as BusyBox has them, too: it takes SIZE bytes of its standard input into a folder in memory from which programs may run, holds
-/// them against DIGEST, and becomes the agent, of which no file is left. The host says nothing more before the agent does, so
-/// that nothing of it can get lost in a buffer.
+/// What a shell there does, with programs as BusyBox has them, too: it takes SIZE bytes of its standard input into a folder in
+/// memory from which programs may run, holds them against DIGEST, and becomes the agent, of which no file is left. The host says
+/// nothing more before the agent does, so that nothing of it can get lost in a buffer.
 const SCRIPT: &str = "set -eu
 umask 077
 case $(uname -m) in PROCESSOR) ;; *) echo \"the agent is for PROCESSOR, and this is $(uname -m)\" >&2; exit 1 ;; esac
@@ -71,9 +73,8 @@ impl ServingAgent {
         let serving = Self { ssh: ssh.spawn().map_err(SshError::Agent)? };
         // Its copies of the other end: the end of `ssh` would not be seen.
         drop(ssh);
-        let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        own.set_write_timeout(Some(left)).map_err(SshError::Agent)?;
-        (&own).write_all(agent).map_err(SshError::Agent)?;
+        let mut lines = Lines::new(own.try_clone().map_err(SshError::Agent)?);
+        lines.send_bytes(agent, until).map_err(|error| SshError::Agent(error.into()))?;
         own.set_write_timeout(None).map_err(SshError::Agent)?;
         Ok((serving, own))
     }
