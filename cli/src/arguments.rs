@@ -337,7 +337,7 @@ pub(crate) struct Reimage {
     pub(crate) image: Option<ImageName>,
     #[command(flatten)]
     pub(crate) address: ImageAddress,
-    /// Fail with exit code 5 below this assurance: unproven, provider-rebuilt, provider-rooted, host-rooted, attested, sealed
+    /// Fail with exit code 5 below this assurance, weakest first: unproven, provider-rebuilt, provider-rooted, host-rooted, attested, sealed
     #[arg(long, value_name = "ASSURANCE", default_value = "host-rooted")]
     pub(crate) require_assurance: Assurance,
     /// Let a quarantined machine try again
@@ -355,7 +355,7 @@ pub(crate) struct Reimage {
 pub(crate) struct Verify {
     #[command(flatten)]
     pub(crate) machines: Several,
-    /// Fail with exit code 5 below this assurance: unproven, provider-rebuilt, provider-rooted, host-rooted, attested, sealed
+    /// Fail with exit code 5 below this assurance, weakest first: unproven, provider-rebuilt, provider-rooted, host-rooted, attested, sealed
     #[arg(long, value_name = "ASSURANCE", default_value = "host-rooted")]
     pub(crate) require_assurance: Assurance,
     /// Do not ask the running machine for its identity

@@ -160,6 +160,8 @@ pub(crate) enum AgentError {
     BootOnRescueSystem,
     #[error("the rescue system has no {program}: install it there, or take a rescue system that has it")]
     RescueProgram { program: String },
+    #[error("the process that started this one has ended")]
+    NoParent,
     #[error(
         "another agent, process {process}, or a program that it started still works on this machine and does not end: reset the rescue system"
     )]

@@ -1,4 +1,4 @@
-//! The report of a worker that died and could send none. Must not know why it died.
+//! The report of a worker that died or could not begin, and could send none. Must not know why it died.
 
 use cloud_machine_protocol::{AgentMessage, causes};
 use cloud_machine_system::kernel;

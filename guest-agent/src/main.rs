@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     }
     match argument.as_deref() {
         Some(supervisor::WORKER_ARGUMENT) => worker::run(RunningIn::Initramfs),
-        Some(serve::WORKER_ARGUMENT) => serve::work(),
+        Some(serve::WORKER_ARGUMENT) => serve::work(arguments),
         Some(probe::CHILD_ARGUMENT) => child(|| probe::child(arguments)),
         Some(reader::CHILD_ARGUMENT) => child(|| reader::child(&arguments.next().unwrap_or_default())),
         Some(survey::DETAILS_ARGUMENT) => child(|| survey::child(arguments)),

@@ -28,7 +28,7 @@ use nix::{
         signal::{Signal, kill, killpg},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
-    unistd::{Pid, close, geteuid},
+    unistd::{Pid, close, geteuid, getppid},
 };
 
 use crate::{error::AgentError, last_words, print::print, running_in::RunningIn, worker};
@@ -40,6 +40,8 @@ pub(crate) const WORKER_ARGUMENT: &str = "serve-worker";
 /// Folder and file of the lock that one agent has on a machine; the number of its process is in it.
 const FOLDER: &str = "/run/cloud-machine";
 const LOCK: &str = "/run/cloud-machine/agent.lock";
+/// SIGKILL as a number.
+const KILLED: i32 = Signal::SIGKILL as i32;
 /// How long an agent of an earlier connection may take to end.
 const TAKE_OVER: Duration = Duration::from_secs(20);
 /// How often what the worker left is ended, 50 ms apart.
@@ -94,7 +96,7 @@ fn serve() -> Result<ExitStatus, SystemError> {
     // Programs that the worker started are this process's children once it is gone, each in a group of its own.
     prctl::set_child_subreaper(true).map_err(SystemError::io("become", "the parent of orphans"))?;
     let mut worker = Command::new("/proc/self/exe")
-        .arg(WORKER_ARGUMENT)
+        .args([WORKER_ARGUMENT, &std::process::id().to_string()])
         .process_group(0)
         .spawn()
         .map_err(SystemError::io("start", "the worker"))?;
@@ -150,21 +152,32 @@ fn ended(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(crate::deadline::PASSED), _) => "the request's deadline has passed".to_owned(),
         (Some(code), _) => format!("the worker ended with status {code}"),
+        (None, Some(KILLED)) => {
+            "the worker was ended by signal 9, as a later connection to this machine ends the agent of an earlier one"
+                .to_owned()
+        }
         (None, signal) => format!("the worker was ended by signal {}", signal.unwrap_or_default()),
     }
 }
 
 /// The worker: alone on this machine, with mounts of its own, and gone with the process that started it.
-pub(crate) fn work() -> ExitCode {
-    match begin() {
+pub(crate) fn work(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    match begin(arguments.next().and_then(|parent| parent.parse().ok())) {
         // Held as long as the worker works.
         Ok(_lock) => worker::run(RunningIn::RescueSystem),
-        Err(error) => failed(&causes(&error)),
+        Err(error) => {
+            last_words::send(RunningIn::RescueSystem, causes(&error));
+            ExitCode::from(u8::try_from(worker::REPORTED).unwrap_or(1))
+        }
     }
 }
 
-fn begin() -> Result<File, AgentError> {
+fn begin(parent: Option<i32>) -> Result<File, AgentError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(SystemError::io("follow the end of", "the process above"))?;
+    // It may have ended before it could be followed.
+    if parent != Some(getppid().as_raw()) {
+        return Err(AgentError::NoParent);
+    }
     let lock = alone()?;
     // A program that outlives this process may still write to a disk: it has the lock, too, and the next agent waits for it.
     fcntl(&lock, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|errno| SystemError::io("hand on", LOCK)(errno))?;

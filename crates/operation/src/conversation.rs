@@ -1,12 +1,15 @@
 //! The order in which an agent may speak: hello, any number of events, one report, and then nothing until the host's word.
 //! Must not judge what a report says.
 
-use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, Hello, Read, Report};
+use cloud_machine_protocol::{AgentMessage, Event, FORMAT_VERSION, Hello, Read, Report, ReportResult, escape};
 
 use crate::{
     error::{ErrorKind, OperationError},
     hint::Hint,
 };
+
+/// Characters of what an agent says of why it could not begin.
+const MAX_CAUSES: usize = 1000;
 
 /// What was heard so far.
 #[derive(Debug, Default)]
@@ -47,7 +50,14 @@ impl Conversation {
             }
             (AgentMessage::Hello(_), Some(_)) => refuse("the agent said hello twice".to_owned()),
             (AgentMessage::Event(_), None) => refuse("the agent told of progress before it said hello".to_owned()),
-            (AgentMessage::Report(_), None) => refuse("the agent reported before it said hello".to_owned()),
+            (AgentMessage::Report(report), None) => refuse(match &report.result {
+                // It says why.
+                ReportResult::Failed { causes, .. } => {
+                    let causes = causes.join(": ");
+                    format!("the agent could not begin: {}", escape::line(causes.as_bytes(), MAX_CAUSES))
+                }
+                ReportResult::Done => "the agent reported before it said hello".to_owned(),
+            }),
             (AgentMessage::Read(_), None) => refuse("the agent read the image before it said hello".to_owned()),
             (AgentMessage::Read(read), Some(_)) => Ok(Heard::Read(read)),
             (AgentMessage::Event(event), Some(_)) => Ok(Heard::Event(event)),
@@ -66,7 +76,7 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use cloud_machine_protocol::{AgentEvidence, Algorithm, Digest, ReportResult};
+    use cloud_machine_protocol::{AgentEvidence, Algorithm, Digest};
 
     use super::*;
 
@@ -76,6 +86,12 @@ mod tests {
 
     fn event() -> AgentMessage {
         AgentMessage::Event(Event { at: 0, step: None, message: String::new(), done: None, total: None })
+    }
+
+    fn failed() -> AgentMessage {
+        let AgentMessage::Report(mut report) = report("") else { unreachable!() };
+        report.result = ReportResult::Failed { step: None, causes: vec!["no lock".to_owned(), "a\u{1b}b".to_owned()] };
+        AgentMessage::Report(report)
     }
 
     fn read() -> AgentMessage {
@@ -130,6 +146,7 @@ mod tests {
         assert_eq!(heard(vec![good(), report("")]), None, "of a worker that died");
         for (messages, reason) in [
             (vec![report("a")], "reported before it said hello"),
+            (vec![failed()], "the agent could not begin: no lock: a\\u{1b}b"),
             (vec![event(), good()], "progress before it said hello"),
             (vec![read(), good()], "read the image before it said hello"),
             (vec![good(), read(), report("a"), read()], "again after its report"),

@@ -10,6 +10,9 @@ use crate::error::{ErrorKind, OperationError};
 /// How many times the bytes of the whole image one attempt may ask for: reads of the index and of frames, and frames that are
 /// read again.
 const MOST: u64 = 4;
+/// Bytes of the image for each of which one read is allowed, besides [`FREE_READS`]: frames are 64 times as large.
+const PER_READ: u64 = 16 << 10;
+const FREE_READS: u64 = 1024;
 
 /// An image that is served.
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub(crate) struct ServedImage {
     file: File,
     size: u64,
     served: u64,
+    reads: u64,
 }
 
 impl ServedImage {
@@ -28,7 +32,7 @@ impl ServedImage {
         let failed = || OperationError::during(ErrorKind::Failed, format!("open {}", file.display()));
         let opened = File::open(file).map_err(failed())?;
         let size = opened.metadata().map_err(failed())?.len();
-        Ok(Self { file: opened, size, served: 0 })
+        Ok(Self { file: opened, size, served: 0, reads: 0 })
     }
 
     /// What `read` asks for.
@@ -49,6 +53,10 @@ impl ServedImage {
             return refuse("the image ends before");
         }
         self.served = self.served.saturating_add(length);
+        self.reads = self.reads.saturating_add(1);
+        if self.reads > FREE_READS.saturating_add(self.size / PER_READ) {
+            return refuse("it has asked more often than an image has pieces");
+        }
         if self.served > self.size.saturating_mul(MOST) {
             return refuse("it has read all of the image several times");
         }
@@ -86,5 +94,13 @@ mod tests {
         }
         let error = image.bytes(Read { offset: 0, length: 10 }).unwrap_err();
         assert!(error.error.to_string().contains("several times"), "{}", error.error);
+
+        std::fs::write(file.path(), vec![1; 64 << 10]).unwrap();
+        let mut image = ServedImage::open(file.path()).unwrap();
+        for _ in 0..1024 + 4 {
+            image.bytes(Read { offset: 0, length: 1 }).unwrap();
+        }
+        let error = image.bytes(Read { offset: 0, length: 1 }).unwrap_err();
+        assert!(error.error.to_string().contains("more often"), "{}", error.error);
     }
 }

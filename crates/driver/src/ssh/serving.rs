@@ -3,10 +3,10 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, Read},
     os::{fd::OwnedFd, unix::net::UnixStream},
-    process::{Child, ExitStatus, Stdio},
-    thread,
+    process::{Child, ChildStderr, ExitStatus, Stdio},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -40,6 +40,8 @@ done
 echo \"the agent runs from no folder in memory: /dev/shm, /run, /tmp\" >&2
 exit 1
 ";
+/// Bytes that are kept of what `ssh` and the system at its other end say.
+const MAX_LOG: u64 = 64 << 10;
 /// Pause before it is looked again whether the connection has ended.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -47,6 +49,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct ServingAgent {
     ssh: Child,
+    /// Keeps what is said.
+    keeper: Option<JoinHandle<()>>,
 }
 
 impl ServingAgent {
@@ -69,8 +73,10 @@ impl ServingAgent {
         ssh.arg(format!("exec sh -c {}", quoted_word(&script(agent, digest))))
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
-            .stderr(log);
-        let serving = Self { ssh: ssh.spawn().map_err(SshError::Agent)? };
+            .stderr(Stdio::piped());
+        let mut serving = Self { ssh: ssh.spawn().map_err(SshError::Agent)?, keeper: None };
+        let said = serving.ssh.stderr.take();
+        serving.keeper = said.map(|said| thread::spawn(move || keep(said, log)));
         // Its copies of the other end: the end of `ssh` would not be seen.
         drop(ssh);
         let mut lines = Lines::new(own.try_clone().map_err(SshError::Agent)?);
@@ -87,8 +93,21 @@ impl ServingAgent {
         loop {
             match self.ssh.try_wait()? {
                 None if Instant::now() < until => thread::sleep(PAUSE),
-                ended => return Ok(ended),
+                None => return Ok(None),
+                ended => {
+                    self.all_is_kept();
+                    return Ok(ended);
+                }
             }
+        }
+    }
+}
+
+impl ServingAgent {
+    /// Waits until the log has what was said, once nobody says more.
+    fn all_is_kept(&mut self) {
+        if let Some(keeper) = self.keeper.take() {
+            let _ = keeper.join();
         }
     }
 }
@@ -98,6 +117,15 @@ impl Drop for ServingAgent {
         // An agent that still works sees that its connection is lost.
         let _ = self.ssh.kill();
         let _ = self.ssh.wait();
+        self.all_is_kept();
+    }
+}
+
+/// Keeps the beginning of what is said there; the rest is read, so that nobody waits for a reader, and not kept.
+fn keep(mut said: ChildStderr, mut log: File) {
+    let kept = io::copy(&mut (&mut said).take(MAX_LOG), &mut log);
+    if let Err(error) = kept.and_then(|_| io::copy(&mut said, &mut io::sink())) {
+        tracing::debug!(%error, "what the system of the agent says is not kept");
     }
 }
 
