@@ -17,9 +17,15 @@ for word in $(cat /proc/cmdline); do
         again=*) again=yes ;;
     esac
 done
-for port in /sys/class/virtio-ports/*; do
-    [ "$(cat "$port/name")" != cloud-machine.agent.0 ] || exec 3<>"/dev/${port##*/}"
+# Its driver hears of the port, and of its name, some time after it was loaded.
+found=''
+while [ -z "$found" ]; do
+    for port in /sys/class/virtio-ports/*; do
+        [ "$(cat "$port/name" 2>/dev/null)" != cloud-machine.agent.0 ] || found=${port##*/}
+    done
+    [ -n "$found" ] || sleep 1
 done
+exec 3<>"/dev/$found"
 mkdir /held
 [ -z "$hold" ] || mount -o ro "/dev/$hold" /held
 while :; do
