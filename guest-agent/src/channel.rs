@@ -1,14 +1,14 @@
 //! How the agent reaches the host: a virtio-serial port, or standard input and output. Must not know the messages.
 
 use cloud_machine_protocol::PORT_NAME;
-use cloud_machine_system::{SystemError, channel::Channel, port::Port, stdio::Stdio};
+use cloud_machine_system::{SystemError, channel::Channel, port, stdio};
 
 use crate::running_in::RunningIn;
 
 /// Opens the way to the host.
 pub(crate) fn open(running_in: RunningIn) -> Result<Box<dyn Channel>, SystemError> {
-    Ok(match running_in {
-        RunningIn::Initramfs => Box::new(Port::open(PORT_NAME)?),
-        RunningIn::RescueSystem => Box::new(Stdio::open()?),
-    })
+    match running_in {
+        RunningIn::Initramfs => port::open(PORT_NAME),
+        RunningIn::RescueSystem => stdio::open(),
+    }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use cloud_machine_disk::lock;
 use cloud_machine_protocol::causes;
-use cloud_machine_system::{SystemError, kernel, mounts, stdio::Stdio};
+use cloud_machine_system::{SystemError, kernel, mounts, stdio};
 use nix::{
     errno::Errno,
     fcntl::{FcntlArg, FdFlag, fcntl},
@@ -138,7 +138,7 @@ fn children() -> Vec<Pid> {
 fn end_with_connection(worker: &Child) {
     let group = Pid::from_raw(i32::try_from(worker.id()).unwrap_or(i32::MAX));
     thread::spawn(move || {
-        match Stdio::wait_for_hangup() {
+        match stdio::wait_for_hangup() {
             Ok(()) => kernel::log("the connection to the host is lost"),
             Err(error) => kernel::log(&causes(&error)),
         }

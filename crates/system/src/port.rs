@@ -8,11 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    SystemError,
-    channel::Channel,
-    incoming::{Incoming, Outgoing},
-};
+use crate::{SystemError, channel::Channel, descriptors::Descriptors};
 
 const SYSFS: &str = "/sys/class/virtio-ports";
 /// What a person calls it.
@@ -23,24 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pause before it is looked again.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// An open port.
-#[derive(Debug)]
-pub struct Port {
-    outgoing: Outgoing,
-    incoming: Incoming,
-}
-
-impl Port {
-    /// Opens the port called `name`, once it is there: its driver hears of it, and of its name, some time after it was loaded.
-    ///
-    /// # Errors
-    /// [`SystemError::PortAbsent`] when no port has that name in the end, [`SystemError::Io`] when it cannot be opened.
-    pub fn open(name: &str) -> Result<Self, SystemError> {
-        let path = format!("/dev/{}", wait_for(Path::new(SYSFS), name, Instant::now() + PATIENCE)?);
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(SystemError::io("open", &path))?;
-        let incoming = Incoming::new(file.try_clone().map_err(SystemError::io("open", &path))?, NAME);
-        Ok(Self { outgoing: Outgoing::new(file, NAME), incoming })
-    }
+/// Opens the port called `name`, once it is there: its driver hears of it, and of its name, some time after it was loaded.
+///
+/// # Errors
+/// [`SystemError::PortAbsent`] when no port has that name in the end, [`SystemError::Io`] when it cannot be opened.
+pub fn open(name: &str) -> Result<Box<dyn Channel>, SystemError> {
+    let path = format!("/dev/{}", wait_for(Path::new(SYSFS), name, Instant::now() + PATIENCE)?);
+    let output = OpenOptions::new().read(true).write(true).open(&path).map_err(SystemError::io("open", &path))?;
+    let input = output.try_clone().map_err(SystemError::io("open", &path))?;
+    Ok(Box::new(Descriptors::new(input, output, NAME)))
 }
 
 /// The kernel's name of the port called `name` below `sysfs`.
@@ -75,20 +62,6 @@ fn find(sysfs: &Path, name: &str) -> Result<Option<String>, SystemError> {
         }
     }
     Ok(None)
-}
-
-impl Channel for Port {
-    fn send(&self, line: &[u8]) -> Result<(), SystemError> {
-        self.outgoing.line(line)
-    }
-
-    fn receive(&self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
-        self.incoming.line(limit, deadline)
-    }
-
-    fn receive_bytes(&self, length: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
-        self.incoming.bytes(length, deadline)
-    }
 }
 
 #[cfg(test)]

@@ -11,25 +11,53 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::SystemError;
+use crate::{SystemError, channel::Channel};
 
 /// Bytes read at once: the most that is held beyond what was asked for.
 const CHUNK: usize = 32 << 10;
 
+/// Both descriptors, as the channel that they are.
+#[derive(Debug)]
+pub(crate) struct Descriptors {
+    outgoing: Outgoing,
+    incoming: Incoming,
+}
+
+impl Descriptors {
+    /// `name` is what a person calls them.
+    pub(crate) fn new(input: File, output: File, name: &'static str) -> Self {
+        Self { outgoing: Outgoing::new(output, name), incoming: Incoming::new(input, name) }
+    }
+}
+
+impl Channel for Descriptors {
+    fn send(&self, line: &[u8]) -> Result<(), SystemError> {
+        self.outgoing.line(line)
+    }
+
+    fn receive(&self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
+        self.incoming.line(limit, deadline)
+    }
+
+    fn receive_bytes(&self, length: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
+        self.incoming.bytes(length, deadline)
+    }
+}
+
 /// A descriptor to write lines to, which several threads may do.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+struct Outgoing {
     file: Mutex<File>,
     /// What a person calls it.
     name: &'static str,
 }
 
 impl Outgoing {
-    pub(crate) fn new(file: File, name: &'static str) -> Self {
+    fn new(file: File, name: &'static str) -> Self {
         Self { file: Mutex::new(file), name }
     }
 
-    pub(crate) fn line(&self, line: &[u8]) -> Result<(), SystemError> {
+    fn line(&self, line: &[u8]) -> Result<(), SystemError> {
         let bytes = [line, b"\n"].concat();
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.write_all(&bytes).map_err(SystemError::io("write to", self.name))
@@ -38,7 +66,7 @@ impl Outgoing {
 
 /// A descriptor to read from, and what of the next line or bytes has arrived.
 #[derive(Debug)]
-pub(crate) struct Incoming(Mutex<Pending>);
+struct Incoming(Mutex<Pending>);
 
 #[derive(Debug)]
 struct Pending {
@@ -49,17 +77,17 @@ struct Pending {
 }
 
 impl Incoming {
-    pub(crate) fn new(file: File, name: &'static str) -> Self {
+    fn new(file: File, name: &'static str) -> Self {
         Self(Mutex::new(Pending { file, pending: Vec::new(), name }))
     }
 
     /// The next line, without its end.
-    pub(crate) fn line(&self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
+    fn line(&self, limit: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
         self.lock().line(limit, deadline)
     }
 
     /// The next `length` bytes.
-    pub(crate) fn bytes(&self, length: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
+    fn bytes(&self, length: usize, deadline: Instant) -> Result<Vec<u8>, SystemError> {
         self.lock().bytes(length, deadline)
     }
 
