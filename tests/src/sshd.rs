@@ -5,7 +5,7 @@ use std::{
     fs,
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -17,6 +17,10 @@ pub struct Sshd {
     child: Child,
     /// Whom to log in to.
     pub target: Target,
+    /// Its private key on this host.
+    pub key: PathBuf,
+    /// The server's public key.
+    pub host_key: String,
     _folder: tempfile::TempDir,
 }
 
@@ -69,8 +73,15 @@ impl Sshd {
             std::thread::yield_now();
         }
         let connect_limit = std::time::Duration::from_secs(60);
-        let target = Target { user: "root".to_owned(), host: Host::Forwarded, port, key, known_hosts, connect_limit };
-        Self { child, target, _folder: folder }
+        let target = Target {
+            user: "root".to_owned(),
+            host: Host::Forwarded,
+            port,
+            key: Some(key.clone()),
+            known_hosts,
+            connect_limit,
+        };
+        Self { child, target, key, host_key, _folder: folder }
     }
 }
 

@@ -67,7 +67,7 @@ impl Machine {
         ssh.args(["-F", "none", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"])
             .args(["-o", "GlobalKnownHostsFile=/dev/null", "-o", "IdentityAgent=none"])
             .args(["-o", &format!("UserKnownHostsFile={}", told.display()), "-o", &format!("HostKeyAlias={name}")])
-            .args(["-p", &target.port.to_string(), "-i", &target.key.display().to_string()])
+            .args(["-p", &target.port.to_string(), "-i", &self.sshd.key.display().to_string()])
             .args(["root@127.0.0.1", "true"]);
         let output = ssh.output().unwrap();
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }

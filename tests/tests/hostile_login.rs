@@ -140,7 +140,7 @@ fn a_machine_that_answers_is_ready_and_another_host_key_is_not() {
     let deadline = || Instant::now() + Duration::from_secs(300);
     assert_eq!(wait_ready(&sshd.target, &["echo", "it is"], deadline(), &|| Ok(true)).unwrap(), b"it is\n");
     assert_eq!(ask(&sshd.target, &["printf", "%s", "a 'b'"], Duration::from_secs(300)).unwrap().stdout, b"a 'b'");
-    let other = fs::read_to_string(sshd.target.key.with_extension("pub")).unwrap();
+    let other = fs::read_to_string(sshd.key.with_extension("pub")).unwrap();
     fs::write(&sshd.target.known_hosts, format!("[127.0.0.1]:{} {other}", sshd.target.port)).unwrap();
     let error = wait_ready(&sshd.target, &["true"], deadline(), &|| Ok(true)).unwrap_err();
     assert!(matches!(error, SshError::Unready { .. }), "{error:?}");

@@ -169,7 +169,7 @@ fn target(store: &Store, record: &MachineRecord) -> Result<ssh::Target, Operatio
         user: "root".to_owned(),
         host,
         port: port(record),
-        key: machine.ssh_key(),
+        key: Some(machine.ssh_key()),
         known_hosts: machine.known_hosts(),
         connect_limit: CONNECT_LIMIT,
     })

@@ -27,8 +27,8 @@ pub struct Target {
     pub host: Host,
     /// Port there.
     pub port: u16,
-    /// The host's private key for the machine.
-    pub key: PathBuf,
+    /// The private key; `None` for those that a person logs in with: of their agent, or in the files that `ssh` looks for.
+    pub key: Option<PathBuf>,
     /// The pinned host key of the machine.
     pub known_hosts: PathBuf,
     /// How long connecting may take; whole seconds, at least one.
@@ -41,7 +41,7 @@ fn options(target: &Target) -> Result<Vec<OsString>, SshError> {
     if target.user.is_empty() || target.user.starts_with('-') || !target.user.bytes().all(plain) {
         return Err(SshError::InvalidArgument { what: "user", found: target.user.clone() });
     }
-    for path in [&target.key, &target.known_hosts] {
+    for path in target.key.iter().chain([&target.known_hosts]) {
         // ssh would wait for a named pipe in their place.
         if open(path).map_err(SshError::Store)?.is_none() {
             return Err(SshError::Missing { path: path.clone() });
@@ -51,8 +51,6 @@ fn options(target: &Target) -> Result<Vec<OsString>, SshError> {
         "BatchMode=yes",
         "StrictHostKeyChecking=yes",
         "GlobalKnownHostsFile=/dev/null",
-        "IdentitiesOnly=yes",
-        "IdentityAgent=none",
         "PreferredAuthentications=publickey",
         "HostKeyAlgorithms=ssh-ed25519",
         // Otherwise the machine could add keys to the pinned one.
@@ -65,12 +63,15 @@ fn options(target: &Target) -> Result<Vec<OsString>, SshError> {
         "ServerAliveCountMax=8",
     ]
     .map(str::to_owned);
-    let own = [
+    let mut own = vec![
         format!("User={}", target.user),
         format!("ConnectTimeout={}", target.connect_limit.as_secs().max(1)),
         format!("UserKnownHostsFile={}", quoted(&target.known_hosts)?),
-        format!("IdentityFile={}", quoted(&target.key)?),
     ];
+    if let Some(key) = &target.key {
+        own.extend(["IdentitiesOnly=yes".to_owned(), "IdentityAgent=none".to_owned()]);
+        own.push(format!("IdentityFile={}", quoted(key)?));
+    }
     // `-F none`: neither /etc/ssh/ssh_config nor ~/.ssh/config.
     let mut options: Vec<OsString> = vec!["-F".into(), "none".into()];
     options.extend(
@@ -155,7 +156,7 @@ mod tests {
             user: "root".to_owned(),
             host: Host::Forwarded,
             port: 2222,
-            key,
+            key: Some(key),
             known_hosts,
             connect_limit: Duration::from_secs(7),
         }
@@ -191,7 +192,9 @@ mod tests {
             assert!(stderr.lines().any(|found| found == line), "{line} in {stderr}");
         }
         // Newer versions print the path after expansion, older ones before.
-        for (option, path) in [("userknownhostsfile", &target.known_hosts), ("identityfile", &target.key)] {
+        for (option, path) in
+            [("userknownhostsfile", &target.known_hosts), ("identityfile", target.key.as_ref().unwrap())]
+        {
             let path = path.to_str().unwrap();
             let plain = format!("{option} {path}");
             let doubled = format!("{option} {}", path.replace('%', "%%"));

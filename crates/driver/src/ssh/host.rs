@@ -1,5 +1,5 @@
-//! Where the SSH of a machine is: behind a port of this host, or on a link of it, by the address that the machine's interface
-//! gives itself. Must not connect.
+//! Where the SSH of a machine is: behind a port of this host, on a link of it, by the address that the machine's interface
+//! gives itself, or elsewhere. Must not connect.
 
 use std::{fs, io, net::Ipv6Addr, path::Path};
 
@@ -9,7 +9,7 @@ use super::SshError;
 
 /// Every machine on the driver's own network is behind a port of this address.
 pub(super) const LOOPBACK: &str = "127.0.0.1";
-/// By which a machine on a link is known in its own `known_hosts`: the link may be another one tomorrow.
+/// By which a machine that is not behind a port is known in its own `known_hosts`: its link or address may be another one tomorrow.
 const ALIAS: &str = "cloud-machine";
 const SYSFS: &str = "/sys/class/net";
 
@@ -26,6 +26,8 @@ pub enum Host {
         /// The interface of this host that is on the link.
         interface: InterfaceName,
     },
+    /// Elsewhere, under a name that this host resolves, or an address.
+    Named(String),
 }
 
 impl Host {
@@ -43,11 +45,25 @@ impl Host {
         })
     }
 
+    /// Under a host name, an IPv4 or an IPv6 address without brackets.
+    ///
+    /// # Errors
+    /// [`SshError::InvalidArgument`] for what is none.
+    pub fn named(name: &str) -> Result<Self, SshError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        let is_name = name.len() <= 253 && !name.starts_with('-') && name.bytes().all(plain) && !name.is_empty();
+        if is_name || name.parse::<Ipv6Addr>().is_ok() {
+            return Ok(Self::Named(name.to_owned()));
+        }
+        Err(SshError::InvalidArgument { what: "host", found: name.to_owned() })
+    }
+
     /// As getaddrinfo(3) takes it.
     pub(super) fn name(&self) -> String {
         match self {
             Self::Forwarded => LOOPBACK.to_owned(),
             Self::OnLink { address, interface } => format!("{address}%{interface}"),
+            Self::Named(name) => name.clone(),
         }
     }
 
@@ -56,7 +72,8 @@ impl Host {
     pub fn place(&self, port: u16) -> String {
         match self {
             Self::Forwarded => format!("{LOOPBACK}:{port}"),
-            Self::OnLink { .. } => format!("[{}]:{port}", self.name()),
+            Self::Named(name) if !name.contains(':') => format!("{name}:{port}"),
+            Self::OnLink { .. } | Self::Named(_) => format!("[{}]:{port}", self.name()),
         }
     }
 
@@ -65,7 +82,7 @@ impl Host {
     pub fn known_as(&self, port: u16) -> String {
         match self {
             Self::Forwarded => format!("[{LOOPBACK}]:{port}"),
-            Self::OnLink { .. } => ALIAS.to_owned(),
+            Self::OnLink { .. } | Self::Named(_) => ALIAS.to_owned(),
         }
     }
 
@@ -73,7 +90,7 @@ impl Host {
     pub(super) fn options(&self) -> Vec<String> {
         match self {
             Self::Forwarded => Vec::new(),
-            Self::OnLink { .. } => {
+            Self::OnLink { .. } | Self::Named(_) => {
                 vec![format!("HostName={}", self.name().replace('%', "%%")), format!("HostKeyAlias={ALIAS}")]
             }
         }
@@ -113,6 +130,20 @@ mod tests {
         let mac = "52:54:00:12:34:56".parse().unwrap();
         assert_eq!(Host::of(&Connection::User, mac).unwrap().unwrap().place(2222), "127.0.0.1:2222");
         assert_eq!(Host::of(&Connection::None, mac).unwrap(), None);
+    }
+
+    #[test]
+    fn a_machine_elsewhere_has_a_name_or_an_address() {
+        for (name, place) in
+            [("db.example", "db.example:22"), ("192.0.2.7", "192.0.2.7:22"), ("2001:db8::7", "[2001:db8::7]:22")]
+        {
+            let host = Host::named(name).unwrap();
+            assert_eq!((host.place(22), host.known_as(22)), (place.to_owned(), "cloud-machine".to_owned()));
+            assert_eq!(host.options()[0], format!("HostName={name}"));
+        }
+        for name in ["", "-oProxyCommand=x", "a b", "a@b", "[::1]", "fe80::1%eth0", "a%b", "a:b"] {
+            assert!(Host::named(name).is_err(), "{name}");
+        }
     }
 
     #[test]

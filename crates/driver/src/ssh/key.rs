@@ -30,6 +30,16 @@ pub fn generate_key(path: &Path, comment: &str) -> Result<String, SshError> {
     Ok(line)
 }
 
+/// The public line of the key pair that [`generate_key`] has made at `path`.
+///
+/// # Errors
+/// [`SshError::Missing`], [`SshError::Key`] or [`SshError::Store`].
+pub fn public_key(path: &Path) -> Result<String, SshError> {
+    let missing = || SshError::Missing { path: path.to_owned() };
+    let text = file::read(path, file::MAX_WORD).map_err(SshError::Store)?.ok_or_else(missing)?;
+    PrivateKey::from_openssh(text).and_then(|private| private.public_key().to_openssh()).map_err(SshError::Key)
+}
+
 /// A key pair that [`generate_key`] has made: its public line, and what its private half is made from. `None` when there is none.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod host_ca;
 mod job;
 mod key;
 mod marks;
+mod pinned;
 mod pipe;
 mod port;
 mod serving;
@@ -21,7 +22,8 @@ pub use host::Host;
 pub(crate) use host::master;
 pub use host_ca::HostCa;
 pub use job::{Followed, Job, JobEnd, NotBegun};
-pub use key::{generate_key, read_key, write_known_hosts};
+pub use key::{generate_key, public_key, read_key, write_known_hosts};
+pub use pinned::{fingerprint, host_key, is_known, is_same_key};
 pub use port::{free_port, wait_banner};
 pub use serving::ServingAgent;
 pub use sink::Sink;
@@ -121,6 +123,14 @@ pub enum SshError {
     /// The agent could not be brought to another system.
     #[error("cannot bring the agent to the system that it shall serve on")]
     Agent(#[source] io::Error),
+    /// What answers has no host key that is accepted.
+    #[error("no ssh-ed25519 host key was got on {place}: {stderr}")]
+    NoKey {
+        /// Address and port.
+        place: String,
+        /// What `ssh-keyscan` said, safe to show.
+        stderr: String,
+    },
     /// A file is missing that [`command`] needs.
     #[error("there is no {}", path.display())]
     Missing {

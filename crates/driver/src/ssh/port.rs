@@ -74,7 +74,6 @@ fn attempt(host: &Host, port: u16, deadline: Instant) -> Result<Option<String>, 
     let until = deadline.min(Instant::now() + PATIENCE);
     // Zero would mean no limit at all, or be refused.
     let left = || until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    // An address, never a name: nobody is asked.
     let address = (host.name().as_str(), port).to_socket_addrs()?.next();
     let address = address.ok_or_else(|| io::Error::from(io::ErrorKind::AddrNotAvailable))?;
     let mut stream = TcpStream::connect_timeout(&address, left())?;
