@@ -132,7 +132,7 @@ pub(crate) fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Er
 }
 
 /// Without standard error there is nobody to tell.
-fn tell(text: &str) {
+pub(crate) fn tell(text: &str) {
     io::stderr().write_all(text.as_bytes()).unwrap_or_default();
 }
 

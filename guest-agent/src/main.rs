@@ -10,6 +10,7 @@ mod docker;
 mod drives;
 mod error;
 mod execute;
+mod facts;
 mod host;
 mod host_certificate;
 mod host_image;
@@ -56,12 +57,13 @@ use running_in::RunningIn;
 
 const USAGE: &str = "\
 cloud-machine-agent reimages a machine from its initramfs, where the host starts it as /init, or from a rescue system. By
-hand it lists disks, and says what a configuration would do to them.
+hand it lists disks, says what the machine is, and what a configuration would do to its disks.
 
 usage: cloud-machine-agent inventory [--output table|json] [--loop]
+       cloud-machine-agent facts
        cloud-machine-agent plan --config FILE [--action reimage|boot] [--output table|json] [--loop]
        cloud-machine-agent serve
-       cloud-machine-agent inventory|plan|serve --help
+       cloud-machine-agent inventory|facts|plan|serve --help
        cloud-machine-agent --version
        cloud-machine-agent --help
 ";
@@ -73,6 +75,9 @@ fn main() -> ExitCode {
     // /init with this word lists the disks and stops.
     if argument.as_deref() == Some(inventory::ARGUMENT) {
         return inventory::run(arguments);
+    }
+    if argument.as_deref() == Some(facts::ARGUMENT) {
+        return facts::run(arguments);
     }
     if argument.as_deref() == Some(preview::ARGUMENT) {
         return preview::run(arguments);

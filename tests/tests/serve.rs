@@ -10,8 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_driver::{channel::AgentChannel, ssh::ServingAgent};
-use cloud_machine_protocol::{AgentMessage, Digest, HostMessage, ReportResult};
+use cloud_machine_driver::{
+    channel::AgentChannel,
+    ssh::{ServingAgent, SshError, run_agent, stream_agent},
+};
+use cloud_machine_protocol::{AgentMessage, Digest, HostMessage, MachineFacts, ReportResult};
 use cloud_machine_tests::{
     artifacts::{self, Artifacts},
     sshd::Sshd,
@@ -310,6 +313,45 @@ fn the_agent_is_brought_to_a_system_that_has_no_programs_but_busyboxes() {
     let digest = cloud_machine_volume::write::pin(&other);
     let refused = bytes_over_ssh(&sshd, &other, digest, |_, _| panic!("it was started")).unwrap_err();
     assert!(refused.contains("the agent is for aarch64, and this is x86_64"), "{refused}");
+}
+
+#[test]
+fn an_agent_is_run_for_an_answer_and_what_it_refuses_is_told() {
+    let _memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let sshd = Sshd::start(folder.path(), "");
+    let agent = fs::read(Artifacts::from_environment_without_image().unwrap().agent).unwrap();
+    let digest = cloud_machine_volume::write::pin(&agent);
+    let run = |digest: Digest, arguments: &[&str]| {
+        run_agent(&sshd.target, &agent, digest, arguments, Instant::now() + Duration::from_secs(60))
+    };
+    let facts = MachineFacts::read(&run(digest, &["facts"]).unwrap()).unwrap();
+    let hostname = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(facts.hostname, hostname.trim_end());
+    assert_eq!(facts.in_memory, !facts.disks.iter().any(|disk| disk.holds_root), "{facts:?}");
+    // Each word arrives as it is.
+    let odd = "it's $(id) ARGUMENTS; \"x\"";
+    let refused = run(digest, &["facts", odd]).unwrap_err();
+    let SshError::AgentFailed { asked, ended, stderr, .. } = &refused else { panic!("{refused:?}") };
+    assert_eq!((asked.as_str(), ended.as_str()), ("facts", "exit status: 2"));
+    assert!(!stderr.is_empty());
+    let other = cloud_machine_volume::write::pin(b"another program");
+    let refused = run(other, &["facts"]).unwrap_err().to_string();
+    assert!(refused.contains("the agent arrived damaged"), "{refused}");
+    assert_eq!(left_in_memory(), 0, "a file of the agent is left");
+    // Nobody answers, and nothing is waited for longer than it may take.
+    let began = Instant::now();
+    let refused = run_agent(&sshd.target, &agent, digest, &["serve"], began + Duration::from_secs(3));
+    // Its input has ended, so it ends, too.
+    assert!(refused.is_err() && began.elapsed() < Duration::from_secs(20), "{refused:?}");
+    let limit = Duration::from_secs(60);
+    let mut pieces = |_: &[u8]| Err(SshError::AgentTooMuch { limit: 0 });
+    let refused = stream_agent(&sshd.target, &agent, digest, &["facts"], limit, &mut pieces).unwrap_err();
+    assert!(matches!(refused, SshError::AgentTooMuch { limit: 0 }), "{refused:?}");
+    // Another host key.
+    fs::write(&sshd.target.known_hosts, "[127.0.0.1]:1 ssh-ed25519 AAAA\n").unwrap();
+    let refused = run(digest, &["facts"]).unwrap_err().to_string();
+    assert!(refused.contains("Host key verification failed"), "{refused}");
 }
 
 fn left_in_memory() -> usize {

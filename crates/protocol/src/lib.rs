@@ -12,6 +12,7 @@ mod host_key;
 mod identity;
 mod image_name;
 mod inventory;
+mod machine_facts;
 mod maker;
 mod message;
 mod method;
@@ -36,6 +37,10 @@ pub use host_key::HostKeySeed;
 pub use identity::{Identity, MacAddress, MachineId, SecretPolicy};
 pub use image_name::ImageName;
 pub use inventory::{Disk, Inventory};
+pub use machine_facts::{
+    AddressFacts, DiskFacts, FACTS_KIND, FACTS_VERSION, FactsDocument, FactsError, Firmware, InterfaceFacts, MAX_FACTS,
+    MachineFacts,
+};
 pub use maker::MAKERS;
 pub use message::{
     AgentMessage, Event, Hello, HostMessage, MAX_LINE, MAX_LINES, MAX_READ, MAX_REPORT, PORT_NAME, Read, Secrets,

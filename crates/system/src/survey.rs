@@ -8,7 +8,7 @@ mod joined;
 mod links;
 mod look;
 mod partitions;
-mod sysfs;
+pub(crate) mod sysfs;
 mod types;
 
 use std::{fs, path::Path};

@@ -25,7 +25,7 @@ pub use job::{Followed, Job, JobEnd, NotBegun};
 pub use key::{generate_key, public_key, read_key, write_known_hosts};
 pub use pinned::{fingerprint, host_key, is_known, is_same_key};
 pub use port::{free_port, wait_banner};
-pub use serving::ServingAgent;
+pub use serving::{ServingAgent, run_agent, stream_agent};
 pub use sink::Sink;
 
 use cloud_machine_protocol::InterfaceName;
@@ -131,6 +131,33 @@ pub enum SshError {
         /// What `ssh-keyscan` said, safe to show.
         stderr: String,
     },
+    /// The agent on another system did not do what it was asked.
+    #[error("the agent on {place} did not do `{asked}`: {ended}\n{stderr}")]
+    AgentFailed {
+        /// Host and port.
+        place: String,
+        /// Its first argument.
+        asked: String,
+        /// How the connection's program ended.
+        ended: String,
+        /// The end of what was said on standard error, safe to show.
+        stderr: String,
+    },
+    /// It said nothing for too long.
+    #[error("the agent on {place} was silent until the deadline")]
+    AgentSilent {
+        /// Host and port.
+        place: String,
+    },
+    /// It said more than it may.
+    #[error("the agent said more than {limit} bytes and was ended")]
+    AgentTooMuch {
+        /// Bytes that it may say.
+        limit: usize,
+    },
+    /// What it said could not be taken.
+    #[error("cannot take what the agent says")]
+    Taken(#[source] io::Error),
     /// A file is missing that [`command`] needs.
     #[error("there is no {}", path.display())]
     Missing {

@@ -1,16 +1,17 @@
-//! The agent on another system: put into its memory and started there over one SSH connection, whose two ends are the way to
-//! it. Must not know what is said over it.
+//! The agent on another system: put into its memory and run there over one SSH connection, whose two ends are the way to it.
+//! Must not know what is said over it.
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek},
+    net::Shutdown,
     os::{fd::OwnedFd, unix::net::UnixStream},
     process::{Child, ChildStderr, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::Digest;
+use cloud_machine_protocol::{Digest, escape};
 
 use crate::socket::Lines;
 
@@ -35,11 +36,21 @@ for folder in /dev/shm /run /tmp; do
     \"$file\" --version >/dev/null || continue
     exec 3<\"$file\"
     rm \"$file\"
-    exec /proc/self/fd/3 serve
+    exec /proc/self/fd/3 ARGUMENTS
 done
 echo \"the agent runs from no folder in memory: /dev/shm, /run, /tmp\" >&2
 exit 1
 ";
+/// What serves a host.
+const SERVE: &str = "serve";
+/// Bytes that an agent may say in one answer.
+const MAX_ANSWER: usize = 1 << 20;
+/// Bytes that are read at once.
+const PIECE: usize = 64 << 10;
+/// Lines of what was said that an error has.
+const MAX_SAID: usize = 5;
+/// How long the connection may take to end once nothing more comes.
+const END_LIMIT: Duration = Duration::from_secs(10);
 /// Bytes that are kept of what `ssh` and the system at its other end say.
 const MAX_LOG: u64 = 64 << 10;
 /// Pause before it is looked again whether the connection has ended.
@@ -67,10 +78,17 @@ impl ServingAgent {
         log: File,
         until: Instant,
     ) -> Result<(Self, UnixStream), SshError> {
+        let (serving, own) = Self::connect(target, &script(agent, digest, &[SERVE]), log)?;
+        send(&own, agent, until)?;
+        Ok((serving, own))
+    }
+
+    /// Starts `script` on the system of `target`.
+    fn connect(target: &Target, script: &str, log: File) -> Result<(Self, UnixStream), SshError> {
         let (own, theirs) = UnixStream::pair().map_err(SshError::Agent)?;
         let input = OwnedFd::from(theirs.try_clone().map_err(SshError::Agent)?);
         let mut ssh = command(target)?;
-        ssh.arg(format!("exec sh -c {}", quoted_word(&script(agent, digest))))
+        ssh.arg(format!("exec sh -c {}", quoted_word(script)))
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
             .stderr(Stdio::piped());
@@ -79,9 +97,6 @@ impl ServingAgent {
         serving.keeper = said.map(|said| thread::spawn(move || keep(said, log)));
         // Its copies of the other end: the end of `ssh` would not be seen.
         drop(ssh);
-        let mut lines = Lines::new(own.try_clone().map_err(SshError::Agent)?);
-        lines.send_bytes(agent, until).map_err(|error| SshError::Agent(error.into()))?;
-        own.set_write_timeout(None).map_err(SshError::Agent)?;
         Ok((serving, own))
     }
 
@@ -121,6 +136,103 @@ impl Drop for ServingAgent {
     }
 }
 
+/// Brings `agent`, all of whose bytes have the SHA-256 `digest`, to the system of `target`, runs it there with `arguments`, each of
+/// which arrives as it is, and gives its standard output.
+///
+/// # Errors
+/// As [`stream_agent`], and [`SshError::AgentTooMuch`] when it says more than 1 MiB.
+pub fn run_agent(
+    target: &Target,
+    agent: &[u8],
+    digest: Digest,
+    arguments: &[&str],
+    until: Instant,
+) -> Result<Vec<u8>, SshError> {
+    let mut answer = Vec::new();
+    let mut take = |piece: &[u8]| {
+        if answer.len() + piece.len() > MAX_ANSWER {
+            return Err(SshError::AgentTooMuch { limit: MAX_ANSWER });
+        }
+        answer.extend_from_slice(piece);
+        Ok(())
+    };
+    let left = until.saturating_duration_since(Instant::now());
+    stream_agent(target, agent, digest, arguments, left, &mut |piece| {
+        if Instant::now() >= until {
+            return Err(SshError::AgentSilent { place: target.host.place(target.port) });
+        }
+        take(piece)
+    })?;
+    Ok(answer)
+}
+
+/// As [`run_agent`], for an answer of any length: each piece of it is given to `take`, whose first error ends the agent. The
+/// agent may take `patience` to arrive, and again between two pieces.
+///
+/// # Errors
+/// Those of [`command`] and of `take`; [`SshError::AgentFailed`] with the end of what it said on standard error, when it does not
+/// arrive or does not end well; [`SshError::AgentSilent`].
+pub fn stream_agent(
+    target: &Target,
+    agent: &[u8],
+    digest: Digest,
+    arguments: &[&str],
+    patience: Duration,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), SshError>,
+) -> Result<(), SshError> {
+    let mut log = tempfile::tempfile().map_err(SshError::Agent)?;
+    let ours = log.try_clone().map_err(SshError::Agent)?;
+    let (mut serving, own) = ServingAgent::connect(target, &script(agent, digest, arguments), ours)?;
+    let silent = || SshError::AgentSilent { place: target.host.place(target.port) };
+    match send(&own, agent, Instant::now() + patience).and_then(|()| receive(&own, patience, take)) {
+        // It shows in the way it ended why the other end is closed.
+        Ok(()) => {}
+        Err(SshError::Agent(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(SshError::Agent(error)) if error.kind() == io::ErrorKind::TimedOut => return Err(silent()),
+        Err(error) => return Err(error),
+    }
+    drop(own);
+    let ended = serving.ended(Instant::now() + END_LIMIT).map_err(SshError::Agent)?.ok_or_else(silent)?;
+    if ended.success() {
+        return Ok(());
+    }
+    let mut said = Vec::new();
+    log.rewind().and_then(|()| log.read_to_end(&mut said)).map_err(SshError::Agent)?;
+    let place = target.host.place(target.port);
+    let asked = arguments.first().copied().unwrap_or_default().to_owned();
+    Err(SshError::AgentFailed { place, asked, ended: ended.to_string(), stderr: escape::tail(&said, MAX_SAID) })
+}
+
+fn send(own: &UnixStream, agent: &[u8], until: Instant) -> Result<(), SshError> {
+    let mut lines = Lines::new(own.try_clone().map_err(SshError::Agent)?);
+    lines.send_bytes(agent, until).map_err(|error| SshError::Agent(error.into()))?;
+    own.set_write_timeout(None).map_err(SshError::Agent)
+}
+
+/// Reads to the end of what is said.
+fn receive(
+    mut own: &UnixStream,
+    patience: Duration,
+    take: &mut dyn FnMut(&[u8]) -> Result<(), SshError>,
+) -> Result<(), SshError> {
+    own.shutdown(Shutdown::Write).map_err(SshError::Agent)?;
+    own.set_read_timeout(Some(patience.max(PAUSE))).map_err(SshError::Agent)?;
+    let mut piece = vec![0; PIECE];
+    loop {
+        match own.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(count) => take(piece.get(..count).unwrap_or_default())?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+            // How a socket says that its timeout has passed.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Err(SshError::Agent(io::ErrorKind::TimedOut.into()));
+            }
+            Err(error) => return Err(SshError::Agent(error)),
+        }
+    }
+}
+
 /// Keeps the beginning of what is said there; the rest is read, so that nobody waits for a reader, and not kept.
 fn keep(mut said: ChildStderr, mut log: File) {
     let kept = io::copy(&mut (&mut said).take(MAX_LOG), &mut log);
@@ -129,9 +241,11 @@ fn keep(mut said: ChildStderr, mut log: File) {
     }
 }
 
-fn script(agent: &[u8], digest: Digest) -> String {
+fn script(agent: &[u8], digest: Digest, arguments: &[&str]) -> String {
     let script = SCRIPT.replace("SIZE", &agent.len().to_string()).replace("DIGEST", &digest.hex());
-    script.replace("PROCESSOR", processor(agent))
+    let words: Vec<String> = arguments.iter().map(|word| quoted_word(word)).collect();
+    // The last, so that nothing is replaced in them.
+    script.replace("PROCESSOR", processor(agent)).replace("ARGUMENTS", &words.join(" "))
 }
 
 /// The processors that `agent` is for, as a shell's pattern for what uname(1) says: a shell may read a program that the kernel

@@ -11,9 +11,9 @@ use cloud_machine_protocol::MacAddress;
 use super::NetworkError;
 use crate::{SystemError, UeventSocket};
 
-const SYSFS: &str = "/sys/class/net";
+pub(super) const SYSFS: &str = "/sys/class/net";
 /// ARPHRD_ETHER of linux/if_arp.h, as sysfs shows it.
-const ETHERNET: &str = "1";
+pub(super) const ETHERNET: &str = "1";
 /// How long to wait for one event at most: sysfs is looked at again even if an event was lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -74,7 +74,7 @@ fn find(sysfs: &Path, mac: MacAddress) -> Result<Interface, NetworkError> {
 }
 
 /// Sorted, because the kernel's order is none.
-fn names(sysfs: &Path) -> Result<Vec<String>, SystemError> {
+pub(super) fn names(sysfs: &Path) -> Result<Vec<String>, SystemError> {
     let failed = || SystemError::io("list", sysfs.display().to_string());
     let mut names = Vec::new();
     for entry in fs::read_dir(sysfs).map_err(failed())? {
@@ -84,7 +84,7 @@ fn names(sysfs: &Path) -> Result<Vec<String>, SystemError> {
     Ok(names)
 }
 
-fn attribute(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {
+pub(super) fn attribute(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {
     let path = folder.join(name);
     match fs::read_to_string(&path) {
         Ok(text) => Ok(Some(text.trim_end().to_owned())),
@@ -94,7 +94,7 @@ fn attribute(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {
     }
 }
 
-fn number(folder: &Path, name: &str) -> Result<u32, SystemError> {
+pub(super) fn number(folder: &Path, name: &str) -> Result<u32, SystemError> {
     let text = attribute(folder, name)?.unwrap_or_default();
     text.parse().map_err(|_| SystemError::unexpected(folder.join(name).display().to_string(), &text, "a number"))
 }

@@ -8,6 +8,7 @@ mod exchange;
 mod fixture;
 mod interface;
 mod lease;
+mod listed;
 mod netlink;
 mod packet;
 mod settings;
@@ -18,6 +19,7 @@ use cloud_machine_protocol::MacAddress;
 
 pub use error::{Fault, NetworkError, Unusable};
 pub use lease::{Lease, Route};
+pub(crate) use listed::interfaces;
 pub use settings::{Addressing, OwnAddress, Settings, Way};
 
 use crate::SystemError;

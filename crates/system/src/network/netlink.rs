@@ -31,14 +31,14 @@ use super::{
 };
 use crate::SystemError;
 
-const OBJECT: &str = "the rtnetlink socket";
+pub(super) const OBJECT: &str = "the rtnetlink socket";
 /// Room for an acknowledgement, which repeats the request.
 const ANSWER: usize = 8192;
 
 /// A socket to the kernel's network configuration.
 #[derive(Debug)]
 pub(crate) struct Netlink {
-    socket: OwnedFd,
+    pub(super) socket: OwnedFd,
     sequence: u32,
 }
 

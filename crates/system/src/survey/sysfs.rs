@@ -10,9 +10,9 @@ use crate::{
 };
 
 /// A disk of which only /sys was asked; all else in it is still unknown.
-pub(super) struct Facts {
+pub(crate) struct Facts {
     pub(super) number: DeviceNumber,
-    pub(super) disk: SurveyedDisk,
+    pub(crate) disk: SurveyedDisk,
 }
 
 /// A partition as the kernel has it.
@@ -28,7 +28,7 @@ pub(super) struct Node {
 
 /// The disk of a folder of /sys; `None` for a partition, memory, a drive without medium, or a loop device when those
 /// are not wanted.
-pub(super) fn facts(folder: &Path, name: &str, loops: bool) -> Result<Option<Facts>, SystemError> {
+pub(crate) fn facts(folder: &Path, name: &str, loops: bool) -> Result<Option<Facts>, SystemError> {
     let unwanted = name.starts_with("ram") || name.starts_with("zram") || (name.starts_with("loop") && !loops);
     // One path of several to a namespace of NVMe is hidden and has no device node (block/genhd.c, GENHD_FL_HIDDEN).
     let is_hidden = attribute(folder, "hidden")?.is_some_and(|hidden| hidden == "1");

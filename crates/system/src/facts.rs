@@ -1,0 +1,157 @@
+//! What this machine is: names, firmware, interfaces and disks. Only the kernel's lists are read; no disk is opened.
+
+use std::{fs, io, path::Path};
+
+use cloud_machine_disk::holders;
+use cloud_machine_protocol::{DiskFacts, Firmware, MachineFacts, MachineId};
+
+use crate::{
+    SystemError,
+    attributes::{SYSFS, attribute},
+    device, network,
+    root_place::{RootPlace, root_place},
+    survey::sysfs,
+};
+
+/// How systemd marks a system that has no number yet (machine-id(5)).
+const UNINITIALIZED: &str = "uninitialized";
+
+/// Collects the facts.
+///
+/// # Errors
+/// [`SystemError`] when something is there and cannot be read, or says something that it cannot say.
+pub fn facts() -> Result<MachineFacts, SystemError> {
+    let place = root_place()?;
+    let mut disks = Vec::new();
+    for facts in disks_in(Path::new(SYSFS))? {
+        let holds_root = match &place {
+            RootPlace::On(names) => names.contains(&facts.name),
+            RootPlace::InUse => !holders(Path::new(&device::path(&facts.name)))?.is_empty(),
+            RootPlace::Unknown => true,
+        };
+        disks.push(DiskFacts { holds_root, ..facts });
+    }
+    let hostname = attribute(Path::new("/proc/sys/kernel"), "hostname")?.filter(|name| !name.is_empty());
+    Ok(MachineFacts {
+        machine_id: machine_id(Path::new("/etc/machine-id"))?,
+        // The kernel's own word for none.
+        hostname: hostname.unwrap_or_else(|| "(none)".to_owned()),
+        product_uuid: product_uuid(Path::new("/sys/class/dmi/id"))?,
+        firmware: if is_there(Path::new("/sys/firmware/efi"))? { Firmware::Uefi } else { Firmware::Bios },
+        interfaces: network::interfaces()?,
+        // Without a disk nothing is known of where the root lies but that it is on none.
+        in_memory: place != RootPlace::Unknown && !disks.iter().any(|disk| disk.holds_root),
+        disks,
+    })
+}
+
+fn is_there(path: &Path) -> Result<bool, SystemError> {
+    path.try_exists().map_err(SystemError::io("look at", path.display().to_string()))
+}
+
+fn machine_id(path: &Path) -> Result<Option<MachineId>, SystemError> {
+    let object = path.display().to_string();
+    let text = match fs::read(path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(SystemError::io("read", object)(error)),
+    };
+    if text.is_empty() || text == UNINITIALIZED {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| SystemError::unexpected(object, &text, "32 hexadecimal digits, not all zero"))
+}
+
+fn product_uuid(folder: &Path) -> Result<Option<uuid::Uuid>, SystemError> {
+    let Some(text) = attribute(folder, "product_uuid")? else { return Ok(None) };
+    let object = || folder.join("product_uuid").display().to_string();
+    text.parse().map(Some).map_err(|_| SystemError::unexpected(object(), &text, "a UUID"))
+}
+
+/// Disks of a device; none of them is said to hold the root.
+fn disks_in(sysfs: &Path) -> Result<Vec<DiskFacts>, SystemError> {
+    let listed = || SystemError::io("list", sysfs.display().to_string());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(sysfs).map_err(listed())? {
+        names.push(entry.map_err(listed())?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    let mut disks = Vec::new();
+    for name in names {
+        let folder = sysfs.join(&name);
+        let is_optical = name.strip_prefix("sr").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
+        if is_optical || !is_there(&folder.join("device"))? {
+            continue;
+        }
+        let Some(found) = sysfs::facts(&folder, &name, false)? else { continue };
+        let (disk, holds_root) = (found.disk, false);
+        disks.push(DiskFacts {
+            name,
+            serial: disk.serial,
+            wwn: disk.wwn,
+            size: disk.size,
+            bus: disk.transport,
+            model: disk.model,
+            holds_root,
+        });
+    }
+    Ok(disks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_absent_is_none_and_a_wrong_one_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("machine-id");
+        assert_eq!(machine_id(&path).unwrap(), None);
+        for (text, is) in [("", false), ("uninitialized\n", false), ("0123456789abcdef0123456789abcdef\n", true)] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(machine_id(&path).unwrap().is_some(), is, "{text}");
+        }
+        for text in ["0123\n".to_owned(), "0".repeat(32)] {
+            fs::write(&path, text).unwrap();
+            assert!(machine_id(&path).unwrap_err().to_string().contains("expected 32 hexadecimal digits"));
+        }
+        assert_eq!(product_uuid(folder.path()).unwrap(), None);
+        fs::write(folder.path().join("product_uuid"), "11111111-2222-3333-4444-55555555ABCD\n").unwrap();
+        let found = product_uuid(folder.path()).unwrap().unwrap();
+        assert_eq!(found.to_string(), "11111111-2222-3333-4444-55555555abcd");
+        fs::write(folder.path().join("product_uuid"), "Not Settable\n").unwrap();
+        assert!(product_uuid(folder.path()).unwrap_err().to_string().ends_with("expected a UUID"));
+    }
+
+    #[test]
+    fn only_disks_of_devices_are_listed() {
+        let sysfs = tempfile::tempdir().unwrap();
+        for (name, device) in [("vda", true), ("vda1", false), ("dm-0", false), ("sr0", true), ("loop0", false)] {
+            let folder = sysfs.path().join(name);
+            fs::create_dir_all(folder.join("queue")).unwrap();
+            for (file, text) in [
+                ("dev", "254:0"),
+                ("size", "2048"),
+                ("ro", "0"),
+                ("serial", "S1"),
+                ("queue/logical_block_size", "512"),
+                ("queue/physical_block_size", "512"),
+                ("queue/rotational", "0"),
+            ] {
+                fs::write(folder.join(file), format!("{text}\n")).unwrap();
+            }
+            if device {
+                fs::create_dir(folder.join("device")).unwrap();
+            }
+        }
+        let disks = disks_in(sysfs.path()).unwrap();
+        let [vda] = disks.as_slice() else { panic!("{disks:?}") };
+        assert_eq!((vda.name.as_str(), vda.serial.as_deref(), vda.size), ("vda", Some("S1"), 1 << 20));
+    }
+
+    #[test]
+    fn the_root_of_this_machine_is_somewhere() {
+        let facts = facts().unwrap();
+        assert_eq!(facts.in_memory, !facts.disks.iter().any(|disk| disk.holds_root), "{facts:?}");
+    }
+}
