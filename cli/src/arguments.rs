@@ -1,5 +1,6 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
+mod adopt;
 mod config;
 mod console;
 mod image;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloud_machine_protocol::{Assurance, MachineName};
 use cloud_machine_store::ImageName;
 
+pub(crate) use adopt::Adopt;
 pub(crate) use config::{Audit, Config, Last};
 pub(crate) use console::{Console, DetachKey};
 pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
@@ -91,6 +93,16 @@ pub(crate) enum Command {
   cloud-machine create demo --image debian-12 --strategy overlay
   cloud-machine create ci-1 ci-2 --config cloud-machine.yaml --set resources.ram=2")]
     Create(Create),
+    /// Take over a machine that is there already, before any job runs on it; nothing on it is changed
+    #[command(after_help = "Examples:
+  cloud-machine adopt web-1 --ssh root@192.0.2.7 --image debian-12
+  cloud-machine adopt web-1 --ssh root@192.0.2.7 --image debian-12 --host-key SHA256:…
+  cloud-machine adopt db --ssh root@db.example:2222 --control rack-2 --config db.yaml
+
+All that it says of itself is a promise of the machine only. A second call compares, and says field by field what changed.
+Driver ssh takes the commands for power and rescue system from /etc/cloud-machine/drivers/ssh/NAME.yaml, or the same below
+~/.config/cloud-machine; see docs/guides/rescue-systems.md.")]
+    Adopt(Adopt),
     /// Start machines; a reimage that was cut off is finished first
     #[command(after_help = "Examples:
   cloud-machine start demo

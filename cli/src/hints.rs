@@ -66,6 +66,17 @@ pub(crate) fn text(hint: &Hint) -> String {
             "a cloud-machine that has driver {driver} made the machine: use that one, also to stop or delete it; \
              `cloud-machine --version` shows which one this is"
         ),
+        Hint::AdoptingDriver => "give --driver ssh, or `driver: ssh` below `cloud-machine:`".to_owned(),
+        Hint::NameDisk => "write `devicepath: serial:SERIAL` for each disk of it below `resources.disks`; `disks-undeclared: keep` \
+             leaves the others alone"
+            .to_owned(),
+        Hint::NameMac => "write its hardware address as `resources.nic.mac`".to_owned(),
+        Hint::OtherHostKey => {
+            "somebody else may answer there; if its owner gave it a new key, give that one's fingerprint as --host-key".to_owned()
+        }
+        Hint::PinHostKey(print) => {
+            format!("compare it with what the machine's owner or console says, then give --host-key {print}")
+        }
         Hint::WaitForOther => "wait for it to end, then try again".to_owned(),
         Hint::NameLease => {
             "if the lease is yours, name it with `--lease NUMBER`; `cloud-machine lease list` shows all".to_owned()

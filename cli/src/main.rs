@@ -20,7 +20,7 @@ mod ui;
 
 use std::{io::Write as _, process::ExitCode};
 
-use arguments::{Arguments, Command, Lease};
+use arguments::{Arguments, Command, Lease, Several};
 use clap::Parser;
 use cloud_machine_child as child;
 use cloud_machine_driver::qemu;
@@ -66,6 +66,11 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Create(create) => {
             let store = state::leased(state::open_store(&arguments.global)?, create.under, &create.machines)?;
             command::create::run(ui, &store, create)
+        }
+        Command::Adopt(adopt) => {
+            let machines = Several { names: vec![adopt.name.clone()] };
+            let store = state::leased(state::open_store(&arguments.global)?, adopt.under, &machines)?;
+            command::adopt::run(ui, &store, adopt)
         }
         Command::Start(start) => command::start::run(ui, &leased(start.under, &start.machines)?, start),
         Command::Stop(stop) => command::stop::run(ui, &leased(stop.under, &stop.machines)?, stop),

@@ -77,11 +77,13 @@ impl Host {
             ssh_port: cloud_machine_driver::ssh::free_port().unwrap(),
             kernel: self.kernel.clone(),
             initramfs: self.kernel.with_file_name("initramfs"),
+            agent: self.kernel.with_file_name("agent"),
+            agent_digest: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
             command_line: "console=ttyS0 a=\"<b>&\" c='d',e".to_owned(),
             devices,
             folder: attempt,
         };
-        (MachineRef { name, uuid: Some(identity.machine_uuid), state: None, folder }, boot)
+        (MachineRef { name, uuid: Some(identity.machine_uuid), state: None, remote: None, folder }, boot)
     }
 
     fn start(&self, machine: &MachineRef, boot: &Boot) -> Result<Started, DriverError> {

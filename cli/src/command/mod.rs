@@ -1,5 +1,6 @@
 //! One file a command. Each reads the record, does its work through the driver, and returns a result to show.
 
+pub(crate) mod adopt;
 pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod console;

@@ -62,11 +62,11 @@ impl Show for Machine {
             ("signature", record.image.signature.to_string()),
             ("machine-uuid", record.uuid.clone()),
             ("machine-id", record.identity.machine_id.to_string()),
-            ("ram", ByteSize(record.ram).to_string()),
-            ("cpus", record.cpus.to_string()),
-            ("mac", record.identity.mac.to_string()),
-            ("network", network(record)),
         ];
+        if record.remote.is_none() {
+            lines.extend([("ram", ByteSize(record.ram).to_string()), ("cpus", record.cpus.to_string())]);
+        }
+        lines.extend([("mac", record.identity.mac.to_string()), ("network", network(record))]);
         lines.extend(self.nics.iter().map(|nic| ("further nic", nic.to_string())));
         lines.extend([
             ("ssh", place(record)),
@@ -92,7 +92,10 @@ impl Show for Machine {
         if let Some(last) = record.system.last {
             lines.push(("last reimage", format!("strategy {}, tier {}", last.strategy, last.tier)));
         }
-        lines.push(("system disk", record.system.backing.to_string()));
+        lines.push(match &record.remote {
+            Some(remote) => ("adopted", format!("{:.0}, as it said that it was", remote.adopted)),
+            None => ("system disk", record.system.backing.to_string()),
+        });
         for disk in &record.disks {
             let role = if disk.boot { "system" } else { "data" };
             lines.push(("disk", format!("{} {role}, {} bytes, serial {}", disk.name, disk.size, disk.serial)));
@@ -131,6 +134,9 @@ fn place(record: &MachineRecord) -> String {
 
 /// What the machine is connected to, and what that opens to it.
 fn network(record: &MachineRecord) -> String {
+    if record.remote.is_some() {
+        return "that of its owner".to_owned();
+    }
     let open = if record.connection == Connection::User {
         " (reaches what listens on the host's loopback interface)"
     } else {

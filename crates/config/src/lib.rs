@@ -92,7 +92,7 @@ pub use needs::{Presence, Programs, can_be_done, can_be_made};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::parse;
 pub use rancher::{Distribution, Rancher, Role};
-pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, unset};
+pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, stated, unset};
 pub use source::{LayerKind, Location, Origin};
 pub use url::CloudInitUrl;
 pub use validate::validate;

@@ -59,6 +59,18 @@ pub fn named(index: usize, option: &str, path: &str, text: &str) -> Result<Docum
     document(&source, &keys, Node::new(&source, whole(text), Value::Scalar(Scalar::Text(text.to_owned()))))
 }
 
+/// The document of an option that takes a value of YAML for the key at `path`.
+///
+/// # Errors
+/// A `path` that is none, or those of a value for [`set`].
+pub fn stated(index: usize, option: &str, path: &str, text: &str) -> Result<Document, ConfigErrors> {
+    let name = format!("{option} {}", shortened(text));
+    let source = Source::new(LayerKind::CommandLine, &name, text, Form::Argument(index));
+    let keys = keys(&source, whole(text), path)?;
+    let value = value(&source, text, &keys)?;
+    document(&source, &keys, value)
+}
+
 /// The argument as errors and origins name it: they travel further than a secret should.
 fn name(argument: &str) -> String {
     match argument.split_once('=') {

@@ -10,6 +10,7 @@ pub mod fake;
 pub mod libvirt;
 pub mod machine;
 pub mod qemu;
+pub mod remote;
 mod socket;
 pub mod ssh;
 
@@ -18,5 +19,8 @@ pub use error::{DriverError, DriverErrorKind};
 /// The drivers of this program.
 #[must_use]
 pub fn drivers() -> machine::Drivers {
-    machine::Drivers::default().with(qemu::Qemu::default()).with(libvirt::Libvirt::default())
+    machine::Drivers::default()
+        .with(qemu::Qemu::default())
+        .with(libvirt::Libvirt::default())
+        .with(remote::Remote(remote::Commands::default()))
 }

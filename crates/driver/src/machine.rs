@@ -8,9 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{Bus, Connection, Extent, MacAddress, MachineName, Nonce, RescueHostKey, RootOfTrust};
+use cloud_machine_protocol::{
+    Bus, Connection, Digest, Extent, MacAddress, MachineName, Nonce, RescueHostKey, RootOfTrust,
+};
 use cloud_machine_store::{
-    AttemptFolder, DriverState, ImageFolder, MachineFolder, MachineRecord, Store,
+    AttemptFolder, DriverState, ImageFolder, MachineFolder, MachineRecord, RemoteRecord, Store,
     identity::{self, RandomError},
 };
 
@@ -28,6 +30,8 @@ pub struct MachineRef {
     pub uuid: Option<String>,
     /// What the driver knows its last start by, as it put it into [`Started::state`].
     pub state: Option<DriverState>,
+    /// Where it is, when this host does not run it.
+    pub remote: Option<RemoteRecord>,
     /// Its folder on this host.
     pub folder: MachineFolder,
 }
@@ -36,13 +40,15 @@ impl MachineRef {
     /// The machine of a record.
     #[must_use]
     pub fn of(record: &MachineRecord, folder: MachineFolder) -> Self {
-        Self { name: record.name.clone(), uuid: Some(record.uuid.clone()), state: record.driver_state.clone(), folder }
+        let MachineRecord { name, uuid, driver_state, remote, .. } = record;
+        let (name, uuid, state, remote) = (name.clone(), Some(uuid.clone()), driver_state.clone(), remote.clone());
+        Self { name, uuid, state, remote, folder }
     }
 
     /// A machine whose record cannot be read: it is known by its files alone.
     #[must_use]
     pub fn without_record(name: MachineName, folder: MachineFolder) -> Self {
-        Self { name, uuid: None, state: None, folder }
+        Self { name, uuid: None, state: None, remote: None, folder }
     }
 }
 
@@ -212,6 +218,10 @@ pub struct Boot {
     pub initramfs: PathBuf,
     /// The kernel command line, with the pin of the volume.
     pub command_line: String,
+    /// The agent alone, absolute; the initramfs has it, too.
+    pub agent: PathBuf,
+    /// SHA-256 of the agent.
+    pub agent_digest: Digest,
     /// The block devices, in the order in which the machine finds them.
     pub devices: Vec<BlockDevice>,
     /// The attempt's folder, for sockets and the console log.
@@ -366,6 +376,28 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// # Errors
     /// The driver's.
     fn start(&self, machine: &MachineRef, boot: &Boot, until: Instant) -> Result<Started, DriverError>;
+
+    /// Starts the machine's own system from its disk, of a machine whose agent does not: that of [`Delivery::Connection`].
+    ///
+    /// # Errors
+    /// The driver's.
+    fn start_system(&self, machine: &MachineRef, _until: Instant) -> Result<Box<dyn Running>, DriverError> {
+        let text = format!("machine {} is started by its agent, and by nothing else", machine.name);
+        Err(DriverError::new(DriverErrorKind::Refused, text))
+    }
+
+    /// Gives up a machine that this host does not run: one that was made for it is deleted, any other one left as it is.
+    ///
+    /// # Errors
+    /// The driver's; nothing is forgotten then.
+    fn release(&self, _machine: &MachineRef) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    /// What it keeps of a machine that is taken over, by the name of what has power over it. `None`: it makes all its machines.
+    fn control(&self, _named: &str) -> Option<Result<DriverState, DriverError>> {
+        None
+    }
 
     /// What makes a reimage short, where the driver has it. Without it every reimage compares all of the disk.
     fn storage(&self) -> Option<&dyn Storage> {

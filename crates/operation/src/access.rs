@@ -150,13 +150,21 @@ fn has_others(keys: Option<&str>, own: &[u8]) -> bool {
 /// # Errors
 /// When this host does not tell.
 pub fn host(record: &MachineRecord) -> Result<Option<ssh::Host>, OperationError> {
-    ssh::Host::of(&record.connection, record.identity.mac).map_err(OperationError::failed)
+    let host = match &record.remote {
+        Some(remote) => ssh::Host::named(&remote.address).map(Some),
+        None => ssh::Host::of(&record.connection, record.identity.mac),
+    };
+    host.map_err(OperationError::failed)
 }
 
 /// The port of SSH there.
 #[must_use]
 pub fn port(record: &MachineRecord) -> u16 {
-    if record.connection.is_user() { record.ssh_port } else { SSH }
+    match &record.remote {
+        Some(remote) => remote.port,
+        None if record.connection.is_user() => record.ssh_port,
+        None => SSH,
+    }
 }
 
 fn target(store: &Store, record: &MachineRecord) -> Result<ssh::Target, OperationError> {

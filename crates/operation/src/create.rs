@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use cloud_machine_driver::ssh;
 use cloud_machine_plan::highest_assurance;
-use cloud_machine_protocol::{Action, ImageUrl, MachineName};
+use cloud_machine_protocol::{Action, Identity, ImageUrl, MachineName};
 use cloud_machine_store::{
-    DriveRecord, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError, SystemDisk,
-    identity,
+    DiskRecord, DriveRecord, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
+    SystemDisk, identity,
 };
 use jiff::Timestamp;
 
@@ -131,19 +131,31 @@ impl Operations<'_> {
 
 /// Whether values, drives and the image's address are those of the record; where they come from does not matter.
 fn same_description(record: &MachineRecord, creation: &Creation) -> Result<(), OperationError> {
-    let values = Described::of(record)?.merged.to_yaml() == creation.described.merged.to_yaml();
+    same_values(record, &creation.described)?;
     let drives = record.drives.iter().map(|drive| drive.digest).eq(creation.drives.iter().map(Drive::digest));
-    if values && drives && record.image.url == creation.image_url {
-        return Ok(());
-    }
+    if drives && record.image.url == creation.image_url { Ok(()) } else { Err(described_otherwise(record)) }
+}
+
+/// Whether the configuration gives the values of the record.
+pub(crate) fn same_values(record: &MachineRecord, described: &Described) -> Result<(), OperationError> {
+    let same = Described::of(record)?.merged.to_yaml() == described.merged.to_yaml();
+    if same { Ok(()) } else { Err(described_otherwise(record)) }
+}
+
+fn described_otherwise(record: &MachineRecord) -> OperationError {
     let name = &record.name;
-    Err(OperationError::new(ErrorKind::Refused, format!("machine {name} exists and is described otherwise"))
-        .hint(Hint::OtherDescription(name.clone())))
+    OperationError::new(ErrorKind::Refused, format!("machine {name} exists and is described otherwise"))
+        .hint(Hint::OtherDescription(name.clone()))
+}
+
+/// The refusal of a configuration without an image.
+pub(crate) fn no_image() -> OperationError {
+    OperationError::new(ErrorKind::Refused, "the configuration names no image").hint(Hint::NameImage)
 }
 
 /// Refuses a configured hardware address that another machine has: a network would take both for one. Records that cannot be read
 /// say nothing, and two machines that are made at the same moment do not see each other.
-fn has_own_mac(store: &Store, described: &Described) -> Result<(), OperationError> {
+pub(crate) fn has_own_mac(store: &Store, described: &Described) -> Result<(), OperationError> {
     let resources = &described.config.resources;
     let configured: Vec<_> =
         std::iter::once(&resources.nic).chain(resources.nics.values()).filter_map(|nic| nic.mac).collect();
@@ -167,10 +179,8 @@ fn new_record(
     name: &MachineName,
     creation: &Creation,
 ) -> Result<MachineRecord, OperationError> {
-    let Described { merged, config } = &creation.described;
-    let image = config.image.as_ref().ok_or_else(|| {
-        OperationError::new(ErrorKind::Refused, "the configuration names no image").hint(Hint::NameImage)
-    })?;
+    let config = &creation.described.config;
+    let image = config.image.as_ref().ok_or_else(no_image)?;
     let Admitted { record: image, manifest } =
         admission::admit(teller, store, image, &creation.described, creation.exceptions)?;
     let identity = identity::new(
@@ -181,23 +191,39 @@ fn new_record(
         config.identity.ssh_host_keys,
     )
     .map_err(OperationError::failed)?;
-    let connection = config.resources.nic.network.clone();
+    let connection = &config.resources.nic.network;
+    let disks = disks::records(config, &manifest)?;
+    let image = ImageRecord { url: creation.image_url.clone(), ..image };
+    let ssh_port = if connection.is_user() { ssh::free_port().map_err(OperationError::failed)? } else { 0 };
+    let drives = creation.drives.iter().map(drive_record).collect();
+    Ok(MachineRecord { ssh_port, drives, ..record(name, &creation.described, identity, image, disks)? })
+}
+
+/// The record of a machine that nothing was done with yet.
+pub(crate) fn record(
+    name: &MachineName,
+    Described { merged, config }: &Described,
+    identity: Identity,
+    image: ImageRecord,
+    disks: Vec<DiskRecord>,
+) -> Result<MachineRecord, OperationError> {
     Ok(MachineRecord {
         version: RECORD_VERSION,
         name: name.clone(),
         uuid: identity.machine_uuid.clone(),
         driver: config.driver.clone(),
-        image: ImageRecord { url: creation.image_url.clone(), ..image },
+        image,
         layers: serde_json::from_slice(&merged.to_layers())
             .map_err(OperationError::during(ErrorKind::Failed, "encode the layers"))?,
         ram: rounding::memory(config.resources.ram).bytes(),
         cpus: config.resources.cpus,
-        disks: disks::records(config, &manifest)?,
+        disks,
         system: SystemDisk::default(),
-        drives: creation.drives.iter().map(drive_record).collect(),
+        drives: Vec::new(),
         identity,
-        ssh_port: if connection.is_user() { ssh::free_port().map_err(OperationError::failed)? } else { 0 },
-        connection,
+        ssh_port: 0,
+        connection: config.resources.nic.network.clone(),
+        remote: None,
         state: MachineState::Creating,
         request: None,
         driver_state: None,
@@ -223,7 +249,7 @@ fn drive_record(drive: &Drive) -> DriveRecord {
 }
 
 /// A key pair of the host for this machine; its public half becomes one of root's authorized keys.
-fn prepare_login(store: &Store, record: &mut MachineRecord) -> Result<(), OperationError> {
+pub(crate) fn prepare_login(store: &Store, record: &mut MachineRecord) -> Result<(), OperationError> {
     let public = ssh::generate_key(&store.machine(&record.name).ssh_key(), record.name.as_str())
         .map_err(OperationError::failed)?;
     if !record.identity.authorized_keys.contains(&public) {

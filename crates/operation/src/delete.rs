@@ -1,6 +1,6 @@
 //! `delete`: the machine, its disks and its key. Must not ask: whoever calls it has.
 
-use cloud_machine_driver::machine::{self, MachineRef};
+use cloud_machine_driver::machine::{self, Delivery, Driver, MachineRef};
 use cloud_machine_protocol::MachineName;
 use cloud_machine_store::{MachineLock, StoreError};
 
@@ -24,6 +24,10 @@ impl Operations<'_> {
         let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Delete));
         match store.read(name) {
+            // Whoever owns it goes on with it as it is.
+            Ok(record) if record.remote.is_some() => {
+                self.driver_of(&record)?.release(&life::reference(store, &record))?;
+            }
             Ok(mut record) => drop(life::end(self.driver_of(&record)?, store, &mut record)?),
             Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
             Err(error) => {
@@ -31,7 +35,8 @@ impl Operations<'_> {
                 // driver it has is not known at all.
                 teller.notice(Notice::UnreadableRecord(name.clone(), causes(&error)));
                 let machine = MachineRef::without_record(name.clone(), store.machine(name));
-                for driver in self.drivers.all() {
+                let runs_here = |driver: &&dyn Driver| driver.delivery() == Delivery::Devices;
+                for driver in self.drivers.all().filter(runs_here) {
                     drop(machine::end(driver, &machine, END_TIME)?);
                 }
             }

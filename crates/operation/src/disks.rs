@@ -141,7 +141,7 @@ fn record(
         name: name.clone(),
         serial,
         size,
-        file,
+        file: Some(file),
         boot,
         bus: disk.bus,
         history,

@@ -39,6 +39,8 @@ pub struct Event<'a> {
 pub enum Operation {
     /// A machine is made from its description.
     Create,
+    /// A machine that is there is taken over.
+    Adopt,
     /// What is on its disks is started.
     Start,
     /// Its system ends.
@@ -61,6 +63,7 @@ impl fmt::Display for Operation {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.pad(match self {
             Self::Create => "create",
+            Self::Adopt => "adopt",
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Reimage => "reimage",

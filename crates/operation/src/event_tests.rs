@@ -28,7 +28,8 @@ fn name(value: impl Serialize) -> String {
 fn the_page_names_every_operation_and_phase() {
     // With a new one this does not compile.
     let next = |operation| match operation {
-        Operation::Create => Some(Operation::Start),
+        Operation::Create => Some(Operation::Adopt),
+        Operation::Adopt => Some(Operation::Start),
         Operation::Start => Some(Operation::Stop),
         Operation::Stop => Some(Operation::Reimage),
         Operation::Reimage => Some(Operation::Verify),

@@ -93,6 +93,16 @@ pub enum Hint {
     OtherDescription(MachineName),
     /// The machine was made by a program that has this driver; only such a one can work on it.
     DriverOfRecord(String),
+    /// A driver of machines that are there already can adopt one.
+    AdoptingDriver,
+    /// The configuration can name each disk by what the machine calls it.
+    NameDisk,
+    /// The configuration can name the interface by its hardware address.
+    NameMac,
+    /// Somebody else may answer, or the machine has a new host key, which its owner can tell.
+    OtherHostKey,
+    /// The owner of the machine can say that this fingerprint is its host key's.
+    PinHostKey(String),
     /// Another operation has to end first.
     WaitForOther,
     /// Somebody has a lease on the machine.

@@ -56,7 +56,7 @@ mod tests {
             name: name.parse().unwrap(),
             serial: name.to_owned(),
             size: 1 << 20,
-            file: format!("disks/{name}.raw"),
+            file: Some(format!("disks/{name}.raw")),
             boot: false,
             bus: Bus::Virtio,
             history,

@@ -3,6 +3,7 @@
 
 pub mod access;
 mod admission;
+mod adopt;
 mod agent_request;
 mod attempt;
 pub mod audit;
@@ -56,6 +57,7 @@ use cloud_machine_protocol::MachineName;
 use cloud_machine_store::{MachineRecord, Store};
 
 pub use admission::Exceptions;
+pub use adopt::{Adopted, Adoption, Login, Surveyed, default_disk};
 pub use clock::PhaseTime;
 pub use create::Creation;
 pub use described::Described;

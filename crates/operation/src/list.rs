@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use cloud_machine_driver::machine::{MachineIdentifiers, MachineRef, ProcessTable};
+use cloud_machine_driver::machine::{Delivery, MachineIdentifiers, MachineRef, Power, ProcessTable};
 use cloud_machine_store::{MachineSummary, StoreError, SummaryRow};
 
 use crate::{
@@ -82,16 +82,26 @@ impl Operations<'_> {
     }
 
     fn status_of(&self, machine: &MachineSummary) -> ProcessStatus {
-        let reference = MachineRef {
-            name: machine.name.clone(),
-            uuid: Some(machine.uuid.clone()),
-            state: machine.driver_state.clone(),
-            folder: self.store.machine(&machine.name),
+        self.power_of(machine).map(life::status).unwrap_or_else(|error| ProcessStatus {
+            process: ProcessState::Unknown,
+            process_reason: Some(error.line()),
+        })
+    }
+
+    fn power_of(&self, machine: &MachineSummary) -> Result<Power, OperationError> {
+        let (driver, name) = (self.driver(&machine.driver)?, &machine.name);
+        let reference = match driver.delivery() {
+            Delivery::Devices => MachineRef {
+                name: name.clone(),
+                uuid: Some(machine.uuid.clone()),
+                state: machine.driver_state.clone(),
+                remote: None,
+                folder: self.store.machine(name),
+            },
+            // Where it is, only its whole record says.
+            Delivery::Connection => life::reference(self.store, &self.store.read(name)?),
         };
-        match self.driver(&machine.driver) {
-            Ok(driver) => life::status(driver.power(&reference, Duration::ZERO)),
-            Err(error) => ProcessStatus { process: ProcessState::Unknown, process_reason: Some(error.line()) },
-        }
+        Ok(driver.power(&reference, Duration::ZERO))
     }
 }
 

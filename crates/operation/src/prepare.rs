@@ -79,12 +79,11 @@ pub(crate) fn prepare(
     }
     let folder = machine.new_attempt(lock)?;
     folder.write_volume(&handed.volume)?;
-    let delivery = driver.delivery();
-    let over_connection = match delivery {
-        Delivery::Devices => None,
-        Delivery::Connection => {
-            Some(OverConnection { volume: handed.volume.clone(), image: ServedImage::open(&image.packed())? })
-        }
+    let is_handed = driver.delivery() == Delivery::Connection;
+    let over_connection = if is_handed {
+        Some(OverConnection { volume: handed.volume.clone(), image: ServedImage::open(&image.packed())? })
+    } else {
+        None
     };
     let source = system.golden.clone().unwrap_or_else(|| image.packed());
     let command_line = command_line(driver, handed.pin);
@@ -102,8 +101,10 @@ pub(crate) fn prepare(
         ssh_port: record.ssh_port,
         kernel: image.kernel(),
         initramfs: image.initramfs(),
+        agent: image.agent(),
+        agent_digest: image.boot.agent,
         command_line,
-        devices: attached(&machine, record, described, system.device, delivery, (&folder, source))?,
+        devices: attached(&machine, record, described, system.device.filter(|_| !is_handed), (&folder, source))?,
         folder,
     };
     let expected = facts.expected(driver, record, described);
@@ -183,15 +184,16 @@ fn facts(
     })
 }
 
-/// What is attached, in that order: the machine's disks, the volume, the image in `source`, the drives.
+/// What is attached, in that order: the machine's disks, the volume, the image in `source`, the drives. Nothing, where the disks are
+/// elsewhere.
 fn attached(
     machine: &MachineFolder,
     record: &MachineRecord,
     described: &Described,
-    system: BlockDevice,
-    delivery: Delivery,
+    system: Option<BlockDevice>,
     (folder, source): (&AttemptFolder, PathBuf),
 ) -> Result<Vec<BlockDevice>, OperationError> {
+    let Some(system) = system else { return Ok(Vec::new()) };
     let mut disks = Vec::new();
     for disk in &record.disks {
         disks.push(if disk.boot {
@@ -199,9 +201,6 @@ fn attached(
         } else {
             BlockDevice::raw(disk.bus, machine.make_disk(disk)?, &disk.serial, disk.medium.is_some())
         });
-    }
-    if delivery == Delivery::Connection {
-        return Ok(disks);
     }
     let bus = disks::volume_bus(&described.config);
     let volume = BlockDevice::raw(bus, folder.volume(), devices::VOLUME, true);

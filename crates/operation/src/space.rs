@@ -37,6 +37,9 @@ pub(crate) fn fits(
     options: ReimageOptions,
 ) -> Result<(), OperationError> {
     let disk = system_disk::system_disk(record)?;
+    if disk.file.is_none() {
+        return Ok(());
+    }
     // What the system disk takes now can be given up for what it becomes.
     let usable = store.free()?.saturating_add(store.machine(&record.name).taken(disk)?);
     let least = least(store, record, described, options)?;

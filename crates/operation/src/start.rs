@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use cloud_machine_driver::machine::Trouble;
 use cloud_machine_plan::highest_assurance;
 use cloud_machine_protocol::{Action, MachineName};
-use cloud_machine_store::{MachineLock, MachineState, Strategy, Wanted};
+use cloud_machine_store::{MachineLock, MachineRecord, MachineState, Strategy, Wanted};
 
 use crate::{
-    Operations,
+    Operations, access,
     attempt::Attempt,
     described::Described,
     error::OperationError,
@@ -36,6 +36,7 @@ impl Operations<'_> {
             return Err(quarantined(&record));
         }
         let pending = if record.last_report.is_none() { Some(Action::Reimage) } else { pending_action(&record) };
+        let pending = if record.remote.is_some() { pending_action(&record) } else { pending };
         if pending.is_none()
             && record.state == MachineState::Running
             && let Some(running) = self.running(&record)?
@@ -50,6 +51,9 @@ impl Operations<'_> {
                 None => Notice::AlreadyRuns(name.clone()),
             });
             return Ok(Reimaged::unchanged(store, &record));
+        }
+        if record.remote.is_some() && pending.is_none() {
+            return self.start_elsewhere(lock, record, timeout);
         }
         let action = pending.unwrap_or(Action::Boot);
         if action == Action::Reimage {
@@ -75,5 +79,29 @@ impl Operations<'_> {
         };
         let completed = attempt.run(&mut record, action)?;
         Ok(Reimaged::new(store, &record, &completed))
+    }
+
+    /// Starts the own system of a machine that this host does not run: no agent is asked, and nothing new is proved.
+    fn start_elsewhere(
+        &self,
+        lock: &MachineLock,
+        mut record: MachineRecord,
+        timeout: Duration,
+    ) -> Result<Reimaged, OperationError> {
+        let (store, until) = (self.store, Instant::now() + timeout);
+        let driver = self.driver_of(&record)?;
+        driver.preflight()?;
+        let running = match self.running(&record)? {
+            Some(running) => running,
+            None => driver.start_system(&life::reference(store, &record), until)?,
+        };
+        if record.host_key.is_some() {
+            let folder = store.machine(&record.name).last_attempt()?;
+            let folder = folder.ok_or_else(|| OperationError::failed("the machine has no attempt"))?;
+            access::wait_ready(store, &record, &*running, &folder, &["true"], until)?;
+        }
+        record.state = MachineState::Running;
+        store.write(lock, &record)?;
+        Ok(Reimaged::unchanged(store, &record))
     }
 }

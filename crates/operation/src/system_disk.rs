@@ -7,9 +7,11 @@ mod pool;
 
 use std::{path::PathBuf, sync::OnceLock};
 
+use cloud_machine_config::Config;
 use cloud_machine_driver::machine::{Backing, BlockDevice, Storage};
 use cloud_machine_image::Manifest;
 use cloud_machine_packing::golden::{self, Checked, Compare, GoldenError};
+use cloud_machine_plan::is_encrypted;
 use cloud_machine_protocol::{Digest, Extent, Tier};
 use cloud_machine_store::{DiskBacking, DiskRecord, ImageFolder, MachineLock, MachineRecord, Store, Strategy};
 
@@ -52,7 +54,8 @@ pub(crate) struct SystemDiskPreparation<'a> {
 /// A system disk that is ready for the next boot.
 #[derive(Debug)]
 pub(crate) struct PreparedDisk {
-    pub(crate) device: BlockDevice,
+    /// `None` where it is a device of a machine that this host does not run.
+    pub(crate) device: Option<BlockDevice>,
     /// `None` for a boot.
     pub(crate) strategy: Option<Strategy>,
     /// What the agent is asked for.
@@ -99,6 +102,9 @@ impl SystemDiskPreparation<'_> {
     ) -> Result<PreparedDisk, OperationError> {
         let disk = system_disk(record)?.clone();
         check(&described.config, record.image.url.is_some(), options)?;
+        if disk.file.is_none() {
+            return self.elsewhere(described, options);
+        }
         if root_pool(&described.config).is_some() {
             return self.pool(record, &disk, options);
         }
@@ -119,6 +125,15 @@ impl SystemDiskPreparation<'_> {
             }
         }
         self.in_place(record, &disk, Strategy::Rewrite, options, None, &reasons)
+    }
+
+    /// A disk that only the agent reaches: it is compared, and rewritten where it differs.
+    fn elsewhere(&self, described: &Described, options: ReimageOptions) -> Result<PreparedDisk, OperationError> {
+        can_be_elsewhere(&described.config, options)?;
+        let reasons = vec![ELSEWHERE.to_owned()];
+        self.teller.notice(Notice::Strategy { strategy: Strategy::Rewrite, reasons });
+        let (strategy, tier) = (Some(Strategy::Rewrite), options.tier);
+        Ok(PreparedDisk { device: None, strategy, tier, dirty: None, golden: None, discarded: None })
     }
 
     /// Discards the old system disk first when what becomes of it finds no room beside it; says whether it did. Its map is
@@ -160,7 +175,7 @@ impl SystemDiskPreparation<'_> {
         let told = format!("a fresh overlay on the golden disk ({})", event::checked(checked));
         self.teller.notice(Notice::Strategy { strategy: Strategy::Overlay, reasons: vec![told] });
         Ok(Ok(PreparedDisk {
-            device: system_device(disk, overlay, Backing::Golden(golden.disk())),
+            device: Some(system_device(disk, overlay, Backing::Golden(golden.disk()))),
             strategy: Some(Strategy::Overlay),
             tier: Some(Tier::Overlay),
             dirty: None,
@@ -236,7 +251,7 @@ impl SystemDiskPreparation<'_> {
         self.teller.notice(Notice::Strategy { strategy, reasons });
         let device = raw_device(record, disk, raw, map);
         let tier = if dirty.is_some() { Some(Tier::Hinted) } else { options.tier };
-        Ok(PreparedDisk { device, strategy: Some(strategy), tier, dirty, golden: None, discarded: None })
+        Ok(PreparedDisk { device: Some(device), strategy: Some(strategy), tier, dirty, golden: None, discarded: None })
     }
 
     /// Records what the disk is made of now, then removes what it was made of before.
@@ -273,9 +288,39 @@ impl SystemDiskPreparation<'_> {
                 raw_device(record, &disk, folder.make_disk(&disk)?, folder.map(&disk)?)
             }
         };
-        Ok(PreparedDisk { device, strategy: None, tier: None, dirty: None, golden: None, discarded: None })
+        Ok(PreparedDisk {
+            device: Some(device),
+            strategy: None,
+            tier: None,
+            dirty: None,
+            golden: None,
+            discarded: None,
+        })
     }
 }
 
+/// Refuses what needs the disk's file, or a start by the host's own initramfs.
+pub(crate) fn can_be_elsewhere(config: &Config, options: ReimageOptions) -> Result<(), OperationError> {
+    let refused = |what: &str| {
+        let text = format!("{what} is not possible on a machine that this host does not run");
+        Err(OperationError::new(ErrorKind::Refused, text))
+    };
+    if let Some(strategy) = options.strategy.filter(|strategy| *strategy != Strategy::Rewrite) {
+        return refused(&format!("strategy {strategy}"));
+    }
+    if root_pool(config).is_some() {
+        return refused("a root on ZFS");
+    }
+    if let Some((name, _)) = config.resources.disks.iter().find(|(_, disk)| is_encrypted(disk)) {
+        return refused(&format!("encryption of disk {name}"));
+    }
+    if let Some((name, _)) = config.resources.disks.iter().find(|(_, disk)| disk.readonly) {
+        return refused(&format!("disk {name}, whose content would come from a file of this host,"));
+    }
+    Ok(())
+}
+
+/// Why a machine that this host does not run has neither overlay nor map.
+const ELSEWHERE: &str = "the disk is not on this host";
 /// Why a driver without storage of its own has neither overlay nor map.
 const NO_STORAGE: &str = "the driver has neither overlays nor dirty maps";

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use cloud_machine_protocol::{Digest, ImageName, MachineName, ParseError};
+use cloud_machine_protocol::{Digest, DiskName, ImageName, MachineName, ParseError};
 
 /// Why the state folder, a record, a lock or an image could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +192,12 @@ pub enum StoreError {
     Escapes {
         /// The text.
         path: String,
+    },
+    /// The file of a disk was asked for that has none on this host.
+    #[error("disk {disk} is a device of the machine, and no file of this host")]
+    NoFile {
+        /// Name of the disk.
+        disk: DiskName,
     },
     /// Other users can write the state folder.
     #[error("state folder {} can be written by other users (mode {mode:04o})", path.display())]

@@ -121,7 +121,7 @@ mod tests {
             kernel: Content::Bytes(b"kernel"),
             initramfs: Content::Bytes(b"initramfs"),
             kernel_release: "6.1.0-test",
-            agent: digest(0),
+            agent: Content::Bytes(b"agent"),
             image: InstalledImage { generation, digest: digest(content), manifest: None },
             facts: None,
             makes: &[],

@@ -65,8 +65,8 @@ pub struct ImageSource<'a> {
     pub initramfs: Content<'a>,
     /// `uname -r` of the kernel.
     pub kernel_release: &'a str,
-    /// SHA-256 of the agent in the initramfs.
-    pub agent: Digest,
+    /// The agent, which the initramfs has, too.
+    pub agent: Content<'a>,
     /// Which image it is.
     pub image: InstalledImage,
     /// What its system has.
@@ -107,6 +107,12 @@ impl ImageFolder {
     #[must_use]
     pub fn kernel(&self) -> PathBuf {
         self.path.join("kernel")
+    }
+
+    /// The agent alone; not there in images of before it was kept beside the initramfs.
+    #[must_use]
+    pub fn agent(&self) -> PathBuf {
+        self.path.join("agent")
     }
 
     /// The initramfs.
@@ -252,7 +258,7 @@ fn fill(folder: &Path, source: &ImageSource<'_>) -> Result<BootRecord, StoreErro
         kernel_release: source.kernel_release.to_owned(),
         kernel: file::copy(source.kernel, &folder.join("kernel"))?,
         initramfs: file::copy(source.initramfs, &folder.join("initramfs"))?,
-        agent: source.agent,
+        agent: file::copy(source.agent, &folder.join("agent"))?,
         image: Some(source.image),
         facts: source.facts.cloned(),
         makes: Some(source.makes.iter().map(|kind| (*kind).to_owned()).collect()),
@@ -271,7 +277,7 @@ mod tests {
             kernel: Content::Bytes(kernel),
             initramfs: Content::Bytes(b"initramfs"),
             kernel_release: "6.1.0-test",
-            agent: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
+            agent: Content::Bytes(b"agent"),
             image: InstalledImage {
                 generation: 1,
                 digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap(),

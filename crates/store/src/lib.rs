@@ -53,7 +53,7 @@ pub use machine::{MachineFolder, MachineRow};
 pub use older::renamed;
 pub use record::{
     AcceptedRecord, DiskRecord, DriveRecord, DriverState, ImageRecord, MachineRecord, MachineState, MediumRecord,
-    RECORD_VERSION, RequestRecord, SignatureRecord, Wanted,
+    RECORD_VERSION, RemoteRecord, RequestRecord, SignatureRecord, Wanted,
 };
 pub use seal::Seal;
 pub use space::Room;

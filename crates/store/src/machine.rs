@@ -230,20 +230,29 @@ impl MachineFolder {
         }
     }
 
+    /// The file of a disk.
+    ///
+    /// # Errors
+    /// [`StoreError::NoFile`] for a disk that is elsewhere, or [`StoreError::Escapes`].
+    pub fn file_of(&self, disk: &DiskRecord) -> Result<PathBuf, StoreError> {
+        let file = disk.file.as_ref().ok_or_else(|| StoreError::NoFile { disk: disk.name.clone() })?;
+        self.resolve(file)
+    }
+
     /// The overlay of a system disk on a golden disk, whether it is there or not.
     ///
     /// # Errors
-    /// [`StoreError::Escapes`].
+    /// Those of [`MachineFolder::file_of`].
     pub fn overlay(&self, disk: &DiskRecord) -> Result<PathBuf, StoreError> {
-        Ok(self.resolve(&disk.file)?.with_extension("overlay.qcow2"))
+        Ok(self.file_of(disk)?.with_extension("overlay.qcow2"))
     }
 
     /// The dirty map of a system disk, whether it is there or not.
     ///
     /// # Errors
-    /// [`StoreError::Escapes`].
+    /// Those of [`MachineFolder::file_of`].
     pub fn map(&self, disk: &DiskRecord) -> Result<PathBuf, StoreError> {
-        Ok(self.resolve(&disk.file)?.with_extension("map.qcow2"))
+        Ok(self.file_of(disk)?.with_extension("map.qcow2"))
     }
 
     /// Removes the files of a system disk that `backing` does not use; the process of the machine must be gone. Those that
@@ -258,7 +267,7 @@ impl MachineFolder {
         backing: &DiskBacking,
     ) -> Result<(), StoreError> {
         self.check(lock)?;
-        let (raw, map, overlay) = (self.resolve(&disk.file)?, self.map(disk)?, self.overlay(disk)?);
+        let (raw, map, overlay) = (self.file_of(disk)?, self.map(disk)?, self.overlay(disk)?);
         let others = match backing {
             DiskBacking::Raw => vec![map, overlay],
             DiskBacking::Mapped => vec![overlay],
@@ -279,7 +288,7 @@ impl MachineFolder {
     pub fn store_medium(&self, lock: &MachineLock, disk: &DiskRecord) -> Result<(), StoreError> {
         self.check(lock)?;
         let Some(medium) = &disk.medium else { return Ok(()) };
-        let path = self.resolve(&disk.file)?;
+        let path = self.file_of(disk)?;
         let folder = file::parent(&path)?;
         file::make_folder(folder)?;
         if path.exists() {
@@ -303,7 +312,7 @@ impl MachineFolder {
     /// [`StoreError::DiskSize`] when the file is there with another size, [`StoreError::MediumAbsent`] when it should have
     /// been copied; [`StoreError::Escapes`]; [`StoreError::Io`].
     pub fn make_disk(&self, disk: &DiskRecord) -> Result<PathBuf, StoreError> {
-        let path = self.resolve(&disk.file)?;
+        let path = self.file_of(disk)?;
         if disk.medium.is_some() && !path.exists() {
             return Err(StoreError::MediumAbsent { path });
         }

@@ -69,7 +69,7 @@ fn disk(disk: &str, size: u64) -> DiskRecord {
         name: disk.parse().unwrap(),
         serial: disk.to_owned(),
         size,
-        file: format!("disks/{disk}.raw"),
+        file: Some(format!("disks/{disk}.raw")),
         boot: true,
         history: History::Unknown,
         history_before: History::Unknown,
@@ -214,7 +214,7 @@ fn a_disk_is_made_once_and_never_resized() {
     folder.make_disk(&disk("system", 4096)).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().len(), 4096, "a file that a cut left empty is made again");
     let mut outside = disk("system", 1);
-    outside.file = "../x".to_owned();
+    outside.file = Some("../x".to_owned());
     assert_eq!(
         folder.make_disk(&outside).unwrap_err().to_string(),
         "\"../x\" does not stay in the folder of its machine"
@@ -269,7 +269,7 @@ fn only_the_files_of_a_form_stay() {
         folder.remove_other_backings(&other, &disk, &DiskBacking::Raw),
         Err(StoreError::WrongLock { .. })
     ));
-    let escaping = DiskRecord { file: "../x.raw".to_owned(), ..disk };
+    let escaping = DiskRecord { file: Some("../x.raw".to_owned()), ..disk };
     assert!(matches!(folder.map(&escaping), Err(StoreError::Escapes { .. })));
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use cloud_machine_protocol::{
     Action, Assurance, Bus, Connection, Digest, DiskName, Exception, History, Identity, ImageName, ImageUrl,
-    MachineName, Tier,
+    MachineFacts, MachineName, Tier,
 };
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize, Serializer};
@@ -56,6 +56,9 @@ pub struct MachineRecord {
     pub connection: Connection,
     /// Port on 127.0.0.1 that leads to the machine's port 22; 0 when none does.
     pub ssh_port: u16,
+    /// Of a machine that this host does not run: where it is, and as what it was taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteRecord>,
     /// Where the machine is in its life.
     pub state: MachineState,
     /// The request that is under way, or the last one.
@@ -83,6 +86,25 @@ pub struct MachineRecord {
     pub dirty: bool,
     /// When the machine was created.
     pub created: Timestamp,
+}
+
+/// A machine that this host does not run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RemoteRecord {
+    /// Address or host name of its SSH.
+    pub address: String,
+    /// Port of its SSH there.
+    pub port: u16,
+    /// The line of its system's host key when it was taken over; `None` of one that was made for this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
+    /// What the driver knows the machine by, in a form of its own.
+    pub control: DriverState,
+    /// What the machine said of itself before any job.
+    pub facts: MachineFacts,
+    /// When.
+    pub adopted: Timestamp,
 }
 
 /// What a driver keeps of a machine in its record. Only the driver that wrote it reads it; to everybody else it says no more
@@ -213,8 +235,9 @@ pub struct DiskRecord {
     pub serial: String,
     /// Bytes.
     pub size: u64,
-    /// Its file, relative to the machine's folder.
-    pub file: String,
+    /// Its file, relative to the machine's folder; `None` of a machine that this host does not run, whose disks are elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Whether the image goes here.
     pub boot: bool,
     /// How it is attached.
@@ -366,7 +389,7 @@ impl MachineRecord {
         if self.identity.machine_uuid != self.uuid {
             return Some("its identity has another UUID".to_owned());
         }
-        let disks = self.disks.iter().map(|disk| &disk.file);
+        let disks = self.disks.iter().filter_map(|disk| disk.file.as_ref());
         let files = disks.chain(self.drives.iter().map(|drive| &drive.file)).chain(&self.last_report);
         for file in files {
             if !stays_inside(file) {

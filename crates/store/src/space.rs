@@ -43,7 +43,7 @@ impl MachineFolder {
     /// [`StoreError::Io`] or [`StoreError::Escapes`].
     pub fn growth(&self, record: &MachineRecord) -> Result<u64, StoreError> {
         let mut growth: u64 = 0;
-        for disk in record.disks.iter().filter(|disk| disk.medium.is_none()) {
+        for disk in record.disks.iter().filter(|disk| disk.medium.is_none() && disk.file.is_some()) {
             growth = growth.saturating_add(self.growth_of(record, disk)?);
         }
         Ok(growth)
@@ -55,7 +55,7 @@ impl MachineFolder {
     /// [`StoreError::Io`] or [`StoreError::Escapes`].
     pub fn growth_of(&self, record: &MachineRecord, disk: &DiskRecord) -> Result<u64, StoreError> {
         let overlaid = disk.boot && matches!(record.system.backing, DiskBacking::Overlay { .. });
-        let path = if overlaid { self.overlay(disk)? } else { self.resolve(&disk.file)? };
+        let path = if overlaid { self.overlay(disk)? } else { self.file_of(disk)? };
         Ok(disk.size.saturating_sub(allocated(&path)?))
     }
 
@@ -64,7 +64,7 @@ impl MachineFolder {
     /// # Errors
     /// [`StoreError::Io`] or [`StoreError::Escapes`].
     pub fn taken(&self, disk: &DiskRecord) -> Result<u64, StoreError> {
-        Ok(allocated(&self.resolve(&disk.file)?)?
+        Ok(allocated(&self.file_of(disk)?)?
             .saturating_add(allocated(&self.map(disk)?)?)
             .saturating_add(allocated(&self.overlay(disk)?)?))
     }
@@ -75,7 +75,7 @@ impl MachineFolder {
     /// [`StoreError::Escapes`], [`StoreError::WrongLock`] or [`StoreError::Io`].
     pub fn discard(&self, lock: &MachineLock, disk: &DiskRecord) -> Result<(), StoreError> {
         self.check(lock)?;
-        for path in [self.resolve(&disk.file)?, self.map(disk)?, self.overlay(disk)?] {
+        for path in [self.file_of(disk)?, self.map(disk)?, self.overlay(disk)?] {
             file::remove_file(&path)?;
         }
         Ok(())

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, Permissions},
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -27,12 +28,12 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A server of the cloud, and somebody who has a key for it.
-struct World {
+pub(super) struct World {
     machines: Arc<Qemu>,
-    cloud: Cloud,
-    folder: TempDir,
+    pub(super) cloud: Cloud,
+    pub(super) folder: TempDir,
     server: u64,
-    address: String,
+    pub(super) address: String,
     began: Instant,
 }
 
@@ -109,7 +110,17 @@ impl World {
         if output.status.success() { Ok(said) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
-    fn ssh(&self, command: &str) -> String {
+    /// Runs a command there with `input` for it.
+    pub(super) fn feed(&self, command: &str, input: &str) {
+        let mut ssh = self.client();
+        ssh.arg("-oBatchMode=yes").arg("-i").arg(self.folder.path().join("key"));
+        ssh.arg(format!("root@{}", self.address)).arg(command).stdin(Stdio::piped());
+        let mut child = ssh.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success(), "{command}\n{}", self.console());
+    }
+
+    pub(super) fn ssh(&self, command: &str) -> String {
         self.try_ssh(command).unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.console()))
     }
 
@@ -133,7 +144,7 @@ impl World {
     }
 
     /// The host key that was written down, without its address.
-    fn host_key(&self) -> String {
+    pub(super) fn host_key(&self) -> String {
         let line = fs::read_to_string(self.known_hosts()).unwrap();
         line.split(' ').skip(1).collect::<Vec<_>>().join(" ").trim().to_owned()
     }
@@ -184,6 +195,8 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     assert_eq!(world.ssh("test -e /etc/mine || hostname"), "ci-1\n");
     assert_eq!(world.field("public_net")["ipv4"]["ip"], world.address.as_str());
     assert!(world.host_key() != first && world.host_key() != rescue && rescue != first, "each makes its own");
+
+    super::adopted::life(&mut world);
 
     world.act("shutdown", &Value::Null);
     while world.field("status") != "off" {

@@ -1,6 +1,7 @@
 //! Real machines: those of distributions over their whole life, and those of the agent alone. One program, so that many run
 //! at a time: each waits for something now and then.
 
+mod adopted;
 mod cloud;
 mod cloud_init;
 mod data_disks;

@@ -12,7 +12,6 @@ use cloud_machine_operation::{causes, signature};
 use cloud_machine_packing::{facts, input::RawImage, signature::SecretKey};
 use cloud_machine_protocol::{Extent, MAKERS};
 use cloud_machine_store::{Content, ImageFacts, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
-use cloud_machine_volume::write::pin;
 
 use crate::{
     arguments::Pack,
@@ -76,7 +75,7 @@ pub(super) fn pack_image(
             kernel: kernel.content(),
             initramfs: Content::Bytes(&initramfs),
             kernel_release: &release,
-            agent: pin(&agent),
+            agent: Content::Bytes(&agent),
             image: InstalledImage {
                 generation: manifest.generation(),
                 digest: manifest.digest(),

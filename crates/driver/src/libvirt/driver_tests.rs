@@ -27,7 +27,7 @@ fn machine(stand_in: &StandIn) -> MachineRef {
         Vec::new(),
         cloud_machine_protocol::SecretPolicy::Rotate,
     );
-    MachineRef { name, uuid: Some(identity.unwrap().machine_uuid), state: None, folder }
+    MachineRef { name, uuid: Some(identity.unwrap().machine_uuid), state: None, remote: None, folder }
 }
 
 /// Answers with a domain of the machine's UUID and the content of `xml`, which `destroy` takes away.
@@ -179,6 +179,8 @@ fn what_an_overlay_or_a_map_is_needed_for_is_refused_and_nothing_is_started() {
             ssh_port: 2222,
             kernel: "/kernel".into(),
             initramfs: "/initramfs".into(),
+            agent: "/agent".into(),
+            agent_digest: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
             command_line: String::new(),
             devices: vec![BlockDevice { backing, ..disk }],
             folder: cloud_machine_store::AttemptFolder::at(stand_in.folder().to_owned(), 1),

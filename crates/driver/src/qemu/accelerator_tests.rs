@@ -21,7 +21,7 @@ fn setting(script: &str) -> Setting {
         kernel: Content::Bytes(b"kernel"),
         initramfs: Content::Bytes(b"initramfs"),
         kernel_release: "6.1",
-        agent: format!("sha256:{}", "cd".repeat(32)).parse().unwrap(),
+        agent: Content::Bytes(b"agent"),
         image: InstalledImage {
             generation: 1,
             digest: format!("blake3:{}", "ab".repeat(32)).parse().unwrap(),

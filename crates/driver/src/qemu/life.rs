@@ -49,7 +49,7 @@ pub struct Subject {
 
 impl From<&MachineRef> for Subject {
     fn from(machine: &MachineRef) -> Self {
-        let MachineRef { name, uuid, state, folder } = machine.clone();
+        let MachineRef { name, uuid, state, folder, .. } = machine.clone();
         Self::new(name, uuid, state.as_ref(), folder)
     }
 }

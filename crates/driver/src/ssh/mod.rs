@@ -33,6 +33,24 @@ use cloud_machine_store::StoreError;
 
 use cloud_machine_child::ChildError;
 
+use crate::error::{DriverError, DriverErrorKind};
+
+/// Whether the programs of this module are there.
+///
+/// # Errors
+/// Of [`DriverErrorKind::MissingTool`].
+pub(crate) fn preflight() -> Result<(), DriverError> {
+    let folders: Vec<PathBuf> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
+    for program in ["ssh", "ssh-keyscan", "ssh-keygen"] {
+        if !folders.iter().any(|folder| folder.join(program).is_file()) {
+            let programs = "ssh, ssh-keyscan and ssh-keygen";
+            let kind = DriverErrorKind::MissingTool { package: "openssh-client", programs };
+            return Err(DriverError::new(kind, format!("there is no program {program}")));
+        }
+    }
+    Ok(())
+}
+
 /// Why SSH to a machine could not be prepared or nobody answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -104,7 +104,7 @@ impl Attempt<'_> {
         self.store.write(self.lock, record)?;
         if let (Some(host_key), Some(host)) = (&record.host_key, access::host(record)?) {
             let known_hosts = self.store.machine(&record.name).known_hosts();
-            ssh::write_known_hosts(&known_hosts, &host.known_as(record.ssh_port), host_key)
+            ssh::write_known_hosts(&known_hosts, &host.known_as(access::port(record)), host_key)
                 .map_err(OperationError::failed)?;
         }
         Ok(())

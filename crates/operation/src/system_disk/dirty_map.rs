@@ -28,7 +28,7 @@ impl SystemDiskPreparation<'_> {
         promising(record, since, self.manifest.digest())?;
         let storage = self.storage.ok_or_else(|| NO_STORAGE.to_owned())?;
         let folder = self.store.machine(&record.name);
-        let raw = folder.resolve(&disk.file).map_err(|error| causes(&error))?;
+        let raw = folder.file_of(disk).map_err(|error| causes(&error))?;
         let map = folder.map(disk).map_err(|error| causes(&error))?;
         // Compared before any tool opens the map, so that no tool can make it look newer.
         let there = map.try_exists().map_err(|error| causes(&error))?;
@@ -47,7 +47,7 @@ impl SystemDiskPreparation<'_> {
             return Ok(());
         }
         let folder = self.store.machine(&record.name);
-        let (raw, map) = (folder.resolve(&disk.file)?, folder.map(disk)?);
+        let (raw, map) = (folder.file_of(disk)?, folder.map(disk)?);
         let there = map.try_exists().map_err(OperationError::during(ErrorKind::Failed, "look for the dirty map"))?;
         let newer = self.storage.filter(|_| there).map(|storage| storage.is_newer_than_map(&raw, &map)).transpose()?;
         let good = newer == Some(false);
@@ -99,6 +99,9 @@ pub(crate) fn preview(
 ) -> Result<(Strategy, String), OperationError> {
     if super::root_pool(config).is_some() {
         return Ok((Strategy::Rewrite, "the root is on zfs: the pool is recreated".to_owned()));
+    }
+    if system_disk(record)?.file.is_none() {
+        return Ok((Strategy::Rewrite, super::ELSEWHERE.to_owned()));
     }
     if driver.storage().is_none() {
         return Ok((Strategy::Rewrite, super::NO_STORAGE.to_owned()));

@@ -61,7 +61,7 @@ impl SystemDiskPreparation<'_> {
         let told = format!("the files of the golden disk ({})", event::checked(checked));
         self.teller.notice(Notice::Strategy { strategy, reasons: vec![told] });
         Ok(PreparedDisk {
-            device,
+            device: Some(device),
             strategy: Some(strategy),
             tier: Some(tier),
             dirty: None,

@@ -1,0 +1,121 @@
+use std::{fs, path::Path};
+
+use super::*;
+
+/// A machine whose switches are files below `folder`, and commands for it.
+fn commanded(folder: &Path, change: impl FnOnce(&str) -> String) -> Result<Commanded, DriverError> {
+    let controls = folder.join(FOLDER);
+    fs::create_dir_all(&controls).unwrap();
+    let at = folder.display();
+    let text = format!(
+        "
+power:
+  on: [sh, -c, 'echo Chassis Power is on > {at}/power']
+  off: [sh, -c, 'echo Chassis Power is off > {at}/power']
+  state: [cat, '{at}/power']
+  limit: 2
+rescue:
+  on: [sh, -c, 'echo on > {at}/rescue; echo $0 $1 $2 $3 > {at}/named; cat $3; cat {at}/key', '{{name}}', '{{uuid}}', '{{address}}', '{{public-key}}']
+  off: [sh, -c, 'echo off > {at}/rescue']
+  state: [cat, '{at}/rescue']
+  limit: 2
+"
+    );
+    fs::write(controls.join("default.yaml"), change(&text)).unwrap();
+    for (name, text) in [("power", "on"), ("rescue", "off"), ("key", ""), ("id.pub", "a key of ours\n")] {
+        fs::write(folder.join(name), text).unwrap();
+    }
+    let control = control::read(&[controls], "default")?;
+    let (name, uuid, address) = ("web".to_owned(), "u-1".to_owned(), "192.0.2.7".to_owned());
+    Ok(Commanded { name, uuid, address, control })
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn login(folder: &Path) -> LoginKey {
+    LoginKey { private: folder.join("id"), public: String::new() }
+}
+
+#[test]
+fn each_command_is_asked_whether_it_did_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = commanded(folder.path(), str::to_owned).unwrap();
+    assert_eq!(machine.power(soon()).unwrap(), Switch::On);
+    machine.switch(Switch::Off, soon()).unwrap();
+    assert_eq!(machine.power(soon()).unwrap(), Switch::Off);
+    let system = machine.enable_rescue(&login(folder.path()), soon()).unwrap();
+    assert_eq!(system.host_key, None);
+    let named = fs::read_to_string(folder.path().join("named")).unwrap();
+    assert_eq!(named, format!("web u-1 192.0.2.7 {}\n", folder.path().join("id.pub").display()));
+    machine.disable_rescue(soon()).unwrap();
+    machine.switch(Switch::On, soon()).unwrap();
+    assert_eq!(fs::read_to_string(folder.path().join("rescue")).unwrap(), "off\n");
+}
+
+#[test]
+fn a_host_key_that_the_rescue_command_prints_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = commanded(folder.path(), str::to_owned).unwrap();
+    fs::write(folder.path().join("key"), "hello\nssh-ed25519 AAAA rescue\n").unwrap();
+    let system = machine.enable_rescue(&login(folder.path()), soon()).unwrap();
+    assert_eq!(system.host_key.as_deref(), Some("ssh-ed25519 AAAA rescue"));
+    let configured = |text: &str| text.replace("rescue:\n", "rescue:\n  host-key: SHA256:x\n");
+    let machine = commanded(folder.path(), configured).unwrap();
+    assert_eq!(machine.enable_rescue(&login(folder.path()), soon()).unwrap().host_key.as_deref(), Some("SHA256:x"));
+}
+
+#[test]
+fn what_a_command_did_not_do_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for (from, to, kind, why) in [
+        (
+            "echo Chassis Power is off >",
+            "true #",
+            DriverErrorKind::TimedOut,
+            "the power of machine web is not off 2 s after",
+        ),
+        ("echo Chassis Power is off >", "echo it is locked >&2; exit 3 #", DriverErrorKind::Failed, "it is locked"),
+        ("echo Chassis Power is off >", "sleep 60 #", DriverErrorKind::TimedOut, "did not end within"),
+        ("off: [sh,", "off: [/nonexistent/ipmi,", DriverErrorKind::Failed, "cannot run /nonexistent/ipmi"),
+    ] {
+        let machine = commanded(folder.path(), |text| text.replacen(from, to, 1)).unwrap();
+        let error = machine.switch(Switch::Off, soon()).unwrap_err();
+        let told = cloud_machine_protocol::causes(&error);
+        assert!(error.kind == kind && told.contains(why), "{to}: {told}");
+    }
+}
+
+#[test]
+fn a_state_that_says_nothing_or_both_is_no_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = commanded(folder.path(), str::to_owned).unwrap();
+    for (text, expected) in [
+        ("Chassis Power is on\n", Some(Switch::On)),
+        ("{\"PowerState\": \"Off\"}", Some(Switch::Off)),
+        ("running", Some(Switch::On)),
+        ("False", Some(Switch::Off)),
+        ("", None),
+        ("turning on, was off", None),
+        ("online", None),
+        ("unknown", None),
+    ] {
+        fs::write(folder.path().join("power"), text).unwrap();
+        match (machine.power(soon()), expected) {
+            (Ok(found), Some(expected)) => assert_eq!(found, expected, "{text}"),
+            (Err(error), None) => assert!(error.to_string().contains("says neither on nor off"), "{text}: {error}"),
+            (found, _) => panic!("{text}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn without_commands_for_a_rescue_system_nothing_is_reimaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let without = |text: &str| text.split("rescue:").next().unwrap().to_owned();
+    let machine = commanded(folder.path(), without).unwrap();
+    let error = machine.enable_rescue(&login(folder.path()), soon()).unwrap_err();
+    assert_eq!(error.kind, DriverErrorKind::Refused);
+    assert!(error.to_string().contains("names no commands for one") && error.way_out.is_some());
+}

@@ -1,0 +1,235 @@
+//! The driver of machines that are elsewhere: off is what their power says, and their agent runs on a rescue system. Must not know
+//! who has the power.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_protocol::{Connection, RootOfTrust, causes};
+use cloud_machine_store::{DriverState, ImageFolder, Store};
+
+use super::{Controls, LoginKey, Remote, Source, Switch, failed, rescue, timed_out};
+use crate::{
+    description::Description,
+    error::{DriverError, DriverErrorKind},
+    machine::{Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Running, Started, Trouble},
+    ssh::{self, ServingAgent},
+};
+
+/// How long the power may take to be told.
+const ASK_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to be switched, besides what its owner's own limit is.
+const SWITCH_LIMIT: Duration = Duration::from_secs(600);
+/// How often it is asked whether a machine has ended: commands and requests of a provider cost something.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a machine may take to be told to shut down.
+const SHUT_DOWN_LIMIT: Duration = Duration::from_secs(30);
+
+impl<S: Source> Remote<S> {
+    fn controls(&self, machine: &MachineRef) -> Result<Box<dyn Controls>, DriverError> {
+        let remote = machine.remote.as_ref().ok_or_else(|| {
+            let text = format!("machine {} has not been adopted: its record does not say where it is", machine.name);
+            DriverError::new(DriverErrorKind::Refused, text)
+        })?;
+        self.0.controls(machine, &remote.control)
+    }
+
+    fn running(machine: &MachineRef, controls: Box<dyn Controls>, agent: Option<ServingAgent>) -> Elsewhere {
+        let parts = Parts { controls, agent, looked: None };
+        Elsewhere { machine: machine.clone(), parts: Mutex::new(parts) }
+    }
+}
+
+impl<S: Source> Driver for Remote<S> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn describe(&self) -> Description {
+        self.0.describe()
+    }
+
+    fn preflight(&self) -> Result<(), DriverError> {
+        ssh::preflight()
+    }
+
+    fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
+        if *connection == Connection::User {
+            return Ok(());
+        }
+        let text = format!("cannot connect a machine to {connection}: its network is its owner's, not this host's");
+        Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some("leave `network` out".to_owned())))
+    }
+
+    fn processor(&self, _: &Store, _: &ImageFolder) -> Result<Processor, DriverError> {
+        let reason = "this host does not run the machine".to_owned();
+        Ok(Processor { accelerator: "none".to_owned(), model: "the machine's own".to_owned(), reason })
+    }
+
+    fn kernel_arguments(&self) -> &'static str {
+        ""
+    }
+
+    /// Whoever owns the machine starts the rescue system.
+    fn root_of_trust(&self) -> RootOfTrust {
+        RootOfTrust::Provider
+    }
+
+    fn delivery(&self) -> Delivery {
+        Delivery::Connection
+    }
+
+    fn power(&self, machine: &MachineRef, _: Duration) -> Power {
+        let controls = match self.controls(machine) {
+            Ok(controls) => controls,
+            Err(error) => return Power::Unknown(doubt(error)),
+        };
+        match controls.power(Instant::now() + ASK_LIMIT) {
+            Ok(Switch::Off) => Power::Off,
+            Ok(Switch::On) => Power::On(Box::new(Self::running(machine, controls, None))),
+            Err(error) => Power::Unknown(doubt(error)),
+        }
+    }
+
+    fn halt(&self, machine: &MachineRef, _: Duration) -> Result<(), DriverError> {
+        self.controls(machine)?.switch(Switch::Off, Instant::now() + SWITCH_LIMIT)
+    }
+
+    fn start(&self, machine: &MachineRef, boot: &Boot, until: Instant) -> Result<Started, DriverError> {
+        let controls = self.controls(machine)?;
+        let login = LoginKey::of(machine)?;
+        let system = controls.enable_rescue(&login, until)?;
+        controls.switch(Switch::On, until)?;
+        let entered = rescue::enter(machine, boot, &login, &system, until)?;
+        let state = DriverState::of(&"rescue system").map_err(|error| failed(error.to_string()))?;
+        Ok(Started {
+            running: Box::new(Self::running(machine, controls, Some(entered.agent))),
+            agent: entered.socket,
+            state,
+            ssh_port: boot.ssh_port,
+            rescue_host_key: Some(entered.host_key),
+        })
+    }
+
+    fn start_system(&self, machine: &MachineRef, until: Instant) -> Result<Box<dyn Running>, DriverError> {
+        let controls = self.controls(machine)?;
+        controls.disable_rescue(until)?;
+        controls.switch(Switch::On, until)?;
+        Ok(Box::new(Self::running(machine, controls, None)))
+    }
+
+    fn release(&self, machine: &MachineRef) -> Result<(), DriverError> {
+        self.controls(machine)?.release(Instant::now() + SWITCH_LIMIT)
+    }
+
+    fn control(&self, named: &str) -> Option<Result<DriverState, DriverError>> {
+        Some(self.0.control(named))
+    }
+}
+
+fn doubt(error: DriverError) -> Doubt {
+    Doubt { way_out: error.way_out.clone(), ..Doubt::new(None, causes(&error)) }
+}
+
+impl LoginKey {
+    /// This host's key for a machine.
+    fn of(machine: &MachineRef) -> Result<Self, DriverError> {
+        let private = machine.folder.ssh_key();
+        let failed = |error: ssh::SshError| DriverError::new(DriverErrorKind::Failed, error);
+        let public = ssh::public_key(&private).map_err(failed)?;
+        Ok(Self { private, public })
+    }
+}
+
+/// A machine that has power.
+#[derive(Debug)]
+struct Elsewhere {
+    machine: MachineRef,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    controls: Box<dyn Controls>,
+    /// The agent, while it is the rescue system that runs.
+    agent: Option<ServingAgent>,
+    /// When the power was asked for last, and what was said.
+    looked: Option<(Instant, Switch)>,
+}
+
+impl Parts {
+    /// The power now, or a moment ago.
+    fn power(&mut self) -> Result<Switch, DriverError> {
+        if let Some((at, found)) = self.looked
+            && at.elapsed() < LOOK
+        {
+            return Ok(found);
+        }
+        let found = self.controls.power(Instant::now() + ASK_LIMIT)?;
+        self.looked = Some((Instant::now(), found));
+        Ok(found)
+    }
+}
+
+impl Elsewhere {
+    fn with<T>(&self, act: impl FnOnce(&mut Parts) -> T) -> T {
+        act(&mut self.parts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Running for Elsewhere {
+    fn ended(&self, until: Instant) -> Result<bool, DriverError> {
+        loop {
+            if self.with(Parts::power)? == Switch::Off {
+                return Ok(true);
+            }
+            if Instant::now() >= until {
+                return Ok(false);
+            }
+            thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+
+    /// Its agent waits for the host's first message.
+    fn resume(&self, _: Instant) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    fn trouble(&self, _: Instant) -> Result<Option<Trouble>, DriverError> {
+        Ok(None)
+    }
+
+    fn start_system(&self, until: Instant) -> Result<Option<DriverState>, DriverError> {
+        self.with(|parts| {
+            let mut agent = parts.agent.take().ok_or_else(|| failed("no agent runs on the machine"))?;
+            let ended =
+                agent.ended(until).map_err(|error| failed(format!("cannot watch the agent's connection: {error}")))?;
+            match ended {
+                None => return Err(timed_out("the agent had the word to go and did not end")),
+                Some(status) if !status.success() => {
+                    return Err(failed(format!("the agent had the word to go and ended with {status}")));
+                }
+                Some(_) => {}
+            }
+            parts.controls.disable_rescue(until)?;
+            parts.controls.switch(Switch::Off, until)?;
+            parts.controls.switch(Switch::On, until)?;
+            parts.looked = None;
+            DriverState::of(&"own system").map(Some).map_err(|error| failed(error.to_string()))
+        })
+    }
+
+    fn shut_down(&self, until: Instant) -> Result<bool, DriverError> {
+        let limit = SHUT_DOWN_LIMIT.min(until.saturating_duration_since(Instant::now()));
+        let target = rescue::own_system(&self.machine)?;
+        let asked = ssh::ask(&target, &["systemctl", "poweroff", "--no-block"], limit);
+        let output = asked.map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?;
+        if !output.status.success() {
+            return Err(failed(format!("the machine's system was not told to shut down: {}", output.status)));
+        }
+        self.with(|parts| parts.looked = None);
+        self.ended(until)
+    }
+}

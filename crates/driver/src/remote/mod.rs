@@ -1,0 +1,159 @@
+//! Machines that somebody else owns: their power, and a rescue system that is started in the place of their own. What has power
+//! over a machine is a [`Source`]'s; the order in which a rescue system is started and believed is owned here, once for all of
+//! them. Must not run anything on a machine's own system but a request to shut down.
+
+mod commands;
+mod control;
+mod driver;
+mod rescue;
+
+use std::{fmt, time::Instant};
+
+use cloud_machine_store::DriverState;
+
+use crate::{
+    description::Description,
+    error::{DriverError, DriverErrorKind},
+    machine::MachineRef,
+};
+
+pub use commands::Commands;
+
+/// Whether a machine has power, as whoever has power over it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// It runs.
+    On,
+    /// It does not.
+    Off,
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::On => "on",
+            Self::Off => "off",
+        })
+    }
+}
+
+/// What has power over one machine. Each call ends by `until`, has done what it says when it gives no error, and is no error when
+/// there was nothing to do.
+pub trait Controls: fmt::Debug + Send {
+    /// Asks for the machine's power.
+    ///
+    /// # Errors
+    /// When that is not told.
+    fn power(&self, until: Instant) -> Result<Switch, DriverError>;
+
+    /// Switches it, without asking the machine's system.
+    ///
+    /// # Errors
+    /// When it is not switched.
+    fn switch(&self, to: Switch, until: Instant) -> Result<(), DriverError>;
+
+    /// Makes the next start one of the rescue system, into which the key `login` lets this host. Gives what is known of it.
+    ///
+    /// # Errors
+    /// When the next start would be another one.
+    fn enable_rescue(&self, login: &LoginKey, until: Instant) -> Result<RescueSystem, DriverError>;
+
+    /// Makes the next start one of the machine's own system.
+    ///
+    /// # Errors
+    /// When the next start would be another one.
+    fn disable_rescue(&self, until: Instant) -> Result<(), DriverError>;
+
+    /// Gives the machine up: one that was made for this host is deleted, any other one is left as it is.
+    ///
+    /// # Errors
+    /// When it is not deleted.
+    fn release(&self, until: Instant) -> Result<(), DriverError>;
+}
+
+/// The key pair by which this host logs in to a rescue system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginKey {
+    /// The private half.
+    pub private: std::path::PathBuf,
+    /// The line of the public half.
+    pub public: String,
+}
+
+/// What is known of a rescue system before it is connected to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RescueSystem {
+    /// Its host key, when a way that no machine has a hand in tells it: a line `ssh-ed25519 AAAA…`, or a fingerprint
+    /// `SHA256:…`.
+    pub host_key: Option<String>,
+    /// Another private key than the machine's own that it lets in.
+    pub identity: Option<std::path::PathBuf>,
+    /// How long it may take to answer; `None`: until the attempt's own deadline.
+    pub limit: Option<std::time::Duration>,
+}
+
+/// Where the power over machines comes from.
+pub trait Source: fmt::Debug + Send + Sync + Clone + 'static {
+    /// As `driver` of the configuration and the record name it.
+    fn name(&self) -> &'static str;
+
+    /// What it makes of the configuration.
+    fn describe(&self) -> Description;
+
+    /// What has power over the machine of which `control` is kept.
+    ///
+    /// # Errors
+    /// When there is nothing, or it cannot be read.
+    fn controls(&self, machine: &MachineRef, control: &DriverState) -> Result<Box<dyn Controls>, DriverError>;
+
+    /// What is kept of a machine that is taken over; `named` is what a person calls the control.
+    ///
+    /// # Errors
+    /// When there is none of that name, or it is not usable.
+    fn control(&self, named: &str) -> Result<DriverState, DriverError>;
+}
+
+/// Keys that hold on a machine that is there as they do on any other.
+const KEYS: &[&str] = &[
+    "driver",
+    "image",
+    "image-keys",
+    "require",
+    "wait-for",
+    "resources.disks.*.devicepath",
+    "resources.disks.*.allocation",
+    "resources.disks.*.boot-partition",
+    "resources.disks.*.on-reimage",
+    "resources.disks.*.wipe-on-boot",
+    "resources.disks.*.required",
+    "resources.disks.*.overwrite",
+    "resources.nic.mac",
+    "resources.nic.address",
+    "resources.nic.address.addresses",
+    "resources.nic.address.gateways",
+    "resources.nic.address.dns",
+    "resources.nic.address.search",
+    "resources.nic.address.routes",
+    "resources.nic.address.mtu",
+    "resources.nic.address.vlan",
+    "disks-undeclared",
+    "identity.ssh-host-keys",
+    "cloud-init-url",
+    "cloud-init-url.*",
+    "resources.cloud-init-url",
+    "resources.cloud-init-url.*",
+    "ssh_authorized_keys",
+];
+
+/// A driver of machines that are elsewhere.
+#[derive(Clone, Debug)]
+pub struct Remote<S>(pub S);
+
+/// An error that no part of another one is.
+fn failed(text: impl Into<String>) -> DriverError {
+    DriverError::new(DriverErrorKind::Failed, text.into())
+}
+
+fn timed_out(text: impl Into<String>) -> DriverError {
+    DriverError::new(DriverErrorKind::TimedOut, text.into())
+}

@@ -1,0 +1,145 @@
+//! `adopt`: a machine that is there already, as it says it is before any job runs on it. Must not change anything on it: that is
+//! what its first reimage does.
+
+mod differences;
+mod survey;
+mod take;
+
+use cloud_machine_protocol::{MachineFacts, MachineName};
+use cloud_machine_store::{DriverState, MachineLock, MachineRecord, MachineState, RemoteRecord, StoreError};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{
+    Operations,
+    admission::{self, Admitted, Exceptions},
+    audit, configured_driver, create,
+    described::Described,
+    error::{ErrorKind, OperationError},
+    event::Operation,
+    hint::Hint,
+    host_key, network,
+    system_disk::{self, ReimageOptions},
+    teller::Teller,
+};
+
+pub use survey::{Login, Surveyed};
+pub use take::default_disk;
+
+/// A machine as it is to be taken over.
+pub struct Adoption {
+    /// The merged configuration of all layers of the host.
+    pub described: Described,
+    /// Where it is, and how a person logs in.
+    pub login: Login,
+    /// What it said of itself.
+    pub surveyed: Surveyed,
+    /// What the driver calls what has power over it.
+    pub control: String,
+    /// What an operator sets aside of the rules on images.
+    pub exceptions: Exceptions,
+}
+
+/// A machine that was taken over.
+#[derive(Debug, Serialize)]
+pub struct Adopted {
+    /// Whether it had been before, and is as it was.
+    pub unchanged: bool,
+    /// State of the machine.
+    pub state: MachineState,
+    /// Host and port of its SSH.
+    pub place: String,
+    /// Fingerprint of the host key that its system has now.
+    pub host_key: String,
+    /// What it said of itself. Nobody else says so.
+    pub facts: MachineFacts,
+    /// What a reimage will change of it, one sentence each.
+    pub changes: Vec<String>,
+}
+
+impl Operations<'_> {
+    /// Takes the machine `name` over, or finds that it is as it was when that was done.
+    ///
+    /// # Errors
+    /// Of [`ErrorKind::Refused`] for a machine that cannot be what is described; of [`ErrorKind::Verification`] for one that was
+    /// taken over before and has changed, field by field.
+    pub fn adopt(&self, name: &MachineName, adoption: &Adoption) -> Result<Adopted, OperationError> {
+        self.under_lock(name, Operation::Adopt, |lock| self.adopt_locked(lock, adoption))
+    }
+
+    fn adopt_locked(&self, lock: &MachineLock, adoption: &Adoption) -> Result<Adopted, OperationError> {
+        let (name, store) = (lock.name(), self.store);
+        let control = self.check_adoption(name, adoption)?;
+        match store.read(name) {
+            Ok(record) => {
+                create::same_values(&record, &adoption.described)?;
+                differences::refuse(&record, &adoption.login, &adoption.surveyed, &control)?;
+                return Ok(adopted(&record, adoption, true));
+            }
+            Err(StoreError::NoMachine { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        create::has_own_mac(store, &adoption.described)?;
+        let mut record = self.taken(name, adoption, control)?;
+        store.create(lock, &record)?;
+        create::prepare_login(store, &mut record)?;
+        host_key::make(store, &record)?;
+        // It runs, and no report says what.
+        record.state = MachineState::Running;
+        store.write(lock, &record)?;
+        Ok(adopted(&record, adoption, false))
+    }
+
+    /// Refuses what no machine of this driver can be, before anything is recorded.
+    fn check_adoption(&self, name: &MachineName, adoption: &Adoption) -> Result<DriverState, OperationError> {
+        let (described, teller) = (&adoption.described, Teller::of_none(self.observer, Operation::Adopt));
+        let driver = configured_driver(self.drivers, described)?;
+        let control = driver.control(&adoption.control).ok_or_else(|| {
+            let text = format!("machine {name} cannot be adopted: driver {} makes all its machines", driver.name());
+            OperationError::new(ErrorKind::Refused, text).hint(Hint::AdoptingDriver)
+        })??;
+        driver.preflight()?;
+        audit::honoured(self.drivers, teller, described)?;
+        driver.can_connect(&described.config.resources.nic.network)?;
+        network::can_fetch(&described.config, &described.config.resources.nic.network, None)?;
+        system_disk::can_be_elsewhere(&described.config, ReimageOptions::default())?;
+        Ok(control)
+    }
+
+    fn taken(
+        &self,
+        name: &MachineName,
+        adoption: &Adoption,
+        control: DriverState,
+    ) -> Result<MachineRecord, OperationError> {
+        let teller = self.teller(name, Operation::Adopt);
+        let Described { config, .. } = &adoption.described;
+        let image = config.image.as_ref().ok_or_else(create::no_image)?;
+        let Admitted { record: image, manifest } =
+            admission::admit(teller, self.store, image, &adoption.described, adoption.exceptions)?;
+        let facts = &adoption.surveyed.facts;
+        let identity = take::identity(name, config, &adoption.login, facts)?;
+        let disks = take::disks(config, facts, manifest.size())?;
+        let remote = RemoteRecord {
+            address: adoption.login.address.clone(),
+            port: adoption.login.port,
+            host_key: Some(adoption.surveyed.host_key.clone()),
+            control,
+            facts: facts.clone(),
+            adopted: Timestamp::now(),
+        };
+        let record = create::record(name, &adoption.described, identity, image, disks)?;
+        Ok(MachineRecord { remote: Some(remote), ssh_port: 0, dirty: true, ..record })
+    }
+}
+
+fn adopted(record: &MachineRecord, adoption: &Adoption, unchanged: bool) -> Adopted {
+    Adopted {
+        unchanged,
+        state: record.state,
+        place: adoption.surveyed.place.clone(),
+        host_key: cloud_machine_driver::ssh::fingerprint(&adoption.surveyed.host_key),
+        facts: adoption.surveyed.facts.clone(),
+        changes: take::changes(record, &adoption.surveyed.facts),
+    }
+}

@@ -1,0 +1,109 @@
+//! A server that somebody made, taken over and cleaned by the driver of the operator's own commands: over SSH to the provider's
+//! rescue system, with nothing of this host attached to it.
+
+use std::{fs, path::Path};
+
+use cloud_machine_driver::ssh::fingerprint;
+use cloud_machine_tests::{
+    artifacts::{self, Artifacts},
+    hostile,
+    program::Program,
+};
+use serde_json::Value;
+
+use super::cloud::World;
+
+/// Name of the server and of the machine.
+const NAME: &str = "ci-1";
+/// Name of the image, which is the provider's.
+const IMAGE: &str = "debian-12-cloud";
+
+/// The life of a server that runs, which this host gets to know only now.
+pub(super) fn life(world: &mut World) {
+    let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
+    program.pack_folder(&artifacts::cloud_image().unwrap(), IMAGE, &[]).unwrap();
+    control(&program, world, "");
+    it_is_taken_over_once(&program, world);
+    let before = world.ssh("cat /etc/machine-id");
+
+    let job = hostile::script().unwrap().replace("VDB", "/dev/null");
+    world.feed("sh -s", &job);
+    let cleaned = reimage(&program);
+    assert_eq!(cleaned["assurance"], "provider-rooted", "{cleaned}");
+    assert_eq!(cleaned["rescue_host_key"], "unknown", "{cleaned}");
+    let gap = cleaned["does_not_cover"].as_str().unwrap();
+    assert!(gap.contains("provider") && gap.contains("network path"), "{gap}");
+    let looked = program.call(["exec", NAME, "--", "sh", "-s"], hostile::checks().as_bytes());
+    assert_eq!(looked.code, 0, "{}", looked.errors);
+    assert!(!looked.output.contains("present"), "{}", looked.output);
+    assert_eq!(
+        program.done(&["exec", NAME, "--", "cat", "/etc/machine-id", "/etc/hostname"]),
+        format!("{before}{NAME}\n")
+    );
+    let verified = program.json(["verify", NAME, "--require-assurance", "provider-rooted"]).unwrap();
+    assert_eq!(verified["machines"][0]["result"]["identity_checked"], true, "{verified}");
+}
+
+/// The commands for the server, in the folder of whoever calls the program.
+fn control(program: &Program, world: &World, more: &str) {
+    let home = program.state().parent().unwrap();
+    let folder = home.join(".config/cloud-machine/drivers/ssh");
+    fs::create_dir_all(&folder).unwrap();
+    let token = home.join("token");
+    fs::write(&token, world.cloud.token()).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cloud/control.py");
+    let command = |verb: &str| {
+        let words = [
+            artifacts::hcloud().unwrap().display().to_string(),
+            script.display().to_string(),
+            world.cloud.endpoint(),
+            token.display().to_string(),
+            "{name}".to_owned(),
+            verb.to_owned(),
+        ];
+        serde_json::to_string(&words).unwrap()
+    };
+    let keyed = command("rescue-on").replace(']', ",\"{public-key}\"]");
+    let text = format!(
+        "power: {{on: {}, off: {}, state: {}}}\nrescue: {{on: {keyed}, off: {}, state: {}{more}}}\n",
+        command("on"),
+        command("off"),
+        command("power"),
+        command("rescue-off"),
+        command("rescue"),
+    );
+    fs::write(folder.join("default.yaml"), text).unwrap();
+}
+
+fn it_is_taken_over_once(program: &Program, world: &World) {
+    let (place, key) = (format!("root@{}", world.address), world.folder.path().join("key").display().to_string());
+    let adopt = |host_key: &str| {
+        let words = ["adopt", NAME, "--ssh", &place, "--host-key", host_key, "--identity", &key, "--image", IMAGE];
+        program.call(words.into_iter().chain(["--output", "json"]), b"")
+    };
+    let other = adopt("SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    assert_eq!(other.code, 5, "{}", other.errors);
+    let known = fingerprint(&world.host_key());
+    assert!(other.errors.contains(&known), "{}", other.errors);
+    assert_eq!(program.call(["show", NAME], b"").code, 4, "nothing is recorded of a machine that nobody vouches for");
+    for unchanged in [false, true] {
+        let adopted = adopt(&known);
+        assert_eq!(adopted.code, 0, "{}", adopted.errors);
+        let result: Value = serde_json::from_str(&adopted.output).unwrap();
+        let result = &result["value"]["machines"][0]["result"];
+        assert_eq!(
+            (&result["unchanged"], &result["facts"]["firmware"]),
+            (&unchanged.into(), &"bios".into()),
+            "{result}"
+        );
+    }
+    let refused = program.call(["verify", NAME, "--stored-only"], b"");
+    assert_eq!(refused.code, 5, "that it was taken over proves nothing: {}", refused.output);
+}
+
+/// What a reimage through the rescue system gives.
+fn reimage(program: &Program) -> Value {
+    let result = program.json(["reimage", NAME, "--require-assurance", "provider-rooted", "--timeout", "600"]);
+    let result = result.unwrap_or_else(|failed| panic!("{failed}"));
+    result["machines"][0]["result"].clone()
+}
