@@ -1,5 +1,6 @@
 //! The program and a real Debian machine, from end to end: the scenario of the demo, then the ways in which an
-//! operator's day goes wrong. One machine, since a boot in software emulation takes half a minute.
+//! operator's day goes wrong. One machine, since a boot in software emulation takes half a minute, and of the smallest image, since
+//! that is written and read ten times.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -12,13 +13,15 @@ use std::{
 };
 
 use cloud_machine_tests::{
-    artifacts::Artifacts,
+    artifacts::{Artifacts, lean_image},
     hostile,
     http::{Answer, Server},
     program::Program,
     scenario::{self, Image, MACHINE},
 };
 use cloud_machine_volume::write as volume;
+
+const IMAGE: &str = "debian-12-lean";
 
 /// How long to wait for something that a machine does.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -27,9 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 fn a_machine_through_hostile_jobs_kills_and_deletion() {
     let artifacts = Artifacts::from_environment().unwrap();
     let program = Program::new(&artifacts);
-    let image = Image { folder: &artifacts.image, name: "debian-12" };
-    let ended = super::drivers::life(image, &program, "qemu");
+    let ended = super::drivers::life(Image { folder: &lean_image().unwrap(), name: IMAGE }, &program, "qemu");
     the_planted_volume_was_seen_and_ignored(&program, &ended);
+    super::drivers::it_is_as_lean_as_it_says(&program);
     super::drivers::people_reach_it(&program);
     a_machine_that_is_busy_is_locked(&program);
     a_machine_that_is_late_is_off(&program);
@@ -67,7 +70,7 @@ fn a_machine_that_is_busy_is_locked(program: &Program) {
 
 /// No machine starts in one second; what began must be ended, and a second call may go on.
 fn a_machine_that_is_late_is_off(program: &Program) {
-    let late = program.call(["create", "late", "--image", "debian-12", "--timeout", "1"], b"");
+    let late = program.call(["create", "late", "--image", IMAGE, "--timeout", "1"], b"");
     assert_eq!(late.code, 6, "{}", late.errors);
     let record = program.json(["show", "late"]).unwrap();
     assert_eq!((record["record"]["state"].as_str(), record["process"].as_str()), (Some("failed"), Some("none")));
@@ -235,7 +238,8 @@ fn a_fresh_overlay_is_a_reimage(program: &Program) {
 fn a_golden_disk_that_differs_is_refused(program: &Program) {
     let golden = std::fs::read_dir(program.state().join("golden")).unwrap().next().unwrap().unwrap().path();
     let file = OpenOptions::new().write(true).open(golden.join("disk.raw")).unwrap();
-    file.write_all_at(b"evil", 600 << 20).unwrap();
+    let end = file.metadata().unwrap().len();
+    file.write_all_at(b"evil", end - (40 << 20)).unwrap();
     let refused = program.call(["reimage", MACHINE, "--strategy", "overlay"], b"");
     assert_eq!(refused.code, 5, "{}", refused.errors);
     assert!(refused.errors.contains("differs from its image in 1 ranges"), "{}", refused.errors);
@@ -284,7 +288,7 @@ fn a_machine_reads_documents_of_its_own(program: &Program) {
     let url = format!("cloud-init-url={url}");
     let create = |drive: &str| {
         let opened = "resources.nic.host-access=true";
-        let arguments = ["create", "own", "--image", "debian-12", "--set", opened, "--set", &url, "--drive", drive];
+        let arguments = ["create", "own", "--image", IMAGE, "--set", opened, "--set", &url, "--drive", drive];
         program.call([arguments.as_slice(), &["--output", "json"]].concat(), b"")
     };
     let loosens = write("loose.img", &volume("cloud-machine: {disks-undeclared: ignore}"));
@@ -344,9 +348,9 @@ fn a_corrupt_image_ends_in_quarantine(program: &Program) {
             "create",
             "small",
             "--image",
-            "debian-12",
+            IMAGE,
             "--set",
-            "resources.disks.system={boot-partition: true, allocation: 512MiB}",
+            "resources.disks.system={boot-partition: true, allocation: 128MiB}",
         ],
         b"",
     );
@@ -363,7 +367,7 @@ fn a_corrupt_image_ends_in_quarantine(program: &Program) {
     }
     // Nobody may have the disk open when it is reimaged.
     drop(system);
-    let packed = program.state().join("images/debian-12/image.zst");
+    let packed = program.state().join(format!("images/{IMAGE}/image.zst"));
     flip(&packed);
     for attempt in 1..=3 {
         let failed = program.call(["reimage", MACHINE], b"");
@@ -385,7 +389,7 @@ fn a_corrupt_image_ends_in_quarantine(program: &Program) {
 /// Flips one bit in a frame of data; twice is as before.
 fn flip(packed: &Path) {
     let file = OpenOptions::new().read(true).write(true).open(packed).unwrap();
-    let (mut byte, offset) = ([0], 40 << 20);
+    let (mut byte, offset) = ([0], file.metadata().unwrap().len() / 3);
     file.read_exact_at(&mut byte, offset).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
