@@ -86,6 +86,30 @@ pub fn check(url: &str, ca: Option<&str>) -> Result<(), FetchError> {
     trust::roots(url, ca).map(|_| ())
 }
 
+/// A client with the trust, the names and the habits of [`fetch`], for an adapter that speaks to one service: no redirects,
+/// no proxy of the environment. `kept` connections stay open for later requests; a request without a time of its own may
+/// have `patience`. Not to be made or called inside an asynchronous runtime.
+///
+/// # Errors
+/// [`FetchError::InvalidUrl`], [`FetchError::InvalidCa`] or [`FetchError::Client`].
+pub fn client(
+    url: &str,
+    ca: Option<&str>,
+    names: &Names,
+    kept: usize,
+    patience: Duration,
+) -> Result<reqwest::blocking::Client, FetchError> {
+    redirect::parse(url)?;
+    attempt::client(trust::roots(url, ca)?, names, kept, patience)
+}
+
+/// Why a request of such a client has no answer, when it is not the time: [`FetchError::Certificate`] or
+/// [`FetchError::Unreachable`], without what an address may hide.
+#[must_use]
+pub fn unanswered(url: &reqwest::Url, error: reqwest::Error) -> FetchError {
+    attempt::unanswered(url, error)
+}
+
 /// Gets one document with GET (RFC 9110); only status 200 counts. What may pass by itself is tried again after a wait
 /// that doubles from half a second to eight, of which `retry` hears before each. A `Retry-After` in seconds takes its
 /// place. No proxy, no cookie, no compression; not to be called inside an asynchronous runtime.
