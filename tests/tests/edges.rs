@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Floor of each package.
-const FLOORS: [(&str, u32); 17] = [
+const FLOORS: [(&str, u32); 18] = [
     ("cloud-machine-protocol", 0),
     ("cloud-machine-config", 1),
     ("cloud-machine-image", 1),
@@ -19,13 +19,14 @@ const FLOORS: [(&str, u32); 17] = [
     ("cloud-machine-packing", 2),
     ("cloud-machine-driver", 2),
     ("cloud-machine-fetch", 2),
+    ("cloud-machine-hetzner", 2),
     ("cloud-machine-operation", 3),
     ("cloud-machine-guest-agent", 4),
     ("cloud-machine-cli", 4),
     ("cloud-machine-tests", 5),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 9] = [
+const SIDEWAYS: [(&str, &str); 12] = [
     ("cloud-machine-plan", "cloud-machine-config"),
     ("cloud-machine-plan", "cloud-machine-image"),
     ("cloud-machine-system", "cloud-machine-disk"),
@@ -35,9 +36,12 @@ const SIDEWAYS: [(&str, &str); 9] = [
     ("cloud-machine-driver", "cloud-machine-child"),
     ("cloud-machine-driver", "cloud-machine-disk"),
     ("cloud-machine-driver", "cloud-machine-store"),
+    ("cloud-machine-hetzner", "cloud-machine-child"),
+    ("cloud-machine-hetzner", "cloud-machine-fetch"),
+    ("cloud-machine-hetzner", "cloud-machine-store"),
 ];
 /// What the adapters must never see: what should be done is decided elsewhere.
-const FORBIDDEN: [(&str, &str); 9] = [
+const FORBIDDEN: [(&str, &str); 12] = [
     ("cloud-machine-system", "cloud-machine-plan"),
     ("cloud-machine-driver", "cloud-machine-plan"),
     ("cloud-machine-system", "cloud-machine-config"),
@@ -47,6 +51,9 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ("cloud-machine-store", "cloud-machine-config"),
     ("cloud-machine-fetch", "cloud-machine-plan"),
     ("cloud-machine-fetch", "cloud-machine-config"),
+    ("cloud-machine-hetzner", "cloud-machine-plan"),
+    ("cloud-machine-hetzner", "cloud-machine-config"),
+    ("cloud-machine-hetzner", "cloud-machine-driver"),
 ];
 
 /// Edges between our packages.
