@@ -77,15 +77,15 @@ fn the_proxy_finds_what_is_wrong_in_requests_and_in_answers() {
 }
 
 /// The running proxy.
-struct Proxy {
+pub(crate) struct Proxy {
     child: Child,
-    endpoint: String,
+    pub(crate) endpoint: String,
     port: u16,
     folder: TempDir,
 }
 
 impl Proxy {
-    fn start(upstream: &str) -> Self {
+    pub(crate) fn start(upstream: &str) -> Self {
         let prism = artifacts::prism().unwrap_or_else(|missing| panic!("{missing}"));
         let folder = TempDir::new().unwrap();
         let description = unpacked(folder.path());
@@ -106,12 +106,12 @@ impl Proxy {
         proxy
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
     /// What it has found so far.
-    fn violations(&self) -> usize {
+    pub(crate) fn violations(&self) -> usize {
         let log = self.log();
         log.lines().filter(|line| line.contains("Violation") || line.contains("error ")).count()
     }

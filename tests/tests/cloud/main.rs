@@ -1,5 +1,6 @@
 //! The emulated cloud by itself: that it is what its description says, and breaks as it is told to. No machine runs here.
 
+mod client;
 mod faults;
 mod judges;
 mod refusals;
