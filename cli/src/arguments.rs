@@ -204,6 +204,13 @@ All of it is what the machine says of itself; whatever a terminal would obey is 
   cloud-machine plan demo
   cloud-machine plan demo --output json")]
     Plan(One),
+    /// List what was made for this host at providers and has no record any more, and delete it with --yes
+    #[command(after_help = "Examples:
+  cloud-machine gc
+  cloud-machine gc --driver hetzner --yes
+
+Only what carries the label of this state folder is looked at: not what other hosts or people made.")]
+    Gc(Gc),
     /// Keep a machine for one owner until a deadline
     #[command(subcommand)]
     Lease(Lease),
@@ -389,6 +396,16 @@ pub(crate) struct Journal {
     /// Only so many, the last ones; 0 for all
     #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 0)]
     pub(crate) last: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only of this driver; without it of all whose settings are there
+    #[arg(long)]
+    pub(crate) driver: Option<String>,
+    /// Delete what is listed
+    #[arg(long, short)]
+    pub(crate) yes: bool,
 }
 
 /// Commands on volumes.

@@ -7,8 +7,8 @@ mod project;
 use std::{ffi::OsString, path::Path};
 
 use cloud_machine_config::{
-    CloudInitUrl, ConfigErrors, Document, LayerKind, defaults, environment, merge_all, named, parse, set, stated,
-    unset, validate,
+    CloudInitUrl, ConfigErrors, Document, LayerKind, defaults, environment, merge_all, named, parse, set, unset,
+    validate,
 };
 use cloud_machine_driver::drivers;
 use cloud_machine_operation::{
@@ -50,31 +50,19 @@ pub(crate) fn unread(ui: &Ui, documents: &[Named]) -> Vec<String> {
 /// An option that takes a name, and the key that it states.
 pub(crate) struct KeyOption<'a> {
     pub(crate) option: &'static str,
-    pub(crate) key: &'a str,
+    pub(crate) key: &'static str,
     pub(crate) name: &'a str,
-    /// Whether `name` is a value of YAML, and no text as it is typed.
-    is_value: bool,
 }
 
 impl<'a> KeyOption<'a> {
     /// `--driver`, when it was given.
     pub(crate) fn driver(name: Option<&'a String>) -> Option<Self> {
-        name.map(|name| Self::text("--driver", "driver", name))
+        name.map(|name| Self { option: "--driver", key: "driver", name })
     }
 
     /// `--image`, when it was given.
     pub(crate) fn image(name: Option<&'a ImageName>) -> Option<Self> {
-        name.map(|name| Self::text("--image", "image", name.as_str()))
-    }
-
-    /// A text for a key.
-    pub(crate) fn text(option: &'static str, key: &'a str, name: &'a str) -> Self {
-        Self { option, key, name, is_value: false }
-    }
-
-    /// A value of YAML for a key.
-    pub(crate) fn value(option: &'static str, key: &'a str, name: &'a str) -> Self {
-        Self { option, key, name, is_value: true }
+        name.map(|name| Self { option: "--image", key: "image", name: name.as_str() })
     }
 }
 
@@ -120,10 +108,8 @@ pub(crate) fn documents(
     for (index, step) in configuration.steps.iter().enumerate() {
         collector.step(index, step)?;
     }
-    for (index, KeyOption { option, key, name, is_value }) in more.iter().enumerate() {
-        let index = configuration.steps.len() + index;
-        let document = if *is_value { stated(index, option, key, name) } else { named(index, option, key, name) };
-        collector.add(&format!("{option} {name}"), document);
+    for (index, KeyOption { option, key, name }) in more.iter().enumerate() {
+        collector.add(&format!("{option} {name}"), named(configuration.steps.len() + index, option, key, name));
     }
     let mut documents = collector.end()?;
     if let Some(last) = last {

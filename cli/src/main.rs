@@ -96,6 +96,7 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
         Command::Lease(Lease::List) => done(command::lease::run(ui, &to_list()?, &Lease::List)),
         Command::Lease(lease) => done(command::lease::run(ui, &store()?, lease)),
         Command::Journal(journal) => done(command::journal::run(ui, &to_list()?, journal)),
+        Command::Gc(gc) => done(command::gc::run(ui, &store()?, gc)),
         Command::Volume(volume) => done(command::volume::run(ui, volume)),
         Command::Image(image) => done(command::image::run(ui, &arguments.global, image)),
         Command::Config(config) => done(command::config::run(ui, &arguments.global, config)),

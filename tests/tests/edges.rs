@@ -26,7 +26,7 @@ const FLOORS: [(&str, u32); 18] = [
     ("cloud-machine-tests", 5),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 12] = [
+const SIDEWAYS: [(&str, &str); 13] = [
     ("cloud-machine-plan", "cloud-machine-config"),
     ("cloud-machine-plan", "cloud-machine-image"),
     ("cloud-machine-system", "cloud-machine-disk"),
@@ -35,6 +35,7 @@ const SIDEWAYS: [(&str, &str); 12] = [
     ("cloud-machine-packing", "cloud-machine-store"),
     ("cloud-machine-driver", "cloud-machine-child"),
     ("cloud-machine-driver", "cloud-machine-disk"),
+    ("cloud-machine-driver", "cloud-machine-hetzner"),
     ("cloud-machine-driver", "cloud-machine-store"),
     ("cloud-machine-hetzner", "cloud-machine-child"),
     ("cloud-machine-hetzner", "cloud-machine-fetch"),

@@ -4,8 +4,7 @@ use std::{process::ExitCode, slice, time::Duration};
 
 use cloud_machine_config::DEFAULT_DRIVER;
 use cloud_machine_driver::drivers;
-use cloud_machine_operation::{Adopted, Adoption, Described, Login, Operations, Surveyed, default_disk};
-use cloud_machine_protocol::{DeviceSelector, DiskName, ImageName};
+use cloud_machine_operation::{Adopted, Adoption, Described, Login, Operations};
 use cloud_machine_store::Store;
 
 use crate::{
@@ -20,8 +19,6 @@ use crate::{
 
 /// The driver of machines that are there, where nothing names one.
 const DRIVER: &str = "ssh";
-/// What states a key that follows from the machine.
-const OPTION: &str = "adopt";
 
 impl Line for Adopted {
     fn cells(&self) -> Vec<String> {
@@ -40,22 +37,12 @@ pub(crate) fn run(ui: &Ui, store: &Store, adopt: &Adopt) -> Result<ExitCode, Fai
     let (screen, drivers) = (Screen::new(ui), drivers());
     let operations = Operations { store, drivers: &drivers, observer: &screen };
     batch::each(ui, slice::from_ref(&adopt.name), |name| {
-        let _told = interrupted::tell(ui, store, name, OPTION)?;
-        let (image, login) = (image(adopt)?, login(adopt)?);
-        let surveyed = operations.survey(&login, &image, Duration::from_secs(adopt.timeout))?;
-        let described = described(adopt, &surveyed)?;
+        let _told = interrupted::tell(ui, store, name, "adopt")?;
+        let (described, login) = (described(adopt)?, login(adopt)?);
+        let surveyed = operations.survey(&login, &described, Duration::from_secs(adopt.timeout))?;
         let (control, exceptions) = (adopt.control.clone(), adopt.exceptions.into());
         Ok(operations.adopt(name, &Adoption { described, login, surveyed, control, exceptions })?)
     })
-}
-
-/// The image whose agent asks the machine what it is.
-fn image(adopt: &Adopt) -> Result<ImageName, Failure> {
-    let described = synthesize(&adopt.configuration, &given(adopt))?;
-    described
-        .config
-        .image
-        .ok_or_else(|| Failure::new(Kind::Refused, "the configuration names no image").hint("give --image NAME"))
 }
 
 fn given(adopt: &Adopt) -> Vec<KeyOption<'_>> {
@@ -63,28 +50,15 @@ fn given(adopt: &Adopt) -> Vec<KeyOption<'_>> {
     given.into_iter().flatten().collect()
 }
 
-/// The configuration, with what it leaves open as the machine has it: the driver, and the disk that the image belongs on.
-fn described(adopt: &Adopt, surveyed: &Surveyed) -> Result<Described, Failure> {
+/// The configuration, of another driver than that of machines that are made, where nothing names one.
+fn described(adopt: &Adopt) -> Result<Described, Failure> {
     let mut more = given(adopt);
-    let mut described = synthesize(&adopt.configuration, &more)?;
-    if described.config.driver == DEFAULT_DRIVER && adopt.driver.is_none() {
-        more.push(KeyOption::text(OPTION, "driver", DRIVER));
-        described = synthesize(&adopt.configuration, &more)?;
+    let described = synthesize(&adopt.configuration, &more)?;
+    if described.config.driver != DEFAULT_DRIVER || adopt.driver.is_some() {
+        return Ok(described);
     }
-    let Some(name) = open_disk(&described, surveyed) else { return Ok(described) };
-    let (disk, device) = (format!("resources.disks.{name}"), default_disk(&surveyed.facts)?.to_string());
-    let (devicepath, boot) = (format!("{disk}.devicepath"), format!("{disk}.boot-partition"));
-    more.push(KeyOption::text(OPTION, &devicepath, &device));
-    more.push(KeyOption::value(OPTION, &boot, "true"));
+    more.push(KeyOption { option: "adopt", key: "driver", name: DRIVER });
     synthesize(&adopt.configuration, &more)
-}
-
-/// The system disk, when nothing says which device of the machine it is.
-fn open_disk(described: &Described, surveyed: &Surveyed) -> Option<DiskName> {
-    let (name, disk) = described.config.resources.disks.iter().find(|(_, disk)| disk.boot_partition)?;
-    let is_there = surveyed.facts.disks.iter().any(|found| found.serial.as_deref() == Some(name.as_str()));
-    let is_open = disk.devicepath == DeviceSelector::Serial(name.to_string()) && !is_there;
-    is_open.then(|| name.clone())
 }
 
 fn login(adopt: &Adopt) -> Result<Login, Failure> {

@@ -23,4 +23,5 @@ pub fn drivers() -> machine::Drivers {
         .with(qemu::Qemu::default())
         .with(libvirt::Libvirt::default())
         .with(remote::Remote(remote::Commands::default()))
+        .with(remote::Remote(remote::Hetzner::default()))
 }

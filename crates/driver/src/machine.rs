@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloud_machine_protocol::{
-    Bus, Connection, Digest, Extent, MacAddress, MachineName, Nonce, RescueHostKey, RootOfTrust,
+    Bus, Connection, Digest, Extent, MacAddress, MachineFacts, MachineName, Nonce, RescueHostKey, RootOfTrust,
 };
 use cloud_machine_store::{
     AttemptFolder, DriverState, ImageFolder, MachineFolder, MachineRecord, RemoteRecord, Store,
@@ -291,6 +291,53 @@ pub trait Running: fmt::Debug + Send {
     fn shut_down(&self, until: Instant) -> Result<bool, DriverError>;
 }
 
+/// A machine that is to be made elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedMachine<'a> {
+    /// Its name.
+    pub name: &'a MachineName,
+    /// Its UUID, by which a second call finds what the first one made.
+    pub uuid: &'a str,
+    /// What this host's state folder is known by.
+    pub owner: &'a str,
+    /// The least memory, in bytes.
+    pub ram: u64,
+    /// The least number of processors.
+    pub cpus: u32,
+    /// The least size of its disk, in bytes.
+    pub disk: u64,
+    /// The line of the key by which this host logs in.
+    pub public_key: &'a str,
+    /// A folder for what may be kept of the provider's lists.
+    pub cache: &'a Path,
+}
+
+/// A machine that was made elsewhere, and is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provisioned {
+    /// What the driver knows it by.
+    pub control: DriverState,
+    /// Where its SSH will be.
+    pub address: String,
+    /// The port there.
+    pub port: u16,
+    /// What was made, for people.
+    pub told: String,
+}
+
+/// Something at a provider that was made for this host, and of which no record is left.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Orphan {
+    /// What it is, such as `server`.
+    pub kind: String,
+    /// What the provider calls it.
+    pub id: String,
+    /// Its name, safe to show.
+    pub name: String,
+    /// The machine that it was made for, safe to show.
+    pub machine: String,
+}
+
 /// How the volume and the packed image reach the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -397,6 +444,39 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// What it keeps of a machine that is taken over, by the name of what has power over it. `None`: it makes all its machines.
     fn control(&self, _named: &str) -> Option<Result<DriverState, DriverError>> {
         None
+    }
+
+    /// Makes a machine elsewhere, once however often it is called for one UUID. `None`: what it makes, [`Driver::start`] makes.
+    fn provision(&self, _wanted: &WantedMachine<'_>, _until: Instant) -> Option<Result<Provisioned, DriverError>> {
+        None
+    }
+
+    /// What a machine elsewhere is, as the agent finds it on a system that no job could write; `agent` has the SHA-256 `digest`.
+    /// The machine is left to be halted.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn survey(
+        &self,
+        machine: &MachineRef,
+        _agent: (&Path, Digest),
+        _until: Instant,
+    ) -> Result<MachineFacts, DriverError> {
+        let text = format!("machine {} has no system that could be asked", machine.name);
+        Err(DriverError::new(DriverErrorKind::Refused, text))
+    }
+
+    /// What was made elsewhere for `owner` and is none of the `known`. `None`: it makes nothing elsewhere.
+    fn orphans(&self, _owner: &str, _known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+        None
+    }
+
+    /// Deletes what [`Driver::orphans`] has found, if it still is `owner`'s.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn remove_orphan(&self, _owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
+        Err(DriverError::new(DriverErrorKind::Refused, format!("{} {} is not this driver's", orphan.kind, orphan.id)))
     }
 
     /// What makes a reimage short, where the driver has it. Without it every reimage compares all of the disk.

@@ -3,7 +3,7 @@
 
 mod differences;
 mod survey;
-mod take;
+pub(crate) mod take;
 
 use cloud_machine_protocol::{MachineFacts, MachineName};
 use cloud_machine_store::{DriverState, MachineLock, MachineRecord, MachineState, RemoteRecord, StoreError};
@@ -24,7 +24,6 @@ use crate::{
 };
 
 pub use survey::{Login, Surveyed};
-pub use take::default_disk;
 
 /// A machine as it is to be taken over.
 pub struct Adoption {
@@ -70,9 +69,10 @@ impl Operations<'_> {
     fn adopt_locked(&self, lock: &MachineLock, adoption: &Adoption) -> Result<Adopted, OperationError> {
         let (name, store) = (lock.name(), self.store);
         let control = self.check_adoption(name, adoption)?;
+        let described = take::resolved(&adoption.described, &adoption.surveyed.facts)?;
         match store.read(name) {
             Ok(record) => {
-                create::same_values(&record, &adoption.described)?;
+                create::same_values(&record, &described)?;
                 differences::refuse(&record, &adoption.login, &adoption.surveyed, &control)?;
                 return Ok(adopted(&record, adoption, true));
             }
@@ -80,7 +80,7 @@ impl Operations<'_> {
             Err(error) => return Err(error.into()),
         }
         create::has_own_mac(store, &adoption.described)?;
-        let mut record = self.taken(name, adoption, control)?;
+        let mut record = self.taken(name, adoption, &described, control)?;
         store.create(lock, &record)?;
         create::prepare_login(store, &mut record)?;
         host_key::make(store, &record)?;
@@ -110,25 +110,26 @@ impl Operations<'_> {
         &self,
         name: &MachineName,
         adoption: &Adoption,
+        described: &Described,
         control: DriverState,
     ) -> Result<MachineRecord, OperationError> {
         let teller = self.teller(name, Operation::Adopt);
-        let Described { config, .. } = &adoption.described;
+        let config = &described.config;
         let image = config.image.as_ref().ok_or_else(create::no_image)?;
         let Admitted { record: image, manifest } =
-            admission::admit(teller, self.store, image, &adoption.described, adoption.exceptions)?;
+            admission::admit(teller, self.store, image, described, adoption.exceptions)?;
         let facts = &adoption.surveyed.facts;
-        let identity = take::identity(name, config, &adoption.login, facts)?;
+        let identity = take::identity(name, config, &adoption.login.address, facts)?;
         let disks = take::disks(config, facts, manifest.size())?;
         let remote = RemoteRecord {
             address: adoption.login.address.clone(),
             port: adoption.login.port,
             host_key: Some(adoption.surveyed.host_key.clone()),
             control,
-            facts: facts.clone(),
+            facts: Some(facts.clone()),
             adopted: Timestamp::now(),
         };
-        let record = create::record(name, &adoption.described, identity, image, disks)?;
+        let record = create::record(name, described, identity, image, disks)?;
         Ok(MachineRecord { remote: Some(remote), ssh_port: 0, dirty: true, ..record })
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::ssh;
+use cloud_machine_config::Merged;
+use cloud_machine_driver::{machine::Delivery, ssh};
 use cloud_machine_plan::highest_assurance;
 use cloud_machine_protocol::{Action, Identity, ImageUrl, MachineName};
 use cloud_machine_store::{
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 use crate::{
     Operations,
     admission::{self, Admitted, Exceptions},
+    adopt::take,
     attempt::Attempt,
     audit, configured_driver,
     described::Described,
@@ -65,6 +67,14 @@ impl Operations<'_> {
         }
         let connection = &described.config.resources.nic.network;
         network::can_fetch(&described.config, connection, creation.image_url.as_ref())?;
+        if configured_driver(self.drivers, described)?.delivery() == Delivery::Connection {
+            if let Some(drive) = creation.drives.first() {
+                let text =
+                    format!("volume {} cannot be attached to a machine that this host does not run", drive.source);
+                return Err(OperationError::new(ErrorKind::Refused, text));
+            }
+            system_disk::can_be_elsewhere(&described.config, creation.options)?;
+        }
         system_disk::check(&described.config, creation.image_url.is_some(), creation.options)
     }
 
@@ -93,9 +103,13 @@ impl Operations<'_> {
             }
             Err(StoreError::NoMachine { .. }) => {
                 has_own_mac(store, &creation.described)?;
-                let record = new_record(teller, store, name, creation)?;
-                self.driver_of(&record)?.can_be_in(&store.machine(name), &record.connection)?;
-                space::fits(store, &record, &creation.described, creation.options)?;
+                let delivery = configured_driver(self.drivers, &creation.described)?.delivery();
+                let record = new_record(delivery, teller, store, name, creation)?;
+                let driver = self.driver_of(&record)?;
+                driver.can_be_in(&store.machine(name), &record.connection)?;
+                if driver.delivery() == Delivery::Devices {
+                    space::fits(store, &record, &creation.described, creation.options)?;
+                }
                 store.create(lock, &record)?;
                 record
             }
@@ -110,15 +124,18 @@ impl Operations<'_> {
         prepare_login(store, &mut record)?;
         host_key::make(store, &record)?;
         store.write(lock, &record)?;
+        let (driver, deadline) = (self.driver_of(&record)?, Instant::now() + creation.timeout);
+        if driver.delivery() == Delivery::Connection {
+            self.provisioned((lock, teller), driver, &mut record, deadline)?;
+        }
         // As the record has it: a machine that is continued is made from that.
         let described = Described::of(&record)?;
-        let driver = self.driver_of(&record)?;
         let attempt = Attempt {
             driver,
             store,
             lock,
             teller,
-            deadline: Instant::now() + creation.timeout,
+            deadline,
             // Whoever names the driver names who is trusted; less than all that it reaches is a failure.
             required: highest_assurance(driver.root_of_trust()),
             options: creation.options,
@@ -131,7 +148,10 @@ impl Operations<'_> {
 
 /// Whether values, drives and the image's address are those of the record; where they come from does not matter.
 fn same_description(record: &MachineRecord, creation: &Creation) -> Result<(), OperationError> {
-    same_values(record, &creation.described)?;
+    match record.remote.as_ref().and_then(|remote| remote.facts.as_ref()) {
+        Some(facts) => same_values(record, &take::resolved(&creation.described, facts)?)?,
+        None => same_values(record, &creation.described)?,
+    }
     let drives = record.drives.iter().map(|drive| drive.digest).eq(creation.drives.iter().map(Drive::digest));
     if drives && record.image.url == creation.image_url { Ok(()) } else { Err(described_otherwise(record)) }
 }
@@ -174,6 +194,7 @@ pub(crate) fn has_own_mac(store: &Store, described: &Described) -> Result<(), Op
 }
 
 fn new_record(
+    delivery: Delivery,
     teller: Teller<'_>,
     store: &Store,
     name: &MachineName,
@@ -192,9 +213,14 @@ fn new_record(
     )
     .map_err(OperationError::failed)?;
     let connection = &config.resources.nic.network;
-    let disks = disks::records(config, &manifest)?;
+    // A provider's machine says itself which it has.
+    let disks = if delivery == Delivery::Devices { disks::records(config, &manifest)? } else { Vec::new() };
     let image = ImageRecord { url: creation.image_url.clone(), ..image };
-    let ssh_port = if connection.is_user() { ssh::free_port().map_err(OperationError::failed)? } else { 0 };
+    let ssh_port = if connection.is_user() && delivery == Delivery::Devices {
+        ssh::free_port().map_err(OperationError::failed)?
+    } else {
+        0
+    };
     let drives = creation.drives.iter().map(drive_record).collect();
     Ok(MachineRecord { ssh_port, drives, ..record(name, &creation.described, identity, image, disks)? })
 }
@@ -213,8 +239,7 @@ pub(crate) fn record(
         uuid: identity.machine_uuid.clone(),
         driver: config.driver.clone(),
         image,
-        layers: serde_json::from_slice(&merged.to_layers())
-            .map_err(OperationError::during(ErrorKind::Failed, "encode the layers"))?,
+        layers: layers(merged)?,
         ram: rounding::memory(config.resources.ram).bytes(),
         cpus: config.resources.cpus,
         disks,
@@ -236,6 +261,11 @@ pub(crate) fn record(
         dirty: false,
         created: Timestamp::now(),
     })
+}
+
+/// The layers as a record keeps them.
+pub(crate) fn layers(merged: &Merged) -> Result<serde_json::Value, OperationError> {
+    serde_json::from_slice(&merged.to_layers()).map_err(OperationError::during(ErrorKind::Failed, "encode the layers"))
 }
 
 fn drive_record(drive: &Drive) -> DriveRecord {

@@ -157,6 +157,10 @@ pub enum Task {
     CloudInit,
     /// The machine's system shuts down.
     ShutDown(MachineName),
+    /// A provider makes the machine.
+    Provision,
+    /// A machine is asked what it is, on its rescue system.
+    Survey,
 }
 
 impl Task {
@@ -180,6 +184,8 @@ impl fmt::Display for Task {
             Self::StartSystem => formatter.write_str("start the system"),
             Self::CloudInit => formatter.write_str("wait for cloud-init"),
             Self::ShutDown(machine) => write!(formatter, "shut down {machine}"),
+            Self::Provision => formatter.write_str("make the machine at its provider"),
+            Self::Survey => formatter.write_str("ask the machine what it is, on its rescue system"),
         }
     }
 }
@@ -216,6 +222,8 @@ pub enum Notice {
     Overcommitted(String),
     /// The machine's SSH port was taken by something else; it is this one now.
     PortChanged(u16),
+    /// What a provider has made.
+    Provisioned(String),
     /// Earlier reports cannot be told to be whole, and why: a new chain begins.
     NewChain(String),
     /// An operator allows an image that the rules refuse for this reason.
@@ -265,6 +273,7 @@ impl Notice {
             Self::DirtyMapWrong => "dirty_map_wrong",
             Self::Overcommitted(_) => "overcommitted",
             Self::PortChanged(_) => "port_changed",
+            Self::Provisioned(_) => "provisioned",
             Self::NewChain(_) => "new_chain",
             Self::AllowedImage(_) => "allowed_image",
             Self::IgnoredKey { .. } => "ignored_key",
@@ -303,6 +312,7 @@ impl fmt::Display for Notice {
             ),
             Self::Overcommitted(text) => write!(formatter, "{text}: a machine that finds no room is paused"),
             Self::PortChanged(port) => write!(formatter, "the machine's SSH port was taken; it is {port} now"),
+            Self::Provisioned(told) => write!(formatter, "made {told}"),
             Self::NewChain(why) => write!(
                 formatter,
                 "the reports before this one cannot be told to be whole, and a new chain begins: {why}"

@@ -17,6 +17,7 @@ mod lease;
 mod lock;
 mod machine;
 mod older;
+mod owner;
 mod record;
 mod reserve;
 mod seal;

@@ -101,15 +101,16 @@ pub struct RemoteRecord {
     pub host_key: Option<String>,
     /// What the driver knows the machine by, in a form of its own.
     pub control: DriverState,
-    /// What the machine said of itself before any job.
-    pub facts: MachineFacts,
-    /// When.
+    /// What was found of the machine before any job: by its own word when it was taken over, on a rescue system when it was
+    /// made for this host. `None` until that was asked.
+    pub facts: Option<MachineFacts>,
+    /// When it was taken over or made.
     pub adopted: Timestamp,
 }
 
 /// What a driver keeps of a machine in its record. Only the driver that wrote it reads it; to everybody else it says no more
 /// than that the machine was started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct DriverState(serde_json::Value);
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Controls, LoginKey, RescueSystem, Source, Switch,
     control::{self, Control, Rescue, Words},
-    failed, timed_out,
+    failed, folders, timed_out,
 };
 use crate::{
     description::{
@@ -33,8 +33,6 @@ const OUTPUT: usize = 64 << 10;
 const LOOK: Duration = Duration::from_secs(1);
 /// The folder of the operator's controls, below each folder of configuration.
 const FOLDER: &str = "drivers/ssh";
-/// Folder of the host's own configuration.
-const GLOBAL: &str = "/etc/cloud-machine";
 /// Why a key that describes hardware has no effect.
 const AS_IT_IS: &str = "the machine is there, and keeps what it has";
 
@@ -44,21 +42,10 @@ pub struct Commands {
     folders: Vec<PathBuf>,
 }
 
-impl Commands {
-    /// With files in the user's folder of configuration, `user`, and in the host's.
-    #[must_use]
-    pub fn new(user: Option<PathBuf>) -> Self {
-        let folders = user.into_iter().chain([PathBuf::from(GLOBAL)]);
-        Self { folders: folders.map(|folder| folder.join(FOLDER)).collect() }
-    }
-}
-
 impl Default for Commands {
-    /// With the user's folder as the XDG Base Directory Specification has it.
+    /// With files in the user's folder of configuration and in the host's.
     fn default() -> Self {
-        let base = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-        let user = base("XDG_CONFIG_HOME").or_else(|| base("HOME").map(|home| home.join(".config")));
-        Self::new(user.map(|folder| folder.join("cloud-machine")))
+        Self { folders: folders().into_iter().map(|folder| folder.join(FOLDER)).collect() }
     }
 }
 
@@ -230,7 +217,7 @@ impl Controls for Commanded {
     }
 
     /// The machine was there before this host knew it.
-    fn release(&self, _: Instant) -> Result<(), DriverError> {
+    fn release(&self, _: &LoginKey, _: Instant) -> Result<(), DriverError> {
         Ok(())
     }
 }

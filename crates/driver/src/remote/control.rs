@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use super::failed;
 use crate::error::{DriverError, DriverErrorKind};
@@ -117,18 +117,25 @@ pub(super) fn read(folders: &[PathBuf], name: &str) -> Result<Control, DriverErr
         return Err(refused(format!("{name:?} is no name of a control: A-Z, a-z, 0-9, - and _ are allowed")));
     }
     let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.join(format!("{name}.yaml"))).collect();
-    for path in &paths {
+    first(&paths, &format!("commands of control {name}"))
+}
+
+/// What the first of `paths` that is there says.
+///
+/// # Errors
+/// Of [`DriverErrorKind::Refused`], as [`read`].
+pub(super) fn first<T: DeserializeOwned>(paths: &[PathBuf], what: &str) -> Result<T, DriverError> {
+    for path in paths {
         if let Some(text) = content(path)? {
             return serde_yaml::from_str(&text).map_err(|error| {
-                let text = format!("{}: {error}", path.display());
-                refused(text)
-                    .with_way_out(Some("see the page on the driver ssh for what a control file says".to_owned()))
+                let way_out = "see the driver's page for what the file says".to_owned();
+                refused(format!("{}: {error}", path.display())).with_way_out(Some(way_out))
             });
         }
     }
     let places: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-    let way_out = format!("write the commands for power and rescue into {}", places.first().map_or("", String::as_str));
-    Err(refused(format!("there is no control {name}: neither {}", places.join(" nor "))).with_way_out(Some(way_out)))
+    let way_out = format!("write {}", places.first().map_or("", String::as_str));
+    Err(refused(format!("there are no {what}: neither {}", places.join(" nor "))).with_way_out(Some(way_out)))
 }
 
 /// What is in the file at `path`; `None` when there is none. What runs as this user is chosen by it, so nobody else may write it.
@@ -209,7 +216,10 @@ rescue: {on: [r, '{name}'], off: [r], state: [r], limit: 5, host-key: 'SHA256:x'
     fn absent_is_told_with_the_places_and_a_name_is_no_path() {
         let folder = tempfile::tempdir().unwrap();
         let error = read(&[folder.path().to_owned()], "rack").unwrap_err();
-        assert!(error.to_string().contains("there is no control rack") && error.way_out.unwrap().contains("rack.yaml"));
+        assert!(
+            error.to_string().contains("there are no commands of control rack")
+                && error.way_out.unwrap().contains("rack.yaml")
+        );
         for name in ["", "../x", "a/b", "a b"] {
             assert!(read(&[folder.path().to_owned()], name).unwrap_err().to_string().contains("is no name"), "{name}");
         }

@@ -2,19 +2,23 @@
 //! who has the power.
 
 use std::{
+    path::Path,
     sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{Connection, RootOfTrust, causes};
+use cloud_machine_protocol::{Connection, Digest, MachineFacts, MachineName, RootOfTrust, causes};
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{Controls, LoginKey, Remote, Source, Switch, failed, rescue, timed_out};
 use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},
-    machine::{Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Running, Started, Trouble},
+    machine::{
+        Boot, Delivery, Doubt, Driver, MachineRef, Orphan, Power, Processor, Provisioned, Running, Started, Trouble,
+        WantedMachine,
+    },
     ssh::{self, ServingAgent},
 };
 
@@ -52,7 +56,8 @@ impl<S: Source> Driver for Remote<S> {
     }
 
     fn preflight(&self) -> Result<(), DriverError> {
-        ssh::preflight()
+        ssh::preflight()?;
+        self.0.preflight()
     }
 
     fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
@@ -121,7 +126,33 @@ impl<S: Source> Driver for Remote<S> {
     }
 
     fn release(&self, machine: &MachineRef) -> Result<(), DriverError> {
-        self.controls(machine)?.release(Instant::now() + SWITCH_LIMIT)
+        let controls = self.controls(machine)?;
+        controls.release(&LoginKey::of(machine)?, Instant::now() + SWITCH_LIMIT)
+    }
+
+    fn provision(&self, wanted: &WantedMachine<'_>, until: Instant) -> Option<Result<Provisioned, DriverError>> {
+        self.0.provision(wanted, until)
+    }
+
+    fn survey(
+        &self,
+        machine: &MachineRef,
+        agent: (&Path, Digest),
+        until: Instant,
+    ) -> Result<MachineFacts, DriverError> {
+        let (controls, login) = (self.controls(machine)?, LoginKey::of(machine)?);
+        controls.switch(Switch::Off, until)?;
+        let system = controls.enable_rescue(&login, until)?;
+        controls.switch(Switch::On, until)?;
+        rescue::survey(machine, agent, &login, &system, until)
+    }
+
+    fn orphans(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+        self.0.orphans(owner, known)
+    }
+
+    fn remove_orphan(&self, owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
+        self.0.remove_orphan(owner, orphan)
     }
 
     fn control(&self, named: &str) -> Option<Result<DriverState, DriverError>> {

@@ -5,19 +5,22 @@
 mod commands;
 mod control;
 mod driver;
+mod hetzner;
 mod rescue;
 
-use std::{fmt, time::Instant};
+use std::{fmt, path::PathBuf, time::Instant};
 
+use cloud_machine_protocol::MachineName;
 use cloud_machine_store::DriverState;
 
 use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},
-    machine::MachineRef,
+    machine::{MachineRef, Orphan, Provisioned, WantedMachine},
 };
 
 pub use commands::Commands;
+pub use hetzner::Hetzner;
 
 /// Whether a machine has power, as whoever has power over it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,11 +67,11 @@ pub trait Controls: fmt::Debug + Send {
     /// When the next start would be another one.
     fn disable_rescue(&self, until: Instant) -> Result<(), DriverError>;
 
-    /// Gives the machine up: one that was made for this host is deleted, any other one is left as it is.
+    /// Gives the machine up, and the key `login` with it: one that was made for this host is deleted, any other one is left as it is.
     ///
     /// # Errors
     /// When it is not deleted.
-    fn release(&self, until: Instant) -> Result<(), DriverError>;
+    fn release(&self, login: &LoginKey, until: Instant) -> Result<(), DriverError>;
 }
 
 /// The key pair by which this host logs in to a rescue system.
@@ -111,6 +114,32 @@ pub trait Source: fmt::Debug + Send + Sync + Clone + 'static {
     /// # Errors
     /// When there is none of that name, or it is not usable.
     fn control(&self, named: &str) -> Result<DriverState, DriverError>;
+
+    /// Whether it can work at all.
+    ///
+    /// # Errors
+    /// When its own settings cannot be used.
+    fn preflight(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
+    /// As [`Driver::provision`](crate::machine::Driver::provision).
+    fn provision(&self, _wanted: &WantedMachine<'_>, _until: Instant) -> Option<Result<Provisioned, DriverError>> {
+        None
+    }
+
+    /// As [`Driver::orphans`](crate::machine::Driver::orphans).
+    fn orphans(&self, _owner: &str, _known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+        None
+    }
+
+    /// As [`Driver::remove_orphan`](crate::machine::Driver::remove_orphan).
+    ///
+    /// # Errors
+    /// When it is not deleted.
+    fn remove_orphan(&self, _owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
+        Err(failed(format!("{} {} is not this driver's", orphan.kind, orphan.id)))
+    }
 }
 
 /// Keys that hold on a machine that is there as they do on any other.
@@ -148,6 +177,17 @@ const KEYS: &[&str] = &[
 /// A driver of machines that are elsewhere.
 #[derive(Clone, Debug)]
 pub struct Remote<S>(pub S);
+
+/// Folder of the host's own configuration.
+const GLOBAL: &str = "/etc/cloud-machine";
+
+/// The folders of configuration that no project can write: the user's as the XDG Base Directory Specification has it, then the
+/// host's.
+fn folders() -> Vec<PathBuf> {
+    let base = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = base("XDG_CONFIG_HOME").or_else(|| base("HOME").map(|home| home.join(".config")));
+    user.map(|folder| folder.join("cloud-machine")).into_iter().chain([PathBuf::from(GLOBAL)]).collect()
+}
 
 /// An error that no part of another one is.
 fn failed(text: impl Into<String>) -> DriverError {

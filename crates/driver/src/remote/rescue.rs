@@ -4,10 +4,11 @@
 use std::{
     fs::OpenOptions,
     os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::RescueHostKey;
+use cloud_machine_protocol::{Digest, MachineFacts, RescueHostKey};
 use cloud_machine_store::file;
 
 use super::{LoginKey, RescueSystem, failed, timed_out};
@@ -38,6 +39,38 @@ pub(super) fn enter(
     system: &RescueSystem,
     until: Instant,
 ) -> Result<Entered, DriverError> {
+    let known_hosts = boot.folder.path().join("known_hosts");
+    let (target, host_key) = wait(machine, login, system, known_hosts, until)?;
+    let agent = agent(&boot.agent)?;
+    let log = boot.folder.console_log();
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
+    let log = opened.map_err(|error| failed(format!("cannot open {}: {error}", log.display())))?;
+    let (agent, socket) = ServingAgent::start(&target, &agent, boot.agent_digest, log, until).map_err(ssh_failed)?;
+    Ok(Entered { agent, socket, host_key })
+}
+
+/// Waits for the rescue system of `machine`, and asks there what the machine is.
+pub(super) fn survey(
+    machine: &MachineRef,
+    (path, digest): (&Path, Digest),
+    login: &LoginKey,
+    system: &RescueSystem,
+    until: Instant,
+) -> Result<MachineFacts, DriverError> {
+    let folder = tempfile::tempdir().map_err(|error| failed(format!("cannot make a folder: {error}")))?;
+    let (target, _) = wait(machine, login, system, folder.path().join("known_hosts"), until)?;
+    let document = ssh::run_agent(&target, &agent(path)?, digest, &["facts"], until).map_err(ssh_failed)?;
+    MachineFacts::read(&document).map_err(|error| DriverError::new(DriverErrorKind::Failed, error))
+}
+
+/// Waits until the rescue system answers, and pins its host key in `known_hosts`.
+fn wait(
+    machine: &MachineRef,
+    login: &LoginKey,
+    system: &RescueSystem,
+    known_hosts: PathBuf,
+    until: Instant,
+) -> Result<(Target, RescueHostKey), DriverError> {
     let (host, port) = place(machine)?;
     let within = system.limit.map_or(until, |limit| until.min(Instant::now() + limit));
     let answered = ssh::wait_banner(&host, port, within, &|| true);
@@ -49,26 +82,10 @@ pub(super) fn enter(
     })?;
     let found = ssh::host_key(&host, port, within).map_err(ssh_failed)?;
     let host_key = known(machine, system, &found)?;
-    let known_hosts = boot.folder.path().join("known_hosts");
     ssh::write_known_hosts(&known_hosts, &host.known_as(port), &found).map_err(ssh_failed)?;
-    let target = Target {
-        user: "root".to_owned(),
-        host,
-        port,
-        key: Some(system.identity.clone().unwrap_or_else(|| login.private.clone())),
-        known_hosts,
-        connect_limit: CONNECT_LIMIT,
-    };
-    let agent = agent(boot)?;
-    let log = boot.folder.console_log();
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&log)
-        .map_err(|error| failed(format!("cannot open {}: {error}", log.display())))?;
-    let (agent, socket) = ServingAgent::start(&target, &agent, boot.agent_digest, log, until).map_err(ssh_failed)?;
-    Ok(Entered { agent, socket, host_key })
+    let key = Some(system.identity.clone().unwrap_or_else(|| login.private.clone()));
+    let target = Target { user: "root".to_owned(), host, port, key, known_hosts, connect_limit: CONNECT_LIMIT };
+    Ok((target, host_key))
 }
 
 /// The machine's own system, as its last accepted report pinned it.
@@ -116,8 +133,7 @@ fn known(machine: &MachineRef, system: &RescueSystem, found: &str) -> Result<Res
     }
 }
 
-fn agent(boot: &Boot) -> Result<Vec<u8>, DriverError> {
-    let path = &boot.agent;
+fn agent(path: &Path) -> Result<Vec<u8>, DriverError> {
     let found = file::read(path, MAX_AGENT).map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?;
     found.ok_or_else(|| {
         let text = format!("the image has no agent of its own, {}: it was packed by an older program", path.display());

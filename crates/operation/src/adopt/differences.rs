@@ -33,7 +33,9 @@ pub(super) fn refuse(
     if let Some(key) = key.filter(|key| !ssh::is_same_key(key, &surveyed.host_key)) {
         found.note("host key", &ssh::fingerprint(key), &ssh::fingerprint(&surveyed.host_key));
     }
-    found.facts(record, &remote.facts, &surveyed.facts);
+    if let Some(facts) = &remote.facts {
+        found.facts(record, facts, &surveyed.facts);
+    }
     if found.0.is_empty() {
         return Ok(());
     }

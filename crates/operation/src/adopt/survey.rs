@@ -8,10 +8,11 @@ use std::{
 
 use cloud_machine_driver::ssh::{self, Host, SshError, Target};
 use cloud_machine_protocol::MachineFacts;
-use cloud_machine_store::{ImageName, read};
+use cloud_machine_store::read;
 
 use crate::{
-    Operations,
+    Operations, create,
+    described::Described,
     error::{ErrorKind, OperationError},
     hint::Hint,
 };
@@ -50,13 +51,14 @@ pub struct Surveyed {
 }
 
 impl Operations<'_> {
-    /// Asks a running machine what it is, with the agent of `image`.
+    /// Asks a running machine what it is, with the agent of the image that it is to have.
     ///
     /// # Errors
     /// Of [`ErrorKind::Verification`] for another host key than the one that is known, of [`ErrorKind::Refused`] when none is, and
     /// when it does not answer as it should.
-    pub fn survey(&self, login: &Login, image: &ImageName, limit: Duration) -> Result<Surveyed, OperationError> {
+    pub fn survey(&self, login: &Login, described: &Described, limit: Duration) -> Result<Surveyed, OperationError> {
         let until = Instant::now() + limit;
+        let image = described.config.image.as_ref().ok_or_else(create::no_image)?;
         let image = self.store.image(image)?;
         let agent = read(&image.agent(), MAX_AGENT)?.ok_or_else(|| {
             let text = format!("image {} was packed by an older program: it has no agent of its own", image.name);

@@ -3,28 +3,53 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use cloud_machine_config::{Config, DiskConfig, Undeclared};
+use cloud_machine_config::{Config, DiskConfig, Undeclared, merge, named, stated, validate};
 use cloud_machine_protocol::{
     Bus, DeviceSelector, DiskFacts, DiskName, History, Identity, InterfaceFacts, MacAddress, MachineFacts, MachineName,
 };
 use cloud_machine_store::{DiskRecord, MachineRecord, identity as identities};
 
-use super::Login;
 use crate::{
+    described::{Described, host_layers, refused as refused_by},
     error::{ErrorKind, OperationError},
     hint::Hint,
     readable,
 };
 
+/// What states a key that follows from the machine.
+const OPTION: &str = "the machine";
+
 fn refused(text: String) -> OperationError {
     OperationError::new(ErrorKind::Refused, text)
 }
 
-/// The disk that the root filesystem is on, as a configuration names it, for one that does not.
+/// The configuration, with the device of the system disk as the machine has it, where nothing says which that is.
 ///
 /// # Errors
-/// Of [`ErrorKind::Refused`] when that is not one disk, or one without a serial.
-pub fn default_disk(facts: &MachineFacts) -> Result<DeviceSelector, OperationError> {
+/// Of [`ErrorKind::Refused`] when it cannot be told.
+pub(crate) fn resolved(described: &Described, facts: &MachineFacts) -> Result<Described, OperationError> {
+    let host = host_layers(&described.merged.to_layers())?;
+    let mut documents = vec![host];
+    if let Some(name) = open_disk(&described.config, facts) {
+        let (disk, device) = (format!("cloud-machine.resources.disks.{name}"), default_disk(facts)?.to_string());
+        documents.push(named(0, OPTION, &format!("{disk}.devicepath"), &device).map_err(refused_by)?);
+        documents.push(stated(1, OPTION, &format!("{disk}.boot-partition"), "true").map_err(refused_by)?);
+    }
+    let merged = merge(&documents).map_err(refused_by)?;
+    let config = validate(&merged).map_err(refused_by)?;
+    Ok(Described { merged, config })
+}
+
+/// The system disk, when nothing says which device of the machine it is.
+fn open_disk(config: &Config, facts: &MachineFacts) -> Option<DiskName> {
+    let (name, disk) = config.resources.disks.iter().find(|(_, disk)| disk.boot_partition)?;
+    let is_there = facts.disks.iter().any(|found| found.serial.as_deref() == Some(name.as_str()));
+    let is_open = disk.devicepath == DeviceSelector::Serial(name.to_string()) && !is_there;
+    is_open.then(|| name.clone())
+}
+
+/// The disk that the root filesystem is on, as a configuration names it.
+fn default_disk(facts: &MachineFacts) -> Result<DeviceSelector, OperationError> {
     let holding: Vec<&DiskFacts> = facts.disks.iter().filter(|disk| disk.holds_root).collect();
     let disk = match (holding.as_slice(), facts.disks.as_slice()) {
         ([disk], _) => *disk,
@@ -38,13 +63,13 @@ pub fn default_disk(facts: &MachineFacts) -> Result<DeviceSelector, OperationErr
 }
 
 /// What the machine keeps: its machine-id, UUID and hardware address where it has them.
-pub(super) fn identity(
+pub(crate) fn identity(
     name: &MachineName,
     config: &Config,
-    login: &Login,
+    address: &str,
     facts: &MachineFacts,
 ) -> Result<Identity, OperationError> {
-    let mac = mac(config, login, facts)?;
+    let mac = mac(config, address, facts)?;
     let (keys, policy) = (config.ssh_authorized_keys.clone(), config.identity.ssh_host_keys);
     let mut identity =
         identities::new(name.clone(), Some(mac), BTreeMap::new(), keys, policy).map_err(OperationError::failed)?;
@@ -59,7 +84,7 @@ pub(super) fn identity(
 }
 
 /// The hardware address of the interface by which the machine is reached.
-fn mac(config: &Config, login: &Login, facts: &MachineFacts) -> Result<MacAddress, OperationError> {
+fn mac(config: &Config, address: &str, facts: &MachineFacts) -> Result<MacAddress, OperationError> {
     let interfaces = || {
         let texts: Vec<String> = facts.interfaces.iter().map(|one| format!("{} {}", one.name, one.mac)).collect();
         if texts.is_empty() { "it names none".to_owned() } else { format!("it has {}", texts.join(", ")) }
@@ -72,7 +97,7 @@ fn mac(config: &Config, login: &Login, facts: &MachineFacts) -> Result<MacAddres
             }
         };
     }
-    let address: Option<IpAddr> = login.address.parse().ok();
+    let address: Option<IpAddr> = address.parse().ok();
     let has = |one: &&InterfaceFacts| one.addresses.iter().any(|known| Some(known.address.addr()) == address);
     match (facts.interfaces.iter().find(has), facts.interfaces.as_slice()) {
         (Some(found), _) => Ok(found.mac),
@@ -85,7 +110,7 @@ fn mac(config: &Config, login: &Login, facts: &MachineFacts) -> Result<MacAddres
 }
 
 /// The disks of the configuration as the machine has them, the system disk first.
-pub(super) fn disks(config: &Config, facts: &MachineFacts, image: u64) -> Result<Vec<DiskRecord>, OperationError> {
+pub(crate) fn disks(config: &Config, facts: &MachineFacts, image: u64) -> Result<Vec<DiskRecord>, OperationError> {
     let mut declared: Vec<(&DiskName, &DiskConfig)> = config.resources.disks.iter().collect();
     declared.sort_by_key(|(_, disk)| !disk.boot_partition);
     let mut records = Vec::new();

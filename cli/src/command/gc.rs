@@ -1,0 +1,46 @@
+//! `gc`: what providers have that was made for this host and that no record knows.
+
+use cloud_machine_driver::drivers;
+use cloud_machine_operation::{Forgotten, Operations};
+use cloud_machine_store::Store;
+use comfy_table::{Table, presets::NOTHING};
+use serde::Serialize;
+
+use crate::{
+    arguments::Gc,
+    failure::Failure,
+    ui::{Show, Ui},
+};
+
+#[derive(Serialize)]
+struct Found {
+    forgotten: Vec<Forgotten>,
+}
+
+impl Show for Found {
+    const KIND: &'static str = "forgotten";
+
+    fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(NOTHING);
+        for Forgotten { driver, orphan, deleted } in &self.forgotten {
+            let machine =
+                if orphan.machine.is_empty() { String::new() } else { format!("of machine {}", orphan.machine) };
+            let done = if *deleted { "deleted" } else { "" };
+            table.add_row([*driver, &format!("{} {}", orphan.kind, orphan.id), &orphan.name, &machine, done]);
+        }
+        table.to_string()
+    }
+}
+
+pub(crate) fn run(ui: &Ui, store: &Store, gc: &Gc) -> Result<(), Failure> {
+    let drivers = drivers();
+    let operations = Operations { store, drivers: &drivers, observer: &() };
+    let forgotten = operations.forgotten(gc.driver.as_deref(), gc.yes)?;
+    if forgotten.is_empty() {
+        ui.note("nothing was made for this host that no record knows");
+    } else if !gc.yes {
+        ui.note("nothing was deleted; --yes deletes all of these");
+    }
+    ui.result(&Found { forgotten })
+}

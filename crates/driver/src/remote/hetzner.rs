@@ -1,0 +1,317 @@
+//! Servers of Hetzner Cloud: power, rescue system, making and deleting by the provider's API. Must not decide what a server is for.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use cloud_machine_hetzner::{
+    ApiError, Client, ENDPOINT, Known, Labels, NewServer, OrphanKind, Ownership, Pace, Server, ServerStatus,
+    TokenSource, Wanted, choose_type,
+};
+use cloud_machine_protocol::{ByteSize, MachineName, causes};
+use cloud_machine_store::DriverState;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Controls, LoginKey, RescueSystem, Source, Switch, control, failed, folders};
+use crate::{
+    description::{
+        Description,
+        Support::{Exact, Ignored, Rounded},
+    },
+    error::{DriverError, DriverErrorKind},
+    machine::{MachineRef, Orphan, Provisioned, WantedMachine},
+};
+
+/// The file of settings, below each folder of configuration.
+const FILE: &str = "drivers/hetzner.yaml";
+/// The port of SSH.
+const SSH: u16 = 22;
+/// How long the provider's rescue system may take to answer.
+const RESCUE_LIMIT: Duration = Duration::from_secs(300);
+/// How long one look may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
+/// What a server is made with before its first reimage.
+const BASE_IMAGE: &str = "debian-12";
+/// Where a server is made when the settings do not say.
+const LOCATION: &str = "fsn1";
+
+/// What an operator says of the account.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Settings {
+    token: TokenSource,
+    #[serde(default = "endpoint")]
+    endpoint: String,
+    #[serde(default = "location")]
+    location: String,
+    #[serde(default = "base_image")]
+    base_image: String,
+}
+
+fn endpoint() -> String {
+    ENDPOINT.to_owned()
+}
+
+fn location() -> String {
+    LOCATION.to_owned()
+}
+
+fn base_image() -> String {
+    BASE_IMAGE.to_owned()
+}
+
+/// The account that the operator's settings name.
+#[derive(Clone, Debug)]
+pub struct Hetzner {
+    files: Vec<PathBuf>,
+}
+
+impl Default for Hetzner {
+    /// With the settings in the user's folder of configuration, or in the host's.
+    fn default() -> Self {
+        Self { files: folders().into_iter().map(|folder| folder.join(FILE)).collect() }
+    }
+}
+
+/// What is kept of a machine.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    server: u64,
+    /// Whether it was made for this host, which then deletes it with the machine.
+    made: bool,
+}
+
+impl Kept {
+    fn of(machine: &MachineRef, control: &DriverState) -> Result<Self, DriverError> {
+        control.read().map_err(|error| {
+            failed(format!("the record of machine {} does not say which server it is: {error}", machine.name))
+        })
+    }
+
+    fn state(&self) -> Result<DriverState, DriverError> {
+        DriverState::of(self).map_err(|error| failed(error.to_string()))
+    }
+}
+
+impl Hetzner {
+    fn client(&self) -> Result<(Client, Settings), DriverError> {
+        let settings: Settings = control::first(&self.files, "settings of driver hetzner")?;
+        let client = Client::new(&settings.endpoint, settings.token.clone(), Pace::default()).map_err(refused)?;
+        Ok((client, settings))
+    }
+}
+
+impl Source for Hetzner {
+    fn name(&self) -> &'static str {
+        "hetzner"
+    }
+
+    fn describe(&self) -> Description {
+        let to = "the smallest server type that has enough of all";
+        let why = "a server has one disk, and the provider says how it is attached";
+        let mut keys = vec![
+            ("resources.ram", Rounded { to }),
+            ("resources.cpus", Rounded { to }),
+            ("resources.disks.*.allocation", Rounded { to }),
+            ("resources.disks.*.bus", Ignored { why }),
+        ];
+        keys.extend(super::KEYS.iter().map(|key| (*key, Exact)));
+        Description::new(self.name(), &keys)
+    }
+
+    fn preflight(&self) -> Result<(), DriverError> {
+        self.client().map(drop)
+    }
+
+    fn controls(&self, machine: &MachineRef, control: &DriverState) -> Result<Box<dyn Controls>, DriverError> {
+        let kept = Kept::of(machine, control)?;
+        let (client, _) = self.client()?;
+        Ok(Box::new(OneServer { client: Arc::new(client), name: machine.name.to_string(), kept }))
+    }
+
+    fn control(&self, named: &str) -> Result<DriverState, DriverError> {
+        let (client, _) = self.client()?;
+        let until = Instant::now() + LOOK_LIMIT;
+        let server = match named.parse::<u64>() {
+            Ok(id) => client.server(id, until).map_err(answered)?,
+            Err(_) => client.server_named(named, until).map_err(answered)?.ok_or_else(|| {
+                let text = format!("there is no server {named} in the project of the token");
+                let way_out = "name the server by its number or name with --control".to_owned();
+                DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out))
+            })?,
+        };
+        Kept { server: server.id, made: false }.state()
+    }
+
+    fn provision(&self, wanted: &WantedMachine<'_>, until: Instant) -> Option<Result<Provisioned, DriverError>> {
+        Some(self.made(wanted, until))
+    }
+
+    fn orphans(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+        Some(self.unknown(owner, known))
+    }
+
+    fn remove_orphan(&self, owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
+        let (client, _) = self.client()?;
+        let until = Instant::now() + RESCUE_LIMIT;
+        let found = client.orphans(owner, Known::default(), until).map_err(answered)?;
+        let found = found.iter().find(|one| one.kind.to_string() == orphan.kind && one.id.to_string() == orphan.id);
+        match found {
+            Some(found) => client.remove_orphan(owner, found, until).map(drop).map_err(answered),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Hetzner {
+    fn made(&self, wanted: &WantedMachine<'_>, until: Instant) -> Result<Provisioned, DriverError> {
+        let (client, settings) = self.client()?;
+        let own = Ownership::new(wanted.owner, wanted.name.as_str(), wanted.uuid).map_err(refused)?;
+        let listed = client.catalog(wanted.cache, Timestamp::now(), until).map_err(answered)?;
+        let size = Wanted { ram: ByteSize(wanted.ram), cpus: wanted.cpus, disk: ByteSize(wanted.disk) };
+        let choice = choose_type(&listed.catalog.server_types, &settings.location, size).map_err(refused)?;
+        let key = rescue_key(&client, wanted.name.as_str(), wanted.public_key, &own.labels(), until)?;
+        let new = NewServer {
+            name: wanted.name.to_string(),
+            server_type: choice.server_type.name.clone(),
+            image: settings.base_image,
+            location: Some(settings.location),
+            ssh_keys: vec![key],
+            user_data: None,
+            start: false,
+        };
+        let found = client.find_or_create(&own, &new, until).map_err(answered)?;
+        let control = Kept { server: found.server.id, made: true }.state()?;
+        let rounded = choice.rounded.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let told = format!("server {} of type {}: {}", found.server.id, choice.server_type.name, rounded.join(", "));
+        Ok(Provisioned { control, address: address(&found.server)?, port: SSH, told })
+    }
+
+    fn unknown(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Result<Vec<Orphan>, DriverError> {
+        let (client, _) = self.client()?;
+        let kept = known.iter().filter_map(|(_, control)| control.read::<Kept>().ok());
+        let servers: Vec<u64> = kept.map(|kept| kept.server).collect();
+        let ids = Known { servers: &servers, ..Known::default() };
+        let found = client.orphans(owner, ids, Instant::now() + RESCUE_LIMIT).map_err(answered)?;
+        let orphan = |one: &cloud_machine_hetzner::Orphan| Orphan {
+            kind: one.kind.to_string(),
+            id: one.id.to_string(),
+            name: one.name.clone(),
+            machine: one.machine.clone().unwrap_or_default(),
+        };
+        // A machine's key goes with it, and what is being made for one has a number only when that is done.
+        let is_used = |one: &cloud_machine_hetzner::Orphan| {
+            let of = known.iter().find(|(name, _)| Some(name.as_str()) == one.machine.as_deref());
+            of.is_some_and(|(_, control)| one.kind == OrphanKind::SshKey || control.read::<Kept>().is_err())
+        };
+        Ok(found.iter().filter(|one| !is_used(one)).map(orphan).collect())
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+struct OneServer {
+    client: Arc<Client>,
+    name: String,
+    kept: Kept,
+}
+
+impl OneServer {
+    fn server(&self, until: Instant) -> Result<Server, DriverError> {
+        self.client.server(self.kept.server, until).map_err(|error| self.gone(error))
+    }
+
+    /// A server that is not there any more is told as what it means for the machine.
+    fn gone(&self, error: ApiError) -> DriverError {
+        if !error.is_not_found() {
+            return answered(error);
+        }
+        let text = format!("server {} of machine {} is not there any more", self.kept.server, self.name);
+        let way_out = format!("`cloud-machine delete {}` forgets the machine", self.name);
+        DriverError::new(DriverErrorKind::Failed, text).with_way_out(Some(way_out))
+    }
+}
+
+impl Controls for OneServer {
+    fn power(&self, until: Instant) -> Result<Switch, DriverError> {
+        let server = self.server(until)?;
+        match server.status {
+            ServerStatus::Off => Ok(Switch::Off),
+            ServerStatus::Unknown => {
+                Err(failed(format!("the provider does not say whether server {} runs", server.id)))
+            }
+            // Whatever is under way with it, it is not known to be off.
+            _ => Ok(Switch::On),
+        }
+    }
+
+    fn switch(&self, to: Switch, until: Instant) -> Result<(), DriverError> {
+        let (client, id) = (&self.client, self.kept.server);
+        let done = if to == Switch::On { client.power_on(id, until) } else { client.power_off(id, until) };
+        done.map_err(|error| self.gone(error))?;
+        match self.power(until)? {
+            found if found == to => Ok(()),
+            found => Err(failed(format!("server {id} is {found} after the provider said that it was switched {to}"))),
+        }
+    }
+
+    fn enable_rescue(&self, login: &LoginKey, until: Instant) -> Result<RescueSystem, DriverError> {
+        let key = rescue_key(&self.client, &self.name, &login.public, &Labels::new(), until)?;
+        self.client.enable_rescue(self.kept.server, &[key], until).map_err(|error| self.gone(error))?;
+        if !self.server(until)?.rescue_enabled {
+            return Err(failed(format!("server {} would not boot into the rescue system", self.kept.server)));
+        }
+        Ok(RescueSystem { limit: Some(RESCUE_LIMIT), ..RescueSystem::default() })
+    }
+
+    fn disable_rescue(&self, until: Instant) -> Result<(), DriverError> {
+        // One boot has used it up.
+        if self.server(until)?.rescue_enabled {
+            self.client.disable_rescue(self.kept.server, until).map_err(|error| self.gone(error))?;
+        }
+        Ok(())
+    }
+
+    fn release(&self, login: &LoginKey, until: Instant) -> Result<(), DriverError> {
+        if self.kept.made {
+            self.client.delete_server(self.kept.server, until).map_err(answered)?;
+        }
+        if let Some(key) = self.client.find_ssh_key(&login.public, until).map_err(answered)? {
+            self.client.delete_ssh_key(key.id, until).map_err(answered)?;
+        }
+        Ok(())
+    }
+}
+
+/// The number of this host's key for a machine in the project.
+fn rescue_key(client: &Client, name: &str, public: &str, labels: &Labels, until: Instant) -> Result<u64, DriverError> {
+    // Its name is the project's, where another host may have a machine of the same name: the key itself tells them apart.
+    let short: String =
+        crate::ssh::fingerprint(public).chars().filter(char::is_ascii_alphanumeric).skip(6).take(8).collect();
+    let name = format!("cloud-machine-{name}-{short}");
+    client.find_or_create_ssh_key(&name, public, labels, until).map(|(key, _)| key.id).map_err(answered)
+}
+
+fn address(server: &Server) -> Result<String, DriverError> {
+    let address = server.ipv4().map(|address| address.to_string());
+    address.ok_or_else(|| failed(format!("server {} has no address of IPv4", server.id)))
+}
+
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> DriverError {
+    DriverError::new(DriverErrorKind::Refused, error)
+}
+
+/// What callers act on.
+fn answered(error: ApiError) -> DriverError {
+    let kind = match &error {
+        ApiError::TimedOut { .. } | ApiError::RateLimited { .. } | ApiError::Locked { .. } => DriverErrorKind::TimedOut,
+        ApiError::NoSuch { .. } | ApiError::NameTaken { .. } | ApiError::Refused { .. } => DriverErrorKind::Refused,
+        _ => DriverErrorKind::Failed,
+    };
+    tracing::debug!(error = %causes(&error), "the provider");
+    DriverError::new(kind, error)
+}

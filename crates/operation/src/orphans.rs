@@ -1,0 +1,77 @@
+//! What providers have that was made for this host and that no record knows: listed, and deleted when that is asked for. Must not
+//! delete what a record names.
+
+use cloud_machine_driver::machine::{Driver, Orphan};
+use cloud_machine_protocol::MachineName;
+use cloud_machine_store::DriverState;
+use serde::Serialize;
+
+use crate::{
+    Operations,
+    error::{ErrorKind, OperationError},
+};
+
+/// Something that nobody knows any more.
+#[derive(Debug, Serialize)]
+pub struct Forgotten {
+    /// The driver whose provider has it.
+    pub driver: &'static str,
+    /// What it is.
+    #[serde(flatten)]
+    pub orphan: Orphan,
+    /// Whether it was deleted now.
+    pub deleted: bool,
+}
+
+impl Operations<'_> {
+    /// Lists what was made for this host and has no record, and deletes it when `delete` says so. Of drivers whose settings are
+    /// not there nothing is asked, unless `driver` names one.
+    ///
+    /// # Errors
+    /// When a record cannot be read: what it knows would count as forgotten; and those of the drivers.
+    pub fn forgotten(&self, driver: Option<&str>, delete: bool) -> Result<Vec<Forgotten>, OperationError> {
+        let owner = self.store.owner()?;
+        let mut found = Vec::new();
+        let drivers: Vec<&dyn Driver> = match driver {
+            Some(name) => vec![self.driver(name)?],
+            None => self.drivers.all().collect(),
+        };
+        for one in drivers {
+            let known = self.known(one.name())?;
+            let orphans = match one.orphans(&owner, &known) {
+                None if driver.is_some() => {
+                    let text = format!("driver {} makes nothing at a provider", one.name());
+                    return Err(OperationError::new(ErrorKind::Refused, text));
+                }
+                None => continue,
+                // Whoever has no account has nothing there.
+                Some(Err(error)) if driver.is_none() && known.is_empty() && one.preflight().is_err() => {
+                    tracing::debug!(driver = one.name(), %error, "nothing is asked");
+                    continue;
+                }
+                Some(orphans) => orphans?,
+            };
+            for orphan in orphans {
+                if delete {
+                    one.remove_orphan(&owner, &orphan)?;
+                }
+                found.push(Forgotten { driver: one.name(), orphan, deleted: delete });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The machines of a driver, and what it knows each by.
+    fn known(&self, driver: &str) -> Result<Vec<(MachineName, DriverState)>, OperationError> {
+        let mut known = Vec::new();
+        for row in self.store.list()? {
+            let record = row.record.map_err(OperationError::from)?;
+            if record.driver == driver {
+                // One that is being made has a name, and what is made of it is not forgotten.
+                let control = record.remote.map(|remote| remote.control);
+                known.push((record.name, control.unwrap_or_default()));
+            }
+        }
+        Ok(known)
+    }
+}
