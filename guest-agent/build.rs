@@ -23,6 +23,8 @@ fn main() {
         "-Wl,--no-eh-frame-hdr".to_owned(),
         // A program for any address corrects its own pointers when it starts: a bit for each instead of 24 bytes.
         "-Wl,-z,pack-relative-relocs".to_owned(),
+        // One copy of what was compiled to the same instructions. Rust promises no function an address of its own.
+        "-Wl,--icf=all".to_owned(),
     ] {
         println!("cargo::rustc-link-arg-bins={argument}");
     }

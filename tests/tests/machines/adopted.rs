@@ -1,11 +1,16 @@
 //! A server that somebody made, taken over and cleaned by the driver of the operator's own commands: over SSH to the provider's
 //! rescue system, with nothing of this host attached to it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use cloud_machine_driver::ssh::fingerprint;
 use cloud_machine_tests::{
     artifacts::{self, Artifacts},
+    cloud::Cloud,
     hostile,
     program::Program,
 };
@@ -16,10 +21,10 @@ use super::cloud::World;
 /// Name of the server and of the machine.
 const NAME: &str = "ci-1";
 /// Name of the image, which is the provider's.
-const IMAGE: &str = "debian-12-cloud";
+pub(super) const IMAGE: &str = "debian-12-cloud";
 
 /// The life of a server that runs, which this host gets to know only now.
-pub(super) fn life(world: &mut World) {
+pub(super) fn life(world: &World) {
     let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
     program.pack_folder(&artifacts::cloud_image().unwrap(), IMAGE, &[]).unwrap();
     control(&program, world, "");
@@ -44,35 +49,44 @@ pub(super) fn life(world: &mut World) {
     assert_eq!(verified["machines"][0]["result"]["identity_checked"], true, "{verified}");
 }
 
-/// The commands for the server, in the folder of whoever calls the program.
-fn control(program: &Program, world: &World, more: &str) {
+/// Settings of a driver, in the folder of whoever calls the program, by the path of a file with the token; which is given.
+pub(super) fn settings(program: &Program, cloud: &Cloud, file: &str, text: &dyn Fn(&str) -> String) -> PathBuf {
     let home = program.state().parent().unwrap();
-    let folder = home.join(".config/cloud-machine/drivers/ssh");
-    fs::create_dir_all(&folder).unwrap();
-    let token = home.join("token");
-    fs::write(&token, world.cloud.token()).unwrap();
+    let (path, token) = (home.join(".config/cloud-machine/drivers").join(file), home.join("token"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&token, cloud.token()).unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(path, text(&token.display().to_string())).unwrap();
+    token
+}
+
+/// The commands for the server.
+fn control(program: &Program, world: &World, more: &str) {
+    settings(program, &world.cloud, "ssh/default.yaml", &|token| commands(world, token, more));
+}
+
+fn commands(world: &World, token: &str, more: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cloud/control.py");
     let command = |verb: &str| {
         let words = [
             artifacts::hcloud().unwrap().display().to_string(),
             script.display().to_string(),
             world.cloud.endpoint(),
-            token.display().to_string(),
+            token.to_owned(),
             "{name}".to_owned(),
             verb.to_owned(),
         ];
         serde_json::to_string(&words).unwrap()
     };
     let keyed = command("rescue-on").replace(']', ",\"{public-key}\"]");
-    let text = format!(
+    format!(
         "power: {{on: {}, off: {}, state: {}}}\nrescue: {{on: {keyed}, off: {}, state: {}{more}}}\n",
         command("on"),
         command("off"),
         command("power"),
         command("rescue-off"),
         command("rescue"),
-    );
-    fs::write(folder.join("default.yaml"), text).unwrap();
+    )
 }
 
 fn it_is_taken_over_once(program: &Program, world: &World) {

@@ -196,7 +196,8 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     assert_eq!(world.field("public_net")["ipv4"]["ip"], world.address.as_str());
     assert!(world.host_key() != first && world.host_key() != rescue && rescue != first, "each makes its own");
 
-    super::adopted::life(&mut world);
+    super::adopted::life(&world);
+    super::rented::life(&world.cloud);
 
     world.act("shutdown", &Value::Null);
     while world.field("status") != "off" {

@@ -11,6 +11,7 @@ mod interfaces;
 mod machine;
 mod power_cuts;
 mod rancher;
+mod rented;
 mod root_pool;
 mod seed;
 mod small_image;

@@ -1,0 +1,93 @@
+//! A server that the driver of the provider's API makes, cleans and deletes.
+
+use std::fs;
+
+use cloud_machine_tests::{
+    artifacts::{self, Artifacts},
+    cloud::Cloud,
+    hostile,
+    program::Program,
+};
+use serde_json::Value;
+
+use super::adopted::{IMAGE, settings};
+
+/// Name of the machine, and so of its server.
+const NAME: &str = "ci-2";
+
+/// The life of a server that nobody has made before.
+pub(super) fn life(cloud: &Cloud) {
+    let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
+    program.pack_folder(&artifacts::cloud_image().unwrap(), IMAGE, &[]).unwrap();
+    let file = |token: &str| format!("{{token: {{file: {token}}}, endpoint: '{}', location: nbg1}}", cloud.endpoint());
+    let token = settings(&program, cloud, "hetzner.yaml", &file);
+    what_cannot_be_is_refused(&program, cloud, &token);
+    let made = program.json(["create", NAME, "--driver", "hetzner", "--image", IMAGE, "--timeout", "600"]);
+    let made = made.unwrap_or_else(|failed| panic!("{failed}\n{:?}", cloud.requests()));
+    assert_eq!(made["machines"][0]["result"]["assurance"], "provider-rooted", "{made}");
+    let server = only_server(cloud, NAME);
+    let address = server["public_net"]["ipv4"]["ip"].clone();
+    assert_eq!(server["labels"]["cloud-machine.machine"], NAME, "{server}");
+    let who = || {
+        program.done(&["exec", NAME, "--", "cat", "/etc/machine-id", "/etc/hostname", "/sys/class/net/eth0/address"])
+    };
+    let before = who();
+    // The same again makes nothing.
+    let again = program.call(["create", NAME, "--driver", "hetzner", "--image", IMAGE], b"");
+    assert!(again.code == 0 && again.errors.contains("nothing to do"), "{}", again.errors);
+
+    let planted = program
+        .call(["exec", NAME, "--", "sh", "-s"], hostile::script().unwrap().replace("VDB", "/dev/null").as_bytes());
+    assert_eq!(planted.code, 0, "{}", planted.errors);
+    let cleaned =
+        program.json(["reimage", NAME, "--require-assurance", "provider-rooted", "--timeout", "600"]).unwrap();
+    assert_eq!(cleaned["machines"][0]["result"]["assurance"], "provider-rooted", "{cleaned}");
+    let looked = program.call(["exec", NAME, "--", "sh", "-s"], hostile::checks().as_bytes());
+    assert!(looked.code == 0 && !looked.output.contains("present"), "{}{}", looked.output, looked.errors);
+    assert_eq!(who(), before, "the same identity");
+    let server = only_server(cloud, NAME);
+    assert_eq!(server["public_net"]["ipv4"]["ip"], address, "the same address");
+    assert_eq!(program.done(&["gc"]), "", "nothing is forgotten");
+
+    // A record that is lost leaves a server that costs: it is found by its labels.
+    let record = program.state().join("machines").join(NAME);
+    let kept = program.state().join("kept");
+    fs::rename(&record, &kept).unwrap();
+    let listed = program.done(&["gc"]);
+    assert!(listed.contains(&format!("server {}", server["id"])) && listed.contains(NAME), "{listed}");
+    fs::rename(&kept, &record).unwrap();
+    assert_eq!(program.call(["delete", NAME, "--yes"], b"").code, 0);
+    assert!(servers(cloud).iter().all(|server| server["name"] != NAME));
+    assert_eq!(program.done(&["gc"]), "");
+}
+
+/// Before anything is made.
+fn what_cannot_be_is_refused(program: &Program, cloud: &Cloud, token: &std::path::Path) {
+    let create = |more: &[&str]| {
+        let words = ["create", NAME, "--driver", "hetzner", "--image", IMAGE];
+        program.call(words.iter().chain(more).copied(), b"")
+    };
+    let before = servers(cloud).len();
+    fs::write(token, "another-token").unwrap();
+    let wrong = create(&[]);
+    assert!(wrong.code == 1 && wrong.errors.contains("token"), "{}", wrong.errors);
+    fs::write(token, cloud.token()).unwrap();
+    let large = create(&["--set", "resources.cpus=64"]);
+    assert!(large.code == 3 && large.errors.contains("the nearest are"), "{}", large.errors);
+    let bridge = create(&["--set", "resources.nic.network.bridge=br0", "--set", "require=[resources.nic]"]);
+    assert!(bridge.code == 3 && bridge.errors.contains("does not honour"), "{}", bridge.errors);
+    assert_eq!(servers(cloud).len(), before, "nothing was made");
+    assert_eq!(program.call(["delete", NAME, "--yes"], b"").code, 0);
+}
+
+fn servers(cloud: &Cloud) -> Vec<Value> {
+    let reply = cloud.ask("GET /servers", &Value::Null).unwrap();
+    reply.body["servers"].as_array().unwrap().clone()
+}
+
+fn only_server(cloud: &Cloud, name: &str) -> Value {
+    let servers = servers(cloud);
+    let found: Vec<&Value> = servers.iter().filter(|server| server["name"] == name).collect();
+    let [server] = found.as_slice() else { panic!("{servers:?}") };
+    (*server).clone()
+}
