@@ -144,3 +144,6 @@ fn adopted(record: &MachineRecord, adoption: &Adoption, unchanged: bool) -> Adop
         changes: take::changes(record, &adoption.surveyed.facts),
     }
 }
+
+#[cfg(test)]
+mod tests;

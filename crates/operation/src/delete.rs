@@ -2,7 +2,7 @@
 
 use cloud_machine_driver::machine::{self, Delivery, Driver, MachineRef};
 use cloud_machine_protocol::MachineName;
-use cloud_machine_store::{MachineLock, StoreError};
+use cloud_machine_store::{MachineLock, MachineRecord, StoreError};
 
 use crate::{
     Operations,
@@ -24,9 +24,12 @@ impl Operations<'_> {
         let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Delete));
         match store.read(name) {
-            // Whoever owns it goes on with it as it is.
+            // Its owner goes on with it as it is.
             Ok(record) if record.remote.is_some() => {
                 self.driver_of(&record)?.release(&life::reference(store, &record))?;
+            }
+            Ok(record) if record.driver_state.is_none() && self.is_elsewhere(&record)? => {
+                tracing::debug!(machine = %name, "it was never made");
             }
             Ok(mut record) => drop(life::end(self.driver_of(&record)?, store, &mut record)?),
             Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
@@ -42,5 +45,10 @@ impl Operations<'_> {
             }
         }
         Ok(store.delete(lock)?)
+    }
+
+    /// Whether its driver's machines run somewhere else.
+    fn is_elsewhere(&self, record: &MachineRecord) -> Result<bool, OperationError> {
+        Ok(self.driver_of(record)?.delivery() == Delivery::Connection)
     }
 }

@@ -27,12 +27,14 @@ pub(super) const IMAGE: &str = "debian-12-cloud";
 pub(super) fn life(world: &World) {
     let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
     program.pack_folder(&artifacts::cloud_image().unwrap(), IMAGE, &[]).unwrap();
-    control(&program, world, "");
+    control(&program, world, &|text| text);
     it_is_taken_over_once(&program, world);
     let before = world.ssh("cat /etc/machine-id");
 
     let job = hostile::script().unwrap().replace("VDB", "/dev/null");
-    world.feed("sh -s", &job);
+    world.feed("sh -s", &format!("{job}\n{MORE}"));
+    a_rescue_system_that_is_none_is_refused(&program, world);
+    control(&program, world, &|text| text);
     let cleaned = reimage(&program);
     assert_eq!(cleaned["assurance"], "provider-rooted", "{cleaned}");
     assert_eq!(cleaned["rescue_host_key"], "unknown", "{cleaned}");
@@ -60,12 +62,38 @@ pub(super) fn settings(program: &Program, cloud: &Cloud, file: &str, text: &dyn 
     token
 }
 
-/// The commands for the server.
-fn control(program: &Program, world: &World, more: &str) {
-    settings(program, &world.cloud, "ssh/default.yaml", &|token| commands(world, token, more));
+/// What else the job does: the boot sector goes, and the machine takes another address.
+const MORE: &str = "
+printf '[Match]\\nName=e*\\n[Network]\\nAddress=10.99.0.9/24\\n' > /etc/systemd/network/00-evil.network
+dd if=/dev/zero of=/dev/vda bs=440 count=1 conv=notrunc status=none
+sync
+";
+
+/// Each ends with the machine off and its disk as it was.
+fn a_rescue_system_that_is_none_is_refused(program: &Program, world: &World) {
+    let refused = |change: &dyn Fn(String) -> String, code: i32, why: &str| {
+        control(program, world, change);
+        let words = ["reimage", NAME, "--require-assurance", "provider-rooted", "--timeout", "300"];
+        let called = program.call(words, b"");
+        assert!(called.code == code && called.errors.contains(why), "{why}: {}", called.errors);
+        assert_eq!(world.field("status"), "off", "{why}");
+    };
+    let strange = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let with = |more: &'static str| move |text: String| text.replace("rescue: {", &format!("rescue: {{{more}, "));
+    refused(&with("boot-limit: 1"), 6, "the rescue system does not answer");
+    refused(&with("host-key: 'SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA'"), 3, strange);
+    let stays_off = |text: String| text.replace("\"rescue-on\"", "\"rescue\"");
+    refused(&stays_off, 6, "the rescue system of machine ci-1 is not on");
+    let required = program.call(["reimage", NAME], b"");
+    assert!(required.code == 5 && required.errors.contains("host-rooted"), "{}", required.errors);
 }
 
-fn commands(world: &World, token: &str, more: &str) -> String {
+/// The commands for the server.
+fn control(program: &Program, world: &World, change: &dyn Fn(String) -> String) {
+    settings(program, &world.cloud, "ssh/default.yaml", &|token| change(commands(world, token)));
+}
+
+fn commands(world: &World, token: &str) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cloud/control.py");
     let command = |verb: &str| {
         let words = [
@@ -80,7 +108,7 @@ fn commands(world: &World, token: &str, more: &str) -> String {
     };
     let keyed = command("rescue-on").replace(']', ",\"{public-key}\"]");
     format!(
-        "power: {{on: {}, off: {}, state: {}}}\nrescue: {{on: {keyed}, off: {}, state: {}{more}}}\n",
+        "power: {{on: {}, off: {}, state: {}}}\nrescue: {{on: {keyed}, off: {}, state: {}}}\n",
         command("on"),
         command("off"),
         command("power"),

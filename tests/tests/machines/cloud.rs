@@ -68,7 +68,7 @@ impl World {
         reply.body
     }
 
-    fn field(&self, field: &str) -> Value {
+    pub(super) fn field(&self, field: &str) -> Value {
         let reply = self.cloud.ask(&format!("GET /servers/{}", self.server), &Value::Null).unwrap();
         reply.body["server"][field].clone()
     }

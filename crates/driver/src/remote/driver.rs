@@ -61,7 +61,8 @@ impl<S: Source> Driver for Remote<S> {
     }
 
     fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
-        if *connection == Connection::User {
+        // What nothing else is said of; a network of this host's is what it cannot have.
+        if connection.is_user() {
             return Ok(());
         }
         let text = format!("cannot connect a machine to {connection}: its network is its owner's, not this host's");
