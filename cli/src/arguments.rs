@@ -8,6 +8,7 @@ mod lease;
 mod list;
 mod login;
 mod ordered;
+mod place;
 mod short_cut;
 
 use std::path::PathBuf;
@@ -19,11 +20,12 @@ use cloud_machine_store::ImageName;
 pub(crate) use adopt::Adopt;
 pub(crate) use config::{Audit, Config, Last};
 pub(crate) use console::{Console, DetachKey};
-pub(crate) use image::{Exceptions, Image, ImageSource, InputFormat, Pack, TierChoice, Write};
+pub(crate) use image::{Capture, Exceptions, Image, ImageSource, InputFormat, Pack, Packing, TierChoice, Write};
 pub(crate) use lease::{HeldLease, Lease, UnderLease};
 pub(crate) use list::{Column, Filter, List};
 pub(crate) use login::{Cp, Exec, Logs, Operand, Ssh};
 pub(crate) use ordered::{Configuration, Step};
+pub(crate) use place::There;
 pub(crate) use short_cut::ShortCut;
 
 const EXIT_CODES: &str = "\

@@ -10,6 +10,7 @@ mod failure;
 mod folders;
 mod hints;
 mod interrupted;
+mod login;
 mod redaction;
 mod screen;
 mod signing;

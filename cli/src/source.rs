@@ -14,7 +14,7 @@ use cloud_machine_operation::{
     installed::{open_blocks, unreadable},
 };
 use cloud_machine_protocol::{Algorithm, Digest, ImageUrl, ParseError};
-use cloud_machine_store::{ImageFacts, ImageFolder, ImageName, StoreError, read_named};
+use cloud_machine_store::{Captured, ImageFacts, ImageFolder, ImageName, StoreError, read_named};
 
 use crate::{
     arguments::{Global, ImageAddress, ImageSource},
@@ -35,6 +35,8 @@ pub(crate) struct Packed {
     pub(crate) manifest: Manifest,
     /// What is known of its system, when it is one of the store.
     pub(crate) facts: Option<ImageFacts>,
+    /// From which machine's disk it was packed, when it is one of the store.
+    pub(crate) captured: Option<Captured>,
 }
 
 /// Opens an image to look at it. Its zeros are hashed, unless it is one of the store, of which that is known.
@@ -56,7 +58,11 @@ pub(crate) fn open(ui: &Ui, global: &Global, source: &ImageSource) -> Result<Pac
             let text = format!("the image {shown} has digest {}, expected {expected}", manifest.digest());
             Err(Failure::new(Kind::Verification, text))
         }
-        _ => Ok(Packed { shown, path, blocks, manifest, facts: installed.and_then(|image| image.boot.facts) }),
+        _ => {
+            let boot = installed.map(|image| image.boot);
+            let (facts, captured) = boot.map(|boot| (boot.facts, boot.captured)).unwrap_or_default();
+            Ok(Packed { shown, path, blocks, manifest, facts, captured })
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod pin;
 mod preview;
 mod print;
 mod rancher;
+mod read_disk;
 mod report;
 mod rescue;
 mod root_pool;
@@ -61,9 +62,10 @@ hand it lists disks, says what the machine is, and what a configuration would do
 
 usage: cloud-machine-agent inventory [--output table|json] [--loop]
        cloud-machine-agent facts
+       cloud-machine-agent read [--disk DEVICE] [--in-use]
        cloud-machine-agent plan --config FILE [--action reimage|boot] [--output table|json] [--loop]
        cloud-machine-agent serve
-       cloud-machine-agent inventory|facts|plan|serve --help
+       cloud-machine-agent inventory|facts|plan|read|serve --help
        cloud-machine-agent --version
        cloud-machine-agent --help
 ";
@@ -78,6 +80,9 @@ fn main() -> ExitCode {
     }
     if argument.as_deref() == Some(facts::ARGUMENT) {
         return facts::run(arguments);
+    }
+    if argument.as_deref() == Some(read_disk::ARGUMENT) {
+        return read_disk::run(arguments);
     }
     if argument.as_deref() == Some(preview::ARGUMENT) {
         return preview::run(arguments);

@@ -3,8 +3,10 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use cloud_machine_protocol::{ByteSize, Digest};
+use cloud_machine_protocol::{ByteSize, DeviceSelector, Digest};
 use cloud_machine_store::ImageName;
+
+use super::place::There;
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -23,6 +25,18 @@ Kernel and modules come out of the image, which is read and never mounted: from 
 
 The same disk gives the same packed image, whatever its form was.")]
     Pack(Pack),
+    /// Pack the disk of a machine that is there already, over SSH; nothing on it is changed
+    #[command(after_help = "Examples:
+  cloud-machine image capture web --ssh root@rescue.example --host-key SHA256:…
+  cloud-machine image capture web --ssh root@192.0.2.7 --disk serial:A1
+  cloud-machine image capture web --ssh root@192.0.2.7 --disk /dev/sda --in-use
+
+The agent is put into the memory of the system there and reads the disk; what is not zero crosses the network. A disk that
+anything uses is refused, so start the machine's rescue system first. With --in-use it is copied as it is: of no one moment, as
+after a power cut, and the image is marked as of an unproven source.
+
+Everything on the disk gets into the image: keys, passwords and data of whoever used the machine.")]
+    Capture(Capture),
     /// Print the manifest of an image
     #[command(after_help = "Examples:
   cloud-machine image inspect debian-12
@@ -174,6 +188,33 @@ pub(crate) struct Pack {
     /// Form of the disk image
     #[arg(long, value_enum, default_value_t = InputFormat::Auto)]
     pub(crate) format: InputFormat,
+    #[command(flatten)]
+    pub(crate) packing: Packing,
+}
+
+/// The disk of a machine.
+#[derive(Debug, Args)]
+pub(crate) struct Capture {
+    /// Name that the image gets in the store
+    pub(crate) name: ImageName,
+    #[command(flatten)]
+    pub(crate) there: There,
+    /// The disk: serial:TEXT, wwn:TEXT, /dev/NAME or /dev/disk/by-id/NAME [default: the only disk]
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) disk: Option<DeviceSelector>,
+    /// Also copy a disk that something uses, while it does
+    #[arg(long)]
+    pub(crate) in_use: bool,
+    /// Seconds that the machine may be silent: until it answers, and between two parts of its disk
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) packing: Packing,
+}
+
+/// What of a disk is packed, and with what.
+#[derive(Debug, Args)]
+pub(crate) struct Packing {
     /// Refuse a disk of more bytes; a few compressed bytes can stand for many
     #[arg(long, value_name = "SIZE", default_value = "16TiB")]
     pub(crate) max_size: ByteSize,

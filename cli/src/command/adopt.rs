@@ -4,15 +4,15 @@ use std::{process::ExitCode, slice, time::Duration};
 
 use cloud_machine_config::DEFAULT_DRIVER;
 use cloud_machine_driver::drivers;
-use cloud_machine_operation::{Adopted, Adoption, Described, Login, Operations};
+use cloud_machine_operation::{Adopted, Adoption, Described, Operations};
 use cloud_machine_store::Store;
 
 use crate::{
     arguments::Adopt,
     batch::{self, Line},
     configuration::{KeyOption, synthesize},
-    failure::{Failure, Kind},
-    interrupted,
+    failure::Failure,
+    interrupted, login,
     screen::Screen,
     ui::Ui,
 };
@@ -38,7 +38,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, adopt: &Adopt) -> Result<ExitCode, Fai
     let operations = Operations { store, drivers: &drivers, observer: &screen };
     batch::each(ui, slice::from_ref(&adopt.name), |name| {
         let _told = interrupted::tell(ui, store, name, "adopt")?;
-        let (described, login) = (described(adopt)?, login(adopt)?);
+        let (described, login) = (described(adopt)?, login::of(&adopt.there)?);
         let surveyed = operations.survey(&login, &described, Duration::from_secs(adopt.timeout))?;
         let (control, exceptions) = (adopt.control.clone(), adopt.exceptions.into());
         Ok(operations.adopt(name, &Adoption { described, login, surveyed, control, exceptions })?)
@@ -59,17 +59,4 @@ fn described(adopt: &Adopt) -> Result<Described, Failure> {
     }
     more.push(KeyOption { option: "adopt", key: "driver", name: DRIVER });
     synthesize(&adopt.configuration, &more)
-}
-
-fn login(adopt: &Adopt) -> Result<Login, Failure> {
-    let home = std::env::var_os("HOME").map(std::path::PathBuf::from).filter(|home| home.is_absolute());
-    let identity = adopt.identity.as_ref().map(std::path::absolute).transpose();
-    Ok(Login {
-        user: adopt.ssh.user.clone(),
-        address: adopt.ssh.host.clone(),
-        port: adopt.ssh.port,
-        host_key: adopt.host_key.clone(),
-        identity: identity.map_err(Failure::during(Kind::Failed, "find the private key"))?,
-        known_hosts: home.map(|home| home.join(".ssh/known_hosts")),
-    })
 }

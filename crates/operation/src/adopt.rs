@@ -23,7 +23,7 @@ use crate::{
     teller::Teller,
 };
 
-pub use survey::{Login, Surveyed};
+pub use survey::{Login, Surveyed, Vouched};
 
 /// A machine as it is to be taken over.
 pub struct Adoption {

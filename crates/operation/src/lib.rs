@@ -59,7 +59,7 @@ use cloud_machine_protocol::MachineName;
 use cloud_machine_store::{MachineRecord, Store};
 
 pub use admission::Exceptions;
-pub use adopt::{Adopted, Adoption, Login, Surveyed};
+pub use adopt::{Adopted, Adoption, Login, Surveyed, Vouched};
 pub use clock::PhaseTime;
 pub use create::Creation;
 pub use described::Described;

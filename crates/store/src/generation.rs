@@ -125,6 +125,7 @@ mod tests {
             image: InstalledImage { generation, digest: digest(content), manifest: None },
             facts: None,
             makes: &[],
+            captured: None,
             signature: None,
         };
         store.install_image(&"x".parse().unwrap(), &source, allowed).map(drop)

@@ -11,8 +11,8 @@ use rustix::fs::{CWD, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Content, ImageFacts, ImageName, Lock, RECORD_VERSION, Replacement, Store, StoreError, file, lock, read_record,
-    write_record,
+    Captured, Content, ImageFacts, ImageName, Lock, RECORD_VERSION, Replacement, Store, StoreError, file, lock,
+    read_record, write_record,
 };
 
 /// `boot.json`: what an image is started with.
@@ -38,6 +38,9 @@ pub struct BootRecord {
     /// Types of the filesystems that programs in the initramfs make; `None` in records of before that was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub makes: Option<Vec<String>>,
+    /// From which machine's disk it was packed; `None` for one that was packed from a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured: Option<Captured>,
 }
 
 /// Which image is installed, from its manifest.
@@ -73,6 +76,8 @@ pub struct ImageSource<'a> {
     pub facts: Option<&'a ImageFacts>,
     /// Types of the filesystems that programs in the initramfs make.
     pub makes: &'a [&'a str],
+    /// From which machine's disk it was packed.
+    pub captured: Option<&'a Captured>,
     /// A signature of the packed image, in minisign's format.
     pub signature: Option<Content<'a>>,
 }
@@ -262,6 +267,7 @@ fn fill(folder: &Path, source: &ImageSource<'_>) -> Result<BootRecord, StoreErro
         image: Some(source.image),
         facts: source.facts.cloned(),
         makes: Some(source.makes.iter().map(|kind| (*kind).to_owned()).collect()),
+        captured: source.captured.cloned(),
     };
     write_record(&folder.join("boot.json"), "the record of an image", &boot)?;
     Ok(boot)
@@ -285,6 +291,7 @@ mod tests {
             },
             facts: None,
             makes: &["ext4"],
+            captured: None,
             signature: None,
         }
     }

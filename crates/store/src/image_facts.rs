@@ -37,6 +37,30 @@ pub struct SystemFacts {
     pub generators: Vec<String>,
 }
 
+/// Where an image came from that was packed from a machine's disk, over SSH. The texts are the machine's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Captured {
+    /// User, host and port.
+    pub from: String,
+    /// Fingerprint of the host key that answered there.
+    pub host_key: String,
+    /// The disk, by its kernel name and, where it says one, its serial number.
+    pub disk: String,
+    /// What used the disk while it was read. When anything did, the copy is of no one moment, and nothing proves what wrote it.
+    pub in_use: Vec<String>,
+}
+
+impl fmt::Display for Captured {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} of {}, host key {}", self.disk, self.from, self.host_key)?;
+        if self.in_use.is_empty() {
+            return Ok(());
+        }
+        write!(formatter, "; unproven source: it was in use ({})", self.in_use.join(", "))
+    }
+}
+
 /// A program that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -43,7 +43,7 @@ pub use file::{Content, MAX_RECORD, MAX_WORD, digest, open, open_elsewhere, read
 pub use generation::{GenerationRecord, Replacement};
 pub use golden::{GoldenFolder, GoldenRecord, Stamp};
 pub use image::{BootRecord, ImageFolder, ImageRow, ImageSource, InstalledImage};
-pub use image_facts::{ImageFacts, Installed, SystemFacts};
+pub use image_facts::{Captured, ImageFacts, Installed, SystemFacts};
 pub use index::MachineSummary;
 pub use journal::{Begun, Journal, JournalEntry, JournalFailure, Outcome};
 pub use lease::{Lease, LeaseRow, lease_owner};

@@ -11,7 +11,7 @@ use cloud_machine_protocol::volume::PIN_ARGUMENT;
 use cloud_machine_store::{StoreError, read_named};
 
 use crate::{
-    arguments::Pack,
+    arguments::Packing,
     failure::{Failure, Kind},
 };
 
@@ -23,7 +23,7 @@ const AGENT_BUILD: &str = "x86_64-unknown-linux-gnu/agent";
 const MAX_PART: u64 = 256 << 20;
 
 /// The agent's bytes.
-pub(super) fn agent(arguments: &Pack) -> Result<Vec<u8>, Failure> {
+pub(super) fn agent(arguments: &Packing) -> Result<Vec<u8>, Failure> {
     let path = agent_path(arguments)?;
     let bytes = read(&path, MAX_PART)?;
     check_agent(&path, &bytes)?;
@@ -31,7 +31,7 @@ pub(super) fn agent(arguments: &Pack) -> Result<Vec<u8>, Failure> {
 }
 
 /// The agent: `--agent`, or beside this program.
-fn agent_path(arguments: &Pack) -> Result<PathBuf, Failure> {
+fn agent_path(arguments: &Packing) -> Result<PathBuf, Failure> {
     if let Some(path) = &arguments.agent {
         return Ok(path.clone());
     }

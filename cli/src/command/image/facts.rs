@@ -29,7 +29,7 @@ pub(super) fn lines(facts: &ImageFacts) -> String {
 }
 
 /// The texts are the image's own.
-fn line(name: &str, value: &str) -> String {
+pub(super) fn line(name: &str, value: &str) -> String {
     format!("{name:12} {}\n", escape::line(value.as_bytes(), 400))
 }
 

@@ -30,7 +30,7 @@ pub(super) fn open(ui: &Ui, store: &Store, arguments: &Pack) -> Result<RawImage,
     let input = Input {
         folder: store.root(),
         format: format(arguments.format),
-        max_size: arguments.max_size.bytes().min(cloud_machine_image::MAX_IMAGE_SIZE),
+        max_size: arguments.packing.max_size.bytes().min(cloud_machine_image::MAX_IMAGE_SIZE),
         qemu_img: Path::new("qemu-img"),
         progress: &progress,
     };

@@ -2,10 +2,13 @@
 
 use cloud_machine_image::Manifest;
 use cloud_machine_protocol::escape;
-use cloud_machine_store::{ImageFacts, SignatureRecord};
+use cloud_machine_store::{Captured, ImageFacts, SignatureRecord};
 use serde::Serialize;
 
-use crate::{command::image::facts, ui::Show};
+use crate::{
+    command::image::{facts, pack::PackedImage},
+    ui::Show,
+};
 
 /// Facts about an image, as its manifest states them.
 #[derive(Serialize)]
@@ -22,6 +25,9 @@ pub(super) struct Inspected {
     verified: bool,
     /// What its system has; `null` when that was not looked up, or lies elsewhere.
     facts: Option<ImageFacts>,
+    /// From which machine's disk it was packed; absent when it was packed from a file, or lies elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    captured: Option<Captured>,
 }
 
 /// A partition of it. The manifest has the same under other keys.
@@ -56,12 +62,19 @@ impl Inspected {
             signature: signature.to_string(),
             verified,
             facts: None,
+            captured: None,
         }
     }
 
-    /// With what is known of its system.
-    pub(super) fn with(self, facts: Option<ImageFacts>) -> Self {
-        Self { facts, ..self }
+    /// Of an image that was just packed.
+    pub(super) fn packed(packed: PackedImage) -> Self {
+        let PackedImage { manifest, signature, facts, captured } = packed;
+        Self::new(&manifest, &signature, false).with(Some(facts), captured)
+    }
+
+    /// With what is known of its system, and where it came from.
+    pub(super) fn with(self, facts: Option<ImageFacts>, captured: Option<Captured>) -> Self {
+        Self { facts, captured, ..self }
     }
 }
 
@@ -90,6 +103,8 @@ impl Show for Inspected {
                 partition.offset
             ));
         }
+        let captured = self.captured.as_ref().map(ToString::to_string);
+        text.extend(captured.map(|captured| facts::line("captured", &captured)));
         text.extend(self.facts.as_ref().map(facts::lines));
         if self.verified {
             text.push_str("verified     every block has its digest\n");
@@ -126,6 +141,7 @@ mod tests {
             signature: String::new(),
             verified: false,
             facts: None,
+            captured: None,
         };
         let json = serde_json::to_value(&inspected).unwrap();
         let keys = |value: &Value| {

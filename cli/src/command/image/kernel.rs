@@ -11,7 +11,7 @@ use cloud_machine_packing::{
 use cloud_machine_store::Content;
 
 use crate::{
-    arguments::Pack,
+    arguments::Packing,
     command::image::{boot::ModuleFolder, input::unpackable},
     failure::{Failure, Kind},
     ui::Ui,
@@ -38,9 +38,9 @@ impl Kernel<'_> {
 }
 
 /// The image's own kernel; says which one, where there are several.
-pub(super) fn own(ui: &Ui, raw: &Arc<RawImage>, arguments: &Pack) -> Result<OwnKernel, Failure> {
+pub(super) fn own(ui: &Ui, raw: &Arc<RawImage>, arguments: &Packing, shown: &Path) -> Result<OwnKernel, Failure> {
     let (partitions, root) =
-        find_partitions(&**raw, arguments.root_partition).map_err(|error| unpackable(error, &arguments.input))?;
+        find_partitions(&**raw, arguments.root_partition).map_err(|error| unpackable(error, shown))?;
     let kernel = find(raw, &partitions, root, arguments.kernel_release.as_deref()).map_err(failure)?;
     if !kernel.others.is_empty() && arguments.kernel_release.is_none() {
         let (place, others) = (&kernel.place, kernel.others.join(", "));

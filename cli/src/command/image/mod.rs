@@ -1,7 +1,8 @@
-//! `image pack|inspect|verify|write|sign|list|delete`: golden images and what machines are started with. Owns which command does
+//! `image pack|capture|inspect|verify|write|sign|list|delete`: golden images and what machines are started with. Owns which command does
 //! what; must not do it.
 
 mod boot;
+mod capture;
 mod compare;
 mod delete;
 mod facts;
@@ -31,13 +32,15 @@ use crate::{
 pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure> {
     match image {
         Image::Pack(arguments) => {
-            let (manifest, signature, facts) = pack::pack_image(ui, &crate::state::open_store(global)?, arguments)?;
-            ui.result(&Inspected::new(&manifest, &signature, false).with(Some(facts)))
+            ui.result(&Inspected::packed(pack::pack_image(ui, &crate::state::open_store(global)?, arguments)?))
+        }
+        Image::Capture(arguments) => {
+            ui.result(&Inspected::packed(capture::run(ui, &crate::state::open_store(global)?, arguments)?))
         }
         Image::Inspect(source) => {
             let packed = source::open(ui, global, source)?;
             let signature = signed(ui, &packed, &[])?;
-            ui.result(&Inspected::new(&packed.manifest, &signature, false).with(packed.facts))
+            ui.result(&Inspected::new(&packed.manifest, &signature, false).with(packed.facts, packed.captured))
         }
         Image::Sign { image, key } => {
             let (manifest, signature) = sign::sign(ui, global, image, &key.sign_key)?;
@@ -56,12 +59,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
         Image::Verify { source, disk: None, key, .. } => {
             let packed = source::open(ui, global, source)?;
             let signature = signed(ui, &packed, key)?;
-            let Packed { shown, blocks, manifest, facts, .. } = packed;
+            let Packed { shown, blocks, manifest, facts, captured, .. } = packed;
             let progress = ui.progress("verify");
             verify_packed(&manifest, &*blocks, &|done, total| progress.set(done, total))
                 .map_err(|error| unreadable(error, format!("verify {shown}")))?;
             drop(progress);
-            ui.result(&Inspected::new(&manifest, &signature, true).with(facts))
+            ui.result(&Inspected::new(&manifest, &signature, true).with(facts, captured))
         }
         Image::List => list::list(ui, &crate::state::open_to_list(ui, global)?),
         Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_existing(global)?, name, *yes),

@@ -11,10 +11,12 @@ use cloud_machine_image::{Manifest, PackOptions, pack};
 use cloud_machine_operation::{causes, signature};
 use cloud_machine_packing::{facts, input::RawImage, signature::SecretKey};
 use cloud_machine_protocol::{Extent, MAKERS};
-use cloud_machine_store::{Content, ImageFacts, ImageSource, InstalledImage, Replacement, SignatureRecord, Store};
+use cloud_machine_store::{
+    Captured, Content, ImageFacts, ImageName, ImageSource, InstalledImage, Replacement, SignatureRecord, Store,
+};
 
 use crate::{
-    arguments::Pack,
+    arguments::{Pack, Packing},
     command::image::{
         boot::{self, ModuleFolder},
         input,
@@ -26,12 +28,28 @@ use crate::{
     ui::Ui,
 };
 
-pub(super) fn pack_image(
+/// An image that is now in the store.
+pub(super) struct PackedImage {
+    pub(super) manifest: Manifest,
+    pub(super) signature: SignatureRecord,
+    pub(super) facts: ImageFacts,
+    pub(super) captured: Option<Captured>,
+}
+
+pub(super) fn pack_image(ui: &Ui, store: &Store, arguments: &Pack) -> Result<PackedImage, Failure> {
+    let Pack { name, packing, input, .. } = arguments;
+    pack_opened(ui, store, name, packing, input, |_| Ok((input::open(ui, store, arguments)?, None)))
+}
+
+/// Packs the disk that `open` gives, which is called `shown`, once all else is known to be there. `open` is told the agent.
+pub(super) fn pack_opened(
     ui: &Ui,
     store: &Store,
-    arguments: &Pack,
-) -> Result<(Manifest, SignatureRecord, ImageFacts), Failure> {
-    let name = &arguments.name;
+    name: &ImageName,
+    arguments: &Packing,
+    shown: &Path,
+    open: impl FnOnce(&[u8]) -> Result<(RawImage, Option<Captured>), Failure>,
+) -> Result<PackedImage, Failure> {
     let allowed = Replacement { downgrade: arguments.allow_downgrade, replace: arguments.replace };
     // Before minutes of work; once more with the digest when it is known.
     store.check_generation(name, arguments.generation, None, allowed)?;
@@ -47,11 +65,12 @@ pub(super) fn pack_image(
         }
         _ => None,
     };
-    let raw = Arc::new(input::open(ui, store, arguments)?);
+    let (raw, captured) = open(&agent)?;
+    let raw = Arc::new(raw);
     let (kernel, (release, initramfs)) = match given {
         Some(given) => given,
         None => {
-            let own = kernel::own(ui, &raw, arguments)?;
+            let own = kernel::own(ui, &raw, arguments, shown)?;
             let made = initramfs(&own)?;
             kernel::check_release(&own, &made.0)?;
             (Kernel::Own(own), made)
@@ -65,9 +84,9 @@ pub(super) fn pack_image(
         kernel_release: release.clone(),
         root_partition: arguments.root_partition,
     };
-    let (manifest, packed) = pack_file(ui, store, &raw, &options, &arguments.input)?;
+    let (manifest, packed) = pack_file(ui, store, &raw, &options, shown)?;
     let facts = facts(ui, &raw, &manifest);
-    let signature = key.as_ref().map(|key| sign(ui, &packed, key, &manifest, &arguments.input)).transpose()?;
+    let signature = key.as_ref().map(|key| sign(ui, &packed, key, &manifest, shown)).transpose()?;
     store.install_image(
         name,
         &ImageSource {
@@ -83,12 +102,13 @@ pub(super) fn pack_image(
             },
             facts: Some(&facts),
             makes: &makes,
+            captured: captured.as_ref(),
             signature: signature.as_ref().map(|text| Content::Bytes(text.as_bytes())),
         },
         allowed,
     )?;
     let record = key.map(|key| SignatureRecord::Verified { key: key.id().to_string() });
-    Ok((manifest, record.unwrap_or_default(), facts))
+    Ok(PackedImage { manifest, signature: record.unwrap_or_default(), facts, captured })
 }
 
 /// What the image's system has. An image is none the worse for a root that this program cannot read: then the machine

@@ -29,6 +29,7 @@ fn setting(script: &str) -> Setting {
         },
         facts: None,
         makes: &[],
+        captured: None,
         signature: None,
     };
     let image = store.install_image(&"x".parse().unwrap(), &source, Replacement::default()).unwrap();

@@ -64,26 +64,48 @@ impl Operations<'_> {
             let text = format!("image {} was packed by an older program: it has no agent of its own", image.name);
             OperationError::new(ErrorKind::Refused, text).hint(Hint::PackWithThisAgent)
         })?;
-        let host = Host::named(&login.address).map_err(refused)?;
-        let host_key = ssh::host_key(&host, login.port, until).map_err(OperationError::failed)?;
-        known(login, &host, &host_key)?;
-        let folder = tempfile::tempdir().map_err(OperationError::during(ErrorKind::Failed, "make a folder"))?;
-        let known_hosts = folder.path().join("known_hosts");
-        ssh::write_known_hosts(&known_hosts, &host.known_as(login.port), &host_key).map_err(OperationError::failed)?;
-        let target = Target {
-            user: login.user.clone(),
-            host,
-            port: login.port,
-            key: login.identity.clone(),
-            known_hosts,
-            connect_limit: CONNECT_LIMIT,
-        };
+        let Vouched { target, host_key, _folder } = login.vouched(until)?;
         let document = ssh::run_agent(&target, &agent, image.boot.agent, &["facts"], until).map_err(refused_login)?;
         let facts = MachineFacts::read(&document).map_err(OperationError::during(
             ErrorKind::Verification,
             format!("read what {} says of itself", login.address),
         ))?;
         Ok(Surveyed { place: target.host.place(login.port), facts, host_key })
+    }
+}
+
+/// A machine of whose host key somebody says that it is its own, and how to log in to it.
+#[derive(Debug)]
+pub struct Vouched {
+    /// Whom to log in to, as long as this is there.
+    pub target: Target,
+    /// The line of its host key.
+    pub host_key: String,
+    /// Of its `known_hosts`.
+    _folder: tempfile::TempDir,
+}
+
+impl Login {
+    /// Asks the machine for its host key, and holds that against what is known of it.
+    ///
+    /// # Errors
+    /// Of [`ErrorKind::Verification`] for another host key than the one that is known, of [`ErrorKind::Refused`] when none is.
+    pub fn vouched(&self, until: Instant) -> Result<Vouched, OperationError> {
+        let host = Host::named(&self.address).map_err(refused)?;
+        let host_key = ssh::host_key(&host, self.port, until).map_err(OperationError::failed)?;
+        known(self, &host, &host_key)?;
+        let folder = tempfile::tempdir().map_err(OperationError::during(ErrorKind::Failed, "make a folder"))?;
+        let known_hosts = folder.path().join("known_hosts");
+        ssh::write_known_hosts(&known_hosts, &host.known_as(self.port), &host_key).map_err(OperationError::failed)?;
+        let target = Target {
+            user: self.user.clone(),
+            host,
+            port: self.port,
+            key: self.identity.clone(),
+            known_hosts,
+            connect_limit: CONNECT_LIMIT,
+        };
+        Ok(Vouched { target, host_key, _folder: folder })
     }
 }
 

@@ -23,7 +23,11 @@ pub struct RawImage {
 }
 
 impl RawImage {
-    pub(super) fn of(mut file: File, name: String) -> Result<Self, InputError> {
+    /// The bytes of `file`, which is called `name`.
+    ///
+    /// # Errors
+    /// [`InputError::Read`].
+    pub fn of(mut file: File, name: String) -> Result<Self, InputError> {
         let read = |source| InputError::Read { name: name.clone(), source };
         let opened = file.metadata().map_err(read)?;
         // A block device says its size only so.
