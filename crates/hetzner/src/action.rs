@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use cloud_machine_protocol::escape;
 use serde::Deserialize;
 
-use crate::{ApiError, Call, Client, client::Ask, pace::pause};
+use crate::{ApiError, Call, Client, client::Ask};
 
 /// The longest wait between two looks at an action: machines wait for its end, and one request a second is given back.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -58,7 +58,7 @@ impl Client {
                 Status::Error => return Err(failed(call, &action)),
                 Status::Running => {}
             }
-            if !waits.next().is_some_and(|wait| pause(wait, until)) {
+            if !waits.next().is_some_and(|wait| self.pace().pause(wait, until)) {
                 return Err(TimedOut(&action).told(call));
             }
             let look = Ask::get(call.clone(), format!("actions/{}", action.id), Vec::new());

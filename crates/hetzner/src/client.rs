@@ -14,7 +14,6 @@ use serde_json::Value;
 use crate::{
     ApiError, Call, Pace, TokenSource,
     exchange::{Fault, Refusal, Request, exchange},
-    pace::pause,
     token::Token,
 };
 
@@ -136,7 +135,7 @@ impl Client {
                 Passing::Perhaps | Passing::Surely => waits.next(),
                 Passing::After(wait) => Some(wait.max(self.pace.first_wait)),
             };
-            if !wait.is_some_and(|wait| pause(wait, until)) {
+            if !wait.is_some_and(|wait| self.pace.pause(wait, until)) {
                 return Err(self.error(ask, fault, failures));
             }
         }

@@ -268,7 +268,7 @@ impl Client {
         let mut image = image;
         let mut waits = self.pace().waits();
         while image.status == "creating" {
-            if !waits.next().is_some_and(|wait| crate::pace::pause(wait, until)) {
+            if !waits.next().is_some_and(|wait| self.pace().pause(wait, until)) {
                 let doing = format!("snapshot {} was being made", image.id);
                 return Err(ApiError::TimedOut { call: call.clone(), doing });
             }

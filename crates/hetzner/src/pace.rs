@@ -12,6 +12,8 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 pub struct Pace {
     /// One request with its answer.
     pub request: Duration,
+    /// With less time than this before the deadline, no request is sent again: one that is cut off leaves open what it did.
+    pub least: Duration,
     /// The first wait before something is asked again; the following ones double, each with some chance in it.
     pub first_wait: Duration,
     /// The longest of these waits.
@@ -23,10 +25,11 @@ pub struct Pace {
 }
 
 impl Default for Pace {
-    /// Half a minute for a request, half a second to eight between them, eight attempts, six seconds of looking.
+    /// Half a minute for a request, never less than a second for another one, half a second to eight between them, eight attempts, six seconds of looking.
     fn default() -> Self {
         Self {
             request: Duration::from_secs(30),
+            least: Duration::from_secs(1),
             first_wait: Duration::from_millis(500),
             longest_wait: Duration::from_secs(8),
             attempts: 8,
@@ -47,6 +50,11 @@ impl Pace {
             .with_jitter()
             .build()
             .map(move |wait| wait.min(longest))
+    }
+
+    /// Waits before another request, unless too little time would be left for it; whether it was waited.
+    pub(crate) fn pause(self, wait: Duration, until: Instant) -> bool {
+        pause(wait, until.checked_sub(self.least).unwrap_or(until))
     }
 }
 
@@ -82,5 +90,9 @@ mod tests {
         assert!(!pause(Duration::ZERO, now));
         assert!(now.elapsed() < Duration::from_secs(30));
         assert!(pause(Duration::from_millis(1), now + Duration::from_secs(59)));
+        let pace = Pace { least: Duration::from_secs(20), ..Pace::default() };
+        assert!(!pace.pause(Duration::from_secs(45), now + Duration::from_secs(60)));
+        assert!(!pace.pause(Duration::ZERO, now + Duration::from_secs(19)));
+        assert!(pace.pause(Duration::from_millis(1), now + Duration::from_secs(59)));
     }
 }

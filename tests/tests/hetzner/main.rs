@@ -26,6 +26,7 @@ const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1fWgSTQqgPEF0u9z7F14O30
 /// Short, so that what is waited for in vain takes a test no time.
 const PACE: Pace = Pace {
     request: Duration::from_secs(2),
+    least: Duration::from_millis(300),
     first_wait: Duration::from_millis(20),
     longest_wait: Duration::from_millis(200),
     attempts: 4,
