@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    ApiError, Call, Client, Image, Ownership, Server,
+    ApiError, Call, Client, Image, Ownership, Server, ServerStatus,
     action::{Action, Status},
     client::Ask,
     images::shown,
@@ -101,11 +101,12 @@ impl Client {
     /// [`ApiError::Unfinished`], and any other of a call or an action.
     pub fn find_or_create(&self, own: &Ownership, new: &NewServer, until: Instant) -> Result<Found, ApiError> {
         let call = Call::new("create server", &new.name);
-        if let Some(server) = self.of_machine(&call, own, until)? {
-            return self.existing(&call, own, server, until);
-        }
-        if let Some(server) = self.server_named(&new.name, until)? {
-            return Err(ApiError::NameTaken { call, server: server.id });
+        while let Some(server) = self.there(&call, own, &new.name, until)? {
+            if server.status != ServerStatus::Deleting {
+                return self.existing(&call, own, server, until);
+            }
+            // Somebody deletes it: the next one is made when its name is free.
+            self.wait_while(&call, server.id, ServerStatus::Deleting, until)?;
         }
         match self.ask::<Made>(&Ask::post_once(call.clone(), "servers", new.body(own)), until) {
             Ok(made) => {
@@ -122,6 +123,37 @@ impl Client {
                 self.finish(&call, server.id, actions, until)
             }
             Err(error) => self.not_created(&call, own, new, error, until),
+        }
+    }
+
+    /// The server of a machine. Looked for by its labels, and then by its name, since another program may make it between
+    /// the two looks.
+    fn there(&self, call: &Call, own: &Ownership, name: &str, until: Instant) -> Result<Option<Server>, ApiError> {
+        if let Some(server) = self.of_machine(call, own, until)? {
+            return Ok(Some(server));
+        }
+        match self.server_named(name, until)? {
+            Some(server) if !own.is_machine(&server.labels) => {
+                Err(ApiError::NameTaken { call: call.clone(), server: server.id })
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Waits while a server does something, or until it is gone.
+    fn wait_while(&self, call: &Call, id: u64, status: ServerStatus, until: Instant) -> Result<(), ApiError> {
+        let mut waits = self.pace().waits();
+        loop {
+            match self.server(id, until) {
+                Ok(server) if server.status == status => {}
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            if !waits.next().is_some_and(|wait| self.pace().pause(wait, until)) {
+                let doing = format!("the older server {id} of this machine was {status:?}").to_lowercase();
+                return Err(ApiError::TimedOut { call: call.clone(), doing });
+            }
         }
     }
 
@@ -179,13 +211,8 @@ impl Client {
     ) -> Result<Found, ApiError> {
         match &error {
             ApiError::Refused { code, .. } if &**code == "uniqueness_error" => {
-                if let Some(server) = self.of_machine(call, own, until)? {
-                    return self.existing(call, own, server, until);
-                }
-                match self.server_named(&new.name, until)? {
-                    Some(server) => Err(ApiError::NameTaken { call: call.clone(), server: server.id }),
-                    None => Err(error),
-                }
+                let server = self.there(call, own, &new.name, until)?.ok_or(error)?;
+                self.existing(call, own, server, until)
             }
             ApiError::Refused { .. } | ApiError::NotFound { .. } => {
                 let found = self.no_such_offer(call, new, until);

@@ -1,6 +1,6 @@
 //! That nothing is made twice, nothing is left unknown, and what cannot be made is told with what can.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloud_machine_hetzner::{ApiError, NewServer, Ownership, TokenSource};
 use cloud_machine_protocol::causes;
@@ -118,6 +118,42 @@ fn of_two_programs_at_once_one_makes_the_server_and_both_have_it() {
     assert_eq!(found.iter().filter(|found| found.made).count(), 1, "{found:?}");
     assert_eq!(world.servers(), [found[0].server.id]);
     assert!(found.iter().all(|one| one.server.id == found[0].server.id && !one.server.locked));
+}
+
+#[test]
+fn a_server_that_another_program_makes_between_two_looks_is_found_by_its_name() {
+    let world = World::new();
+    // The look at the labels finds nothing, since its answer is of before.
+    world.cloud.inject(Injected::once("GET", "/servers", Fault::Late(Duration::from_millis(500))));
+    let found = std::thread::scope(|scope| {
+        let program = scope.spawn(|| world.client.find_or_create(&own("a1"), &new("ci-1"), soon()).unwrap());
+        std::thread::sleep(Duration::from_millis(150));
+        let other = world.foreign("ci-1", &json!(own("a2").labels()));
+        assert_eq!(program.join().unwrap().server.id, other);
+        other
+    });
+    assert_eq!((world.servers(), world.requests("POST")), (vec![found], 1));
+}
+
+#[test]
+fn one_that_is_being_deleted_is_not_taken_for_the_machine() {
+    let world = World::new();
+    let old = world.made();
+    world.cloud.inject(Injected::once("DELETE", "", Fault::ActionSlow(Duration::from_millis(700))));
+    let deleting = world.cloud.ask(&format!("DELETE /servers/{old}"), &serde_json::Value::Null).unwrap();
+    assert_eq!(deleting.status, 200);
+    let found = world.client.find_or_create(&own("a2"), &new("ci-1"), soon()).unwrap();
+    assert!(found.made && found.server.id != old);
+    assert_eq!(world.servers(), [found.server.id]);
+
+    world.cloud.inject(Injected::once("DELETE", "", Fault::ActionHangs));
+    world.cloud.ask(&format!("DELETE /servers/{}", found.server.id), &serde_json::Value::Null).unwrap();
+    let error = world.client.find_or_create(&own("a3"), &new("ci-1"), Instant::now() + Duration::from_secs(1));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("when the older server {} of this machine was deleting", found.server.id)),
+        "{error}"
+    );
 }
 
 #[test]
