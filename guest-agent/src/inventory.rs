@@ -116,7 +116,10 @@ fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
 /// All but printable ASCII is escaped, which JSON can do without a change of the value: what a device calls itself must
 /// not command the terminal of whoever prints it.
 pub(crate) fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    let text = serde_json::to_string_pretty(value)?;
+    serde_json::to_string_pretty(value).map(safe)
+}
+
+fn safe(text: String) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {
         if letter.is_ascii() && letter != '\x7f' {
@@ -128,7 +131,7 @@ pub(crate) fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Er
         }
     }
     safe.push('\n');
-    Ok(safe)
+    safe
 }
 
 /// Without standard error there is nobody to tell.

@@ -59,6 +59,21 @@ pub(crate) fn first_attribute(folder: &Path, names: &[&str]) -> Result<Option<St
     Ok(None)
 }
 
+pub(crate) fn is_there(path: &Path) -> Result<bool, SystemError> {
+    path.try_exists().map_err(SystemError::io("look at", path.display().to_string()))
+}
+
+/// Names in a folder of /sys, sorted, because the kernel's order is none.
+pub(crate) fn names(folder: &Path) -> Result<Vec<String>, SystemError> {
+    let failed = || SystemError::io("list", folder.display().to_string());
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed())? {
+        names.push(entry.map_err(failed())?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
+
 pub(crate) fn number(folder: &Path, name: &str) -> Result<u64, SystemError> {
     let object = folder.join(name).display().to_string();
     match attribute(folder, name)? {

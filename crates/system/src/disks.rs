@@ -1,13 +1,13 @@
 //! The inventory: whole disks from sysfs, each with what a probe found. Must not follow links below /dev/disk, which
 //! a label planted on any disk can move.
 
-use std::{fs, path::Path, thread};
+use std::{path::Path, thread};
 
 use cloud_machine_protocol::{Disk, Inventory, Probe};
 
 use crate::{
     SystemError,
-    attributes::{SYSFS, SYSFS_SECTOR, attribute, first_attribute, number, serial},
+    attributes::{SYSFS, SYSFS_SECTOR, attribute, first_attribute, names, number, serial},
     probe,
 };
 
@@ -31,14 +31,8 @@ pub fn inventory_with_loops() -> Result<Inventory, SystemError> {
 }
 
 fn list(loops: bool) -> Result<Inventory, SystemError> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(SYSFS).map_err(SystemError::io("list", SYSFS))? {
-        let entry = entry.map_err(SystemError::io("list", SYSFS))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
     let mut disks = Vec::new();
-    for name in names {
+    for name in names(Path::new(SYSFS))? {
         if let Some(disk) = disk(&name, loops)? {
             disks.push(disk);
         }

@@ -1,13 +1,13 @@
 //! What this machine is: names, firmware, interfaces and disks. Only the kernel's lists are read; no disk is opened.
 
-use std::{fs, io, path::Path};
+use std::path::Path;
 
 use cloud_machine_disk::holders;
 use cloud_machine_protocol::{DiskFacts, Firmware, MachineFacts, MachineId};
 
 use crate::{
     SystemError,
-    attributes::{SYSFS, attribute},
+    attributes::{SYSFS, attribute, is_there, names},
     device, network,
     root_place::{RootPlace, root_place},
     survey::sysfs,
@@ -22,18 +22,17 @@ const UNINITIALIZED: &str = "uninitialized";
 /// [`SystemError`] when something is there and cannot be read, or says something that it cannot say.
 pub fn facts() -> Result<MachineFacts, SystemError> {
     let place = root_place()?;
-    let mut disks = Vec::new();
-    for facts in disks_in(Path::new(SYSFS))? {
-        let holds_root = match &place {
+    let mut disks = disks_in(Path::new(SYSFS))?;
+    for facts in &mut disks {
+        facts.holds_root = match &place {
             RootPlace::On(names) => names.contains(&facts.name),
             RootPlace::InUse => !holders(Path::new(&device::path(&facts.name)))?.is_empty(),
             RootPlace::Unknown => true,
         };
-        disks.push(DiskFacts { holds_root, ..facts });
     }
     let hostname = attribute(Path::new("/proc/sys/kernel"), "hostname")?.filter(|name| !name.is_empty());
     Ok(MachineFacts {
-        machine_id: machine_id(Path::new("/etc/machine-id"))?,
+        machine_id: machine_id(Path::new("/etc"))?,
         // The kernel's own word for none.
         hostname: hostname.unwrap_or_else(|| "(none)".to_owned()),
         product_uuid: product_uuid(Path::new("/sys/class/dmi/id"))?,
@@ -45,39 +44,25 @@ pub fn facts() -> Result<MachineFacts, SystemError> {
     })
 }
 
-fn is_there(path: &Path) -> Result<bool, SystemError> {
-    path.try_exists().map_err(SystemError::io("look at", path.display().to_string()))
-}
-
-fn machine_id(path: &Path) -> Result<Option<MachineId>, SystemError> {
-    let object = path.display().to_string();
-    let text = match fs::read(path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).trim_end().to_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(SystemError::io("read", object)(error)),
-    };
+fn machine_id(folder: &Path) -> Result<Option<MachineId>, SystemError> {
+    let text = attribute(folder, "machine-id")?.unwrap_or_default();
     if text.is_empty() || text == UNINITIALIZED {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| SystemError::unexpected(object, &text, "32 hexadecimal digits, not all zero"))
+    let object = || folder.join("machine-id").display().to_string();
+    text.parse().map(Some).map_err(|_| SystemError::unexpected(object(), &text, "32 hexadecimal digits, not all zero"))
 }
 
 fn product_uuid(folder: &Path) -> Result<Option<uuid::Uuid>, SystemError> {
     let Some(text) = attribute(folder, "product_uuid")? else { return Ok(None) };
     let object = || folder.join("product_uuid").display().to_string();
-    text.parse().map(Some).map_err(|_| SystemError::unexpected(object(), &text, "a UUID"))
+    uuid::Uuid::try_parse(&text).map(Some).map_err(|_| SystemError::unexpected(object(), &text, "a UUID"))
 }
 
 /// Disks of a device; none of them is said to hold the root.
 fn disks_in(sysfs: &Path) -> Result<Vec<DiskFacts>, SystemError> {
-    let listed = || SystemError::io("list", sysfs.display().to_string());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(sysfs).map_err(listed())? {
-        names.push(entry.map_err(listed())?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
     let mut disks = Vec::new();
-    for name in names {
+    for name in names(sysfs)? {
         let folder = sysfs.join(&name);
         let is_optical = name.strip_prefix("sr").is_some_and(|rest| rest.bytes().all(|byte| byte.is_ascii_digit()));
         if is_optical || !is_there(&folder.join("device"))? {
@@ -100,20 +85,22 @@ fn disks_in(sysfs: &Path) -> Result<Vec<DiskFacts>, SystemError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn a_number_that_is_absent_is_none_and_a_wrong_one_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("machine-id");
-        assert_eq!(machine_id(&path).unwrap(), None);
+        assert_eq!(machine_id(folder.path()).unwrap(), None);
         for (text, is) in [("", false), ("uninitialized\n", false), ("0123456789abcdef0123456789abcdef\n", true)] {
             fs::write(&path, text).unwrap();
-            assert_eq!(machine_id(&path).unwrap().is_some(), is, "{text}");
+            assert_eq!(machine_id(folder.path()).unwrap().is_some(), is, "{text}");
         }
         for text in ["0123\n".to_owned(), "0".repeat(32)] {
             fs::write(&path, text).unwrap();
-            assert!(machine_id(&path).unwrap_err().to_string().contains("expected 32 hexadecimal digits"));
+            assert!(machine_id(folder.path()).unwrap_err().to_string().contains("expected 32 hexadecimal digits"));
         }
         assert_eq!(product_uuid(folder.path()).unwrap(), None);
         fs::write(folder.path().join("product_uuid"), "11111111-2222-3333-4444-55555555ABCD\n").unwrap();

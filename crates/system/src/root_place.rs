@@ -2,7 +2,6 @@
 //! cannot be told counts as every disk. Must only read.
 
 use std::{
-    collections::BTreeSet,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -10,7 +9,10 @@ use std::{
 
 use nix::libc;
 
-use crate::{SystemError, attributes::attribute};
+use crate::{
+    SystemError,
+    attributes::{attribute, is_there, names},
+};
 
 /// Filesystems in memory, and on other machines.
 const ELSEWHERE: [&str; 9] = ["tmpfs", "ramfs", "rootfs", "nfs", "nfs4", "9p", "virtiofs", "cifs", "ceph"];
@@ -18,8 +20,8 @@ const ELSEWHERE: [&str; 9] = ["tmpfs", "ramfs", "rootfs", "nfs", "nfs4", "9p", "
 /// Where the root filesystem lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RootPlace {
-    /// On these disks, by their kernel names; in memory or on another machine when there are none.
-    On(BTreeSet<String>),
+    /// On these disks, by their kernel names, each once or more often; in memory or on another machine when there are none.
+    On(Vec<String>),
     /// On some of the disks that anything uses: it is put together from files, as that of a live system.
     InUse,
     /// Nobody can tell: any disk may be part of it.
@@ -76,7 +78,7 @@ impl RootIo<'_> {
 
     fn of_mount(&self, mount: &Mount<'_>) -> Result<RootPlace, SystemError> {
         if ELSEWHERE.contains(&mount.kind) {
-            return Ok(RootPlace::On(BTreeSet::new()));
+            return Ok(RootPlace::On(Vec::new()));
         }
         if mount.kind == "overlay" {
             return Ok(RootPlace::InUse);
@@ -106,7 +108,7 @@ impl RootIo<'_> {
 
     /// The disks below several devices, which are links of /sys.
     fn all(&self, devices: &[PathBuf]) -> Result<RootPlace, SystemError> {
-        let mut all = BTreeSet::new();
+        let mut all = Vec::new();
         for device in devices {
             let number = attribute(device, "dev")?.unwrap_or_default();
             match self.below(&number)? {
@@ -129,12 +131,12 @@ impl RootIo<'_> {
         }
         let Some(file) = attribute(&folder, "loop/backing_file")? else {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok(RootPlace::On(BTreeSet::from([name])));
+            return Ok(RootPlace::On(vec![name]));
         };
         // A path of a time before the root was this one leads nowhere, or to a file that is another one.
         let Ok(number) = (self.device)(Path::new(&file)) else { return Ok(RootPlace::InUse) };
         match self.mount(|found, _| found == number) {
-            Some(mount) if ELSEWHERE.contains(&mount.kind) => Ok(RootPlace::On(BTreeSet::new())),
+            Some(mount) if ELSEWHERE.contains(&mount.kind) => Ok(RootPlace::On(Vec::new())),
             Some(mount) if !mount.number.starts_with("0:") => self.below(mount.number),
             _ => Ok(RootPlace::InUse),
         }
@@ -153,12 +155,10 @@ impl RootIo<'_> {
 
 /// What is in a folder; nothing in one that is not there.
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, SystemError> {
-    let failed = || SystemError::io("list", folder.display().to_string());
-    match fs::read_dir(folder) {
-        Ok(list) => list.map(|entry| entry.map(|entry| entry.path()).map_err(failed())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed()(error)),
+    if !is_there(folder)? {
+        return Ok(Vec::new());
     }
+    Ok(names(folder)?.iter().map(|name| folder.join(name)).collect())
 }
 
 #[cfg(test)]
@@ -228,7 +228,10 @@ mod tests {
         ] {
             let device = |_: &Path| file.map(str::to_owned).map_err(|()| io::ErrorKind::NotFound.into());
             let mounts = format!("{root}{live}");
-            let place = RootIo { sys: sys.path(), mounts: &mounts, device: &device }.place().unwrap();
+            let mut place = RootIo { sys: sys.path(), mounts: &mounts, device: &device }.place().unwrap();
+            if let RootPlace::On(disks) = &mut place {
+                disks.sort();
+            }
             assert_eq!(place, expected, "{root}");
         }
     }

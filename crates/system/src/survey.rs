@@ -11,7 +11,7 @@ mod partitions;
 pub(crate) mod sysfs;
 mod types;
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use cloud_machine_disk::{DiskError, Holder, holders};
 use cloud_machine_protocol::causes;
@@ -23,6 +23,7 @@ pub use types::{
 
 use crate::{
     SystemError,
+    attributes::names,
     device::{self, DeviceNumber},
 };
 use links::Links;
@@ -58,12 +59,7 @@ pub fn survey(loops: bool) -> Result<Survey, SystemError> {
 
 impl SurveyIo<'_> {
     fn survey(&self, loops: bool) -> Result<Survey, SystemError> {
-        let listed = || SystemError::io("list", self.sys.display().to_string());
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.sys).map_err(listed())? {
-            names.push(entry.map_err(listed())?.file_name().to_string_lossy().into_owned());
-        }
-        names.sort();
+        let names = names(self.sys)?;
         let links = Links::below(self.names);
         let mut disks = Vec::new();
         for name in names {

@@ -9,7 +9,7 @@ use std::{
 use cloud_machine_protocol::MacAddress;
 
 use super::NetworkError;
-use crate::{SystemError, UeventSocket};
+use crate::{SystemError, UeventSocket, attributes::names};
 
 pub(super) const SYSFS: &str = "/sys/class/net";
 /// ARPHRD_ETHER of linux/if_arp.h, as sysfs shows it.
@@ -71,17 +71,6 @@ fn find(sysfs: &Path, mac: MacAddress) -> Result<Interface, NetworkError> {
             Ok(Interface { index: number(&folder, "ifindex")?, mtu: number(&folder, "mtu")?, name })
         }
     }
-}
-
-/// Sorted, because the kernel's order is none.
-pub(super) fn names(sysfs: &Path) -> Result<Vec<String>, SystemError> {
-    let failed = || SystemError::io("list", sysfs.display().to_string());
-    let mut names = Vec::new();
-    for entry in fs::read_dir(sysfs).map_err(failed())? {
-        names.push(entry.map_err(failed())?.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
 }
 
 pub(super) fn attribute(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {

@@ -10,10 +10,10 @@ use nix::{
 };
 
 use super::{
-    interface::{ETHERNET, SYSFS, attribute, names, number},
+    interface::{ETHERNET, SYSFS, attribute, number},
     netlink::{Netlink, OBJECT},
 };
-use crate::SystemError;
+use crate::{SystemError, attributes::names};
 
 /// Room for what the kernel sends at once (net/netlink/af_netlink.c, `netlink_dump`).
 const ANSWER: usize = 32 << 10;
@@ -54,9 +54,7 @@ fn interfaces_in(sysfs: &Path, addresses: &[Listed]) -> Result<Vec<InterfaceFact
         let index = number(&folder, "ifindex")?;
         let named = name.parse().map_err(|_| SystemError::unexpected("a network interface", &name, "a plain name"))?;
         let own = addresses.iter().filter(|listed| listed.index == index);
-        let mut own: Vec<AddressFacts> = own.map(|listed| listed.facts).collect();
-        own.sort_by_key(|facts| facts.address);
-        interfaces.push(InterfaceFacts { name: named, mac, addresses: own });
+        interfaces.push(InterfaceFacts { name: named, mac, addresses: own.map(|listed| listed.facts).collect() });
     }
     Ok(interfaces)
 }
@@ -258,7 +256,7 @@ mod tests {
         let all = [listed(7, "fe80::1/64", false), listed(7, "192.0.2.7/24", true), listed(1, "127.0.0.1/8", false)];
         let found = interfaces_in(sysfs.path(), &all).unwrap();
         let [ens3] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!((ens3.name.as_str(), ens3.addresses.as_slice()), ("ens3", &[all[1].facts, all[0].facts][..]));
+        assert_eq!((ens3.name.as_str(), ens3.addresses.as_slice()), ("ens3", &[all[0].facts, all[1].facts][..]));
         fs::write(sysfs.path().join("ens3/address"), "none\n").unwrap();
         let error = interfaces_in(sysfs.path(), &all).unwrap_err().to_string();
         assert!(error.ends_with("ens3/address holds \"none\", expected a hardware address"), "{error}");

@@ -1,6 +1,6 @@
 //! Surveys of made-up machines: a folder that looks like one of /sys, and answers in the place of a prober.
 
-use std::os::unix::fs::symlink;
+use std::{fs, os::unix::fs::symlink};
 
 use super::{look::TableFound, *};
 
