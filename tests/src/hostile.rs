@@ -121,11 +121,24 @@ const EVIL_CONFIG: &str =
 /// # Errors
 /// A text when the planted volumes cannot be made.
 pub fn script() -> Result<String, String> {
+    of(&PLANTED)
+}
+
+/// The same on a machine with one disk: what is planted on the data disk is left out.
+///
+/// # Errors
+/// As [`script`].
+pub fn script_on_one_disk() -> Result<String, String> {
+    let items: Vec<Planted> = PLANTED.into_iter().filter(|planted| !planted.plant.contains("/dev/vdb")).collect();
+    of(&items)
+}
+
+fn of(items: &[Planted]) -> Result<String, String> {
     let mut script = "set -eu\nexport PATH=/usr/sbin:/usr/bin:/sbin:/bin\n".to_owned();
     for (label, file) in [("CLOUD-INIT", "cloud-init"), ("cidata", "cidata")] {
         script.push_str(&format!("cat > /tmp/{file}.b64 <<'END'\n{}END\n", vfat(label)?));
     }
-    for planted in PLANTED {
+    for planted in items {
         script.push_str(planted.plant);
         script.push('\n');
     }

@@ -47,6 +47,7 @@ pub(crate) fn record(machine: &str) -> MachineRecord {
             ssh_host_keys: SecretPolicy::Rotate,
         },
         connection: cloud_machine_protocol::Connection::User,
+        remote: None,
         ssh_port: 2222,
         state: MachineState::Creating,
         request: None,

@@ -31,7 +31,7 @@ pub(super) fn life(world: &World) {
     it_is_taken_over_once(&program, world);
     let before = world.ssh("cat /etc/machine-id");
 
-    let job = hostile::script().unwrap().replace("VDB", "/dev/null");
+    let job = hostile::script_on_one_disk().unwrap();
     world.feed("sh -s", &format!("{job}\n{MORE}"));
     a_rescue_system_that_is_none_is_refused(&program, world);
     control(&program, world, &|text| text);

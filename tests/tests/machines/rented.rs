@@ -36,8 +36,7 @@ pub(super) fn life(cloud: &Cloud) {
     let again = program.call(["create", NAME, "--driver", "hetzner", "--image", IMAGE], b"");
     assert!(again.code == 0 && again.errors.contains("nothing to do"), "{}", again.errors);
 
-    let planted = program
-        .call(["exec", NAME, "--", "sh", "-s"], hostile::script().unwrap().replace("VDB", "/dev/null").as_bytes());
+    let planted = program.call(["exec", NAME, "--", "sh", "-s"], hostile::script_on_one_disk().unwrap().as_bytes());
     assert_eq!(planted.code, 0, "{}", planted.errors);
     let cleaned =
         program.json(["reimage", NAME, "--require-assurance", "provider-rooted", "--timeout", "600"]).unwrap();

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Controls, LoginKey, RescueSystem, Source, Switch,
     control::{self, Control, Rescue, Words},
-    failed, folders, timed_out,
+    fault::{failed, timed_out},
 };
 use crate::{
     description::{
@@ -45,7 +45,7 @@ pub struct Commands {
 impl Default for Commands {
     /// With files in the user's folder of configuration and in the host's.
     fn default() -> Self {
-        Self { folders: folders().into_iter().map(|folder| folder.join(FOLDER)).collect() }
+        Self { folders: control::folders().into_iter().map(|folder| folder.join(FOLDER)).collect() }
     }
 }
 

@@ -10,8 +10,19 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::failed;
-use crate::error::{DriverError, DriverErrorKind};
+use super::fault::{failed, refused};
+use crate::error::DriverError;
+
+/// Folder of the host's own configuration.
+const GLOBAL: &str = "/etc/cloud-machine";
+
+/// The folders of configuration that no project can write: the user's as the XDG Base Directory Specification has it, then the
+/// host's.
+pub(super) fn folders() -> Vec<PathBuf> {
+    let base = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    let user = base("XDG_CONFIG_HOME").or_else(|| base("HOME").map(|home| home.join(".config")));
+    user.map(|folder| folder.join("cloud-machine")).into_iter().chain([PathBuf::from(GLOBAL)]).collect()
+}
 
 /// Bytes that a file may have.
 const MAX_FILE: u64 = 64 << 10;
@@ -163,10 +174,6 @@ fn content(path: &Path) -> Result<Option<String>, DriverError> {
     let mut text = String::new();
     file.take(MAX_FILE).read_to_string(&mut text).map_err(io)?;
     Ok(Some(text))
-}
-
-fn refused(text: String) -> DriverError {
-    DriverError::new(DriverErrorKind::Refused, text)
 }
 
 #[cfg(test)]

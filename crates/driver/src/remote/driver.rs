@@ -11,7 +11,11 @@ use std::{
 use cloud_machine_protocol::{Connection, Digest, MachineFacts, MachineName, RootOfTrust, causes};
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
-use super::{Controls, LoginKey, Remote, Source, Switch, failed, rescue, timed_out};
+use super::{
+    Controls, LoginKey, Remote, Source, Switch,
+    fault::{failed, timed_out},
+    rescue,
+};
 use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},

@@ -15,7 +15,7 @@ use cloud_machine_store::DriverState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Controls, LoginKey, RescueSystem, Source, Switch, control, failed, folders};
+use super::{Controls, LoginKey, RescueSystem, Source, Switch, control, fault::failed};
 use crate::{
     description::{
         Description,
@@ -72,7 +72,7 @@ pub struct Hetzner {
 impl Default for Hetzner {
     /// With the settings in the user's folder of configuration, or in the host's.
     fn default() -> Self {
-        Self { files: folders().into_iter().map(|folder| folder.join(FILE)).collect() }
+        Self { files: control::folders().into_iter().map(|folder| folder.join(FILE)).collect() }
     }
 }
 

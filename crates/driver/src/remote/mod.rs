@@ -5,17 +5,18 @@
 mod commands;
 mod control;
 mod driver;
+mod fault;
 mod hetzner;
 mod rescue;
 
-use std::{fmt, path::PathBuf, time::Instant};
+use std::{fmt, time::Instant};
 
 use cloud_machine_protocol::MachineName;
 use cloud_machine_store::DriverState;
 
 use crate::{
     description::Description,
-    error::{DriverError, DriverErrorKind},
+    error::DriverError,
     machine::{MachineRef, Orphan, Provisioned, WantedMachine},
 };
 
@@ -138,7 +139,7 @@ pub trait Source: fmt::Debug + Send + Sync + Clone + 'static {
     /// # Errors
     /// When it is not deleted.
     fn remove_orphan(&self, _owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
-        Err(failed(format!("{} {} is not this driver's", orphan.kind, orphan.id)))
+        Err(fault::failed(format!("{} {} is not this driver's", orphan.kind, orphan.id)))
     }
 }
 
@@ -177,23 +178,3 @@ const KEYS: &[&str] = &[
 /// A driver of machines that are elsewhere.
 #[derive(Clone, Debug)]
 pub struct Remote<S>(pub S);
-
-/// Folder of the host's own configuration.
-const GLOBAL: &str = "/etc/cloud-machine";
-
-/// The folders of configuration that no project can write: the user's as the XDG Base Directory Specification has it, then the
-/// host's.
-fn folders() -> Vec<PathBuf> {
-    let base = |variable: &str| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = base("XDG_CONFIG_HOME").or_else(|| base("HOME").map(|home| home.join(".config")));
-    user.map(|folder| folder.join("cloud-machine")).into_iter().chain([PathBuf::from(GLOBAL)]).collect()
-}
-
-/// An error that no part of another one is.
-fn failed(text: impl Into<String>) -> DriverError {
-    DriverError::new(DriverErrorKind::Failed, text.into())
-}
-
-fn timed_out(text: impl Into<String>) -> DriverError {
-    DriverError::new(DriverErrorKind::TimedOut, text.into())
-}

@@ -11,7 +11,10 @@ use std::{
 use cloud_machine_protocol::{Digest, MachineFacts, RescueHostKey};
 use cloud_machine_store::file;
 
-use super::{LoginKey, RescueSystem, failed, timed_out};
+use super::{
+    LoginKey, RescueSystem,
+    fault::{failed, timed_out},
+};
 use crate::{
     error::{DriverError, DriverErrorKind},
     machine::{Boot, MachineRef},
