@@ -446,6 +446,11 @@ pub trait Driver: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether it makes its machines, so that they can be created: all but those that are only taken over.
+    fn makes(&self) -> bool {
+        true
+    }
+
     /// Makes a machine elsewhere, once however often it is called for one UUID. `None`: what it makes, [`Driver::start`] makes.
     fn provision(&self, _wanted: &WantedMachine<'_>, _until: Instant) -> Option<Result<Provisioned, DriverError>> {
         None

@@ -5,6 +5,9 @@ mod differences;
 mod survey;
 pub(crate) mod take;
 
+use std::time::Duration;
+
+use cloud_machine_driver::machine::Power;
 use cloud_machine_protocol::{MachineFacts, MachineName};
 use cloud_machine_store::{DriverState, MachineLock, MachineRecord, MachineState, RemoteRecord, StoreError};
 use jiff::Timestamp;
@@ -18,7 +21,7 @@ use crate::{
     error::{ErrorKind, OperationError},
     event::Operation,
     hint::Hint,
-    host_key, network,
+    host_key, life, network,
     system_disk::{self, ReimageOptions},
     teller::Teller,
 };
@@ -69,25 +72,69 @@ impl Operations<'_> {
     fn adopt_locked(&self, lock: &MachineLock, adoption: &Adoption) -> Result<Adopted, OperationError> {
         let (name, store) = (lock.name(), self.store);
         let control = self.check_adoption(name, adoption)?;
-        let described = take::resolved(&adoption.described, &adoption.surveyed.facts)?;
         match store.read(name) {
-            Ok(record) => {
-                create::same_values(&record, &described)?;
+            Ok(mut record) => {
                 differences::refuse(&record, &adoption.login, &adoption.surveyed, &control)?;
-                return Ok(adopted(&record, adoption, true));
+                let facts = record.remote.as_ref().and_then(|remote| remote.facts.as_ref());
+                let facts = facts.unwrap_or(&adoption.surveyed.facts);
+                create::same_values(&record, &take::resolved(&adoption.described, facts)?)?;
+                let is_whole = record.state != MachineState::Creating;
+                if !is_whole {
+                    self.finish(lock, &mut record)?;
+                }
+                return Ok(adopted(&record, adoption, is_whole));
             }
             Err(StoreError::NoMachine { .. }) => {}
             Err(error) => return Err(error.into()),
         }
+        let described = take::resolved(&adoption.described, &adoption.surveyed.facts)?;
         create::has_own_mac(store, &adoption.described)?;
         let mut record = self.taken(name, adoption, &described, control)?;
+        self.is_alone(&record)?;
+        self.control_is_its_own(&record)?;
         store.create(lock, &record)?;
-        create::prepare_login(store, &mut record)?;
-        host_key::make(store, &record)?;
+        self.finish(lock, &mut record)?;
+        Ok(adopted(&record, adoption, false))
+    }
+
+    /// What comes after its record is there; a call that was cut off is finished by the next one.
+    fn finish(&self, lock: &MachineLock, record: &mut MachineRecord) -> Result<(), OperationError> {
+        create::prepare_login(self.store, record)?;
+        host_key::make(self.store, record)?;
         // It runs, and no report says what.
         record.state = MachineState::Running;
-        store.write(lock, &record)?;
-        Ok(adopted(&record, adoption, false))
+        Ok(self.store.write(lock, record)?)
+    }
+
+    /// Refuses a machine that has a record under another name: two locks would be held on one machine.
+    fn is_alone(&self, record: &MachineRecord) -> Result<(), OperationError> {
+        let place = |record: &MachineRecord| record.remote.as_ref().map(|remote| (remote.address.clone(), remote.port));
+        for other in self.store.list()?.into_iter().filter_map(|row| row.record.ok()) {
+            if other.uuid == record.uuid || (place(&other).is_some() && place(&other) == place(record)) {
+                let text = format!("the machine is adopted already, as {}", other.name);
+                return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::OtherDescription(other.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a control of another machine, or one that says nothing: the machine that has just answered is on.
+    fn control_is_its_own(&self, record: &MachineRecord) -> Result<(), OperationError> {
+        let machine = life::reference(self.store, record);
+        match self.driver_of(record)?.power(&machine, Duration::ZERO) {
+            Power::On(_) => Ok(()),
+            Power::Off => {
+                let text =
+                    format!("the control of machine {} says that it is off, and it answers over SSH", record.name);
+                Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::OtherControl))
+            }
+            Power::Unknown(doubt) => {
+                let text =
+                    format!("the control of machine {} does not say whether it runs: {}", record.name, doubt.why);
+                let failure = OperationError::new(ErrorKind::Refused, text);
+                Err(doubt.way_out.into_iter().fold(failure, |failure, way_out| failure.hint(Hint::OfDriver(way_out))))
+            }
+        }
     }
 
     /// Refuses what no machine of this driver can be, before anything is recorded.

@@ -55,7 +55,12 @@ impl Operations<'_> {
     pub fn check_creation(&self, creation: &Creation) -> Result<(), OperationError> {
         let (described, teller) = (&creation.described, Teller::of_none(self.observer, Operation::Create));
         // Whether the driver is there at all comes before what it satisfies.
-        configured_driver(self.drivers, described)?.preflight()?;
+        let driver = configured_driver(self.drivers, described)?;
+        if !driver.makes() {
+            let text = format!("driver {} makes no machines", driver.name());
+            return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::AdoptInstead));
+        }
+        driver.preflight()?;
         audit::honoured(self.drivers, teller, described)?;
         for remark in creation.drives.iter().flat_map(|drive| &drive.unread) {
             teller.notice(Notice::NotRead(remark.clone()));
@@ -67,7 +72,15 @@ impl Operations<'_> {
         }
         let connection = &described.config.resources.nic.network;
         network::can_fetch(&described.config, connection, creation.image_url.as_ref())?;
-        if configured_driver(self.drivers, described)?.delivery() == Delivery::Connection {
+        if driver.delivery() == Delivery::Connection {
+            let disks = described.config.resources.disks.len();
+            if disks > 1 {
+                let text = format!(
+                    "the configuration declares {disks} disks, and driver {} makes a machine with one",
+                    driver.name()
+                );
+                return Err(OperationError::new(ErrorKind::Refused, text));
+            }
             if let Some(drive) = creation.drives.first() {
                 let text =
                     format!("volume {} cannot be attached to a machine that this host does not run", drive.source);

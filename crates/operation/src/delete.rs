@@ -29,7 +29,7 @@ impl Operations<'_> {
                 self.driver_of(&record)?.release(&life::reference(store, &record))?;
             }
             Ok(record) if record.driver_state.is_none() && self.is_elsewhere(&record)? => {
-                tracing::debug!(machine = %name, "it was never made");
+                self.forget(name, &record)?;
             }
             Ok(mut record) => drop(life::end(self.driver_of(&record)?, store, &mut record)?),
             Err(error @ StoreError::NoMachine { .. }) => return Err(error.into()),
@@ -45,6 +45,16 @@ impl Operations<'_> {
             }
         }
         Ok(store.delete(lock)?)
+    }
+
+    /// Deletes what a creation that was cut off may have made of a machine and not recorded.
+    fn forget(&self, name: &MachineName, record: &MachineRecord) -> Result<(), OperationError> {
+        let (driver, owner) = (self.driver_of(record)?, self.store.owner()?);
+        let Some(orphans) = driver.orphans(&owner, &[]) else { return Ok(()) };
+        for orphan in orphans?.iter().filter(|orphan| orphan.machine == name.as_str()) {
+            driver.remove_orphan(&owner, orphan)?;
+        }
+        Ok(())
     }
 
     /// Whether its driver's machines run somewhere else.

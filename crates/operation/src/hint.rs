@@ -95,6 +95,12 @@ pub enum Hint {
     DriverOfRecord(String),
     /// A driver of machines that are there already can adopt one.
     AdoptingDriver,
+    /// The control has to be that of this machine.
+    OtherControl,
+    /// A machine that is there already is adopted.
+    AdoptInstead,
+    /// The machine is made by another call of the same.
+    Create(MachineName),
     /// The configuration can name each disk by what the machine calls it.
     NameDisk,
     /// The configuration can name the interface by its hardware address.

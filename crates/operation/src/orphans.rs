@@ -24,8 +24,8 @@ pub struct Forgotten {
 }
 
 impl Operations<'_> {
-    /// Lists what was made for this host and has no record, and deletes it when `delete` says so. Of drivers whose settings are
-    /// not there nothing is asked, unless `driver` names one.
+    /// Lists what was made for this host and has no record, and deletes it when `delete` says so. Drivers without settings are asked
+    /// nothing.
     ///
     /// # Errors
     /// When a record cannot be read: what it knows would count as forgotten; and those of the drivers.
@@ -40,18 +40,20 @@ impl Operations<'_> {
             let known = self.known(one.name())?;
             let orphans = match one.orphans(&owner, &known) {
                 None if driver.is_some() => {
-                    let text = format!("driver {} makes nothing at a provider", one.name());
+                    let text = format!("driver {} makes nothing at a provider, or has no settings here", one.name());
                     return Err(OperationError::new(ErrorKind::Refused, text));
                 }
                 None => continue,
-                // Whoever has no account has nothing there.
-                Some(Err(error)) if driver.is_none() && known.is_empty() && one.preflight().is_err() => {
-                    tracing::debug!(driver = one.name(), %error, "nothing is asked");
-                    continue;
-                }
                 Some(orphans) => orphans?,
             };
-            for orphan in orphans {
+            // A record is written before anything is made for it: what was begun meanwhile is not forgotten.
+            let since = self.known(one.name())?;
+            let is_new = |orphan: &Orphan| {
+                let has =
+                    |list: &[(MachineName, DriverState)]| list.iter().any(|(name, _)| name.as_str() == orphan.machine);
+                has(&since) && !has(&known)
+            };
+            for orphan in orphans.into_iter().filter(|orphan| !is_new(orphan)) {
                 if delete {
                     one.remove_orphan(&owner, &orphan)?;
                 }

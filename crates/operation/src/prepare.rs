@@ -72,7 +72,10 @@ pub(crate) fn prepare(
     let (config, machine) = (&described.config, store.machine(&record.name));
     // May take seconds, so before there is a nonce.
     let processor = driver.processor(store, image)?;
-    teller.notice(Notice::Accelerator { name: processor.accelerator.clone(), reason: processor.reason.clone() });
+    // What a machine elsewhere runs on is its owner's.
+    if driver.delivery() == Delivery::Devices {
+        teller.notice(Notice::Accelerator { name: processor.accelerator.clone(), reason: processor.reason.clone() });
+    }
     let handed = Handed::of(driver, preparation, record, described, &system, ended)?;
     if let Some(last) = machine.last_attempt()? {
         console::cut(&last)?;

@@ -14,7 +14,7 @@ use crate::{
     Operations,
     adopt::take,
     described::Described,
-    error::OperationError,
+    error::{ErrorKind, OperationError},
     event::{Notice, Task},
     installed, life,
     teller::Teller,
@@ -63,6 +63,10 @@ impl Operations<'_> {
         let agent = image.agent();
         let facts = driver.survey(&life::reference(store, record), (&agent, image.boot.agent), until)?;
         drop(looking);
+        if !facts.in_memory {
+            let text = "the provider's rescue system did not start: what answered runs from a disk of the machine";
+            return Err(OperationError::new(ErrorKind::Verification, text));
+        }
         let Described { merged, config } = take::resolved(&described, &facts)?;
         let address = record.remote.as_ref().map(|remote| remote.address.clone()).unwrap_or_default();
         let found = take::identity(&record.name, &config, &address, &facts)?;

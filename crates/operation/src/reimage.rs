@@ -19,6 +19,7 @@ use crate::{
     evidence::gaps_of,
     hint::Hint,
     network,
+    start::is_made,
     system_disk::{self, ReimageOptions},
 };
 
@@ -140,6 +141,7 @@ impl Operations<'_> {
         let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Reimage));
         let mut record = store.read(name)?;
+        is_made(&record)?;
         release(&mut record, reimage.release)?;
         let described = Described::of(&record)?;
         let exceptions = reimage.exceptions;

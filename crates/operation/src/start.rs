@@ -11,8 +11,9 @@ use crate::{
     Operations, access,
     attempt::Attempt,
     described::Described,
-    error::OperationError,
+    error::{ErrorKind, OperationError},
     event::{Notice, Operation},
+    hint::Hint,
     life,
     reimage::{Reimaged, quarantined},
     request::pending_action,
@@ -35,6 +36,7 @@ impl Operations<'_> {
         if record.state == MachineState::Quarantined {
             return Err(quarantined(&record));
         }
+        is_made(&record)?;
         let pending = if record.last_report.is_none() { Some(Action::Reimage) } else { pending_action(&record) };
         let pending = if record.remote.is_some() { pending_action(&record) } else { pending };
         if pending.is_none()
@@ -92,8 +94,14 @@ impl Operations<'_> {
         let driver = self.driver_of(&record)?;
         driver.preflight()?;
         let running = match self.running(&record)? {
-            Some(running) => running,
-            None => driver.start_system(&life::reference(store, &record), until)?,
+            // What runs is the rescue system of a reimage that was cut off after its report was accepted.
+            Some(running) if record.state != MachineState::Accepted => running,
+            found => {
+                if found.is_some() {
+                    drop(life::end(driver, store, &mut record)?);
+                }
+                driver.start_system(&life::reference(store, &record), until)?
+            }
         };
         if record.host_key.is_some() {
             let folder = store.machine(&record.name).last_attempt()?;
@@ -104,4 +112,18 @@ impl Operations<'_> {
         store.write(lock, &record)?;
         Ok(Reimaged::unchanged(store, &record))
     }
+}
+
+/// Refuses a machine of a provider that is half made.
+pub(crate) fn is_made(record: &MachineRecord) -> Result<(), OperationError> {
+    let is_half_made = match &record.remote {
+        Some(remote) => remote.facts.is_none(),
+        None => record.disks.is_empty(),
+    };
+    if !is_half_made {
+        return Ok(());
+    }
+    let name = &record.name;
+    let text = format!("machine {name} is not made yet: its creation was cut off");
+    Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::Create(name.clone())))
 }

@@ -156,10 +156,14 @@ impl Commanded {
     ) -> Result<(), DriverError> {
         let until = until.min(Instant::now() + limit);
         loop {
-            if self.asked(words, limit, until)? == wanted {
-                return Ok(());
+            let is_over = Instant::now() + LOOK >= until;
+            match self.asked(words, limit, until) {
+                Ok(found) if found == wanted => return Ok(()),
+                // It may be on its way, or not be told for a moment.
+                Err(error) if is_over => return Err(error),
+                _ => {}
             }
-            if Instant::now() + LOOK >= until {
+            if is_over {
                 let text = format!(
                     "{what} of machine {} is not {wanted} {} s after its command ended",
                     self.name,
@@ -217,7 +221,7 @@ impl Controls for Commanded {
     }
 
     /// The machine was there before this host knew it.
-    fn release(&self, _: &LoginKey, _: Instant) -> Result<(), DriverError> {
+    fn release(&self, _: Option<&LoginKey>, _: Instant) -> Result<(), DriverError> {
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! A file of the operator's commands for machines of one kind: where it is looked for, and what it may say. Must not run one.
 
 use std::{
-    fs::{self, File},
-    io::Read,
+    fs,
+    io::{ErrorKind, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use cloud_machine_protocol::causes;
+use cloud_machine_store::open_elsewhere;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::fault::{failed, refused};
@@ -152,15 +154,13 @@ pub(super) fn first<T: DeserializeOwned>(paths: &[PathBuf], what: &str) -> Resul
 /// What is in the file at `path`; `None` when there is none. What runs as this user is chosen by it, so nobody else may write it.
 fn content(path: &Path) -> Result<Option<String>, DriverError> {
     let io = |error: std::io::Error| failed(format!("cannot read {}: {error}", path.display()));
-    let file = match File::open(path) {
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            return match fs::symlink_metadata(path) {
-                Ok(_) => Err(io(error)),
-                Err(_) => Ok(None),
-            };
-        }
-        file => file.map_err(io)?,
+    match fs::symlink_metadata(path) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+        found => found.map_err(io)?,
     };
+    // No pipe is waited for.
+    let file =
+        open_elsewhere(path).map_err(|error| refused(format!("cannot read {}: {}", path.display(), causes(&error))))?;
     let found = file.metadata().map_err(io)?;
     let owner = found.uid();
     if !found.is_file() || found.len() > MAX_FILE {

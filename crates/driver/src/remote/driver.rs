@@ -12,8 +12,8 @@ use cloud_machine_protocol::{Connection, Digest, MachineFacts, MachineName, Root
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{
-    Controls, LoginKey, Remote, Source, Switch,
-    fault::{failed, timed_out},
+    Controls, LoginKey, Remote, RescueSystem, Source, Switch,
+    fault::{failed, refused, timed_out},
     rescue,
 };
 use crate::{
@@ -110,9 +110,9 @@ impl<S: Source> Driver for Remote<S> {
     fn start(&self, machine: &MachineRef, boot: &Boot, until: Instant) -> Result<Started, DriverError> {
         let controls = self.controls(machine)?;
         let login = LoginKey::of(machine)?;
-        let system = controls.enable_rescue(&login, until)?;
-        controls.switch(Switch::On, until)?;
+        let system = into_rescue(machine, &*controls, &login, until)?;
         let entered = rescue::enter(machine, boot, &login, &system, until)?;
+        controls.entered(until)?;
         let state = DriverState::of(&"rescue system").map_err(|error| failed(error.to_string()))?;
         Ok(Started {
             running: Box::new(Self::running(machine, controls, Some(entered.agent))),
@@ -131,8 +131,16 @@ impl<S: Source> Driver for Remote<S> {
     }
 
     fn release(&self, machine: &MachineRef) -> Result<(), DriverError> {
-        let controls = self.controls(machine)?;
-        controls.release(&LoginKey::of(machine)?, Instant::now() + SWITCH_LIMIT)
+        if !self.0.makes() {
+            return Ok(());
+        }
+        // One whose key is lost is given up all the same.
+        let login = LoginKey::of(machine).ok();
+        self.controls(machine)?.release(login.as_ref(), Instant::now() + SWITCH_LIMIT)
+    }
+
+    fn makes(&self) -> bool {
+        self.0.makes()
     }
 
     fn provision(&self, wanted: &WantedMachine<'_>, until: Instant) -> Option<Result<Provisioned, DriverError>> {
@@ -147,9 +155,10 @@ impl<S: Source> Driver for Remote<S> {
     ) -> Result<MachineFacts, DriverError> {
         let (controls, login) = (self.controls(machine)?, LoginKey::of(machine)?);
         controls.switch(Switch::Off, until)?;
-        let system = controls.enable_rescue(&login, until)?;
-        controls.switch(Switch::On, until)?;
-        rescue::survey(machine, agent, &login, &system, until)
+        let system = into_rescue(machine, &*controls, &login, until)?;
+        let facts = rescue::survey(machine, agent, &login, &system, until)?;
+        controls.entered(until)?;
+        Ok(facts)
     }
 
     fn orphans(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
@@ -163,6 +172,27 @@ impl<S: Source> Driver for Remote<S> {
     fn control(&self, named: &str) -> Option<Result<DriverState, DriverError>> {
         Some(self.0.control(named))
     }
+}
+
+/// Switches a machine that is off on, into its rescue system.
+fn into_rescue(
+    machine: &MachineRef,
+    controls: &dyn Controls,
+    login: &LoginKey,
+    until: Instant,
+) -> Result<RescueSystem, DriverError> {
+    let system = controls.enable_rescue(login, until)?;
+    // Whatever was switched on before that runs the machine's own system.
+    if controls.power(until)? != Switch::Off {
+        let text = format!(
+            "machine {} was switched on by somebody else before its rescue system: what runs there is not believed",
+            machine.name
+        );
+        let way_out = "see what switches it on, such as a timer of its firmware or another program; then try again";
+        return Err(refused(text).with_way_out(Some(way_out.to_owned())));
+    }
+    controls.switch(Switch::On, until)?;
+    Ok(system)
 }
 
 fn doubt(error: DriverError) -> Doubt {

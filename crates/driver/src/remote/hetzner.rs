@@ -1,14 +1,15 @@
 //! Servers of Hetzner Cloud: power, rescue system, making and deleting by the provider's API. Must not decide what a server is for.
 
 use std::{
+    net::{IpAddr, Ipv6Addr, ToSocketAddrs},
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cloud_machine_hetzner::{
-    ApiError, Client, ENDPOINT, Known, Labels, NewServer, OrphanKind, Ownership, Pace, Server, ServerStatus,
-    TokenSource, Wanted, choose_type,
+    ApiError, Client, ENDPOINT, Known, Labels, MACHINE, NewServer, OWNER, OrphanKind, Ownership, Pace, Server,
+    ServerStatus, TokenSource, Wanted, choose_type,
 };
 use cloud_machine_protocol::{ByteSize, MachineName, causes};
 use cloud_machine_store::DriverState;
@@ -81,8 +82,9 @@ impl Default for Hetzner {
 #[serde(deny_unknown_fields)]
 struct Kept {
     server: u64,
-    /// Whether it was made for this host, which then deletes it with the machine.
-    made: bool,
+    /// The owner that it was made for, who deletes it with the machine; `None` of one that was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
 }
 
 impl Kept {
@@ -119,8 +121,14 @@ impl Source for Hetzner {
             ("resources.disks.*.allocation", Rounded { to }),
             ("resources.disks.*.bus", Ignored { why }),
         ];
-        keys.extend(super::KEYS.iter().map(|key| (*key, Exact)));
+        // The provider chooses it.
+        let own = super::KEYS.iter().filter(|key| **key != "resources.nic.mac");
+        keys.extend(own.map(|key| (*key, Exact)));
         Description::new(self.name(), &keys)
+    }
+
+    fn makes(&self) -> bool {
+        true
     }
 
     fn preflight(&self) -> Result<(), DriverError> {
@@ -130,7 +138,8 @@ impl Source for Hetzner {
     fn controls(&self, machine: &MachineRef, control: &DriverState) -> Result<Box<dyn Controls>, DriverError> {
         let kept = Kept::of(machine, control)?;
         let (client, _) = self.client()?;
-        Ok(Box::new(OneServer { client: Arc::new(client), name: machine.name.to_string(), kept }))
+        let address = machine.remote.as_ref().map(|remote| remote.address.clone()).unwrap_or_default();
+        Ok(Box::new(OneServer { client: Arc::new(client), name: machine.name.to_string(), address, kept }))
     }
 
     fn control(&self, named: &str) -> Result<DriverState, DriverError> {
@@ -144,7 +153,7 @@ impl Source for Hetzner {
                 DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out))
             })?,
         };
-        Kept { server: server.id, made: false }.state()
+        Kept { server: server.id, owner: None }.state()
     }
 
     fn provision(&self, wanted: &WantedMachine<'_>, until: Instant) -> Option<Result<Provisioned, DriverError>> {
@@ -152,7 +161,8 @@ impl Source for Hetzner {
     }
 
     fn orphans(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
-        Some(self.unknown(owner, known))
+        // Whoever has no settings has no account.
+        self.files.iter().any(|file| file.symlink_metadata().is_ok()).then(|| self.unknown(owner, known))
     }
 
     fn remove_orphan(&self, owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
@@ -185,9 +195,10 @@ impl Hetzner {
             start: false,
         };
         let found = client.find_or_create(&own, &new, until).map_err(answered)?;
-        let control = Kept { server: found.server.id, made: true }.state()?;
+        let control = Kept { server: found.server.id, owner: Some(wanted.owner.to_owned()) }.state()?;
         let rounded = choice.rounded.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let told = format!("server {} of type {}: {}", found.server.id, choice.server_type.name, rounded.join(", "));
+        let told =
+            format!("server {} of type {}: {}", found.server.id, found.server.server_type.name, rounded.join(", "));
         Ok(Provisioned { control, address: address(&found.server)?, port: SSH, told })
     }
 
@@ -217,12 +228,37 @@ impl Hetzner {
 struct OneServer {
     client: Arc<Client>,
     name: String,
+    /// Where the machine's SSH is.
+    address: String,
     kept: Kept,
 }
 
 impl OneServer {
     fn server(&self, until: Instant) -> Result<Server, DriverError> {
-        self.client.server(self.kept.server, until).map_err(|error| self.gone(error))
+        let server = self.client.server(self.kept.server, until).map_err(|error| self.gone(error))?;
+        if is_at(&server, &self.address) {
+            return Ok(server);
+        }
+        let text = format!("server {} is not at {}, where machine {} is", server.id, self.address, self.name);
+        let way_out = "name the server that has this address with --control, or the address of the server with --ssh";
+        Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out.to_owned())))
+    }
+
+    /// Deletes the server, if its labels still say that it was made for this machine of `owner`.
+    fn delete(&self, owner: &str, until: Instant) -> Result<(), DriverError> {
+        let server = match self.client.server(self.kept.server, until) {
+            Ok(server) => server,
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) => return Err(answered(error)),
+        };
+        let has = |key: &str, value: &str| server.labels.get(key).is_some_and(|found| found == value);
+        if has(OWNER, owner) && has(MACHINE, &self.name) {
+            return self.client.delete_server(server.id, until).map(drop).map_err(answered);
+        }
+        let text =
+            format!("server {} does not carry the labels of machine {}: it is not deleted", server.id, self.name);
+        let way_out = "delete it in the provider's console, then try again".to_owned();
+        Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out)))
     }
 
     /// A server that is not there any more is told as what it means for the machine.
@@ -250,6 +286,7 @@ impl Controls for OneServer {
     }
 
     fn switch(&self, to: Switch, until: Instant) -> Result<(), DriverError> {
+        self.server(until)?;
         let (client, id) = (&self.client, self.kept.server);
         let done = if to == Switch::On { client.power_on(id, until) } else { client.power_off(id, until) };
         done.map_err(|error| self.gone(error))?;
@@ -260,6 +297,7 @@ impl Controls for OneServer {
     }
 
     fn enable_rescue(&self, login: &LoginKey, until: Instant) -> Result<RescueSystem, DriverError> {
+        self.server(until)?;
         let key = rescue_key(&self.client, &self.name, &login.public, &Labels::new(), until)?;
         self.client.enable_rescue(self.kept.server, &[key], until).map_err(|error| self.gone(error))?;
         if !self.server(until)?.rescue_enabled {
@@ -276,10 +314,21 @@ impl Controls for OneServer {
         Ok(())
     }
 
-    fn release(&self, login: &LoginKey, until: Instant) -> Result<(), DriverError> {
-        if self.kept.made {
-            self.client.delete_server(self.kept.server, until).map_err(answered)?;
+    fn entered(&self, until: Instant) -> Result<(), DriverError> {
+        // One boot uses it up.
+        if !self.server(until)?.rescue_enabled {
+            return Ok(());
         }
+        let text =
+            format!("server {} has not booted its rescue system: what answers is something else", self.kept.server);
+        Err(DriverError::new(DriverErrorKind::Refused, text))
+    }
+
+    fn release(&self, login: Option<&LoginKey>, until: Instant) -> Result<(), DriverError> {
+        if let Some(owner) = &self.kept.owner {
+            self.delete(owner, until)?;
+        }
+        let Some(login) = login else { return Ok(()) };
         if let Some(key) = self.client.find_ssh_key(&login.public, until).map_err(answered)? {
             self.client.delete_ssh_key(key.id, until).map_err(answered)?;
         }
@@ -294,6 +343,17 @@ fn rescue_key(client: &Client, name: &str, public: &str, labels: &Labels, until:
         crate::ssh::fingerprint(public).chars().filter(char::is_ascii_alphanumeric).skip(6).take(8).collect();
     let name = format!("cloud-machine-{name}-{short}");
     client.find_or_create_ssh_key(&name, public, labels, until).map(|(key, _)| key.id).map_err(answered)
+}
+
+/// Whether a server has the address, or one that the host name leads to.
+fn is_at(server: &Server, address: &str) -> bool {
+    let network = server.public_net.ipv6.as_ref().and_then(|own| own.ip.split('/').next()?.parse::<Ipv6Addr>().ok());
+    let is = |found: IpAddr| match found {
+        IpAddr::V4(found) => server.ipv4() == Some(found),
+        // The provider gives a server a network of 64 bits.
+        IpAddr::V6(found) => network.is_some_and(|own| own.segments()[..4] == found.segments()[..4]),
+    };
+    (address, SSH).to_socket_addrs().is_ok_and(|mut found| found.any(|found| is(found.ip())))
 }
 
 fn address(server: &Server) -> Result<String, DriverError> {

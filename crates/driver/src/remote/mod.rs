@@ -72,7 +72,15 @@ pub trait Controls: fmt::Debug + Send {
     ///
     /// # Errors
     /// When it is not deleted.
-    fn release(&self, login: &LoginKey, until: Instant) -> Result<(), DriverError>;
+    fn release(&self, login: Option<&LoginKey>, until: Instant) -> Result<(), DriverError>;
+
+    /// Once something has answered as the rescue system: whether whoever starts it agrees that it did.
+    ///
+    /// # Errors
+    /// When it did not.
+    fn entered(&self, _until: Instant) -> Result<(), DriverError> {
+        Ok(())
+    }
 }
 
 /// The key pair by which this host logs in to a rescue system.
@@ -115,6 +123,11 @@ pub trait Source: fmt::Debug + Send + Sync + Clone + 'static {
     /// # Errors
     /// When there is none of that name, or it is not usable.
     fn control(&self, named: &str) -> Result<DriverState, DriverError>;
+
+    /// Whether it makes machines, and deletes those that it made.
+    fn makes(&self) -> bool {
+        false
+    }
 
     /// Whether it can work at all.
     ///

@@ -5,6 +5,7 @@ use std::{
     fs::OpenOptions,
     os::unix::{fs::OpenOptionsExt, net::UnixStream},
     path::{Path, PathBuf},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,8 @@ use crate::{
 
 /// How long one connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+/// Pause before it is asked for a host key again.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of the agent.
 const MAX_AGENT: u64 = 64 << 20;
 
@@ -83,12 +86,27 @@ fn wait(
         )),
         error => DriverError::new(DriverErrorKind::Failed, error),
     })?;
-    let found = ssh::host_key(&host, port, within).map_err(ssh_failed)?;
+    let found = host_key(&host, port, within)?;
     let host_key = known(machine, system, &found)?;
     ssh::write_known_hosts(&known_hosts, &host.known_as(port), &found).map_err(ssh_failed)?;
     let key = Some(system.identity.clone().unwrap_or_else(|| login.private.clone()));
     let target = Target { user: "root".to_owned(), host, port, key, known_hosts, connect_limit: CONNECT_LIMIT };
     Ok((target, host_key))
+}
+
+/// The host key, once there is one: a server may answer before it has made its keys.
+fn host_key(host: &Host, port: u16, within: Instant) -> Result<String, DriverError> {
+    loop {
+        match ssh::host_key(host, port, within) {
+            Err(SshError::NoKey { .. }) if Instant::now() + PAUSE < within => thread::sleep(PAUSE),
+            found => {
+                return found.map_err(|error| {
+                    ssh_failed(error)
+                        .with_way_out(Some("the rescue system needs a host key of type ssh-ed25519".to_owned()))
+                });
+            }
+        }
+    }
 }
 
 /// The machine's own system, as its last accepted report pinned it.
