@@ -60,7 +60,7 @@ pub fn report(boot: &Boot, image: &ImageFolder, bytes: &[u8]) -> Report {
     let config = validate(&merged).expect("a configuration");
     let packed = cloud_machine_packing::FileBlocks::open(&image.packed()).expect("the packed image");
     let manifest = read_manifest(&packed).expect("a manifest");
-    let inventory = inventory(boot);
+    let inventory = inventory(boot, manifest.size());
     let volume_disk = inventory.disks.iter().find(|disk| disk.serial.as_deref() == Some("cm-volume"));
     let volume_disk = volume_disk.map(|disk| disk.name.as_str());
     let layout = ImageLayout::from(&manifest);
@@ -122,19 +122,24 @@ pub fn report(boot: &Boot, image: &ImageFolder, bytes: &[u8]) -> Report {
 }
 
 /// The devices of a boot as the kernel finds them, all on one bus.
-fn inventory(boot: &Boot) -> Inventory {
-    let disk = |(index, device): (usize, &cloud_machine_driver::machine::BlockDevice)| Disk {
+fn inventory(boot: &Boot, image: u64) -> Inventory {
+    let disk = |index: usize, serial: &str, size: u64, read_only: bool| Disk {
         name: format!("vd{}", char::from(b'a' + u8::try_from(index).expect("few devices"))),
-        serial: Some(device.serial.clone()),
+        serial: Some(serial.to_owned()),
         wwn: None,
-        size: fs::metadata(&device.file).expect("the device's file").len(),
+        size,
         sector_size: u32::try_from(SECTOR).expect("a sector"),
-        read_only: device.read_only,
-        discard: !device.read_only,
+        read_only,
+        discard: !read_only,
         probe: Probe::Empty,
         partitions: None,
     };
-    Inventory { disks: boot.devices.iter().enumerate().map(disk).collect() }
+    let attached = boot.devices.iter().enumerate().map(|(index, device)| {
+        disk(index, &device.serial, fs::metadata(&device.file).expect("the device's file").len(), device.read_only)
+    });
+    let attached: Vec<Disk> = attached.collect();
+    // Of a machine elsewhere nothing is attached, and its own disk is there all the same.
+    Inventory { disks: if attached.is_empty() { vec![disk(0, "system", image, false)] } else { attached } }
 }
 
 fn record(id: &cloud_machine_protocol::StepId, step: &Step, size: u64) -> StepRecord {

@@ -4,6 +4,7 @@
 use std::{
     fmt,
     os::unix::net::UnixStream,
+    path::Path,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,13 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{RescueHostKey, RootOfTrust};
+use cloud_machine_protocol::{Digest, MachineFacts, RescueHostKey, RootOfTrust};
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use crate::{
     description::{Description, Support},
     error::{DriverError, DriverErrorKind},
-    machine::{Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Running, Started, Trouble},
+    machine::{
+        Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Provisioned, Running, Started, Trouble,
+        WantedMachine,
+    },
 };
 
 /// What the agent of a boot says over its port.
@@ -40,6 +44,12 @@ pub enum Call {
     /// [`Running::start_system`].
     StartSystem,
 }
+
+/// What its machines say of themselves, where a provider has made them.
+const FACTS: &str = r#"{"kind": "facts", "version": 1, "value": {
+    "machine_id": null, "hostname": "rescue", "product_uuid": null, "firmware": "bios", "in_memory": true,
+    "interfaces": [{"name": "eth0", "mac": "52:54:00:12:34:56", "addresses": []}],
+    "disks": [{"name": "vda", "serial": "system", "size": SIZE, "bus": "virtio", "holds_root": false}]}}"#;
 
 /// Faults of a fake's answers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -78,6 +88,8 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     faults: Mutex<Faults>,
     on: AtomicBool,
+    /// Bytes of the disk that was asked for last.
+    disk: AtomicU64,
     /// Which boot it is, so that an agent which ends late ends no machine but its own.
     boot: AtomicU64,
     agents: Mutex<usize>,
@@ -178,6 +190,19 @@ impl Driver for Fake {
             RootOfTrust::Provider => Delivery::Connection,
             RootOfTrust::Host | RootOfTrust::MachineDisk => Delivery::Devices,
         }
+    }
+
+    /// A provider's machines are made before they are started.
+    fn provision(&self, wanted: &WantedMachine<'_>, _: Instant) -> Option<Result<Provisioned, DriverError>> {
+        self.shared.disk.store(wanted.disk, Ordering::SeqCst);
+        let control = DriverState::of(&wanted.uuid).map_err(|error| failed(&error.to_string()));
+        let (address, port, told) = ("192.0.2.1".to_owned(), 22, "a thread".to_owned());
+        Some(control.map(|control| Provisioned { control, address, port, told }))
+    }
+
+    fn survey(&self, _: &MachineRef, _: (&Path, Digest), _: Instant) -> Result<MachineFacts, DriverError> {
+        let size = self.shared.disk.load(Ordering::SeqCst).to_string();
+        MachineFacts::read(FACTS.replace("SIZE", &size).as_bytes()).map_err(|error| failed(&error.to_string()))
     }
 
     fn power(&self, _: &MachineRef, _: Duration) -> Power {

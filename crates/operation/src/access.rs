@@ -14,7 +14,7 @@ use cloud_machine_driver::{
     machine::Running,
     ssh::{self, SshError},
 };
-use cloud_machine_protocol::{MachineName, Report};
+use cloud_machine_protocol::{Connection, MachineName, Report};
 use cloud_machine_store::{AttemptFolder, MAX_WORD, MachineRecord, MachineState, Store, read};
 
 use crate::{
@@ -151,8 +151,8 @@ fn has_others(keys: Option<&str>, own: &[u8]) -> bool {
 /// When this host does not tell.
 pub fn host(record: &MachineRecord) -> Result<Option<ssh::Host>, OperationError> {
     let host = match &record.remote {
-        Some(remote) => ssh::Host::named(&remote.address).map(Some),
-        None => ssh::Host::of(&record.connection, record.identity.mac),
+        Some(remote) if record.connection != Connection::None => ssh::Host::named(&remote.address).map(Some),
+        _ => ssh::Host::of(&record.connection, record.identity.mac),
     };
     host.map_err(OperationError::failed)
 }

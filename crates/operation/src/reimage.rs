@@ -19,7 +19,7 @@ use crate::{
     evidence::gaps_of,
     hint::Hint,
     network,
-    start::is_made,
+    request::is_made,
     system_disk::{self, ReimageOptions},
 };
 

@@ -3,6 +3,11 @@
 use cloud_machine_protocol::Action;
 use cloud_machine_store::{MachineRecord, MachineState, RequestRecord};
 
+use crate::{
+    error::{ErrorKind, OperationError},
+    hint::Hint,
+};
+
 /// Failed attempts after which a machine is quarantined.
 pub(crate) const MAX_FAILURES: u32 = 3;
 
@@ -44,6 +49,20 @@ pub(crate) fn pending_action(record: &MachineRecord) -> Option<Action> {
     let request = record.request.as_ref()?;
     // A reimage whose report was accepted but whose system never answered is not pending: its disk is the image.
     (record.state == MachineState::Creating || is_pending(record.state)).then_some(request.action)
+}
+
+/// Refuses a machine of a provider that is half made.
+pub(crate) fn is_made(record: &MachineRecord) -> Result<(), OperationError> {
+    let is_half_made = match &record.remote {
+        Some(remote) => remote.facts.is_none(),
+        None => record.disks.is_empty(),
+    };
+    if !is_half_made {
+        return Ok(());
+    }
+    let name = &record.name;
+    let text = format!("machine {name} is not made yet: its creation was cut off");
+    Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::Create(name.clone())))
 }
 
 #[cfg(test)]

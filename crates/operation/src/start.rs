@@ -11,12 +11,11 @@ use crate::{
     Operations, access,
     attempt::Attempt,
     described::Described,
-    error::{ErrorKind, OperationError},
+    error::OperationError,
     event::{Notice, Operation},
-    hint::Hint,
     life,
     reimage::{Reimaged, quarantined},
-    request::pending_action,
+    request::{is_made, pending_action},
     system_disk::ReimageOptions,
 };
 
@@ -112,18 +111,4 @@ impl Operations<'_> {
         store.write(lock, &record)?;
         Ok(Reimaged::unchanged(store, &record))
     }
-}
-
-/// Refuses a machine of a provider that is half made.
-pub(crate) fn is_made(record: &MachineRecord) -> Result<(), OperationError> {
-    let is_half_made = match &record.remote {
-        Some(remote) => remote.facts.is_none(),
-        None => record.disks.is_empty(),
-    };
-    if !is_half_made {
-        return Ok(());
-    }
-    let name = &record.name;
-    let text = format!("machine {name} is not made yet: its creation was cut off");
-    Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::Create(name.clone())))
 }
