@@ -102,8 +102,8 @@ pub(crate) enum Command {
   cloud-machine adopt db --ssh root@db.example:2222 --control rack-2 --config db.yaml
 
 All that it says of itself is a promise of the machine only. A second call compares, and says field by field what changed.
-Driver ssh takes the commands for power and rescue system from /etc/cloud-machine/drivers/ssh/NAME.yaml, or the same below
-~/.config/cloud-machine; see docs/guides/rescue-systems.md.")]
+Driver ssh takes the commands for power and rescue system from ~/.config/cloud-machine/drivers/ssh/CONTROL.yaml, or the same below
+/etc/cloud-machine; see docs/guides/ssh.md. The image has to start by itself on the machine: a boot loader, and drivers for its hardware.")]
     Adopt(Adopt),
     /// Start machines; a reimage that was cut off is finished first
     #[command(after_help = "Examples:
@@ -211,7 +211,8 @@ All of it is what the machine says of itself; whatever a terminal would obey is 
   cloud-machine gc
   cloud-machine gc --driver hetzner --yes
 
-Only what carries the label of this state folder is looked at: not what other hosts or people made.")]
+Only what carries the label of this state folder is looked at: not what other hosts or people made. A copy of the folder has the
+same label: --yes in one deletes the machines of the other.")]
     Gc(Gc),
     /// Keep a machine for one owner until a deadline
     #[command(subcommand)]

@@ -67,12 +67,15 @@ pub(crate) fn text(hint: &Hint) -> String {
              `cloud-machine --version` shows which one this is"
         ),
         Hint::AdoptingDriver => "give --driver ssh, or `driver: ssh` below `cloud-machine:`".to_owned(),
+        Hint::RestoreSettings(driver) => {
+            format!("put back drivers/{driver}.yaml below ~/.config/cloud-machine or /etc/cloud-machine, then delete again")
+        }
         Hint::OtherControl => "give the control of this machine with --control".to_owned(),
         Hint::AdoptInstead => "`cloud-machine adopt NAME --ssh HOST` takes a machine over that is there".to_owned(),
         Hint::Create(machine) => {
             format!("`cloud-machine create {machine}` as before goes on with it; `cloud-machine delete {machine}` gives it up")
         }
-        Hint::NameDisk => "write `devicepath: serial:SERIAL` for each disk of it below `resources.disks`; `disks-undeclared: keep` \
+        Hint::NameDisk => "write `devicepath: serial:SERIAL` for each disk of it below `resources.disks`; `disks-undeclared: ignore` \
              leaves the others alone"
             .to_owned(),
         Hint::NameMac => "write its hardware address as `resources.nic.mac`".to_owned(),

@@ -14,7 +14,7 @@ pub(crate) struct Adopt {
     pub(crate) under: UnderLease,
     #[command(flatten)]
     pub(crate) there: There,
-    /// What has power over it: of driver ssh the name of a file of commands below drivers/ssh
+    /// What has power over it: the name of a file of commands (driver ssh), or a server's number or name (hetzner)
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub(crate) control: String,
     #[command(flatten)]

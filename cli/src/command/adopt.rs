@@ -39,7 +39,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, adopt: &Adopt) -> Result<ExitCode, Fai
     batch::each(ui, slice::from_ref(&adopt.name), |name| {
         let _told = interrupted::tell(ui, store, name, "adopt")?;
         let (described, login) = (described(adopt)?, login::of(&adopt.there)?);
-        let surveyed = operations.survey(&login, &described, Duration::from_secs(adopt.timeout))?;
+        let surveyed = operations.survey(&login, &described, &adopt.control, Duration::from_secs(adopt.timeout))?;
         let (control, exceptions) = (adopt.control.clone(), adopt.exceptions.into());
         Ok(operations.adopt(name, &Adoption { described, login, surveyed, control, exceptions })?)
     })

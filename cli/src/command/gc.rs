@@ -38,7 +38,7 @@ pub(crate) fn run(ui: &Ui, store: &Store, gc: &Gc) -> Result<(), Failure> {
     let operations = Operations { store, drivers: &drivers, observer: &() };
     let forgotten = operations.forgotten(gc.driver.as_deref(), gc.yes)?;
     if forgotten.is_empty() {
-        ui.note("nothing was made for this host that no record knows");
+        ui.note("nothing without a record was found; drivers without settings here were not asked");
     } else if !gc.yes {
         ui.note("nothing was deleted; --yes deletes all of these");
     }

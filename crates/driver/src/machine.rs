@@ -1,6 +1,8 @@
 //! The seam between operations and what machines are. A driver gives machines, bytes and answers; which of them are needed, in
 //! which order and what is believed is no part of it. Must not name anything of one driver.
 
+mod elsewhere;
+
 use std::{
     fmt,
     os::unix::net::UnixStream,
@@ -20,6 +22,8 @@ use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},
 };
+
+pub use elsewhere::{Orphan, Provisioned, WantedMachine};
 
 /// One machine, as a driver is told of it.
 #[derive(Clone, Debug)]
@@ -289,53 +293,6 @@ pub trait Running: fmt::Debug + Send {
     /// # Errors
     /// The driver's.
     fn shut_down(&self, until: Instant) -> Result<bool, DriverError>;
-}
-
-/// A machine that is to be made elsewhere.
-#[derive(Clone, Copy, Debug)]
-pub struct WantedMachine<'a> {
-    /// Its name.
-    pub name: &'a MachineName,
-    /// Its UUID, by which a second call finds what the first one made.
-    pub uuid: &'a str,
-    /// What this host's state folder is known by.
-    pub owner: &'a str,
-    /// The least memory, in bytes.
-    pub ram: u64,
-    /// The least number of processors.
-    pub cpus: u32,
-    /// The least size of its disk, in bytes.
-    pub disk: u64,
-    /// The line of the key by which this host logs in.
-    pub public_key: &'a str,
-    /// A folder for what may be kept of the provider's lists.
-    pub cache: &'a Path,
-}
-
-/// A machine that was made elsewhere, and is off.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provisioned {
-    /// What the driver knows it by.
-    pub control: DriverState,
-    /// Where its SSH will be.
-    pub address: String,
-    /// The port there.
-    pub port: u16,
-    /// What was made, for people.
-    pub told: String,
-}
-
-/// Something at a provider that was made for this host, and of which no record is left.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Orphan {
-    /// What it is, such as `server`.
-    pub kind: String,
-    /// What the provider calls it.
-    pub id: String,
-    /// Its name, safe to show.
-    pub name: String,
-    /// The machine that it was made for, safe to show.
-    pub machine: String,
 }
 
 /// How the volume and the packed image reach the agent.

@@ -71,7 +71,7 @@ impl Operations<'_> {
 
     fn adopt_locked(&self, lock: &MachineLock, adoption: &Adoption) -> Result<Adopted, OperationError> {
         let (name, store) = (lock.name(), self.store);
-        let control = self.check_adoption(name, adoption)?;
+        let control = self.check_adoption(&adoption.described, &adoption.control)?;
         match store.read(name) {
             Ok(mut record) => {
                 differences::refuse(&record, &adoption.login, &adoption.surveyed, &control)?;
@@ -138,11 +138,11 @@ impl Operations<'_> {
     }
 
     /// Refuses what no machine of this driver can be, before anything is recorded.
-    fn check_adoption(&self, name: &MachineName, adoption: &Adoption) -> Result<DriverState, OperationError> {
-        let (described, teller) = (&adoption.described, Teller::of_none(self.observer, Operation::Adopt));
+    fn check_adoption(&self, described: &Described, control: &str) -> Result<DriverState, OperationError> {
+        let teller = Teller::of_none(self.observer, Operation::Adopt);
         let driver = configured_driver(self.drivers, described)?;
-        let control = driver.control(&adoption.control).ok_or_else(|| {
-            let text = format!("machine {name} cannot be adopted: driver {} makes all its machines", driver.name());
+        let control = driver.control(control).ok_or_else(|| {
+            let text = format!("cannot adopt a machine: driver {} makes all its machines", driver.name());
             OperationError::new(ErrorKind::Refused, text).hint(Hint::AdoptingDriver)
         })??;
         driver.preflight()?;

@@ -6,8 +6,9 @@ use cloud_machine_store::{MachineLock, MachineRecord, StoreError};
 
 use crate::{
     Operations,
-    error::{OperationError, causes},
+    error::{ErrorKind, OperationError, causes},
     event::{Notice, Operation},
+    hint::Hint,
     life::{self, END_TIME},
 };
 
@@ -50,7 +51,16 @@ impl Operations<'_> {
     /// Deletes what a creation that was cut off may have made of a machine and not recorded.
     fn forget(&self, name: &MachineName, record: &MachineRecord) -> Result<(), OperationError> {
         let (driver, owner) = (self.driver_of(record)?, self.store.owner()?);
-        let Some(orphans) = driver.orphans(&owner, &[]) else { return Ok(()) };
+        if !driver.makes() {
+            return Ok(());
+        }
+        let Some(orphans) = driver.orphans(&owner, &[]) else {
+            let text = format!(
+                "cannot tell whether a provider has made machine {name}: driver {} has no settings here",
+                driver.name()
+            );
+            return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::RestoreSettings(driver.name())));
+        };
         for orphan in orphans?.iter().filter(|orphan| orphan.machine == name.as_str()) {
             driver.remove_orphan(&owner, orphan)?;
         }

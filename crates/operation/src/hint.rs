@@ -95,6 +95,8 @@ pub enum Hint {
     DriverOfRecord(String),
     /// A driver of machines that are there already can adopt one.
     AdoptingDriver,
+    /// The settings of this driver have to be where they were.
+    RestoreSettings(&'static str),
     /// The control has to be that of this machine.
     OtherControl,
     /// A machine that is there already is adopted.

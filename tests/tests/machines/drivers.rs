@@ -164,7 +164,7 @@ pub(super) fn people_reach_it(program: &Program) {
     program.done(&["cp", &here.display().to_string(), &format!("{MACHINE}:/root/there")]);
     program.done(&["cp", &format!("{MACHINE}:/root/there"), &back.display().to_string()]);
     assert_eq!(std::fs::read(back).unwrap(), vec![7; 1 << 20]);
-    let journal = program.done(&["logs", MACHINE, "--unit", "ssh.service"]);
+    let journal = program.done(&["logs", MACHINE, "--unit", "ssh.service", "--lines", "1000"]);
     assert!(journal.contains("Server listening on"), "{journal}");
 
     let mut attached = program.on_a_terminal(&format!("console {MACHINE} --attach"));

@@ -154,9 +154,10 @@ impl Commanded {
         limit: Duration,
         until: Instant,
     ) -> Result<(), DriverError> {
-        let until = until.min(Instant::now() + limit);
+        let last = until.min(Instant::now() + limit);
         loop {
-            let is_over = Instant::now() + LOOK >= until;
+            // The last answer is waited for like any other.
+            let is_over = Instant::now() + LOOK >= last;
             match self.asked(words, limit, until) {
                 Ok(found) if found == wanted => return Ok(()),
                 // It may be on its way, or not be told for a moment.

@@ -168,7 +168,7 @@ fn content(path: &Path) -> Result<Option<String>, DriverError> {
     }
     if found.mode() & 0o022 != 0 || (owner != 0 && owner != rustix::process::geteuid().as_raw()) {
         let way_out = format!("`chown {} {1}; chmod go-w {1}`", rustix::process::geteuid().as_raw(), path.display());
-        let text = format!("others can write {}, whose commands are run", path.display());
+        let text = format!("others can write {}, which decides what is run here", path.display());
         return Err(refused(text).with_way_out(Some(way_out)));
     }
     let mut text = String::new();

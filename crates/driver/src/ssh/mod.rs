@@ -35,6 +35,11 @@ use cloud_machine_child::ChildError;
 
 use crate::error::{DriverError, DriverErrorKind};
 
+/// What a program said, where it said anything.
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(" ({stderr})") }
+}
+
 /// Whether the programs of this module are there.
 ///
 /// # Errors
@@ -142,7 +147,7 @@ pub enum SshError {
     #[error("cannot bring the agent to the system that it shall serve on")]
     Agent(#[source] io::Error),
     /// What answers has no host key that is accepted.
-    #[error("no ssh-ed25519 host key was got on {place}: {stderr}")]
+    #[error("cannot get an ssh-ed25519 host key from {place}: nobody answers there, or it has none{}", said(stderr))]
     NoKey {
         /// Address and port.
         place: String,

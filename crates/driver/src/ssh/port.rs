@@ -19,9 +19,10 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// Bytes that a server may say before its banner (RFC 4253, 4.2, allows other lines before it).
 const MAX_BANNER: usize = 8 << 10;
 
-/// What sshd(8) says instead of its banner to more connections than it serves at once (`MaxStartups`). The tries of a
-/// slow boot pile up in QEMU's user network and all reach the server when it starts.
-const BUSY: &[u8] = b"Exceeded MaxStartups";
+/// What sshd(8) says instead of its banner to more connections than it serves at once (`MaxStartups`), and from OpenSSH 9.8 on to
+/// somebody whose connections ended without a login (`PerSourcePenalties`), for as many seconds. The tries of a slow boot pile
+/// up in QEMU's user network and all reach the server when it starts.
+const BUSY: [&[u8]; 2] = [b"Exceeded MaxStartups", b"Not allowed at this time"];
 
 /// A port on 127.0.0.1 that was free a moment ago. Another process may take it before QEMU does; QEMU then refuses to
 /// start (see `QemuError::is_port_taken`) and another port must be asked for.
@@ -93,7 +94,9 @@ fn attempt(host: &Host, port: u16, deadline: Instant) -> Result<Option<String>, 
         stream.set_read_timeout(Some(left()))?;
         match stream.read(&mut chunk) {
             Ok(0) if received.is_empty() => return Ok(None),
-            Ok(0) if received.starts_with(BUSY) => return Err(Heard::Error(io::ErrorKind::ConnectionRefused.into())),
+            Ok(0) if BUSY.iter().any(|busy| received.starts_with(busy)) => {
+                return Err(Heard::Error(io::ErrorKind::ConnectionRefused.into()));
+            }
             Ok(0) => return Err(Heard::Other(escape::line(&received, 80))),
             Ok(count) => received.extend_from_slice(chunk.get(..count).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -138,6 +141,7 @@ mod tests {
             Some(b""),
             None,
             Some(b"Exceeded MaxStartups\r\n"),
+            Some(b"Not allowed at this time\r\n"),
             Some(b"hello\r\nSSH-2.0-Open\x1bSSH_9.2\r\n"),
         ]);
         assert_eq!(wait_banner(&Host::Forwarded, port, within(20), &|| true).unwrap(), "SSH-2.0-Open\\u{1b}SSH_9.2");

@@ -56,7 +56,15 @@ impl Operations<'_> {
     /// # Errors
     /// Of [`ErrorKind::Verification`] for another host key than the one that is known, of [`ErrorKind::Refused`] when none is, and
     /// when it does not answer as it should.
-    pub fn survey(&self, login: &Login, described: &Described, limit: Duration) -> Result<Surveyed, OperationError> {
+    pub fn survey(
+        &self,
+        login: &Login,
+        described: &Described,
+        control: &str,
+        limit: Duration,
+    ) -> Result<Surveyed, OperationError> {
+        // What needs nobody's answer comes first.
+        self.check_adoption(described, control)?;
         let until = Instant::now() + limit;
         let image = described.config.image.as_ref().ok_or_else(create::no_image)?;
         let image = self.store.image(image)?;
