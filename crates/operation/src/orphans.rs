@@ -30,7 +30,8 @@ impl Operations<'_> {
     /// # Errors
     /// When a record cannot be read: what it knows would count as forgotten; and those of the drivers.
     pub fn forgotten(&self, driver: Option<&str>, delete: bool) -> Result<Vec<Forgotten>, OperationError> {
-        let owner = self.store.owner()?;
+        // Nothing carries a label that was never made.
+        let Some(owner) = self.store.kept_owner()? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         let drivers: Vec<&dyn Driver> = match driver {
             Some(name) => vec![self.driver(name)?],

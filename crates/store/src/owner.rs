@@ -22,7 +22,11 @@ impl Store {
         self.kept_owner()?.ok_or_else(|| StoreError::InvalidRecord { path, reason: "it is gone again".to_owned() })
     }
 
-    fn kept_owner(&self) -> Result<Option<String>, StoreError> {
+    /// The word, if it was ever made: without one nothing carries it.
+    ///
+    /// # Errors
+    /// [`StoreError::InvalidRecord`] when what is kept is no such word, or [`StoreError::Io`].
+    pub fn kept_owner(&self) -> Result<Option<String>, StoreError> {
         let path = self.root().join("owner");
         let Some(bytes) = file::read(&path, file::MAX_WORD)? else { return Ok(None) };
         let word = String::from_utf8_lossy(&bytes).trim().to_owned();
@@ -43,6 +47,7 @@ mod tests {
     fn it_is_made_once_and_what_is_none_is_refused() {
         let [one, other] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let store = Store::open(one.path().join("state")).unwrap();
+        assert_eq!(store.kept_owner().unwrap(), None);
         let words: Vec<String> = thread::scope(|scope| {
             let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| store.owner().unwrap())).collect();
             asked.into_iter().map(|thread| thread.join().unwrap()).collect()
