@@ -42,6 +42,9 @@ pub(crate) fn text(hint: &Hint) -> String {
             "`cloud-machine console {machine}` shows why; `cloud-machine reimage {machine} --release` tries again"
         ),
         Hint::Reimage(machine) => format!("`cloud-machine reimage {machine}` makes it new"),
+        Hint::Snapshot(machine) => {
+            format!("`cloud-machine reimage {machine} --snapshot --require-assurance provider-rooted` has it keep the disk of that reimage")
+        }
         Hint::ReimageForReport(machine) => format!("`cloud-machine reimage {machine}` makes a new report"),
         Hint::NewChain(machine) => {
             format!(

@@ -19,6 +19,9 @@ pub(crate) struct ShortCut {
     /// Compare all of the golden disk now, also when its file has not changed; with strategy overlay
     #[arg(long)]
     pub(crate) verify_golden: bool,
+    /// Have the machine's provider keep the disk as this reimage leaves it, for strategy rebuild; it costs until the machine is deleted
+    #[arg(long)]
+    pub(crate) snapshot: bool,
 }
 
 /// How the system disk becomes the image again.
@@ -34,6 +37,8 @@ pub(crate) enum StrategyChoice {
     Rewrite,
     /// A root on ZFS only: the machine keeps its pool, clones the image's files in it and compares all of them. Unproven
     Clone,
+    /// A provider's machine only: the provider writes the disk that it keeps (--snapshot) over the job's; nothing is read back
+    Rebuild,
 }
 
 impl ShortCut {
@@ -46,6 +51,7 @@ impl ShortCut {
             StrategyChoice::Hinted => Some(Strategy::Hinted),
             StrategyChoice::Rewrite => Some(Strategy::Rewrite),
             StrategyChoice::Clone => Some(Strategy::Clone),
+            StrategyChoice::Rebuild => Some(Strategy::Rebuild),
         };
         let tier = match self.tier {
             TierChoice::Auto => None,
@@ -58,6 +64,9 @@ impl ShortCut {
         if self.verify_golden && !matches!(strategy, None | Some(Strategy::Overlay)) {
             return usage("--verify-golden is for --strategy overlay");
         }
-        Ok(ReimageOptions { strategy, tier, verify_golden: self.verify_golden })
+        if self.snapshot && strategy == Some(Strategy::Rebuild) {
+            return usage("--snapshot is for the disk that an agent has read back, not for --strategy rebuild");
+        }
+        Ok(ReimageOptions { strategy, tier, verify_golden: self.verify_golden, snapshot: self.snapshot })
     }
 }

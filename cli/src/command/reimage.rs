@@ -25,7 +25,8 @@ impl Line for Reimaged {
         };
         let way = match (self.strategy, self.tier) {
             (Some(strategy), Some(tier)) => format!("strategy {strategy}, tier {tier}"),
-            _ => String::new(),
+            (Some(strategy), None) => format!("strategy {strategy}"),
+            (None, _) => String::new(),
         };
         vec![self.state.to_string(), way, assurance, format!("signature: {}", self.image.signature)]
     }

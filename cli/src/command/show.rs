@@ -90,12 +90,17 @@ impl Show for Machine {
             lines.push(("exception", format!("{exception}, allowed by an operator")));
         }
         if let Some(last) = record.system.last {
-            lines.push(("last reimage", format!("strategy {}, tier {}", last.strategy, last.tier)));
+            let tier = last.tier.map(|tier| format!(", tier {tier}")).unwrap_or_default();
+            lines.push(("last reimage", format!("strategy {}{tier}", last.strategy)));
         }
         lines.push(match &record.remote {
             Some(remote) => ("adopted", format!("{:.0}, as it said that it was", remote.adopted)),
             None => ("system disk", record.system.backing.to_string()),
         });
+        if let Some(snapshot) = record.remote.as_ref().and_then(|remote| remote.snapshot.as_ref()) {
+            let told = format!("{:.0}, the disk of {}, for strategy rebuild", snapshot.taken, snapshot.report);
+            lines.push(("snapshot", told));
+        }
         for disk in &record.disks {
             let role = if disk.boot { "system" } else { "data" };
             lines.push(("disk", format!("{} {role}, {} bytes, serial {}", disk.name, disk.size, disk.serial)));

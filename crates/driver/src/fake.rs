@@ -20,7 +20,7 @@ use crate::{
     description::{Description, Support},
     error::{DriverError, DriverErrorKind},
     machine::{
-        Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Provisioned, Running, Started, Trouble,
+        Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Provisioned, Running, Snapshots, Started, Trouble,
         WantedMachine,
     },
 };
@@ -43,6 +43,12 @@ pub enum Call {
     Resume,
     /// [`Running::start_system`].
     StartSystem,
+    /// [`Snapshots::keep`].
+    Keep,
+    /// [`Snapshots::rebuild`].
+    Rebuild,
+    /// [`Snapshots::discard`].
+    Discard,
 }
 
 /// What its machines say of themselves, where a provider has made them.
@@ -72,6 +78,12 @@ pub struct Faults {
     pub stands_still: bool,
     /// Its own system is not started.
     pub system_fails: bool,
+    /// Its disk is not kept.
+    pub keep_fails: bool,
+    /// Its disk is not written from what was kept.
+    pub rebuild_fails: bool,
+    /// What was kept is not deleted.
+    pub discard_fails: bool,
 }
 
 /// The driver.
@@ -205,6 +217,16 @@ impl Driver for Fake {
         MachineFacts::read(FACTS.replace("SIZE", &size).as_bytes()).map_err(|error| failed(&error.to_string()))
     }
 
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        (self.root_of_trust == RootOfTrust::Provider).then_some(self)
+    }
+
+    fn start_system(&self, _: &MachineRef, _: Instant) -> Result<Box<dyn Running>, DriverError> {
+        Running::start_system(self, Instant::now())?;
+        self.shared.on.store(true, Ordering::SeqCst);
+        Ok(Box::new(self.clone()))
+    }
+
     fn power(&self, _: &MachineRef, _: Duration) -> Power {
         let faults = self.called(Call::Power);
         if faults.unknown {
@@ -251,6 +273,23 @@ impl Driver for Fake {
     }
 }
 
+impl Snapshots for Fake {
+    fn keep(&self, _: &MachineRef, _: &str, attempt: &str, _: Instant) -> Result<DriverState, DriverError> {
+        if self.called(Call::Keep).keep_fails {
+            return Err(failed("its disk is not kept"));
+        }
+        DriverState::of(&attempt).map_err(|error| failed(&error.to_string()))
+    }
+
+    fn rebuild(&self, _: &MachineRef, _: &DriverState, _: Instant) -> Result<(), DriverError> {
+        if self.called(Call::Rebuild).rebuild_fails { Err(failed("its disk is not written")) } else { Ok(()) }
+    }
+
+    fn discard(&self, _: &MachineRef, _: &str, _: &DriverState, _: Instant) -> Result<(), DriverError> {
+        if self.called(Call::Discard).discard_fails { Err(failed("it is not deleted")) } else { Ok(()) }
+    }
+}
+
 impl Running for Fake {
     fn ended(&self, _: Instant) -> Result<bool, DriverError> {
         Ok(!self.is_on())
@@ -258,6 +297,10 @@ impl Running for Fake {
 
     fn resume(&self, _: Instant) -> Result<(), DriverError> {
         if self.called(Call::Resume).resume_fails { Err(failed("it does not go on")) } else { Ok(()) }
+    }
+
+    fn agent_ended(&self, _: Instant) -> Result<bool, DriverError> {
+        Ok(true)
     }
 
     fn start_system(&self, _: Instant) -> Result<Option<DriverState>, DriverError> {

@@ -1,20 +1,22 @@
 //! The seam between operations and what machines are. A driver gives machines, bytes and answers; which of them are needed, in
 //! which order and what is believed is no part of it. Must not name anything of one driver.
 
+mod boot;
 mod elsewhere;
+mod snapshots;
+mod storage;
+mod table;
 
 use std::{
     fmt,
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{
-    Bus, Connection, Digest, Extent, MacAddress, MachineFacts, MachineName, Nonce, RescueHostKey, RootOfTrust,
-};
+use cloud_machine_protocol::{Connection, Digest, MachineFacts, MachineName, Nonce, RescueHostKey, RootOfTrust};
 use cloud_machine_store::{
-    AttemptFolder, DriverState, ImageFolder, MachineFolder, MachineRecord, RemoteRecord, Store,
+    DriverState, ImageFolder, MachineFolder, MachineRecord, RemoteRecord, Store,
     identity::{self, RandomError},
 };
 
@@ -23,7 +25,11 @@ use crate::{
     error::{DriverError, DriverErrorKind},
 };
 
-pub use elsewhere::{Orphan, Provisioned, WantedMachine};
+pub use boot::{Backing, BlockDevice, Boot, Interface, Processor};
+pub use elsewhere::{GivenSizes, KnownMachine, Orphan, Provisioned, Sizes, WantedMachine};
+pub use snapshots::Snapshots;
+pub use storage::{DirtyMap, Storage};
+pub use table::Drivers;
 
 /// One machine, as a driver is told of it.
 #[derive(Clone, Debug)]
@@ -150,97 +156,6 @@ pub fn unproven(machine: &MachineRef, doubt: Doubt) -> DriverError {
 /// disk.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
-/// What instructions are executed by, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Processor {
-    /// Name of the accelerator, such as `kvm`.
-    pub accelerator: String,
-    /// Name of the processor model, such as `host`.
-    pub model: String,
-    /// Why this one.
-    pub reason: String,
-}
-
-/// One block device of a boot.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BlockDevice {
-    /// How it is attached.
-    pub bus: Bus,
-    /// The file that is written to, absolute: a raw image, or the overlay.
-    pub file: PathBuf,
-    /// What the device says of itself: 1 to 20 of printable ASCII without comma.
-    pub serial: String,
-    /// Whether the machine may only read it.
-    pub read_only: bool,
-    /// What is behind the file.
-    pub backing: Backing,
-}
-
-impl BlockDevice {
-    /// A raw file.
-    #[must_use]
-    pub fn raw(bus: Bus, file: PathBuf, serial: &str, read_only: bool) -> Self {
-        Self { bus, file, serial: serial.to_owned(), read_only, backing: Backing::None }
-    }
-}
-
-/// What is behind the file of a block device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Backing {
-    /// Nothing: it is a raw image.
-    None,
-    /// It is a raw image, and in this file what is written to it is marked.
-    Map(PathBuf),
-    /// It is an overlay above this raw image, which is only read.
-    Golden(PathBuf),
-}
-
-/// All that the next agent starts with.
-#[derive(Clone, Debug)]
-pub struct Boot {
-    /// Name of the machine.
-    pub name: MachineName,
-    /// UUID of the machine, also in its SMBIOS table.
-    pub uuid: String,
-    /// Bytes of memory.
-    pub ram: u64,
-    /// Virtual processors.
-    pub cpus: u32,
-    /// What they are.
-    pub processor: Processor,
-    /// Hardware address of the network interface.
-    pub mac: MacAddress,
-    /// What the network interface is connected to.
-    pub connection: Connection,
-    /// Further network interfaces, in the order in which the machine finds them.
-    pub nics: Vec<Interface>,
-    /// Port on 127.0.0.1 that leads to the machine's port 22; nothing does unless it is on the driver's own network.
-    pub ssh_port: u16,
-    /// The kernel, absolute.
-    pub kernel: PathBuf,
-    /// The initramfs, absolute.
-    pub initramfs: PathBuf,
-    /// The kernel command line, with the pin of the volume.
-    pub command_line: String,
-    /// The agent alone, absolute; the initramfs has it, too.
-    pub agent: PathBuf,
-    /// SHA-256 of the agent.
-    pub agent_digest: Digest,
-    /// The block devices, in the order in which the machine finds them.
-    pub devices: Vec<BlockDevice>,
-    /// The attempt's folder, for sockets and the console log.
-    pub folder: AttemptFolder,
-}
-
-/// A network interface of a machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
-    /// Its hardware address.
-    pub mac: MacAddress,
-    /// What it is connected to.
-    pub connection: Connection,
-}
-
 /// A machine that was started and does nothing yet: [`Running::resume`] lets it.
 #[derive(Debug)]
 pub struct Started {
@@ -278,12 +193,20 @@ pub trait Running: fmt::Debug + Send {
     /// The driver's.
     fn trouble(&self, until: Instant) -> Result<Option<Trouble>, DriverError>;
 
-    /// Once the agent was given its word to go: waits until the agent has ended well, and starts the machine's own system from
-    /// its disk. Nothing of it where the agent starts that system itself. Gives what the driver knows the machine by from then
-    /// on, where that changed.
+    /// Once the agent was given its word to go: waits until the agent has ended well, and says whether the machine's own
+    /// system has to be started then; `false` where the agent does that itself.
     ///
     /// # Errors
     /// The driver's; also when the agent did not end well, since the disk is not known to be whole then.
+    fn agent_ended(&self, _until: Instant) -> Result<bool, DriverError> {
+        Ok(false)
+    }
+
+    /// Starts the machine's own system from its disk, whatever runs. Gives what the driver knows the machine by from then on,
+    /// where that changed.
+    ///
+    /// # Errors
+    /// The driver's.
     fn start_system(&self, _until: Instant) -> Result<Option<DriverState>, DriverError> {
         Ok(None)
     }
@@ -408,6 +331,12 @@ pub trait Driver: fmt::Debug + Send + Sync {
         true
     }
 
+    /// What a provider gives for these sizes, by its own list, which may be kept in the folder `cache`. `None`: it is no
+    /// provider that decides.
+    fn sizes(&self, _wanted: Sizes, _cache: &Path, _until: Instant) -> Option<Result<GivenSizes, DriverError>> {
+        None
+    }
+
     /// Makes a machine elsewhere, once however often it is called for one UUID. `None`: what it makes, [`Driver::start`] makes.
     fn provision(&self, _wanted: &WantedMachine<'_>, _until: Instant) -> Option<Result<Provisioned, DriverError>> {
         None
@@ -429,7 +358,7 @@ pub trait Driver: fmt::Debug + Send + Sync {
     }
 
     /// What was made elsewhere for `owner` and is none of the `known`. `None`: it makes nothing elsewhere.
-    fn orphans(&self, _owner: &str, _known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+    fn orphans(&self, _owner: &str, _known: &[KnownMachine]) -> Option<Result<Vec<Orphan>, DriverError>> {
         None
     }
 
@@ -439,6 +368,11 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// The driver's.
     fn remove_orphan(&self, _owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
         Err(DriverError::new(DriverErrorKind::Refused, format!("{} {} is not this driver's", orphan.kind, orphan.id)))
+    }
+
+    /// How a provider keeps a machine's disk and writes it back, where it does that.
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
     }
 
     /// What makes a reimage short, where the driver has it. Without it every reimage compares all of the disk.
@@ -462,73 +396,4 @@ pub struct MachineIdentifiers<'a> {
     pub state: Option<&'a DriverState>,
     /// Device and inode of each file of its disks.
     pub disks: &'a [(u64, u64)],
-}
-
-/// Files below a system disk that make a reimage short.
-pub trait Storage: Send + Sync {
-    /// Makes a fresh overlay of `size` bytes above a golden disk, in the place of one that is there.
-    ///
-    /// # Errors
-    /// The driver's.
-    fn new_overlay(&self, overlay: &Path, golden: &Path, size: u64) -> Result<(), DriverError>;
-
-    /// Makes an empty map for a disk of `size` bytes, in the place of one that is there.
-    ///
-    /// # Errors
-    /// The driver's.
-    fn new_map(&self, map: &Path, size: u64) -> Result<(), DriverError>;
-
-    /// What a map names.
-    ///
-    /// # Errors
-    /// The driver's.
-    fn read_map(&self, map: &Path, raw: &Path, size: u64) -> Result<DirtyMap, DriverError>;
-
-    /// Whether the raw file was written after its map was closed.
-    ///
-    /// # Errors
-    /// The driver's.
-    fn is_newer_than_map(&self, raw: &Path, map: &Path) -> Result<bool, DriverError>;
-}
-
-/// What a map of writes names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DirtyMap {
-    /// Everything that was written since the map was made lies in these extents, sorted.
-    Extents(Vec<Extent>),
-    /// More extents than are listed.
-    TooMany,
-    /// What marked it did not close it: it was killed, or the host lost power.
-    Inconsistent,
-    /// There is no map.
-    Absent,
-}
-
-/// The drivers of this program, by name: the one table.
-#[derive(Debug, Default)]
-pub struct Drivers(Vec<Box<dyn Driver>>);
-
-impl Drivers {
-    /// Adds a driver; of two with the same name the first counts.
-    #[must_use]
-    pub fn with(mut self, driver: impl Driver + 'static) -> Self {
-        self.0.push(Box::new(driver));
-        self
-    }
-
-    /// The driver called `name`.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&dyn Driver> {
-        self.0.iter().map(Box::as_ref).find(|driver| driver.name() == name)
-    }
-
-    /// All of them, in the order in which they were added.
-    pub fn all(&self) -> impl Iterator<Item = &dyn Driver> {
-        self.0.iter().map(Box::as_ref)
-    }
-
-    /// All names, in the order in which they were added.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.0.iter().map(|driver| driver.name())
-    }
 }

@@ -18,7 +18,6 @@ mod server_actions;
 mod server_types;
 mod servers;
 mod sizes;
-mod strategy;
 mod token;
 
 pub use call::Call;
@@ -34,5 +33,4 @@ pub use pace::Pace;
 pub use server_types::{Offer, ServerType};
 pub use servers::{Labels, Named, Numbered, PublicAddress, PublicNet, Server, ServerStatus};
 pub use sizes::{Choice, Rounded, SizeError, Wanted, choose_type};
-pub use strategy::{Chosen, Strategy, StrategyError, Way, choose_way};
 pub use token::{TokenError, TokenSource};

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::{
     ApiError, Call, Client,
     images::shown,
-    ownership::{MACHINE, OWNER, label},
+    ownership::{CREATE, MACHINE, OWNER, label},
     servers::Labels,
 };
 
@@ -55,6 +55,8 @@ pub struct Orphan {
     pub name: String,
     /// The machine that its label names; safe to show.
     pub machine: Option<String>,
+    /// The attempt that its label names; safe to show.
+    pub attempt: Option<String>,
     /// When it was made: what is young may be somebody's who has not yet recorded it.
     pub created: Timestamp,
 }
@@ -71,7 +73,8 @@ impl Client {
         let mut add = |kind, known: &[u64], id, name: &str, labels: &Labels, created| {
             if labels.get(OWNER) == Some(&owner) && !known.contains(&id) {
                 let machine = labels.get(MACHINE).map(|machine| shown(machine));
-                orphans.push(Orphan { kind, id, name: shown(name), machine, created });
+                let attempt = labels.get(CREATE).map(|attempt| shown(attempt));
+                orphans.push(Orphan { kind, id, name: shown(name), machine, attempt, created });
             }
         };
         for server in self.servers(&selector, until)? {

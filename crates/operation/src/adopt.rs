@@ -175,6 +175,7 @@ impl Operations<'_> {
             control,
             facts: Some(facts.clone()),
             adopted: Timestamp::now(),
+            snapshot: None,
         };
         let record = create::record(name, described, identity, image, disks)?;
         Ok(MachineRecord { remote: Some(remote), ssh_port: 0, dirty: true, ..record })

@@ -2,6 +2,7 @@
 //! new process, report, verification, GO. Each effect is the driver's; the order is owned here.
 
 mod acceptance;
+mod keeping;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,8 @@ use cloud_machine_store::{
     AttemptFolder, MachineLock, MachineRecord, MachineState, RequestRecord, Store, Wanted, identity,
 };
 use jiff::Timestamp;
+
+pub(crate) use keeping::can_keep;
 
 use crate::{
     access, admission,
@@ -81,6 +84,7 @@ impl Attempt<'_> {
             host_certificate::can_be_issued(self.store)?;
             admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
             space::check(self.teller, self.store, record, self.described, self.options)?;
+            can_keep(self.driver, self.options)?;
         }
         // As it is stored: what the caller changed in `record` belongs to the attempt.
         let before = self.store.read(&record.name)?;
@@ -103,7 +107,12 @@ impl Attempt<'_> {
     }
 
     /// Puts the record back as it was before the intent of an attempt that was not made.
-    fn unchanged(&self, record: &mut MachineRecord, before: MachineRecord, failure: OperationError) -> OperationError {
+    pub(crate) fn unchanged(
+        &self,
+        record: &mut MachineRecord,
+        before: MachineRecord,
+        failure: OperationError,
+    ) -> OperationError {
         *record = before;
         match self.store.write(self.lock, record) {
             Ok(()) => failure,
@@ -113,7 +122,7 @@ impl Attempt<'_> {
 
     /// Stores the intent before any effect. Gives the image since which the system disk's map counts: from here on it
     /// counts no more, until another attempt is accepted.
-    fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<Option<Digest>, OperationError> {
+    pub(crate) fn intend(&self, record: &mut MachineRecord, action: Action) -> Result<Option<Digest>, OperationError> {
         let now = Timestamp::now();
         let id = identity::request_id(now).map_err(OperationError::failed)?;
         let ReimageOptions { strategy, tier, .. } = self.options;
@@ -177,14 +186,33 @@ impl Attempt<'_> {
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce, certificate };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
         // An agent whose connection ends before it does would end in the middle.
-        if let Some(state) = running.start_system(self.deadline)? {
-            record.driver_state = Some(state);
-            self.store.write(self.lock, record)?;
+        if running.agent_ended(self.deadline)? {
+            if action == Action::Reimage && self.options.snapshot {
+                self.keep_disk(record)?;
+                clock.phase(Phase::KeepDisk);
+            }
+            if let Some(state) = running.start_system(self.deadline)? {
+                record.driver_state = Some(state);
+                self.store.write(self.lock, record)?;
+            }
         }
         drop(channel);
+        self.go_on(record, action, &*running, &prepared.boot.folder, clock)?;
+        Ok(Completed { report, verdict, phases: Vec::new(), discarded })
+    }
+
+    /// Waits until the machine's own system does what the configuration says of it, and says that it runs.
+    pub(crate) fn go_on(
+        &self,
+        record: &mut MachineRecord,
+        action: Action,
+        running: &dyn Running,
+        folder: &AttemptFolder,
+        clock: &mut Clock<'_>,
+    ) -> Result<(), OperationError> {
         // Whoever has no network is heard no more; that it went on is all that is known.
         let looked = match access::host(record)? {
-            Some(_) => self.wait_ready(record, action, &*running, &prepared.boot.folder)?,
+            Some(_) => self.wait_ready(record, action, running, folder)?,
             None => Vec::new(),
         };
         clock.phase(Phase::StartSystem);
@@ -197,7 +225,7 @@ impl Attempt<'_> {
             request.failure = None;
         }
         self.store.write(self.lock, record)?;
-        Ok(Completed { report, verdict, phases: Vec::new(), discarded })
+        Ok(())
     }
 
     /// Starts the machine, which does nothing yet, and lets it go on once what it is known by is durable.
@@ -302,7 +330,7 @@ impl Attempt<'_> {
     }
 
     /// Ends the process and records the failure; after too many of them the machine is quarantined.
-    fn failed(&self, record: &mut MachineRecord, failure: OperationError) -> OperationError {
+    pub(crate) fn failed(&self, record: &mut MachineRecord, failure: OperationError) -> OperationError {
         let quarantined = count_failure(record);
         if let Some(request) = &mut record.request {
             request.failure = Some(escape::line(failure.line().as_bytes(), MAX_REASON));

@@ -1,13 +1,18 @@
 //! What the driver makes of each value, for `create` and `config audit` alike. Must not change a value.
 
-use std::fmt;
+use std::{
+    fmt,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use cloud_machine_config::{Config, Leaf, OVERRULED, is_key_cut_off};
 use cloud_machine_driver::{
+    DriverError, DriverErrorKind,
     description::{Description, Support},
-    machine::{Driver, Drivers},
+    machine::{Delivery, Driver, Drivers, GivenSizes, Sizes},
 };
-use cloud_machine_protocol::ByteSize;
+use cloud_machine_protocol::{ByteSize, causes};
 use serde::Serialize;
 
 use crate::{
@@ -51,6 +56,11 @@ pub enum Verdict {
     },
     /// The driver does not know the key.
     Unsupported,
+    /// The driver's provider has nothing like it.
+    Unavailable {
+        /// Why.
+        why: String,
+    },
     /// No driver's business: it is handed to cloud-init in the machine.
     CloudInit,
     /// No driver's business: docker in the machine reads it.
@@ -68,6 +78,7 @@ impl fmt::Display for Verdict {
             Self::Rounded { to } => write!(formatter, "rounded to {to}"),
             Self::Ignored { why } => write!(formatter, "ignored: {why}"),
             Self::Unsupported => formatter.write_str("unsupported"),
+            Self::Unavailable { why } => write!(formatter, "unavailable: {why}"),
             Self::CloudInit => formatter.write_str("for cloud-init"),
             Self::Docker => formatter.write_str("for docker"),
             Self::Rancher => formatter.write_str("for rancher"),
@@ -79,7 +90,7 @@ impl fmt::Display for Verdict {
 impl Verdict {
     /// Whether a key that the configuration requires may be treated so.
     pub const fn satisfies(&self) -> bool {
-        !matches!(self, Self::Ignored { .. } | Self::Unsupported)
+        !matches!(self, Self::Ignored { .. } | Self::Unsupported | Self::Unavailable { .. })
     }
 }
 
@@ -97,7 +108,19 @@ pub struct UnmetRequirement {
 pub struct Verdicts<'a> {
     description: Description,
     config: &'a Config,
+    sizes: SizesOf,
 }
+
+/// Who decides which sizes a machine gets.
+enum SizesOf {
+    /// This host.
+    Host,
+    /// A provider, and what it gives; `None` when it was not asked.
+    Provider(Option<Result<GivenSizes, DriverError>>),
+}
+
+/// How long a provider may take to send its list.
+const LIST_TIME: Duration = Duration::from_secs(30);
 
 impl<'a> Verdicts<'a> {
     /// Of the driver that the configuration names. It need not be installed for that.
@@ -105,7 +128,30 @@ impl<'a> Verdicts<'a> {
     /// # Errors
     /// Of [`ErrorKind::Refused`] when there is no such driver.
     pub fn of(drivers: &Drivers, described: &'a Described) -> Result<Self, OperationError> {
-        Ok(Self { description: configured_driver(drivers, described)?.describe(), config: &described.config })
+        let driver = configured_driver(drivers, described)?;
+        let sizes = match driver.delivery() {
+            Delivery::Devices => SizesOf::Host,
+            Delivery::Connection => SizesOf::Provider(None),
+        };
+        Ok(Self { description: driver.describe(), config: &described.config, sizes })
+    }
+
+    /// As [`Verdicts::of`], with the sizes that a provider gives, by its list, which is kept in the folder `cache`.
+    ///
+    /// # Errors
+    /// As there; that a provider cannot be asked is part of the verdicts.
+    pub fn with_sizes(drivers: &Drivers, described: &'a Described, cache: &Path) -> Result<Self, OperationError> {
+        let verdicts = Self::of(drivers, described)?;
+        let resources = &described.config.resources;
+        let disk = resources.disks.values().find(|disk| disk.boot_partition).and_then(|disk| disk.allocation);
+        let wanted = Sizes {
+            ram: rounding::memory(resources.ram).bytes(),
+            cpus: resources.cpus,
+            disk: disk.map_or(0, |size| size.bytes()),
+        };
+        let given = configured_driver(drivers, described)?.sizes(wanted, cache, Instant::now() + LIST_TIME);
+        let sizes = if given.is_some() { SizesOf::Provider(given) } else { verdicts.sizes };
+        Ok(Self { sizes, ..verdicts })
     }
 
     /// Name of the driver.
@@ -141,10 +187,24 @@ impl<'a> Verdicts<'a> {
         if value.is_some() && unpromised(self.config, key) {
             return Verdict::Unsupported;
         }
-        match (support, value.and_then(|value| given(self.config, key, value))) {
-            (Support::Rounded { .. }, Some((true, _))) => Verdict::Exact,
-            (Support::Rounded { .. }, Some((false, size))) => Verdict::Rounded { to: size.to_string() },
-            _ => stated(support),
+        if !matches!(support, Support::Rounded { .. }) {
+            return stated(support);
+        }
+        match &self.sizes {
+            SizesOf::Host => match value.and_then(|value| given(self.config, key, value)) {
+                Some((true, _)) => Verdict::Exact,
+                Some((false, size)) => Verdict::Rounded { to: size.to_string() },
+                None => stated(support),
+            },
+            SizesOf::Provider(None) => stated(support),
+            SizesOf::Provider(Some(Ok(given))) => by_list(self.config, key, given).unwrap_or_else(|| stated(support)),
+            SizesOf::Provider(Some(Err(error))) if error.kind == DriverErrorKind::Refused => {
+                Verdict::Unavailable { why: causes(error) }
+            }
+            SizesOf::Provider(Some(Err(error))) => {
+                let Verdict::Rounded { to } = stated(support) else { return stated(support) };
+                Verdict::Rounded { to: format!("{to}; its list is not known here: {}", causes(error)) }
+            }
         }
     }
 
@@ -213,6 +273,21 @@ fn stated(support: Support) -> Verdict {
         Support::Ignored { why } => Verdict::Ignored { why: why.to_owned() },
         Support::Unsupported => Verdict::Unsupported,
     }
+}
+
+/// What the provider's list makes of `key`; `None` of another disk than the system's.
+fn by_list(config: &Config, key: &str, GivenSizes { sizes, told }: &GivenSizes) -> Option<Verdict> {
+    let (exact, to) = match key {
+        "resources.ram" => (config.resources.ram.bytes() == sizes.ram, ByteSize(sizes.ram).to_string()),
+        "resources.cpus" => (config.resources.cpus == sizes.cpus, sizes.cpus.to_string()),
+        _ => {
+            let disk = key.strip_prefix("resources.disks.")?.strip_suffix(".allocation")?;
+            let (_, disk) = config.resources.disks.iter().find(|(name, _)| name.as_str() == disk)?;
+            let asked = disk.allocation.filter(|_| disk.boot_partition)?;
+            (asked.bytes() == sizes.disk, ByteSize(sizes.disk).to_string())
+        }
+    };
+    Some(if exact { Verdict::Exact } else { Verdict::Rounded { to: format!("{to}: {told}") } })
 }
 
 /// Whether `value` is exactly what the machine gets for `key`, and what it gets.

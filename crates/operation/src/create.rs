@@ -8,7 +8,7 @@ use cloud_machine_plan::highest_assurance;
 use cloud_machine_protocol::{Action, Identity, ImageUrl, MachineName};
 use cloud_machine_store::{
     DiskRecord, DriveRecord, ImageRecord, MachineLock, MachineRecord, MachineState, RECORD_VERSION, Store, StoreError,
-    SystemDisk, identity,
+    Strategy, SystemDisk, identity,
 };
 use jiff::Timestamp;
 
@@ -16,7 +16,7 @@ use crate::{
     Operations,
     admission::{self, Admitted, Exceptions},
     adopt::take,
-    attempt::Attempt,
+    attempt::{Attempt, can_keep},
     audit, configured_driver,
     described::Described,
     disks,
@@ -72,6 +72,12 @@ impl Operations<'_> {
         }
         let connection = &described.config.resources.nic.network;
         network::can_fetch(&described.config, connection, creation.image_url.as_ref())?;
+        if creation.options.strategy == Some(Strategy::Rebuild) {
+            let text =
+                "strategy rebuild writes a clean disk that a provider keeps, and one that is to be made has none";
+            return Err(OperationError::new(ErrorKind::Refused, text));
+        }
+        can_keep(driver, creation.options)?;
         if driver.delivery() == Delivery::Connection {
             let disks = described.config.resources.disks.len();
             if disks > 1 {

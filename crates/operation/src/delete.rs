@@ -1,5 +1,7 @@
 //! `delete`: the machine, its disks and its key. Must not ask: whoever calls it has.
 
+use std::time::{Duration, Instant};
+
 use cloud_machine_driver::machine::{self, Delivery, Driver, MachineRef};
 use cloud_machine_protocol::MachineName;
 use cloud_machine_store::{MachineLock, MachineRecord, StoreError};
@@ -11,6 +13,9 @@ use crate::{
     hint::Hint,
     life::{self, END_TIME},
 };
+
+/// How long a provider may take to delete a snapshot.
+const DISCARD_TIME: Duration = Duration::from_secs(60);
 
 impl Operations<'_> {
     /// Deletes the machine `name` with its disks, also when its record cannot be read.
@@ -27,7 +32,12 @@ impl Operations<'_> {
         match store.read(name) {
             // Its owner goes on with it as it is.
             Ok(record) if record.remote.is_some() => {
-                self.driver_of(&record)?.release(&life::reference(store, &record))?;
+                let (driver, machine) = (self.driver_of(&record)?, life::reference(store, &record));
+                let snapshot = record.remote.as_ref().and_then(|remote| remote.snapshot.as_ref());
+                if let (Some(snapshot), Some(snapshots)) = (snapshot, driver.snapshots()) {
+                    snapshots.discard(&machine, &store.owner()?, &snapshot.state, Instant::now() + DISCARD_TIME)?;
+                }
+                driver.release(&machine)?;
             }
             Ok(record) if record.driver_state.is_none() && self.is_elsewhere(&record)? => {
                 self.forget(name, &record)?;

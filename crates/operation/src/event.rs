@@ -119,6 +119,10 @@ pub enum Phase {
     AgentSteps,
     /// The report is judged and the evidence is stored.
     VerifyAndStore,
+    /// The provider keeps the clean disk.
+    KeepDisk,
+    /// The provider writes the disk that it keeps over the job's.
+    Rebuild,
     /// From the host's word to an answer over SSH.
     StartSystem,
     /// From there until cloud-init is done, when that is waited for.
@@ -134,6 +138,8 @@ impl fmt::Display for Phase {
             Self::StartAgent => "start the agent",
             Self::AgentSteps => "the agent's steps",
             Self::VerifyAndStore => "verify and store",
+            Self::KeepDisk => "keep the clean disk",
+            Self::Rebuild => "rebuild",
             Self::StartSystem => "start the system until SSH answers",
             Self::CloudInit => "cloud-init",
         })
@@ -161,6 +167,10 @@ pub enum Task {
     Provision,
     /// A machine is asked what it is, on its rescue system.
     Survey,
+    /// A provider keeps the machine's clean disk.
+    KeepDisk,
+    /// A provider writes the disk that it keeps.
+    Rebuild,
 }
 
 impl Task {
@@ -185,6 +195,8 @@ impl fmt::Display for Task {
             Self::CloudInit => formatter.write_str("wait for cloud-init"),
             Self::ShutDown(machine) => write!(formatter, "shut down {machine}"),
             Self::Provision => formatter.write_str("make the machine at its provider"),
+            Self::KeepDisk => formatter.write_str("have the provider keep the clean disk"),
+            Self::Rebuild => formatter.write_str("have the provider write the clean disk"),
             Self::Survey => formatter.write_str("ask the machine what it is, on its rescue system"),
         }
     }
@@ -224,6 +236,8 @@ pub enum Notice {
     PortChanged(u16),
     /// What a provider has made.
     Provisioned(String),
+    /// A snapshot that is not needed any more could not be deleted, and why: it costs until it is.
+    SnapshotLeft(String),
     /// Earlier reports cannot be told to be whole, and why: a new chain begins.
     NewChain(String),
     /// An operator allows an image that the rules refuse for this reason.
@@ -274,6 +288,7 @@ impl Notice {
             Self::Overcommitted(_) => "overcommitted",
             Self::PortChanged(_) => "port_changed",
             Self::Provisioned(_) => "provisioned",
+            Self::SnapshotLeft(_) => "snapshot_left",
             Self::NewChain(_) => "new_chain",
             Self::AllowedImage(_) => "allowed_image",
             Self::IgnoredKey { .. } => "ignored_key",
@@ -313,6 +328,9 @@ impl fmt::Display for Notice {
             Self::Overcommitted(text) => write!(formatter, "{text}: a machine that finds no room is paused"),
             Self::PortChanged(port) => write!(formatter, "the machine's SSH port was taken; it is {port} now"),
             Self::Provisioned(told) => write!(formatter, "made {told}"),
+            Self::SnapshotLeft(why) => {
+                write!(formatter, "the snapshot before this one was not deleted and goes on costing (`gc` lists it): {why}")
+            }
             Self::NewChain(why) => write!(
                 formatter,
                 "the reports before this one cannot be told to be whole, and a new chain begins: {why}"

@@ -47,7 +47,9 @@ fn the_page_names_every_operation_and_phase() {
         Phase::Prepare => Some(Phase::StartAgent),
         Phase::StartAgent => Some(Phase::AgentSteps),
         Phase::AgentSteps => Some(Phase::VerifyAndStore),
-        Phase::VerifyAndStore => Some(Phase::StartSystem),
+        Phase::VerifyAndStore => Some(Phase::KeepDisk),
+        Phase::KeepDisk => Some(Phase::Rebuild),
+        Phase::Rebuild => Some(Phase::StartSystem),
         Phase::StartSystem => Some(Phase::CloudInit),
         Phase::CloudInit => None,
     };

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{ErrorKind, OperationError},
     hint::Hint,
+    rebuilt::Rebuilt,
 };
 
 /// Version of a stored evidence.
@@ -34,6 +35,78 @@ pub(crate) struct Evidence {
     pub(crate) report: Report,
 }
 
+/// The evidence of an accepted reimage, as it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Kept {
+    /// An agent reported.
+    Report(Box<Evidence>),
+    /// A provider said that it was done.
+    Rebuild(Box<RebuildEvidence>),
+}
+
+impl Kept {
+    fn previous(self) -> Option<Link> {
+        match self {
+            Self::Report(evidence) => evidence.previous,
+            Self::Rebuild(evidence) => evidence.previous,
+        }
+    }
+}
+
+/// What a provider said.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RebuildEvidence {
+    version: u32,
+    /// As in [`Evidence`].
+    previous: Option<Link>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lost: Option<String>,
+    pub(crate) rebuilt: Rebuilt,
+}
+
+impl RebuildEvidence {
+    /// As the evidence that is accepted after the last one of `record`.
+    pub(crate) fn after(rebuilt: Rebuilt, store: &Store, record: &MachineRecord) -> Self {
+        let (previous, lost) = before(store, record);
+        Self { version: VERSION, previous, lost, rebuilt }
+    }
+
+    /// Why those before it are not in its chain.
+    pub(crate) fn lost(&self) -> Option<&str> {
+        self.lost.as_deref()
+    }
+
+    /// As [`Evidence::store`].
+    pub(crate) fn store(
+        &self,
+        store: &Store,
+        lock: &MachineLock,
+        name: &str,
+    ) -> Result<(String, Seal), OperationError> {
+        keep(&bytes(self)?, store, lock, name)
+    }
+}
+
+/// The last accepted evidence of a record, or why it begins no chain with the next one.
+fn before(store: &Store, record: &MachineRecord) -> (Option<Link>, Option<String>) {
+    let last = record.last_report.clone().zip(record.accepted.as_ref());
+    match count(store, record) {
+        Ok(_) => (last.map(|(report, accepted)| Link { report, seal: accepted.seal }), None),
+        Err(failure) => (None, Some(failure.line())),
+    }
+}
+
+fn bytes(evidence: &impl Serialize) -> Result<Vec<u8>, OperationError> {
+    serde_json::to_vec_pretty(evidence).map_err(OperationError::during(ErrorKind::Failed, "encode the evidence"))
+}
+
+/// Stores evidence as `reports/NAME.json` of the machine. Says its path relative to the machine's folder, and its seal.
+fn keep(bytes: &[u8], store: &Store, lock: &MachineLock, name: &str) -> Result<(String, Seal), OperationError> {
+    let seal = store.seal(bytes)?;
+    Ok((store.machine(lock.name()).store_report(lock, name, bytes)?, seal))
+}
+
 /// A stored evidence, and the seal by which it is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,12 +124,8 @@ impl Evidence {
     /// As the report that is accepted after the last one of `record`. Where a report before it is missing or another, a
     /// new chain begins, and says why: what is accepted now must be possible to judge.
     pub(crate) fn after(self, store: &Store, record: &MachineRecord) -> Self {
-        let last = record.last_report.clone().zip(record.accepted.as_ref());
-        let previous = last.map(|(report, accepted)| Link { report, seal: accepted.seal });
-        match count(store, record) {
-            Ok(_) => Self { previous, ..self },
-            Err(failure) => Self { lost: Some(failure.line()), ..self },
-        }
+        let (previous, lost) = before(store, record);
+        Self { previous, lost, ..self }
     }
 
     /// Why the reports before it are not in its chain.
@@ -71,13 +140,7 @@ impl Evidence {
         lock: &MachineLock,
         name: &str,
     ) -> Result<(String, Seal), OperationError> {
-        let bytes = self.bytes()?;
-        let seal = store.seal(&bytes)?;
-        Ok((store.machine(lock.name()).store_report(lock, name, &bytes)?, seal))
-    }
-
-    fn bytes(&self) -> Result<Vec<u8>, OperationError> {
-        serde_json::to_vec_pretty(self).map_err(OperationError::during(ErrorKind::Failed, "encode the evidence"))
+        keep(&bytes(self)?, store, lock, name)
     }
 }
 
@@ -86,7 +149,7 @@ impl Evidence {
 /// # Errors
 /// Of [`ErrorKind::Verification`] when there is none, it no longer stands, or one of them is missing, or not the one that was
 /// stored.
-pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Evidence, OperationError> {
+pub(crate) fn load(store: &Store, record: &MachineRecord) -> Result<Kept, OperationError> {
     let name = &record.name;
     let refuse = |text: String| {
         let hint = match record.state {
@@ -138,13 +201,13 @@ fn newest(store: &Store, record: &MachineRecord, last: &str) -> Result<(), Opera
 
 /// The evidence that `last` names, and how many there are with those before it, each of which was read and is the one that
 /// was stored.
-fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Evidence, usize), OperationError> {
+fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Kept, usize), OperationError> {
     newest(store, record, &last.report)?;
     let evidence = read(store, record, &last)?;
-    let (mut previous, mut count) = (evidence.previous.clone(), 1);
+    let (mut previous, mut count) = (evidence.clone().previous(), 1);
     while let Some(link) = previous {
         // A circle is not possible: each seal is over a file that holds the seal of the one before it.
-        previous = read(store, record, &link)?.previous;
+        previous = read(store, record, &link)?.previous();
         count += 1;
     }
     Ok((evidence, count))
@@ -162,7 +225,7 @@ pub fn count(store: &Store, record: &MachineRecord) -> Result<usize, OperationEr
     }
 }
 
-fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, OperationError> {
+fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Kept, OperationError> {
     let path = store.machine(&record.name).resolve(&link.report)?;
     let unread = |source: StoreError| {
         OperationError::during(ErrorKind::Verification, format!("read the evidence {}", path.display()))(source)
@@ -179,20 +242,31 @@ fn read(store: &Store, record: &MachineRecord, link: &Link) -> Result<Evidence, 
 
 /// Evidence as this program writes it, byte for byte: a field or a spelling of somebody else's is none of ours. What an older
 /// program wrote is known by its seal alone.
-fn parse(bytes: &[u8], path: &Path) -> Result<Evidence, OperationError> {
+fn parse(stored: &[u8], path: &Path) -> Result<Kept, OperationError> {
     let failed = || OperationError::during(ErrorKind::Verification, format!("read the evidence {}", path.display()));
-    if version_of(bytes).map_err(failed())? == VERSION_BEFORE {
-        let mut evidence: Evidence =
-            serde_json::from_slice(bytes).and_then(store::renamed).and_then(serde_json::from_value).map_err(failed())?;
+    if version_of(stored).map_err(failed())? == VERSION_BEFORE {
+        let mut evidence: Evidence = serde_json::from_slice(stored)
+            .and_then(store::renamed)
+            .and_then(serde_json::from_value)
+            .map_err(failed())?;
         evidence.version = VERSION;
-        return Ok(evidence);
+        return Ok(Kept::Report(Box::new(evidence)));
     }
-    let evidence: Evidence = serde_json::from_slice(bytes).map_err(failed())?;
-    if evidence.version != VERSION || evidence.bytes()? != bytes {
+    let value: serde_json::Value = serde_json::from_slice(stored).map_err(failed())?;
+    let (kept, version, written) = if value.get("rebuilt").is_some() {
+        let evidence: RebuildEvidence = serde_json::from_slice(stored).map_err(failed())?;
+        let (version, written) = (evidence.version, bytes(&evidence)?);
+        (Kept::Rebuild(Box::new(evidence)), version, written)
+    } else {
+        let evidence: Evidence = serde_json::from_slice(stored).map_err(failed())?;
+        let (version, written) = (evidence.version, bytes(&evidence)?);
+        (Kept::Report(Box::new(evidence)), version, written)
+    };
+    if version != VERSION || written != stored {
         let text = format!("the evidence {} is not written as this program writes it", path.display());
         return Err(OperationError::new(ErrorKind::Verification, text));
     }
-    Ok(evidence)
+    Ok(kept)
 }
 
 fn missing(path: &Path) -> OperationError {
@@ -223,7 +297,7 @@ pub(crate) fn require(found: Assurance, required: Assurance) -> Result<(), Opera
 #[must_use]
 pub fn gaps_of(record: &MachineRecord, level: Assurance) -> String {
     let last = record.system.last;
-    let gaps = gaps(level, last.map(|last| last.tier), last.and_then(|last| last.rescue_host_key));
+    let gaps = gaps(level, last.and_then(|last| last.tier), last.and_then(|last| last.rescue_host_key));
     let disks = record.not_covered.iter().chain(&record.not_covered_since).cloned();
     [gaps].into_iter().chain(disks).collect::<Vec<_>>().join("; ")
 }

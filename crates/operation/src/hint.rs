@@ -64,6 +64,8 @@ pub enum Hint {
     },
     /// A reimage makes the machine new.
     Reimage(MachineName),
+    /// A reimage has the provider keep the clean disk.
+    Snapshot(MachineName),
     /// A reimage makes a new report.
     ReimageForReport(MachineName),
     /// The next reimage begins a new chain of reports and says so; what was lost stays lost.

@@ -36,6 +36,8 @@ mod plan;
 mod prepare;
 mod provision;
 pub mod readable;
+mod rebuild;
+mod rebuilt;
 mod refusal;
 mod reimage;
 mod request;

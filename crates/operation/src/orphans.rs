@@ -1,9 +1,7 @@
 //! What providers have that was made for this host and that no record knows: listed, and deleted when that is asked for. Must not
 //! delete what a record names.
 
-use cloud_machine_driver::machine::{Driver, Orphan};
-use cloud_machine_protocol::MachineName;
-use cloud_machine_store::DriverState;
+use cloud_machine_driver::machine::{Driver, KnownMachine, Orphan};
 use serde::Serialize;
 
 use crate::{
@@ -50,8 +48,7 @@ impl Operations<'_> {
             // A record is written before anything is made for it: what was begun meanwhile is not forgotten.
             let since = self.known(one.name())?;
             let is_new = |orphan: &Orphan| {
-                let has =
-                    |list: &[(MachineName, DriverState)]| list.iter().any(|(name, _)| name.as_str() == orphan.machine);
+                let has = |list: &[KnownMachine]| list.iter().any(|known| known.name.as_str() == orphan.machine);
                 has(&since) && !has(&known)
             };
             for orphan in orphans.into_iter().filter(|orphan| !is_new(orphan)) {
@@ -64,15 +61,19 @@ impl Operations<'_> {
         Ok(found)
     }
 
-    /// The machines of a driver, and what it knows each by.
-    fn known(&self, driver: &str) -> Result<Vec<(MachineName, DriverState)>, OperationError> {
+    /// The machines of a driver.
+    fn known(&self, driver: &str) -> Result<Vec<KnownMachine>, OperationError> {
         let mut known = Vec::new();
         for row in self.store.list()? {
             let record = row.record.map_err(OperationError::from)?;
             if record.driver == driver {
                 // One that is being made has a name, and what is made of it is not forgotten.
-                let control = record.remote.map(|remote| remote.control);
-                known.push((record.name, control.unwrap_or_default()));
+                let (control, snapshot) = match record.remote {
+                    Some(remote) => (Some(remote.control), remote.snapshot.map(|snapshot| snapshot.state)),
+                    None => (None, None),
+                };
+                let request = record.request.map(|request| request.id);
+                known.push(KnownMachine { name: record.name, control, snapshot, request });
             }
         }
         Ok(known)

@@ -64,7 +64,7 @@ impl Operations<'_> {
             Strategy::Overlay => Some(Tier::Overlay),
             Strategy::Hinted => Some(Tier::Hinted),
             Strategy::Clone => Some(Tier::Clone),
-            Strategy::Rewrite => None,
+            Strategy::Rewrite | Strategy::Rebuild => None,
         };
         let file = installed::file_size(&image.packed())?;
         let (action, minimum_generation) = (Action::Reimage, minimum);

@@ -57,7 +57,8 @@ impl Operations<'_> {
         teller.notice(Notice::Provisioned(told));
         // Before anything else can fail: what costs is known.
         let adopted = Timestamp::now();
-        record.remote = Some(RemoteRecord { address, port, host_key: None, control, facts: None, adopted });
+        record.remote =
+            Some(RemoteRecord { address, port, host_key: None, control, facts: None, adopted, snapshot: None });
         store.write(lock, record)?;
         let looking = teller.begin(Task::Survey);
         let agent = image.agent();

@@ -18,7 +18,7 @@ use crate::{
     event::Operation,
     evidence::gaps_of,
     hint::Hint,
-    network,
+    network, rebuild,
     request::is_made,
     system_disk::{self, ReimageOptions},
 };
@@ -98,7 +98,7 @@ impl Reimaged {
             does_not_cover: record.standing_assurance().map(|level| gaps_of(record, level)),
             rescue_host_key: last.and_then(|last| last.rescue_host_key),
             strategy: last.map(|last| last.strategy),
-            tier: last.map(|last| last.tier),
+            tier: last.and_then(|last| last.tier),
             request: record.request.as_ref().map(|request| request.id.clone()),
             report,
             checked: Vec::new(),
@@ -159,10 +159,12 @@ impl Operations<'_> {
         if let Some(url) = &reimage.image_url {
             record.image.url = Some(url.clone());
         }
+        let driver = self.driver_of(&record)?;
+        let rebuild = rebuild::choose(driver, &record, reimage.options.strategy, reimage.required)?;
         network::can_fetch(&described.config, &record.connection, record.image.url.as_ref())?;
         system_disk::check(&described.config, record.image.url.is_some(), reimage.options)?;
         let attempt = Attempt {
-            driver: self.driver_of(&record)?,
+            driver,
             store,
             lock,
             teller,
@@ -171,6 +173,10 @@ impl Operations<'_> {
             options: reimage.options,
             described: &described,
         };
+        if let Some(chosen) = rebuild {
+            let phases = attempt.rebuild(&mut record, &chosen)?;
+            return Ok(Reimaged { phases, ..Reimaged::unchanged(store, &record) });
+        }
         let completed = attempt.run(&mut record, Action::Reimage)?;
         Ok(Reimaged::new(store, &record, &completed))
     }

@@ -75,7 +75,7 @@ impl Operations<'_> {
             teller,
             deadline: Instant::now() + timeout,
             required: required.unwrap_or(most).max(most),
-            options: ReimageOptions { strategy, tier, verify_golden: false },
+            options: ReimageOptions { strategy, tier, ..ReimageOptions::default() },
             described: &described,
         };
         let completed = attempt.run(&mut record, action)?;

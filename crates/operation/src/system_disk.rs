@@ -38,6 +38,8 @@ pub struct ReimageOptions {
     pub tier: Option<Tier>,
     /// Compare the golden disk even when its file has not changed.
     pub verify_golden: bool,
+    /// Have the machine's provider keep the clean disk, for [`Strategy::Rebuild`].
+    pub snapshot: bool,
 }
 
 /// What a system disk is made from. The machine's last boot has ended.

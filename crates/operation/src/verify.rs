@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cloud_machine_driver::machine::Driver;
 use cloud_machine_plan::{Verdict, verify};
-use cloud_machine_protocol::{Assurance, MachineName, Report, RescueHostKey, SecretPolicy, Tier, escape};
+use cloud_machine_protocol::{Assurance, MachineName, RescueHostKey, SecretPolicy, Tier, escape};
 use cloud_machine_store::{MachineRecord, MachineState, Store};
 use serde::Serialize;
 
@@ -12,10 +12,11 @@ use crate::{
     Operations, access,
     described::Described,
     error::{ErrorKind, OperationError},
-    evidence::{self, Evidence},
+    evidence::{self, Evidence, Kept},
     expectation::AttemptFacts,
     hint::Hint,
     installed,
+    rebuilt::{REACHES, Rebuilt},
 };
 
 /// How long a machine may take to say who it is; a login is slow in software emulation.
@@ -65,11 +66,16 @@ impl Operations<'_> {
         let store = self.store;
         let record = self.read_settled(name)?;
         let described = Described::of(&record)?;
-        let (evidence, verdict) = judge(self.driver_of(&record)?, store, &record, &described)?;
+        let evidence = match evidence::load(store, &record)? {
+            Kept::Report(evidence) => *evidence,
+            Kept::Rebuild(evidence) => return self.verify_rebuilt(&record, &described, &evidence.rebuilt, arguments),
+        };
+        let verdict = judge(self.driver_of(&record)?, store, &record, &described, &evidence)?;
         evidence::require(verdict.assurance, arguments.required)?;
-        // One whose system has shut down by itself is none that answers, as one that was stopped.
-        let ask = !arguments.stored_only && record.state == MachineState::Running && self.is_on(&record)?;
-        let answer = if ask { self.answer(&record, &evidence.report)? } else { None };
+        let origins = evidence.report.config.as_ref().map(|config| &config.origins);
+        let named = origins.is_some_and(|origins| HOST_NAMES.iter().any(|key| origins.contains_key(*key)));
+        let kept = evidence::host_key_policy(&evidence.report) == Some(SecretPolicy::Keep);
+        let answer = self.answer(&record, arguments, Expected { named, kept })?;
         let identity_checked = answer.is_some();
         let checked = verdict.checked.iter().cloned().chain(answer.into_iter().flatten()).collect();
         let report = store.machine(name).path().join(record.last_report.clone().unwrap_or_default());
@@ -90,10 +96,61 @@ impl Operations<'_> {
     }
 }
 
+/// What a machine may answer.
+#[derive(Clone, Copy)]
+struct Expected {
+    /// Whether its configuration gives it another host name, which only cloud-init in the machine knows for sure.
+    named: bool,
+    /// Whether earlier jobs could copy its host key.
+    kept: bool,
+}
+
 impl Operations<'_> {
-    /// What the running machine says of itself; `None` when it went down while it was asked.
-    fn answer(&self, record: &MachineRecord, report: &Report) -> Result<Option<Vec<String>>, OperationError> {
-        match ask_identity(self.store, record, report) {
+    /// Judges what a provider said of a rebuild.
+    fn verify_rebuilt(
+        &self,
+        record: &MachineRecord,
+        described: &Described,
+        rebuilt: &Rebuilt,
+        arguments: Verify,
+    ) -> Result<Verified, OperationError> {
+        let told = rebuilt.judge(record)?;
+        evidence::require(REACHES, arguments.required)?;
+        let leaves = described.merged.leaves();
+        // A document that the machine fetches may name it, too.
+        let named = described.config.cloud_init_url.is_some()
+            || leaves.iter().any(|leaf| HOST_NAMES.contains(&leaf.path.as_str()));
+        let answer = self.answer(record, arguments, Expected { named, kept: true })?;
+        let not_covered = record.not_covered.iter().chain(&record.not_covered_since).cloned().collect();
+        Ok(Verified {
+            assurance: REACHES,
+            does_not_cover: evidence::gaps_of(record, REACHES),
+            rescue_host_key: None,
+            tier: None,
+            used_since: record.dirty,
+            identity_checked: answer.is_some(),
+            checked: [told].into_iter().chain(answer.into_iter().flatten()).collect(),
+            not_covered,
+            not_recorded: None,
+            report: record
+                .last_report
+                .as_ref()
+                .map(|report| self.store.machine(&record.name).path().join(report).display().to_string()),
+        })
+    }
+
+    /// What the running machine says of itself; `None` when it was not asked, does not run, or went down while it was asked.
+    fn answer(
+        &self,
+        record: &MachineRecord,
+        arguments: Verify,
+        expected: Expected,
+    ) -> Result<Option<Vec<String>>, OperationError> {
+        // One whose system has shut down by itself is none that answers, as one that was stopped.
+        if arguments.stored_only || record.state != MachineState::Running || !self.is_on(record)? {
+            return Ok(None);
+        }
+        match ask_identity(self.store, record, expected) {
             Ok(checked) => Ok(Some(checked)),
             Err(failure) if self.is_on(record)? => Err(failure),
             Err(failure) => {
@@ -110,8 +167,8 @@ fn judge(
     store: &Store,
     record: &MachineRecord,
     described: &Described,
-) -> Result<(Evidence, Verdict), OperationError> {
-    let evidence = evidence::load(store, record)?;
+    evidence: &Evidence,
+) -> Result<Verdict, OperationError> {
     let facts = AttemptFacts::of_last(record, described)?;
     if let Ok((image, manifest)) = installed::image(store, record) {
         facts.check_image(record, &image, &manifest)?;
@@ -134,15 +191,14 @@ fn judge(
     if record.host_key != Some(evidence::host_key(&evidence.report)?) {
         return refuse("the host key in the record");
     }
-    Ok((evidence, verdict))
+    Ok(verdict)
 }
 
 /// Keys with which a configuration names the host for cloud-init.
 const HOST_NAMES: [&str; 2] = ["hostname", "fqdn"];
 
 /// Asks the machine over SSH, which succeeds only with the host key of the report.
-fn ask_identity(store: &Store, record: &MachineRecord, report: &Report) -> Result<Vec<String>, OperationError> {
-    let config = report.config.as_ref();
+fn ask_identity(store: &Store, record: &MachineRecord, expected: Expected) -> Result<Vec<String>, OperationError> {
     let output = access::ask(store, record, &["cat", "/etc/hostname", "/etc/machine-id"], ASK_LIMIT)?;
     if !output.status.success() {
         let stderr = escape::tail(&output.stderr, 5);
@@ -152,9 +208,8 @@ fn ask_identity(store: &Store, record: &MachineRecord, report: &Report) -> Resul
         )
         .hint(Hint::HeldByJob));
     }
-    let named = config.is_some_and(|config| HOST_NAMES.iter().any(|key| config.origins.contains_key(*key)));
+    let Expected { named, kept } = expected;
     let same = said_identity(&output.stdout, record.name.as_str(), &record.identity.machine_id.to_string(), named)?;
-    let kept = evidence::host_key_policy(report) == Some(SecretPolicy::Keep);
     Ok(vec![answered(kept).to_owned(), same.to_owned()])
 }
 

@@ -54,7 +54,7 @@ pub use machine::{MachineFolder, MachineRow};
 pub use older::renamed;
 pub use record::{
     AcceptedRecord, DiskRecord, DriveRecord, DriverState, ImageRecord, MachineRecord, MachineState, MediumRecord,
-    RECORD_VERSION, RemoteRecord, RequestRecord, SignatureRecord, Wanted,
+    RECORD_VERSION, RemoteRecord, RequestRecord, SignatureRecord, SnapshotRecord, Wanted,
 };
 pub use seal::Seal;
 pub use space::Room;

@@ -106,6 +106,27 @@ pub struct RemoteRecord {
     pub facts: Option<MachineFacts>,
     /// When it was taken over or made.
     pub adopted: Timestamp,
+    /// Its clean system disk, as its provider keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotRecord>,
+}
+
+/// A system disk as a provider keeps it, between an accepted reimage and the first start after it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SnapshotRecord {
+    /// What the driver knows it by, in a form of its own.
+    pub state: DriverState,
+    /// BLAKE3 digest of the image that was on the disk.
+    pub image: Digest,
+    /// The report of that reimage, relative to the machine's folder.
+    pub report: String,
+    /// The public host key line on the disk.
+    pub host_key: String,
+    /// Whether others than this host can log in to what is on it.
+    pub others: bool,
+    /// When it was made.
+    pub taken: Timestamp,
 }
 
 /// What a driver keeps of a machine in its record. Only the driver that wrote it reads it; to everybody else it says no more

@@ -40,8 +40,9 @@ pub enum DiskBacking {
 pub struct LastReimage {
     /// What the host did.
     pub strategy: Strategy,
-    /// What the agent did, as its report says.
-    pub tier: Tier,
+    /// What the agent did, as its report says; `None` when none did anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// What was known before of the host key of the rescue system that it was made on; `None` when it was made on none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rescue_host_key: Option<RescueHostKey>,
@@ -59,6 +60,8 @@ pub enum Strategy {
     Rewrite,
     /// The agent clones files that it received before into the pool on the disk.
     Clone,
+    /// The machine's provider writes a snapshot of the clean disk over it; no agent runs.
+    Rebuild,
 }
 
 impl fmt::Display for Strategy {
@@ -68,6 +71,7 @@ impl fmt::Display for Strategy {
             Self::Hinted => "hinted",
             Self::Rewrite => "rewrite",
             Self::Clone => "clone",
+            Self::Rebuild => "rebuild",
         })
     }
 }
@@ -88,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_word_is_the_same_in_json_and_in_text() {
-        for strategy in [Strategy::Overlay, Strategy::Hinted, Strategy::Rewrite, Strategy::Clone] {
+        for strategy in [Strategy::Overlay, Strategy::Hinted, Strategy::Rewrite, Strategy::Clone, Strategy::Rebuild] {
             assert_eq!(serde_json::to_string(&strategy).unwrap(), format!("\"{strategy}\""));
         }
     }

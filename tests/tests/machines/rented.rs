@@ -38,8 +38,9 @@ pub(super) fn life(cloud: &Cloud) {
 
     let planted = program.call(["exec", NAME, "--", "sh", "-s"], hostile::script_on_one_disk().unwrap().as_bytes());
     assert_eq!(planted.code, 0, "{}", planted.errors);
-    let cleaned =
-        program.json(["reimage", NAME, "--require-assurance", "provider-rooted", "--timeout", "600"]).unwrap();
+    let cleaned = program
+        .json(["reimage", NAME, "--snapshot", "--require-assurance", "provider-rooted", "--timeout", "600"])
+        .unwrap();
     assert_eq!(cleaned["machines"][0]["result"]["assurance"], "provider-rooted", "{cleaned}");
     let looked = program.call(["exec", NAME, "--", "sh", "-s"], hostile::checks().as_bytes());
     assert!(looked.code == 0 && !looked.output.contains("present"), "{}{}", looked.output, looked.errors);
@@ -47,6 +48,8 @@ pub(super) fn life(cloud: &Cloud) {
     let server = only_server(cloud, NAME);
     assert_eq!(server["public_net"]["ipv4"]["ip"], address, "the same address");
     assert_eq!(program.done(&["gc"]), "", "nothing is forgotten");
+    rebuilt(&program, cloud);
+    assert_eq!(who(), before, "the same identity");
 
     // A record that is lost leaves a server that costs: it is found by its labels.
     let record = program.state().join("machines").join(NAME);
@@ -57,7 +60,29 @@ pub(super) fn life(cloud: &Cloud) {
     fs::rename(&kept, &record).unwrap();
     assert_eq!(program.call(["delete", NAME, "--yes"], b"").code, 0);
     assert!(servers(cloud).iter().all(|server| server["name"] != NAME));
-    assert_eq!(program.done(&["gc"]), "");
+    assert_eq!((snapshots(cloud), program.done(&["gc"]).as_str()), (0, ""));
+}
+
+/// The disk of the last reimage was kept: the provider writes it over that of another job.
+fn rebuilt(program: &Program, cloud: &Cloud) {
+    assert_eq!(snapshots(cloud), 1);
+    program.call(["exec", NAME, "--", "sh", "-s"], hostile::script_on_one_disk().unwrap().as_bytes());
+    let words = ["reimage", NAME, "--strategy", "rebuild", "--timeout", "600"];
+    let strong = program.call(words, b"");
+    assert!(strong.code == 5 && strong.errors.contains("the assurance is provider-rebuilt"), "{}", strong.errors);
+    let done = program.json(words.into_iter().chain(["--require-assurance", "provider-rebuilt"])).unwrap();
+    let result = &done["machines"][0]["result"];
+    assert_eq!((&result["assurance"], &result["strategy"]), (&"provider-rebuilt".into(), &"rebuild".into()), "{done}");
+    let looked = program.call(["exec", NAME, "--", "sh", "-s"], hostile::checks().as_bytes());
+    assert!(looked.code == 0 && !looked.output.contains("present"), "{}{}", looked.output, looked.errors);
+    let verified = program.json(["verify", NAME, "--require-assurance", "provider-rebuilt"]).unwrap();
+    assert_eq!(verified["machines"][0]["result"]["identity_checked"], true, "{verified}");
+    assert_eq!(program.call(["verify", NAME, "--require-assurance", "provider-rooted"], b"").code, 5);
+}
+
+fn snapshots(cloud: &Cloud) -> usize {
+    let reply = cloud.ask("GET /images?type=snapshot", &Value::Null).unwrap();
+    reply.body["images"].as_array().unwrap().len()
 }
 
 /// Before anything is made.

@@ -3,5 +3,6 @@
 
 mod attempts;
 mod host;
+mod rebuild;
 mod refusals;
 mod trust;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::host::{Host, TIME, reimage};
 
 /// Nobody asks such a machine whether its system came up, so an attempt can end well.
-const NO_NETWORK: &str = ", resources: {nic: {network: none}}";
+pub(crate) const NO_NETWORK: &str = ", resources: {nic: {network: none}}";
 
 /// What an honest agent says on a system that a provider started, with a kernel of its own.
 fn on_rescue(report: Report) -> Option<Report> {
@@ -27,32 +27,32 @@ fn on_rescue(report: Report) -> Option<Report> {
 }
 
 /// A host with a machine that was made on a provider's rescue system.
-fn rescued(key: RescueHostKey) -> Host {
+pub(crate) fn rescued(key: RescueHostKey) -> Host {
     let host = Host::new(on_rescue).rooted_in(RootOfTrust::Provider, Some(key));
     host.create_with(&host.name, NO_NETWORK).unwrap();
     host
 }
 
 /// A host with a machine that it started itself.
-fn own() -> Host {
+pub(crate) fn own() -> Host {
     let host = Host::new(Some);
     host.create_with(&host.name, NO_NETWORK).unwrap();
     host
 }
 
-fn asked(required: Assurance) -> Reimage {
+pub(crate) fn asked(required: Assurance) -> Reimage {
     Reimage { required, ..reimage(false) }
 }
 
 /// The machine judged again, by a program whose driver is rooted in `root`.
-fn verified(host: &Host, root: RootOfTrust, required: Assurance) -> Result<Verified, OperationError> {
+pub(crate) fn verified(host: &Host, root: RootOfTrust, required: Assurance) -> Result<Verified, OperationError> {
     let key = Some(RescueHostKey::Known).filter(|_| root == RootOfTrust::Provider);
     let drivers = Drivers::default().with(host.fake.clone().rooted_in(root, key));
     let operations = Operations { drivers: &drivers, ..host.operations() };
     operations.verify(&host.name, Verify { required, stored_only: true })
 }
 
-fn refusal(host: &Host, root: RootOfTrust) -> String {
+pub(crate) fn refusal(host: &Host, root: RootOfTrust) -> String {
     let error = verified(host, root, Assurance::Unproven).unwrap_err();
     assert_eq!(error.kind, ErrorKind::Verification, "{}", error.line());
     error.line()
@@ -136,14 +136,14 @@ fn who_finishes_an_attempt_on_a_rescue_system_wants_all_that_it_reaches() {
 }
 
 /// The record of the machine as `change` makes it, whoever wrote it.
-fn forge(host: &Host, change: impl FnOnce(&mut Value)) {
+pub(crate) fn forge(host: &Host, change: impl FnOnce(&mut Value)) {
     let path = host.store.machine(&host.name).record();
     let mut record: Value = serde_json::from_slice(&host.stored()).unwrap();
     change(&mut record);
     fs::write(path, serde_json::to_vec_pretty(&record).unwrap()).unwrap();
 }
 
-type Forgery = fn(&mut Value);
+pub(crate) type Forgery = fn(&mut Value);
 
 /// Takes away all that the record says of a rescue system.
 fn no_rescue(record: &mut Value) {

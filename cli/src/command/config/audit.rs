@@ -11,6 +11,7 @@ use crate::{
     arguments::{self, Global},
     configuration::{self, KeyOption, checked, documents},
     failure::Failure,
+    state::state_folder,
     ui::{Show, Ui},
 };
 
@@ -98,7 +99,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit) -> Res
     let named = documents(&arguments.configuration, &more, Some(&arguments.last))?;
     let unread = configuration::unread(ui, &named);
     let synthesized = checked(named)?;
-    let verdicts = Verdicts::of(&drivers(), &synthesized)?;
+    let verdicts = Verdicts::with_sizes(&drivers(), &synthesized, &state_folder(global)?)?;
     let leaves = synthesized.merged.leaves();
     let shown = redacted(global, &synthesized.merged, &leaves)?;
     let shown_leaves: Cow<'_, [Leaf]> = match &shown {

@@ -19,6 +19,7 @@ use crate::{
     arguments::{self, Global},
     configuration::{self, KeyOption, Named, checked, documents},
     failure::{Failure, Kind},
+    state::state_folder,
     ui::{Show, Ui},
 };
 
@@ -142,7 +143,7 @@ pub(super) fn run(ui: &Ui, global: &Global, arguments: &arguments::Audit, key: &
     configuration::unread(ui, &named);
     // Each document is looked at once more, one after the other.
     let synthesized = checked(named.clone())?;
-    let verdicts = Verdicts::of(&drivers(), &synthesized)?;
+    let verdicts = Verdicts::with_sizes(&drivers(), &synthesized, &state_folder(global)?)?;
     let steps = steps(global, &named)?;
     let real = synthesized.merged.leaves();
     let keys: Vec<Story> = paths(key, &steps)?.into_iter().map(|path| story(path, &steps, &real, &verdicts)).collect();

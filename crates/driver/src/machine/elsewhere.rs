@@ -26,6 +26,26 @@ pub struct WantedMachine<'a> {
     pub cache: &'a Path,
 }
 
+/// What a machine elsewhere has at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Memory, in bytes.
+    pub ram: u64,
+    /// Processors.
+    pub cpus: u32,
+    /// Its disk, in bytes; 0 when that is not said.
+    pub disk: u64,
+}
+
+/// What a provider gives for [`Sizes`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenSizes {
+    /// Never less than was asked for.
+    pub sizes: Sizes,
+    /// What has them and how old the provider's list is that says so, for people.
+    pub told: String,
+}
+
 /// A machine that was made elsewhere, and is off.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Provisioned {
@@ -50,4 +70,17 @@ pub struct Orphan {
     pub name: String,
     /// The machine that it was made for, safe to show.
     pub machine: String,
+}
+
+/// A machine of which there is a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownMachine {
+    /// Its name.
+    pub name: MachineName,
+    /// What its driver knows it by; `None` while it is being made.
+    pub control: Option<DriverState>,
+    /// What its driver knows its snapshot by.
+    pub snapshot: Option<DriverState>,
+    /// The request that is under way or was the last one: a snapshot of it may not be recorded yet.
+    pub request: Option<String>,
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_protocol::{Connection, Digest, MachineFacts, MachineName, RootOfTrust, causes};
+use cloud_machine_protocol::{Connection, Digest, MachineFacts, RootOfTrust, causes};
 use cloud_machine_store::{DriverState, ImageFolder, Store};
 
 use super::{
@@ -20,8 +20,8 @@ use crate::{
     description::Description,
     error::{DriverError, DriverErrorKind},
     machine::{
-        Boot, Delivery, Doubt, Driver, MachineRef, Orphan, Power, Processor, Provisioned, Running, Started, Trouble,
-        WantedMachine,
+        Boot, Delivery, Doubt, Driver, GivenSizes, KnownMachine, MachineRef, Orphan, Power, Processor, Provisioned,
+        Running, Sizes, Snapshots, Started, Trouble, WantedMachine,
     },
     ssh::{self, ServingAgent},
 };
@@ -143,6 +143,10 @@ impl<S: Source> Driver for Remote<S> {
         self.0.makes()
     }
 
+    fn sizes(&self, wanted: Sizes, cache: &Path, until: Instant) -> Option<Result<GivenSizes, DriverError>> {
+        self.0.sizes(wanted, cache, until)
+    }
+
     fn provision(&self, wanted: &WantedMachine<'_>, until: Instant) -> Option<Result<Provisioned, DriverError>> {
         self.0.provision(wanted, until)
     }
@@ -161,7 +165,11 @@ impl<S: Source> Driver for Remote<S> {
         Ok(facts)
     }
 
-    fn orphans(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        self.0.keeps_snapshots().then_some(self)
+    }
+
+    fn orphans(&self, owner: &str, known: &[KnownMachine]) -> Option<Result<Vec<Orphan>, DriverError>> {
         self.0.orphans(owner, known)
     }
 
@@ -171,6 +179,35 @@ impl<S: Source> Driver for Remote<S> {
 
     fn control(&self, named: &str) -> Option<Result<DriverState, DriverError>> {
         Some(self.0.control(named))
+    }
+}
+
+impl<S: Source> Snapshots for Remote<S> {
+    fn keep(
+        &self,
+        machine: &MachineRef,
+        owner: &str,
+        attempt: &str,
+        until: Instant,
+    ) -> Result<DriverState, DriverError> {
+        self.controls(machine)?.keep_disk(owner, attempt, until)
+    }
+
+    fn rebuild(&self, machine: &MachineRef, snapshot: &DriverState, until: Instant) -> Result<(), DriverError> {
+        let controls = self.controls(machine)?;
+        // Or the rebuilt machine would start in it.
+        controls.disable_rescue(until)?;
+        controls.rebuild(snapshot, until)
+    }
+
+    fn discard(
+        &self,
+        machine: &MachineRef,
+        owner: &str,
+        snapshot: &DriverState,
+        until: Instant,
+    ) -> Result<(), DriverError> {
+        self.controls(machine)?.discard_disk(owner, snapshot, until)
     }
 }
 
@@ -267,21 +304,25 @@ impl Running for Elsewhere {
         Ok(None)
     }
 
-    fn start_system(&self, until: Instant) -> Result<Option<DriverState>, DriverError> {
+    fn agent_ended(&self, until: Instant) -> Result<bool, DriverError> {
         self.with(|parts| {
             let mut agent = parts.agent.take().ok_or_else(|| failed("no agent runs on the machine"))?;
             let ended =
                 agent.ended(until).map_err(|error| failed(format!("cannot watch the agent's connection: {error}")))?;
             match ended {
-                None => return Err(timed_out("the agent had the word to go and did not end")),
+                None => Err(timed_out("the agent had the word to go and did not end")),
                 Some(status) if !status.success() => {
-                    return Err(failed(format!("the agent had the word to go and ended with {status}")));
+                    Err(failed(format!("the agent had the word to go and ended with {status}")))
                 }
-                Some(_) => {}
+                Some(_) => Ok(true),
             }
+        })
+    }
+
+    fn start_system(&self, until: Instant) -> Result<Option<DriverState>, DriverError> {
+        self.with(|parts| {
             parts.controls.disable_rescue(until)?;
-            parts.controls.switch(Switch::Off, until)?;
-            parts.controls.switch(Switch::On, until)?;
+            parts.controls.restart(until)?;
             parts.looked = None;
             DriverState::of(&"own system").map(Some).map_err(|error| failed(error.to_string()))
         })

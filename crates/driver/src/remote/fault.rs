@@ -13,3 +13,7 @@ pub(super) fn timed_out(text: impl Into<String>) -> DriverError {
 pub(super) fn refused(text: impl Into<String>) -> DriverError {
     DriverError::new(DriverErrorKind::Refused, text.into())
 }
+
+pub(super) fn no_snapshots() -> DriverError {
+    refused("the machine's disk is kept nowhere: nothing of its driver does that")
+}

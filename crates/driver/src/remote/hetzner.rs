@@ -2,16 +2,16 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr, ToSocketAddrs},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use cloud_machine_hetzner::{
-    ApiError, Client, ENDPOINT, Known, Labels, MACHINE, NewServer, OWNER, OrphanKind, Ownership, Pace, Server,
-    ServerStatus, TokenSource, Wanted, choose_type,
+    ApiError, Choice, Client, ENDPOINT, Known, Labels, Listed, MACHINE, NewServer, OWNER, OrphanKind, Ownership, Pace,
+    Server, ServerStatus, ServerType, TokenSource, Wanted, choose_type,
 };
-use cloud_machine_protocol::{ByteSize, MachineName, causes};
+use cloud_machine_protocol::{ByteSize, causes};
 use cloud_machine_store::DriverState;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use crate::{
         Support::{Exact, Ignored, Rounded},
     },
     error::{DriverError, DriverErrorKind},
-    machine::{MachineRef, Orphan, Provisioned, WantedMachine},
+    machine::{GivenSizes, KnownMachine, MachineRef, Orphan, Provisioned, Sizes, WantedMachine},
 };
 
 /// The file of settings, below each folder of configuration.
@@ -99,6 +99,13 @@ impl Kept {
     }
 }
 
+/// What is kept of a snapshot.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptDisk {
+    snapshot: u64,
+}
+
 impl Hetzner {
     fn client(&self) -> Result<(Client, Settings), DriverError> {
         let settings: Settings = control::first(&self.files, "settings of driver hetzner")?;
@@ -113,7 +120,7 @@ impl Source for Hetzner {
     }
 
     fn describe(&self) -> Description {
-        let to = "the smallest server type that has enough of all";
+        let to = "what the cheapest server type has that has enough of all";
         let why = "a server has one disk, and the provider says how it is attached";
         let mut keys = vec![
             ("resources.ram", Rounded { to }),
@@ -156,11 +163,26 @@ impl Source for Hetzner {
         Kept { server: server.id, owner: None }.state()
     }
 
+    fn sizes(&self, wanted: Sizes, cache: &Path, until: Instant) -> Option<Result<GivenSizes, DriverError>> {
+        Some(self.client().and_then(|(client, settings)| {
+            let (listed, choice) = chosen(&client, &settings, wanted, cache, until)?;
+            let ServerType { name, ram, cpus, disk, .. } = choice.server_type;
+            let hours = listed.age.as_hours();
+            let age = if hours == 0 { "less than an hour".to_owned() } else { format!("{hours} h") };
+            let told = format!("server type {name} in {}, by the provider's list of {age} ago", settings.location);
+            Ok(GivenSizes { sizes: Sizes { ram: ram.bytes(), cpus, disk: disk.bytes() }, told })
+        }))
+    }
+
     fn provision(&self, wanted: &WantedMachine<'_>, until: Instant) -> Option<Result<Provisioned, DriverError>> {
         Some(self.made(wanted, until))
     }
 
-    fn orphans(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+    fn keeps_snapshots(&self) -> bool {
+        true
+    }
+
+    fn orphans(&self, owner: &str, known: &[KnownMachine]) -> Option<Result<Vec<Orphan>, DriverError>> {
         // Whoever has no settings has no account.
         self.files.iter().any(|file| file.symlink_metadata().is_ok()).then(|| self.unknown(owner, known))
     }
@@ -181,9 +203,8 @@ impl Hetzner {
     fn made(&self, wanted: &WantedMachine<'_>, until: Instant) -> Result<Provisioned, DriverError> {
         let (client, settings) = self.client()?;
         let own = Ownership::new(wanted.owner, wanted.name.as_str(), wanted.uuid).map_err(refused)?;
-        let listed = client.catalog(wanted.cache, Timestamp::now(), until).map_err(answered)?;
-        let size = Wanted { ram: ByteSize(wanted.ram), cpus: wanted.cpus, disk: ByteSize(wanted.disk) };
-        let choice = choose_type(&listed.catalog.server_types, &settings.location, size).map_err(refused)?;
+        let WantedMachine { ram, cpus, disk, cache, .. } = *wanted;
+        let (_, choice) = chosen(&client, &settings, Sizes { ram, cpus, disk }, cache, until)?;
         let key = rescue_key(&client, wanted.name.as_str(), wanted.public_key, &own.labels(), until)?;
         let new = NewServer {
             name: wanted.name.to_string(),
@@ -202,11 +223,13 @@ impl Hetzner {
         Ok(Provisioned { control, address: address(&found.server)?, port: SSH, told })
     }
 
-    fn unknown(&self, owner: &str, known: &[(MachineName, DriverState)]) -> Result<Vec<Orphan>, DriverError> {
+    fn unknown(&self, owner: &str, known: &[KnownMachine]) -> Result<Vec<Orphan>, DriverError> {
         let (client, _) = self.client()?;
-        let kept = known.iter().filter_map(|(_, control)| control.read::<Kept>().ok());
+        let kept = known.iter().filter_map(|machine| machine.control.as_ref()?.read::<Kept>().ok());
         let servers: Vec<u64> = kept.map(|kept| kept.server).collect();
-        let ids = Known { servers: &servers, ..Known::default() };
+        let kept = known.iter().filter_map(|machine| machine.snapshot.as_ref()?.read::<KeptDisk>().ok());
+        let snapshots: Vec<u64> = kept.map(|kept| kept.snapshot).collect();
+        let ids = Known { servers: &servers, snapshots: &snapshots, ..Known::default() };
         let found = client.orphans(owner, ids, Instant::now() + RESCUE_LIMIT).map_err(answered)?;
         let orphan = |one: &cloud_machine_hetzner::Orphan| Orphan {
             kind: one.kind.to_string(),
@@ -216,8 +239,12 @@ impl Hetzner {
         };
         // A machine's key goes with it, and what is being made for one has a number only when that is done.
         let is_used = |one: &cloud_machine_hetzner::Orphan| {
-            let of = known.iter().find(|(name, _)| Some(name.as_str()) == one.machine.as_deref());
-            of.is_some_and(|(_, control)| one.kind == OrphanKind::SshKey || control.read::<Kept>().is_err())
+            let of = known.iter().find(|machine| Some(machine.name.as_str()) == one.machine.as_deref());
+            of.is_some_and(|machine| match one.kind {
+                OrphanKind::SshKey => true,
+                OrphanKind::Snapshot => machine.request.is_some() && machine.request == one.attempt,
+                OrphanKind::Server => machine.control.is_none(),
+            })
         };
         Ok(found.iter().filter(|one| !is_used(one)).map(orphan).collect())
     }
@@ -324,6 +351,56 @@ impl Controls for OneServer {
         Err(DriverError::new(DriverErrorKind::Refused, text))
     }
 
+    fn restart(&self, until: Instant) -> Result<(), DriverError> {
+        if self.power(until)? == Switch::Off {
+            return self.switch(Switch::On, until);
+        }
+        self.client.reset(self.kept.server, until).map_err(|error| self.gone(error))?;
+        match self.power(until)? {
+            Switch::On => Ok(()),
+            Switch::Off => Err(failed(format!("server {} is off after its reset", self.kept.server))),
+        }
+    }
+
+    fn keep_disk(&self, owner: &str, attempt: &str, until: Instant) -> Result<DriverState, DriverError> {
+        self.server(until)?;
+        let own = Ownership::new(owner, &self.name, attempt).map_err(refused)?;
+        let about = format!("clean disk of {}, by cloud-machine", self.name);
+        let made =
+            self.client.create_snapshot(self.kept.server, &about, &own, until).map_err(|error| self.gone(error))?;
+        DriverState::of(&KeptDisk { snapshot: made.id }).map_err(|error| failed(error.to_string()))
+    }
+
+    fn rebuild(&self, snapshot: &DriverState, until: Instant) -> Result<(), DriverError> {
+        self.server(until)?;
+        let KeptDisk { snapshot } = kept_disk(&self.name, snapshot)?;
+        // What cloud-init is to do is on the disk.
+        let rebuilt = self.client.rebuild(self.kept.server, &snapshot.to_string(), None, until);
+        rebuilt.map_err(|error| match error {
+            ApiError::NoSuch { .. } => {
+                let text = format!("snapshot {snapshot} of machine {} is not there any more", self.name);
+                let way_out = format!("`cloud-machine reimage {} --snapshot` makes another one", self.name);
+                DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out))
+            }
+            error => self.gone(error),
+        })
+    }
+
+    fn discard_disk(&self, owner: &str, snapshot: &DriverState, until: Instant) -> Result<(), DriverError> {
+        let KeptDisk { snapshot } = kept_disk(&self.name, snapshot)?;
+        match self.client.image(snapshot, until) {
+            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) => Err(answered(error)),
+            Ok(image) if image.labels.get(OWNER).map(String::as_str) == Some(owner) => {
+                self.client.delete_image(snapshot, until).map(drop).map_err(answered)
+            }
+            Ok(_) => {
+                let text = format!("snapshot {snapshot} does not carry the label of this host: it is not deleted");
+                Err(DriverError::new(DriverErrorKind::Refused, text))
+            }
+        }
+    }
+
     fn release(&self, login: Option<&LoginKey>, until: Instant) -> Result<(), DriverError> {
         if let Some(owner) = &self.kept.owner {
             self.delete(owner, until)?;
@@ -334,6 +411,26 @@ impl Controls for OneServer {
         }
         Ok(())
     }
+}
+
+/// The server type for these sizes, and the list that it is of.
+fn chosen(
+    client: &Client,
+    settings: &Settings,
+    wanted: Sizes,
+    cache: &Path,
+    until: Instant,
+) -> Result<(Listed, Choice), DriverError> {
+    let listed = client.catalog(cache, Timestamp::now(), until).map_err(answered)?;
+    let size = Wanted { ram: ByteSize(wanted.ram), cpus: wanted.cpus, disk: ByteSize(wanted.disk) };
+    let choice = choose_type(&listed.catalog.server_types, &settings.location, size).map_err(refused)?;
+    Ok((listed, choice))
+}
+
+fn kept_disk(name: &str, snapshot: &DriverState) -> Result<KeptDisk, DriverError> {
+    snapshot
+        .read()
+        .map_err(|error| failed(format!("the record of machine {name} does not say which snapshot: {error}")))
 }
 
 /// The number of this host's key for a machine in the project.

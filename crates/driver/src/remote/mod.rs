@@ -9,15 +9,14 @@ mod fault;
 mod hetzner;
 mod rescue;
 
-use std::{fmt, time::Instant};
+use std::{fmt, path::Path, time::Instant};
 
-use cloud_machine_protocol::MachineName;
 use cloud_machine_store::DriverState;
 
 use crate::{
     description::Description,
     error::DriverError,
-    machine::{MachineRef, Orphan, Provisioned, WantedMachine},
+    machine::{GivenSizes, KnownMachine, MachineRef, Orphan, Provisioned, Sizes, WantedMachine},
 };
 
 pub use commands::Commands;
@@ -74,6 +73,39 @@ pub trait Controls: fmt::Debug + Send {
     /// When it is not deleted.
     fn release(&self, login: Option<&LoginKey>, until: Instant) -> Result<(), DriverError>;
 
+    /// Starts what is next, whether it is on or off.
+    ///
+    /// # Errors
+    /// When it is not started.
+    fn restart(&self, until: Instant) -> Result<(), DriverError> {
+        self.switch(Switch::Off, until)?;
+        self.switch(Switch::On, until)
+    }
+
+    /// As [`Snapshots::keep`](crate::machine::Snapshots::keep).
+    ///
+    /// # Errors
+    /// When it is not kept.
+    fn keep_disk(&self, _owner: &str, _attempt: &str, _until: Instant) -> Result<DriverState, DriverError> {
+        Err(fault::no_snapshots())
+    }
+
+    /// As [`Snapshots::rebuild`](crate::machine::Snapshots::rebuild).
+    ///
+    /// # Errors
+    /// When it is not rebuilt.
+    fn rebuild(&self, _snapshot: &DriverState, _until: Instant) -> Result<(), DriverError> {
+        Err(fault::no_snapshots())
+    }
+
+    /// As [`Snapshots::discard`](crate::machine::Snapshots::discard).
+    ///
+    /// # Errors
+    /// When it is not deleted.
+    fn discard_disk(&self, _owner: &str, _snapshot: &DriverState, _until: Instant) -> Result<(), DriverError> {
+        Err(fault::no_snapshots())
+    }
+
     /// Once something has answered as the rescue system: whether whoever starts it agrees that it did.
     ///
     /// # Errors
@@ -129,6 +161,11 @@ pub trait Source: fmt::Debug + Send + Sync + Clone + 'static {
         false
     }
 
+    /// Whether it keeps disks and writes them back.
+    fn keeps_snapshots(&self) -> bool {
+        false
+    }
+
     /// Whether it can work at all.
     ///
     /// # Errors
@@ -137,13 +174,18 @@ pub trait Source: fmt::Debug + Send + Sync + Clone + 'static {
         Ok(())
     }
 
+    /// As [`Driver::sizes`](crate::machine::Driver::sizes).
+    fn sizes(&self, _wanted: Sizes, _cache: &Path, _until: Instant) -> Option<Result<GivenSizes, DriverError>> {
+        None
+    }
+
     /// As [`Driver::provision`](crate::machine::Driver::provision).
     fn provision(&self, _wanted: &WantedMachine<'_>, _until: Instant) -> Option<Result<Provisioned, DriverError>> {
         None
     }
 
     /// As [`Driver::orphans`](crate::machine::Driver::orphans).
-    fn orphans(&self, _owner: &str, _known: &[(MachineName, DriverState)]) -> Option<Result<Vec<Orphan>, DriverError>> {
+    fn orphans(&self, _owner: &str, _known: &[KnownMachine]) -> Option<Result<Vec<Orphan>, DriverError>> {
         None
     }
 

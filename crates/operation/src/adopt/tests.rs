@@ -59,6 +59,7 @@ fn record(facts: &MachineFacts) -> MachineRecord {
         control: DriverState::of(&"default").unwrap(),
         facts: Some(facts.clone()),
         adopted: Timestamp::UNIX_EPOCH,
+        snapshot: None,
     };
     MachineRecord { remote: Some(remote), ..serde_json::from_value(record).unwrap() }
 }

@@ -92,7 +92,7 @@ impl Attempt<'_> {
             record.not_covered_since.clear();
             record.dirty = access::may_others_log_in(self.store, record, self.described, report)?;
             let rescue_host_key = verdict.rescue_host_key;
-            let last = |(strategy, tier)| LastReimage { strategy, tier, rescue_host_key };
+            let last = |(strategy, tier)| LastReimage { strategy, tier: Some(tier), rescue_host_key };
             record.system.last = strategy.zip(verdict.tier).map(last);
             let mapped = record.system.backing == DiskBacking::Mapped;
             record.system.mapped_since = mapped.then_some(prepared.expected.request.image.digest);
@@ -102,6 +102,11 @@ impl Attempt<'_> {
             evidence::note_start(record, &verdict.not_covered);
         }
         self.store.write(self.lock, record)?;
+        self.pin(record)
+    }
+
+    /// Makes the host key of the record the only one that is believed.
+    pub(crate) fn pin(&self, record: &MachineRecord) -> Result<(), OperationError> {
         if let (Some(host_key), Some(host)) = (&record.host_key, access::host(record)?) {
             let known_hosts = self.store.machine(&record.name).known_hosts();
             ssh::write_known_hosts(&known_hosts, &host.known_as(access::port(record)), host_key)

@@ -1,0 +1,62 @@
+//! How the clean disk of a machine comes to be kept by its provider. Must not judge whether it is clean: the report that was
+//! accepted has.
+
+use cloud_machine_driver::machine::{Driver, Snapshots};
+use cloud_machine_store::{MachineRecord, SnapshotRecord};
+use jiff::Timestamp;
+
+use super::Attempt;
+use crate::{
+    error::{ErrorKind, OperationError, causes},
+    event::{Notice, Task},
+    life,
+    system_disk::ReimageOptions,
+};
+
+/// Refuses to keep a disk where nobody does.
+pub(crate) fn can_keep(driver: &dyn Driver, options: ReimageOptions) -> Result<(), OperationError> {
+    if !options.snapshot || driver.snapshots().is_some() {
+        return Ok(());
+    }
+    let text = format!("driver {} makes no snapshots: no provider keeps its disks", driver.name());
+    Err(OperationError::new(ErrorKind::Refused, text))
+}
+
+impl Attempt<'_> {
+    /// Has the provider keep the disk, which is clean and whose agent has ended, in the place of the one it kept before.
+    pub(crate) fn keep_disk(&self, record: &mut MachineRecord) -> Result<(), OperationError> {
+        let snapshots = self.snapshots()?;
+        drop(life::end(self.driver, self.store, record)?);
+        let machine = life::reference(self.store, record);
+        let owner = self.store.owner()?;
+        let attempts = record.request.as_ref().map_or(0, |request| request.attempts);
+        let attempt = format!("{}-{attempts}", self.request(record)?);
+        let keeping = self.teller.begin(Task::KeepDisk);
+        let state = snapshots.keep(&machine, &owner, &attempt, self.deadline)?;
+        drop(keeping);
+        let (Some(remote), Some(report), Some(host_key)) =
+            (&mut record.remote, record.last_report.clone(), record.host_key.clone())
+        else {
+            return Err(OperationError::failed("the disk was kept before a report of it was accepted"));
+        };
+        let (image, others, taken) = (record.image.digest, record.dirty, Timestamp::now());
+        let before = remote.snapshot.replace(SnapshotRecord { state, image, report, host_key, others, taken });
+        self.store.write(self.lock, record)?;
+        let Some(before) = before else { return Ok(()) };
+        if let Err(error) = snapshots.discard(&machine, &owner, &before.state, self.deadline) {
+            self.teller.notice(Notice::SnapshotLeft(causes(&error)));
+        }
+        Ok(())
+    }
+
+    /// What keeps the disks of the driver.
+    pub(crate) fn snapshots(&self) -> Result<&dyn Snapshots, OperationError> {
+        self.driver.snapshots().ok_or_else(|| OperationError::failed("no provider keeps the disks of this driver"))
+    }
+
+    /// Id of the request that is under way.
+    pub(crate) fn request(&self, record: &MachineRecord) -> Result<String, OperationError> {
+        let request = record.request.as_ref().map(|request| request.id.clone());
+        request.ok_or_else(|| OperationError::failed(format!("machine {} has no request", record.name)))
+    }
+}
