@@ -87,12 +87,12 @@ impl Assurance {
             }
             Self::ProviderRooted => match rescue_host_key {
                 None => {
-                    "the provider; its rescue image with the kernel and its command line; the network path to it, unless the \
-                     rescue system's host key was known to the host; what the next job does later"
+                    "the provider; its rescue image with the kernel and its command line; the network path to it and whether \
+                     it was what answered, unless the rescue system's host key was known to the host; what the next job does later"
                 }
                 Some(RescueHostKey::Unknown) => {
-                    "the provider; its rescue image with the kernel and its command line; the network path to it, since the \
-                     rescue system's host key was not known to the host; what the next job does later"
+                    "the provider; its rescue image with the kernel and its command line; the network path to it and whether \
+                     it was what answered, since the rescue system's host key was not known to the host; what the next job does later"
                 }
                 Some(RescueHostKey::Known) => {
                     "the provider; its rescue image with the kernel and its command line; what the next job does later"
