@@ -36,7 +36,7 @@ pub(crate) enum Column {
     Process,
     /// Name of its image
     Image,
-    /// Port on 127.0.0.1 that leads to its SSH
+    /// Port on 127.0.0.1 that leads to its SSH; of a machine that this host does not run, its address with the port
     Ssh,
     /// Assurance of its last report, while that stands
     Assurance,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     arguments::Gc,
     failure::Failure,
-    ui::{Show, Ui},
+    ui::{EventSubject, Show, Ui},
 };
 
 #[derive(Serialize)]
@@ -36,7 +36,9 @@ impl Show for Found {
 pub(crate) fn run(ui: &Ui, store: &Store, gc: &Gc) -> Result<(), Failure> {
     let drivers = drivers();
     let operations = Operations { store, drivers: &drivers, observer: &() };
+    let asking = ui.progress_of(EventSubject::default(), "ask the providers");
     let forgotten = operations.forgotten(gc.driver.as_deref(), gc.yes)?;
+    drop(asking);
     if forgotten.is_empty() {
         ui.note("nothing without a record was found; drivers without settings here were not asked");
     } else if !gc.yes {

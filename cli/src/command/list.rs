@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use clap::ValueEnum;
 use cloud_machine_driver::drivers;
-use cloud_machine_operation::{Listed, Operations, life::ProcessStatus};
+use cloud_machine_operation::{Listed, Operations, access, life::ProcessStatus};
 use cloud_machine_protocol::Assurance;
 use cloud_machine_store::{ImageName, MachineState, Store};
 use serde::Serialize;
@@ -35,6 +35,9 @@ struct Machine {
     image: Option<ImageName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ssh_port: Option<u16>,
+    /// Of a machine that this host does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     assurance: Option<Assurance>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,7 +118,10 @@ impl Machine {
             Column::State => self.state.map(MachineState::word).unwrap_or_default().into(),
             Column::Process => self.process.as_ref().map(|status| status.process.word()).unwrap_or_default().into(),
             Column::Image => self.image.as_ref().map(ImageName::as_str).unwrap_or_default().into(),
-            Column::Ssh => self.ssh_port.map(|port| port.to_string()).unwrap_or_default().into(),
+            Column::Ssh => match (&self.address, self.ssh_port) {
+                (Some(address), _) => address.into(),
+                (None, port) => port.map(|port| port.to_string()).unwrap_or_default().into(),
+            },
             Column::Assurance => self.assurance.map(|level| level.to_string()).unwrap_or_default().into(),
             Column::Used => self.dirty.map(|dirty| if dirty { "yes" } else { "no" }).unwrap_or_default().into(),
             Column::Error => self.error.as_deref().unwrap_or_default().into(),
@@ -166,6 +172,7 @@ fn machine(listed: Listed) -> Machine {
             process: Some(process),
             image: Some(summary.image),
             ssh_port: Some(summary.ssh_port).filter(|port| *port != 0),
+            address: summary.remote.map(|(address, port)| access::place(&address, port)),
             assurance: summary.assurance,
             dirty: summary.used,
             error: None,

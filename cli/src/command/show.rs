@@ -130,6 +130,9 @@ pub(crate) fn run(ui: &Ui, store: &Store, name: &MachineName) -> Result<(), Fail
 
 /// Where its SSH is.
 fn place(record: &MachineRecord) -> String {
+    if record.remote.is_none() && record.connection.is_user() && record.ssh_port == 0 {
+        return "none yet".to_owned();
+    }
     match access::host(record) {
         Ok(Some(host)) => host.place(access::port(record)),
         Ok(None) => "none".to_owned(),

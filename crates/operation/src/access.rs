@@ -21,7 +21,7 @@ use crate::{
     Operations,
     described::Described,
     entrances,
-    error::{ErrorKind, OperationError},
+    error::{ErrorKind, OperationError, causes},
     hint::Hint,
     life, startup,
 };
@@ -155,6 +155,15 @@ pub fn host(record: &MachineRecord) -> Result<Option<ssh::Host>, OperationError>
         _ => ssh::Host::of(&record.connection, record.identity.mac),
     };
     host.map_err(OperationError::failed)
+}
+
+/// Address and port of a machine elsewhere, as they are shown.
+#[must_use]
+pub fn place(address: &str, port: u16) -> String {
+    match ssh::Host::named(address) {
+        Ok(host) => host.place(port),
+        Err(error) => format!("unknown: {}", causes(&error)),
+    }
 }
 
 /// The port of SSH there.

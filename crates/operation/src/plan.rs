@@ -19,7 +19,9 @@ use crate::{
     devices, disks,
     error::{ErrorKind, OperationError},
     event::{Notice, Operation},
-    installed, system_disk,
+    installed,
+    request::is_made,
+    system_disk,
 };
 
 /// What a reimage would do.
@@ -55,6 +57,7 @@ impl Operations<'_> {
     pub fn plan(&self, name: &MachineName) -> Result<Planned, OperationError> {
         let (store, teller) = (self.store, self.teller(name, Operation::Plan));
         let record = self.read_settled(name)?;
+        is_made(&record)?;
         let described = Described::of(&record)?;
         let (config, driver) = (&described.config, self.driver_of(&record)?);
         let (image, manifest) = installed::image(store, &record)?;

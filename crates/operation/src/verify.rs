@@ -17,6 +17,7 @@ use crate::{
     hint::Hint,
     installed,
     rebuilt::{REACHES, Rebuilt},
+    request::is_made,
 };
 
 /// How long a machine may take to say who it is; a login is slow in software emulation.
@@ -65,6 +66,7 @@ impl Operations<'_> {
     pub fn verify(&self, name: &MachineName, arguments: Verify) -> Result<Verified, OperationError> {
         let store = self.store;
         let record = self.read_settled(name)?;
+        is_made(&record)?;
         let described = Described::of(&record)?;
         let evidence = match evidence::load(store, &record)? {
             Kept::Report(evidence) => *evidence,

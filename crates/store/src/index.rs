@@ -16,7 +16,7 @@ use cloud_machine_protocol::{Assurance, MachineName};
 use super::{DriverState, ImageName, MachineState, Stamp};
 
 /// Version of the index; one of another version is not read.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Between two fields of a line. No word of a line has one, or the line is not written.
 const TAB: char = '\t';
 /// In the place of what there is not.
@@ -33,8 +33,10 @@ pub struct MachineSummary {
     pub driver: String,
     /// Name of its image.
     pub image: ImageName,
-    /// Port on 127.0.0.1 that leads to the machine's port 22.
+    /// Port on 127.0.0.1 that leads to the machine's port 22; 0 when none does.
     pub ssh_port: u16,
+    /// Address and port of its SSH, of a machine that this host does not run.
+    pub remote: Option<(String, u16)>,
     /// Where it is in its life.
     pub state: MachineState,
     /// Assurance of the last accepted report, while it stands.
@@ -126,7 +128,12 @@ pub(super) fn matched<'a>(
 
 /// The line of a machine; `None` when a word of it cannot stand in one.
 pub(super) fn line(looks: &FileStamps, summary: &MachineSummary) -> Option<String> {
-    let MachineSummary { name, uuid, driver, image, ssh_port, state, assurance, used, driver_state, disks } = summary;
+    let MachineSummary { name, uuid, driver, image, ssh_port, remote, state, assurance, used, driver_state, disks } =
+        summary;
+    // There are few of them, and whether they run is asked somewhere else, which takes far longer than reading a record.
+    if remote.is_some() {
+        return None;
+    }
     let driver_state = driver_state.as_ref().map(serde_json::to_string).transpose().ok()?;
     let words = [
         name.to_string(),
@@ -184,6 +191,7 @@ impl Line<'_> {
             driver: words.next()?.to_owned(),
             image: words.next()?.parse().ok()?,
             ssh_port: words.next()?.parse().ok()?,
+            remote: None,
             state: word(words.next()?)?,
             assurance: optional(words.next()?, word)?,
             used: optional(words.next()?, |used| used.parse().ok())?,
@@ -215,6 +223,7 @@ mod tests {
             driver: "qemu".to_owned(),
             image: "debian-12".parse().unwrap(),
             ssh_port: 2222,
+            remote: None,
             state: MachineState::Quarantined,
             assurance: None,
             used: None,
@@ -249,6 +258,8 @@ mod tests {
         for driver in ["a\tb", "a\nb", "a\0b"] {
             assert_eq!(line(&looks(), &MachineSummary { driver: driver.to_owned(), ..summary() }), None);
         }
+        let remote = Some(("192.0.2.1".to_owned(), 22));
+        assert_eq!(line(&looks(), &MachineSummary { remote, ..summary() }), None);
         assert_eq!(line(&looks(), &MachineSummary { disks: None, ..summary() }), None, "its disks are looked at anew");
     }
 

@@ -70,6 +70,7 @@ impl MachineSummary {
             driver: record.driver,
             image: record.image.name,
             ssh_port: record.ssh_port,
+            remote: record.remote.map(|remote| (remote.address, remote.port)),
             state: record.state,
             driver_state: record.driver_state,
             disks,
