@@ -44,7 +44,8 @@ pub struct Listed {
 
 impl Client {
     /// The provider's lists: those that are kept in the folder, those of the provider when they are older than a day, and the
-    /// old ones all the same when the provider cannot be asked. What is kept and cannot be read is replaced.
+    /// old ones all the same when the provider cannot be asked. What is kept and cannot be read is replaced; nothing is kept in a
+    /// folder that is not there.
     ///
     /// # Errors
     /// [`ApiError::Kept`] when they cannot be kept, and any other of a call where no old ones help.
@@ -64,6 +65,10 @@ impl Client {
             }
             (asked, _) => asked?,
         };
+        // Who only looks at a configuration has no folder yet, and needs none.
+        if !folder.is_dir() {
+            return Ok(Listed { age: SignedDuration::ZERO, catalog: asked, offline: None });
+        }
         let bytes = serde_json::to_vec(&asked).map_err(|error| kept_wrongly(&path, error.into()))?;
         cloud_machine_store::file::replace(&path, &bytes).map_err(|error| ApiError::Kept(error.into()))?;
         Ok(Listed { age: SignedDuration::ZERO, catalog: asked, offline: None })

@@ -36,6 +36,9 @@ fn lists_are_kept_for_a_day() {
         assert_eq!((renewed.age, renewed.catalog.fetched), (SignedDuration::ZERO, fetched), "{now}");
     }
     assert!(world.requests("") > asked);
+    let absent = folder.join("absent");
+    assert_eq!(world.client.catalog(&absent, at(0), soon()).unwrap().catalog.locations, first.catalog.locations);
+    assert!(!absent.exists(), "who only looks makes no folder");
 }
 
 #[test]

@@ -92,6 +92,7 @@ fn what_cannot_be_is_refused(program: &Program, cloud: &Cloud, token: &std::path
         program.call(words.iter().chain(more).copied(), b"")
     };
     let before = servers(cloud).len();
+    sizes_are_the_providers(program);
     fs::write(token, "another-token").unwrap();
     let wrong = create(&[]);
     assert!(wrong.code == 1 && wrong.errors.contains("token"), "{}", wrong.errors);
@@ -105,6 +106,42 @@ fn what_cannot_be_is_refused(program: &Program, cloud: &Cloud, token: &std::path
     assert!(bridge.code == 3 && bridge.errors.contains("does not honour"), "{}", bridge.errors);
     assert_eq!(servers(cloud).len(), before, "nothing was made");
     assert_eq!(program.call(["delete", NAME, "--yes"], b"").code, 0);
+}
+
+/// What `config audit` says of each size, by the provider's own list.
+fn sizes_are_the_providers(program: &Program) {
+    let audit = |cpus: &str, more: &[&str]| {
+        let words = [
+            "config",
+            "audit",
+            "--output",
+            "json",
+            "--set",
+            "driver=hetzner",
+            "--set",
+            "resources.ram=3",
+            "--set",
+            cpus,
+        ];
+        program.call(words.iter().chain(more).copied(), b"")
+    };
+    let verdict = |audited: &str, key: &str| {
+        let audited: Value = serde_json::from_str(audited).unwrap();
+        let values = audited["value"]["values"].as_array().unwrap().clone();
+        values.into_iter().find(|value| value["key"] == key).unwrap()
+    };
+    let audited = audit("resources.cpus=2", &[]);
+    assert_eq!(audited.code, 0, "{}", audited.errors);
+    let ram = verdict(&audited.output, "cloud-machine.resources.ram");
+    let to = ram["to"].as_str().unwrap();
+    assert!(to.starts_with("4GiB: server type ") && to.contains("list of less than an hour ago"), "{ram}");
+    assert_eq!(verdict(&audited.output, "cloud-machine.resources.cpus")["verdict"], "exact");
+    let large = audit("resources.cpus=64", &[]);
+    assert_eq!(large.code, 0, "{}", large.errors);
+    let cpus = verdict(&large.output, "cloud-machine.resources.cpus");
+    assert!(cpus["verdict"] == "unavailable" && cpus["why"].as_str().unwrap().contains("the nearest are"), "{cpus}");
+    let required = audit("resources.cpus=64", &["--set", "require=[resources.cpus]"]);
+    assert!(required.code == 3 && required.errors.contains("does not honour the required"), "{}", required.errors);
 }
 
 fn servers(cloud: &Cloud) -> Vec<Value> {
