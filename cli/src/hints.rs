@@ -42,6 +42,7 @@ pub(crate) fn text(hint: &Hint) -> String {
             "`cloud-machine console {machine}` shows why; `cloud-machine reimage {machine} --release` tries again"
         ),
         Hint::Reimage(machine) => format!("`cloud-machine reimage {machine}` makes it new"),
+        Hint::MayBeLeft => "`cloud-machine gc` lists what the provider may have made of it".to_owned(),
         Hint::Snapshot(machine) => {
             format!("`cloud-machine reimage {machine} --snapshot --require-assurance provider-rooted` has it keep the disk of that reimage")
         }

@@ -94,6 +94,7 @@ impl Show for Machine {
             lines.push(("last reimage", format!("strategy {}{tier}", last.strategy)));
         }
         lines.push(match &record.remote {
+            Some(remote) if remote.host_key.is_none() => ("made", format!("{:.0}, by its provider", remote.adopted)),
             Some(remote) => ("adopted", format!("{:.0}, as it said that it was", remote.adopted)),
             None => ("system disk", record.system.backing.to_string()),
         });

@@ -20,8 +20,8 @@ use crate::{
     description::{Description, Support},
     error::{DriverError, DriverErrorKind},
     machine::{
-        Boot, Delivery, Doubt, Driver, MachineRef, Power, Processor, Provisioned, Running, Snapshots, Started, Trouble,
-        WantedMachine,
+        Boot, Delivery, Doubt, Driver, KnownMachine, MachineRef, Orphan, Power, Processor, Provisioned, Running,
+        Snapshots, Started, Trouble, WantedMachine,
     },
 };
 
@@ -80,6 +80,8 @@ pub struct Faults {
     pub system_fails: bool,
     /// Its disk is not kept.
     pub keep_fails: bool,
+    /// What was kept is not there any more.
+    pub snapshot_gone: bool,
     /// Its disk is not written from what was kept.
     pub rebuild_fails: bool,
     /// What was kept is not deleted.
@@ -217,6 +219,10 @@ impl Driver for Fake {
         MachineFacts::read(FACTS.replace("SIZE", &size).as_bytes()).map_err(|error| failed(&error.to_string()))
     }
 
+    fn orphans(&self, _: &str, _: &[KnownMachine]) -> Option<Result<Vec<Orphan>, DriverError>> {
+        (self.root_of_trust == RootOfTrust::Provider).then(|| Ok(Vec::new()))
+    }
+
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         (self.root_of_trust == RootOfTrust::Provider).then_some(self)
     }
@@ -279,6 +285,11 @@ impl Snapshots for Fake {
             return Err(failed("its disk is not kept"));
         }
         DriverState::of(&attempt).map_err(|error| failed(&error.to_string()))
+    }
+
+    fn check(&self, _: &MachineRef, _: &str, _: &str, _: &DriverState, _: Instant) -> Result<(), DriverError> {
+        let gone = || DriverError::new(DriverErrorKind::Refused, "planted: it is not there any more");
+        if lock(&self.shared.faults).snapshot_gone { Err(gone()) } else { Ok(()) }
     }
 
     fn rebuild(&self, _: &MachineRef, _: &DriverState, _: Instant) -> Result<(), DriverError> {

@@ -6,7 +6,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{ApiError, Call, Client, client::Ask, servers::Labels};
+use crate::{
+    ApiError, Call, Client,
+    client::Ask,
+    servers::{Labels, Numbered},
+};
 
 /// The architecture of everything here.
 pub(crate) const ARCHITECTURE: &str = "x86";
@@ -30,6 +34,26 @@ pub struct Image {
     pub created: Timestamp,
     /// The smallest disk that it fits on, in GB.
     pub disk_size: f64,
+    /// `system`, `snapshot` or another one.
+    #[serde(rename = "type")]
+    kind: String,
+    /// The server that it was made of, when it is a snapshot.
+    #[serde(default)]
+    pub created_from: Option<Numbered>,
+}
+
+impl Image {
+    /// Whether it was made of a server's disk.
+    #[must_use]
+    pub fn is_snapshot(&self) -> bool {
+        self.kind == "snapshot"
+    }
+
+    /// Whether a disk can be written with it.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.status == "available"
+    }
 }
 
 #[derive(Deserialize)]

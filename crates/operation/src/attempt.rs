@@ -17,7 +17,7 @@ use cloud_machine_store::{
 };
 use jiff::Timestamp;
 
-pub(crate) use keeping::can_keep;
+pub(crate) use keeping::{can_keep, only_disk};
 
 use crate::{
     access, admission,
@@ -84,7 +84,7 @@ impl Attempt<'_> {
             host_certificate::can_be_issued(self.store)?;
             admission::can_honour(&self.store.image(&record.image.name)?, self.described)?;
             space::check(self.teller, self.store, record, self.described, self.options)?;
-            can_keep(self.driver, self.options)?;
+            can_keep(self.driver, self.options, record.disks.len())?;
         }
         // As it is stored: what the caller changed in `record` belongs to the attempt.
         let before = self.store.read(&record.name)?;
@@ -127,7 +127,16 @@ impl Attempt<'_> {
         let id = identity::request_id(now).map_err(OperationError::failed)?;
         let ReimageOptions { strategy, tier, .. } = self.options;
         let wanted = Wanted { strategy, tier, required: Some(self.required) };
-        let new = RequestRecord { id, action, attempts: 1, failures: 0, started: now, wanted, failure: None };
+        let new = RequestRecord {
+            id,
+            action,
+            attempts: 1,
+            failures: 0,
+            started: now,
+            wanted,
+            failure: None,
+            no_agent: false,
+        };
         let pending = record.request.take().filter(|request| request.action == action && is_pending(record.state));
         record.request = Some(next_request(pending, new, record.last_report.as_deref()));
         record.state = MachineState::Requested;
@@ -235,7 +244,11 @@ impl Attempt<'_> {
         prepared: &mut Prepared,
     ) -> Result<(Box<dyn Running>, AgentChannel), OperationError> {
         let machine = life::reference(self.store, record);
-        let started = self.driver.start(&machine, &prepared.boot, self.deadline)?;
+        let started = self.driver.start(&machine, &prepared.boot, self.deadline).inspect_err(|_| {
+            if let Some(request) = &mut record.request {
+                request.no_agent = true;
+            }
+        })?;
         if record.connection.is_user() && started.ssh_port != record.ssh_port {
             record.ssh_port = started.ssh_port;
             self.teller.notice(Notice::PortChanged(record.ssh_port));

@@ -13,6 +13,7 @@ use cloud_machine_driver::{
     machine::{Delivery, Driver, Drivers, GivenSizes, Sizes},
 };
 use cloud_machine_protocol::{ByteSize, causes};
+use cloud_machine_store::Store;
 use serde::Serialize;
 
 use crate::{
@@ -22,7 +23,7 @@ use crate::{
     error::{ErrorKind, OperationError},
     event::Notice,
     hint::Hint,
-    rounding,
+    installed, rounding,
     teller::Teller,
 };
 
@@ -120,7 +121,7 @@ enum SizesOf {
 }
 
 /// How long a provider may take to send its list.
-const LIST_TIME: Duration = Duration::from_secs(30);
+const LIST_TIME: Duration = Duration::from_secs(10);
 
 impl<'a> Verdicts<'a> {
     /// Of the driver that the configuration names. It need not be installed for that.
@@ -136,20 +137,22 @@ impl<'a> Verdicts<'a> {
         Ok(Self { description: driver.describe(), config: &described.config, sizes })
     }
 
-    /// As [`Verdicts::of`], with the sizes that a provider gives, by its list, which is kept in the folder `cache`.
+    /// As [`Verdicts::of`], with the sizes that a provider gives, by its list, which is kept in `state`, the folder of the store, if
+    /// that is there.
     ///
     /// # Errors
     /// As there; that a provider cannot be asked is part of the verdicts.
-    pub fn with_sizes(drivers: &Drivers, described: &'a Described, cache: &Path) -> Result<Self, OperationError> {
+    pub fn with_sizes(drivers: &Drivers, described: &'a Described, state: &Path) -> Result<Self, OperationError> {
         let verdicts = Self::of(drivers, described)?;
         let resources = &described.config.resources;
         let disk = resources.disks.values().find(|disk| disk.boot_partition).and_then(|disk| disk.allocation);
         let wanted = Sizes {
             ram: rounding::memory(resources.ram).bytes(),
             cpus: resources.cpus,
-            disk: disk.map_or(0, |size| size.bytes()),
+            // The image is not known everywhere.
+            disk: disk.map_or(0, |size| size.bytes()).max(image_size(described, state).unwrap_or(0)),
         };
-        let given = configured_driver(drivers, described)?.sizes(wanted, cache, Instant::now() + LIST_TIME);
+        let given = configured_driver(drivers, described)?.sizes(wanted, state, Instant::now() + LIST_TIME);
         let sizes = if given.is_some() { SizesOf::Provider(given) } else { verdicts.sizes };
         Ok(Self { sizes, ..verdicts })
     }
@@ -273,6 +276,13 @@ fn stated(support: Support) -> Verdict {
         Support::Ignored { why } => Verdict::Ignored { why: why.to_owned() },
         Support::Unsupported => Verdict::Unsupported,
     }
+}
+
+/// Bytes of the configuration's image, where that is installed.
+fn image_size(described: &Described, state: &Path) -> Option<u64> {
+    let store = Store::open_existing(state.to_owned()).ok()?;
+    let folder = store.image(described.config.image.as_ref()?).ok()?;
+    installed::manifest(&folder).ok().map(|manifest| manifest.size())
 }
 
 /// What the provider's list makes of `key`; `None` of another disk than the system's.

@@ -77,7 +77,7 @@ impl Operations<'_> {
                 "strategy rebuild writes a clean disk that a provider keeps, and one that is to be made has none";
             return Err(OperationError::new(ErrorKind::Refused, text));
         }
-        can_keep(driver, creation.options)?;
+        can_keep(driver, creation.options, described.config.resources.disks.len())?;
         if driver.delivery() == Delivery::Connection {
             let disks = described.config.resources.disks.len();
             if disks > 1 {

@@ -34,10 +34,14 @@ impl Operations<'_> {
             Ok(record) if record.remote.is_some() => {
                 let (driver, machine) = (self.driver_of(&record)?, life::reference(store, &record));
                 let snapshot = record.remote.as_ref().and_then(|remote| remote.snapshot.as_ref());
+                driver.release(&machine)?;
                 if let (Some(snapshot), Some(snapshots)) = (snapshot, driver.snapshots()) {
                     snapshots.discard(&machine, &store.owner()?, &snapshot.state, Instant::now() + DISCARD_TIME)?;
                 }
-                driver.release(&machine)?;
+                // What was cut off before it was recorded.
+                if driver.snapshots().is_some() {
+                    self.forget(name, &record)?;
+                }
             }
             Ok(record) if record.driver_state.is_none() && self.is_elsewhere(&record)? => {
                 self.forget(name, &record)?;
@@ -58,7 +62,7 @@ impl Operations<'_> {
         Ok(store.delete(lock)?)
     }
 
-    /// Deletes what a creation that was cut off may have made of a machine and not recorded.
+    /// Deletes what an operation that was cut off may have made of a machine and not recorded.
     fn forget(&self, name: &MachineName, record: &MachineRecord) -> Result<(), OperationError> {
         let (driver, owner) = (self.driver_of(record)?, self.store.owner()?);
         if !driver.makes() {

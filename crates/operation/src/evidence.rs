@@ -6,7 +6,8 @@ use std::path::Path;
 use cloud_machine_plan::{Expected, HOST_KEY, Rejection, gaps};
 use cloud_machine_protocol::{Assurance, IdentityItem, Report, SecretPolicy, each_cause, escape, version_of};
 use cloud_machine_store::{
-    self as store, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, Standing, Store, StoreError,
+    self as store, MAX_RECORD, MachineLock, MachineRecord, MachineState, Seal, SnapshotRecord, Standing, Store,
+    StoreError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +212,35 @@ fn chain(store: &Store, record: &MachineRecord, last: Link) -> Result<(Kept, usi
         count += 1;
     }
     Ok((evidence, count))
+}
+
+/// Refuses a snapshot that is not of the disk of an accepted report: in the chain of the last one, with its image and host key.
+pub(crate) fn of_snapshot(
+    store: &Store,
+    record: &MachineRecord,
+    snapshot: &SnapshotRecord,
+) -> Result<(), OperationError> {
+    let refused = |why: &str| {
+        let text = format!("the snapshot of machine {} is not of the disk of {}: {why}", record.name, snapshot.report);
+        OperationError::new(ErrorKind::Verification, text).hint(Hint::Snapshot(record.name.clone()))
+    };
+    let last = record.last_report.clone().zip(record.accepted.as_ref());
+    let mut next = last.map(|(report, accepted)| Link { report, seal: accepted.seal });
+    while let Some(link) = next {
+        let kept = read(store, record, &link)?;
+        if link.report == snapshot.report {
+            let Kept::Report(evidence) = kept else { return Err(refused("no agent has reported it")) };
+            if evidence.expected.request.image.digest != snapshot.image {
+                return Err(refused("that had another image"));
+            }
+            if host_key(&evidence.report)? != snapshot.host_key {
+                return Err(refused("that had another SSH host key"));
+            }
+            return Ok(());
+        }
+        next = kept.previous();
+    }
+    Err(refused("that is not among the reports which lead to the last one"))
 }
 
 /// How many accepted reports of a machine there are, all of them sealed and as they were stored, whether or not the last

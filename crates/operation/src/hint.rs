@@ -64,6 +64,8 @@ pub enum Hint {
     },
     /// A reimage makes the machine new.
     Reimage(MachineName),
+    /// A provider may have made something that is not recorded.
+    MayBeLeft,
     /// A reimage has the provider keep the clean disk.
     Snapshot(MachineName),
     /// A reimage makes a new report.

@@ -3,7 +3,7 @@
 
 use cloud_machine_driver::ssh::HostCa;
 use cloud_machine_protocol::Action;
-use cloud_machine_store::{Certified, MachineRecord, Store, StoreError, identity};
+use cloud_machine_store::{Certified, MachineRecord, Store, StoreError, Strategy, identity};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -85,10 +85,13 @@ pub fn known_hosts(store: &Store, asked: Option<&str>) -> Result<KnownHosts, Ope
     Ok(KnownHosts { authority, revoked })
 }
 
-/// Whether the machine of that name has this very key.
+/// Whether the machine of that name has this very key, and no job had it before. A rebuild brings one back.
 fn is_current(store: &Store, certified: &Certified) -> Result<bool, StoreError> {
     match store.read(&certified.machine) {
-        Ok(record) => Ok(record.host_key.as_ref() == Some(&certified.key)),
+        Ok(record) => {
+            let is_rebuilt = record.system.last.is_some_and(|last| last.strategy == Strategy::Rebuild);
+            Ok(record.host_key.as_ref() == Some(&certified.key) && !is_rebuilt)
+        }
         Err(StoreError::NoMachine { .. }) => Ok(false),
         Err(error) => Err(error),
     }

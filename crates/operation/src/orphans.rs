@@ -2,11 +2,13 @@
 //! delete what a record names.
 
 use cloud_machine_driver::machine::{Driver, KnownMachine, Orphan};
+use cloud_machine_store::MachineState;
 use serde::Serialize;
 
 use crate::{
     Operations,
     error::{ErrorKind, OperationError},
+    request::snapshot_attempt,
 };
 
 /// Something that nobody knows any more.
@@ -45,12 +47,10 @@ impl Operations<'_> {
                 None => continue,
                 Some(orphans) => orphans?,
             };
-            // A record is written before anything is made for it: what was begun meanwhile is not forgotten.
+            // What a record was changed for meanwhile is not forgotten: it is written before anything is made, and after.
             let since = self.known(one.name())?;
-            let is_new = |orphan: &Orphan| {
-                let has = |list: &[KnownMachine]| list.iter().any(|known| known.name.as_str() == orphan.machine);
-                has(&since) && !has(&known)
-            };
+            let is_new =
+                |orphan: &Orphan| since.iter().any(|now| now.name.as_str() == orphan.machine && !known.contains(now));
             for orphan in orphans.into_iter().filter(|orphan| !is_new(orphan)) {
                 if delete {
                     one.remove_orphan(&owner, &orphan)?;
@@ -72,8 +72,10 @@ impl Operations<'_> {
                     Some(remote) => (Some(remote.control), remote.snapshot.map(|snapshot| snapshot.state)),
                     None => (None, None),
                 };
-                let request = record.request.map(|request| request.id);
-                known.push(KnownMachine { name: record.name, control, snapshot, request });
+                let is_under_way =
+                    matches!(record.state, MachineState::Requested | MachineState::Writing | MachineState::Accepted);
+                let making = record.request.filter(|_| is_under_way).as_ref().map(snapshot_attempt);
+                known.push(KnownMachine { name: record.name, control, snapshot, making });
             }
         }
         Ok(known)

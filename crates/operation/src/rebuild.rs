@@ -1,23 +1,27 @@
 //! Strategy `rebuild`: the machine's provider writes the clean disk that it keeps over the one of the job. No agent runs and
 //! nothing is read back.
 
+use std::time::Instant;
+
 use cloud_machine_driver::machine::{Driver, Snapshots};
 use cloud_machine_protocol::{Action, Assurance};
 use cloud_machine_store::{
-    AcceptedRecord, DriverState, LastReimage, MachineRecord, MachineState, SnapshotRecord, Strategy,
+    AcceptedRecord, DriverState, MachineRecord, MachineState, RequestRecord, SnapshotRecord, Store, Strategy,
 };
 use jiff::Timestamp;
 
 use crate::{
-    attempt::Attempt,
+    admission,
+    attempt::{Attempt, only_disk},
     clock::{Clock, PhaseTime},
     error::{ErrorKind, OperationError},
     event::{Notice, Phase, Task},
     evidence::{self, RebuildEvidence},
     hint::Hint,
-    life,
+    installed, life,
     rebuilt::{self, REACHES, Rebuilt},
     request::is_pending,
+    system_disk::ReimageOptions,
 };
 
 /// A rebuild that was chosen.
@@ -29,49 +33,75 @@ pub(crate) struct Chosen {
     why: String,
 }
 
-/// Whether a reimage is a rebuild. One that is not asked for is taken only when the last attempt failed and it reaches what is
-/// required: it proves less.
-pub(crate) fn choose(
-    driver: &dyn Driver,
-    record: &MachineRecord,
-    asked: Option<Strategy>,
-    required: Assurance,
-) -> Result<Option<Chosen>, OperationError> {
-    let kept = kept(driver, record);
-    match asked {
-        Some(Strategy::Rebuild) => {
-            let snapshot = kept?;
-            evidence::require(REACHES, required)?;
-            Ok(Some(Chosen { snapshot, why: format!("it was asked for, and reaches {REACHES}") }))
-        }
-        Some(_) => Ok(None),
-        None => {
-            let request = record.request.as_ref().filter(|request| is_pending(record.state) && request.failures > 0);
-            let failure = request.filter(|request| request.action == Action::Reimage).map(|request| &request.failure);
-            let (Ok(snapshot), Some(failure), true) = (kept, failure, required <= REACHES) else { return Ok(None) };
-            let failure = failure.as_deref().unwrap_or("without a word");
-            let why = format!("the last attempt failed ({failure}); it reaches {REACHES}, and {required} is required");
-            Ok(Some(Chosen { snapshot, why }))
-        }
-    }
+/// What is asked of a reimage whose way is to be chosen.
+pub(crate) struct Asked<'a> {
+    pub(crate) driver: &'a dyn Driver,
+    pub(crate) store: &'a Store,
+    pub(crate) options: ReimageOptions,
+    pub(crate) required: Assurance,
+    pub(crate) until: Instant,
 }
 
-/// The clean disk that the provider keeps for a machine.
-fn kept(driver: &dyn Driver, record: &MachineRecord) -> Result<SnapshotRecord, OperationError> {
-    let refused = |text: String| OperationError::new(ErrorKind::Refused, text);
-    let name = &record.name;
-    if driver.snapshots().is_none() {
-        return Err(refused(format!("driver {} has no strategy rebuild: no provider keeps its disks", driver.name())));
+impl Asked<'_> {
+    /// Whether the reimage is a rebuild. One that is not asked for is taken only when no agent could be started the last time, and it
+    /// reaches what is required: it proves less.
+    pub(crate) fn choose(&self, record: &MachineRecord) -> Result<Option<Chosen>, OperationError> {
+        let required = self.required;
+        match self.options.strategy {
+            Some(Strategy::Rebuild) if self.options.snapshot => {
+                let text = "a snapshot is of the disk that an agent has read back, and a rebuild has none";
+                Err(OperationError::new(ErrorKind::Refused, text))
+            }
+            Some(Strategy::Rebuild) => {
+                let snapshot = self.kept(record)?;
+                evidence::require(REACHES, required)?;
+                Ok(Some(Chosen { snapshot, why: format!("it was asked for, and reaches {REACHES}") }))
+            }
+            None if required <= REACHES && !self.options.snapshot => {
+                let is_without_agent = |request: &&RequestRecord| {
+                    is_pending(record.state) && request.action == Action::Reimage && request.no_agent
+                };
+                let Some(request) = record.request.as_ref().filter(is_without_agent) else { return Ok(None) };
+                let snapshot = match self.kept(record) {
+                    Ok(snapshot) => snapshot,
+                    Err(failure) => {
+                        tracing::debug!(%failure, "no rebuild");
+                        return Ok(None);
+                    }
+                };
+                let failure = request.failure.as_deref().unwrap_or("without a word");
+                let why =
+                    format!("no agent could be started ({failure}); it reaches {REACHES}, and {required} is required");
+                Ok(Some(Chosen { snapshot, why }))
+            }
+            _ => Ok(None),
+        }
     }
-    let snapshot = record.remote.as_ref().and_then(|remote| remote.snapshot.as_ref());
-    let snapshot = snapshot.ok_or_else(|| {
-        refused(format!("the provider keeps no clean disk of machine {name}")).hint(Hint::Snapshot(name.clone()))
-    })?;
-    if snapshot.image != record.image.digest {
-        let text = format!("the clean disk of machine {name} that the provider keeps is of another image");
-        return Err(refused(text).hint(Hint::Snapshot(name.clone())));
+
+    /// The clean disk that the provider keeps for a machine.
+    fn kept(&self, record: &MachineRecord) -> Result<SnapshotRecord, OperationError> {
+        let refused = |text: String| OperationError::new(ErrorKind::Refused, text);
+        let (name, driver) = (&record.name, self.driver);
+        let snapshots = driver.snapshots().ok_or_else(|| {
+            refused(format!("driver {} has no strategy rebuild: no provider keeps its disks", driver.name()))
+        })?;
+        only_disk(record.disks.len())?;
+        let snapshot = record.remote.as_ref().and_then(|remote| remote.snapshot.as_ref());
+        let snapshot = snapshot.ok_or_else(|| {
+            refused(format!("the provider keeps no clean disk of machine {name}")).hint(Hint::Snapshot(name.clone()))
+        })?;
+        if snapshot.image != record.image.digest {
+            let text = format!("the clean disk of machine {name} that the provider keeps is of another image");
+            return Err(refused(text).hint(Hint::Snapshot(name.clone())));
+        }
+        let (_, manifest) = installed::image(self.store, record)?;
+        admission::minimum_generation(self.store, record, &manifest)?;
+        evidence::of_snapshot(self.store, record, snapshot)?;
+        let request = snapshot.report.trim_start_matches("reports/").trim_end_matches(".json");
+        let (machine, owner) = (life::reference(self.store, record), self.store.owner()?);
+        snapshots.check(&machine, &owner, request, &snapshot.state, self.until)?;
+        Ok(snapshot.clone())
     }
-    Ok(snapshot.clone())
 }
 
 impl Attempt<'_> {
@@ -141,7 +171,7 @@ impl Attempt<'_> {
         record.not_covered = rebuilt::not_covered();
         record.not_covered_since.clear();
         record.dirty = snapshot.others;
-        record.system.last = Some(LastReimage { strategy: Strategy::Rebuild, tier: None, rescue_host_key: None });
+        record.system.last = Some(rebuilt::last());
         record.host_key = Some(snapshot.host_key.clone());
         self.store.write(self.lock, record)?;
         self.pin(record)

@@ -1,7 +1,7 @@
 //! The evidence of a rebuild: no report, but what was asked of the provider and what it said. Must not ask anybody.
 
 use cloud_machine_protocol::{Assurance, MachineName};
-use cloud_machine_store::{DriverState, MachineRecord, SnapshotRecord};
+use cloud_machine_store::{DriverState, LastReimage, MachineRecord, SnapshotRecord, Strategy};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +50,11 @@ impl Rebuilt {
         })
     }
 
+    /// What was written.
+    pub(crate) const fn snapshot(&self) -> &SnapshotRecord {
+        &self.snapshot
+    }
+
     /// Holds it against the record of the machine, and says in a sentence what was done.
     ///
     /// # Errors
@@ -65,6 +70,7 @@ impl Rebuilt {
             ("the image", snapshot.image == record.image.digest),
             ("the host key", record.host_key.as_ref() == Some(&snapshot.host_key)),
             ("the assurance", record.assurance == Some(REACHES)),
+            ("how it was done", record.system.last == Some(last())),
             ("what is not covered", record.not_covered == not_covered()),
         ];
         if let Some((what, _)) = of_record.into_iter().find(|(_, is_same)| !is_same) {
@@ -76,6 +82,11 @@ impl Rebuilt {
             snapshot.taken, snapshot.report
         ))
     }
+}
+
+/// How a machine that was rebuilt became clean.
+pub(crate) const fn last() -> LastReimage {
+    LastReimage { strategy: Strategy::Rebuild, tier: None, rescue_host_key: None }
 }
 
 /// What is left besides what the level does not cover.

@@ -160,19 +160,12 @@ impl Operations<'_> {
             record.image.url = Some(url.clone());
         }
         let driver = self.driver_of(&record)?;
-        let rebuild = rebuild::choose(driver, &record, reimage.options.strategy, reimage.required)?;
+        let (options, required, until) = (reimage.options, reimage.required, Instant::now() + reimage.timeout);
+        let rebuild = rebuild::Asked { driver, store, options, required, until }.choose(&record)?;
         network::can_fetch(&described.config, &record.connection, record.image.url.as_ref())?;
         system_disk::check(&described.config, record.image.url.is_some(), reimage.options)?;
-        let attempt = Attempt {
-            driver,
-            store,
-            lock,
-            teller,
-            deadline: Instant::now() + reimage.timeout,
-            required: reimage.required,
-            options: reimage.options,
-            described: &described,
-        };
+        let attempt =
+            Attempt { driver, store, lock, teller, deadline: until, required, options, described: &described };
         if let Some(chosen) = rebuild {
             let phases = attempt.rebuild(&mut record, &chosen)?;
             return Ok(Reimaged { phases, ..Reimaged::unchanged(store, &record) });

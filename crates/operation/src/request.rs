@@ -36,7 +36,12 @@ pub(crate) fn next_request(
         return RequestRecord { failures: pending.failures, ..new };
     }
     // What is asked now counts.
-    RequestRecord { attempts: pending.attempts.saturating_add(1), wanted: new.wanted, ..pending }
+    RequestRecord { attempts: pending.attempts.saturating_add(1), wanted: new.wanted, no_agent: false, ..pending }
+}
+
+/// By what the snapshot of an attempt is found again.
+pub(crate) fn snapshot_attempt(request: &RequestRecord) -> String {
+    format!("{}-{}", request.id, request.attempts)
 }
 
 /// Whether a request was begun and not finished.
@@ -115,6 +120,7 @@ mod tests {
             started: Timestamp::UNIX_EPOCH,
             wanted: Wanted::default(),
             failure: None,
+            no_agent: false,
         };
         let next = |pending, last| next_request(pending, request("NEW", 1, 0), last);
         assert_eq!(next(None, None), request("NEW", 1, 0));

@@ -117,6 +117,7 @@ impl Operations<'_> {
         arguments: Verify,
     ) -> Result<Verified, OperationError> {
         let told = rebuilt.judge(record)?;
+        evidence::of_snapshot(self.store, record, rebuilt.snapshot())?;
         evidence::require(REACHES, arguments.required)?;
         let leaves = described.merged.leaves();
         // A document that the machine fetches may name it, too.
@@ -129,7 +130,8 @@ impl Operations<'_> {
             does_not_cover: evidence::gaps_of(record, REACHES),
             rescue_host_key: None,
             tier: None,
-            used_since: record.dirty,
+            // The record of an older program counts less.
+            used_since: record.dirty || rebuilt.snapshot().others,
             identity_checked: answer.is_some(),
             checked: [told].into_iter().chain(answer.into_iter().flatten()).collect(),
             not_covered,

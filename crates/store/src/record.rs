@@ -317,6 +317,9 @@ pub struct RequestRecord {
     /// What was asked of a reimage, for whoever finishes it.
     #[serde(default)]
     pub wanted: Wanted,
+    /// Whether the last attempt failed because no agent could be started.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_agent: bool,
     /// Why the last attempt failed, safe to show; `None` when none did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,

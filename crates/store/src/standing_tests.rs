@@ -24,6 +24,7 @@ fn accepted(state: MachineState, request: Option<(&str, Action)>) -> MachineReco
             started,
             wanted: crate::Wanted::default(),
             failure: None,
+            no_agent: false,
         }),
         last_report: Some("reports/FIRST.json".to_owned()),
         assurance: Some(Assurance::HostRooted),

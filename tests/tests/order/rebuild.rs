@@ -107,10 +107,34 @@ fn what_cannot_be_rebuilt_or_kept_is_refused_before_anything_is_touched() {
         record["remote"]["snapshot"]["image"] = json!(format!("blake3:{}", "ab".repeat(32)));
     });
     refused(&with, &rebuilt, ErrorKind::Refused, "is of another image");
+    let mut both = keeping();
+    both.options.strategy = Some(Strategy::Rebuild);
+    refused(&with, &both, ErrorKind::Refused, "a rebuild has none");
+    let with = kept();
+    with.fake.plant(Faults { snapshot_gone: true, ..Faults::default() });
+    refused(&with, &rebuilt, ErrorKind::Refused, "it is not there any more");
+    with.fake.plant(Faults::default());
+    let stored = with.stored();
+    let cases: [(&str, Forgery); 3] = [
+        ("that had another SSH host key", |r| r["remote"]["snapshot"]["host_key"] = json!("ssh-ed25519 AAAA")),
+        ("that is not among the reports", |r| r["remote"]["snapshot"]["report"] = json!("reports/X.json")),
+        ("the machine has 2 disks", |r| {
+            let mut disk = r["disks"][0].clone();
+            (disk["name"], disk["serial"], disk["boot"]) = (json!("data"), json!("data"), json!(false));
+            r["disks"].as_array_mut().unwrap().push(disk);
+        }),
+    ];
+    for (why, change) in cases {
+        forge(&with, change);
+        let kind = if why.contains("disks") { ErrorKind::Refused } else { ErrorKind::Verification };
+        refused(&with, &rebuilt, kind, why);
+        fs::write(with.store.machine(&with.name).record(), &stored).unwrap();
+    }
 }
 
 #[test]
-fn a_failed_attempt_is_followed_by_a_rebuild_only_where_that_is_enough() {
+fn where_no_agent_could_be_started_a_rebuild_follows_only_if_that_is_enough() {
+    let no_agent = Faults { start_fails: true, ..Faults::default() };
     for (required, strategy) in [
         (Assurance::ProviderRooted, Strategy::Rewrite),
         (Assurance::ProviderRebuilt, Strategy::Rebuild),
@@ -119,10 +143,27 @@ fn a_failed_attempt_is_followed_by_a_rebuild_only_where_that_is_enough() {
         let host = kept();
         let done = run(&host, &asked(required)).unwrap();
         assert_eq!(done.strategy, Some(Strategy::Rewrite), "nothing has failed: {required}");
-        host.fake.plant(Faults { resume_fails: true, ..Faults::default() });
+        host.fake.plant(no_agent);
         run(&host, &asked(required)).map(drop).unwrap_err();
         host.fake.plant(Faults::default());
         assert_eq!(run(&host, &asked(required)).unwrap().strategy, Some(strategy), "{required}");
+    }
+    // After every other failure, and where a snapshot is asked for or there is none any more, the agent is tried again.
+    let fails_later = Faults { resume_fails: true, ..Faults::default() };
+    let gone = Faults { snapshot_gone: true, ..Faults::default() };
+    let enough = asked(Assurance::ProviderRebuilt);
+    let with_snapshot = Reimage { required: Assurance::ProviderRebuilt, ..keeping() };
+    for (failing, then, again) in [
+        (fails_later, Faults::default(), &enough),
+        (no_agent, Faults::default(), &with_snapshot),
+        (no_agent, gone, &enough),
+    ] {
+        let host = kept();
+        host.fake.plant(failing);
+        run(&host, &enough).map(drop).unwrap_err();
+        host.fake.plant(then);
+        let done = run(&host, again).unwrap();
+        assert_eq!(done.strategy, Some(Strategy::Rewrite), "{failing:?} {then:?}");
     }
 }
 
@@ -159,10 +200,12 @@ fn a_rebuild_that_says_more_than_the_provider_did_is_refused() {
     let host = kept();
     run(&host, &rebuild(Assurance::ProviderRebuilt)).unwrap();
     let stored = host.stored();
-    let cases: [(&str, Forgery); 6] = [
+    let cases: [(&str, Forgery); 8] = [
         ("the assurance", |r| r["assurance"] = json!("provider-rooted")),
         ("the assurance", |r| r["assurance"] = json!("host-rooted")),
         ("what is not covered", |r| r["not_covered"] = json!([])),
+        ("how it was done", |r| r["system"]["last"]["strategy"] = json!("rewrite")),
+        ("how it was done", |r| r["system"]["last"]["tier"] = json!("scan")),
         ("the host key", |r| r["host_key"] = json!("ssh-ed25519 AAAA")),
         ("what has power over it", |r| r["remote"]["control"] = json!("another")),
         ("the machine", |r| {

@@ -81,6 +81,6 @@ pub struct KnownMachine {
     pub control: Option<DriverState>,
     /// What its driver knows its snapshot by.
     pub snapshot: Option<DriverState>,
-    /// The request that is under way or was the last one: a snapshot of it may not be recorded yet.
-    pub request: Option<String>,
+    /// The attempt that is under way, as [`Snapshots::keep`](super::Snapshots::keep) is told of it: its snapshot may not be recorded yet.
+    pub making: Option<String>,
 }

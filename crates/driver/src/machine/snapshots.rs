@@ -22,6 +22,20 @@ pub trait Snapshots: Send + Sync {
         until: Instant,
     ) -> Result<DriverState, DriverError>;
 
+    /// Whether the provider still has what was kept, and whether that is a disk of this machine, kept for an attempt of `request`
+    /// of `owner`'s.
+    ///
+    /// # Errors
+    /// The driver's; of [`DriverErrorKind::Refused`](crate::DriverErrorKind) when it is not.
+    fn check(
+        &self,
+        machine: &MachineRef,
+        owner: &str,
+        request: &str,
+        snapshot: &DriverState,
+        until: Instant,
+    ) -> Result<(), DriverError>;
+
     /// Has the provider write the system disk anew from what was kept. The machine is off before; what it is after is the
     /// provider's choice.
     ///
@@ -29,7 +43,7 @@ pub trait Snapshots: Send + Sync {
     /// The driver's; what the disk holds is not known then.
     fn rebuild(&self, machine: &MachineRef, snapshot: &DriverState, until: Instant) -> Result<(), DriverError>;
 
-    /// Deletes what was kept, if it still is `owner`'s; none is none.
+    /// Deletes what was kept, if it still is of this machine of `owner`'s; none is none.
     ///
     /// # Errors
     /// The driver's.

@@ -190,7 +190,30 @@ impl<S: Source> Snapshots for Remote<S> {
         attempt: &str,
         until: Instant,
     ) -> Result<DriverState, DriverError> {
-        self.controls(machine)?.keep_disk(owner, attempt, until)
+        let controls = self.controls(machine)?;
+        // One that somebody else has switched on is not as the agent left it.
+        let is_off = |controls: &dyn Controls| match controls.power(until)? {
+            Switch::Off => Ok(()),
+            Switch::On => {
+                let text = format!("machine {} was switched on by somebody else: its disk is not kept", machine.name);
+                Err(refused(text))
+            }
+        };
+        is_off(&*controls)?;
+        let kept = controls.keep_disk(owner, attempt, until)?;
+        is_off(&*controls)?;
+        Ok(kept)
+    }
+
+    fn check(
+        &self,
+        machine: &MachineRef,
+        owner: &str,
+        request: &str,
+        snapshot: &DriverState,
+        until: Instant,
+    ) -> Result<(), DriverError> {
+        self.controls(machine)?.check_disk(owner, request, snapshot, until)
     }
 
     fn rebuild(&self, machine: &MachineRef, snapshot: &DriverState, until: Instant) -> Result<(), DriverError> {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use cloud_machine_hetzner::{
-    ApiError, Choice, Client, ENDPOINT, Known, Labels, Listed, MACHINE, NewServer, OWNER, OrphanKind, Ownership, Pace,
-    Server, ServerStatus, ServerType, TokenSource, Wanted, choose_type,
+    ApiError, CREATE, Choice, Client, ENDPOINT, Image, Known, Labels, Listed, MACHINE, NewServer, OWNER, OrphanKind,
+    Ownership, Pace, Server, ServerStatus, ServerType, TokenSource, Wanted, choose_type,
 };
 use cloud_machine_protocol::{ByteSize, causes};
 use cloud_machine_store::DriverState;
@@ -107,6 +107,11 @@ struct KeptDisk {
 }
 
 impl Hetzner {
+    /// Whether there is an account at all.
+    fn has_settings(&self) -> bool {
+        self.files.iter().any(|file| file.symlink_metadata().is_ok())
+    }
+
     fn client(&self) -> Result<(Client, Settings), DriverError> {
         let settings: Settings = control::first(&self.files, "settings of driver hetzner")?;
         let client = Client::new(&settings.endpoint, settings.token.clone(), Pace::default()).map_err(refused)?;
@@ -164,14 +169,16 @@ impl Source for Hetzner {
     }
 
     fn sizes(&self, wanted: Sizes, cache: &Path, until: Instant) -> Option<Result<GivenSizes, DriverError>> {
-        Some(self.client().and_then(|(client, settings)| {
-            let (listed, choice) = chosen(&client, &settings, wanted, cache, until)?;
-            let ServerType { name, ram, cpus, disk, .. } = choice.server_type;
-            let hours = listed.age.as_hours();
-            let age = if hours == 0 { "less than an hour".to_owned() } else { format!("{hours} h") };
-            let told = format!("server type {name} in {}, by the provider's list of {age} ago", settings.location);
-            Ok(GivenSizes { sizes: Sizes { ram: ram.bytes(), cpus, disk: disk.bytes() }, told })
-        }))
+        self.has_settings().then(|| {
+            self.client().and_then(|(client, settings)| {
+                let (listed, choice) = chosen(&client, &settings, wanted, cache, until)?;
+                let ServerType { name, ram, cpus, disk, .. } = choice.server_type;
+                let hours = listed.age.as_hours();
+                let age = if hours == 0 { "less than an hour".to_owned() } else { format!("{hours} h") };
+                let told = format!("server type {name} in {}, by the provider's list of {age} ago", settings.location);
+                Ok(GivenSizes { sizes: Sizes { ram: ram.bytes(), cpus, disk: disk.bytes() }, told })
+            })
+        })
     }
 
     fn provision(&self, wanted: &WantedMachine<'_>, until: Instant) -> Option<Result<Provisioned, DriverError>> {
@@ -183,8 +190,7 @@ impl Source for Hetzner {
     }
 
     fn orphans(&self, owner: &str, known: &[KnownMachine]) -> Option<Result<Vec<Orphan>, DriverError>> {
-        // Whoever has no settings has no account.
-        self.files.iter().any(|file| file.symlink_metadata().is_ok()).then(|| self.unknown(owner, known))
+        self.has_settings().then(|| self.unknown(owner, known))
     }
 
     fn remove_orphan(&self, owner: &str, orphan: &Orphan) -> Result<(), DriverError> {
@@ -242,7 +248,7 @@ impl Hetzner {
             let of = known.iter().find(|machine| Some(machine.name.as_str()) == one.machine.as_deref());
             of.is_some_and(|machine| match one.kind {
                 OrphanKind::SshKey => true,
-                OrphanKind::Snapshot => machine.request.is_some() && machine.request == one.attempt,
+                OrphanKind::Snapshot => machine.making.is_some() && machine.making == one.attempt,
                 OrphanKind::Server => machine.control.is_none(),
             })
         };
@@ -286,6 +292,21 @@ impl OneServer {
             format!("server {} does not carry the labels of machine {}: it is not deleted", server.id, self.name);
         let way_out = "delete it in the provider's console, then try again".to_owned();
         Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out)))
+    }
+
+    /// Whether an image carries the labels of this machine of `owner`'s.
+    fn is_own(&self, owner: &str, image: &Image) -> bool {
+        let has = |key: &str, value: &str| image.labels.get(key).is_some_and(|found| found == value);
+        has(OWNER, owner) && has(MACHINE, &self.name)
+    }
+
+    fn no_snapshot(&self, snapshot: u64, why: &str) -> DriverError {
+        let text = format!("snapshot {snapshot}, the clean disk of machine {}, {why}", self.name);
+        let way_out = format!(
+            "`cloud-machine reimage {} --snapshot --require-assurance provider-rooted` makes another one",
+            self.name
+        );
+        DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out))
     }
 
     /// A server that is not there any more is told as what it means for the machine.
@@ -366,9 +387,34 @@ impl Controls for OneServer {
         self.server(until)?;
         let own = Ownership::new(owner, &self.name, attempt).map_err(refused)?;
         let about = format!("clean disk of {}, by cloud-machine", self.name);
-        let made =
-            self.client.create_snapshot(self.kept.server, &about, &own, until).map_err(|error| self.gone(error))?;
-        DriverState::of(&KeptDisk { snapshot: made.id }).map_err(|error| failed(error.to_string()))
+        let made = self.client.create_snapshot(self.kept.server, &about, &own, until);
+        let made = made.map_err(|error| self.gone(error))?;
+        if made.is_available() {
+            return DriverState::of(&KeptDisk { snapshot: made.id }).map_err(|error| failed(error.to_string()));
+        }
+        self.client.delete_image(made.id, until).map_err(answered)?;
+        Err(failed(format!("the provider made snapshot {} and does not make it available; it is deleted", made.id)))
+    }
+
+    fn check_disk(
+        &self,
+        owner: &str,
+        request: &str,
+        snapshot: &DriverState,
+        until: Instant,
+    ) -> Result<(), DriverError> {
+        self.server(until)?;
+        let KeptDisk { snapshot } = kept_disk(&self.name, snapshot)?;
+        let image = match self.client.image(snapshot, until) {
+            Err(error) if error.is_not_found() => return Err(self.no_snapshot(snapshot, "is not there any more")),
+            image => image.map_err(answered)?,
+        };
+        let of_request = image.labels.get(CREATE).is_some_and(|attempt| attempt.starts_with(&format!("{request}-")));
+        let (owned, server) = (self.is_own(owner, &image), image.created_from.as_ref().map(|from| from.id));
+        if !(owned && of_request && image.is_snapshot() && server == Some(self.kept.server)) {
+            return Err(self.no_snapshot(snapshot, "is not the one that was made of that machine's clean disk"));
+        }
+        if image.is_available() { Ok(()) } else { Err(self.no_snapshot(snapshot, "is not available")) }
     }
 
     fn rebuild(&self, snapshot: &DriverState, until: Instant) -> Result<(), DriverError> {
@@ -377,13 +423,14 @@ impl Controls for OneServer {
         // What cloud-init is to do is on the disk.
         let rebuilt = self.client.rebuild(self.kept.server, &snapshot.to_string(), None, until);
         rebuilt.map_err(|error| match error {
-            ApiError::NoSuch { .. } => {
-                let text = format!("snapshot {snapshot} of machine {} is not there any more", self.name);
-                let way_out = format!("`cloud-machine reimage {} --snapshot` makes another one", self.name);
-                DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out))
-            }
+            ApiError::NoSuch { .. } => self.no_snapshot(snapshot, "is not there any more"),
             error => self.gone(error),
-        })
+        })?;
+        // Somebody else may have had it rebuilt at the same time.
+        match self.server(until)?.image {
+            Some(written) if written.id == snapshot => Ok(()),
+            _ => Err(failed(format!("server {} was not written with snapshot {snapshot}", self.kept.server))),
+        }
     }
 
     fn discard_disk(&self, owner: &str, snapshot: &DriverState, until: Instant) -> Result<(), DriverError> {
@@ -391,12 +438,12 @@ impl Controls for OneServer {
         match self.client.image(snapshot, until) {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(answered(error)),
-            Ok(image) if image.labels.get(OWNER).map(String::as_str) == Some(owner) => {
+            Ok(image) if self.is_own(owner, &image) => {
                 self.client.delete_image(snapshot, until).map(drop).map_err(answered)
             }
             Ok(_) => {
-                let text = format!("snapshot {snapshot} does not carry the label of this host: it is not deleted");
-                Err(DriverError::new(DriverErrorKind::Refused, text))
+                let text = format!("snapshot {snapshot} does not carry the labels of machine {}", self.name);
+                Err(failed(format!("{text}: it is not deleted")))
             }
         }
     }

@@ -90,6 +90,20 @@ pub trait Controls: fmt::Debug + Send {
         Err(fault::no_snapshots())
     }
 
+    /// As [`Snapshots::check`](crate::machine::Snapshots::check).
+    ///
+    /// # Errors
+    /// When it is not.
+    fn check_disk(
+        &self,
+        _owner: &str,
+        _request: &str,
+        _snapshot: &DriverState,
+        _until: Instant,
+    ) -> Result<(), DriverError> {
+        Err(fault::no_snapshots())
+    }
+
     /// As [`Snapshots::rebuild`](crate::machine::Snapshots::rebuild).
     ///
     /// # Errors

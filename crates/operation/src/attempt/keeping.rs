@@ -9,16 +9,30 @@ use super::Attempt;
 use crate::{
     error::{ErrorKind, OperationError, causes},
     event::{Notice, Task},
+    hint::Hint,
     life,
+    request::snapshot_attempt,
     system_disk::ReimageOptions,
 };
 
-/// Refuses to keep a disk where nobody does.
-pub(crate) fn can_keep(driver: &dyn Driver, options: ReimageOptions) -> Result<(), OperationError> {
-    if !options.snapshot || driver.snapshots().is_some() {
+/// Refuses to keep a disk where nobody does, or one of several.
+pub(crate) fn can_keep(driver: &dyn Driver, options: ReimageOptions, disks: usize) -> Result<(), OperationError> {
+    if !options.snapshot {
         return Ok(());
     }
+    if driver.snapshots().is_some() {
+        return only_disk(disks);
+    }
     let text = format!("driver {} makes no snapshots: no provider keeps its disks", driver.name());
+    Err(OperationError::new(ErrorKind::Refused, text))
+}
+
+/// Refuses a machine of which a snapshot is not all.
+pub(crate) fn only_disk(disks: usize) -> Result<(), OperationError> {
+    if disks <= 1 {
+        return Ok(());
+    }
+    let text = format!("a snapshot has the system disk alone, and the machine has {disks} disks");
     Err(OperationError::new(ErrorKind::Refused, text))
 }
 
@@ -29,10 +43,11 @@ impl Attempt<'_> {
         drop(life::end(self.driver, self.store, record)?);
         let machine = life::reference(self.store, record);
         let owner = self.store.owner()?;
-        let attempts = record.request.as_ref().map_or(0, |request| request.attempts);
-        let attempt = format!("{}-{attempts}", self.request(record)?);
+        let request = record.request.as_ref().ok_or_else(|| OperationError::failed("the attempt has no request"))?;
+        let attempt = snapshot_attempt(request);
         let keeping = self.teller.begin(Task::KeepDisk);
-        let state = snapshots.keep(&machine, &owner, &attempt, self.deadline)?;
+        let kept = snapshots.keep(&machine, &owner, &attempt, self.deadline);
+        let state = kept.map_err(|error| OperationError::from(error).hint(Hint::MayBeLeft))?;
         drop(keeping);
         let (Some(remote), Some(report), Some(host_key)) =
             (&mut record.remote, record.last_report.clone(), record.host_key.clone())
