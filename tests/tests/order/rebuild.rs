@@ -77,10 +77,18 @@ fn a_disk_is_kept_clean_and_off_and_a_rebuild_of_it_is_provider_rebuilt() {
     let error = verified(&host, RootOfTrust::Provider, Assurance::ProviderRooted).unwrap_err();
     assert_eq!(error.line(), "the assurance is provider-rebuilt, provider-rooted is required");
 
+    let revoked = || {
+        let told = cloud_machine_operation::host_certificate::known_hosts(&host.store, None).unwrap();
+        let key = host.record().host_key.unwrap();
+        told.revoked.contains(&format!("@revoked * {key}"))
+    };
+    assert!(revoked(), "a key that jobs could copy is certified for nobody");
+
     // The next report is in the same chain, and is worth more again.
     run(&host, &asked(Assurance::ProviderRooted)).unwrap();
     let verified = verified(&host, RootOfTrust::Provider, Assurance::ProviderRooted).unwrap();
     assert_eq!(verified.assurance, Assurance::ProviderRooted);
+    assert!(!revoked());
     assert_eq!(cloud_machine_operation::evidence::count(&host.store, &host.record()).unwrap(), 5);
 }
 
