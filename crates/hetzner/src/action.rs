@@ -1,6 +1,9 @@
 //! Actions: what the provider began and is not done with. Must not begin any.
 
-use std::time::{Duration, Instant};
+use std::{
+    iter,
+    time::{Duration, Instant},
+};
 
 use cloud_machine_protocol::escape;
 use serde::Deserialize;
@@ -9,6 +12,9 @@ use crate::{ApiError, Call, Client, client::Ask};
 
 /// The longest wait between two looks at an action: machines wait for its end, and one request a second is given back.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
+/// The part of the pace's first wait after which an action is looked at once before: many end at once, such as power that is cut, and a
+/// reimage waits for several of them one after the other.
+const EARLY: u32 = 5;
 /// Characters of the provider's words that an error repeats.
 const LONGEST_MESSAGE: usize = 300;
 
@@ -51,7 +57,8 @@ impl Client {
     /// # Errors
     /// [`ApiError::ActionFailed`], [`ApiError::TimedOut`], or why it could not be looked at.
     pub(crate) fn wait(&self, call: &Call, mut action: Action, until: Instant) -> Result<(), ApiError> {
-        let mut waits = self.pace().waits().map(|wait| wait.min(LONGEST_WAIT));
+        let early = self.pace().first_wait / EARLY;
+        let mut waits = iter::once(early).chain(self.pace().waits().map(|wait| wait.min(LONGEST_WAIT)));
         loop {
             match action.status {
                 Status::Success => return Ok(()),

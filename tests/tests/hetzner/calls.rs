@@ -1,10 +1,12 @@
 //! What the client does when all goes well.
 
-use cloud_machine_hetzner::{ApiError, Labels, NewServer, ServerStatus};
+use std::time::{Duration, Instant};
+
+use cloud_machine_hetzner::{ApiError, Client, Labels, NewServer, Pace, ServerStatus, TokenSource};
 use cloud_machine_tests::cloud::machines::{Booted, Source};
 use serde_json::json;
 
-use crate::{KEY, World, new, own, soon};
+use crate::{KEY, PACE, World, new, own, soon, write_token};
 
 #[test]
 fn a_server_lives_from_its_creation_to_its_end() {
@@ -45,6 +47,18 @@ fn a_server_lives_from_its_creation_to_its_end() {
     assert!(matches!(client.server(id, soon()), Err(ApiError::NotFound { .. })));
     assert!(machines.all().is_empty());
     assert!(client.delete_ssh_key(key.id, soon()).unwrap() && !client.delete_ssh_key(key.id, soon()).unwrap());
+}
+
+#[test]
+fn an_action_that_ends_at_once_is_not_waited_for_as_long_as_others() {
+    let world = World::new();
+    let id = world.made();
+    // Longer than there is time for.
+    let pace = Pace { first_wait: Duration::from_secs(5), longest_wait: Duration::from_secs(10), ..PACE };
+    let token = TokenSource::File(write_token(world.folder.path(), world.cloud.token()));
+    let client = Client::new(&world.cloud.endpoint(), token, pace).unwrap();
+    client.power_off(id, Instant::now() + Duration::from_secs(4)).unwrap();
+    assert!(!world.machines.machine(id).unwrap().on);
 }
 
 #[test]
