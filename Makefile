@@ -64,11 +64,12 @@ test-programs: setup ## compile the programs of the tests, run none
 demo: setup build $(image) ## create a machine, let a hostile job loose on it, reimage and verify it
 	cargo run --locked --release -p cloud-machine-tests --bin demo -- --image-folder "$$(images/build $(image))"
 
-bench: setup build $(image) ## measure against real programs: documents, and images onto disks; exit code 1: a target is missed
+bench: setup build $(image) $(cloud_image) ## measure documents, images onto disks, rented machines; exit code 1: a target is missed
 	@setup/install --bench
-	cargo build --locked --release -p cloud-machine-tests --bin bench --bin bench-disks --bin bench-store
+	cargo build --locked --release -p cloud-machine-tests --bin bench --bin bench-disks --bin bench-store --bin bench-cloud
 	CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" "$(target)/release/bench-disks" $(BENCH_OPTIONS)
 	"$(target)/release/bench-store" $(BENCH_OPTIONS)
+	CLOUD_MACHINE_TEST_CLOUD_IMAGE="$$(images/build $(cloud_image))" "$(target)/release/bench-cloud" $(BENCH_OPTIONS)
 	CLOUD_MACHINE_BENCH_PEERS="$(cache)/peers" "$(target)/release/bench" $(BENCH_OPTIONS)
 
 fuzz: setup ## fuzz each target of fuzz/ for FUZZ_SECONDS (60)

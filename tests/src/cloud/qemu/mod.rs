@@ -4,6 +4,7 @@
 mod disk;
 mod process;
 mod rescue;
+mod traffic;
 
 use std::{
     collections::BTreeMap,
@@ -15,6 +16,7 @@ use std::{
 
 use super::machines::{Contents, Failure, Machines, Rescue, Seen, Source, Spec, SystemImage};
 use process::Machine;
+pub use traffic::Traffic;
 
 /// What the machines are made of.
 #[derive(Clone, Debug)]
@@ -36,6 +38,7 @@ pub struct Qemu {
     parts: Parts,
     rescue: PathBuf,
     folder: tempfile::TempDir,
+    counts_traffic: bool,
     machines: Mutex<BTreeMap<u64, Arc<Machine>>>,
 }
 
@@ -49,7 +52,22 @@ impl Qemu {
         let folder = folder.map_err(|error| format!("cannot make a folder: {error}"))?;
         let rescue = folder.path().join("rescue.cpio");
         rescue::build(&parts.rescue, &rescue)?;
-        Ok(Self { parts, rescue, folder, machines: Mutex::default() })
+        Ok(Self { parts, rescue, folder, counts_traffic: false, machines: Mutex::default() })
+    }
+
+    /// The same, for servers whose traffic is counted, which costs a write to a file for each frame.
+    #[must_use]
+    pub fn counting_traffic(mut self) -> Self {
+        self.counts_traffic = true;
+        self
+    }
+
+    /// What went over a server's network interface since it was made, the connections of whoever looks at it included.
+    ///
+    /// # Errors
+    /// When there is no such server, or its frames cannot be read.
+    pub fn traffic(&self, id: u64) -> Result<Traffic, Failure> {
+        self.machine(id)?.traffic()
     }
 
     /// What a server's machine has written on its console since it was booted last.
@@ -108,7 +126,7 @@ impl Machines for Qemu {
             remove_folder(&folder)?;
             return Err(failure);
         }
-        let machine = Machine::new(spec, folder, &self.parts, &self.rescue);
+        let machine = Machine::new(spec, folder, &self.parts, &self.rescue, self.counts_traffic);
         self.machines.lock().unwrap_or_else(PoisonError::into_inner).insert(spec.id, machine);
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Parts, rescue};
+use super::{Parts, Traffic, rescue, traffic};
 use crate::cloud::machines::{Failure, Rescue, Seen, Spec};
 
 /// A machine, on or off.
@@ -27,6 +27,7 @@ pub(super) struct Machine {
     ssh_port: u16,
     kernel: PathBuf,
     rescue_root: PathBuf,
+    counts_traffic: bool,
     power: Mutex<Power>,
 }
 
@@ -46,7 +47,13 @@ struct Running {
 }
 
 impl Machine {
-    pub(super) fn new(spec: &Spec, folder: PathBuf, parts: &Parts, rescue_root: &Path) -> Arc<Self> {
+    pub(super) fn new(
+        spec: &Spec,
+        folder: PathBuf,
+        parts: &Parts,
+        rescue_root: &Path,
+        counts_traffic: bool,
+    ) -> Arc<Self> {
         let [.., d, e, f] = spec.id.to_be_bytes();
         Arc::new(Self {
             name: spec.name.clone(),
@@ -58,6 +65,7 @@ impl Machine {
             ssh_port: parts.ssh_port,
             kernel: parts.rescue.join("kernel"),
             rescue_root: rescue_root.to_owned(),
+            counts_traffic,
             power: Mutex::default(),
         })
     }
@@ -69,6 +77,11 @@ impl Machine {
     /// The file with what the last boot wrote on the console.
     pub(super) fn console(&self) -> PathBuf {
         self.folder.join(format!("console-{}", self.power().boot))
+    }
+
+    pub(super) fn traffic(&self) -> Result<Traffic, Failure> {
+        let boot = self.power().boot;
+        traffic::of(&self.folder, boot, &self.mac)
     }
 
     pub(super) fn look(&self) -> Seen {
@@ -193,6 +206,9 @@ impl Machine {
         command.args(["-device", &format!("virtio-blk-pci,drive=system,serial={},bootindex=1", self.serial)]);
         command.args(["-netdev", &format!("user,id=net,hostfwd=tcp:{address}:{port}-:22")]);
         command.args(["-device", &format!("virtio-net-pci,netdev=net,mac={},romfile=", self.mac)]);
+        if self.counts_traffic {
+            command.args(["-object", &traffic::option(&self.folder, boot)]);
+        }
         command.args(["-device", "virtio-rng-pci", "-serial", &format!("file:{}", at(&format!("console-{boot}")))]);
         command.args(["-qmp", &format!("unix:{},server=on,wait=off", at("monitor"))]);
         command
