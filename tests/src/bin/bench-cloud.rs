@@ -28,7 +28,7 @@ Exit code 0: every target is met; 1: one is missed; 2: something could not be me
 const DIRTY: [usize; 3] = [1, 10, 100];
 /// A reimage of a disk that is 1 % dirty takes at most so many plain reboots besides the rescue boot itself.
 const REBOOTS: f64 = 1.25;
-/// And brings at most this part of the image over the network.
+/// And brings at most this part of the packed image over the network: all of it is what a full write needs.
 const PART: f64 = 0.05;
 
 /// All of one round.
@@ -119,7 +119,7 @@ fn all(rounds: usize) -> Result<Measured, String> {
         image_bytes: stage.size,
         packed_bytes: stage.packed,
         rows: rows(&done),
-        ratios: ratios(&done, stage.packed),
+        ratios: ratios(&done, stage.packed, stage.size),
         phases: phases(&done),
     })
 }
@@ -180,7 +180,7 @@ fn rows(rounds: &[Round]) -> Vec<Row> {
     rows
 }
 
-fn ratios(rounds: &[Round], packed: u64) -> Vec<Ratio> {
+fn ratios(rounds: &[Round], packed: u64, size: u64) -> Vec<Ratio> {
     let ratio = |name: String, target: Option<f64>, value: &dyn Fn(&Round) -> f64| {
         let all = sorted(rounds.iter().map(value));
         Ratio { name, ratio: median(&all), interval: interval(&all), target }
@@ -192,6 +192,9 @@ fn ratios(rounds: &[Round], packed: u64) -> Vec<Ratio> {
         }),
         ratio(format!("{}: bytes / packed image", named(DIRTY[0])), Some(PART), &|round| {
             round.reimages[0].bytes as f64 / packed as f64
+        }),
+        ratio(format!("{}: bytes / image as it is on the disk", named(DIRTY[0])), None, &|round| {
+            round.reimages[0].bytes as f64 / size as f64
         }),
         ratio(format!("{} / plain reboot", named(DIRTY[0])), None, &|round| first(round) / round.reboot),
     ];
