@@ -27,6 +27,10 @@ pub enum Fault {
     ActionSlow(Duration),
     /// The action that the request starts never ends.
     ActionHangs,
+    /// All is done and shown as ever, and the rescue system that was enabled is not what the next boots go into.
+    RescueIgnored,
+    /// All is done, and the rescue system that is booted then uses the disk of the server.
+    RescueUsesDisk,
     /// The server that the request names is gone before it is looked at, with its disk.
     Vanishes,
 }

@@ -59,6 +59,10 @@ pub struct Rescue {
     pub keys: Vec<String>,
     /// Root's password there.
     pub password: String,
+    /// Boots go to the disk all the same, and leave this as it is.
+    pub ignored: bool,
+    /// It mounts the machine's disk.
+    pub uses_disk: bool,
 }
 
 /// How a machine is at the moment.
@@ -188,7 +192,7 @@ impl Remembered {
 
 impl Memory {
     fn boot(&mut self) {
-        self.booted = Some(self.rescue.take().map_or(Booted::Disk, Booted::Rescue));
+        self.booted = Some(self.rescue.take_if(|rescue| !rescue.ignored).map_or(Booted::Disk, Booted::Rescue));
         self.boots += 1;
         self.on = true;
     }

@@ -82,7 +82,12 @@ impl Asked<'_> {
             return Err(Refusal::invalid("type", "must be linux64"));
         }
         let password = self.shared.password();
-        let rescue = Rescue { keys: servers::keys(self.state, &self.body)?, password: password.clone() };
+        let rescue = Rescue {
+            keys: servers::keys(self.state, &self.body)?,
+            password: password.clone(),
+            ignored: self.fault == Some(Fault::RescueIgnored),
+            uses_disk: self.fault == Some(Fault::RescueUsesDisk),
+        };
         let work = Box::new(move |shared: &Shared| shared.machines.set_rescue(id, Some(rescue)));
         let action = self.begin("enable_rescue", "", None, work, Box::new(|_, _| ()));
         Ok(created(json!({"action": action.show(), "root_password": password})))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_tests::cloud::{Fault, Injected};
+use cloud_machine_tests::cloud::{Fault, Injected, machines::Booted};
 use serde_json::{Value, json};
 
 use crate::World;
@@ -109,4 +109,22 @@ fn a_server_vanishes_with_its_machine_when_it_is_told_to() {
     assert_eq!((world.get(&path).status, world.get(&path).status), (200, 404));
     assert!(world.machines.all().is_empty());
     assert_eq!(world.names("").len(), 0);
+}
+
+#[test]
+fn a_rescue_system_that_is_ignored_is_enabled_and_never_booted() {
+    let world = World::new();
+    let id = world.server("ci-1", &json!({}));
+    world.cloud.inject(Injected::once("POST", "/actions/enable_rescue", Fault::RescueIgnored));
+    let act = |name: &str| {
+        let reply = world.ask(&format!("POST /servers/{id}/actions/{name}"), &Value::Null);
+        assert!(world.cloud.succeeds(&reply), "{reply:?}");
+        (world.field(id, "rescue_enabled"), world.machines.machine(id).unwrap().booted)
+    };
+    assert_eq!(act("enable_rescue").0, true);
+    assert_eq!(act("reset"), (json!(true), Some(Booted::Disk)));
+    // The next one is as ever.
+    act("enable_rescue");
+    let (enabled, booted) = act("reset");
+    assert!(enabled == false && matches!(booted, Some(Booted::Rescue(_))), "{booted:?}");
 }

@@ -125,7 +125,7 @@ impl Machine {
         let socket = self.folder.join("monitor");
         fs::remove_file(&socket).unwrap_or_default();
         let mut command = self.command(power.boot);
-        if let Some(rescue) = power.rescue.take() {
+        if let Some(rescue) = power.rescue.take_if(|rescue| !rescue.ignored) {
             let initrd = self.rescue_archive(&rescue)?;
             command.arg("-kernel").arg(&self.kernel).arg("-initrd").arg(initrd);
             command.args(["-append", "console=ttyS0 net.ifnames=0 no_timer_check quiet panic=-1"]);

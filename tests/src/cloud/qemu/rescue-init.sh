@@ -1,5 +1,5 @@
 #!/bin/sh
-# First process of the rescue system: network, a fresh host key, sshd. It touches no disk.
+# First process of the rescue system: network, a fresh host key, sshd. It touches no disk unless it is told to.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -9,6 +9,8 @@ mkdir -p /dev/pts /run/sshd
 mount -t devpts devpts /dev/pts
 for module in /modules/*.ko; do insmod "$module"; done
 echo rescue >/proc/sys/kernel/hostname
+# Without its journal, so that nothing is written.
+[ ! -e /uses-disk ] || mount -t ext4 -o ro,noload /dev/vda2 /mnt
 ip link set lo up
 ip link set eth0 up
 ip address add 10.0.2.15/24 dev eth0

@@ -11,8 +11,8 @@ use std::{
 use super::disk::run;
 use crate::cloud::machines::{Failure, Rescue};
 
-/// What finds the network, the disks and chance, besides what these need.
-const MODULES: [&str; 6] = ["virtio_pci", "virtio_net", "virtio_rng", "virtio_blk", "virtio_scsi", "sd_mod"];
+/// What finds the network, the disks, their filesystems and chance, besides what these need.
+const MODULES: [&str; 7] = ["virtio_pci", "virtio_net", "virtio_rng", "virtio_blk", "virtio_scsi", "sd_mod", "ext4"];
 
 const INIT: &str = include_str!("rescue-init.sh");
 const SSHD: &str = "HostKey /etc/ssh/ssh_host_ed25519_key\nAuthorizedKeysFile /root/.ssh/authorized_keys\nPermitRootLogin yes\n\
@@ -49,6 +49,9 @@ pub(super) fn access(rescue: &Rescue, archive: &Path) -> Result<(), Failure> {
     }
     let hash = hash(&rescue.password)?;
     write(root, "etc/shadow", &format!("root:{hash}:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n"), 0o600)?;
+    if rescue.uses_disk {
+        write(root, "uses-disk", "", 0o600)?;
+    }
     let keys: String = rescue.keys.iter().map(|key| format!("{key}\n")).collect();
     write(root, "root/.ssh/authorized_keys", &keys, 0o600)?;
     for folder in ["root", "root/.ssh"] {
