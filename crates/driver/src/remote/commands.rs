@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Controls, LoginKey, RescueSystem, Source, Switch,
     control::{self, Control, Rescue, Words},
-    fault::{failed, timed_out},
+    fault::{failed, refused, timed_out},
 };
 use crate::{
     description::{
@@ -219,6 +219,20 @@ impl Controls for Commanded {
         let limit = rescue.limit.duration();
         self.run(&rescue.off, None, limit, until)?;
         self.wait("the rescue system", &rescue.state, Switch::Off, limit, until)
+    }
+
+    fn entered(&self, until: Instant) -> Result<(), DriverError> {
+        let rescue = self.rescue()?;
+        if !rescue.one_boot || self.asked(&rescue.state, rescue.limit.duration(), until)? == Switch::Off {
+            return Ok(());
+        }
+        let text = format!(
+            "machine {} has not booted its rescue system, which is still on for the next start: what answers is something else",
+            self.name
+        );
+        let way_out =
+            "see that the machine starts what its owner says; without `one-boot` in the control file this is not asked";
+        Err(refused(text).with_way_out(Some(way_out.to_owned())))
     }
 
     /// The machine was there before this host knew it.

@@ -55,6 +55,24 @@ fn each_command_is_asked_whether_it_did_what_it_says() {
 }
 
 #[test]
+fn a_rescue_system_that_one_start_uses_up_is_not_believed_while_it_is_still_to_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = commanded(folder.path(), |text| text.replace("rescue:\n", "rescue:\n  one-boot: true\n")).unwrap();
+    machine.enable_rescue(&login(folder.path()), soon()).unwrap();
+    let error = machine.entered(soon()).unwrap_err();
+    assert_eq!(error.kind, DriverErrorKind::Refused);
+    assert!(error.to_string().contains("machine web has not booted its rescue system"), "{error}");
+    fs::write(folder.path().join("rescue"), "off").unwrap();
+    machine.entered(soon()).unwrap();
+    fs::write(folder.path().join("rescue"), "?").unwrap();
+    machine.entered(soon()).unwrap_err();
+    // Elsewhere it stays on until it is switched off.
+    let machine = commanded(folder.path(), str::to_owned).unwrap();
+    machine.enable_rescue(&login(folder.path()), soon()).unwrap();
+    machine.entered(soon()).unwrap();
+}
+
+#[test]
 fn a_host_key_that_the_rescue_command_prints_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let machine = commanded(folder.path(), str::to_owned).unwrap();
@@ -118,4 +136,38 @@ fn without_commands_for_a_rescue_system_nothing_is_reimaged() {
     let error = machine.enable_rescue(&login(folder.path()), soon()).unwrap_err();
     assert_eq!(error.kind, DriverErrorKind::Refused);
     assert!(error.to_string().contains("names no commands for one") && error.way_out.is_some());
+}
+
+#[test]
+fn a_state_that_takes_nearly_all_of_the_limit_is_waited_for_and_never_beyond_the_deadline() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = |script: &'static str| {
+        move |text: &str| {
+            let at = folder_of(text);
+            let to = format!("state: [sh, -c, '{}']", script.replace("AT", &at));
+            text.replacen(&format!("state: [cat, '{at}/power']"), &to, 1)
+        }
+    };
+    // Each answer takes most of the 2 seconds that the file allows, and only the one that begins last says so.
+    let late = "sleep 1.5; echo >> AT/asked; if [ $(wc -l < AT/asked) -lt 3 ]; then echo on; else cat AT/power; fi";
+    let machine = commanded(folder.path(), state(late)).unwrap();
+    machine.switch(Switch::Off, soon()).unwrap();
+    assert_eq!(fs::read_to_string(folder.path().join("power")).unwrap(), "Chassis Power is off\n");
+    // More than the file allows.
+    let machine = commanded(folder.path(), state("sleep 30")).unwrap();
+    let began = Instant::now();
+    assert_eq!(machine.power(soon()).unwrap_err().kind, DriverErrorKind::TimedOut);
+    // And whatever it allows, not more than what is left.
+    let machine = commanded(folder.path(), |text| state("sleep 30")(text).replace("limit: 2", "limit: 60")).unwrap();
+    let until = Instant::now() + Duration::from_millis(500);
+    assert_eq!(machine.power(until).unwrap_err().kind, DriverErrorKind::TimedOut);
+    assert_eq!(machine.switch(Switch::Off, until).unwrap_err().kind, DriverErrorKind::TimedOut);
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    assert_eq!(fs::read_to_string(folder.path().join("power")).unwrap(), "on", "what is not known is not switched");
+}
+
+/// Where the files of the commands in `text` are.
+fn folder_of(text: &str) -> String {
+    let start = text.split("state: [cat, '").nth(1).unwrap();
+    start.split("/power'").next().unwrap().to_owned()
 }

@@ -67,6 +67,9 @@ pub(super) struct Rescue {
     /// Seconds until it answers over SSH.
     #[serde(default = "rescue_limit")]
     pub(super) boot_limit: Seconds,
+    /// Whether one start uses it up: `state` says off as soon as it runs.
+    #[serde(default)]
+    pub(super) one_boot: bool,
     /// Its host key: `SHA256:…` or a whole line.
     pub(super) host_key: Option<String>,
     /// The private key that it lets in, when that is not the machine's own.
