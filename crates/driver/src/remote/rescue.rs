@@ -48,10 +48,13 @@ pub(super) fn enter(
     let known_hosts = boot.folder.path().join("known_hosts");
     let (target, host_key) = wait(machine, login, system, known_hosts, until)?;
     let agent = agent(&boot.agent)?;
-    let log = boot.folder.console_log();
-    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
-    let log = opened.map_err(|error| failed(format!("cannot open {}: {error}", log.display())))?;
-    let (agent, socket) = ServingAgent::start(&target, &agent, boot.agent_digest, log, until).map_err(ssh_failed)?;
+    let path = boot.folder.console_log();
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let log = opened.map_err(|error| failed(format!("cannot open {}: {error}", path.display())))?;
+    let started = ServingAgent::start(&target, &agent, boot.agent_digest, log, until);
+    let (agent, socket) = started.map_err(|error| {
+        ssh_failed(error).with_way_out(Some(format!("{} has what ssh and that system said", path.display())))
+    })?;
     Ok(Entered { agent, socket, host_key })
 }
 
