@@ -79,6 +79,9 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::Create(machine) => {
             format!("`cloud-machine create {machine}` as before goes on with it; `cloud-machine delete {machine}` gives it up")
         }
+        Hint::Adopt(machine) => {
+            format!("`cloud-machine adopt {machine}` as before goes on with it; `cloud-machine delete {machine}` forgets it")
+        }
         Hint::NameDisk => "write `devicepath: serial:SERIAL` for each disk of it below `resources.disks`; `disks-undeclared: ignore` \
              leaves the others alone"
             .to_owned(),

@@ -145,6 +145,16 @@ impl Fake {
         self.shared.on.load(Ordering::SeqCst)
     }
 
+    /// Switches its machine on, as somebody else may, so that its own system runs.
+    pub fn switch_on(&self) {
+        self.shared.on.store(true, Ordering::SeqCst);
+    }
+
+    /// Cuts its power.
+    pub fn switch_off(&self) {
+        self.shared.on.store(false, Ordering::SeqCst);
+    }
+
     /// Waits until no agent is at work; `false` when one still is after `limit`. An operation ends without waiting for what its
     /// agent makes of the last word.
     #[must_use]
@@ -221,6 +231,12 @@ impl Driver for Fake {
 
     fn orphans(&self, _: &str, _: &[KnownMachine]) -> Option<Result<Vec<Orphan>, DriverError>> {
         (self.root_of_trust == RootOfTrust::Provider).then(|| Ok(Vec::new()))
+    }
+
+    /// Only a provider's machines are there before they are known.
+    fn control(&self, named: &str) -> Option<Result<DriverState, DriverError>> {
+        let control = DriverState::of(&named).map_err(|error| failed(&error.to_string()));
+        (self.root_of_trust == RootOfTrust::Provider).then_some(control)
     }
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {

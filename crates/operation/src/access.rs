@@ -23,7 +23,9 @@ use crate::{
     entrances,
     error::{ErrorKind, OperationError, causes},
     hint::Hint,
-    life, startup,
+    life,
+    request::is_made,
+    startup,
 };
 
 /// How long connecting by SSH may take; the key exchange is slow in software emulation.
@@ -39,6 +41,7 @@ impl Operations<'_> {
         // While another operation works on it, that is the reason.
         let mut record = self.read_settled(name)?;
         if record.state != MachineState::Running {
+            is_made(&record)?;
             return Err(
                 OperationError::failed(format!("machine {name} is {}", record.state)).hint(Hint::Start(name.clone()))
             );

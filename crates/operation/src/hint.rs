@@ -107,6 +107,8 @@ pub enum Hint {
     AdoptInstead,
     /// The machine is made by another call of the same.
     Create(MachineName),
+    /// The machine is adopted by another call of the same.
+    Adopt(MachineName),
     /// The configuration can name each disk by what the machine calls it.
     NameDisk,
     /// The configuration can name the interface by its hardware address.

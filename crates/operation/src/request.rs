@@ -56,16 +56,22 @@ pub(crate) fn pending_action(record: &MachineRecord) -> Option<Action> {
     (record.state == MachineState::Creating || is_pending(record.state)).then_some(request.action)
 }
 
-/// Refuses a machine of a provider that is half made.
+/// Refuses a machine of a provider that is half made, and one that is half taken over.
 pub(crate) fn is_made(record: &MachineRecord) -> Result<(), OperationError> {
+    let is_begun = record.state == MachineState::Creating && record.request.is_none();
     let is_half_made = match &record.remote {
-        Some(remote) => remote.facts.is_none(),
+        Some(remote) => remote.facts.is_none() || is_begun,
         None => record.disks.is_empty(),
     };
     if !is_half_made {
         return Ok(());
     }
     let name = &record.name;
+    // Only who is there already has a host key before its first report.
+    if record.remote.as_ref().is_some_and(|remote| remote.host_key.is_some()) {
+        let text = format!("machine {name} is not adopted yet: that was cut off");
+        return Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::Adopt(name.clone())));
+    }
     let text = format!("machine {name} is not made yet: its creation was cut off");
     Err(OperationError::new(ErrorKind::Refused, text).hint(Hint::Create(name.clone())))
 }

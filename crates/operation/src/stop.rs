@@ -11,6 +11,7 @@ use crate::{
     error::{OperationError, causes},
     event::{Notice, Operation, Task},
     life,
+    request::is_made,
     teller::Teller,
 };
 
@@ -47,6 +48,10 @@ impl Operations<'_> {
         let name = lock.name();
         let (store, teller) = (self.store, self.teller(name, Operation::Stop));
         let mut record = store.read(name)?;
+        if record.remote.is_none() {
+            // What a provider may have made and nobody has written down cannot be named to it.
+            is_made(&record)?;
+        }
         let ran = self.running(&record).map_or(true, |running| running.is_some());
         let ask = !stop.now && record.state == MachineState::Running;
         let shut_down = ask && self.shut_down(teller, &record, stop.grace)?;

@@ -313,3 +313,28 @@ fn its_own_system_is_started_once_the_report_is_accepted_and_never_without_that(
     let own = own();
     assert!(own.fake.calls().contains(&Call::StartSystem), "a driver whose agent does it has nothing to do then");
 }
+
+#[test]
+fn what_was_accepted_and_whose_system_never_started_is_started_by_a_start() {
+    let host = rescued(RescueHostKey::Known);
+    // As when the host lost its power after the word to go: the rescue system runs.
+    forge(&host, |record| {
+        record["state"] = json!("accepted");
+        // Nobody answers over SSH here.
+        record["host_key"] = Value::Null;
+    });
+    host.fake.switch_on();
+    host.fake.calls();
+    let before = host.record().last_report;
+    host.operations().start(&host.name, TIME).unwrap();
+    let calls = host.fake.calls();
+    let place = |call: Call| calls.iter().position(|found| *found == call);
+    assert!(place(Call::Halt) < place(Call::StartSystem), "the rescue system is ended first: {calls:?}");
+    assert!(place(Call::Halt).is_some() && place(Call::Start).is_none(), "no agent is asked: {calls:?}");
+    let record = host.record();
+    assert_eq!((record.state, record.standing_assurance()), (MachineState::Running, Some(Assurance::ProviderRooted)));
+    assert_eq!(record.last_report, before, "and nothing new is proved");
+    // One that runs is left alone.
+    host.operations().start(&host.name, TIME).unwrap();
+    assert!(!host.fake.calls().contains(&Call::Halt));
+}
