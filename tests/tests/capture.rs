@@ -120,6 +120,11 @@ fn a_disk_in_use_is_refused_and_taken_when_that_is_asked_for() {
     let shown = scene.program.done(&["image", "inspect", "web"]);
     assert!(shown.contains("unproven source: it was in use ("), "{shown}");
     scene.there(&sshd, &["umount", &at]);
+    // Nothing uses it now, and nothing was kept from using it while it was copied.
+    let called = scene.capture(&sshd, "later", &["--host-key", &print, "--in-use"]);
+    assert!(called.errors.contains("unproven source"), "{}", called.errors);
+    assert!(!value(&called)["captured"]["in_use"].as_array().unwrap().is_empty(), "{}", called.output);
+    assert!(scene.program.done(&["image", "inspect", "later"]).contains("unproven source: it was in use (perhaps"));
 }
 
 #[test]

@@ -110,7 +110,11 @@ fn captured(ui: &Ui, capture: &Capture, vouched: &Vouched, about: &SentDisk) -> 
         Some(serial) => format!("{} (serial {})", plain(&about.name), plain(serial)),
         None => plain(&about.name),
     };
-    let in_use: Vec<String> = about.holders.iter().map(|holder| plain(holder)).collect();
+    let mut in_use: Vec<String> = about.holders.iter().map(|holder| plain(holder)).collect();
+    if capture.in_use && in_use.is_empty() {
+        // They are looked for once, before the copy begins.
+        in_use.push("perhaps: --in-use lets anything use it".to_owned());
+    }
     if !in_use.is_empty() {
         ui.note(&format!(
             "warning: the disk {disk} was in use while it was copied ({}): the copy is of no one moment, and the image is marked as of \
