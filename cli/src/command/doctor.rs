@@ -138,7 +138,7 @@ fn speaks_sftp(usage: &str) -> bool {
 /// Whether a driver that nobody needs can work here. A machine that it has is a finding of its own.
 fn optional(driver: &dyn Driver) -> Finding {
     let what = format!("driver {}", driver.name());
-    match driver.preflight() {
+    match driver.preflight().and_then(|()| driver.settings()) {
         Ok(()) => Finding { what, verdict: Verdict::Good, detail: "can be used".to_owned() },
         Err(error) => {
             let failure = Failure::from(OperationError::from(error));

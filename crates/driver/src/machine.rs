@@ -243,6 +243,14 @@ pub trait Driver: fmt::Debug + Send + Sync {
     /// Of [`DriverErrorKind::MissingTool`], or another one.
     fn preflight(&self) -> Result<(), DriverError>;
 
+    /// Whether all that its operator has written for it can be used, also what the machine at hand does not need.
+    ///
+    /// # Errors
+    /// The first that cannot, or that there is nothing.
+    fn settings(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     /// Whether this host can connect a machine so, as far as can be told before one is started. A driver has a network of its
     /// own, and machines without one.
     ///

@@ -117,6 +117,15 @@ impl fmt::Debug for Token {
 }
 
 impl TokenSource {
+    /// Whether the token can be read from there, before the deadline where a program says it. What the provider makes of it is not
+    /// asked.
+    ///
+    /// # Errors
+    /// Any [`TokenError`].
+    pub fn check(&self, until: Instant) -> Result<(), TokenError> {
+        self.read(until).map(drop)
+    }
+
     /// Reads the token, before the deadline where a program says it.
     pub(crate) fn read(&self, until: Instant) -> Result<Token, TokenError> {
         let bytes = match self {

@@ -161,3 +161,34 @@ fn what_answers_while_the_rescue_system_is_still_to_be_booted_is_not_believed() 
     // Nor is one that runs from a disk, though the provider says that it booted another: this host.
     world.refused(&create, 5, "what answered runs from a disk of the machine");
 }
+
+#[test]
+fn doctor_says_good_of_a_driver_only_when_all_that_was_written_for_it_can_be_read() {
+    let world = World::new();
+    let drivers = world.program.state().parent().unwrap().join(".config/cloud-machine/drivers");
+    let told = |driver: &str| {
+        let called = world.call(&["doctor", "--output", "json"]);
+        let found: Value = serde_json::from_str(&called.output).unwrap();
+        let findings = found["value"]["findings"].as_array().unwrap().clone();
+        let row = findings.into_iter().find(|row| row["what"] == format!("driver {driver}").as_str()).unwrap();
+        (row["verdict"].as_str().unwrap().to_owned(), row["detail"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(told("hetzner").0, "good");
+    let token = world.program.state().parent().unwrap().join("token");
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
+    let (verdict, detail) = told("hetzner");
+    assert!(verdict == "optional" && detail.contains("others may read it"), "{detail}");
+    fs::remove_file(&token).unwrap();
+    let (verdict, detail) = told("hetzner");
+    assert!(verdict == "optional" && detail.contains("there is no file"), "{detail}");
+
+    let (verdict, detail) = told("ssh");
+    assert!(verdict == "optional" && detail.contains("there are no commands of control default"), "{detail}");
+    fs::create_dir(drivers.join("ssh")).unwrap();
+    let good = "power: {on: [a], off: [a], state: [a]}";
+    fs::write(drivers.join("ssh/default.yaml"), good).unwrap();
+    assert_eq!(told("ssh").0, "good");
+    fs::write(drivers.join("ssh/rack.yaml"), good.replace("on: [a]", "on: [a, '{nam}']")).unwrap();
+    let (verdict, detail) = told("ssh");
+    assert!(verdict == "optional" && detail.contains("control rack: {nam} is none of"), "{detail}");
+}

@@ -62,6 +62,10 @@ impl Source for Scripted {
         Ok(Box::new(Script(self.clone())))
     }
 
+    fn settings(&self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     fn control(&self, _: &str) -> Result<DriverState, DriverError> {
         Ok(DriverState::of(&"any").unwrap())
     }

@@ -71,6 +71,10 @@ impl Source for Commands {
         Description::new(self.name(), &keys)
     }
 
+    fn settings(&self) -> Result<(), DriverError> {
+        control::all(&self.folders)
+    }
+
     fn controls(&self, machine: &MachineRef, control: &DriverState) -> Result<Box<dyn Controls>, DriverError> {
         let kept: Kept = control.read().map_err(|error| {
             failed(format!("the record of machine {} does not say which control it has: {error}", machine.name))

@@ -79,9 +79,14 @@ fn a_host_key_that_the_rescue_command_prints_is_known() {
     fs::write(folder.path().join("key"), "hello\nssh-ed25519 AAAA rescue\n").unwrap();
     let system = machine.enable_rescue(&login(folder.path()), soon()).unwrap();
     assert_eq!(system.host_key.as_deref(), Some("ssh-ed25519 AAAA rescue"));
-    let configured = |text: &str| text.replace("rescue:\n", "rescue:\n  host-key: SHA256:x\n");
+    let configured = |text: &str| {
+        text.replace("rescue:\n", "rescue:\n  host-key: SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n")
+    };
     let machine = commanded(folder.path(), configured).unwrap();
-    assert_eq!(machine.enable_rescue(&login(folder.path()), soon()).unwrap().host_key.as_deref(), Some("SHA256:x"));
+    assert_eq!(
+        machine.enable_rescue(&login(folder.path()), soon()).unwrap().host_key.as_deref(),
+        Some("SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+    );
 }
 
 #[test]

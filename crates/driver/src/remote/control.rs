@@ -1,7 +1,8 @@
 //! A file of the operator's commands for machines of one kind: where it is looked for, and what it may say. Must not run one.
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs::{self, DirEntry},
     io::{ErrorKind, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use cloud_machine_store::open_elsewhere;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::fault::{failed, refused};
-use crate::error::DriverError;
+use crate::{error::DriverError, ssh};
 
 /// Folder of the host's own configuration.
 const GLOBAL: &str = "/etc/cloud-machine";
@@ -133,7 +134,84 @@ pub(super) fn read(folders: &[PathBuf], name: &str) -> Result<Control, DriverErr
         return Err(refused(format!("{name:?} is no name of a control: A-Z, a-z, 0-9, - and _ are allowed")));
     }
     let paths: Vec<PathBuf> = folders.iter().map(|folder| folder.join(format!("{name}.yaml"))).collect();
-    first(&paths, &format!("commands of control {name}"))
+    let control: Control = first(&paths, &format!("commands of control {name}"))?;
+    control.check().map_err(|why| refused(format!("control {name}: {why}")))?;
+    Ok(control)
+}
+
+/// What stands in a word for something of the machine.
+const TOKENS: [&str; 4] = ["{name}", "{uuid}", "{address}", PUBLIC_KEY];
+/// The one that only a rescue system is told.
+const PUBLIC_KEY: &str = "{public-key}";
+
+impl Control {
+    /// Refuses what would only show when a machine is off already, with the reason.
+    fn check(&self) -> Result<(), String> {
+        let Power { on, off, state, .. } = &self.power;
+        let rescue = self.rescue.as_ref();
+        let keyless = [on, off, state].into_iter().chain(rescue.into_iter().flat_map(|own| [&own.off, &own.state]));
+        for words in keyless {
+            if words.0.iter().any(|word| word.contains(PUBLIC_KEY)) {
+                return Err(format!("only `rescue.on` is given {PUBLIC_KEY}: {}", words.0.join(" ")));
+            }
+            words.check()?;
+        }
+        let Some(rescue) = rescue else { return Ok(()) };
+        rescue.on.check()?;
+        if let Some(key) = rescue.host_key.as_ref().filter(|key| !ssh::is_known_form(key)) {
+            return Err(format!("`rescue.host-key` is neither SHA256:… nor a line ssh-ed25519 …: {key}"));
+        }
+        let Some(identity) = &rescue.identity else { return Ok(()) };
+        match fs::metadata(identity) {
+            Ok(found) if identity.is_absolute() && found.is_file() => Ok(()),
+            Ok(_) => Err(format!("`rescue.identity` is no absolute path of a file: {}", identity.display())),
+            Err(error) => Err(format!("cannot read `rescue.identity` {}: {error}", identity.display())),
+        }
+    }
+}
+
+impl Words {
+    /// Refuses what looks like a placeholder and is none.
+    fn check(&self) -> Result<(), String> {
+        let unknown = self.0.iter().flat_map(|word| placeholders(word)).find(|found| !TOKENS.contains(found));
+        unknown.map_or(Ok(()), |found| {
+            let (inner, known) = (found.trim_matches(['{', '}']), TOKENS.join(", "));
+            Err(format!("{found} is none of {known}; what is meant as it is has a space: {{ {inner} }}"))
+        })
+    }
+}
+
+/// Names in braces, but for those of shells (`${x}`), of curl (`%{x}`) and of Go's templates (`{{x}}`).
+fn placeholders(word: &str) -> impl Iterator<Item = &str> {
+    word.match_indices('{').filter_map(|(start, _)| {
+        let others = word[..start].ends_with(['$', '%', '{']);
+        let end = start + word[start..].find('}')?;
+        let inner = &word[start + 1..end];
+        let is_name = inner.starts_with(|first: char| first.is_ascii_alphabetic())
+            && inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        (is_name && !others).then_some(&word[start..=end])
+    })
+}
+
+/// Reads every control that is in one of `folders`.
+///
+/// # Errors
+/// As [`read`] of the first that cannot be used; of [`DriverErrorKind::Refused`] when there is none.
+pub(super) fn all(folders: &[PathBuf]) -> Result<(), DriverError> {
+    let mut names = BTreeSet::new();
+    for folder in folders {
+        let listed = match fs::read_dir(folder) {
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+            listed => listed.and_then(|listed| listed.collect::<Result<Vec<_>, _>>()),
+        };
+        let listed = listed.map_err(|error| failed(format!("cannot read {}: {error}", folder.display())))?;
+        let files = listed.iter().map(DirEntry::path).filter(|path| path.extension().is_some_and(|end| end == "yaml"));
+        names.extend(files.filter_map(|path| path.file_stem().map(|name| name.to_string_lossy().into_owned())));
+    }
+    if names.is_empty() {
+        return read(folders, "default").map(drop);
+    }
+    names.iter().try_for_each(|name| read(folders, name).map(drop))
 }
 
 /// What the first of `paths` that is there says.
@@ -187,12 +265,14 @@ mod tests {
 
     const WHOLE: &str = "
 power: {on: [pw, up], off: [/bin/pw, down], state: [pw]}
-rescue: {on: [r, '{name}'], off: [r], state: [r], limit: 5, host-key: 'SHA256:x', identity: /root/.ssh/rescue}
+rescue: {on: [r, '{name}', '{public-key}'], off: [r], state: [r], limit: 5, host-key: KEY, identity: /etc/passwd}
 ";
+    /// What `ssh-keygen -l` says of a key.
+    const KEY: &str = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
     fn of(text: &str) -> Result<Control, String> {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("default.yaml"), text).unwrap();
+        fs::write(folder.path().join("default.yaml"), text.replace("KEY", KEY)).unwrap();
         read(&[folder.path().join("none"), folder.path().to_owned()], "default").map_err(|error| error.to_string())
     }
 
@@ -223,6 +303,40 @@ rescue: {on: [r, '{name}'], off: [r], state: [r], limit: 5, host-key: 'SHA256:x'
     }
 
     #[test]
+    fn what_would_only_show_when_a_machine_is_off_is_refused_when_the_file_is_read() {
+        for (from, to, why) in [
+            ("'{name}'", "'{nmae}'", "{nmae} is none of {name}, {uuid}, {address}, {public-key}"),
+            ("'{name}'", "'a{public_key}b'", "{public_key} is none of"),
+            ("[pw, up]", "[pw, '{host}']", "{host} is none of"),
+            ("[pw, up]", "[pw, '{public-key}']", "only `rescue.on` is given {public-key}: pw {public-key}"),
+            ("KEY", "'SHA256:x'", "`rescue.host-key` is neither"),
+            ("KEY", "'ssh-rsa AAAA'", "`rescue.host-key` is neither"),
+            ("/etc/passwd", "/nonexistent/id", "cannot read `rescue.identity` /nonexistent/id: No such file"),
+            ("/etc/passwd", "/etc", "`rescue.identity` is no absolute path of a file"),
+        ] {
+            let error = of(&WHOLE.replacen(from, to, 1)).unwrap_err();
+            assert!(error.starts_with("control default: ") && error.contains(why), "{to}: {error}");
+        }
+        for fine in ["{{.Status}}", "{\"a\": {}}", "${key}", "%{http_code}", "{ print }", "}{", "{", "{name}.{uuid}"] {
+            of(&WHOLE.replacen("'{name}'", &format!("'{fine}'"), 1)).unwrap();
+        }
+    }
+
+    #[test]
+    fn all_controls_are_read_and_the_first_that_is_none_is_told() {
+        let (user, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let folders = [user.path().to_owned(), host.path().to_owned()];
+        let whole = WHOLE.replace("KEY", KEY);
+        assert!(all(&folders).unwrap_err().to_string().contains("there are no commands of control default"));
+        fs::write(host.path().join("rack.yaml"), "power: {}").unwrap();
+        fs::write(user.path().join("default.yaml"), &whole).unwrap();
+        assert!(all(&folders).unwrap_err().to_string().contains("rack.yaml"));
+        // The user's counts first.
+        fs::write(user.path().join("rack.yaml"), &whole).unwrap();
+        all(&folders).unwrap();
+    }
+
+    #[test]
     fn absent_is_told_with_the_places_and_a_name_is_no_path() {
         let folder = tempfile::tempdir().unwrap();
         let error = read(&[folder.path().to_owned()], "rack").unwrap_err();
@@ -241,7 +355,7 @@ rescue: {on: [r, '{name}'], off: [r], state: [r], limit: 5, host-key: 'SHA256:x'
     fn a_file_that_others_can_write_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("default.yaml");
-        fs::write(&path, WHOLE).unwrap();
+        fs::write(&path, WHOLE.replace("KEY", KEY)).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
         let error = read(&[folder.path().to_owned()], "default").unwrap_err();
         assert!(error.to_string().contains("others can write") && error.way_out.unwrap().contains("chmod go-w"));

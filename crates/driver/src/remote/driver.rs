@@ -64,6 +64,10 @@ impl<S: Source> Driver for Remote<S> {
         self.0.preflight()
     }
 
+    fn settings(&self) -> Result<(), DriverError> {
+        self.0.settings()
+    }
+
     fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
         // What nothing else is said of; a network of this host's is what it cannot have.
         if connection.is_user() {

@@ -147,6 +147,11 @@ impl Source for Hetzner {
         self.client().map(drop)
     }
 
+    fn settings(&self) -> Result<(), DriverError> {
+        let (_, settings) = self.client()?;
+        settings.token.check(Instant::now() + LOOK_LIMIT).map_err(refused)
+    }
+
     fn controls(&self, machine: &MachineRef, control: &DriverState) -> Result<Box<dyn Controls>, DriverError> {
         let kept = Kept::of(machine, control)?;
         let (client, _) = self.client()?;

@@ -180,6 +180,12 @@ pub trait Source: fmt::Debug + Send + Sync + Clone + 'static {
         false
     }
 
+    /// As [`Driver::settings`](crate::machine::Driver::settings).
+    ///
+    /// # Errors
+    /// When some of it cannot be used, or there is nothing.
+    fn settings(&self) -> Result<(), DriverError>;
+
     /// Whether it can work at all.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub(crate) use host::master;
 pub use host_ca::HostCa;
 pub use job::{Followed, Job, JobEnd, NotBegun};
 pub use key::{generate_key, public_key, read_key, write_known_hosts};
-pub use pinned::{fingerprint, host_key, is_known, is_same_key};
+pub use pinned::{fingerprint, host_key, is_known, is_known_form, is_same_key};
 pub use port::{free_port, wait_banner};
 pub use serving::{ServingAgent, run_agent, stream_agent};
 pub use sink::Sink;

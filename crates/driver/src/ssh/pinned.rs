@@ -55,6 +55,13 @@ pub fn fingerprint(key: &str) -> String {
     }
 }
 
+/// Whether a key can be known by `text`: a fingerprint by SHA-256, or a line of a key of type ed25519.
+#[must_use]
+pub fn is_known_form(text: &str) -> bool {
+    let fingerprint = text.trim().parse::<Fingerprint>().is_ok_and(|found| found.algorithm() == HashAlg::Sha256);
+    fingerprint || PublicKey::from_openssh(text.trim()).is_ok_and(|key| key.key_data().ed25519().is_some())
+}
+
 /// Whether the line `found` is of the key `known`: a line of one, or a fingerprint.
 #[must_use]
 pub fn is_same_key(known: &str, found: &str) -> bool {
