@@ -17,7 +17,7 @@ use cloud_machine_driver::ssh::generate_key;
 use cloud_machine_tests::{
     artifacts,
     cloud::{
-        Cloud, Settings,
+        Cloud, Fault, Injected, Settings,
         qemu::{Parts, Qemu},
     },
 };
@@ -25,16 +25,16 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long to wait for something that a machine does.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A server of the cloud, and somebody who has a key for it.
 pub(super) struct World {
-    machines: Arc<Qemu>,
+    pub(super) machines: Arc<Qemu>,
     pub(super) cloud: Cloud,
     pub(super) folder: TempDir,
-    server: u64,
+    pub(super) server: u64,
     pub(super) address: String,
-    began: Instant,
+    pub(super) began: Instant,
 }
 
 impl World {
@@ -66,6 +66,28 @@ impl World {
         let action = self.cloud.ask(&format!("GET /actions/{}", reply.body["action"]["id"]), &Value::Null);
         assert!(done, "{name}: {action:?}");
         reply.body
+    }
+
+    /// Has the system on it shut down.
+    pub(super) fn shut_down(&mut self) {
+        self.act("shutdown", &Value::Null);
+        while self.field("status") != "off" {
+            assert!(self.began.elapsed() < PATIENCE, "{}", self.console());
+            thread::sleep(Duration::from_millis(100));
+        }
+        println!("shut down: {:.1} s", self.began.elapsed().as_secs_f64());
+    }
+
+    /// The next rescue system is enabled, as the provider says, and the machine boots its disk all the same.
+    pub(super) fn ignore_rescue(&self) {
+        self.cloud.inject(Injected::once("POST", "/actions/enable_rescue", Fault::RescueIgnored));
+    }
+
+    /// What tells whether anything of a disk was changed; its server is off.
+    pub(super) fn disk_sum(&self, server: u64) -> Vec<u8> {
+        let output = Command::new("b2sum").arg(self.machines.disk(server)).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        output.stdout
     }
 
     pub(super) fn field(&self, field: &str) -> Value {
@@ -111,12 +133,12 @@ impl World {
     }
 
     /// Runs a command there with `input` for it.
-    pub(super) fn feed(&self, command: &str, input: &str) {
+    pub(super) fn feed(&self, command: &str, input: &[u8]) {
         let mut ssh = self.client();
         ssh.arg("-oBatchMode=yes").arg("-i").arg(self.folder.path().join("key"));
         ssh.arg(format!("root@{}", self.address)).arg(command).stdin(Stdio::piped());
         let mut child = ssh.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
         assert!(child.wait().unwrap().success(), "{command}\n{}", self.console());
     }
 
@@ -129,7 +151,7 @@ impl World {
     }
 
     /// Waits until somebody can log in to what was booted, which has another host key than what was before.
-    fn comes_up(&self, what: &str) {
+    pub(super) fn comes_up(&self, what: &str) {
         fs::remove_file(self.known_hosts()).unwrap_or_default();
         loop {
             match self.try_ssh("true") {
@@ -196,15 +218,8 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     assert_eq!(world.field("public_net")["ipv4"]["ip"], world.address.as_str());
     assert!(world.host_key() != first && world.host_key() != rescue && rescue != first, "each makes its own");
 
-    super::adopted::life(&world);
-    super::rented::life(&world.cloud);
-
-    world.act("shutdown", &Value::Null);
-    while world.field("status") != "off" {
-        assert!(world.began.elapsed() < PATIENCE, "{}", world.console());
-        thread::sleep(Duration::from_millis(100));
-    }
-    println!("shut down: {:.1} s", world.began.elapsed().as_secs_f64());
+    super::adopted::life(&mut world);
+    super::rented::life(&world);
 }
 
 /// It is made and not started: its disk is looked at from here.

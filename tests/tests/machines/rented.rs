@@ -10,13 +10,17 @@ use cloud_machine_tests::{
 };
 use serde_json::Value;
 
-use super::adopted::{IMAGE, settings};
+use super::{
+    adopted::{BOOT_FAKE, FAKE, IMAGE, settings, the_system_of_a_job_is_no_rescue_system},
+    cloud::World,
+};
 
 /// Name of the machine, and so of its server.
 const NAME: &str = "ci-2";
 
 /// The life of a server that nobody has made before.
-pub(super) fn life(cloud: &Cloud) {
+pub(super) fn life(world: &World) {
+    let cloud = &world.cloud;
     let program = Program::new(&Artifacts::from_environment_without_image().unwrap());
     program.pack_folder(&artifacts::cloud_image().unwrap(), IMAGE, &[]).unwrap();
     let file = |token: &str| format!("{{token: {{file: {token}}}, endpoint: '{}', location: nbg1}}", cloud.endpoint());
@@ -36,8 +40,19 @@ pub(super) fn life(cloud: &Cloud) {
     let again = program.call(["create", NAME, "--driver", "hetzner", "--image", IMAGE], b"");
     assert!(again.code == 0 && again.errors.contains("nothing to do"), "{}", again.errors);
 
+    let own = |command: &str, input: &[u8]| {
+        let called = program.call(["exec", NAME, "--", "sh", "-c", command], input);
+        assert_eq!(called.code, 0, "{command}: {}", called.errors);
+        called.output
+    };
+    let fake = world.machines.fake_rescue(&own("cat /root/.ssh/authorized_keys", b"")).unwrap();
+    own(FAKE, &fake);
     let planted = program.call(["exec", NAME, "--", "sh", "-s"], hostile::script_on_one_disk().unwrap().as_bytes());
     assert_eq!(planted.code, 0, "{}", planted.errors);
+    own(BOOT_FAKE, b"");
+    let id = server["id"].as_u64().unwrap();
+    assert!(cloud.succeeds(&cloud.ask(&format!("POST /servers/{id}/actions/poweroff"), &Value::Null).unwrap()));
+    the_system_of_a_job_is_no_rescue_system(&program, world, (NAME, id), "what answers is something else");
     let cleaned = program
         .json(["reimage", NAME, "--snapshot", "--require-assurance", "provider-rooted", "--timeout", "600"])
         .unwrap();

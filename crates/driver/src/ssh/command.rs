@@ -115,6 +115,13 @@ pub fn command(target: &Target) -> Result<Command, SshError> {
     Ok(ssh)
 }
 
+/// As [`command`], for what is not compressed yet. A server that does not do it is talked to without.
+pub(super) fn compressed(target: &Target) -> Result<Command, SshError> {
+    let mut ssh = base(target)?;
+    ssh.args(["-C", "--", HOST]);
+    Ok(ssh)
+}
+
 /// `ssh` to a machine, where options of ssh or a program may follow: it takes options behind the host as well.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Seek},
     net::Shutdown,
     os::{fd::OwnedFd, unix::net::UnixStream},
-    process::{Child, ChildStderr, ExitStatus, Stdio},
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,7 +15,11 @@ use cloud_machine_protocol::{Digest, escape};
 
 use crate::socket::Lines;
 
-use super::{SshError, Target, command, quoted_word};
+use super::{
+    SshError, Target,
+    command::{command, compressed},
+    quoted_word,
+};
 
 /// What a shell there does, with programs as BusyBox has them, too: it takes SIZE bytes of its standard input into a folder in
 /// memory from which programs may run, holds them against DIGEST, and becomes the agent, of which no file is left. The host says
@@ -78,18 +82,15 @@ impl ServingAgent {
         log: File,
         until: Instant,
     ) -> Result<(Self, UnixStream), SshError> {
-        let (serving, own) = Self::connect(target, &script(agent, digest, &[SERVE]), log)?;
+        let (serving, own) = Self::connect(compressed(target)?, &script(agent, digest, &[SERVE]), log)?;
         send(&own, agent, until)?;
         Ok((serving, own))
     }
 
-    /// Starts `script` on the system of `target`.
-    fn connect(target: &Target, script: &str, log: File) -> Result<(Self, UnixStream), SshError> {
+    /// Starts `script` on the system that `ssh` logs in to.
+    fn connect(mut ssh: Command, script: &str, log: File) -> Result<(Self, UnixStream), SshError> {
         let (own, theirs) = UnixStream::pair().map_err(SshError::Agent)?;
         let input = OwnedFd::from(theirs.try_clone().map_err(SshError::Agent)?);
-        let mut ssh = command(target)?;
-        // Half of the agent is saved; frames of images are compressed already. A server that does not do it is asked for nothing else.
-        ssh.args(["-o", "Compression=yes"]);
         ssh.arg(format!("exec sh -c {}", quoted_word(script)))
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(OwnedFd::from(theirs)))
@@ -184,7 +185,7 @@ pub fn stream_agent(
 ) -> Result<(), SshError> {
     let mut log = tempfile::tempfile().map_err(SshError::Agent)?;
     let ours = log.try_clone().map_err(SshError::Agent)?;
-    let (mut serving, own) = ServingAgent::connect(target, &script(agent, digest, arguments), ours)?;
+    let (mut serving, own) = ServingAgent::connect(command(target)?, &script(agent, digest, arguments), ours)?;
     let silent = || SshError::AgentSilent { place: target.host.place(target.port) };
     match send(&own, agent, Instant::now() + patience).and_then(|()| receive(&own, patience, take)) {
         // It shows in the way it ended why the other end is closed.
