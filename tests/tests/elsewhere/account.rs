@@ -12,15 +12,15 @@ use cloud_machine_tests::{
 use serde_json::{Value, json};
 
 /// A host with an image, and an account.
-struct World {
+pub(crate) struct World {
     // Ends first: it deletes what it has.
-    program: Program,
-    cloud: Cloud,
-    machines: Arc<Remembered>,
+    pub(crate) program: Program,
+    pub(crate) cloud: Cloud,
+    pub(crate) machines: Arc<Remembered>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let fixture = fixture::without_turn();
         let program = Program::new(&Artifacts::from_environment().unwrap());
         fs::create_dir_all(program.state()).unwrap();
@@ -39,7 +39,7 @@ impl World {
         Self { cloud, machines, program }
     }
 
-    fn call(&self, words: &[&str]) -> Called {
+    pub(crate) fn call(&self, words: &[&str]) -> Called {
         self.program.call(words, b"")
     }
 
@@ -50,7 +50,7 @@ impl World {
     }
 
     /// Makes the server of the machine `web`, which never answers, so that it is half made.
-    fn half_made(&self) -> u64 {
+    pub(crate) fn half_made(&self) -> u64 {
         let called = self.call(&["create", "web", "--driver", "hetzner", "--image", IMAGE, "--timeout", "4"]);
         assert_eq!(called.code, 6, "{}", called.errors);
         let [server] = self.machines.all()[..] else { panic!("{:?}", self.machines.all()) };
@@ -58,7 +58,7 @@ impl World {
     }
 
     /// Changes the record, whoever wrote it.
-    fn forge(&self, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn forge(&self, change: impl FnOnce(&mut Value)) {
         let path = self.program.state().join("machines/web/machine.json");
         let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         change(&mut record);

@@ -7,6 +7,7 @@ mod control;
 mod driver;
 mod fault;
 mod hetzner;
+mod hetzner_server;
 mod rescue;
 
 use std::{fmt, path::Path, time::Instant};
