@@ -1,6 +1,6 @@
 //! From what a machine needs to the server type that has it: pure. Must not ask the provider.
 
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 use cloud_machine_protocol::ByteSize;
 
@@ -94,16 +94,27 @@ pub fn choose_type(types: &[ServerType], location: &str, wanted: Wanted) -> Resu
     if let Some(chosen) = offered.iter().find(|own| lacks(own, wanted).is_empty()) {
         return Ok(Choice { server_type: (*chosen).clone(), rounded: rounded(chosen, wanted) });
     }
-    // The largest of those that lack the fewest.
-    offered.reverse();
-    offered.sort_by_key(|own| lacks(own, wanted).len());
+    // Of those that lack the fewest, those that have the most of it.
+    let most = |own: &ServerType| {
+        let of = |is_less: bool, has: u64| if is_less { Reverse(has) } else { Reverse(0) };
+        (
+            lacks(own, wanted).len(),
+            of(own.ram < wanted.ram, own.ram.bytes()),
+            of(own.cpus < wanted.cpus, own.cpus.into()),
+            of(own.disk < wanted.disk, own.disk.bytes()),
+        )
+    };
+    offered.sort_by_key(|own| most(own));
     let nearest = offered.iter().take(NEAREST).map(|own| {
         let ServerType { name, cpus, ram, disk, .. } = own;
         let lacks = lacks(own, wanted).join(" and ");
         format!("{} (ram {ram}, cpus {cpus}, disk {disk}: too little {lacks})", shown(name))
     });
     let Wanted { ram, cpus, disk } = wanted;
-    let wanted = format!("ram {ram}, cpus {cpus} and disk {disk}");
+    let wanted = match disk.bytes() {
+        0 => format!("ram {ram} and cpus {cpus}"),
+        _ => format!("ram {ram}, cpus {cpus} and disk {disk}"),
+    };
     Err(SizeError::NotEnough { location: shown(location), wanted, nearest: nearest.collect() })
 }
 
@@ -190,7 +201,7 @@ mod tests {
             choose("1TiB", 8, "160GB").unwrap_err(),
             "no server type in fsn1 has ram 1TiB, cpus 8 and disk 160GB; the nearest are \
              cx0 (ram 512GiB, cpus 64, disk 4TB: too little ram), cx43 (ram 16GiB, cpus 8, disk 160GB: too little ram), \
-             ccx13 (ram 8GiB, cpus 2, disk 80GB: too little ram and cpus and disk): ask for less, or take another location"
+             cx33 (ram 8GiB, cpus 4, disk 80GB: too little ram and cpus and disk): ask for less, or take another location"
         );
         let wanted = Wanted { ram: ByteSize(1), cpus: 1, disk: ByteSize(1) };
         assert_eq!(

@@ -144,15 +144,7 @@ impl<'a> Verdicts<'a> {
     /// As there; that a provider cannot be asked is part of the verdicts.
     pub fn with_sizes(drivers: &Drivers, described: &'a Described, state: &Path) -> Result<Self, OperationError> {
         let verdicts = Self::of(drivers, described)?;
-        let resources = &described.config.resources;
-        let disk = resources.disks.values().find(|disk| disk.boot_partition).and_then(|disk| disk.allocation);
-        let wanted = Sizes {
-            ram: rounding::memory(resources.ram).bytes(),
-            cpus: resources.cpus,
-            // The image is not known everywhere.
-            disk: disk.map_or(0, |size| size.bytes()).max(image_size(described, state).unwrap_or(0)),
-        };
-        let given = configured_driver(drivers, described)?.sizes(wanted, state, Instant::now() + LIST_TIME);
+        let given = sizes(configured_driver(drivers, described)?, described, state, Instant::now() + LIST_TIME);
         let sizes = if given.is_some() { SizesOf::Provider(given) } else { verdicts.sizes };
         Ok(Self { sizes, ..verdicts })
     }
@@ -278,6 +270,25 @@ fn stated(support: Support) -> Verdict {
     }
 }
 
+/// What a provider gives for a configuration, by its list, which is kept in `state`, the folder of the store, if that is there; `None`
+/// where none decides.
+pub(crate) fn sizes(
+    driver: &dyn Driver,
+    described: &Described,
+    state: &Path,
+    until: Instant,
+) -> Option<Result<GivenSizes, DriverError>> {
+    let resources = &described.config.resources;
+    let disk = resources.disks.values().find(|disk| disk.boot_partition).and_then(|disk| disk.allocation);
+    let wanted = Sizes {
+        ram: rounding::memory(resources.ram).bytes(),
+        cpus: resources.cpus,
+        // The image is not known everywhere.
+        disk: disk.map_or(0, |size| size.bytes()).max(image_size(described, state).unwrap_or(0)),
+    };
+    driver.sizes(wanted, state, until)
+}
+
 /// Bytes of the configuration's image, where that is installed.
 fn image_size(described: &Described, state: &Path) -> Option<u64> {
     let store = Store::open_existing(state.to_owned()).ok()?;
@@ -285,7 +296,7 @@ fn image_size(described: &Described, state: &Path) -> Option<u64> {
     installed::manifest(&folder).ok().map(|manifest| manifest.size())
 }
 
-/// What the provider's list makes of `key`; `None` of another disk than the system's.
+/// What the provider's list makes of `key`; `None` where nothing is asked for.
 fn by_list(config: &Config, key: &str, GivenSizes { sizes, told }: &GivenSizes) -> Option<Verdict> {
     let (exact, to) = match key {
         "resources.ram" => (config.resources.ram.bytes() == sizes.ram, ByteSize(sizes.ram).to_string()),
@@ -293,7 +304,10 @@ fn by_list(config: &Config, key: &str, GivenSizes { sizes, told }: &GivenSizes) 
         _ => {
             let disk = key.strip_prefix("resources.disks.")?.strip_suffix(".allocation")?;
             let (_, disk) = config.resources.disks.iter().find(|(name, _)| name.as_str() == disk)?;
-            let asked = disk.allocation.filter(|_| disk.boot_partition)?;
+            if !disk.boot_partition {
+                return Some(Verdict::Unavailable { why: "the provider makes machines with one disk".to_owned() });
+            }
+            let asked = disk.allocation?;
             (asked.bytes() == sizes.disk, ByteSize(sizes.disk).to_string())
         }
     };

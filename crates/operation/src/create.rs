@@ -73,8 +73,7 @@ impl Operations<'_> {
         let connection = &described.config.resources.nic.network;
         network::can_fetch(&described.config, connection, creation.image_url.as_ref())?;
         if creation.options.strategy == Some(Strategy::Rebuild) {
-            let text =
-                "strategy rebuild writes a clean disk that a provider keeps, and one that is to be made has none";
+            let text = "a machine that is to be made has no snapshot yet: strategy rebuild is for `reimage`, later";
             return Err(OperationError::new(ErrorKind::Refused, text));
         }
         can_keep(driver, creation.options, described.config.resources.disks.len())?;
@@ -128,6 +127,11 @@ impl Operations<'_> {
                 driver.can_be_in(&store.machine(name), &record.connection)?;
                 if driver.delivery() == Delivery::Devices {
                     space::fits(store, &record, &creation.described, creation.options)?;
+                } else if let Some(sizes) =
+                    audit::sizes(driver, &creation.described, store.root(), Instant::now() + creation.timeout)
+                {
+                    // What no provider has, or nobody may ask for, leaves no half-made machine.
+                    sizes?;
                 }
                 store.create(lock, &record)?;
                 record

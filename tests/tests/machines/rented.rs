@@ -112,15 +112,12 @@ fn what_cannot_be_is_refused(program: &Program, cloud: &Cloud, token: &std::path
     let wrong = create(&[]);
     assert!(wrong.code == 1 && wrong.errors.contains("token"), "{}", wrong.errors);
     fs::write(token, cloud.token()).unwrap();
-    let half = program.call(["start", NAME], b"");
-    assert!(half.code == 3 && half.errors.contains("is not made yet"), "{}", half.errors);
-    assert_eq!(program.call(["delete", NAME, "--yes"], b"").code, 0);
     let large = create(&["--set", "resources.cpus=64"]);
     assert!(large.code == 3 && large.errors.contains("the nearest are"), "{}", large.errors);
     let bridge = create(&["--set", "resources.nic.network.bridge=br0", "--set", "require=[resources.nic]"]);
     assert!(bridge.code == 3 && bridge.errors.contains("does not honour"), "{}", bridge.errors);
     assert_eq!(servers(cloud).len(), before, "nothing was made");
-    assert_eq!(program.call(["delete", NAME, "--yes"], b"").code, 0);
+    assert_eq!(program.call(["show", NAME], b"").code, 4, "nor recorded");
 }
 
 /// What `config audit` says of each size, by the provider's own list.
