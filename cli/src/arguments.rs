@@ -97,9 +97,10 @@ pub(crate) enum Command {
     Create(Create),
     /// Take over a machine that is there already, before any job runs on it; nothing on it is changed
     #[command(after_help = "Examples:
-  cloud-machine adopt web-1 --ssh root@192.0.2.7 --image debian-12
-  cloud-machine adopt web-1 --ssh root@192.0.2.7 --image debian-12 --host-key SHA256:…
+  cloud-machine adopt web-1 --ssh root@192.0.2.7 --image debian-12-cloud
+  cloud-machine adopt web-1 --ssh root@192.0.2.7 --image debian-12-cloud --host-key SHA256:…
   cloud-machine adopt db --ssh root@db.example:2222 --control rack-2 --config db.yaml
+  cloud-machine adopt ci-1 --driver hetzner --control SERVER --ssh root@192.0.2.7 --image debian-12-cloud
 
 All that it says of itself is a promise of the machine only. A second call compares, and says field by field what changed.
 Driver ssh takes the commands for power and rescue system from ~/.config/cloud-machine/drivers/ssh/CONTROL.yaml, or the same below
@@ -121,7 +122,7 @@ Driver ssh takes the commands for power and rescue system from ~/.config/cloud-m
   cloud-machine delete demo
   cloud-machine delete ci-1 ci-2 --yes
 
-Without --yes it asks, which needs a terminal.")]
+Without --yes it asks, which needs a terminal. A machine that was adopted is only forgotten.")]
     Delete(Delete),
     /// List machines
     #[command(after_help = "Examples:
@@ -193,6 +194,8 @@ All of it is what the machine says of itself; whatever a terminal would obey is 
   cloud-machine reimage demo --strategy overlay     # makes the golden disk once
   cloud-machine reimage demo --strategy rewrite     # every byte of the disk is read back
   cloud-machine reimage ci-1 ci-2 --output json
+  cloud-machine reimage rented --snapshot --require-assurance provider-rooted
+  cloud-machine reimage rented --strategy rebuild --require-assurance provider-rebuilt
   cloud-machine reimage demo --image-url https://images.example/debian-12.image")]
     Reimage(Reimage),
     /// Verify the last reimage of machines again, from the stored evidence and over SSH
@@ -206,12 +209,12 @@ All of it is what the machine says of itself; whatever a terminal would obey is 
   cloud-machine plan demo
   cloud-machine plan demo --output json")]
     Plan(One),
-    /// List what was made for this host at providers and has no record any more, and delete it with --yes
+    /// List what was made for this state folder at providers and has no record any more, and delete it with --yes
     #[command(after_help = "Examples:
   cloud-machine gc
   cloud-machine gc --driver hetzner --yes
 
-Only what carries the label of this state folder is looked at: not what other hosts or people made. A copy of the folder has the
+Only what carries the label of this state folder is looked at: not what other folders or people made. A copy of the folder has the
 same label: --yes in one deletes the machines of the other.")]
     Gc(Gc),
     /// Keep a machine for one owner until a deadline

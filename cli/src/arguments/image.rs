@@ -199,7 +199,7 @@ pub(crate) struct Capture {
     pub(crate) name: ImageName,
     #[command(flatten)]
     pub(crate) there: There,
-    /// The disk: serial:TEXT, wwn:TEXT, /dev/NAME or /dev/disk/by-id/NAME [default: the only disk]
+    /// The disk: serial:TEXT, wwn:TEXT, label:TEXT, /dev/NAME or /dev/disk/by-id/NAME [default: the only disk]
     #[arg(long, value_name = "DEVICE")]
     pub(crate) disk: Option<DeviceSelector>,
     /// Also copy a disk that something uses, while it does

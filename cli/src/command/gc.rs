@@ -36,10 +36,15 @@ impl Show for Found {
 pub(crate) fn run(ui: &Ui, store: &Store, gc: &Gc) -> Result<(), Failure> {
     let drivers = drivers();
     let operations = Operations { store, drivers: &drivers, observer: &() };
+    let has_owner = operations.has_owner()?;
     let asking = ui.progress_of(EventSubject::default(), "ask the providers");
     let forgotten = operations.forgotten(gc.driver.as_deref(), gc.yes)?;
     drop(asking);
-    if forgotten.is_empty() {
+    if !has_owner {
+        ui.note(
+            "this state folder never made anything at a provider, so nobody was asked; what another one made is not looked for",
+        );
+    } else if forgotten.is_empty() {
         ui.note("nothing without a record was found; drivers without settings here were not asked");
     } else if !gc.yes {
         ui.note("nothing was deleted; --yes deletes all of these");

@@ -1,7 +1,7 @@
 //! What providers have that was made for this host and that no record knows: listed, and deleted when that is asked for. Must not
 //! delete what a record names.
 
-use cloud_machine_driver::machine::{Driver, KnownMachine, Orphan};
+use cloud_machine_driver::machine::{Delivery, Driver, KnownMachine, Orphan};
 use cloud_machine_store::MachineState;
 use serde::Serialize;
 
@@ -30,18 +30,21 @@ impl Operations<'_> {
     /// # Errors
     /// When a record cannot be read: what it knows would count as forgotten; and those of the drivers.
     pub fn forgotten(&self, driver: Option<&str>, delete: bool) -> Result<Vec<Forgotten>, OperationError> {
+        let drivers: Vec<&dyn Driver> = match driver {
+            Some(name) => vec![self.maker(name)?],
+            None => self.drivers.all().collect(),
+        };
         // Nothing carries a label that was never made.
         let Some(owner) = self.store.kept_owner()? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        let drivers: Vec<&dyn Driver> = match driver {
-            Some(name) => vec![self.driver(name)?],
-            None => self.drivers.all().collect(),
-        };
         for one in drivers {
             let known = self.known(one.name())?;
             let orphans = match one.orphans(&owner, &known) {
                 None if driver.is_some() => {
-                    let text = format!("driver {} makes nothing at a provider, or has no settings here", one.name());
+                    let name = one.name();
+                    let text = format!(
+                        "driver {name} has no settings here, such as ~/.config/cloud-machine/drivers/{name}.yaml"
+                    );
                     return Err(OperationError::new(ErrorKind::Refused, text));
                 }
                 None => continue,
@@ -59,6 +62,23 @@ impl Operations<'_> {
             }
         }
         Ok(found)
+    }
+
+    /// Whether this state folder has ever made anything at a provider.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    pub fn has_owner(&self) -> Result<bool, OperationError> {
+        Ok(self.store.kept_owner()?.is_some())
+    }
+
+    /// A driver by name, one that makes machines at a provider.
+    fn maker(&self, name: &str) -> Result<&dyn Driver, OperationError> {
+        let driver = self.driver(name)?;
+        if driver.delivery() == Delivery::Connection && driver.makes() {
+            return Ok(driver);
+        }
+        Err(OperationError::new(ErrorKind::Refused, format!("driver {name} makes nothing at a provider")))
     }
 
     /// The machines of a driver.
