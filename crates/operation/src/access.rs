@@ -160,6 +160,13 @@ pub fn host(record: &MachineRecord) -> Result<Option<ssh::Host>, OperationError>
     host.map_err(OperationError::failed)
 }
 
+/// Makes the host key of the record the only one that is believed.
+pub(crate) fn pin(store: &Store, record: &MachineRecord) -> Result<(), OperationError> {
+    let (Some(host_key), Some(host)) = (&record.host_key, host(record)?) else { return Ok(()) };
+    let known_hosts = store.machine(&record.name).known_hosts();
+    ssh::write_known_hosts(&known_hosts, &host.known_as(port(record)), host_key).map_err(OperationError::failed)
+}
+
 /// Address and port of a machine elsewhere, as they are shown.
 #[must_use]
 pub fn place(address: &str, port: u16) -> String {

@@ -191,6 +191,22 @@ impl Attempt<'_> {
         self.accept(record, strategy, &prepared, &report, &verdict)?;
         clock.phase(Phase::VerifyAndStore);
         silent(&mut channel, &mut conversation)?;
+        self.let_go(record, action, &*running, &mut channel, &prepared, clock)?;
+        drop(channel);
+        self.go_on(record, action, &*running, &prepared.boot.folder, clock)?;
+        Ok(Completed { report, verdict, phases: Vec::new(), discarded })
+    }
+
+    /// Gives the agent the word to go, and starts the machine's own system where the agent does not.
+    fn let_go(
+        &self,
+        record: &mut MachineRecord,
+        action: Action,
+        running: &dyn Running,
+        channel: &mut AgentChannel,
+        prepared: &Prepared,
+        clock: &mut Clock<'_>,
+    ) -> Result<(), OperationError> {
         let certificate = host_certificate::issue(self.store, record)?;
         let go = HostMessage::Go { nonce: prepared.expected.request.nonce, certificate };
         channel.send(&go, self.deadline).map_err(channel_failure)?;
@@ -205,9 +221,7 @@ impl Attempt<'_> {
                 self.store.write(self.lock, record)?;
             }
         }
-        drop(channel);
-        self.go_on(record, action, &*running, &prepared.boot.folder, clock)?;
-        Ok(Completed { report, verdict, phases: Vec::new(), discarded })
+        Ok(())
     }
 
     /// Waits until the machine's own system does what the configuration says of it, and says that it runs.

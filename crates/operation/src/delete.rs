@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloud_machine_driver::machine::{self, Delivery, Driver, MachineRef};
+use cloud_machine_driver::machine::{self, Delivery, Driver, KnownMachine, MachineRef};
 use cloud_machine_protocol::MachineName;
 use cloud_machine_store::{MachineLock, MachineRecord, StoreError};
 
@@ -68,7 +68,15 @@ impl Operations<'_> {
         if !driver.makes() {
             return Ok(());
         }
-        let Some(orphans) = driver.orphans(&owner, &[]) else {
+        // A server that was there before is its owner's, whatever its labels say.
+        let adopted = record.remote.as_ref().filter(|remote| remote.host_key.is_some());
+        let known = adopted.map(|remote| KnownMachine {
+            name: name.clone(),
+            control: Some(remote.control.clone()),
+            snapshot: None,
+            making: None,
+        });
+        let Some(orphans) = driver.orphans(&owner, known.as_slice()) else {
             let text = format!(
                 "cannot tell whether a provider has made machine {name}: driver {} has no settings here",
                 driver.name()

@@ -329,7 +329,7 @@ impl fmt::Display for Notice {
             Self::PortChanged(port) => write!(formatter, "the machine's SSH port was taken; it is {port} now"),
             Self::Provisioned(told) => write!(formatter, "made {told}"),
             Self::SnapshotLeft(why) => {
-                write!(formatter, "the snapshot before this one was not deleted and goes on costing (`gc` lists it): {why}")
+                write!(formatter, "the snapshot before this one was not deleted and goes on costing (`gc` lists it while it carries its labels): {why}")
             }
             Self::NewChain(why) => write!(
                 formatter,

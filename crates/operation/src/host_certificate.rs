@@ -2,7 +2,7 @@
 //! call a key good that no machine has any more.
 
 use cloud_machine_driver::ssh::HostCa;
-use cloud_machine_protocol::Action;
+use cloud_machine_protocol::{Action, SecretPolicy};
 use cloud_machine_store::{Certified, MachineRecord, Store, StoreError, Strategy, identity};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -89,8 +89,10 @@ pub fn known_hosts(store: &Store, asked: Option<&str>) -> Result<KnownHosts, Ope
 fn is_current(store: &Store, certified: &Certified) -> Result<bool, StoreError> {
     match store.read(&certified.machine) {
         Ok(record) => {
-            let is_rebuilt = record.system.last.is_some_and(|last| last.strategy == Strategy::Rebuild);
-            Ok(record.host_key.as_ref() == Some(&certified.key) && !is_rebuilt)
+            // A kept one was the same all the time.
+            let is_back = record.identity.ssh_host_keys != SecretPolicy::Keep
+                && record.system.last.is_some_and(|last| last.strategy == Strategy::Rebuild);
+            Ok(record.host_key.as_ref() == Some(&certified.key) && !is_back)
         }
         Err(StoreError::NoMachine { .. }) => Ok(false),
         Err(error) => Err(error),

@@ -11,7 +11,7 @@ use cloud_machine_store::{
 use jiff::Timestamp;
 
 use crate::{
-    admission,
+    access, admission,
     attempt::{Attempt, only_disk},
     clock::{Clock, PhaseTime},
     error::{ErrorKind, OperationError},
@@ -96,6 +96,8 @@ impl Asked<'_> {
         }
         let (_, manifest) = installed::image(self.store, record)?;
         admission::minimum_generation(self.store, record, &manifest)?;
+        // A rebuild rests on a report before it, so it cannot begin a new chain.
+        evidence::count(self.store, record)?;
         evidence::of_snapshot(self.store, record, snapshot)?;
         let request = snapshot.report.trim_start_matches("reports/").trim_end_matches(".json");
         let (machine, owner) = (life::reference(self.store, record), self.store.owner()?);
@@ -174,7 +176,7 @@ impl Attempt<'_> {
         record.system.last = Some(rebuilt::last());
         record.host_key = Some(snapshot.host_key.clone());
         self.store.write(self.lock, record)?;
-        self.pin(record)
+        access::pin(self.store, record)
     }
 }
 

@@ -10,6 +10,10 @@ use crate::error::{ErrorKind, OperationError};
 /// What a rebuild reaches, whoever did it.
 pub(crate) const REACHES: Assurance = Assurance::ProviderRebuilt;
 
+/// Why nothing is said of what had changed.
+pub(crate) const NOT_RECORDED: &str =
+    "what had changed on the system disk: not recorded, since the provider wrote over it unread (strategy rebuild)";
+
 /// What the provider was asked for, and that it said that it was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

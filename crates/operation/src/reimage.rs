@@ -19,6 +19,7 @@ use crate::{
     evidence::gaps_of,
     hint::Hint,
     network, rebuild,
+    rebuilt::NOT_RECORDED,
     request::is_made,
     system_disk::{self, ReimageOptions},
 };
@@ -168,7 +169,8 @@ impl Operations<'_> {
             Attempt { driver, store, lock, teller, deadline: until, required, options, described: &described };
         if let Some(chosen) = rebuild {
             let phases = attempt.rebuild(&mut record, &chosen)?;
-            return Ok(Reimaged { phases, ..Reimaged::unchanged(store, &record) });
+            let not_recorded = Some(NOT_RECORDED);
+            return Ok(Reimaged { phases, not_recorded, ..Reimaged::unchanged(store, &record) });
         }
         let completed = attempt.run(&mut record, Action::Reimage)?;
         Ok(Reimaged::new(store, &record, &completed))

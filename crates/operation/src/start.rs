@@ -92,9 +92,10 @@ impl Operations<'_> {
         let (store, until) = (self.store, Instant::now() + timeout);
         let driver = self.driver_of(&record)?;
         driver.preflight()?;
+        let is_rebuilt = record.system.last.is_some_and(|last| last.strategy == Strategy::Rebuild);
         let running = match self.running(&record)? {
-            // What runs is the rescue system of a reimage that was cut off after its report was accepted.
-            Some(running) if record.state != MachineState::Accepted => running,
+            // After a report it is the rescue system of a reimage that was cut off; after a rebuild the machine's own.
+            Some(running) if record.state != MachineState::Accepted || is_rebuilt => running,
             found => {
                 if found.is_some() {
                     drop(life::end(driver, store, &mut record)?);
@@ -103,6 +104,8 @@ impl Operations<'_> {
             }
         };
         if record.host_key.is_some() {
+            // It may have been accepted and cut off before that.
+            access::pin(store, &record)?;
             let folder = store.machine(&record.name).last_attempt()?;
             let folder = folder.ok_or_else(|| OperationError::failed("the machine has no attempt"))?;
             access::wait_ready(store, &record, &*running, &folder, &["true"], until)?;

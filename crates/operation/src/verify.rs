@@ -16,7 +16,7 @@ use crate::{
     expectation::AttemptFacts,
     hint::Hint,
     installed,
-    rebuilt::{REACHES, Rebuilt},
+    rebuilt::{NOT_RECORDED, REACHES, Rebuilt},
     request::is_made,
 };
 
@@ -130,12 +130,12 @@ impl Operations<'_> {
             does_not_cover: evidence::gaps_of(record, REACHES),
             rescue_host_key: None,
             tier: None,
-            // The record of an older program counts less.
+            // A record that was edited counts less.
             used_since: record.dirty || rebuilt.snapshot().others,
             identity_checked: answer.is_some(),
             checked: [told].into_iter().chain(answer.into_iter().flatten()).collect(),
             not_covered,
-            not_recorded: None,
+            not_recorded: Some(NOT_RECORDED),
             report: record
                 .last_report
                 .as_ref()

@@ -345,7 +345,7 @@ pub enum MachineState {
     Creating,
     /// A request is stored; nothing has been done yet.
     Requested,
-    /// The agent works on the disks.
+    /// The agent works on the disks, or the provider writes the system disk.
     Writing,
     /// The report is accepted and stored.
     Accepted,

@@ -171,7 +171,9 @@ impl Scene {
     fn refused(&self, known: Option<String>) -> DriverError {
         // As whoever starts it has made sure.
         self.owner.on.store(false, Ordering::SeqCst);
-        self.driver(known).start(&self.machine, &self.boot, soon()).map(drop).unwrap_err()
+        let started = self.driver(known).start(&self.machine, &self.boot, soon());
+        // Nothing is said to an agent before its machine goes on.
+        started.and_then(|started| started.running.resume(soon())).unwrap_err()
     }
 
     fn logins(&self) -> usize {

@@ -67,6 +67,40 @@ fn a_snapshot_that_is_just_being_recorded_is_not_forgotten_and_any_other_one_is(
 }
 
 #[test]
+fn what_a_newer_program_has_written_down_is_not_forgotten() {
+    let world = World::new();
+    let server = world.half_made();
+    left(&world, server, "01R-1");
+    let mut before = Value::Null;
+    world.forge(|record| {
+        before = record.clone();
+        record["remote"]["control"]["more"] = json!(true);
+        record["remote"]["snapshot"] = json!({
+            "state": {"disk": 1}, "image": record["image"]["digest"], "report": "reports/01R.json", "host_key": "ssh-ed25519 AAAA",
+            "others": false, "taken": "2026-11-30T00:00:00Z",
+        });
+    });
+    let done = world.call(&["gc", "--yes"]);
+    assert!(done.code == 0 && done.output.is_empty(), "{}{}", done.output, done.errors);
+    assert_eq!((snapshots(&world).len(), world.machines.all()), (1, vec![server]));
+    world.forge(|record| *record = before);
+}
+
+#[test]
+fn an_adopted_server_outlives_its_machine_whatever_its_labels_say_and_its_snapshot_does_not() {
+    let world = World::new();
+    let server = world.half_made();
+    left(&world, server, "01R-1");
+    world.forge(|record| {
+        record["remote"]["host_key"] = json!("ssh-ed25519 AAAA");
+        record["remote"]["control"].as_object_mut().unwrap().remove("owner").unwrap();
+    });
+    let deleted = world.call(&["delete", "web", "--yes"]);
+    assert_eq!(deleted.code, 0, "{}", deleted.errors);
+    assert_eq!((snapshots(&world), world.machines.all()), (vec![], vec![server]));
+}
+
+#[test]
 fn only_the_snapshot_that_was_made_of_the_machines_clean_disk_counts() {
     let world = World::new();
     let server = world.half_made();
@@ -92,7 +126,7 @@ fn only_the_snapshot_that_was_made_of_the_machines_clean_disk_counts() {
         assert_eq!(error.kind, DriverErrorKind::Refused, "{error}");
         assert!(error.to_string().contains(why), "{why}: {error}");
     };
-    let other = "is not the one that was made of that machine's clean disk";
+    let other = "was not made of that by this host";
     refused("somebody-else", "01R", &state, other);
     refused(&owner, "01", &state, other);
     let system = world.cloud.ask("GET /images?type=system", &Value::Null).unwrap().body["images"][0]["id"].clone();

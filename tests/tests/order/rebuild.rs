@@ -63,6 +63,7 @@ fn a_disk_is_kept_clean_and_off_and_a_rebuild_of_it_is_provider_rebuilt() {
     let told = (rebuilt.state, rebuilt.assurance, rebuilt.strategy, rebuilt.tier, rebuilt.rescue_host_key);
     let expected = (MachineState::Running, Some(Assurance::ProviderRebuilt), Some(Strategy::Rebuild), None, None);
     assert_eq!(told, expected);
+    assert!(rebuilt.changed.is_empty() && rebuilt.not_recorded.unwrap().contains("unread"), "nobody looked");
     let gaps = rebuilt.does_not_cover.unwrap();
     assert!(
         gaps.contains("nothing was read back") && gaps.contains("every job since it was made could copy it"),
@@ -132,6 +133,14 @@ fn what_cannot_be_rebuilt_or_kept_is_refused_before_anything_is_touched() {
             r["disks"].as_array_mut().unwrap().push(disk);
         }),
     ];
+    // A rebuild that began a new chain could not be verified.
+    let first = with.store.machine(&with.name).path().join("reports");
+    let mut reports: Vec<_> = fs::read_dir(&first).unwrap().map(|entry| entry.unwrap().path()).collect();
+    reports.sort();
+    let oldest = fs::read(&reports[0]).unwrap();
+    fs::remove_file(&reports[0]).unwrap();
+    refused(&with, &rebuilt, ErrorKind::Verification, "is missing");
+    fs::write(&reports[0], oldest).unwrap();
     for (why, change) in cases {
         forge(&with, change);
         let kind = if why.contains("disks") { ErrorKind::Refused } else { ErrorKind::Verification };

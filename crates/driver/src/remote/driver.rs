@@ -116,7 +116,6 @@ impl<S: Source> Driver for Remote<S> {
         let login = LoginKey::of(machine)?;
         let system = into_rescue(machine, &*controls, &login, until)?;
         let entered = rescue::enter(machine, boot, &login, &system, until)?;
-        controls.entered(until)?;
         let state = DriverState::of(&"rescue system").map_err(|error| failed(error.to_string()))?;
         Ok(Started {
             running: Box::new(Self::running(machine, controls, Some(entered.agent))),
@@ -322,9 +321,9 @@ impl Running for Elsewhere {
         }
     }
 
-    /// Its agent waits for the host's first message.
-    fn resume(&self, _: Instant) -> Result<(), DriverError> {
-        Ok(())
+    /// Its agent waits for the host's first message; before that, whoever starts the rescue system has to agree that it did.
+    fn resume(&self, until: Instant) -> Result<(), DriverError> {
+        self.with(|parts| parts.controls.entered(until))
     }
 
     fn trouble(&self, _: Instant) -> Result<Option<Trouble>, DriverError> {

@@ -151,8 +151,11 @@ impl Source for Hetzner {
 
     fn sizes(&self, wanted: Sizes, cache: &Path, until: Instant) -> Option<Result<GivenSizes, DriverError>> {
         self.has_settings().then(|| {
-            self.client().and_then(|(client, settings)| {
-                let (listed, choice) = chosen(&client, &settings, wanted, cache, until)?;
+            // Only that no type has enough is a refusal: what cannot be asked is not known.
+            let unknown = |error: DriverError| DriverError { kind: DriverErrorKind::Failed, ..error };
+            self.client().map_err(unknown).and_then(|(client, settings)| {
+                let listed = client.catalog(cache, Timestamp::now(), until).map_err(answered).map_err(unknown)?;
+                let choice = chosen(&listed, &settings, wanted)?;
                 let ServerType { name, ram, cpus, disk, .. } = choice.server_type;
                 let hours = listed.age.as_hours();
                 let age = if hours == 0 { "less than an hour".to_owned() } else { format!("{hours} h") };
@@ -191,7 +194,8 @@ impl Hetzner {
         let (client, settings) = self.client()?;
         let own = Ownership::new(wanted.owner, wanted.name.as_str(), wanted.uuid).map_err(refused)?;
         let WantedMachine { ram, cpus, disk, cache, .. } = *wanted;
-        let (_, choice) = chosen(&client, &settings, Sizes { ram, cpus, disk }, cache, until)?;
+        let listed = client.catalog(cache, Timestamp::now(), until).map_err(answered)?;
+        let choice = chosen(&listed, &settings, Sizes { ram, cpus, disk })?;
         let key = rescue_key(&client, wanted.name.as_str(), wanted.public_key, &own.labels(), until)?;
         let new = NewServer {
             name: wanted.name.to_string(),
@@ -229,26 +233,23 @@ impl Hetzner {
             let of = known.iter().find(|machine| Some(machine.name.as_str()) == one.machine.as_deref());
             of.is_some_and(|machine| match one.kind {
                 OrphanKind::SshKey => true,
-                OrphanKind::Snapshot => machine.making.is_some() && machine.making == one.attempt,
-                OrphanKind::Server => machine.control.is_none(),
+                OrphanKind::Snapshot => {
+                    let is_unread = |kept: &DriverState| kept.read::<KeptDisk>().is_err();
+                    let is_making = machine.making.is_some() && machine.making == one.attempt;
+                    is_making || machine.snapshot.as_ref().is_some_and(is_unread)
+                }
+                // Which one it is that a newer program has written down is not known: none of this machine is forgotten.
+                OrphanKind::Server => machine.control.as_ref().is_none_or(|kept| kept.read::<Kept>().is_err()),
             })
         };
         Ok(found.iter().filter(|one| !is_used(one)).map(orphan).collect())
     }
 }
 
-/// The server type for these sizes, and the list that it is of.
-fn chosen(
-    client: &Client,
-    settings: &Settings,
-    wanted: Sizes,
-    cache: &Path,
-    until: Instant,
-) -> Result<(Listed, Choice), DriverError> {
-    let listed = client.catalog(cache, Timestamp::now(), until).map_err(answered)?;
+/// The server type for these sizes.
+fn chosen(listed: &Listed, settings: &Settings, wanted: Sizes) -> Result<Choice, DriverError> {
     let size = Wanted { ram: ByteSize(wanted.ram), cpus: wanted.cpus, disk: ByteSize(wanted.disk) };
-    let choice = choose_type(&listed.catalog.server_types, &settings.location, size).map_err(refused)?;
-    Ok((listed, choice))
+    choose_type(&listed.catalog.server_types, &settings.location, size).map_err(refused)
 }
 
 fn address(server: &Server) -> Result<String, DriverError> {

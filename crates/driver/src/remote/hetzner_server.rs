@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud_machine_hetzner::{ApiError, CREATE, Client, Image, Labels, MACHINE, OWNER, Ownership, Server, ServerStatus};
+use cloud_machine_hetzner::{ApiError, CREATE, Client, Labels, MACHINE, OWNER, Ownership, Server, ServerStatus};
 use cloud_machine_protocol::causes;
 use cloud_machine_store::DriverState;
 use serde::{Deserialize, Serialize};
@@ -79,8 +79,7 @@ impl OneServer {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(answered(error)),
         };
-        let has = |key: &str, value: &str| server.labels.get(key).is_some_and(|found| found == value);
-        if has(OWNER, owner) && has(MACHINE, &self.name) {
+        if self.is_own(owner, &server.labels) {
             return self.client.delete_server(server.id, until).map(drop).map_err(answered);
         }
         let text =
@@ -89,14 +88,15 @@ impl OneServer {
         Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out)))
     }
 
-    /// Whether an image carries the labels of this machine of `owner`'s.
-    fn is_own(&self, owner: &str, image: &Image) -> bool {
-        let has = |key: &str, value: &str| image.labels.get(key).is_some_and(|found| found == value);
+    /// Whether these are labels of this machine of `owner`'s.
+    fn is_own(&self, owner: &str, labels: &Labels) -> bool {
+        let has = |key: &str, value: &str| labels.get(key).is_some_and(|found| found == value);
         has(OWNER, owner) && has(MACHINE, &self.name)
     }
 
     fn no_snapshot(&self, snapshot: u64, why: &str) -> DriverError {
-        let text = format!("snapshot {snapshot}, the clean disk of machine {}, {why}", self.name);
+        let text =
+            format!("snapshot {snapshot}, which the record of machine {} names as its clean disk, {why}", self.name);
         let way_out = format!(
             "`cloud-machine reimage {} --snapshot --require-assurance provider-rooted` makes another one",
             self.name
@@ -205,9 +205,9 @@ impl Controls for OneServer {
             image => image.map_err(answered)?,
         };
         let of_request = image.labels.get(CREATE).is_some_and(|attempt| attempt.starts_with(&format!("{request}-")));
-        let (owned, server) = (self.is_own(owner, &image), image.created_from.as_ref().map(|from| from.id));
+        let (owned, server) = (self.is_own(owner, &image.labels), image.created_from.as_ref().map(|from| from.id));
         if !(owned && of_request && image.is_snapshot() && server == Some(self.kept.server)) {
-            return Err(self.no_snapshot(snapshot, "is not the one that was made of that machine's clean disk"));
+            return Err(self.no_snapshot(snapshot, "was not made of that by this host"));
         }
         if image.is_available() { Ok(()) } else { Err(self.no_snapshot(snapshot, "is not available")) }
     }
@@ -233,12 +233,16 @@ impl Controls for OneServer {
         match self.client.image(snapshot, until) {
             Err(error) if error.is_not_found() => Ok(()),
             Err(error) => Err(answered(error)),
-            Ok(image) if self.is_own(owner, &image) => {
+            Ok(image) if self.is_own(owner, &image.labels) => {
                 self.client.delete_image(snapshot, until).map(drop).map_err(answered)
             }
             Ok(_) => {
-                let text = format!("snapshot {snapshot} does not carry the labels of machine {}", self.name);
-                Err(failed(format!("{text}: it is not deleted")))
+                let text = format!(
+                    "snapshot {snapshot} does not carry the labels of machine {}: it is not deleted",
+                    self.name
+                );
+                let way_out = "delete it in the provider's console, then try again".to_owned();
+                Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some(way_out)))
             }
         }
     }

@@ -85,7 +85,8 @@ fn wait(
     let answered = ssh::wait_banner(&host, port, within, &|| true);
     answered.map_err(|error| match error {
         SshError::Silent { .. } => timed_out(format!("the rescue system does not answer: {error}")).with_way_out(Some(
-            "look at the machine's console at its provider; the next reimage begins with its power off".to_owned(),
+            "look at the machine's console at its provider; the same command again begins with its power off"
+                .to_owned(),
         )),
         error => DriverError::new(DriverErrorKind::Failed, error),
     })?;

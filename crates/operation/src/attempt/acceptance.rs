@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use cloud_machine_driver::{channel::AgentChannel, ssh};
+use cloud_machine_driver::channel::AgentChannel;
 use cloud_machine_plan::{Expected, Verdict, verify};
 use cloud_machine_protocol::{Action, DiskName, HostMessage, Report, Tier};
 use cloud_machine_store::{AcceptedRecord, DiskBacking, LastReimage, MachineRecord, MachineState, Strategy};
@@ -102,17 +102,7 @@ impl Attempt<'_> {
             evidence::note_start(record, &verdict.not_covered);
         }
         self.store.write(self.lock, record)?;
-        self.pin(record)
-    }
-
-    /// Makes the host key of the record the only one that is believed.
-    pub(crate) fn pin(&self, record: &MachineRecord) -> Result<(), OperationError> {
-        if let (Some(host_key), Some(host)) = (&record.host_key, access::host(record)?) {
-            let known_hosts = self.store.machine(&record.name).known_hosts();
-            ssh::write_known_hosts(&known_hosts, &host.known_as(access::port(record)), host_key)
-                .map_err(OperationError::failed)?;
-        }
-        Ok(())
+        access::pin(self.store, record)
     }
 
     /// A machine that found the host's own map wrong is a reason to look at the host.

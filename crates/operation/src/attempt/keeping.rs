@@ -40,23 +40,27 @@ impl Attempt<'_> {
     /// Has the provider keep the disk, which is clean and whose agent has ended, in the place of the one it kept before.
     pub(crate) fn keep_disk(&self, record: &mut MachineRecord) -> Result<(), OperationError> {
         let snapshots = self.snapshots()?;
+        let started = record.driver_state.clone();
         drop(life::end(self.driver, self.store, record)?);
+        // Its agent ran: what fails from here on counts.
+        record.driver_state = started;
         let machine = life::reference(self.store, record);
         let owner = self.store.owner()?;
         let request = record.request.as_ref().ok_or_else(|| OperationError::failed("the attempt has no request"))?;
         let attempt = snapshot_attempt(request);
+        let (Some(remote), Some(report), Some(host_key)) =
+            (&mut record.remote, record.last_report.clone(), record.host_key.clone())
+        else {
+            return Err(OperationError::failed("no report of the disk was accepted yet"));
+        };
         let keeping = self.teller.begin(Task::KeepDisk);
         let kept = snapshots.keep(&machine, &owner, &attempt, self.deadline);
         let state = kept.map_err(|error| OperationError::from(error).hint(Hint::MayBeLeft))?;
         drop(keeping);
-        let (Some(remote), Some(report), Some(host_key)) =
-            (&mut record.remote, record.last_report.clone(), record.host_key.clone())
-        else {
-            return Err(OperationError::failed("the disk was kept before a report of it was accepted"));
-        };
         let (image, others, taken) = (record.image.digest, record.dirty, Timestamp::now());
         let before = remote.snapshot.replace(SnapshotRecord { state, image, report, host_key, others, taken });
-        self.store.write(self.lock, record)?;
+        let written = self.store.write(self.lock, record);
+        written.map_err(|error| OperationError::from(error).hint(Hint::MayBeLeft))?;
         let Some(before) = before else { return Ok(()) };
         if let Err(error) = snapshots.discard(&machine, &owner, &before.state, self.deadline) {
             self.teller.notice(Notice::SnapshotLeft(causes(&error)));
