@@ -16,7 +16,7 @@ use std::{
 use cloud_machine_driver::{
     DriverError, DriverErrorKind,
     description::Description,
-    machine::{Boot, Driver, MachineRef, Power, Processor},
+    machine::{Boot, Driver, MachineRef, Power, Processor, Started},
     remote::{Controls, LoginKey, Remote, RescueSystem, Source, Switch},
     ssh::fingerprint,
 };
@@ -172,8 +172,12 @@ impl Scene {
         // As whoever starts it has made sure.
         self.owner.on.store(false, Ordering::SeqCst);
         let started = self.driver(known).start(&self.machine, &self.boot, soon());
-        // Nothing is said to an agent before its machine goes on.
-        started.and_then(|started| started.running.resume(soon())).unwrap_err()
+        // Nothing is said to an agent before its machine goes on. Once it has said something itself, no file of it is left.
+        let agent = |started: Started| {
+            (&started.agent).read_exact(&mut [0; 8]).unwrap();
+            started.running.resume(soon())
+        };
+        started.and_then(agent).unwrap_err()
     }
 
     fn logins(&self) -> usize {
