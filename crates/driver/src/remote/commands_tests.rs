@@ -153,9 +153,9 @@ fn a_state_that_takes_nearly_all_of_the_limit_is_waited_for_and_never_beyond_the
             text.replacen(&format!("state: [cat, '{at}/power']"), &to, 1)
         }
     };
-    // Each answer takes most of the 2 seconds that the file allows, and only the one that begins last says so.
-    let late = "sleep 1.5; echo >> AT/asked; if [ $(wc -l < AT/asked) -lt 3 ]; then echo on; else cat AT/power; fi";
-    let machine = commanded(folder.path(), state(late)).unwrap();
+    // Each answer takes most of the 6 seconds that the file allows, and only the one that begins last says so.
+    let late = "sleep 4; echo >> AT/asked; if [ $(wc -l < AT/asked) -lt 3 ]; then echo on; else cat AT/power; fi";
+    let machine = commanded(folder.path(), |text| state(late)(text).replace("limit: 2", "limit: 6")).unwrap();
     machine.switch(Switch::Off, soon()).unwrap();
     assert_eq!(fs::read_to_string(folder.path().join("power")).unwrap(), "Chassis Power is off\n");
     // More than the file allows.
