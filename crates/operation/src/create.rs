@@ -130,7 +130,7 @@ impl Operations<'_> {
                 } else if let Some(sizes) =
                     audit::sizes(driver, &creation.described, store.root(), Instant::now() + creation.timeout)
                 {
-                    // What no provider has, or nobody may ask for, leaves no half-made machine.
+                    // What the provider does not have leaves no half-made machine; nor does a wrong token, while no list is kept.
                     sizes?;
                 }
                 store.create(lock, &record)?;
