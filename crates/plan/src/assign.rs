@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud_machine_config::{Config, DiskConfig, Undeclared};
-use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, ImageSource, Inventory, Request, Role};
+use cloud_machine_protocol::{
+    Action, DeviceSelector, Disk, DiskName, DriveRequest, ImageSource, Inventory, Request, Role,
+};
 
 use crate::error::{DiskList, PlanError, Wanted};
 
@@ -16,10 +18,29 @@ pub(crate) struct Assignment<'plan> {
     pub(crate) roles: BTreeMap<&'plan str, Role>,
 }
 
+/// What a host attached besides the disks of the configuration.
+#[derive(Default)]
+pub(crate) struct Attached<'a> {
+    drives: &'a [DriveRequest],
+    /// The device with the packed image, and whether the machine can do without it.
+    image: Option<(&'a DeviceSelector, bool)>,
+}
+
+impl<'a> Attached<'a> {
+    /// What a request names. A boot reads no image, so the host need not attach it then; one behind an address needs none.
+    pub(crate) fn of(request: &'a Request) -> Self {
+        let image = match &request.image.source {
+            ImageSource::Device(device) => Some((device, request.action == Action::Boot)),
+            ImageSource::Url(_) | ImageSource::Connection { .. } => None,
+        };
+        Self { drives: &request.drives, image }
+    }
+}
+
 pub(crate) fn assign<'plan>(
     config: &'plan Config,
     inventory: &'plan Inventory,
-    request: &Request,
+    attached: &Attached<'_>,
     volume: Option<&str>,
 ) -> Result<Assignment<'plan>, PlanError> {
     distinct(inventory)?;
@@ -29,11 +50,11 @@ pub(crate) fn assign<'plan>(
         let volume = inventory.disks.iter().find(|disk| disk.name == volume).ok_or_else(absent)?;
         claim(&mut purposes, volume, Wanted::Volume)?;
     }
-    let source = source(inventory, request)?;
+    let source = source(inventory, attached)?;
     if let Some(source) = source {
         claim(&mut purposes, source, Wanted::ImageSource)?;
     }
-    for (index, drive) in request.drives.iter().enumerate() {
+    for (index, drive) in attached.drives.iter().enumerate() {
         let wanted = Wanted::Drive(index);
         let device = only(inventory, &drive.device, &wanted)?;
         claim(&mut purposes, device, wanted)?;
@@ -87,12 +108,11 @@ fn distinct(inventory: &Inventory) -> Result<(), PlanError> {
     }
 }
 
-/// The device with the packed image. A boot reads no image, so the host need not attach it then; one behind an address
-/// needs none.
-fn source<'plan>(inventory: &'plan Inventory, request: &Request) -> Result<Option<&'plan Disk>, PlanError> {
-    let ImageSource::Device(device) = &request.image.source else { return Ok(None) };
-    match (only(inventory, device, &Wanted::ImageSource), request.action) {
-        (Err(PlanError::Absent { .. }), Action::Boot) => Ok(None),
+/// The device with the packed image.
+fn source<'plan>(inventory: &'plan Inventory, attached: &Attached<'_>) -> Result<Option<&'plan Disk>, PlanError> {
+    let Some((device, optional)) = attached.image else { return Ok(None) };
+    match (only(inventory, device, &Wanted::ImageSource), optional) {
+        (Err(PlanError::Absent { .. }), true) => Ok(None),
         (found, _) => found.map(Some),
     }
 }

@@ -2,7 +2,7 @@
 //! it. Must not make a step.
 
 use cloud_machine_config::DiskConfig;
-use cloud_machine_protocol::{Action, Disk, DiskName, Request, WipeMethod};
+use cloud_machine_protocol::{Action, Disk, DiskName, WipeMethod};
 
 use crate::{
     assign::Assignment,
@@ -59,14 +59,13 @@ impl DecidedDisk<'_> {
 
 pub(crate) fn decided<'plan>(
     assignment: &Assignment<'plan>,
-    request: &Request,
+    action: Action,
+    known: impl Fn(&str) -> Known<'plan>,
 ) -> Result<Vec<DecidedDisk<'plan>>, PlanError> {
     let others = assignment.declared.iter().filter(|(_, (disk, _))| !disk.boot_partition);
     let mut decided: Vec<DecidedDisk<'plan>> = others
         .clone()
-        .map(|(name, (disk, device))| {
-            decide_disk(name, disk, device, request.action, Known::of(request, name.as_str()))
-        })
+        .map(|(name, (disk, device))| decide_disk(name, disk, device, action, known(name.as_str())))
         .collect::<Result<_, _>>()?;
     for (decide_disk, mapped) in decided.iter_mut().zip(mapped(others.map(|(_, (disk, _))| is_encrypted(disk)))) {
         decide_disk.mapped = mapped;

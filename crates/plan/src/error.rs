@@ -47,6 +47,28 @@ pub enum PlanError {
         /// How many it names.
         count: usize,
     },
+    /// The root of the machine is not on the disk that the configuration calls its system disk.
+    #[error(
+        "{wanted} is to be the system disk, and the root that the kernel command line names is not on {device} but on {root}: \
+         `boot-partition: true` belongs to the disk that the machine boots from"
+    )]
+    RootElsewhere {
+        /// The disk of the configuration.
+        wanted: Wanted,
+        /// Kernel name of its device.
+        device: String,
+        /// The disks that hold the root.
+        root: DiskList,
+    },
+    /// No disk is declared as the system disk, and which one is cannot be told.
+    #[error(
+        "which disk the machine boots from cannot be told, since what the kernel command line names as its root is on {found}: \
+         declare that disk with `boot-partition: true`"
+    )]
+    RootUnclear {
+        /// The disks that hold what the kernel command line names.
+        found: DiskList,
+    },
     /// The inventory has one name twice, so a step could not say which disk it means.
     #[error("the inventory lists the device {device} twice")]
     DeviceTwice {

@@ -13,7 +13,15 @@ use crate::{
     step::{PlannedStep, load_modules, mount_root, reimage, source, write_identity, write_mounts},
 };
 
-/// The system disk.
+/// What is done with the system disk among the others. Nothing at all where the machine's own initramfs mounts its root.
+#[derive(Default)]
+pub(crate) struct SystemSteps {
+    pub(crate) kernel_module: Option<String>,
+    pub(crate) steps: Vec<PlannedStep>,
+    pub(crate) mounts: Vec<Mount>,
+}
+
+/// The system disk of an attempt.
 pub(crate) struct SystemPlan<'a> {
     pub(crate) disks: RootDisks<'a>,
     /// The pool with the root, when it is in one.
@@ -21,26 +29,26 @@ pub(crate) struct SystemPlan<'a> {
 }
 
 /// All steps; `others` are the other declared disks, in the order of the configuration.
-pub(crate) fn ordered(
-    request: &Request,
-    image: &ImageLayout,
-    hostname: &MachineName,
-    system: &SystemPlan<'_>,
-    others: &[DiskPlan<'_>],
-) -> Vec<PlannedStep> {
-    let mut steps = load_modules(others.iter().flat_map(DiskPlan::kernel_modules).chain(system.kernel_module()));
+pub(crate) fn ordered(system: SystemSteps, others: &[DiskPlan<'_>]) -> Vec<PlannedStep> {
+    let modules = others.iter().flat_map(DiskPlan::kernel_modules).chain(system.kernel_module.as_deref());
+    let mut steps = load_modules(modules);
     steps.extend(others.iter().filter_map(DiskPlan::set_read_only));
     steps.extend(others.iter().filter_map(DiskPlan::wipe));
-    steps.extend(system.steps(request, image, hostname));
+    steps.extend(system.steps);
     steps.extend(others.iter().filter_map(DiskPlan::encrypt));
     steps.extend(others.iter().flat_map(DiskPlan::make));
-    steps.extend(write_mounts(system.mounts().into_iter().chain(others.iter().flat_map(DiskPlan::mounts)).collect()));
+    steps.extend(write_mounts(system.mounts.into_iter().chain(others.iter().flat_map(DiskPlan::mounts)).collect()));
     steps
 }
 
 impl SystemPlan<'_> {
-    fn kernel_module(&self) -> Option<&str> {
-        self.pool.and_then(|pool| pool.filesystem.kernel_module.as_deref())
+    /// What an attempt does with it.
+    pub(crate) fn all(&self, request: &Request, image: &ImageLayout, hostname: &MachineName) -> SystemSteps {
+        SystemSteps {
+            kernel_module: self.pool.and_then(|pool| pool.filesystem.kernel_module.clone()),
+            steps: self.steps(request, image, hostname),
+            mounts: self.mounts(),
+        }
     }
 
     fn steps(&self, request: &Request, image: &ImageLayout, hostname: &MachineName) -> Vec<PlannedStep> {

@@ -5,11 +5,12 @@ use cloud_machine_config::Config;
 use cloud_machine_protocol::{Action, DataContent, DeviceRecord, Disk, Inventory, MachineName, Method, Request, Role};
 
 use crate::{
-    assign::{Assignment, assign},
+    assign::{Assignment, Attached, assign},
     decided::{DecidedDisk, decided, writable},
     disk_plan::DiskPlan,
     error::PlanError,
     image::ImageLayout,
+    known::Known,
     method::undecided,
     order::{SystemPlan, ordered},
     root_pool::{RootDisks, RootPool},
@@ -44,20 +45,32 @@ pub fn plan(
     hostname: &MachineName,
 ) -> Result<Plan, PlanError> {
     check_image(request, image)?;
-    let assignment = assign(config, inventory, request, volume)?;
+    let assignment = assign(config, inventory, &Attached::of(request), volume)?;
     let (system, pool) = system_disk(&assignment, image)?;
     let disks = RootDisks { system, image: assignment.source };
     pool.iter().try_for_each(|pool| pool.check(request.action, disks))?;
-    let decided = decided(&assignment, request)?;
+    let decided = decided(&assignment, request.action, |name| Known::of(request, name))?;
     let others: Vec<DiskPlan<'_>> = decided.iter().map(DecidedDisk::plan).collect();
-    let steps = ordered(request, image, hostname, &SystemPlan { disks, pool: pool.as_ref() }, &others);
+    let system = SystemPlan { disks, pool: pool.as_ref() };
+    let steps = ordered(system.all(request, image, hostname), &others);
+    let devices = records(inventory, &assignment, request.action, &decided);
+    Ok(Plan { steps, devices })
+}
+
+/// Every disk of the inventory, with its role and what is done with it.
+pub(crate) fn records(
+    inventory: &Inventory,
+    assignment: &Assignment<'_>,
+    action: Action,
+    decided: &[DecidedDisk<'_>],
+) -> Vec<DeviceRecord> {
     let record = |disk: &Disk| {
         let role = assignment.roles.get(disk.name.as_str()).cloned().unwrap_or(Role::Undeclared);
         let known = decided.iter().find(|one| one.device.name == disk.name);
-        let method = method(&role, disk, &assignment, request.action, known);
+        let method = method(&role, disk, assignment, action, known);
         DeviceRecord { disk: disk.clone(), role, method }
     };
-    Ok(Plan { steps, devices: inventory.disks.iter().map(record).collect() })
+    inventory.disks.iter().map(record).collect()
 }
 
 fn check_image(request: &Request, image: &ImageLayout) -> Result<(), PlanError> {

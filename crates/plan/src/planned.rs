@@ -27,5 +27,5 @@ pub(crate) fn planned(expected: &Expected, devices: &Devices<'_>) -> Result<Vec<
     let disks = RootDisks { system: system.disk, image: source.map(|attached| attached.disk) };
     let system = SystemPlan { disks, pool: system.expected.root_pool.as_ref() };
     let others: Vec<DiskPlan<'_>> = devices.iter().filter_map(|attached| attached.plan(request)).collect();
-    Ok(ordered(request, &image, &expected.identity.name, &system, &others))
+    Ok(ordered(system.all(request, &image, &expected.identity.name), &others))
 }
