@@ -28,11 +28,11 @@ pub(crate) fn shape(
         return None;
     }
     match (shape, &node.value) {
-        (Shape::Scalar(_), Value::Scalar(_)) | (Shape::List(_), Value::List(_)) => Some(node.to_value()),
-        (Shape::Either(..), Value::Scalar(_)) => Some(node.to_value()),
+        (Shape::Scalar(_) | Shape::Words(_) | Shape::Either(..), Value::Scalar(_)) => Some(node.to_value()),
+        (Shape::List(_) | Shape::Words(_), Value::List(_)) => Some(node.to_value()),
         (Shape::Map(keys) | Shape::Either(_, keys), Value::Map(entries)) => Some(map(entries, keys, path, errors)),
         (Shape::Named(what, keys), Value::Map(entries)) => Some(named(*what, entries, keys, path, errors)),
-        (Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Either(allowed, _), _) => {
+        (Shape::Scalar(allowed) | Shape::List(allowed) | Shape::Words(allowed) | Shape::Either(allowed, _), _) => {
             errors.push(invalid(node, path, allowed));
             None
         }

@@ -22,6 +22,8 @@ pub(crate) enum Shape {
     Scalar(&'static str),
     /// A list of texts, described for people.
     List(&'static str),
+    /// A scalar or a list of texts, described for people.
+    Words(&'static str),
     /// A scalar, described for people, or a map with these keys.
     Either(&'static str, &'static [Key]),
     /// A map with these keys.
@@ -36,7 +38,7 @@ impl Shape {
     /// What a value of this shape may be, for people; empty where the keys of a map tell.
     pub(crate) const fn allowed(&self) -> &'static str {
         match self {
-            Self::Scalar(allowed) | Self::List(allowed) | Self::Either(allowed, _) => allowed,
+            Self::Scalar(allowed) | Self::List(allowed) | Self::Words(allowed) | Self::Either(allowed, _) => allowed,
             Self::Program => "a map",
             Self::Map(_) | Self::Named(..) => "",
         }
@@ -127,13 +129,16 @@ pub(crate) const RESOURCES: &[Key] = &[
 ];
 
 /// Allowed values of an address.
-const URL: &str = "an https, http or file address without user and fragment, or a map {url: …, sha256: …, ca: …}";
+pub(crate) const URL: &str =
+    "an https, http or file address without user and fragment, or a map {url: …, sha256: …, ca: …}";
 
-const URL_KEYS: &[Key] = &[
-    key("url", Shape::Scalar("an https, http or file address without user and fragment")),
-    key("sha256", Shape::Scalar("64 hexadecimal digits")),
-    key("ca", Shape::Scalar("certificates in PEM")),
-];
+/// Allowed values of each of [`URL_KEYS`].
+pub(crate) const ONE_URL: &str = "an https, http or file address without user and fragment";
+pub(crate) const SHA256: &str = "64 hexadecimal digits";
+pub(crate) const CA: &str = "certificates in PEM";
+
+const URL_KEYS: &[Key] =
+    &[key("url", Shape::Scalar(ONE_URL)), key("sha256", Shape::Scalar(SHA256)), key("ca", Shape::Scalar(CA))];
 
 /// Allowed values of a filesystem.
 const FILESYSTEM: &str = "ext4, xfs, btrfs, vfat, swap, zfs, iso9660, squashfs or erofs, or a map {type: …, label: …, uuid: …, options: […]}";
@@ -241,6 +246,38 @@ const FURTHER_NIC: &[Key] = &[
 ];
 
 const IDENTITY: &[Key] = &[key("ssh-host-keys", Shape::Scalar("rotate or keep"))];
+
+/// Keys of the agent's policy, which is a document of its own.
+pub(crate) const POLICY: &[Key] = &[
+    key(
+        "volume",
+        Shape::Map(&[
+            key("required", Shape::Scalar(BOOLEAN)),
+            key("wait", Shape::Scalar(WAIT)),
+            key("accept", Shape::List(ACCEPT)),
+        ]),
+    ),
+    key(
+        "address",
+        Shape::Map(&[key("allowed", Shape::List(BEGINNINGS)), key("default", Shape::Either(URL, URL_KEYS))]),
+    ),
+    key("wipe", Shape::Words(WIPE)),
+    key("filesystems", Shape::List(MADE)),
+    key("without-configuration", Shape::Scalar(WITHOUT)),
+];
+
+/// Allowed values of the policy's keys, and of each item of those that are lists.
+pub(crate) const WAIT: &str = "a whole number of seconds from 0 to 600";
+pub(crate) const ACCEPT: &str = "a list of pinned and read-only, such as [pinned]";
+pub(crate) const ACCEPTED: &str = "pinned or read-only";
+pub(crate) const BEGINNINGS: &str = "a list of beginnings of addresses, such as [\"https://config.example/\"]";
+pub(crate) const BEGINNING: &str =
+    "https:// or http://, alone or with a host, a slash and a path, without user, query and fragment";
+pub(crate) const WIPE: &str = "declared or none, or a list of devices, such as [serial:data]";
+pub(crate) const DEVICE: &str = "/dev/NAME, /dev/disk/by-id/NAME, serial:TEXT or wwn:TEXT";
+pub(crate) const MADE: &str = "a list of filesystems, such as [ext4, swap]";
+pub(crate) const MADE_ONE: &str = "ext4, xfs, btrfs, vfat, swap or zfs";
+pub(crate) const WITHOUT: &str = "boot or stop";
 
 /// What `path`, keys below `cloud-machine`, may hold; `None` when there is no such key. Disk names are not looked at.
 pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Option<&'static Shape> {

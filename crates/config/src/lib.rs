@@ -50,6 +50,7 @@ mod partition_schema;
 mod partition_type;
 mod partitions;
 mod paths;
+mod policy;
 mod pools;
 #[cfg(test)]
 mod properties;
@@ -91,6 +92,7 @@ pub use merged::{Hidden, Leaf, Merged};
 pub use needs::{Presence, Programs, can_be_done, can_be_made};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::parse;
+pub use policy::{Accept, AddressPolicy, MAX_WAIT, POLICY, Policy, VolumePolicy, WipePolicy, WithoutConfiguration};
 pub use rancher::{Distribution, Rancher, Role};
 pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, stated, unset};
 pub use source::{LayerKind, Location, Origin};

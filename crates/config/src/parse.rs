@@ -29,6 +29,19 @@ use crate::{
 /// anchors, aliases, merge keys, tags other than ours or in a place where they mean nothing, duplicate keys, keys that
 /// are no scalar; a document that is no map; an `exclude` that is no list of key paths.
 pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, ConfigErrors> {
+    let (source, root) = parse_map(layer, source, text, "cloud-machine: {…}")?;
+    foreign::merging(&source, &root)?;
+    Ok(Document::new(layer, excluded(&source, root)?))
+}
+
+/// The map that is the whole of `text`, empty when there is no content. `example` is one for the error about another kind
+/// of value.
+pub(crate) fn parse_map(
+    layer: LayerKind,
+    source: &str,
+    text: &[u8],
+    example: &str,
+) -> Result<(Arc<Source>, Node), ConfigErrors> {
     let text = gzip::decompressed(layer, source, text)?;
     let readable = readable(layer, source, &text)?;
     let source = Source::new(layer, source, readable, Form::Text);
@@ -40,11 +53,10 @@ pub fn parse(layer: LayerKind, source: &str, text: &[u8]) -> Result<Document, Co
     if !matches!(root.value, Value::Map(_)) {
         let message = format!("the document is {}", root.kind());
         return Err(ConfigError::new(&source, root.mark, "", message)
-            .allowed("a map, such as `cloud-machine: {…}`")
+            .allowed(format!("a map, such as `{example}`"))
             .into());
     }
-    foreign::merging(&source, &root)?;
-    Ok(Document::new(layer, excluded(&source, root)?))
+    Ok((source, root))
 }
 
 /// The only value in `text`, whose places are those of `source`; `None` when there is none. It will lie `depth`

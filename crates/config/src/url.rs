@@ -10,7 +10,14 @@ use serde::{
 };
 use url::Url;
 
-use crate::{check::invalid, error::ConfigError, grammar::ROOT, key_location::locate, tree::Node};
+use crate::{
+    check::invalid,
+    error::ConfigError,
+    grammar::{CA, ONE_URL, ROOT, SHA256, URL},
+    key_location::locate,
+    scalar::Scalar,
+    tree::{Node, Value, child_path},
+};
 
 /// Where one more document for the machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +151,7 @@ pub(crate) fn configured(
     errors: &mut Vec<ConfigError>,
 ) -> Option<CloudInitUrl> {
     let mut found = KEYS.into_iter().zip(values).filter_map(|(keys, value)| Some((keys, value?)));
-    let (keys, UrlValue { url, sha256, ca }) = found.next()?;
+    let (keys, value) = found.next()?;
     if let Some((second, _)) = found.next() {
         let (first, _) = locate(machine, keys);
         let (node, path) = locate(machine, second);
@@ -155,23 +162,72 @@ pub(crate) fn configured(
         );
         return None;
     }
-    let url = CloudInitUrl { url: url.0, sha256: sha256.map(|digest| digest.0), ca: ca.map(|pem| pem.0) };
     let (node, path) = locate(machine, keys);
+    judged(value, node, &path, errors)
+}
+
+/// The address that `value`, written at `node`, gives with what stands beside it.
+fn judged(value: UrlValue, node: &Node, path: &str, errors: &mut Vec<ConfigError>) -> Option<CloudInitUrl> {
+    let UrlValue { url, sha256, ca } = value;
+    let url = CloudInitUrl { url: url.0, sha256: sha256.map(|digest| digest.0), ca: ca.map(|pem| pem.0) };
     match url.url.reveal().scheme() {
         "http" if url.sha256.is_none() => {
             errors.push(invalid(
                 node,
-                &path,
+                path,
                 "an http address with `sha256`, since anybody on the way could change the document; or https",
             ));
             None
         }
         "http" | "file" if url.ca.is_some() => {
-            errors.push(invalid(node, &path, "`ca` only with an https address"));
+            errors.push(invalid(node, path, "`ca` only with an https address"));
             None
         }
         _ => Some(url),
     }
+}
+
+/// The address that is written at `node`, whose shape was looked at before.
+pub(crate) fn read(node: &Node, path: &str, errors: &mut Vec<ConfigError>) -> Option<CloudInitUrl> {
+    let before = errors.len();
+    let (url, sha256, ca) = match &node.value {
+        Value::Map(_) => (
+            text(node, path, "url", ONE_URL, errors),
+            text(node, path, "sha256", SHA256, errors),
+            text(node, path, "ca", CA, errors),
+        ),
+        _ => (typed(node, path, URL, errors), None, None),
+    };
+    match url {
+        Some(url) if errors.len() == before => judged(UrlValue { url, sha256, ca }, node, path, errors),
+        None if errors.len() == before => {
+            errors.push(invalid(node, path, URL));
+            None
+        }
+        _ => None,
+    }
+}
+
+/// The value of `key` in the map `node`.
+fn text<T: TryFrom<String>>(
+    node: &Node,
+    path: &str,
+    key: &str,
+    allowed: &str,
+    errors: &mut Vec<ConfigError>,
+) -> Option<T> {
+    node.get(key).and_then(|value| typed(value, &child_path(path, key), allowed, errors))
+}
+
+fn typed<T: TryFrom<String>>(node: &Node, path: &str, allowed: &str, errors: &mut Vec<ConfigError>) -> Option<T> {
+    let value = match &node.value {
+        Value::Scalar(Scalar::Text(text)) => T::try_from(text.clone()).ok(),
+        _ => None,
+    };
+    if value.is_none() {
+        errors.push(invalid(node, path, allowed));
+    }
+    value
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn keys(text: &mut String, prefix: &str, keys_here: &[Key], depth: usize) {
             _ if path == TWIN || key.name == "source" || NOT_SHOWN.contains(&key.name) => {
                 line(text, &format!("#{}: {}", key.name, note.example), depth)
             }
-            Shape::Scalar(_) | Shape::List(_) | Shape::Either(..) => {
+            Shape::Scalar(_) | Shape::List(_) | Shape::Words(_) | Shape::Either(..) => {
                 line(text, &format!("{}: {}", key.name, note.example), depth)
             }
             // The system disk, which shows all other keys, cannot have any.

@@ -57,7 +57,10 @@ pub fn about(path: &str) -> Option<About> {
 /// Whether the key at `path` below `cloud-machine`, with a disk's real name in it, holds a value and not a map.
 #[must_use]
 pub fn is_value(path: &str) -> bool {
-    matches!(grammar::shape_of(path.split('.')), Some(Shape::Scalar(_) | Shape::List(_) | Shape::Either(..)))
+    matches!(
+        grammar::shape_of(path.split('.')),
+        Some(Shape::Scalar(_) | Shape::List(_) | Shape::Words(_) | Shape::Either(..))
+    )
 }
 
 /// Paths below `cloud-machine` of all keys that hold a value, with `*` for a disk's name.
@@ -94,7 +97,7 @@ fn walk_keys(prefix: &str, keys: &[Key], visit: &mut dyn FnMut(Described<'_>)) {
                 walk_keys(&below, keys, visit);
             }
             Shape::Named(_, keys) => walk_keys(&format!("{below}.*"), keys, visit),
-            Shape::Scalar(_) | Shape::List(_) | Shape::Program => {}
+            Shape::Scalar(_) | Shape::List(_) | Shape::Words(_) | Shape::Program => {}
         }
     }
 }

@@ -103,7 +103,7 @@ fn value(path: &str, shape: &Shape) -> Value {
                 "additionalProperties": map(&format!("{path}.*"), keys, one),
             })
         }
-        Shape::Scalar(_) | Shape::List(_) => form(note),
+        Shape::Scalar(_) | Shape::List(_) | Shape::Words(_) => form(note),
         Shape::Either(_, keys) => json!({"anyOf": [form(note), map(path, keys, note.summary)]}),
         Shape::Program => json!({"type": ["object", "null"]}),
     };

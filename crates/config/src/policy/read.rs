@@ -1,0 +1,255 @@
+//! Reading a policy from its tree. Must not know what a policy leads to.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use cloud_machine_protocol::DeviceSelector;
+use url::Url;
+
+use super::{
+    Accept, AddressPolicy, MAX_WAIT, Policy, VolumePolicy, WAIT_WHEN_REQUIRED, WipePolicy, WithoutConfiguration,
+};
+use crate::{
+    check::{self, invalid},
+    config::FilesystemType,
+    error::{ConfigError, ConfigErrors},
+    grammar::{self, ACCEPTED, BEGINNING, BOOLEAN, DEVICE, MADE_ONE, Shape, WAIT, WIPE, WITHOUT},
+    parse::parse_map,
+    scalar::Scalar,
+    source::{LayerKind, shortened},
+    tree::{Erases, Node, Value, child_path, item_path},
+    url::{self as address, CloudInitUrl},
+};
+
+const FILESYSTEMS: [(&str, FilesystemType); 6] = [
+    ("ext4", FilesystemType::Ext4),
+    ("xfs", FilesystemType::Xfs),
+    ("btrfs", FilesystemType::Btrfs),
+    ("vfat", FilesystemType::Vfat),
+    ("swap", FilesystemType::Swap),
+    ("zfs", FilesystemType::Zfs),
+];
+/// Filesystems that a configuration may have, and that nothing at a boot makes.
+const MEDIA: [&str; 3] = ["iso9660", "squashfs", "erofs"];
+
+/// The policy of the document `bytes`, which is called `name`.
+pub(super) fn policy(name: &str, bytes: &[u8]) -> Result<Policy, ConfigErrors> {
+    // The layer is told by no error of a policy: it is merged with nothing.
+    let (_, root) = parse_map(LayerKind::Global, name, bytes, "wipe: none")?;
+    let mut errors = Vec::new();
+    tags(&root, "", &mut errors);
+    check::shape(&root, &Shape::Map(grammar::POLICY), "", &mut errors);
+    let policy = Reader { root: &root, errors: &mut errors }.policy();
+    if errors.is_empty() {
+        contradictions(&policy, &root, &mut errors);
+    }
+    errors.sort_by_key(|error| (error.line, error.column));
+    ConfigErrors::check(errors)?;
+    Ok(policy)
+}
+
+/// Refuses tags: they say how a document goes with others.
+fn tags(node: &Node, path: &str, errors: &mut Vec<ConfigError>) {
+    if node.erases != Erases::Nothing || node.extends.is_some() || node.locked.is_some() || node.secret {
+        let error = ConfigError::new(&node.source, node.mark, path, "a tag means nothing in a policy");
+        errors.push(error.suggestion(Some("leave it out: a policy is merged with nothing".to_owned())));
+    }
+    match &node.value {
+        Value::Scalar(_) => {}
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                tags(item, &item_path(path, index), errors);
+            }
+        }
+        Value::Map(entries) => {
+            for entry in entries {
+                tags(&entry.value, &child_path(path, &entry.key.as_text()), errors);
+            }
+        }
+    }
+}
+
+/// Reads values whose shapes were looked at: one of another shape was reported, and counts as absent.
+struct Reader<'a> {
+    root: &'a Node,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl Reader<'_> {
+    fn policy(&mut self) -> Policy {
+        let default = Policy::default();
+        let required = self.scalar("volume.required", BOOLEAN, |scalar| match scalar {
+            Scalar::Bool(required) => Some(*required),
+            _ => None,
+        });
+        let required = required.unwrap_or(default.volume.required);
+        let wait = self.wait().unwrap_or(if required { WAIT_WHEN_REQUIRED } else { default.volume.wait });
+        let accept = self.list("volume.accept", ACCEPTED, |text| match text {
+            "pinned" => Some(Accept::Pinned),
+            "read-only" => Some(Accept::ReadOnly),
+            _ => None,
+        });
+        let accept = accept.map_or(default.volume.accept, BTreeSet::from_iter);
+        let allowed = self.list("address.allowed", BEGINNING, |text| is_beginning(text).then(|| text.to_owned()));
+        let address = AddressPolicy { allowed: allowed.unwrap_or(default.address.allowed), default: self.address() };
+        let wipe = self.wipe().unwrap_or(default.wipe);
+        let filesystems = self.list("filesystems", MADE_ONE, |text| {
+            FILESYSTEMS.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind)
+        });
+        let without = self.scalar("without-configuration", WITHOUT, |scalar| match scalar.as_text().as_ref() {
+            "boot" => Some(WithoutConfiguration::Boot),
+            "stop" => Some(WithoutConfiguration::Stop),
+            _ => None,
+        });
+        Policy {
+            volume: VolumePolicy { required, wait, accept },
+            address,
+            wipe,
+            filesystems: filesystems.map_or(default.filesystems, BTreeSet::from_iter),
+            without_configuration: without.unwrap_or_default(),
+        }
+    }
+
+    /// The scalar at `path`, as `take` understands it.
+    fn scalar<T>(&mut self, path: &str, allowed: &str, take: impl Fn(&Scalar) -> Option<T>) -> Option<T> {
+        let node = at(self.root, path)?;
+        let Value::Scalar(scalar) = &node.value else { return None };
+        let value = take(scalar);
+        if value.is_none() {
+            self.errors.push(invalid(node, path, allowed));
+        }
+        value
+    }
+
+    /// The texts of the list at `path`, as `take` understands them; each once.
+    fn list<T: PartialEq>(&mut self, path: &str, allowed: &str, take: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+        let node = at(self.root, path)?;
+        let Value::List(items) = &node.value else { return None };
+        let mut values = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let path = item_path(path, index);
+            let text = match &item.value {
+                Value::Scalar(Scalar::Text(text)) => Some(text.as_str()),
+                _ => None,
+            };
+            match text.and_then(&take) {
+                Some(value) if values.contains(&value) => {
+                    let message = format!("`{}` is in the list twice", shortened(text.unwrap_or_default()));
+                    self.errors.push(ConfigError::new(&item.source, item.mark, &path, message));
+                }
+                Some(value) => values.push(value),
+                None => self.errors.push(refused(item, &path, allowed)),
+            }
+        }
+        Some(values)
+    }
+
+    fn wait(&mut self) -> Option<Duration> {
+        self.scalar("volume.wait", WAIT, |scalar| match scalar {
+            Scalar::Integer(seconds) => {
+                u64::try_from(*seconds).ok().map(Duration::from_secs).filter(|wait| *wait <= MAX_WAIT)
+            }
+            _ => None,
+        })
+    }
+
+    fn address(&mut self) -> Option<CloudInitUrl> {
+        let path = "address.default";
+        let node = at(self.root, path).filter(|node| !matches!(node.value, Value::List(_)))?;
+        // The keys of a map were looked at with its shape.
+        address::read(node, path, self.errors)
+    }
+
+    fn wipe(&mut self) -> Option<WipePolicy> {
+        let node = at(self.root, "wipe")?;
+        if let Value::List(items) = &node.value {
+            if items.is_empty() {
+                let error = ConfigError::new(&node.source, node.mark, "wipe", "the list of devices is empty");
+                self.errors.push(error.suggestion(Some("write `wipe: none` to let no disk be wiped".to_owned())));
+            }
+            let selector =
+                |text: &str| text.parse().ok().filter(|selector| !matches!(selector, DeviceSelector::Label(_)));
+            return self.list("wipe", DEVICE, selector).map(WipePolicy::Only);
+        }
+        self.scalar("wipe", WIPE, |scalar| match scalar.as_text().as_ref() {
+            "declared" => Some(WipePolicy::Declared),
+            "none" => Some(WipePolicy::None),
+            _ => None,
+        })
+    }
+}
+
+/// The value at `path`, keys with dots between them.
+fn at<'tree>(root: &'tree Node, path: &str) -> Option<&'tree Node> {
+    path.split('.').try_fold(root, |node, key| node.get(key))
+}
+
+/// An item that is none of those `allowed`, with the reason where there is one to tell.
+fn refused(item: &Node, path: &str, allowed: &str) -> ConfigError {
+    let error = invalid(item, path, allowed);
+    let Value::Scalar(scalar) = &item.value else { return error };
+    let text = scalar.as_text();
+    let way_out = if allowed == MADE_ONE && MEDIA.contains(&text.as_ref()) {
+        "leave it out: a medium is only mounted, and nothing at a boot makes one".to_owned()
+    } else if allowed == DEVICE && text.starts_with("label:") {
+        "take serial: or wwn:, since whoever can write a device can give it any label".to_owned()
+    } else if allowed == BEGINNING && text.starts_with("file:") {
+        "leave it out: the address of a file names one of a host, and an image that boots by itself has none".to_owned()
+    } else if allowed == BEGINNING {
+        match normal(&text) {
+            Some(normal) if normal != *text => format!("write `{}`", shortened(&normal)),
+            _ => return error,
+        }
+    } else {
+        return error;
+    };
+    error.suggestion(Some(way_out))
+}
+
+/// Whether a parsed address can begin with `text`, and nothing that begins with it has another host.
+fn is_beginning(text: &str) -> bool {
+    matches!(text, "https://" | "http://") || normal(text).is_some_and(|normal| normal == text)
+}
+
+/// `text` with a whole host, as a parsed address has it.
+fn normal(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let plain =
+        url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none();
+    (plain && matches!(url.scheme(), "https" | "http")).then(|| url.into())
+}
+
+/// What each value allows and the policy as a whole does not.
+fn contradictions(policy: &Policy, root: &Node, errors: &mut Vec<ConfigError>) {
+    let mut error = |path: &str, message: String, way_out: &str| {
+        let node = at(root, path).unwrap_or(root);
+        errors.push(ConfigError::new(&node.source, node.mark, path, message).suggestion(Some(way_out.to_owned())));
+    };
+    let (volume, address) = (&policy.volume, &policy.address);
+    let none_counts = volume.accept.is_empty();
+    if let Some(url) = address.default.as_ref().filter(|url| !address.allows(url)) {
+        let path = "address.default";
+        if url.file().is_some() {
+            let message = "the address names a file of a host, and an image that boots by itself has none";
+            error(path, message.to_owned(), "take an https address");
+        } else {
+            let message = format!("{} begins with none of `address.allowed`", url.redacted());
+            error(path, message, "add its beginning to `address.allowed`, or leave the address out");
+        }
+    }
+    if none_counts && volume.required {
+        let message = "a volume is required, and `volume.accept` lets none count";
+        error(
+            "volume.required",
+            message.to_owned(),
+            "add `pinned` or `read-only` to `volume.accept`, or leave `required` out",
+        );
+    } else if none_counts && !volume.wait.is_zero() {
+        let message = "the boot waits for a volume, and `volume.accept` lets none count";
+        error("volume.wait", message.to_owned(), "add `pinned` or `read-only` to `volume.accept`, or leave `wait` out");
+    }
+    if none_counts && address.default.is_none() && policy.without_configuration == WithoutConfiguration::Stop {
+        let message = "the boot always stops, since no volume counts and no address is read";
+        let way_out = "add `pinned` or `read-only` to `volume.accept`, set `address.default`, or write `boot`";
+        error("without-configuration", message.to_owned(), way_out);
+    }
+}
