@@ -1,7 +1,7 @@
-//! How the agent reaches the host: a virtio-serial port, or standard input and output. Must not know the messages.
+//! How the agent reaches the host: a virtio-serial port, standard input and output, or not at all. Must not know the messages.
 
 use cloud_machine_protocol::PORT_NAME;
-use cloud_machine_system::{SystemError, channel::Channel, port, stdio};
+use cloud_machine_system::{SystemError, channel::Channel, port, silent, stdio};
 
 use crate::running_in::RunningIn;
 
@@ -10,5 +10,6 @@ pub(crate) fn open(running_in: RunningIn) -> Result<Box<dyn Channel>, SystemErro
     match running_in {
         RunningIn::Initramfs => port::open(PORT_NAME),
         RunningIn::RescueSystem => stdio::open(),
+        RunningIn::OwnDisk => Ok(silent::open()),
     }
 }

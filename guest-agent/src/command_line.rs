@@ -12,6 +12,12 @@ impl<'a> CommandLine<'a> {
         Self(line)
     }
 
+    /// What the machine's own system is to mount as its root: the last occurrence of `root=` that says something.
+    pub(crate) fn root(&self) -> Option<&'a str> {
+        let arguments = self.0.split_ascii_whitespace();
+        arguments.filter_map(|argument| argument.strip_prefix("root=")).rfind(|value| !value.is_empty())
+    }
+
     /// Whether the host only wants to see that the agent is alive.
     pub(crate) fn is_probe(&self) -> bool {
         self.0.split_ascii_whitespace().any(|argument| argument == PROBE_ARGUMENT)

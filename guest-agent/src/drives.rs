@@ -114,7 +114,7 @@ fn reason(disk: &Disk, drives: Drives) -> Option<String> {
 }
 
 /// Why it is no volume that can be read.
-fn unclear(disk: &Disk) -> Option<String> {
+pub(crate) fn unclear(disk: &Disk) -> Option<String> {
     match &disk.probe {
         _ if disk.size > MAX_SIZE => Some(format!("it has {} bytes, more than the {MAX_SIZE} of a volume", disk.size)),
         Probe::Found(signature) => {

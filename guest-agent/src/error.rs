@@ -17,8 +17,14 @@ pub(crate) enum AgentError {
     PinsDiffer { first: &'static str, second: &'static str },
     #[error("the pin on the kernel command line is invalid")]
     PinInvalid(#[source] ParseError),
-    #[error("the pin on the kernel command line must be a sha256 digest")]
+    #[error("the pin must be a sha256 digest")]
     PinAlgorithm,
+    #[error("the pin in {place} is invalid")]
+    FirmwarePin {
+        place: &'static str,
+        #[source]
+        source: ParseError,
+    },
     #[error("no device has a volume labelled CLOUD-INIT; devices found: {found}")]
     VolumeAbsent { found: String },
     #[error("no volume labelled CLOUD-INIT matches the pin {pin}; {candidates}")]
@@ -160,6 +166,49 @@ pub(crate) enum AgentError {
     BootOnRescueSystem,
     #[error("the rescue system has no {program}: install it there, or take a rescue system that has it")]
     RescueProgram { program: String },
+    #[error("there is no host that could ask for anything")]
+    NoHost,
+    #[error("the policy of the image is refused:\n{0}")]
+    Policy(ConfigErrors),
+    #[error("no volume labelled CLOUD-INIT counts, and the policy of the image requires one; {candidates}")]
+    VolumeRequired { candidates: String },
+    #[error("two volumes labelled CLOUD-INIT count: {first} and {second}; detach one of them")]
+    VolumesCount { first: String, second: String },
+    #[error("cannot read {file} of the volume")]
+    VolumeFile {
+        /// Device and name, as a path.
+        file: String,
+        #[source]
+        source: SystemError,
+    },
+    #[error(
+        "there is neither a volume that counts nor an address, and the policy of the image says `without-configuration: stop`"
+    )]
+    Unconfigured,
+    #[error("{url} is a file of a host, and there is none: put the document on the volume, or behind an https address")]
+    FileOfHost { url: String },
+    #[error("the policy of the image does not allow to read {url}: its address does not begin with one of {allowed}")]
+    AddressForbidden { url: String, allowed: String },
+    #[error(
+        "{found} network interfaces could be used to fetch {url}: name the right one's hardware address in `resources.nic.mac`"
+    )]
+    Interfaces { found: usize, url: String },
+    #[error("the policy of the image does not let {device} be wiped: its `wipe` is {wipe}")]
+    WipeForbidden { device: String, wipe: String },
+    #[error(
+        "the policy of the image does not let {filesystem} be made: add it to `filesystems` and make the initramfs anew"
+    )]
+    FilesystemForbidden { filesystem: String },
+    #[error("/etc/hostid has {bytes} bytes instead of 4")]
+    Hostid { bytes: usize },
+    #[error(
+        "the configuration has keys for cloud-init ({keys}), and the system has no cloud-init: install it, or leave them out"
+    )]
+    OwnCloudInitAbsent { keys: String },
+    #[error(
+        "the machine has no UUID in its firmware, and its initramfs no /etc/hostid: a pool needs one of them, to know its machine again"
+    )]
+    NoHostid,
     #[error("the process that started this one has ended")]
     NoParent,
     #[error(

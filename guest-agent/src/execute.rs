@@ -5,37 +5,25 @@ use std::time::Instant;
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{CompareMode, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
-use cloud_machine_plan::{PlannedStep, ZFS_MODULE, units};
-use cloud_machine_protocol::{
-    Action, ChangedExtents, DiskEvidence, Extent, HostKeySeed, Mount, Outcome, Step, StepId, StepRecord, Tier,
-    WipeMethod,
-};
-use cloud_machine_system::{
-    NewFilesystem, SystemError, check_maker, check_mapper, encrypt, kernel, make_filesystem, mounts, partition_node,
-    pool, reread_partitions,
-    root::{self, RootFile},
-    root_pool, set_read_only, wipe_disk,
-};
+use cloud_machine_plan::PlannedStep;
+use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, HostKeySeed, Step, StepId, StepRecord, Tier};
+use cloud_machine_system::{mounts, partition_node, reread_partitions, root, root_pool};
 
 use crate::{
     cost::Cost,
+    disk_steps::Machine,
     error::AgentError,
     host::Host,
     identity,
-    initramfs::MODULES,
     layers::Layers,
+    modules::Modules,
     network_session::Over,
-    partitions,
     pass::{Progress, THREADS, node},
     report::ReportBuilder,
     root_pool::{Partition, RootPool},
-    running_in::RunningIn,
     source::with_packed,
     volume::Documents,
 };
-
-/// libblkid's word for a disk of a pool.
-const ZFS: &str = "zfs_member";
 
 /// Executes the steps of one plan in order.
 pub(crate) struct Executor<'a> {
@@ -44,6 +32,7 @@ pub(crate) struct Executor<'a> {
     /// What an image at an address is read over.
     over: Over<'a>,
     host_key: Option<HostKeySeed>,
+    machine: Machine,
     verified: Option<VerifiedImage>,
     root_pool: RootPool,
 }
@@ -75,12 +64,14 @@ impl Rewriting<'_> {
 impl<'a> Executor<'a> {
     /// `host_key`: that of a machine which keeps one.
     pub(crate) fn new(
+        modules: Modules,
         documents: &'a Documents,
         layers: &'a Layers,
         over: Over<'a>,
         host_key: Option<HostKeySeed>,
     ) -> Self {
-        Self { documents, layers, over, host_key, verified: None, root_pool: RootPool::default() }
+        let machine = Machine { modules, hostid: Some(documents.identity.machine_id.hostid()) };
+        Self { documents, layers, over, host_key, machine, verified: None, root_pool: RootPool::default() }
     }
 
     /// Executes `planned` and records what it cost.
@@ -95,10 +86,6 @@ impl<'a> Executor<'a> {
             Step::Reimage { device, source, tier, .. } => {
                 let what = Rewriting { device, asked: *tier, id: &planned.id };
                 self.reimage(&what, source, host, report)?
-            }
-            Step::Wipe { device, offset, length, method } => {
-                let range = Extent { offset: *offset, length: *length };
-                wipe(device, range, *method, &planned.id, host, report)?
             }
             Step::MountRoot { device, partition, offset, length, filesystem } => {
                 self.mount_root(device, *partition, *offset, *length, filesystem)?
@@ -121,48 +108,6 @@ impl<'a> Executor<'a> {
                 root_pool::commit(received, dataset)?;
                 Cost { changed: true, ..Cost::default() }
             }
-            Step::WriteTable { device, table } => {
-                let done = partitions::write(device, table)?;
-                Cost {
-                    changed: true,
-                    written: done.written_bytes,
-                    zeroed: done.zeroed_bytes,
-                    read_back: done.read_back_bytes,
-                    ..Cost::default()
-                }
-            }
-            Step::Encrypt { device, mapped, cipher, key_bits } => {
-                encrypt(device, mapped, cipher, *key_bits)?;
-                Cost { changed: true, ..Cost::default() }
-            }
-            Step::LoadModule { module } => {
-                kernel::load_module(MODULES, module)?;
-                if module == ZFS_MODULE {
-                    pool::prepare(self.documents.identity.machine_id.hostid())?;
-                }
-                Cost { changed: true, ..Cost::default() }
-            }
-            Step::SetReadOnly { device } => Cost { changed: set_read_only(device)?, ..Cost::default() },
-            Step::MakeFilesystem { device, partition, filesystem, label, uuid, options, properties } => {
-                let node = partitions::node(device, partition.as_ref())?;
-                let uuid = uuid.as_deref();
-                match label.as_deref() {
-                    Some(label) if filesystem == ZFS => pool::make_pool(&node, label, properties)?,
-                    label => make_filesystem(&node, &NewFilesystem { kind: filesystem, label, uuid, options })?,
-                }
-                Cost { changed: true, ..Cost::default() }
-            }
-            Step::ImportPool { device, pool, guid, datasets, read_only } => {
-                let changed = pool::import_pool(device, pool, guid.as_deref(), datasets, *read_only)?;
-                Cost { changed, ..Cost::default() }
-            }
-            Step::MakeDatasets { pool, datasets } => {
-                Cost { changed: pool::make_datasets(pool, datasets)?, ..Cost::default() }
-            }
-            Step::WriteMounts { mounts } => {
-                write_mounts(mounts)?;
-                Cost { changed: true, ..Cost::default() }
-            }
             Step::WriteIdentity { .. } => {
                 let (identity, request) = (&self.documents.identity, &self.documents.request);
                 let kept = self.host_key.as_ref();
@@ -170,17 +115,10 @@ impl<'a> Executor<'a> {
                 root::flush()?;
                 Cost { changed: true, ..Cost::default() }
             }
+            // The other steps are of other disks, wherever the agent runs.
+            _ => self.machine.execute(planned, host, report)?.unwrap_or_default(),
         };
-        Ok(StepRecord {
-            id: planned.id.clone(),
-            step: planned.step.clone(),
-            outcome: if cost.changed { Outcome::Changed } else { Outcome::Unchanged },
-            compared_bytes: cost.compared,
-            written_bytes: cost.written,
-            zeroed_bytes: cost.zeroed,
-            read_back_bytes: cost.read_back,
-            milliseconds: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        })
+        Ok(cost.record(planned, began.elapsed()))
     }
 
     fn reimage(
@@ -282,61 +220,4 @@ fn record_rewritten(device: &str, tier: Tier, done: &Rewritten, report: &mut Rep
         zeroed: done.zeroed_bytes,
         read_back: done.read_back_bytes,
     }
-}
-
-/// Refuses steps for which a program or a kernel module is missing, before the first of them is taken.
-pub(crate) fn check(running_in: RunningIn, steps: &[PlannedStep]) -> Result<(), AgentError> {
-    for planned in steps {
-        match &planned.step {
-            Step::MakeFilesystem { filesystem, .. } if filesystem != ZFS => match check_maker(filesystem) {
-                // Another remedy than that of an initramfs.
-                Err(SystemError::ProgramAbsent { program }) if running_in == RunningIn::RescueSystem => {
-                    return Err(AgentError::RescueProgram { program });
-                }
-                checked => checked?,
-            },
-            Step::MakeFilesystem { .. } | Step::ImportPool { .. } | Step::CloneRoot { .. } => pool::check_programs()?,
-            Step::Encrypt { .. } => {
-                kernel::load_modules(MODULES, "crypt")?;
-                check_mapper()?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Units by which the new system mounts.
-fn write_mounts(mounts: &[Mount]) -> Result<(), AgentError> {
-    for mount in mounts {
-        partitions::node(&mount.device, mount.partition.as_ref())?;
-    }
-    for unit in units(mounts) {
-        root::write_run(&RootFile::text(&unit.path, 0o644, unit.content))?;
-    }
-    Ok(())
-}
-
-fn wipe(
-    device: &str,
-    range: Extent,
-    method: WipeMethod,
-    id: &StepId,
-    host: &mut Host,
-    report: &mut ReportBuilder,
-) -> Result<Cost, AgentError> {
-    let progress = Progress::new(host, id, "wipe");
-    let (done, evidence) = wipe_disk(device, range, method, &|done, total| progress.tell(done, total))?;
-    let compared = evidence.read_bytes;
-    // Of a partition, the step alone says what was read: evidence is of whole disks.
-    if range.length == evidence.disk_size {
-        report.disk(evidence);
-    }
-    Ok(Cost {
-        changed: done.changed || method == WipeMethod::Discard,
-        compared,
-        written: 0,
-        zeroed: done.zeroed_bytes,
-        read_back: done.read_back_bytes,
-    })
 }

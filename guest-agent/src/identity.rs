@@ -44,14 +44,7 @@ pub(crate) fn write(
     };
     files.extend(network(root, &interfaces, by)?);
     files.extend(for_cloud_init(root, identity, request, layers, networkd || manager)?);
-    files.extend(for_docker(root, layers)?);
-    if let Some(rancher) = &layers.config().rancher {
-        let theirs = rancher::files(rancher, |path| Ok(root::exists(root, path)?))?;
-        for path in &theirs.remove {
-            root::remove(root, path)?;
-        }
-        files.extend(theirs.write);
-    }
+    files.extend(engines(root, layers)?);
     shared::remove(root)?;
     root::remove(root, selinux::LABELS)?;
     let exists = |path: &str| Ok(root::exists(root, path)?);
@@ -124,6 +117,19 @@ fn for_cloud_init(
         for path in image_settings::REMEMBERED {
             root::remove(root, path)?;
         }
+    }
+    Ok(files)
+}
+
+/// What docker and Rancher's distributions of Kubernetes read; what another machine left for them goes.
+pub(crate) fn engines(root: &Path, layers: &Layers) -> Result<Vec<RootFile>, AgentError> {
+    let mut files = for_docker(root, layers)?;
+    if let Some(rancher) = &layers.config().rancher {
+        let theirs = rancher::files(rancher, |path| Ok(root::exists(root, path)?))?;
+        for path in &theirs.remove {
+            root::remove(root, path)?;
+        }
+        files.extend(theirs.write);
     }
     Ok(files)
 }

@@ -26,6 +26,13 @@ impl Layers {
         Ok(Self { documents, host: config.clone(), merged, config })
     }
 
+    /// Those of a machine without a host: the documents that its policy lets count.
+    pub(crate) fn of_machine(documents: impl IntoIterator<Item = Document>) -> Result<Self, AgentError> {
+        let documents: Vec<Document> = [defaults()].into_iter().chain(documents).collect();
+        let (merged, config) = synthesized(&documents)?;
+        Ok(Self { documents, host: config.clone(), merged, config })
+    }
+
     /// Lays documents over those that are there.
     pub(crate) fn add(&mut self, documents: impl IntoIterator<Item = Document>) -> Result<(), AgentError> {
         self.documents.extend(documents);

@@ -1,11 +1,13 @@
 //! `cloud-machine-agent`: `/init` of the initramfs. Chooses by process id and argument which of its parts runs,
 //! and owns nothing else.
 
+mod baked;
 mod channel;
 mod cloud_init;
 mod command_line;
 mod cost;
 mod deadline;
+mod disk_steps;
 mod docker;
 mod drives;
 mod error;
@@ -16,10 +18,10 @@ mod host_certificate;
 mod host_image;
 mod identity;
 mod image_settings;
-mod initramfs;
 mod inventory;
 mod last_words;
 mod layers;
+mod modules;
 mod network;
 mod network_files;
 mod network_manager;
@@ -86,6 +88,12 @@ fn main() -> ExitCode {
     }
     if argument.as_deref() == Some(preview::ARGUMENT) {
         return preview::run(arguments);
+    }
+    if argument.as_deref() == Some(baked::ARGUMENT) {
+        return baked::run(arguments);
+    }
+    if argument.as_deref() == Some(baked::handover::ARGUMENT) {
+        return baked::handover::run(arguments);
     }
     if argument.as_deref() == Some(serve::ARGUMENT) {
         return serve::run(arguments);

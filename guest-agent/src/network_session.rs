@@ -10,11 +10,15 @@ use cloud_machine_config::Address;
 use cloud_machine_fetch::Names;
 use cloud_machine_protocol::MacAddress;
 use cloud_machine_system::{
-    SystemError, kernel,
+    SystemError,
     network::{Addressing, Network, OwnAddress, Settings, Way},
 };
 
-use crate::{error::AgentError, host::Host, initramfs::MODULES};
+use crate::{
+    error::AgentError,
+    host::Host,
+    modules::{Modules, Stage},
+};
 
 /// How long the network may take to give the machine an address.
 const NETWORK_TIME: Duration = Duration::from_secs(30);
@@ -24,8 +28,9 @@ const RESOLVERS: &str = "/etc/resolv.conf";
 /// What is read over.
 #[derive(Clone, Copy)]
 pub(crate) enum Over<'a> {
-    /// The interface with this hardware address, which gets the addresses that the new system will have.
-    Own(MacAddress, &'a Address),
+    /// The interface with this hardware address, which gets the addresses that the new system will have. Its driver comes from
+    /// there.
+    Own(MacAddress, &'a Address, Modules),
     /// The network of the system around the agent, which is up and stays as it is.
     System,
 }
@@ -43,15 +48,15 @@ pub(crate) struct NetworkSession {
 impl NetworkSession {
     /// Sees to it that there is one, to read `url`, which is as people may see it.
     pub(crate) fn up(over: Over<'_>, url: &str, host: &mut Host) -> Result<Self, AgentError> {
-        let (mac, address) = match over {
-            Over::Own(mac, address) => (mac, address),
+        let (mac, address, modules) = match over {
+            Over::Own(mac, address, modules) => (mac, address, modules),
             Over::System => return Self::of_system(url, host),
         };
         if address.vlan.is_some() {
             return Err(AgentError::Vlan);
         }
         host.event(None, &format!("bring up the network for {url}"))?;
-        kernel::load_modules(MODULES, "network")?;
+        modules.load_stage(Stage::Network)?;
         let network =
             Network::up(mac, &addressing(address), Instant::now() + NETWORK_TIME).map_err(AgentError::Network)?;
         let settings = network.settings();

@@ -13,8 +13,14 @@ pub(crate) trait PinSource {
     fn pin(&self) -> Result<Option<Digest>, AgentError>;
 }
 
-/// The pin. Sources that say one must all say the same: which of two is the host's, nobody here can tell.
+/// The pin of a machine that has a host.
 pub(crate) fn of(sources: &[&dyn PinSource]) -> Result<Digest, AgentError> {
+    let places = || sources.iter().map(|source| source.name()).collect::<Vec<_>>().join(", ");
+    agreed(sources)?.ok_or_else(|| AgentError::PinAbsent { places: places() })
+}
+
+/// The pin, if any of the sources says one. Those that do must all say the same: which of two is the host's, nobody here can tell.
+pub(crate) fn agreed(sources: &[&dyn PinSource]) -> Result<Option<Digest>, AgentError> {
     let mut found: Option<(Digest, &'static str)> = None;
     for source in sources {
         match (source.pin()?, found) {
@@ -25,8 +31,7 @@ pub(crate) fn of(sources: &[&dyn PinSource]) -> Result<Digest, AgentError> {
             _ => {}
         }
     }
-    let places = || sources.iter().map(|source| source.name()).collect::<Vec<_>>().join(", ");
-    found.map(|(pin, _)| pin).ok_or_else(|| AgentError::PinAbsent { places: places() })
+    Ok(found.map(|(pin, _)| pin))
 }
 
 #[cfg(test)]

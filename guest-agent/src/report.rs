@@ -4,9 +4,9 @@ use std::{fs, time::Duration};
 
 use cloud_machine_plan::not_covered;
 use cloud_machine_protocol::{
-    AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence, DriveEvidence,
-    FORMAT_VERSION, IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report, ReportResult, Request,
-    RootEvidence, SourceEvidence, StepId, StepRecord, Timing,
+    Action, AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence,
+    DriveEvidence, FORMAT_VERSION, IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report,
+    ReportResult, Request, RootEvidence, SourceEvidence, StepId, StepRecord, Timing,
 };
 use cloud_machine_system::{SystemError, kernel, sha256};
 
@@ -41,6 +41,11 @@ impl ReportBuilder {
         self.report.nonce = Some(request.nonce);
         self.report.machine_uuid = Some(request.machine_uuid.clone());
         self.report.action = Some(request.action);
+    }
+
+    /// What a machine does of which no host asked anything.
+    pub(crate) fn action(&mut self, action: Action) {
+        self.report.action = Some(action);
     }
 
     /// The image that is asked for, of which the manifest states `generation`.

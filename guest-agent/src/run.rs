@@ -10,9 +10,10 @@ use cloud_machine_system::{kernel, sha256};
 use crate::{
     command_line::CommandLine,
     deadline::Deadline,
+    disk_steps::check,
     drives,
     error::AgentError,
-    execute::{Executor, check},
+    execute::Executor,
     host::Host,
     layers::Layers,
     network_session::Over,
@@ -69,7 +70,7 @@ pub(crate) fn run(running_in: RunningIn, host: &mut Host, report: &mut ReportBui
         host.event(None, &remark)?;
     }
     report.config(ConfigEvidence {
-        volume: found.volume.digest,
+        volume: Some(found.volume.digest),
         document: sha256(&documents.user_data),
         url,
         drives: drives.evidence,
@@ -94,7 +95,7 @@ pub(crate) fn run(running_in: RunningIn, host: &mut Host, report: &mut ReportBui
     // execute, one step at a time, once all of them can be
     check(running_in, &plan.steps)?;
     let over = over(running_in, &documents.identity, &layers);
-    let mut executor = Executor::new(&documents, &layers, over, secrets.host_key);
+    let mut executor = Executor::new(running_in.modules(), &documents, &layers, over, secrets.host_key);
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
         report.step_begins(&planned.id);
@@ -111,13 +112,14 @@ fn find_volume(running_in: RunningIn, host: &mut Host) -> Result<FoundVolume, Ag
             volume::find(pin::of(&[&CommandLine::new(&command_line)])?)
         }
         RunningIn::RescueSystem => volume::received(host.volume()?),
+        RunningIn::OwnDisk => Err(AgentError::NoHost),
     }
 }
 
 /// What an address is read over.
 fn over<'a>(running_in: RunningIn, identity: &Identity, layers: &'a Layers) -> Over<'a> {
     match running_in {
-        RunningIn::Initramfs => Over::Own(identity.mac, &layers.config().resources.nic.address),
-        RunningIn::RescueSystem => Over::System,
+        RunningIn::Initramfs => Over::Own(identity.mac, &layers.config().resources.nic.address, running_in.modules()),
+        RunningIn::RescueSystem | RunningIn::OwnDisk => Over::System,
     }
 }

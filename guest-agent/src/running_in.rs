@@ -2,6 +2,8 @@
 
 use cloud_machine_protocol::RootOfTrust;
 
+use crate::modules::Modules;
+
 /// The system around the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RunningIn {
@@ -11,6 +13,9 @@ pub(crate) enum RunningIn {
     /// A system that somebody else booted and that uses none of the machine's disks, such as a provider's rescue system. The
     /// volume comes over the connection, and the machine's own system starts after a reset.
     RescueSystem,
+    /// The initramfs that the distribution made for the machine's own disk. There is no host: the volume is whatever the policy of the
+    /// image lets count, and the distribution mounts the root.
+    OwnDisk,
 }
 
 impl RunningIn {
@@ -19,6 +24,16 @@ impl RunningIn {
         match self {
             Self::Initramfs => RootOfTrust::Host,
             Self::RescueSystem => RootOfTrust::Provider,
+            Self::OwnDisk => RootOfTrust::MachineDisk,
+        }
+    }
+
+    /// Where kernel modules come from.
+    pub(crate) const fn modules(self) -> Modules {
+        match self {
+            Self::Initramfs => Modules::Packed,
+            // None is needed on a rescue system; were one, it would have it.
+            Self::RescueSystem | Self::OwnDisk => Modules::Distribution,
         }
     }
 }

@@ -32,7 +32,23 @@ pub(crate) fn read(
     over: Over<'_>,
     host: &mut Host,
 ) -> Result<(Document, UrlEvidence), AgentError> {
-    let (bytes, evidence) = if url.file().is_some() { on_volume(url, volume)? } else { fetched(url, over, host)? };
+    let read = if url.file().is_some() { on_volume(url, volume)? } else { fetched(url, over, host)? };
+    parsed(read)
+}
+
+/// [`read`] of a document that no volume can have, since no host made one.
+pub(crate) fn read_without_host(
+    url: &CloudInitUrl,
+    over: Over<'_>,
+    host: &mut Host,
+) -> Result<(Document, UrlEvidence), AgentError> {
+    if url.file().is_some() {
+        return Err(AgentError::FileOfHost { url: url.redacted() });
+    }
+    parsed(fetched(url, over, host)?)
+}
+
+fn parsed((bytes, evidence): (Vec<u8>, UrlEvidence)) -> Result<(Document, UrlEvidence), AgentError> {
     let document = parse(LayerKind::CloudInitUrl, &evidence.url, &bytes).map_err(AgentError::Config)?;
     Ok((document, evidence))
 }

@@ -98,7 +98,7 @@ fn search(inventory: &Inventory, pin: Digest) -> Result<(Volume, Vec<IgnoredVolu
 }
 
 /// A device counts when its whole range carries the label, or when that could not be told.
-fn is_candidate(disk: &Disk) -> bool {
+pub(crate) fn is_candidate(disk: &Disk) -> bool {
     match &disk.probe {
         Probe::Found(signature) => {
             signature.label.as_ref().is_some_and(|label| label.eq_ignore_ascii_case(volume::LABEL))

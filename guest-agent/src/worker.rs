@@ -10,7 +10,7 @@ use cloud_machine_protocol::{Action, ReportResult, each_cause};
 use cloud_machine_system::{buses, kernel, mounts};
 
 use crate::{
-    channel, error::AgentError, host::Host, host_certificate, initramfs::MODULES, report::ReportBuilder, run,
+    channel, error::AgentError, host::Host, host_certificate, modules::Stage, report::ReportBuilder, run,
     running_in::RunningIn,
 };
 
@@ -36,9 +36,10 @@ pub(crate) fn run(running_in: RunningIn) -> ExitCode {
 fn work(running_in: RunningIn, started: Instant) -> Result<(), AgentError> {
     let mut report = ReportBuilder::new(running_in)?;
     if running_in == RunningIn::Initramfs {
-        kernel::load_modules(MODULES, "boot")?;
+        let modules = running_in.modules();
+        modules.load_stage(Stage::Boot)?;
         for stage in buses::stages()? {
-            kernel::load_modules(MODULES, stage)?;
+            modules.load_bus(stage)?;
         }
         report.timing("load modules", started.elapsed());
     }

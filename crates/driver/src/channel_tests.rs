@@ -48,7 +48,7 @@ fn report(origins: usize) -> AgentMessage {
         },
         image: None,
         config: Some(ConfigEvidence {
-            volume: digest,
+            volume: Some(digest),
             document: digest,
             url: None,
             drives: vec![],

@@ -112,7 +112,7 @@ mod tests {
         let all: Vec<Document> = [host.clone()].into_iter().chain(read).collect();
         let digest: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap();
         let config = ConfigEvidence {
-            volume: digest,
+            volume: Some(digest),
             document: digest,
             url: None,
             drives: Vec::new(),

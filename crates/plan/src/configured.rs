@@ -14,7 +14,7 @@ use crate::{expected::Expected, rejection::Rejection};
 /// elsewhere than the documents.
 pub(crate) fn configured(expected: &Expected, report: &Report) -> Result<bool, Rejection> {
     let found = report.config.as_ref().ok_or(Rejection::VolumeAbsent)?;
-    if found.volume != expected.volume {
+    if found.volume != Some(expected.volume) {
         return Err(Rejection::Volume { expected: expected.volume, found: found.volume });
     }
     if found.document != expected.document {

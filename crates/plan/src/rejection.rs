@@ -130,12 +130,12 @@ pub enum Rejection {
     #[error("the report says nothing about the configuration that was applied")]
     VolumeAbsent,
     /// The agent read another volume.
-    #[error("the agent read the volume {found} instead of {expected}")]
+    #[error("the agent read {} instead of {expected}", found.map_or("no volume".to_owned(), |found| format!("the volume {found}")))]
     Volume {
         /// Digest of the host's volume.
         expected: Digest,
-        /// Digest in the report.
-        found: Digest,
+        /// Digest in the report, if there is one.
+        found: Option<Digest>,
     },
     /// Another program than the host's agent reports.
     #[error("the report is made by the agent {found} instead of {expected}")]

@@ -102,8 +102,9 @@ pub struct ImageEvidence {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigEvidence {
-    /// SHA-256 of the volume.
-    pub volume: Digest,
+    /// SHA-256 of the volume; `None` when a machine without a host had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<Digest>,
     /// SHA-256 of the document `user-data`.
     pub document: Digest,
     /// The document behind the configured address, when there is one.

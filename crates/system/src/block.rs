@@ -37,6 +37,20 @@ impl ReadBlocks for BlockReader {
     }
 }
 
+/// Whether nobody can write to `/dev/<name>`. An optical drive does not say so before somebody tries to: then the kernel looks at
+/// the medium (`cdrom_open_write` in drivers/cdrom/cdrom.c).
+///
+/// # Errors
+/// [`SystemError::Io`] when that cannot be told.
+pub fn refuses_writes(name: &str) -> Result<bool, SystemError> {
+    let path = format!("/dev/{name}");
+    match File::options().write(true).open(&path) {
+        Ok(file) => ioctl::is_read_only(&file).map_err(SystemError::io("ask whether writes are refused to", path)),
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(true),
+        Err(error) => Err(SystemError::io("open", path)(error)),
+    }
+}
+
 /// Makes the kernel refuse writes to `/dev/<name>`; gives whether it did not before.
 ///
 /// # Errors

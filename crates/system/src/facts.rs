@@ -35,7 +35,7 @@ pub fn facts() -> Result<MachineFacts, SystemError> {
         machine_id: machine_id(Path::new("/etc"))?,
         // The kernel's own word for none.
         hostname: hostname.unwrap_or_else(|| "(none)".to_owned()),
-        product_uuid: product_uuid(Path::new("/sys/class/dmi/id"))?,
+        product_uuid: product_uuid()?,
         firmware: if is_there(Path::new("/sys/firmware/efi"))? { Firmware::Uefi } else { Firmware::Bios },
         interfaces: network::interfaces()?,
         // Without a disk nothing is known of where the root lies but that it is on none.
@@ -53,7 +53,15 @@ fn machine_id(folder: &Path) -> Result<Option<MachineId>, SystemError> {
     text.parse().map(Some).map_err(|_| SystemError::unexpected(object(), &text, "32 hexadecimal digits, not all zero"))
 }
 
-fn product_uuid(folder: &Path) -> Result<Option<uuid::Uuid>, SystemError> {
+/// UUID of the machine in its firmware; `None` where the firmware has none.
+///
+/// # Errors
+/// [`SystemError::Io`] when it is there and cannot be read, [`SystemError::Unexpected`] when it is no UUID.
+pub fn product_uuid() -> Result<Option<uuid::Uuid>, SystemError> {
+    product_uuid_in(Path::new("/sys/class/dmi/id"))
+}
+
+fn product_uuid_in(folder: &Path) -> Result<Option<uuid::Uuid>, SystemError> {
     let Some(text) = attribute(folder, "product_uuid")? else { return Ok(None) };
     let object = || folder.join("product_uuid").display().to_string();
     uuid::Uuid::try_parse(&text).map(Some).map_err(|_| SystemError::unexpected(object(), &text, "a UUID"))
@@ -102,12 +110,12 @@ mod tests {
             fs::write(&path, text).unwrap();
             assert!(machine_id(folder.path()).unwrap_err().to_string().contains("expected 32 hexadecimal digits"));
         }
-        assert_eq!(product_uuid(folder.path()).unwrap(), None);
+        assert_eq!(product_uuid_in(folder.path()).unwrap(), None);
         fs::write(folder.path().join("product_uuid"), "11111111-2222-3333-4444-55555555ABCD\n").unwrap();
-        let found = product_uuid(folder.path()).unwrap().unwrap();
+        let found = product_uuid_in(folder.path()).unwrap().unwrap();
         assert_eq!(found.to_string(), "11111111-2222-3333-4444-55555555abcd");
         fs::write(folder.path().join("product_uuid"), "Not Settable\n").unwrap();
-        assert!(product_uuid(folder.path()).unwrap_err().to_string().ends_with("expected a UUID"));
+        assert!(product_uuid_in(folder.path()).unwrap_err().to_string().ends_with("expected a UUID"));
     }
 
     #[test]

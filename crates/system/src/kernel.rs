@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write,
     path::Path,
+    time::Duration,
 };
 
 use cloud_machine_protocol::{LOG_PREFIX, escaped};
@@ -14,7 +15,11 @@ use nix::{
     sys::utsname::uname,
 };
 
-use crate::SystemError;
+use crate::{SystemError, program::Program};
+
+const MODPROBE: &str = "/sbin/modprobe";
+/// A module that takes longer hangs in its device.
+const MODPROBE_TIME: Duration = Duration::from_secs(60);
 
 fn read(path: &str) -> Result<String, SystemError> {
     fs::read_to_string(path).map(|text| text.trim_end().to_owned()).map_err(SystemError::io("read", path))
@@ -73,6 +78,17 @@ pub fn load_module(folder: &str, module: &str) -> Result<(), SystemError> {
         return Err(SystemError::ModuleAbsent { module: module.to_owned() });
     }
     load_modules(folder, &list)
+}
+
+/// Loads modules of the distribution in whose initramfs or system this runs, in that order (modprobe(8)).
+///
+/// # Errors
+/// [`SystemError::ProgramAbsent`] without modprobe, [`SystemError::ProgramFailed`] naming the module.
+pub fn modprobe(modules: &[&str]) -> Result<(), SystemError> {
+    for module in modules {
+        Program::new(MODPROBE).arguments(["--quiet", "--", module]).run(MODPROBE_TIME)?;
+    }
+    Ok(())
 }
 
 /// One line in the kernel log, which is also the console. A failure is not reported: this is the last channel.

@@ -6,6 +6,7 @@ use std::{fs, path::Path};
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
+    sys::statvfs::{FsFlags, statvfs},
 };
 use sys_mount::{Mount, MountFlags, UnmountFlags};
 
@@ -109,6 +110,25 @@ fn mount_at(target: &str, source: &str, kind: &str, flags: MountFlags, options: 
     let builder = Mount::builder().fstype(kind).flags(flags);
     let builder = if options.is_empty() { builder } else { builder.data(options) };
     builder.mount(source, target).map(|_| ()).map_err(SystemError::io("mount", source))
+}
+
+/// Does `work` while what is mounted at `target` can be written: one that is mounted read-only is so again afterwards.
+///
+/// # Errors
+/// That of `work`, and [`SystemError::Io`] when the kernel refuses either change.
+pub fn while_writable<E: From<SystemError>>(target: &Path, work: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    let object = || target.display().to_string();
+    let found = statvfs(target).map_err(SystemError::io("examine", object()))?;
+    if !found.flags().contains(FsFlags::ST_RDONLY) {
+        return work();
+    }
+    let none: Option<&str> = None;
+    let again = |flags| mount(none, target, none, MsFlags::MS_REMOUNT | flags, none);
+    again(MsFlags::empty()).map_err(SystemError::io("make writable", object()))?;
+    let done = work();
+    let back = again(MsFlags::MS_RDONLY).map_err(SystemError::io("make read-only", object()));
+    done?;
+    Ok(back?)
 }
 
 /// Unmounts `target`.

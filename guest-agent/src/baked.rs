@@ -1,0 +1,186 @@
+//! `disks`: the agent in the initramfs that a distribution made for the machine's own disk, with no host. The pipe of `run.rs`
+//! without a request: find the volume, read, merge, validate, plan, execute, and keep what the system behind is handed. Must end
+//! with a failure whenever the machine is not what was described.
+
+mod cloud_init;
+mod documents;
+mod firmware;
+pub(crate) mod handover;
+mod permitted;
+mod root;
+mod volume;
+
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use cloud_machine_config::{POLICY, Policy, WithoutConfiguration};
+use cloud_machine_plan::{OwnBoot, Plan, plan_own_boot};
+use cloud_machine_protocol::{Action, ConfigEvidence, Inventory, MachineId, ReportResult, causes, each_cause, escaped};
+use cloud_machine_system::{SystemError, kernel, product_uuid, survey::survey};
+
+use crate::{
+    channel,
+    disk_steps::{Machine, check},
+    error::AgentError,
+    host::Host,
+    inventory::tell,
+    layers::Layers,
+    partitions,
+    print::print,
+    report::ReportBuilder,
+    running_in::RunningIn,
+    wait_for_disks,
+};
+use documents::Documents;
+
+/// Argument that makes the agent's binary this.
+pub(crate) const ARGUMENT: &str = "disks";
+
+/// Where the agent is.
+const HERE: RunningIn = RunningIn::OwnDisk;
+
+const USAGE: &str = "\
+cloud-machine-agent disks makes the machine's disks what its volume labelled CLOUD-INIT describes, before its own system mounts
+them. The initramfs of an image runs it at every boot. What counts and what may be wiped is said by the image's policy file.
+
+usage: cloud-machine-agent disks [--policy FILE]
+
+  --policy FILE  the policy (default: /etc/cloud-machine/agent.yaml; without that file the default policy)
+  --help         print this
+
+exit codes: 0 the boot may go on; 1 it must not, and the kernel log says why; 2 wrong usage
+";
+
+/// Runs it, as `arguments` say.
+pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let policy = match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
+        (None, ..) => None,
+        (Some("--help" | "-h"), None, _) => return print(USAGE, 0),
+        (Some("--policy"), Some(file), None) => Some(PathBuf::from(file)),
+        _ => {
+            tell(USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    let started = Instant::now();
+    match disks(policy.as_deref(), started) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            each_cause(&error).for_each(|cause| kernel::log(&cause));
+            tell(&format!("error: {}\n", escaped(&causes(&error))));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn disks(policy: Option<&Path>, started: Instant) -> Result<(), AgentError> {
+    let mut report = ReportBuilder::new(HERE)?;
+    report.action(Action::Boot);
+    let mut host = Host::new(HERE, channel::open(HERE)?, started);
+    let done = work(policy, &mut host, &mut report);
+    report.timing("total", started.elapsed());
+    let result = match &done {
+        Ok(()) => ReportResult::Done,
+        Err(error) => ReportResult::Failed { step: report.current_step(), causes: each_cause(error).collect() },
+    };
+    let (_, finished) = report.finish(result);
+    let kept = host.report(finished);
+    // Why the machine does not come up tells more than that nobody can read it again.
+    done.and(kept)
+}
+
+fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> Result<(), AgentError> {
+    let policy = read_policy(policy)?;
+
+    // observe
+    let began = Instant::now();
+    let found = volume::find(&policy.volume)?;
+    report.ignored_volumes(found.ignored, &[]);
+
+    // read, parse, merge and validate
+    let documents = documents::read(found.volume.as_ref(), &policy, host)?;
+    let Some(Documents { layers, document, url, handed }) = documents else {
+        return match policy.without_configuration {
+            WithoutConfiguration::Boot => Ok(()),
+            WithoutConfiguration::Stop => Err(AgentError::Unconfigured),
+        };
+    };
+    for remark in layers.without_effect(&[])? {
+        host.event(None, &remark)?;
+    }
+    report.config(ConfigEvidence {
+        volume: found.volume.as_ref().map(|volume| volume.digest),
+        document,
+        url,
+        drives: Vec::new(),
+        origins: layers.merged().origins(),
+    });
+
+    // plan, once the declared disks have appeared
+    let uuid = product_uuid()?.map(|uuid| uuid.to_string());
+    let device = found.volume.as_ref().map(|volume| volume.device.as_str());
+    let plan = planned(&layers, found.inventory, device, uuid.as_deref(), host)?;
+    permitted::check(&policy, &plan)?;
+    report.devices(plan.devices);
+    report.timing("observe and plan", began.elapsed());
+
+    // execute, one step at a time, once all of them can be
+    check(HERE, &plan.steps)?;
+    let machine = Machine { modules: HERE.modules(), hostid: hostid(uuid.as_deref())? };
+    for planned in &plan.steps {
+        host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
+        report.step_begins(&planned.id);
+        let began = Instant::now();
+        let cost = machine.execute(planned, host, report)?.ok_or(AgentError::NoHost)?;
+        report.step_ended(cost.record(planned, began.elapsed()));
+    }
+    handed.keep(&layers)
+}
+
+fn planned(
+    layers: &Layers,
+    inventory: Inventory,
+    volume: Option<&str>,
+    uuid: Option<&str>,
+    host: &mut Host,
+) -> Result<Plan, AgentError> {
+    let config = layers.config();
+    let inventory = wait_for_disks::data_disks(inventory, config, host)?;
+    let inventory = partitions::looked_at(&inventory, config, Action::Boot);
+    let root = root::disks_with_root(&kernel::command_line()?, &survey(false)?);
+    // Machines without a UUID in their firmware make equal identifiers, which does no harm on disks of different machines.
+    let own = OwnBoot { machine: uuid.unwrap_or_default(), root: &root, volume };
+    plan_own_boot(config, &inventory, &own).map_err(AgentError::Plan)
+}
+
+/// The policy in `file`, or the one of the image; an image without one has the default.
+fn read_policy(file: Option<&Path>) -> Result<Policy, AgentError> {
+    let path = file.unwrap_or(Path::new(POLICY));
+    let name = path.display().to_string();
+    match fs::read(path) {
+        Ok(bytes) => Policy::parse(&name, &bytes).map_err(AgentError::Policy),
+        Err(error) if error.kind() == ErrorKind::NotFound && file.is_none() => Ok(Policy::default()),
+        Err(error) => Err(SystemError::io("read", name)(error).into()),
+    }
+}
+
+/// The number by which a pool knows its machine: that of the distribution, or one made from the machine's UUID.
+fn hostid(uuid: Option<&str>) -> Result<Option<u32>, AgentError> {
+    const FILE: &str = "/etc/hostid";
+    match fs::read(FILE) {
+        Ok(bytes) => match <[u8; 4]>::try_from(bytes.as_slice()) {
+            Ok(number) => Ok(Some(u32::from_ne_bytes(number))),
+            Err(_) => Err(AgentError::Hostid { bytes: bytes.len() }),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let id = uuid.and_then(|uuid| uuid.replace('-', "").parse::<MachineId>().ok());
+            Ok(id.map(|id| id.hostid()))
+        }
+        Err(error) => Err(SystemError::io("read", FILE)(error).into()),
+    }
+}

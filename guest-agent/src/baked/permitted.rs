@@ -1,0 +1,110 @@
+//! What the policy of the image lets a plan do. Must not plan, and must not look at a disk.
+
+use cloud_machine_config::{Policy, WipePolicy};
+use cloud_machine_plan::Plan;
+use cloud_machine_protocol::{Disk, Method, Step};
+
+use crate::error::AgentError;
+
+/// Refuses a plan that wipes a disk, or makes a filesystem, that the policy does not allow: before its first step.
+pub(super) fn check(policy: &Policy, plan: &Plan) -> Result<(), AgentError> {
+    for record in &plan.devices {
+        let wiped = matches!(record.method, Method::Data { wipe: Some(_), .. });
+        if wiped && !policy.wipe.allows(&record.disk) {
+            let device = described(&record.disk);
+            return Err(AgentError::WipeForbidden { device, wipe: words(&policy.wipe) });
+        }
+    }
+    for planned in &plan.steps {
+        if let Step::MakeFilesystem { filesystem, .. } = &planned.step
+            && !policy.filesystems.iter().any(|allowed| allowed.word() == filesystem)
+        {
+            return Err(AgentError::FilesystemForbidden { filesystem: filesystem.clone() });
+        }
+    }
+    Ok(())
+}
+
+fn described(disk: &Disk) -> String {
+    match &disk.serial {
+        Some(serial) => format!("/dev/{} (serial {serial:?})", disk.name),
+        None => format!("/dev/{}", disk.name),
+    }
+}
+
+fn words(wipe: &WipePolicy) -> String {
+    match wipe {
+        WipePolicy::Declared => "declared".to_owned(),
+        WipePolicy::None => "none".to_owned(),
+        WipePolicy::Only(selectors) => selectors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_plan::PlannedStep;
+    use cloud_machine_protocol::{DataContent, DeviceRecord, Probe, Role, StepId, WipeMethod};
+
+    use super::*;
+
+    fn policy(text: &str) -> Policy {
+        Policy::parse("agent.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    /// A plan that makes a filesystem on a disk, after a wipe when one is given.
+    fn plan(filesystem: &str, wipe: Option<WipeMethod>) -> Plan {
+        let disk = Disk {
+            name: "vdb".to_owned(),
+            serial: Some("scratch".to_owned()),
+            wwn: None,
+            size: 1 << 20,
+            sector_size: 512,
+            read_only: false,
+            discard: false,
+            probe: Probe::Empty,
+            partitions: None,
+        };
+        let method = Method::Data { wipe, encrypted: false, content: DataContent::Raw };
+        let step = Step::MakeFilesystem {
+            device: "vdb".to_owned(),
+            partition: None,
+            filesystem: filesystem.to_owned(),
+            label: None,
+            uuid: None,
+            options: Vec::new(),
+            properties: Vec::new(),
+        };
+        Plan {
+            steps: vec![PlannedStep { id: StepId("make-scratch".to_owned()), step }],
+            devices: vec![DeviceRecord { disk, role: Role::Declared { name: "scratch".to_owned() }, method }],
+        }
+    }
+
+    #[test]
+    fn only_disks_that_the_policy_names_are_wiped() {
+        let wiped = plan("ext4", Some(WipeMethod::Zero));
+        for (text, allowed) in [
+            ("{}", true),
+            ("wipe: none", false),
+            ("wipe: [serial:scratch]", true),
+            ("wipe: [serial:other, /dev/vdc]", false),
+        ] {
+            assert_eq!(check(&policy(text), &wiped).is_ok(), allowed, "{text}");
+            assert!(check(&policy(text), &plan("ext4", None)).is_ok(), "what is made on zeros loses nothing: {text}");
+        }
+        let refused = check(&policy("wipe: [serial:other]"), &wiped).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "the policy of the image does not let /dev/vdb (serial \"scratch\") be wiped: its `wipe` is serial:other"
+        );
+    }
+
+    #[test]
+    fn only_filesystems_that_the_policy_names_are_made() {
+        assert!(check(&policy("{}"), &plan("xfs", None)).is_err());
+        assert!(check(&policy("filesystems: [xfs]"), &plan("xfs", None)).is_ok());
+        // libblkid's word for a pool, and the configuration's.
+        assert!(check(&policy("filesystems: [zfs]"), &plan("zfs_member", None)).is_ok());
+        assert!(check(&policy("filesystems: []"), &plan("ext4", None)).is_err());
+    }
+}

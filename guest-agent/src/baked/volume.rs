@@ -1,0 +1,151 @@
+//! The volume of a machine without a host: which of those labelled `CLOUD-INIT` counts is said by the policy of the image. A label
+//! alone proves nothing, since a job can write one; must not change a disk, and must not parse what is on one.
+
+use std::time::Instant;
+
+use cloud_machine_config::{Accept, VolumePolicy};
+use cloud_machine_protocol::{Digest, Disk, IgnoredVolume, Inventory, causes};
+use cloud_machine_system::{UeventSocket, inventory, read_device, refuses_writes, sha256};
+
+use super::firmware;
+use crate::{
+    drives::unclear,
+    error::AgentError,
+    volume::{is_candidate, names},
+};
+
+/// The volume that counts.
+pub(super) struct Volume {
+    /// Kernel name of its device.
+    pub(super) device: String,
+    /// SHA-256 of all its bytes.
+    pub(super) digest: Digest,
+    /// All of them, as they were read once.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What a search found.
+pub(super) struct Search {
+    pub(super) inventory: Inventory,
+    pub(super) volume: Option<Volume>,
+    /// Every other candidate, and why it does not count.
+    pub(super) ignored: Vec<IgnoredVolume>,
+}
+
+/// Looks until a volume counts or the policy's time is over. Whoever calls has waited for the devices that are there.
+pub(super) fn find(policy: &VolumePolicy) -> Result<Search, AgentError> {
+    let events = UeventSocket::open()?;
+    let deadline = Instant::now() + policy.wait;
+    loop {
+        let found = search(inventory()?, policy)?;
+        if found.volume.is_some() || !events.wait(deadline)? {
+            return required(found, policy);
+        }
+    }
+}
+
+fn required(found: Search, policy: &VolumePolicy) -> Result<Search, AgentError> {
+    if found.volume.is_some() || !policy.required {
+        return Ok(found);
+    }
+    let candidates = if found.ignored.is_empty() {
+        format!("devices found: {}", names(&found.inventory))
+    } else {
+        let reasons = found.ignored.iter().map(|volume| format!("{}: {}", volume.device, volume.reason));
+        reasons.collect::<Vec<_>>().join("; ")
+    };
+    Err(AgentError::VolumeRequired { candidates })
+}
+
+fn search(inventory: Inventory, policy: &VolumePolicy) -> Result<Search, AgentError> {
+    let candidates: Vec<Disk> = inventory.disks.iter().filter(|disk| is_candidate(disk)).cloned().collect();
+    let mut found = Search { inventory, volume: None, ignored: Vec::new() };
+    if candidates.is_empty() {
+        return Ok(found);
+    }
+    // With a pin, only what it is of can be meant.
+    let pin = if policy.accept.contains(&Accept::Pinned) { firmware::pin()? } else { None };
+    for disk in candidates {
+        match (judged(&disk, policy, pin), &found.volume) {
+            (Err(reason), _) => found.ignored.push(IgnoredVolume { device: disk.name, reason }),
+            (Ok(volume), None) => found.volume = Some(volume),
+            (Ok(second), Some(first)) => {
+                return Err(AgentError::VolumesCount { first: first.device.clone(), second: second.device });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The volume, or why it does not count.
+fn judged(disk: &Disk, policy: &VolumePolicy, pin: Option<Digest>) -> Result<Volume, String> {
+    if let Some(reason) = unclear(disk) {
+        return Err(reason);
+    }
+    let read = || read_device(&disk.name).map_err(|error| causes(&error));
+    if let Some(pin) = pin {
+        let bytes = read()?;
+        let digest = sha256(&bytes);
+        if digest != pin {
+            return Err(format!("its digest is {digest}, and the pin of this machine is {pin}"));
+        }
+        return Ok(Volume { device: disk.name.clone(), digest, bytes });
+    }
+    if !policy.accept.contains(&Accept::ReadOnly) {
+        return Err("no pin is stated for this machine, and the policy of the image accepts no other volume".to_owned());
+    }
+    if !disk.read_only && !refuses_writes(&disk.name).map_err(|error| causes(&error))? {
+        return Err("its device can be written: attach it read-only".to_owned());
+    }
+    let bytes = read()?;
+    Ok(Volume { device: disk.name.clone(), digest: sha256(&bytes), bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud_machine_protocol::{Probe, Signature, volume::LABEL};
+
+    use super::*;
+
+    fn disk(name: &str, read_only: bool) -> Disk {
+        let probe = Probe::Found(Signature { label: Some(LABEL.to_owned()), ..Signature::default() });
+        Disk {
+            partitions: None,
+            name: name.to_owned(),
+            serial: None,
+            wwn: None,
+            size: 1 << 20,
+            sector_size: 512,
+            read_only,
+            discard: false,
+            probe,
+        }
+    }
+
+    /// Without a pin: none of the machine that runs this test is of such a volume.
+    fn searched(disks: &[Disk], accept: &[Accept], required_too: bool) -> Result<Search, AgentError> {
+        let accept = accept.iter().copied().collect();
+        let policy = VolumePolicy { accept, required: required_too, ..VolumePolicy::default() };
+        required(search(Inventory { disks: disks.to_vec() }, &policy)?, &policy)
+    }
+
+    #[test]
+    fn what_can_be_written_or_cannot_be_read_does_not_count_and_says_why() {
+        let found = searched(&[disk("cm-absent", true)], &[Accept::ReadOnly], false).unwrap();
+        assert!(found.volume.is_none() && found.ignored[0].reason.contains("cm-absent"), "{}", found.ignored[0].reason);
+        let found = searched(&[disk("cm-absent", true)], &[Accept::Pinned], false).unwrap();
+        assert!(found.ignored[0].reason.starts_with("no pin is stated"), "{}", found.ignored[0].reason);
+        let mut ambivalent = disk("cm-absent", true);
+        ambivalent.probe = Probe::Ambivalent;
+        let found = searched(&[ambivalent], &[Accept::ReadOnly], false).unwrap();
+        assert_eq!(found.ignored[0].reason, "its signatures contradict each other");
+    }
+
+    #[test]
+    fn a_volume_that_is_required_and_none_that_counts_stop_the_boot() {
+        let refused = |disks: &[Disk]| searched(disks, &[Accept::ReadOnly], true).err().unwrap().to_string();
+        assert!(refused(&[]).ends_with("requires one; devices found: none"), "{}", refused(&[]));
+        assert!(refused(&[disk("cm-absent", true)]).contains("; cm-absent: "));
+        assert!(searched(&[], &[Accept::ReadOnly], false).unwrap().volume.is_none());
+    }
+}
