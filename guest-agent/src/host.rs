@@ -15,6 +15,7 @@ use crate::{error::AgentError, running_in::RunningIn};
 
 /// Where the report stays for the new system that starts in this very kernel.
 const REPORT_FOLDER: &str = "/run/cloud-machine";
+pub(crate) const REPORT: &str = "/run/cloud-machine/report.json";
 /// How long the host may take to answer the hello.
 const SECRETS_TIME: Duration = Duration::from_secs(60);
 /// How long bytes may take to arrive.
@@ -87,11 +88,10 @@ impl Host {
     /// nothing: there it could only fail, and the host would never hear the report.
     pub(crate) fn report(&mut self, report: Report) -> Result<(), AgentError> {
         if self.running_in != RunningIn::RescueSystem {
-            let path = format!("{REPORT_FOLDER}/report.json");
             let copy = serde_json::to_vec_pretty(&report).map_err(AgentError::Encode)?;
             fs::create_dir_all(REPORT_FOLDER)
-                .and_then(|()| fs::write(&path, copy))
-                .map_err(SystemError::io("write", path))?;
+                .and_then(|()| fs::write(REPORT, copy))
+                .map_err(SystemError::io("write", REPORT))?;
         }
         self.send(&AgentMessage::Report(Box::new(report)))
     }

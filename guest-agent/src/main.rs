@@ -44,6 +44,7 @@ mod selinux;
 mod serve;
 mod shared;
 mod source;
+mod status;
 mod supervisor;
 mod swarm;
 mod url;
@@ -59,15 +60,19 @@ use print::print;
 use running_in::RunningIn;
 
 const USAGE: &str = "\
-cloud-machine-agent reimages a machine from its initramfs, where the host starts it as /init, or from a rescue system. By
-hand it lists disks, says what the machine is, and what a configuration would do to its disks.
+cloud-machine-agent reimages a machine from its initramfs, where the host starts it as /init, or from a rescue system. In an
+image it makes the machine's disks what its volume labelled CLOUD-INIT describes, at every boot. By hand it lists disks, says
+what the machine is, what was done at the last boot, and what a configuration would do to its disks.
 
 usage: cloud-machine-agent inventory [--output table|json] [--loop]
        cloud-machine-agent facts
        cloud-machine-agent read [--disk DEVICE] [--in-use]
        cloud-machine-agent plan --config FILE [--action reimage|boot] [--output table|json] [--loop]
+       cloud-machine-agent status [--output table|json]
        cloud-machine-agent serve
-       cloud-machine-agent inventory|facts|plan|read|serve --help
+       cloud-machine-agent disks [--policy FILE]
+       cloud-machine-agent handover ROOT
+       cloud-machine-agent inventory|facts|plan|read|status|serve|disks|handover --help
        cloud-machine-agent --version
        cloud-machine-agent --help
 ";
@@ -88,6 +93,9 @@ fn main() -> ExitCode {
     }
     if argument.as_deref() == Some(preview::ARGUMENT) {
         return preview::run(arguments);
+    }
+    if argument.as_deref() == Some(status::ARGUMENT) {
+        return status::run(arguments);
     }
     if argument.as_deref() == Some(baked::ARGUMENT) {
         return baked::run(arguments);

@@ -81,7 +81,10 @@ mod tests {
         let files = files_of("network: {version: 2, ethernets: {a: {dhcp4: yes}}}\n", &Handed::default());
         assert_eq!(of(&files, "/seed/meta-data"), "instance-id: instance\n");
         assert_eq!(of(&files, "/seed/user-data"), "#cloud-config\n");
-        assert!(of(&files, "cloud.cfg").ends_with("/seed/\nnetwork:\n  version: 2\n  ethernets:\n    a:\n      dhcp4: yes\n"));
+        assert!(
+            of(&files, "cloud.cfg")
+                .ends_with("/seed/\nnetwork:\n  version: 2\n  ethernets:\n    a:\n      dhcp4: yes\n")
+        );
         assert_eq!(of(&files, ".ds-identify.result"), "0\n");
     }
 }

@@ -1,0 +1,186 @@
+//! `status`: what the agent did at the last boot, for a person or a script on the booted system. Reads the report that lies in memory;
+//! must not judge it.
+
+use std::{fs, io::ErrorKind, process::ExitCode};
+
+use cloud_machine_protocol::{Outcome, Report, ReportResult, Role, causes, escaped};
+use cloud_machine_system::SystemError;
+use serde::Serialize;
+
+use crate::{
+    host::REPORT,
+    inventory::{Form, safe_json, table::Columns, tell},
+    print::print,
+};
+
+/// Argument that makes the agent's binary this tool.
+pub(crate) const ARGUMENT: &str = "status";
+
+const USAGE: &str = "\
+cloud-machine-agent status says what the agent did when this machine started: which volume and address counted, what became of
+each disk, and what did not count. Whoever has root on this machine can write another report: it proves nothing to anybody else.
+
+usage: cloud-machine-agent status [--output table|json]
+
+  --output table  text (default)
+  --output json   one JSON object with the report
+  --help          print this
+
+examples:
+  cloud-machine-agent status
+  cloud-machine-agent status --output json | jq -r '.value.steps[] | [.id, .outcome] | @tsv'
+
+exit codes: 0 the agent ended well; 1 it failed, or its report cannot be read; 2 wrong usage; 4 it did not run at this boot
+";
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    kind: &'a str,
+    version: u32,
+    value: &'a Report,
+}
+
+/// Shows it as `arguments` say.
+pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
+    let form = match form(&arguments.collect::<Vec<_>>()) {
+        Ok(Some(form)) => form,
+        Ok(None) => return print(USAGE, 0),
+        Err(wrong) => {
+            tell(&format!("error: {}\n\n{USAGE}", escaped(&wrong)));
+            return ExitCode::from(2);
+        }
+    };
+    let bytes = match fs::read(REPORT) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            tell(&format!("error: there is no {REPORT}: the agent did not run when this machine started\n"));
+            return ExitCode::from(4);
+        }
+        Err(error) => {
+            tell(&format!("error: {}\n", causes(&SystemError::io("read", REPORT)(error))));
+            return ExitCode::FAILURE;
+        }
+    };
+    match shown(&bytes, form) {
+        Ok((text, done)) => match print(&text, 0) {
+            code if code == ExitCode::SUCCESS => ExitCode::from(u8::from(!done)),
+            code => code,
+        },
+        Err(error) => {
+            tell(&format!(
+                "error: {REPORT} is no report of this version of the agent: {}\n",
+                escaped(&error.to_string())
+            ));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn form(arguments: &[String]) -> Result<Option<Form>, String> {
+    let words: Vec<&str> = arguments.iter().flat_map(|argument| argument.split('=')).collect();
+    match words[..] {
+        ["--help" | "-h"] => Ok(None),
+        [] | ["--output", "table"] => Ok(Some(Form::Table)),
+        ["--output", "json"] => Ok(Some(Form::Json)),
+        ["--output", other] => Err(format!("--output is table or json, not {other}")),
+        ["--output"] => Err("--output needs a value: table or json".to_owned()),
+        [other, ..] => Err(format!("unknown argument {other}")),
+    }
+}
+
+/// The text, and whether the agent ended well.
+fn shown(bytes: &[u8], form: Form) -> Result<(String, bool), serde_json::Error> {
+    let report: Report = serde_json::from_slice(bytes)?;
+    let done = report.result == ReportResult::Done;
+    let text = match form {
+        Form::Table => text(&report),
+        Form::Json => safe_json(&Envelope { kind: ARGUMENT, version: 1, value: &report })?,
+    };
+    Ok((text, done))
+}
+
+fn text(report: &Report) -> String {
+    let mut lines = vec![match &report.result {
+        ReportResult::Done if report.config.is_none() => {
+            "The agent found nothing that counts as a configuration, and changed nothing.".to_owned()
+        }
+        ReportResult::Done => "The agent made the disks as they are described.".to_owned(),
+        ReportResult::Failed { step, causes } => {
+            let step = step.as_ref().map_or_else(String::new, |step| format!(" in step {step}"));
+            format!("The agent failed{step}: {}", causes.join(": "))
+        }
+    }];
+    if let Some(config) = &report.config {
+        lines.extend(config.volume.map(|volume| format!("volume: {volume}")));
+        lines.extend(config.url.as_ref().map(|url| format!("address: {} ({})", url.url, url.document)));
+    }
+    for volume in &report.ignored_volumes {
+        lines.push(format!("does not count: /dev/{}: {}", volume.device, volume.reason));
+    }
+    let mut text: String = lines.iter().map(|line| format!("{}\n", escaped(line))).collect();
+    if !report.devices.is_empty() {
+        let mut disks = Columns::new(&["DEVICE", "DISK", "WHAT WAS DONE"]);
+        for record in &report.devices {
+            let name = match &record.role {
+                Role::Declared { name } => name.clone(),
+                Role::Volume => "volume".to_owned(),
+                _ => "-".to_owned(),
+            };
+            disks.row([record.disk.name.clone(), name, record.method.to_string()]);
+        }
+        text.push('\n');
+        text.push_str(&disks.text());
+    }
+    if !report.steps.is_empty() {
+        let mut steps = Columns::new(&["STEP", "OUTCOME", "SECONDS"]);
+        for step in &report.steps {
+            let outcome = match &step.outcome {
+                Outcome::Changed => "changed",
+                Outcome::Unchanged => "unchanged",
+                Outcome::Failed { .. } => "failed",
+            };
+            let tenths = step.milliseconds.div_ceil(100);
+            steps.row([step.id.to_string(), outcome.to_owned(), format!("{}.{}", tenths / 10, tenths % 10)]);
+        }
+        text.push('\n');
+        text.push_str(&steps.text());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{report, running_in::RunningIn};
+
+    #[test]
+    fn arguments_choose_the_form() {
+        let of = |words: &[&str]| form(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!((of(&[]), of(&["--help"])), (Ok(Some(Form::Table)), Ok(None)));
+        assert_eq!(of(&["--output", "json"]), of(&["--output=json"]));
+        for (words, expected) in [
+            (&["--output"][..], "--output needs a value: table or json"),
+            (&["--output=yaml"], "--output is table or json, not yaml"),
+            (&["x"], "unknown argument x"),
+        ] {
+            assert_eq!(of(words), Err(expected.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_failure_and_what_did_not_count_are_told_in_plain_text() {
+        let mut report = report::without_worker(RunningIn::OwnDisk, "no disk\x1b[2J".to_owned());
+        let device = "sr0".to_owned();
+        report.ignored_volumes =
+            vec![cloud_machine_protocol::IgnoredVolume { device, reason: "its device can be written".to_owned() }];
+        let (text, done) = shown(&serde_json::to_vec(&report).unwrap(), Form::Table).unwrap();
+        assert_eq!(
+            (text.as_str(), done),
+            ("The agent failed: no disk\\u{1b}[2J\ndoes not count: /dev/sr0: its device can be written\n", false)
+        );
+        report.result = ReportResult::Done;
+        let (text, done) = shown(&serde_json::to_vec(&report).unwrap(), Form::Table).unwrap();
+        assert!(text.starts_with("The agent found nothing that counts") && done, "{text}");
+        assert!(shown(b"{}", Form::Json).is_err());
+    }
+}
