@@ -86,7 +86,7 @@ pub fn report(boot: &Boot, image: &ImageFolder, bytes: &[u8]) -> Report {
             exceptions: Vec::new(),
         }),
         config: Some(ConfigEvidence {
-            volume: pin(bytes),
+            volume: Some(pin(bytes)),
             document: pin(&read(volume::USER_DATA)),
             url: None,
             drives: Vec::new(),

@@ -16,6 +16,7 @@ pub mod http;
 pub mod image_server;
 pub mod libvirtd;
 pub mod loop_device;
+pub mod plain_machine;
 pub mod program;
 pub mod scenario;
 pub mod sshd;

@@ -74,7 +74,7 @@ fn only_the_kernel_of_a_rescue_system_is_its_own_affair() {
         ("Agent", |r| r.agent.digest = sha256(3)),
         ("Nonce", |r| r.nonce = None),
         ("MachineUuid", |r| r.machine_uuid = Some("other".to_owned())),
-        ("Volume", |r| r.config.as_mut().unwrap().volume = sha256(1)),
+        ("Volume", |r| r.config.as_mut().unwrap().volume = Some(sha256(1))),
         ("Image", |r| r.disks[1].image_root = None),
         ("Coverage", |r| r.disks[1].read_bytes -= 1),
         ("NotWiped", |r| r.disks[0].zero_bytes -= 1),

@@ -181,7 +181,7 @@ pub(crate) fn report(action: Action) -> Report {
         },
         image: Some(ImageEvidence { generation: 4, minimum_generation: 3, exceptions: Vec::new() }),
         config: Some(ConfigEvidence {
-            volume: sha256(9),
+            volume: Some(sha256(9)),
             document: sha256(8),
             url: None,
             drives: Vec::new(),
@@ -274,7 +274,7 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
         ("Generation", |r| r.image.as_mut().unwrap().minimum_generation = 2),
         ("Generation", |r| r.image.as_mut().unwrap().exceptions.push(Exception::Downgrade)),
         ("VolumeAbsent", |r| r.config = None),
-        ("Volume", |r| r.config.as_mut().unwrap().volume = sha256(1)),
+        ("Volume", |r| r.config.as_mut().unwrap().volume = Some(sha256(1))),
         ("Agent", |r| r.agent.digest = sha256(3)),
         ("CommandLine", |r| r.agent.command_line_digest = sha256(3)),
         ("Undeclared", |r| r.devices.push(stranger(Role::Undeclared))),
@@ -406,7 +406,7 @@ pub(crate) fn changed(ranges: &[(u64, u64)]) -> ChangedExtents {
 fn a_boot_is_checked_for_what_it_does() {
     let cases: Vec<(&str, Break)> = vec![
         ("Nonce", |r| r.nonce = None),
-        ("Volume", |r| r.config.as_mut().unwrap().volume = sha256(1)),
+        ("Volume", |r| r.config.as_mut().unwrap().volume = Some(sha256(1))),
         ("DeviceAbsent", |r| drop(r.devices.remove(2))),
         ("NotWiped", |r| r.disks[0].zero_bytes = 0),
         ("StepAbsent", |r| drop(r.steps.pop())),

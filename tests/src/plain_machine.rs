@@ -1,0 +1,151 @@
+//! A machine as anybody starts one by hand: QEMU with a kernel, an initramfs and disks, and its serial console. No host of ours, no
+//! agent's port. Ends with its process.
+
+use std::{
+    ffi::OsString,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// What QEMU is started with.
+#[derive(Clone, Debug)]
+pub struct PlainMachine {
+    /// The kernel that QEMU loads itself.
+    pub kernel: PathBuf,
+    /// Its initramfs.
+    pub initramfs: PathBuf,
+    /// More of the kernel command line than the console.
+    pub append: String,
+    /// Further arguments: disks, network, firmware.
+    pub arguments: Vec<OsString>,
+}
+
+/// A machine that runs.
+pub struct Running {
+    qemu: Child,
+    input: ChildStdin,
+    console: Arc<Console>,
+}
+
+/// What came over the console so far.
+#[derive(Default)]
+struct Console {
+    text: Mutex<(String, bool)>,
+    more: Condvar,
+}
+
+impl PlainMachine {
+    /// A disk in a raw or qcow2 file, as the kernel's next `vdX`.
+    pub fn disk(&mut self, file: &Path, format: &str) {
+        self.drive(format!("file={},format={format},if=virtio", file.display()));
+    }
+
+    /// A medium in the drive `/dev/srN`.
+    pub fn medium(&mut self, file: &Path) {
+        self.drive(format!("file={},format=raw,media=cdrom,readonly=on", file.display()));
+    }
+
+    fn drive(&mut self, drive: String) {
+        self.arguments.extend(["-drive".into(), drive.into()]);
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When QEMU cannot be started.
+    #[must_use]
+    pub fn start(&self) -> Running {
+        let append = format!("console=ttyS0 net.ifnames=0 no_timer_check panic=-1 {}", self.append);
+        let mut command = Command::new("qemu-system-x86_64");
+        // Why this processor: docs/rationale.md.
+        command
+            .args(["-machine", "q35", "-accel", "tcg", "-cpu", "qemu64,-cx16,-svm", "-smp", "1", "-m", "1024"])
+            .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"])
+            .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"])
+            .args(["-append", &append, "-kernel"])
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(&self.initramfs)
+            .args(&self.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut qemu = command.spawn().expect("qemu-system-x86_64");
+        let console = Arc::new(Console::default());
+        let (input, mut output) = (qemu.stdin.take().expect("its input"), qemu.stdout.take().expect("its output"));
+        let heard = Arc::clone(&console);
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                let read = output.read(&mut buffer).unwrap_or_default();
+                let mut text = heard.text.lock().unwrap_or_else(PoisonError::into_inner);
+                text.0.push_str(&String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()));
+                text.1 = read == 0;
+                heard.more.notify_all();
+                if read == 0 {
+                    return;
+                }
+            }
+        });
+        Running { qemu, input, console }
+    }
+}
+
+impl Running {
+    /// Waits until the console has `marker` behind the first `after` bytes; gives where it ends.
+    ///
+    /// # Panics
+    /// With the console, when the time is over or the machine ends before.
+    pub fn wait_for(&self, marker: &str, after: usize, limit: Duration) -> usize {
+        let deadline = Instant::now() + limit;
+        let mut text = self.console.text.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(at) = text.0.get(after..).and_then(|rest| rest.find(marker)) {
+                return after + at + marker.len();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!text.1 && !left.is_zero(), "no {marker:?} on the console:\n{}", text.0);
+            text = self.console.more.wait_timeout(text, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Types `line` on the console.
+    ///
+    /// # Panics
+    /// When QEMU has ended.
+    pub fn type_line(&mut self, line: &str) {
+        self.input.write_all(format!("{line}\n").as_bytes()).expect("a console that takes input");
+    }
+
+    /// Waits until the machine has switched itself off, and gives its console.
+    ///
+    /// # Panics
+    /// With the console, when the time is over.
+    pub fn wait_for_end(self, limit: Duration) -> String {
+        let deadline = Instant::now() + limit;
+        let mut text = self.console.text.lock().unwrap_or_else(PoisonError::into_inner);
+        while !text.1 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the machine does not end:\n{}", text.0);
+            text = self.console.more.wait_timeout(text, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        text.0.clone()
+    }
+
+    /// What came over the console so far.
+    #[must_use]
+    pub fn console(&self) -> String {
+        self.console.text.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
