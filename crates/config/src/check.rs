@@ -53,7 +53,7 @@ pub(crate) fn shape(
 }
 
 /// Whether it is bytes, or a list with some: maps are looked into key by key.
-fn holds_bytes(node: &Node) -> bool {
+pub(crate) fn holds_bytes(node: &Node) -> bool {
     match &node.value {
         Value::List(items) => items.iter().any(holds_bytes),
         _ => node.written == Written::Binary,

@@ -221,16 +221,22 @@ pub enum FilesystemType {
 }
 
 impl FilesystemType {
-    /// The kernel's and libblkid's word for it.
+    /// libblkid's word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
+        if self == Self::Zfs { "zfs_member" } else { self.name() }
+    }
+
+    /// The kernel's word for it, which a document has.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
             Self::Vfat => "vfat",
             Self::Swap => "swap",
-            Self::Zfs => "zfs_member",
+            Self::Zfs => "zfs",
             Self::Iso9660 => "iso9660",
             Self::Squashfs => "squashfs",
             Self::Erofs => "erofs",

@@ -2,6 +2,8 @@
 //! Must not look for volumes, disks or programs.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -20,13 +20,14 @@ use crate::{
     url::{self as address, CloudInitUrl},
 };
 
-const FILESYSTEMS: [(&str, FilesystemType); 6] = [
-    ("ext4", FilesystemType::Ext4),
-    ("xfs", FilesystemType::Xfs),
-    ("btrfs", FilesystemType::Btrfs),
-    ("vfat", FilesystemType::Vfat),
-    ("swap", FilesystemType::Swap),
-    ("zfs", FilesystemType::Zfs),
+/// Filesystems that something at a boot can make.
+const FILESYSTEMS: [FilesystemType; 6] = [
+    FilesystemType::Ext4,
+    FilesystemType::Xfs,
+    FilesystemType::Btrfs,
+    FilesystemType::Vfat,
+    FilesystemType::Swap,
+    FilesystemType::Zfs,
 ];
 /// Filesystems that a configuration may have, and that nothing at a boot makes.
 const MEDIA: [&str; 3] = ["iso9660", "squashfs", "erofs"];
@@ -92,9 +93,8 @@ impl Reader<'_> {
         let allowed = self.list("address.allowed", BEGINNING, |text| is_beginning(text).then(|| text.to_owned()));
         let address = AddressPolicy { allowed: allowed.unwrap_or(default.address.allowed), default: self.address() };
         let wipe = self.wipe().unwrap_or(default.wipe);
-        let filesystems = self.list("filesystems", MADE_ONE, |text| {
-            FILESYSTEMS.iter().find(|(word, _)| *word == text).map(|(_, kind)| *kind)
-        });
+        let made = |text: &str| FILESYSTEMS.into_iter().find(|kind| kind.name() == text);
+        let filesystems = self.list("filesystems", MADE_ONE, made);
         let without = self.scalar("without-configuration", WITHOUT, |scalar| match scalar.as_text().as_ref() {
             "boot" => Some(WithoutConfiguration::Boot),
             "stop" => Some(WithoutConfiguration::Stop),
@@ -178,9 +178,9 @@ impl Reader<'_> {
     }
 }
 
-/// The value at `path`, keys with dots between them.
+/// The value at `path`, keys with dots between them; bytes were reported with its shape.
 fn at<'tree>(root: &'tree Node, path: &str) -> Option<&'tree Node> {
-    path.split('.').try_fold(root, |node, key| node.get(key))
+    path.split('.').try_fold(root, |node, key| node.get(key)).filter(|node| !check::holds_bytes(node))
 }
 
 /// An item that is none of those `allowed`, with the reason where there is one to tell.
