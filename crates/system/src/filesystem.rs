@@ -5,7 +5,7 @@ use std::{fs::File, path::Path, time::Duration};
 
 use cloud_machine_protocol::Probe;
 
-use crate::{SystemError, probe::probe, program::Program};
+use crate::{SystemError, pool, probe::probe, program::Program};
 
 /// A program that takes longer hangs: none writes more than some percent of the disk.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -43,7 +43,7 @@ impl<'a> NewFilesystem<'a> {
 }
 
 /// One line a type.
-const MAKERS: [Maker; 5] = [
+static MAKERS: [Maker; 5] = [
     Maker {
         kind: "ext4",
         program: "/usr/sbin/mkfs.ext4",
@@ -76,8 +76,7 @@ const MAKERS: [Maker; 5] = [
 /// [`SystemError::Unexpected`] for a type that nothing makes.
 pub fn maker(new: &NewFilesystem<'_>, device: &str) -> Result<Vec<String>, SystemError> {
     let kind = new.kind;
-    let maker = MAKERS.iter().find(|maker| maker.kind == kind);
-    let maker = maker.ok_or_else(|| SystemError::unexpected("type of a filesystem", kind, "one that can be made"))?;
+    let maker = maker_of(kind)?;
     let mut words = vec![maker.program];
     words.extend(maker.options);
     let label = new.label.map(|label| written(kind, label));
@@ -90,6 +89,11 @@ pub fn maker(new: &NewFilesystem<'_>, device: &str) -> Result<Vec<String>, Syste
     words.extend(options.iter().map(String::as_str));
     words.extend(["--", device]);
     Ok(words.into_iter().map(str::to_owned).collect())
+}
+
+fn maker_of(kind: &str) -> Result<&'static Maker, SystemError> {
+    let maker = MAKERS.iter().find(|maker| maker.kind == kind);
+    maker.ok_or_else(|| SystemError::unexpected("type of a filesystem", kind, "one that can be made"))
 }
 
 /// Options of a document behind those of `maker`. Where a program keeps only the last value of an option, that value has
@@ -108,6 +112,14 @@ fn more(maker: &Maker, options: &[String]) -> Vec<String> {
         other => other.to_vec(),
     };
     options.chunks(2).flat_map(pair).collect()
+}
+
+/// Absolute paths of the programs that make filesystems of type `kind`, in the words of libblkid, or pools of ZFS.
+///
+/// # Errors
+/// [`SystemError::Unexpected`] for a type that nothing makes.
+pub fn programs(kind: &str) -> Result<Vec<&'static str>, SystemError> {
+    if kind == pool::KIND { Ok(pool::PROGRAMS.to_vec()) } else { Ok(vec![maker_of(kind)?.program]) }
 }
 
 /// Checks that the program for filesystems of type `kind` is there, so that nothing is begun that cannot be finished.
@@ -165,7 +177,18 @@ mod tests {
 
     #[test]
     fn the_host_looks_for_the_programs_that_are_started_here() {
-        assert_eq!(MAKERS.map(|maker| (maker.kind, maker.program)), cloud_machine_protocol::MAKERS);
+        let known: Vec<(&str, &str)> = MAKERS.iter().map(|maker| (maker.kind, maker.program)).collect();
+        assert_eq!(known, cloud_machine_protocol::MAKERS);
+    }
+
+    #[test]
+    fn the_programs_of_a_type_are_those_that_are_started() {
+        for (kind, program) in cloud_machine_protocol::MAKERS {
+            assert_eq!(programs(kind).unwrap(), [program]);
+            assert_eq!(maker(&NewFilesystem::of(kind), "/dev/vdb").unwrap()[0], program);
+        }
+        assert_eq!(programs("zfs_member").unwrap(), ["/usr/sbin/zpool", "/usr/sbin/zfs"]);
+        assert!(programs("iso9660").is_err());
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use block::{BlockReader, refuses_writes, set_read_only};
 pub use disks::{inventory, inventory_with_loops};
 pub use error::SystemError;
 pub use facts::{facts, product_uuid};
-pub use filesystem::{NewFilesystem, check_maker, make_filesystem, maker};
+pub use filesystem::{NewFilesystem, check_maker, make_filesystem, maker, programs};
 pub use mapper::{check_mapper, encrypt};
 pub use partition::{PartitionNode, partition_node, reread_partition_table, reread_partitions};
 pub use uevent::UeventSocket;

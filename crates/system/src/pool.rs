@@ -13,6 +13,10 @@ use crate::{SystemError, filesystem, probe::probe, program::Program};
 
 const ZPOOL: &str = "/usr/sbin/zpool";
 const ZFS: &str = "/usr/sbin/zfs";
+/// All programs that are started here.
+pub(crate) const PROGRAMS: [&str; 2] = [ZPOOL, ZFS];
+/// libblkid's word for a disk of a pool.
+pub(crate) const KIND: &str = "zfs_member";
 /// Nodes of the disks with pools, each called as its pool, whatever bus the disk is on at the next boot.
 const FOLDER: &str = "/dev/cloud-machine";
 /// A program that takes longer hangs; an import after a cut replays what was last written.
@@ -29,7 +33,7 @@ const CREATE: [&str; 7] = ["create", "-o", "cachefile=none", "-o", "ashift=12", 
 /// # Errors
 /// [`SystemError::ProgramAbsent`].
 pub fn check_programs() -> Result<(), SystemError> {
-    match [ZPOOL, ZFS].into_iter().find(|program| !Path::new(program).exists()) {
+    match PROGRAMS.into_iter().find(|program| !Path::new(program).exists()) {
         Some(program) => Err(SystemError::ProgramAbsent { program: program.to_owned() }),
         None => Ok(()),
     }
@@ -147,9 +151,7 @@ fn has(pool: &str, dataset: &str) -> Result<bool, SystemError> {
 /// What lies on the disk, when that is the pool.
 fn found(name: &str, pool: &str) -> Result<Signature, SystemError> {
     match probe(name) {
-        Probe::Found(found)
-            if found.filesystem.as_deref() == Some("zfs_member") && found.label.as_deref() == Some(pool) =>
-        {
+        Probe::Found(found) if found.filesystem.as_deref() == Some(KIND) && found.label.as_deref() == Some(pool) => {
             Ok(found)
         }
         other => Err(SystemError::unexpected(format!("/dev/{name}"), &format!("{other:?}"), "the described pool")),
