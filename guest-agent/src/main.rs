@@ -31,6 +31,7 @@ mod no_names;
 mod partitions;
 mod pass;
 mod pin;
+mod policy;
 mod preview;
 mod print;
 mod rancher;
@@ -62,17 +63,19 @@ use running_in::RunningIn;
 const USAGE: &str = "\
 cloud-machine-agent reimages a machine from its initramfs, where the host starts it as /init, or from a rescue system. In an
 image it makes the machine's disks what its volume labelled CLOUD-INIT describes, at every boot. By hand it lists disks, says
-what the machine is, what was done at the last boot, and what a configuration would do to its disks.
+what the machine is, what was done at the last boot, what a configuration would do to its disks, and what an image would do at a
+boot.
 
 usage: cloud-machine-agent inventory [--output table|json] [--loop]
        cloud-machine-agent facts
        cloud-machine-agent read [--disk DEVICE] [--in-use]
        cloud-machine-agent plan --config FILE [--action reimage|boot] [--output table|json] [--loop]
+       cloud-machine-agent policy check|programs|modules [--policy FILE] [--output table|json]
        cloud-machine-agent status [--output table|json]
        cloud-machine-agent serve
        cloud-machine-agent disks [--policy FILE]
        cloud-machine-agent handover ROOT
-       cloud-machine-agent inventory|facts|plan|read|status|serve|disks|handover --help
+       cloud-machine-agent inventory|facts|plan|policy|read|status|serve|disks|handover --help
        cloud-machine-agent --version
        cloud-machine-agent --help
 ";
@@ -102,6 +105,9 @@ fn main() -> ExitCode {
     }
     if argument.as_deref() == Some(baked::handover::ARGUMENT) {
         return baked::handover::run(arguments);
+    }
+    if argument.as_deref() == Some(policy::ARGUMENT) {
+        return policy::run(arguments);
     }
     if argument.as_deref() == Some(serve::ARGUMENT) {
         return serve::run(arguments);

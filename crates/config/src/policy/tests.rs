@@ -331,3 +331,63 @@ fn all_errors_are_told_in_the_order_of_the_document() {
     let errors = Policy::parse("p", b"wipe: all\nfoo: 1\nvolume: {wait: x}\n").unwrap_err();
     assert_eq!(errors.errors().iter().map(|error| error.line).collect::<Vec<_>>(), [1, 2, 3]);
 }
+
+/// Cells of the table in the reference page that begins with `header`.
+fn table(header: &str) -> Vec<Vec<&'static str>> {
+    let page = include_str!("../../../../docs/reference/agent-policy.md");
+    let lines = page.lines().skip_while(|line| !line.starts_with(header)).skip(2);
+    let cells = |line: &'static str| line.strip_prefix("| ")?.strip_suffix(" |").map(|row| row.split(" | ").collect());
+    lines.map_while(cells).collect()
+}
+
+#[test]
+fn the_reference_page_has_all_keys_with_what_is_allowed_and_the_default() {
+    fn walk(keys: &[crate::grammar::Key], above: &str, all: &mut Vec<(String, String)>) {
+        for key in keys {
+            let path = crate::tree::child_path(above, key.name);
+            match &key.shape {
+                crate::grammar::Shape::Map(keys) => walk(keys, &path, all),
+                shape => all.push((format!("`{path}`"), shape.allowed().to_owned())),
+            }
+        }
+    }
+    let mut known = Vec::new();
+    walk(crate::grammar::POLICY, "", &mut known);
+    let rows = table("| key |");
+    let told: Vec<_> = rows.iter().map(|row| (row[0].to_owned(), row[1].to_owned())).collect();
+    assert_eq!(told, known);
+    for row in rows {
+        let Some(default) = row[2].split('`').nth(1) else { continue };
+        let text = match row[0].trim_matches('`').split_once('.') {
+            Some((above, key)) => format!("{above}: {{{key}: {default}}}"),
+            None => format!("{}: {default}", row[0].trim_matches('`')),
+        };
+        assert_eq!(policy(&text), Policy::default(), "{text}");
+    }
+}
+
+#[test]
+fn the_errors_of_the_reference_page_are_those_that_are_told() {
+    let told: Vec<String> = [
+        "volume: {required: true, accept: []}",
+        "volume: {wait: 5, accept: []}",
+        "volume: {accept: []}\nwithout-configuration: stop",
+        "address: {allowed: [], default: 'https://config.example/m'}",
+        "address: {default: 'file:///x'}",
+        "wipe: []",
+    ]
+    .map(refused)
+    .to_vec();
+    let rows = table("| what is told |");
+    assert_eq!(rows.len(), told.len());
+    for (row, told) in rows.iter().zip(told) {
+        assert!(told.ends_with(&format!(": {} [help: {}]", row[0], row[1])), "{row:?}: {told}");
+    }
+}
+
+#[test]
+fn the_example_of_the_reference_page_is_taken() {
+    let page = include_str!("../../../../docs/reference/agent-policy.md");
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert!(policy(example).volume.required);
+}
