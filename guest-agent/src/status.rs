@@ -3,9 +3,9 @@
 
 use std::{fs, io::ErrorKind, process::ExitCode};
 
-use cloud_machine_protocol::{Outcome, Report, ReportResult, Role, causes, escaped};
+use cloud_machine_protocol::{FORMAT_VERSION, causes, escaped};
 use cloud_machine_system::SystemError;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::{
     host::REPORT,
@@ -32,13 +32,6 @@ examples:
 
 exit codes: 0 the agent ended well; 1 it failed, or its report cannot be read; 2 wrong usage; 4 it did not run at this boot
 ";
-
-#[derive(Serialize)]
-struct Envelope<'a> {
-    kind: &'a str,
-    version: u32,
-    value: &'a Report,
-}
 
 /// Shows it as `arguments` say.
 pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
@@ -88,64 +81,67 @@ fn form(arguments: &[String]) -> Result<Option<Form>, String> {
     }
 }
 
-/// The text, and whether the agent ended well.
-fn shown(bytes: &[u8], form: Form) -> Result<(String, bool), serde_json::Error> {
-    let report: Report = serde_json::from_slice(bytes)?;
-    let done = report.result == ReportResult::Done;
+/// The text, and whether the agent ended well. The report is read as it lies there, without its types: this is the one place that reads
+/// one, and they would be a hundredth of the agent.
+fn shown(bytes: &[u8], form: Form) -> Result<(String, bool), String> {
+    let report: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if report["version"] != json!(FORMAT_VERSION) {
+        return Err(format!("its format version is {}, and this agent writes {FORMAT_VERSION}", report["version"]));
+    }
+    let done = report["result"]["kind"] == "done";
     let text = match form {
         Form::Table => text(&report),
-        Form::Json => safe_json(&Envelope { kind: ARGUMENT, version: 1, value: &report })?,
+        Form::Json => {
+            safe_json(&json!({"kind": ARGUMENT, "version": 1, "value": report})).map_err(|e| e.to_string())?
+        }
     };
     Ok((text, done))
 }
 
-fn text(report: &Report) -> String {
-    let mut lines = vec![match &report.result {
-        ReportResult::Done if report.config.is_none() => {
-            "The agent found nothing that counts as a configuration, and changed nothing.".to_owned()
-        }
-        ReportResult::Done => "The agent made the disks as they are described.".to_owned(),
-        ReportResult::Failed { step, causes } => {
-            let step = step.as_ref().map_or_else(String::new, |step| format!(" in step {step}"));
-            format!("The agent failed{step}: {}", causes.join(": "))
-        }
-    }];
-    if let Some(config) = &report.config {
-        lines.extend(config.volume.map(|volume| format!("volume: {volume}")));
-        lines.extend(config.url.as_ref().map(|url| format!("address: {} ({})", url.url, url.document)));
+fn text(report: &Value) -> String {
+    let mut lines = vec![summary(report)];
+    for (name, path) in [("volume", "/config/volume"), ("address", "/config/url/url")] {
+        lines.extend(report.pointer(path).map(|value| format!("{name}: {}", word(value))));
     }
-    for volume in &report.ignored_volumes {
-        lines.push(format!("does not count: /dev/{}: {}", volume.device, volume.reason));
+    for volume in items(&report["ignored_volumes"]) {
+        lines.push(format!("does not count: /dev/{}: {}", word(&volume["device"]), word(&volume["reason"])));
     }
     let mut text: String = lines.iter().map(|line| format!("{}\n", escaped(line))).collect();
-    if !report.devices.is_empty() {
-        let mut disks = Columns::new(&["DEVICE", "DISK", "WHAT WAS DONE"]);
-        for record in &report.devices {
-            let name = match &record.role {
-                Role::Declared { name } => name.clone(),
-                Role::Volume => "volume".to_owned(),
-                _ => "-".to_owned(),
-            };
-            disks.row([record.disk.name.clone(), name, record.method.to_string()]);
-        }
-        text.push('\n');
-        text.push_str(&disks.text());
+    let mut steps = Columns::new(&["STEP", "OUTCOME", "MILLISECONDS"]);
+    for step in items(&report["steps"]) {
+        steps.row(["id", "outcome", "milliseconds"].map(|key| word(&step[key])));
     }
-    if !report.steps.is_empty() {
-        let mut steps = Columns::new(&["STEP", "OUTCOME", "SECONDS"]);
-        for step in &report.steps {
-            let outcome = match &step.outcome {
-                Outcome::Changed => "changed",
-                Outcome::Unchanged => "unchanged",
-                Outcome::Failed { .. } => "failed",
-            };
-            let tenths = step.milliseconds.div_ceil(100);
-            steps.row([step.id.to_string(), outcome.to_owned(), format!("{}.{}", tenths / 10, tenths % 10)]);
-        }
+    if !items(&report["steps"]).is_empty() {
         text.push('\n');
         text.push_str(&steps.text());
     }
     text
+}
+
+fn summary(report: &Value) -> String {
+    let result = &report["result"];
+    if result["kind"] == "done" && report["config"].is_null() {
+        return "The agent found nothing that counts as a configuration, and changed nothing.".to_owned();
+    }
+    if result["kind"] == "done" {
+        return "The agent made the disks as they are described.".to_owned();
+    }
+    let step = result["step"].as_str().map_or_else(String::new, |step| format!(" in step {step}"));
+    let causes: Vec<String> = items(&result["causes"]).iter().map(word).collect();
+    format!("The agent failed{step}: {}", causes.join(": "))
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// A text without its quotes, or of an object what kind it is.
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => fields.get("kind").map(word).unwrap_or_default(),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +174,7 @@ mod tests {
             (text.as_str(), done),
             ("The agent failed: no disk\\u{1b}[2J\ndoes not count: /dev/sr0: its device can be written\n", false)
         );
-        report.result = ReportResult::Done;
+        report.result = cloud_machine_protocol::ReportResult::Done;
         let (text, done) = shown(&serde_json::to_vec(&report).unwrap(), Form::Table).unwrap();
         assert!(text.starts_with("The agent found nothing that counts") && done, "{text}");
         assert!(shown(b"{}", Form::Json).is_err());
