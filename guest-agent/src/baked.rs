@@ -18,7 +18,7 @@ use std::{
     time::Instant,
 };
 
-use cloud_machine_config::{POLICY, Policy, WithoutConfiguration};
+use cloud_machine_config::WithoutConfiguration;
 use cloud_machine_plan::{OwnBoot, Plan, plan_own_boot};
 use cloud_machine_protocol::{Action, ConfigEvidence, Inventory, MachineId, ReportResult, causes, each_cause, escaped};
 use cloud_machine_system::{SystemError, kernel, product_uuid, survey::survey};
@@ -30,7 +30,7 @@ use crate::{
     host::Host,
     inventory::tell,
     layers::Layers,
-    partitions,
+    partitions, policy,
     print::print,
     report::ReportBuilder,
     running_in::RunningIn,
@@ -95,7 +95,7 @@ fn disks(policy: Option<&Path>, started: Instant) -> Result<(), AgentError> {
 }
 
 fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> Result<(), AgentError> {
-    let policy = read_policy(policy)?;
+    let (policy, _) = policy::load(policy)?;
 
     // observe
     let began = Instant::now();
@@ -156,17 +156,6 @@ fn planned(
     // Machines without a UUID in their firmware make equal identifiers, which does no harm on disks of different machines.
     let own = OwnBoot { machine: uuid.unwrap_or_default(), root: &root, volume };
     plan_own_boot(config, &inventory, &own).map_err(AgentError::Plan)
-}
-
-/// The policy in `file`, or the one of the image; an image without one has the default.
-fn read_policy(file: Option<&Path>) -> Result<Policy, AgentError> {
-    let path = file.unwrap_or(Path::new(POLICY));
-    let name = path.display().to_string();
-    match fs::read(path) {
-        Ok(bytes) => Policy::parse(&name, &bytes).map_err(AgentError::Policy),
-        Err(error) if error.kind() == ErrorKind::NotFound && file.is_none() => Ok(Policy::default()),
-        Err(error) => Err(SystemError::io("read", name)(error).into()),
-    }
 }
 
 /// The number by which a pool knows its machine: that of the distribution, or one made from the machine's UUID.

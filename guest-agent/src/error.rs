@@ -168,6 +168,8 @@ pub(crate) enum AgentError {
     RescueProgram { program: String },
     #[error("there is no host that could ask for anything")]
     NoHost,
+    #[error("there is no policy {file}: name one that is there, or leave --policy out for that of the image")]
+    PolicyAbsent { file: String },
     #[error("the policy of the image is refused:\n{0}")]
     Policy(ConfigErrors),
     #[error("no volume labelled CLOUD-INIT counts, and the policy of the image requires one; {candidates}")]

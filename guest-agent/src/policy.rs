@@ -10,13 +10,17 @@ use std::{
     process::ExitCode,
 };
 
-use cloud_machine_config::{ConfigErrors, POLICY, Policy};
+use cloud_machine_config::{POLICY, Policy};
 use cloud_machine_protocol::{causes, escaped};
+use cloud_machine_system::SystemError;
+use serde::Serialize;
 
 use crate::{
+    error::AgentError,
     inventory::{Form, safe_json, tell},
     print::print,
 };
+use explain::Explained;
 
 /// Argument that makes the agent's binary this tool.
 pub(crate) const ARGUMENT: &str = "policy";
@@ -30,7 +34,7 @@ usage: cloud-machine-agent policy check [--policy FILE] [--output table|json]
 
   check            what a boot does without a volume and with one, what may be read, wiped and made, and which program is
                    not there in this system
-  programs         absolute paths of the programs that make what the policy lets be made, one a line
+  programs         absolute paths of the programs that the agent starts, one a line
   modules          names of the kernel modules that the agent needs, one a line
   --policy FILE    the policy; without it /etc/cloud-machine/agent.yaml, or the default policy when that is not there
   --output table   aligned text (default)
@@ -39,21 +43,17 @@ usage: cloud-machine-agent policy check [--policy FILE] [--output table|json]
 
 examples:
   cloud-machine-agent policy check
-  cloud-machine-agent policy check --policy agent.yaml --output json | jq .value.policy
+  cloud-machine-agent policy check --policy agent.yaml --output json | jq -r .value.modules[]
   cloud-machine-agent policy programs --policy agent.yaml | xargs -r ls -l
 
 exit codes: 0 it was printed; 1 the policy is not there or cannot be read; 2 wrong usage; 3 the policy is refused
 ";
 
-/// Why there is no policy to obey.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum PolicyError {
-    #[error("there is no policy {}: without --policy the default policy would hold", .0.display())]
-    Absent(PathBuf),
-    #[error("cannot read the policy {}", .0.display())]
-    Unreadable(PathBuf, #[source] io::Error),
-    #[error("the policy is refused:\n{0}")]
-    Refused(ConfigErrors),
+#[derive(Serialize)]
+struct Envelope<'a> {
+    kind: &'a str,
+    version: u32,
+    value: Explained<'a>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -65,20 +65,21 @@ enum Order {
 }
 
 /// The policy, and whether there is a file with one: `named`, or the one of the initramfs. Only the latter may be absent.
-pub(crate) fn load(named: Option<&Path>) -> Result<(Policy, bool), PolicyError> {
+pub(crate) fn load(named: Option<&Path>) -> Result<(Policy, bool), AgentError> {
     load_or(named, Path::new(POLICY))
 }
 
-fn load_or(named: Option<&Path>, usual: &Path) -> Result<(Policy, bool), PolicyError> {
+fn load_or(named: Option<&Path>, usual: &Path) -> Result<(Policy, bool), AgentError> {
     let path = named.unwrap_or(usual);
     // A link that leads nowhere was put there by somebody, and is no absent policy.
     let is_absent = fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     match (is_absent, named) {
         (true, None) => Ok((Policy::default(), false)),
-        (true, Some(_)) => Err(PolicyError::Absent(path.to_owned())),
+        (true, Some(_)) => Err(AgentError::PolicyAbsent { file: path.display().to_string() }),
         (false, _) => {
-            let bytes = fs::read(path).map_err(|error| PolicyError::Unreadable(path.to_owned(), error))?;
-            let policy = Policy::parse(&path.display().to_string(), &bytes).map_err(PolicyError::Refused)?;
+            let name = path.display().to_string();
+            let bytes = fs::read(path).map_err(SystemError::io("read the policy", &name))?;
+            let policy = Policy::parse(&name, &bytes).map_err(AgentError::Policy)?;
             Ok((policy, true))
         }
     }
@@ -93,20 +94,28 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let text = match order {
-        Order::Help => return print(USAGE, 0),
-        Order::Check(named, form) => load(named.as_deref()).and_then(|(policy, found)| {
-            let path = named.as_deref().unwrap_or(Path::new(POLICY));
-            check(&policy, &path.display().to_string(), found, form)
-        }),
-        Order::Programs(named) => load(named.as_deref()).map(|(policy, _)| lines(&needs::programs(&policy))),
-        Order::Modules(named) => load(named.as_deref()).map(|(policy, _)| lines(&needs::modules(&policy))),
+    let (Order::Check(named, _) | Order::Programs(named) | Order::Modules(named)) = &order else {
+        return print(USAGE, 0);
     };
-    match text {
-        Ok(text) => print(&text, 0),
+    let (policy, found) = match load(named.as_deref()) {
+        Ok(loaded) => loaded,
         // Made for people, with a line and a caret.
-        Err(error @ PolicyError::Refused(_)) => failed(3, &error.to_string()),
-        Err(error) => failed(1, &escaped(&causes(&error))),
+        Err(error @ AgentError::Policy(_)) => return failed(3, &error.to_string()),
+        Err(error) => return failed(1, &escaped(&causes(&error))),
+    };
+    let path = named.as_deref().unwrap_or(Path::new(POLICY)).display().to_string();
+    let programs = needs::programs(&policy);
+    match order {
+        Order::Programs(_) => print(&lines(programs.iter().map(|program| program.path)), 0),
+        Order::Modules(_) => print(&lines(needs::modules(&policy)), 0),
+        Order::Check(_, Form::Json) => {
+            let value = Explained::new(&policy, &path, found, programs);
+            match safe_json(&Envelope { kind: ARGUMENT, version: 1, value }) {
+                Ok(text) => print(&text, 0),
+                Err(error) => failed(1, &format!("cannot encode the policy: {error}")),
+            }
+        }
+        Order::Check(..) | Order::Help => print(&Explained::new(&policy, &path, found, programs).table(), 0),
     }
 }
 
@@ -115,20 +124,8 @@ fn failed(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn lines(names: &[&str]) -> String {
-    names.iter().flat_map(|name| [name, "\n"]).collect()
-}
-
-fn check(policy: &Policy, path: &str, found: bool, form: Form) -> Result<String, PolicyError> {
-    let needed = needs::needed(policy);
-    match form {
-        Form::Table => Ok(explain::table(policy, path, found, &needed)),
-        Form::Json => {
-            let value = explain::json(policy, path, found, &needed);
-            let envelope = serde_json::json!({"kind": ARGUMENT, "version": 1, "value": value});
-            safe_json(&envelope).map_err(|error| PolicyError::Unreadable(path.into(), error.into()))
-        }
-    }
+fn lines<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    names.into_iter().flat_map(|name| [name, "\n"]).collect()
 }
 
 fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
@@ -216,7 +213,8 @@ mod tests {
         let place = file.display();
 
         assert_eq!(told(None), Ok((Policy::default(), false)));
-        let absent = format!("there is no policy {place}: without --policy the default policy would hold");
+        let absent =
+            format!("there is no policy {place}: name one that is there, or leave --policy out for that of the image");
         assert_eq!(told(Some(&file)), Err(absent));
 
         symlink("nowhere", &file).unwrap();
@@ -236,7 +234,8 @@ mod tests {
         assert_eq!(load_or(None, &below).map_err(|error| causes(&error)), Err(unreadable));
 
         let refused = told(None).unwrap_err();
-        let place = format!("the policy is refused:\nerror: {place}:1:7: invalid value `\"all\"`, a text\n");
+        let place =
+            format!("the policy of the image is refused:\nerror: {place}:1:7: invalid value `\"all\"`, a text\n");
         assert!(refused.starts_with(&place), "{refused}");
         fs::write(&file, "").unwrap();
         assert_eq!(told(None), Ok((Policy::default(), true)));

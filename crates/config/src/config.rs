@@ -205,7 +205,7 @@ impl Filesystem {
 }
 
 /// Types of filesystems, by the kernel's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs)]
 pub enum FilesystemType {

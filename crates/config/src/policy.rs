@@ -5,7 +5,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use cloud_machine_protocol::{DeviceSelector, Disk};
 
@@ -30,8 +30,8 @@ pub struct Policy {
     pub address: AddressPolicy,
     /// Which disks may lose what they hold.
     pub wipe: WipePolicy,
-    /// Filesystems that may be made; none of them is a medium.
-    pub filesystems: BTreeSet<FilesystemType>,
+    /// Filesystems that may be made, each once and in the order of their type; none of them is a medium.
+    pub filesystems: Vec<FilesystemType>,
     /// What becomes of a boot with neither a volume nor an address.
     pub without_configuration: WithoutConfiguration,
 }
@@ -43,12 +43,12 @@ pub struct VolumePolicy {
     pub required: bool,
     /// Whole seconds that are waited for one after all devices that are there have settled, at most [`MAX_WAIT`].
     pub wait: Duration,
-    /// Volumes that count: each that is one of these.
-    pub accept: BTreeSet<Accept>,
+    /// Volumes that count: each that is one of these, which are there once and in the order of their type.
+    pub accept: Vec<Accept>,
 }
 
 /// A reason for which a volume counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accept {
     /// SMBIOS or fw_cfg state its SHA-256.
     Pinned,
@@ -105,7 +105,7 @@ impl Default for Policy {
             volume: VolumePolicy::default(),
             address: AddressPolicy::default(),
             wipe: WipePolicy::Declared,
-            filesystems: BTreeSet::from([FilesystemType::Ext4]),
+            filesystems: vec![FilesystemType::Ext4],
             without_configuration: WithoutConfiguration::Boot,
         }
     }
@@ -113,7 +113,7 @@ impl Default for Policy {
 
 impl Default for VolumePolicy {
     fn default() -> Self {
-        Self { required: false, wait: Duration::ZERO, accept: BTreeSet::from([Accept::Pinned, Accept::ReadOnly]) }
+        Self { required: false, wait: Duration::ZERO, accept: vec![Accept::Pinned, Accept::ReadOnly] }
     }
 }
 

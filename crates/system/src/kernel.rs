@@ -17,7 +17,8 @@ use nix::{
 
 use crate::{SystemError, program::Program};
 
-const MODPROBE: &str = "/sbin/modprobe";
+/// The program that loads modules of a distribution.
+pub const MODPROBE: &str = "/sbin/modprobe";
 /// A module that takes longer hangs in its device.
 const MODPROBE_TIME: Duration = Duration::from_secs(60);
 

@@ -4,50 +4,47 @@ use std::path::Path;
 
 use cloud_machine_config::{FilesystemType, Policy, WipePolicy};
 use cloud_machine_plan::ZFS_MODULE;
-use cloud_machine_system::programs as makers;
+use cloud_machine_system::{kernel::MODPROBE, programs as makers};
+use serde::Serialize;
 
-/// What a disk with `wipe-on-boot: crypto` needs, in the order in which it is loaded. The kernel asks for the ciphers by
-/// name, which modules.dep does not list:
-/// - `dm_crypt` is the device mapper's target that lies over the disk;
-/// - `aes_generic` is AES in software, for processors without instructions for it;
-/// - `ecb` is what XTS encrypts its tweak and its blocks with;
-/// - `xts` is the mode of `aes-xts-plain64`;
-/// - `aesni_intel` is all of these at once with the processor's instructions.
-const CRYPT: [&str; 5] = ["dm_crypt", "aes_generic", "ecb", "xts", "aesni_intel"];
+use crate::modules::CRYPT;
 
-/// A program that makes a filesystem.
+/// A program that the agent starts.
+#[derive(Serialize)]
 pub(super) struct Needed {
     pub(super) path: &'static str,
-    /// What it makes, as a document has it.
-    pub(super) makes: &'static str,
+    /// What it is for.
+    pub(super) does: &'static str,
     /// Whether this system has it.
     pub(super) present: bool,
 }
 
-/// The programs of the policy's filesystems.
-pub(super) fn needed(policy: &Policy) -> Vec<Needed> {
-    let of = |kind: &FilesystemType| {
-        let makes = kind.name();
+/// The programs of the policy's filesystems, and the one that loads modules.
+pub(super) fn programs(policy: &Policy) -> Vec<Needed> {
+    let mut all = Vec::new();
+    let mut add = |path, does| all.push(Needed { path, does, present: Path::new(path).exists() });
+    for kind in &policy.filesystems {
         // The policy has no filesystem that nothing makes.
-        let paths = makers(kind.word()).unwrap_or_default().into_iter();
-        paths.map(move |path| Needed { path, makes, present: Path::new(path).exists() })
-    };
-    policy.filesystems.iter().flat_map(of).collect()
+        makers(kind.word()).unwrap_or_default().into_iter().for_each(|path| add(path, kind.name()));
+    }
+    if !modules(policy).is_empty() {
+        add(MODPROBE, "kernel modules");
+    }
+    all
 }
 
-/// Their absolute paths.
-pub(super) fn programs(policy: &Policy) -> Vec<&'static str> {
-    needed(policy).into_iter().map(|needed| needed.path).collect()
-}
-
-/// Kernel modules. None of a filesystem but ZFS is among them: the programs write to the device, and whoever mounts what they
-/// made is the system that boots.
+/// Kernel modules. [`CRYPT`] is what a disk with `wipe-on-boot: crypto` needs: `dm_crypt`, the device mapper's target that lies over the disk;
+/// `aes_generic`, AES in software for processors without instructions for it; `xts`, the mode of `aes-xts-plain64`, and `ecb`, what that
+/// encrypts its blocks with; `aesni_intel`, all of these with the processor's instructions. None of a filesystem but ZFS is among them: the
+/// other programs write to the device, and whoever mounts what they made is the system that boots.
 pub(super) fn modules(policy: &Policy) -> Vec<&'static str> {
-    // Nothing becomes a disk behind a cipher without losing what it holds.
-    let crypt: &[&str] = if policy.wipe == WipePolicy::None { &[] } else { &CRYPT };
-    // Its programs only ask the module, which also makes and imports the pool.
-    let pools = policy.filesystems.contains(&FilesystemType::Zfs).then_some(ZFS_MODULE);
-    crypt.iter().copied().chain(pools).collect()
+    // No disk gets behind a cipher without losing what it holds.
+    let mut all = if policy.wipe == WipePolicy::None { Vec::new() } else { CRYPT.to_vec() };
+    if policy.filesystems.contains(&FilesystemType::Zfs) {
+        // The module makes and imports pools; its programs only ask it to.
+        all.push(ZFS_MODULE);
+    }
+    all
 }
 
 #[cfg(test)]
@@ -58,13 +55,17 @@ mod tests {
         Policy::parse("agent.yaml", text.as_bytes()).unwrap()
     }
 
+    fn paths(text: &str) -> Vec<&'static str> {
+        programs(&policy(text)).iter().map(|program| program.path).collect()
+    }
+
     #[test]
     fn each_filesystem_brings_its_programs_alone() {
-        assert_eq!(programs(&Policy::default()), ["/usr/sbin/mkfs.ext4"]);
-        assert_eq!(programs(&policy("filesystems: []")), [""; 0]);
+        assert_eq!(paths(""), ["/usr/sbin/mkfs.ext4", MODPROBE]);
+        assert_eq!(paths("wipe: none\nfilesystems: []"), [""; 0]);
         let all = "filesystems: [zfs, swap, vfat, btrfs, xfs, ext4]";
-        let expected = cloud_machine_protocol::MAKERS.map(|(_, program)| program);
-        assert_eq!(programs(&policy(all)), [&expected[..], &["/usr/sbin/zpool", "/usr/sbin/zfs"]].concat());
+        let makers = cloud_machine_protocol::MAKERS.map(|(_, program)| program);
+        assert_eq!(paths(all), [&makers[..], &["/usr/sbin/zpool", "/usr/sbin/zfs", MODPROBE]].concat());
     }
 
     #[test]
@@ -73,14 +74,5 @@ mod tests {
         assert_eq!(modules(&policy("wipe: none")), [""; 0]);
         assert_eq!(modules(&policy("wipe: none\nfilesystems: [zfs]")), ["zfs"]);
         assert_eq!(modules(&policy("wipe: [serial:a]\nfilesystems: [zfs]")), [&CRYPT[..], &["zfs"]].concat());
-    }
-
-    #[test]
-    fn ciphers_are_those_of_the_initramfs_that_a_host_brings() {
-        let list = include_str!("../../../initramfs/standalone/modules.list");
-        let lines =
-            list.lines().skip_while(|line| *line != "[crypt]").skip(1).take_while(|line| !line.starts_with('['));
-        let listed: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
-        assert_eq!(listed, CRYPT);
     }
 }

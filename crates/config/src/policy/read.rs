@@ -1,13 +1,11 @@
 //! Reading a policy from its tree. Must not know what a policy leads to.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use cloud_machine_protocol::DeviceSelector;
 use url::Url;
 
-use super::{
-    Accept, AddressPolicy, MAX_WAIT, Policy, VolumePolicy, WAIT_WHEN_REQUIRED, WipePolicy, WithoutConfiguration,
-};
+use super::{Accept, MAX_WAIT, Policy, WAIT_WHEN_REQUIRED, WipePolicy, WithoutConfiguration};
 use crate::{
     check::{self, invalid},
     config::FilesystemType,
@@ -20,6 +18,8 @@ use crate::{
     url::{self as address, CloudInitUrl},
 };
 
+const PINNED: &str = "pinned";
+const READ_ONLY: &str = "read-only";
 /// Filesystems that something at a boot can make.
 const FILESYSTEMS: [FilesystemType; 6] = [
     FilesystemType::Ext4,
@@ -43,7 +43,6 @@ pub(super) fn policy(name: &str, bytes: &[u8]) -> Result<Policy, ConfigErrors> {
     if errors.is_empty() {
         contradictions(&policy, &root, &mut errors);
     }
-    errors.sort_by_key(|error| (error.line, error.column));
     ConfigErrors::check(errors)?;
     Ok(policy)
 }
@@ -77,79 +76,75 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn policy(&mut self) -> Policy {
-        let default = Policy::default();
-        let required = self.scalar("volume.required", BOOLEAN, |scalar| match scalar {
-            Scalar::Bool(required) => Some(*required),
-            _ => None,
-        });
-        let required = required.unwrap_or(default.volume.required);
-        let wait = self.wait().unwrap_or(if required { WAIT_WHEN_REQUIRED } else { default.volume.wait });
-        let accept = self.list("volume.accept", ACCEPTED, |text| match text {
-            "pinned" => Some(Accept::Pinned),
-            "read-only" => Some(Accept::ReadOnly),
-            _ => None,
-        });
-        let accept = accept.map_or(default.volume.accept, BTreeSet::from_iter);
-        let allowed = self.list("address.allowed", BEGINNING, |text| is_beginning(text).then(|| text.to_owned()));
-        let address = AddressPolicy { allowed: allowed.unwrap_or(default.address.allowed), default: self.address() };
-        let wipe = self.wipe().unwrap_or(default.wipe);
-        let made = |text: &str| FILESYSTEMS.into_iter().find(|kind| kind.name() == text);
-        let filesystems = self.list("filesystems", MADE_ONE, made);
-        let without = self.scalar("without-configuration", WITHOUT, |scalar| match scalar.as_text().as_ref() {
-            "boot" => Some(WithoutConfiguration::Boot),
-            "stop" => Some(WithoutConfiguration::Stop),
-            _ => None,
-        });
-        Policy {
-            volume: VolumePolicy { required, wait, accept },
-            address,
-            wipe,
-            filesystems: filesystems.map_or(default.filesystems, BTreeSet::from_iter),
-            without_configuration: without.unwrap_or_default(),
+        let mut policy = Policy::default();
+        let required = self.scalar("volume.required", BOOLEAN, |scalar| matches!(scalar, Scalar::Bool(_)));
+        policy.volume.required = matches!(required, Some(Scalar::Bool(true)));
+        let most = i64::try_from(MAX_WAIT.as_secs()).unwrap_or_default();
+        let wait = self.scalar(
+            "volume.wait",
+            WAIT,
+            |scalar| matches!(scalar, Scalar::Integer(seconds) if (0..=most).contains(seconds)),
+        );
+        if let Some(Scalar::Integer(seconds)) = wait {
+            policy.volume.wait = Duration::from_secs(u64::try_from(*seconds).unwrap_or_default());
+        } else if policy.volume.required {
+            policy.volume.wait = WAIT_WHEN_REQUIRED;
         }
+        if let Some(words) = self.list("volume.accept", ACCEPTED, |text| matches!(text, PINNED | READ_ONLY)) {
+            let has = |word: &str| words.iter().any(|text| text == word);
+            policy.volume.accept.retain(|accept| has(if *accept == Accept::Pinned { PINNED } else { READ_ONLY }));
+        }
+        if let Some(allowed) = self.list("address.allowed", BEGINNING, is_beginning) {
+            policy.address.allowed = allowed;
+        }
+        policy.address.default = self.address();
+        self.wipe(&mut policy.wipe);
+        if let Some(words) =
+            self.list("filesystems", MADE_ONE, |text| FILESYSTEMS.iter().any(|kind| kind.name() == text))
+        {
+            let stated = |kind: &&FilesystemType| words.iter().any(|text| text == kind.name());
+            policy.filesystems = FILESYSTEMS.iter().filter(stated).copied().collect();
+        }
+        if self.word("without-configuration", WITHOUT, ["boot", "stop"]) == Some(1) {
+            policy.without_configuration = WithoutConfiguration::Stop;
+        }
+        policy
     }
 
-    /// The scalar at `path`, as `take` understands it.
-    fn scalar<T>(&mut self, path: &str, allowed: &str, take: impl Fn(&Scalar) -> Option<T>) -> Option<T> {
+    /// The scalar at `path`, which has to be one that `fits`.
+    fn scalar(&mut self, path: &str, allowed: &str, fits: impl Fn(&Scalar) -> bool) -> Option<&Scalar> {
         let node = at(self.root, path)?;
         let Value::Scalar(scalar) = &node.value else { return None };
-        let value = take(scalar);
-        if value.is_none() {
-            self.errors.push(invalid(node, path, allowed));
+        if fits(scalar) {
+            return Some(scalar);
         }
-        value
+        self.errors.push(invalid(node, path, allowed));
+        None
     }
 
-    /// The texts of the list at `path`, as `take` understands them; each once.
-    fn list<T: PartialEq>(&mut self, path: &str, allowed: &str, take: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    /// Which of the two `words` is at `path`.
+    fn word(&mut self, path: &str, allowed: &str, words: [&str; 2]) -> Option<usize> {
+        let at = |scalar: &Scalar| words.iter().position(|word| *word == scalar.as_text());
+        self.scalar(path, allowed, |scalar| at(scalar).is_some()).and_then(at)
+    }
+
+    /// The texts of the list at `path`, each of which has to be one that `fits`, and to be there once.
+    fn list(&mut self, path: &str, allowed: &str, fits: fn(&str) -> bool) -> Option<Vec<String>> {
         let node = at(self.root, path)?;
         let Value::List(items) = &node.value else { return None };
-        let mut values = Vec::new();
+        let mut texts = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let path = item_path(path, index);
-            let text = match &item.value {
-                Value::Scalar(Scalar::Text(text)) => Some(text.as_str()),
-                _ => None,
-            };
-            match text.and_then(&take) {
-                Some(value) if values.contains(&value) => {
-                    let message = format!("`{}` is in the list twice", shortened(text.unwrap_or_default()));
+            match &item.value {
+                Value::Scalar(Scalar::Text(text)) if texts.contains(text) => {
+                    let message = format!("`{}` is in the list twice", shortened(text));
                     self.errors.push(ConfigError::new(&item.source, item.mark, &path, message));
                 }
-                Some(value) => values.push(value),
-                None => self.errors.push(refused(item, &path, allowed)),
+                Value::Scalar(Scalar::Text(text)) if fits(text) => texts.push(text.clone()),
+                _ => self.errors.push(refused(item, &path, allowed)),
             }
         }
-        Some(values)
-    }
-
-    fn wait(&mut self) -> Option<Duration> {
-        self.scalar("volume.wait", WAIT, |scalar| match scalar {
-            Scalar::Integer(seconds) => {
-                u64::try_from(*seconds).ok().map(Duration::from_secs).filter(|wait| *wait <= MAX_WAIT)
-            }
-            _ => None,
-        })
+        Some(texts)
     }
 
     fn address(&mut self) -> Option<CloudInitUrl> {
@@ -159,22 +154,17 @@ impl Reader<'_> {
         address::read(node, path, self.errors)
     }
 
-    fn wipe(&mut self) -> Option<WipePolicy> {
-        let node = at(self.root, "wipe")?;
-        if let Value::List(items) = &node.value {
-            if items.is_empty() {
+    fn wipe(&mut self, wipe: &mut WipePolicy) {
+        let is_device = |text: &str| text.parse().is_ok_and(|selector| !matches!(selector, DeviceSelector::Label(_)));
+        if let Some(texts) = self.list("wipe", DEVICE, is_device) {
+            if let Some(node) = at(self.root, "wipe").filter(|node| !node.states_something()) {
                 let error = ConfigError::new(&node.source, node.mark, "wipe", "the list of devices is empty");
                 self.errors.push(error.suggestion(Some("write `wipe: none` to let no disk be wiped".to_owned())));
             }
-            let selector =
-                |text: &str| text.parse().ok().filter(|selector| !matches!(selector, DeviceSelector::Label(_)));
-            return self.list("wipe", DEVICE, selector).map(WipePolicy::Only);
+            *wipe = WipePolicy::Only(texts.iter().filter_map(|text| text.parse().ok()).collect());
+        } else if self.word("wipe", WIPE, ["declared", "none"]) == Some(1) {
+            *wipe = WipePolicy::None;
         }
-        self.scalar("wipe", WIPE, |scalar| match scalar.as_text().as_ref() {
-            "declared" => Some(WipePolicy::Declared),
-            "none" => Some(WipePolicy::None),
-            _ => None,
-        })
     }
 }
 
