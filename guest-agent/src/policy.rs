@@ -234,8 +234,7 @@ mod tests {
         assert_eq!(load_or(None, &below).map_err(|error| causes(&error)), Err(unreadable));
 
         let refused = told(None).unwrap_err();
-        let place =
-            format!("the policy of the image is refused:\nerror: {place}:1:7: invalid value `\"all\"`, a text\n");
+        let place = format!("the policy of the image is refused:\nerror: {place}:1:7: invalid value `all`, a text\n");
         assert!(refused.starts_with(&place), "{refused}");
         fs::write(&file, "").unwrap();
         assert_eq!(told(None), Ok((Policy::default(), true)));

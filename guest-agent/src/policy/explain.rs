@@ -165,10 +165,16 @@ filesystems     ext4 may be made
             ("address: {default: 'https://h/x?token=1'}", "no volume", "the configuration at https://h/x is applied"),
             ("address: {default: 'https://h/x?token=1'}", "address of no document", "https://h/x is read"),
             ("without-configuration: stop", "no volume", "the boot stops, since `without-configuration` is stop"),
+            ("volume: {accept: []}", "a volume", "none counts, whatever its label: each is passed over"),
             (
-                "volume: {accept: []}",
+                "volume: {accept: [pinned]}",
                 "a volume",
-                "none counts, whatever its label: each is passed over with the reason",
+                "one labelled CLOUD-INIT is looked at: with a SHA-256 in SMBIOS or fw_cfg only a volume that has it counts, and without it none does; its configuration is applied",
+            ),
+            (
+                "volume: {accept: [read-only]}",
+                "a volume",
+                "one labelled CLOUD-INIT is looked at: a whole device that cannot be written counts; its configuration is applied",
             ),
             ("address: {allowed: []}", "address", "none is read: a configuration with `cloud-init-url` stops the boot"),
             ("wipe: none", "wipe", "no disk may lose what it holds"),
