@@ -124,7 +124,7 @@ mod tests {
 
     /// Without a pin: none of the machine that runs this test is of such a volume.
     fn searched(disks: &[Disk], accept: &[Accept], required_too: bool) -> Result<Search, AgentError> {
-        let accept = accept.iter().copied().collect();
+        let accept = accept.to_vec();
         let policy = VolumePolicy { accept, required: required_too, ..VolumePolicy::default() };
         required(search(Inventory { disks: disks.to_vec() }, &policy)?, &policy)
     }
