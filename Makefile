@@ -12,15 +12,19 @@ cloud_init_image := debian-12-cloud-init
 lean_image := debian-12-lean
 next_image := debian-13
 cloud_image := debian-12-cloud
+baked_image := debian-12-baked
 # The one that compiles a kernel module comes last: CI builds it beside the others.
-images := $(cloud_init_image) $(image) $(lean_image) $(next_image) $(cloud_image) $(zfs_image)
+images := $(cloud_init_image) $(image) $(lean_image) $(next_image) $(cloud_image) $(baked_image) $(zfs_image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
 target := $(abspath $(or $(CARGO_TARGET_DIR),target))
 cargo_deny := "$(cache)/tools/bin/cargo-deny" --locked --workspace
 guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
-scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run $(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
+scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run \
+	initramfs/baked/install initramfs/baked/agent-is-off initramfs/baked/release-disks systemd/cloud-machine-agent-generator \
+	$(wildcard initramfs/dracut/*/*.sh initramfs/initramfs-tools/hooks/* initramfs/initramfs-tools/scripts/*/*) \
+	$(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
 
 .PHONY: help setup build image $(images) test test-tools test-programs demo bench fuzz lint clean
 
@@ -48,6 +52,7 @@ test: setup build image test-tools ## run all tests, virtual machines included
 		CLOUD_MACHINE_TEST_LEAN_IMAGE="$$(images/build $(lean_image))" \
 		CLOUD_MACHINE_TEST_NEXT_IMAGE="$$(images/build $(next_image))" \
 		CLOUD_MACHINE_TEST_CLOUD_IMAGE="$$(images/build $(cloud_image))" \
+		CLOUD_MACHINE_TEST_BAKED_IMAGE="$$(images/build $(baked_image))" \
 		CLOUD_MACHINE_TEST_DOCKERD="$(cache)/test-programs/usr/sbin/dockerd" \
 		CLOUD_MACHINE_TEST_BUSYBOX="$(cache)/test-programs/bin/busybox" \
 		CLOUD_MACHINE_TEST_HCLOUD="$(cache)/test-python/bin/python" \

@@ -59,6 +59,14 @@ pub fn cloud_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_CLOUD_IMAGE")
 }
 
+/// The folder of the root with both generators of initramfs files, from `CLOUD_MACHINE_TEST_BAKED_IMAGE`, which `make test` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn baked_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_BAKED_IMAGE")
+}
+
 /// Docker's daemon, from `CLOUD_MACHINE_TEST_DOCKERD`, which `make test` sets.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 
 pub mod apt;
 pub mod artifacts;
+pub mod baked;
 pub mod bench;
 pub mod bridge;
 pub mod cloud;
