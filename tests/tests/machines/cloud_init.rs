@@ -240,7 +240,8 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
 fn a_network_that_is_described_as_for_cloud_init_is_set_up_by_it(program: &Program) {
     let file = program.state().parent().unwrap().join("networked.yaml");
     fs::write(&file, NETWORKED).unwrap();
-    program.done(&["create", MACHINE, "--config", &file.to_string_lossy()]);
+    // As at the first one.
+    program.done(&["create", MACHINE, "--strategy", "overlay", "--config", &file.to_string_lossy()]);
     let script = "getent hosts cloudy; ip -4 -o address show scope global | grep -o 'inet [^ ]*' | sort
                   cat /etc/systemd/network/10-cloud-init-*.network | grep -E '^(MACAddress|Address|DHCP|Domains)=' | sort
                   ls /etc/systemd/network | grep -v 10-cloud-init- || true";
