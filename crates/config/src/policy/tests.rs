@@ -320,7 +320,7 @@ fn a_policy_is_read_as_strictly_as_a_configuration() {
             "p:1:1: exclude: unknown key `exclude` [allowed: volume, address, wipe, filesystems, without-configuration]",
         ),
     ] {
-        check(text, expected.as_ref());
+        check(text, expected);
     }
     assert!(refused("wipe: \u{1b}").contains("the document contains the character U+001B"));
     assert!(Policy::parse("p", b"wipe: \xff").unwrap_err().to_string().contains("the document is not UTF-8 here"));
