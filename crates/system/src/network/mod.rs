@@ -11,6 +11,7 @@ mod lease;
 mod listed;
 mod netlink;
 mod packet;
+mod randomness;
 mod settings;
 
 use std::time::Instant;
@@ -50,6 +51,7 @@ impl Network {
     /// # Errors
     /// [`NetworkError`]; the interface is down again, as far as the kernel let it.
     pub fn up(mac: MacAddress, addressing: &Addressing, deadline: Instant) -> Result<Self, NetworkError> {
+        randomness::wait(deadline)?;
         let interface = interface::wait(mac, deadline)?;
         let mut netlink = Netlink::open()?;
         netlink.link_up(&interface)?;
