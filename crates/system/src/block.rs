@@ -37,6 +37,12 @@ impl ReadBlocks for BlockReader {
     }
 }
 
+/// Makes durable what was written to `/dev/<name>`.
+pub(crate) fn flush(name: &str) -> Result<(), SystemError> {
+    let device = format!("/dev/{name}");
+    File::open(&device).and_then(|disk| disk.sync_all()).map_err(SystemError::io("flush", &device))
+}
+
 /// Whether nobody can write to `/dev/<name>`. An optical drive does not say so before somebody tries to: then the kernel looks at
 /// the medium (`cdrom_open_write` in drivers/cdrom/cdrom.c).
 ///

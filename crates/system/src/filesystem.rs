@@ -1,11 +1,11 @@
 //! Making filesystems on disks and in partitions, by the programs of the initramfs. Must not decide whether one may be made: what is
 //! on the disk is lost.
 
-use std::{fs::File, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use cloud_machine_protocol::Probe;
 
-use crate::{SystemError, pool, probe::probe, program::Program};
+use crate::{SystemError, block::flush, pool, probe::probe, program::Program};
 
 /// A program that takes longer hangs: none writes more than some percent of the disk.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -163,12 +163,6 @@ pub fn make_filesystem(name: &str, new: &NewFilesystem<'_>) -> Result<(), System
         }
         _ => Err(SystemError::unexpected(device, &format!("{found:?}"), "the filesystem that was made")),
     }
-}
-
-/// Makes durable what was written to `/dev/<name>`.
-pub(crate) fn flush(name: &str) -> Result<(), SystemError> {
-    let device = format!("/dev/{name}");
-    File::open(&device).and_then(|disk| disk.sync_all()).map_err(SystemError::io("flush", &device))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use nix::{
     sys::stat::{Mode, SFlag, makedev, mknod, stat},
 };
 
-use crate::{SystemError, filesystem, probe::probe, program::Program};
+use crate::{SystemError, block::flush, probe::probe, program::Program};
 
 const ZPOOL: &str = "/usr/sbin/zpool";
 const ZFS: &str = "/usr/sbin/zfs";
@@ -73,7 +73,7 @@ pub fn make_pool(name: &str, pool: &str, properties: &[String]) -> Result<(), Sy
     words.extend([pool, &node]);
     zpool(&words)?;
     zpool(&["export", pool])?;
-    filesystem::flush(name)?;
+    flush(name)?;
     found(name, pool).map(|_| ())
 }
 
