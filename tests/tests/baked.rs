@@ -29,13 +29,23 @@ fn has_its_parts(initramfs: &Unpacked, root: &BakedRoot, program: &str) {
         "usr/lib/cloud-machine/59-cloud-machine.rules",
     );
     same(initramfs, program, root, program);
-    // A link in both.
+    // A link in both, to what busybox has an applet for.
     assert!(fs::symlink_metadata(initramfs.at("usr/sbin/mkfs.ext4")).is_ok());
+    same(initramfs, "usr/sbin/mke2fs", root, "usr/sbin/mke2fs");
     same(initramfs, "etc/mke2fs.conf", root, "etc/mke2fs.conf");
     let modules = walk(&initramfs.at("usr/lib/modules"));
     // Asked for by the policy; places of a volume, on whatever machine it is made.
-    for module in ["dm-crypt.ko", "xts.ko", "isofs.ko", "sr_mod.ko", "ata_piix.ko", "virtio_scsi.ko", "qemu_fw_cfg.ko"]
-    {
+    for module in [
+        "dm-crypt.ko",
+        "xts.ko",
+        "isofs.ko",
+        "sr_mod.ko",
+        "ata_piix.ko",
+        "virtio_scsi.ko",
+        "virtio_net.ko",
+        "virtio-rng.ko",
+        "qemu_fw_cfg.ko",
+    ] {
         assert!(modules.iter().any(|name| name == module), "{module} is not among {modules:?}");
     }
 }
