@@ -5,6 +5,7 @@
 mod cloud_init;
 mod documents;
 mod firmware;
+mod handed;
 pub(crate) mod handover;
 mod permitted;
 mod root;

@@ -4,7 +4,7 @@
 use cloud_machine_config::CloudInit;
 use cloud_machine_system::root::RootFile;
 
-use super::handover::Handed;
+use super::handed::Handed;
 
 /// The seed, from which alone cloud-init takes what it does.
 pub(super) const SEED: &str = "/run/cloud-machine/seed";

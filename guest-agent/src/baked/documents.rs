@@ -9,7 +9,7 @@ use cloud_machine_system::{
     sha256,
 };
 
-use super::{HERE, handover::Handed, volume::Volume};
+use super::{HERE, handed::Handed, volume::Volume};
 use crate::{error::AgentError, host::Host, layers::Layers, network_session::Over, url};
 
 /// What the machine was told.

@@ -8,13 +8,12 @@ use std::{
 
 use cloud_machine_config::Document;
 use cloud_machine_protocol::{causes, each_cause, escaped};
-use cloud_machine_system::{
-    kernel, mounts, product_uuid,
-    root::{self, RootFile},
-    sha256,
-};
+use cloud_machine_system::{kernel, mounts, product_uuid, root, sha256};
 
-use super::cloud_init;
+use super::{
+    cloud_init,
+    handed::{Handed, LAYERS},
+};
 use crate::{
     cloud_init::{PROGRAM, SETTINGS},
     error::AgentError,
@@ -26,10 +25,6 @@ use crate::{
 
 /// Argument that makes the agent's binary this.
 pub(crate) const ARGUMENT: &str = "handover";
-
-/// What `disks` keeps for it, in memory that only root reads.
-const FOLDER: &str = "/run/cloud-machine/handover";
-const LAYERS: &str = "/run/cloud-machine/handover/layers.json";
 
 const USAGE: &str = "\
 cloud-machine-agent handover gives the system whose root is mounted at ROOT what its volume labelled CLOUD-INIT says: to its
@@ -44,47 +39,6 @@ example, as initramfs-tools runs it:
 
 exit codes: 0 the boot may go on, also when there is nothing to hand over; 1 it must not, and the kernel log says why; 2 wrong usage
 ";
-
-/// The other files of a NoCloud volume, as they are on it.
-#[derive(Default)]
-pub(super) struct Handed {
-    pub(super) meta_data: Option<Vec<u8>>,
-    pub(super) network_config: Option<Vec<u8>>,
-    pub(super) vendor_data: Option<Vec<u8>>,
-}
-
-impl Handed {
-    /// Those that `read` finds by their names.
-    pub(super) fn of(
-        mut read: impl FnMut(&'static str) -> Result<Option<Vec<u8>>, AgentError>,
-    ) -> Result<Self, AgentError> {
-        Ok(Self {
-            meta_data: read("meta-data")?,
-            network_config: read("network-config")?,
-            vendor_data: read("vendor-data")?,
-        })
-    }
-
-    /// Keeps them, and the configuration, until the root is mounted.
-    pub(super) fn keep(&self, layers: &Layers) -> Result<(), AgentError> {
-        let file = |name: &str, content: &[u8]| RootFile {
-            path: format!("{FOLDER}/{name}"),
-            content: content.to_vec(),
-            mode: 0o600,
-        };
-        root::write_run(&RootFile { path: LAYERS.to_owned(), content: layers.merged().to_layers(), mode: 0o600 })?;
-        for (name, content) in [
-            ("meta-data", &self.meta_data),
-            ("network-config", &self.network_config),
-            ("vendor-data", &self.vendor_data),
-        ] {
-            if let Some(content) = content {
-                root::write_run(&file(name, content))?;
-            }
-        }
-        Ok(())
-    }
-}
 
 /// Runs it, as `arguments` say.
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> ExitCode {
@@ -112,7 +66,7 @@ fn hand_over(new_root: &Path) -> Result<(), AgentError> {
     let Some(text) = root::read(here, LAYERS)? else { return Ok(()) };
     let document = Document::from_layers(&text).map_err(AgentError::Config)?;
     let layers = Layers::of_machine([document])?;
-    let handed = Handed::of(|name| Ok(root::read(here, &format!("{FOLDER}/{name}"))?))?;
+    let handed = Handed::kept()?;
     let config = layers.config();
     if root::exists(new_root, PROGRAM)? && root::exists(new_root, SETTINGS)? {
         let instance = product_uuid()?.map_or_else(|| sha256(&text).hex(), |uuid| uuid.to_string());
