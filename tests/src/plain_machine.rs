@@ -44,9 +44,9 @@ impl PlainMachine {
         self.drive(format!("file={},format={format},if=virtio", file.display()));
     }
 
-    /// A medium in the drive `/dev/srN`.
-    pub fn medium(&mut self, file: &Path) {
-        self.drive(format!("file={},format=raw,media=cdrom,readonly=on", file.display()));
+    /// A disk that cannot be written, likewise.
+    pub fn read_only_disk(&mut self, file: &Path) {
+        self.drive(format!("file={},format=raw,if=virtio,readonly=on", file.display()));
     }
 
     fn drive(&mut self, drive: String) {

@@ -2,6 +2,7 @@
 //! at a time: each waits for something now and then.
 
 mod adopted;
+mod baked;
 mod cloud;
 mod cloud_init;
 mod data_disks;

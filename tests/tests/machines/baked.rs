@@ -1,0 +1,189 @@
+//! A machine that no host of ours started: an image with the agent in its own initramfs, QEMU as anybody starts it, and a volume made
+//! by hand. Boot after boot it is what the volume describes, whatever was done to its disks in between.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use cloud_machine_system::sha256;
+use cloud_machine_tests::{
+    artifacts::{Artifacts, baked_image},
+    baked::{BakedRoot, Generator},
+    http::{Answer, Server},
+    loop_device::run,
+    plain_machine::{PlainMachine, Running},
+};
+
+/// The root of `images/debian-12`.
+const ROOT: &str = "root=PARTUUID=ccab4f1b-7c75-4c71-9e58-1b7d3d2a6e03 ro";
+/// A machine that does not come up resets, which ends QEMU: of initramfs-tools(7) and of dracut.cmdline(7).
+const STOP: &str = "panic=-1 rd.shell=0 rd.emergency=reboot";
+const BOOT: Duration = Duration::from_secs(300);
+const DATA: &str = "vdb";
+/// Of the shell that is started as the system's first process.
+const PROMPT: &str = "\n# ";
+
+/// A machine of one generator, with its disks in a folder.
+struct Baked {
+    folder: tempfile::TempDir,
+    image: PathBuf,
+    initramfs: PathBuf,
+}
+
+impl Baked {
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn new(root: &BakedRoot, generator: Generator) -> Self {
+        let folder = tempfile::Builder::new().prefix("plain-machine-").tempdir().expect("a temporary folder");
+        let baked = Self {
+            folder,
+            image: baked_image().expect("the image"),
+            initramfs: root.initramfs(generator).unwrap_or_else(|said| panic!("{generator:?}: {said}")),
+        };
+        let base = baked.image.join("disk.raw");
+        run(Command::new("qemu-img")
+            .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+            .arg(base)
+            .arg(baked.file("root")));
+        fs::File::create(baked.file("data")).and_then(|file| file.set_len(48 << 20)).expect("a disk");
+        baked
+    }
+
+    /// As a person makes one.
+    fn iso(&self, name: &str, label: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = self.file(&format!("{name}.files"));
+        fs::create_dir_all(&folder).expect("a folder");
+        for (name, content) in files {
+            fs::write(folder.join(name), content).expect("a file");
+        }
+        let iso = self.file(&format!("{name}.iso"));
+        run(Command::new("genisoimage").args(["-quiet", "-V", label, "-r", "-o"]).arg(&iso).arg(&folder));
+        iso
+    }
+
+    /// A boot with `volumes` behind the root and the data disk, whose kernel is told `more`, and QEMU `options`.
+    fn boot(&self, volumes: &[&Path], options: &[&str], more: &str) -> Running {
+        let mut machine = PlainMachine {
+            kernel: self.image.join("kernel"),
+            initramfs: self.initramfs.clone(),
+            append: format!("{ROOT} {STOP} {more}"),
+            arguments: ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"].map(Into::into).into(),
+        };
+        machine.disk(&self.file("root"), "qcow2");
+        machine.disk(&self.file("data"), "raw");
+        volumes.iter().for_each(|volume| machine.read_only_disk(volume));
+        machine.arguments.extend(options.iter().map(Into::into));
+        machine.start()
+    }
+
+    /// What `commands` print, typed into a shell in the place of the system's first process, when initramfs and agent are done.
+    fn shell(&self, volumes: &[&Path], commands: &str) -> String {
+        let mut machine = self.boot(volumes, &[], "init=/bin/sh");
+        let ready = machine.wait_for(PROMPT, 0, BOOT);
+        machine.type_line("stty -echo; printf 'rea''dy\\n'");
+        let begin = machine.wait_for("ready", ready, BOOT);
+        machine.type_line(&format!("{commands}; sync; printf 'do''ne\\n'; echo o >/proc/sysrq-trigger"));
+        machine.wait_for("done", begin, BOOT);
+        let console = machine.wait_for_end(BOOT);
+        console.get(begin..).and_then(|said| said.split("done").next()).unwrap_or_default().replace('\r', "")
+    }
+}
+
+fn document(url: &str, digest: &str) -> String {
+    format!(
+        "#cloud-init
+cloud-machine:
+  cloud-init-url: {{url: {url}, sha256: {digest}}}
+  resources:
+    disks:
+      data: {{devicepath: /dev/{DATA}, wipe-on-boot: true, filesystem: ext4, mountpoint: /data}}
+      tools: {{devicepath: /dev/vdd, readonly: true, filesystem: iso9660, mountpoint: /media/tools}}
+bootcmd:
+  - [sh, -c, '(echo; for place in /data /media/tools; do findmnt -no SOURCE,FSTYPE $place; done; ls -A /data; cat /media/tools/tool; grep ^hostname /run/cloud-machine/seed/user-data; echo all-said) >/dev/console; systemctl poweroff --no-block']
+"
+    )
+}
+
+/// What is on the data disk, and what will mount it.
+const LOOK: &str = "dmesg -n 1; grep ^What= /run/systemd/system/data.mount; mount /dev/vdb /mnt && ls -A /mnt";
+
+#[test]
+fn a_volume_made_by_hand_describes_every_boot_whatever_was_done_in_between() {
+    let agent = Artifacts::from_environment_without_image().expect("the agent").agent;
+    let root = BakedRoot::unpack(&baked_image().expect("the image"));
+    let more = "#cloud-init\nhostname: from-address\n";
+    let server = Server::start(Answer::Document(more.into()));
+    root.install(&agent, Some(&format!("address: {{allowed: ['{}']}}\n", server.root())));
+    std::thread::scope(|scope| {
+        for generator in Generator::ALL {
+            let machine = Baked::new(&root, generator);
+            let (url, digest) = (server.url(), sha256(more.as_bytes()).hex());
+            scope.spawn(move || three_boots(&machine, &document(&url, &digest)));
+        }
+    });
+    assert_eq!(server.requests(), 6, "one for each boot");
+}
+
+fn three_boots(machine: &Baked, document: &str) {
+    let volume = machine.iso("volume", "CLOUD-INIT", &[("user-data", document), ("meta-data", "instance-id: one\n")]);
+    let tools = machine.iso("tools", "TOOLS", &[("tool", "a tool\n")]);
+    let volumes = [volume.as_path(), tools.as_path()];
+    let clean = "What=/dev/vdb\nlost+found\n";
+    let said = machine.shell(&volumes, &format!("{LOOK} && echo evil >/mnt/dirt && umount /mnt"));
+    assert!(said.ends_with(clean), "{said}");
+    // Dirt that pretends to be the volume: what a job can write does not count, and is wiped like all else.
+    let said = machine.shell(&volumes, &format!("{LOOK}; umount /mnt; mkfs.vfat -n CLOUD-INIT /dev/vdb >/dev/null"));
+    assert!(said.ends_with(clean), "{said}");
+    let console = machine.boot(&volumes, &[], "").wait_for_end(2 * BOOT).replace('\r', "");
+    let said = "\n/dev/vdb ext4\n/dev/vdd iso9660\nlost+found\na tool\nhostname: from-address\nall-said\n";
+    assert!(console.contains(said), "{console}");
+}
+
+/// How QEMU states the pin `digest`: each generator's machine in another place.
+fn stated(generator: Generator, digest: &str) -> (&'static str, String) {
+    match generator {
+        Generator::InitramfsTools => {
+            ("-fw_cfg", format!("name=opt/io.systemd.credentials/cloudmachine.pin,string={digest}"))
+        }
+        Generator::Dracut => ("-smbios", format!("type=11,value=io.systemd.credential:cloudmachine.pin={digest}")),
+    }
+}
+
+#[test]
+fn a_boot_stops_where_no_volume_counts_or_two_do_and_a_pin_decides() {
+    let agent = Artifacts::from_environment_without_image().expect("the agent").agent;
+    let root = BakedRoot::unpack(&baked_image().expect("the image"));
+    root.install(&agent, Some("volume: {required: true, wait: 1}\n"));
+    for (generator, count, why) in [
+        (
+            Generator::InitramfsTools,
+            0,
+            "no volume labelled CLOUD-INIT counts, and the policy of the image requires one",
+        ),
+        (Generator::Dracut, 2, "two volumes labelled CLOUD-INIT count: vdc and vdd"),
+    ] {
+        let machine = Baked::new(&root, generator);
+        let files = [("user-data", "cloud-machine: {disks-undeclared: ignore}\n"), ("meta-data", "")];
+        let both = [machine.iso("one", "CLOUD-INIT", &files), machine.iso("two", "cloud-init", &files)];
+        let volumes: Vec<&Path> = both.iter().take(count).map(PathBuf::as_path).collect();
+        let console = machine.boot(&volumes, &[], "init=/bin/sh").wait_for_end(BOOT);
+        assert!(console.contains(why), "{generator:?}: {console}");
+        assert!(!console.contains(PROMPT), "{generator:?} went on: {console}");
+        // What the hypervisor states decides between the two.
+        let named = fs::read(&both[1]).expect("the volume");
+        let volumes: Vec<&Path> = both.iter().map(PathBuf::as_path).collect();
+        let (option, value) = stated(generator, &sha256(&named).to_string());
+        let running = machine.boot(&volumes, &[option, &value], "init=/bin/sh");
+        running.wait_for(PROMPT, 0, BOOT);
+        drop(running);
+        // A pin of what is not attached lets none count.
+        let (option, value) = stated(generator, &sha256(b"").to_string());
+        let console = machine.boot(&volumes, &[option, &value], "init=/bin/sh").wait_for_end(BOOT);
+        assert!(console.contains("vdd: its digest is sha256:"), "{generator:?}: {console}");
+    }
+}
