@@ -65,8 +65,7 @@ fn smbios_in(folder: &Path, name: &str) -> Result<Option<String>, SystemError> {
 /// The texts behind the fields of a structure (System Management BIOS Reference Specification, 6.1.3): the second byte says how long
 /// the fields are, and each text ends with a zero.
 fn texts(structure: &[u8]) -> Vec<&[u8]> {
-    let fields = structure.get(1).copied().unwrap_or_default();
-    let behind = structure.get(usize::from(fields)..).unwrap_or_default();
+    let behind = structure.get(1).and_then(|fields| structure.get(usize::from(*fields)..)).unwrap_or_default();
     behind.split(|byte| *byte == 0).take_while(|text| !text.is_empty()).collect()
 }
 
