@@ -37,19 +37,33 @@ fn list(loops: bool) -> Result<Inventory, SystemError> {
             disks.push(disk);
         }
     }
+    let mut media = Vec::new();
     for some in disks.chunks_mut(AT_ONCE) {
-        probe_all(some);
+        media.extend(probe_all(some));
     }
+    // An optical drive that is empty has the size of the medium that it could have.
+    let mut has_medium = media.into_iter();
+    disks.retain(|_| has_medium.next().unwrap_or(true));
     Ok(Inventory { disks })
 }
 
-/// Several that do not answer take together as long as one.
-fn probe_all(disks: &mut [Disk]) {
+/// Several that do not answer take together as long as one. Gives of each whether it has a medium, as any but a drive has.
+fn probe_all(disks: &mut [Disk]) -> Vec<bool> {
     thread::scope(|scope| {
-        for disk in disks {
-            scope.spawn(|| disk.probe = probe::probe(&disk.name));
+        let looks: Vec<_> = disks.iter().map(|disk| scope.spawn(|| probe::probe_medium(&disk.name))).collect();
+        let lost = || Some(Probe::Unreadable { reason: "the look at it was lost".to_owned() });
+        looks.into_iter().map(|look| look.join().unwrap_or_else(|_| lost())).collect::<Vec<_>>()
+    })
+    .into_iter()
+    .zip(disks)
+    .map(|(found, disk)| match found {
+        Some(probe) => {
+            disk.probe = probe;
+            true
         }
-    });
+        None => false,
+    })
+    .collect()
 }
 
 fn disk(name: &str, loops: bool) -> Result<Option<Disk>, SystemError> {

@@ -10,6 +10,7 @@ use std::{
 
 use cloud_machine_protocol::{Probe, Signature, causes};
 use libblkid_rs::{BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
+use nix::libc;
 
 use crate::{
     attributes::{SYSFS, device_number},
@@ -27,17 +28,22 @@ const MAX_ANSWER: usize = 4096;
 /// Probes the device that the kernel calls `name` in a child process, which is waited for no longer than for any look.
 #[must_use]
 pub fn probe(name: &str) -> Probe {
+    probe_medium(name).unwrap_or_else(|| unreadable("its drive has no medium".to_owned()))
+}
+
+/// [`probe`] of what may be a drive without medium: then there is none.
+pub(crate) fn probe_medium(name: &str) -> Option<Probe> {
     let (major, minor) = match device_number(&Path::new(SYSFS).join(name)) {
         Ok((major, minor)) => (major.to_string(), minor.to_string()),
-        Err(error) => return unreadable(causes(&error)),
+        Err(error) => return Some(unreadable(causes(&error))),
     };
     let limits = Limits { time: PATIENCE, answer: MAX_ANSWER };
     match ask(&[CHILD_ARGUMENT, name, &major, &minor], &[], limits) {
         Ok(answer) => {
-            serde_json::from_slice(&answer).unwrap_or_else(|error| unreadable(format!("invalid answer: {error}")))
+            serde_json::from_slice(&answer).unwrap_or_else(|error| Some(unreadable(format!("invalid answer: {error}"))))
         }
-        Err(Lost::Slow(limit)) => Probe::Silent { seconds: limit.as_secs() },
-        Err(lost) => unreadable(lost.to_string()),
+        Err(Lost::Slow(limit)) => Some(Probe::Silent { seconds: limit.as_secs() }),
+        Err(lost) => Some(unreadable(lost.to_string())),
     }
 }
 
@@ -60,14 +66,18 @@ pub fn child(arguments: impl IntoIterator<Item = String>) -> Result<(), String> 
     io::stdout().write_all(&answer).map_err(|error| error.to_string())
 }
 
-fn probe_here(name: &str, number: DeviceNumber) -> Result<Probe, String> {
+/// `None` for a drive without medium.
+fn probe_here(name: &str, number: DeviceNumber) -> Result<Option<Probe>, String> {
     let path = device::path(name);
     let device = match device::open(&path, number) {
         Ok(device) => device,
-        Err(error) => return Ok(unreadable(format!("cannot open {path}: {error}"))),
+        Err(error) if error.raw_os_error() == Some(libc::ENOMEDIUM) => return Ok(None),
+        Err(error) => return Ok(Some(unreadable(format!("cannot open {path}: {error}")))),
     };
     sandbox::confine().map_err(|error| format!("cannot confine the probing process: {error}"))?;
-    Ok(match safe_probe(&device) {
+    Ok(Some(match safe_probe(&device) {
+        // The library gives no reason but errno; it asks an optical drive whether it has a medium.
+        Err(_) if io::Error::last_os_error().raw_os_error() == Some(libc::ENOMEDIUM) => return Ok(None),
         Ok(Probe::Empty) => match device::size(&device).and_then(|size| zeros::are_zero(&device, 0, size)) {
             Ok(true) => Probe::Empty,
             Ok(false) => Probe::Unknown,
@@ -75,7 +85,7 @@ fn probe_here(name: &str, number: DeviceNumber) -> Result<Probe, String> {
         },
         Ok(found) => found,
         Err(error) => unreadable(causes(&error)),
-    })
+    }))
 }
 
 /// By signatures alone: what has none is empty here.
