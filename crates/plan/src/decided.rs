@@ -50,6 +50,12 @@ impl DecidedDisk<'_> {
         }
     }
 
+    /// Whether anything is written to it.
+    pub(crate) fn is_written(&self) -> bool {
+        let made = matches!(self.decision(), Some(Decision::Create | Decision::Replace));
+        self.wipe.is_some() || self.encrypted || made || self.table.as_ref().is_some_and(TablePlan::writes)
+    }
+
     /// What becomes of the filesystem on it, or of its table.
     pub(crate) fn decision(&self) -> Option<Decision> {
         let whole = self.filesystem.as_ref().map(|(_, decision)| *decision);

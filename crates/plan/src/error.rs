@@ -69,6 +69,15 @@ pub enum PlanError {
         /// The disks that hold what the kernel command line names.
         found: DiskList,
     },
+    /// A disk is to be written, and nobody can tell that it is not the one with the root.
+    #[error(
+        "whether the root lies on {device}, which is to be written, cannot be told from the kernel command line: name that disk \
+         and the one with `boot-partition: true` by `serial:` or `wwn:`"
+    )]
+    RootUncertain {
+        /// Kernel name.
+        device: String,
+    },
     /// The inventory has one name twice, so a step could not say which disk it means.
     #[error("the inventory lists the device {device} twice")]
     DeviceTwice {

@@ -2,10 +2,10 @@
 //! configuration describes. Must not write the disk that the root is on.
 
 use cloud_machine_config::Config;
-use cloud_machine_protocol::{Action, DeviceSelector, Disk, History, Inventory};
+use cloud_machine_protocol::{Action, DeviceSelector, Disk, DiskName, History, Inventory};
 
 use crate::{
-    assign::{Attached, assign, only},
+    assign::{Assignment, Attached, assign, only},
     decided::{DecidedDisk, decided},
     disk_plan::DiskPlan,
     error::{DiskList, PlanError, Wanted},
@@ -28,17 +28,18 @@ pub struct OwnBoot<'a> {
 /// Plans a boot. The disk with the root is the one that the configuration calls so, which then has to hold it. Where the
 /// configuration only gives it a name, and no device has that as its serial, it is the one disk that holds the root.
 ///
-/// What lies on another declared disk is no reason against wiping it, were it a copy of the root: a job can write that, and the
-/// configuration says which disk is which by what a job cannot change.
+/// What lies on another declared disk is no reason against wiping it, were it a copy of the root: a job can write that. But then the
+/// configuration has to name both by what a job cannot change.
 ///
 /// # Errors
 /// Those of [`crate::plan()`] that are about disks; a system disk that does not hold the root, or that cannot be told from
-/// others.
+/// others, or from one that is written.
 pub fn plan_own_boot(config: &Config, inventory: &Inventory, own: &OwnBoot<'_>) -> Result<Plan, PlanError> {
-    let config = with_system(config, inventory, own)?;
+    let (config_of_machine, config) = (config, with_system(config, inventory, own)?);
     let assignment = assign(&config, inventory, &Attached::default(), own.volume)?;
     let known = |_: &str| Known { machine: own.machine, history: History::Unknown, kept: false };
     let decided = decided(&assignment, Action::Boot, known)?;
+    certain(config_of_machine, &assignment, &decided, own)?;
     let others: Vec<DiskPlan<'_>> = decided.iter().map(DecidedDisk::plan).collect();
     let steps = ordered(SystemSteps::default(), &others);
     let devices = records(inventory, &assignment, Action::Boot, &decided);
@@ -47,6 +48,13 @@ pub fn plan_own_boot(config: &Config, inventory: &Inventory, own: &OwnBoot<'_>) 
 
 /// The configuration with the device that the machine boots from as its system disk.
 fn with_system(config: &Config, inventory: &Inventory, own: &OwnBoot<'_>) -> Result<Config, PlanError> {
+    let others: Vec<DeviceSelector> = config
+        .resources
+        .disks
+        .values()
+        .filter(|disk| !disk.boot_partition)
+        .map(|disk| disk.devicepath.clone())
+        .collect();
     let mut config = config.clone();
     let mut declared = config.resources.disks.iter_mut().filter(|(_, disk)| disk.boot_partition);
     let (Some((name, disk)), None) = (declared.next(), declared.next()) else {
@@ -56,7 +64,7 @@ fn with_system(config: &Config, inventory: &Inventory, own: &OwnBoot<'_>) -> Res
     let wanted = Wanted::Disk(name.to_string());
     let device = match only(inventory, &disk.devicepath, &wanted) {
         Err(PlanError::Absent { .. }) if disk.devicepath == DeviceSelector::Serial(name.to_string()) => {
-            alone_with_root(inventory, own)?
+            alone_with_root(&others, inventory, own)?
         }
         device => device?,
     };
@@ -68,11 +76,43 @@ fn with_system(config: &Config, inventory: &Inventory, own: &OwnBoot<'_>) -> Res
     Ok(config)
 }
 
-fn alone_with_root<'plan>(inventory: &'plan Inventory, own: &OwnBoot<'_>) -> Result<&'plan Disk, PlanError> {
-    let holding: Vec<&Disk> = inventory.disks.iter().filter(|disk| own.root.contains(&disk.name)).collect();
+/// The one disk that holds the root, of those that are not declared as `others` by what nobody can change.
+fn alone_with_root<'plan>(
+    others: &[DeviceSelector],
+    inventory: &'plan Inventory,
+    own: &OwnBoot<'_>,
+) -> Result<&'plan Disk, PlanError> {
+    let is_other = |disk: &Disk| others.iter().any(|selector| is_fixed(selector) && disk.matches(selector));
+    let holding: Vec<&Disk> =
+        inventory.disks.iter().filter(|disk| own.root.contains(&disk.name) && !is_other(disk)).collect();
     match holding[..] {
         [disk] => Ok(disk),
         _ => Err(PlanError::RootUnclear { found: DiskList::new(holding) }),
+    }
+}
+
+/// Whether a selector names a disk by what neither a job nor the order in which disks are found can change.
+const fn is_fixed(selector: &DeviceSelector) -> bool {
+    matches!(selector, DeviceSelector::Serial(_) | DeviceSelector::Wwn(_) | DeviceSelector::ById(_))
+}
+
+/// Refuses to write a disk that could be the one with the root, unless both have names that nobody can change: where nobody can tell
+/// which disks hold the root, and where one that is written looks as if it did.
+fn certain(
+    config: &Config,
+    assignment: &Assignment<'_>,
+    decided: &[DecidedDisk<'_>],
+    own: &OwnBoot<'_>,
+) -> Result<(), PlanError> {
+    let fixed = |name: &DiskName| config.resources.disks.get(name).is_some_and(|disk| is_fixed(&disk.devicepath));
+    let written = || decided.iter().filter(|disk| disk.is_written());
+    let doubtful = own.root.is_empty() || written().any(|disk| own.root.contains(&disk.device.name));
+    let mut system = assignment.declared.iter().filter(|(_, (disk, _))| disk.boot_partition);
+    // One that was found by the root alone is not among those that are declared as others.
+    let system_is_fixed = system.all(|(name, _)| fixed(name));
+    match written().find(|disk| doubtful && !(system_is_fixed && fixed(disk.name))) {
+        Some(disk) => Err(PlanError::RootUncertain { device: disk.device.name.clone() }),
+        None => Ok(()),
     }
 }
 

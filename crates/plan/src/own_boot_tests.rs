@@ -43,9 +43,18 @@ fn other_disks_become_what_is_described_and_the_one_with_the_root_is_left_alone(
     let expected = "wipe-scratch make-scratch write-mounts; sr0: read, vda: booted, vdb: wipe zero, create ext4";
     assert_eq!(planned(&format!("{SYSTEM}{SCRATCH}"), &["vda"]).unwrap(), expected);
     assert_eq!(planned(SCRATCH, &["vda"]).unwrap(), expected, "nobody has to declare it");
-    assert_eq!(planned(&format!("{SYSTEM}{SCRATCH}"), &[]).unwrap(), expected, "nobody can tell");
-    // A job can make another disk look like the root: the configuration says which one is wiped.
-    assert_eq!(planned(&format!("{SYSTEM}{SCRATCH}"), &["vda", "vdb"]).unwrap(), expected);
+    // A job can make another disk look like the root: then the configuration says which one is wiped, by what it cannot change.
+    let fixed = format!("{SYSTEM}{SCRATCH}").replace("/dev/", "serial:");
+    for root in [&[][..], &["vda", "vdb"]] {
+        assert_eq!(planned(&fixed, root).unwrap(), expected, "{root:?}");
+        let refused = planned(&format!("{SYSTEM}{SCRATCH}"), root).unwrap_err();
+        assert!(
+            refused.starts_with("whether the root lies on vdb, which is to be written, cannot be told"),
+            "{refused}"
+        );
+    }
+    let scratch = SCRATCH.replace("/dev/", "serial:");
+    assert_eq!(planned(&scratch, &["vda"]).unwrap(), expected);
 }
 
 #[test]
