@@ -12,7 +12,7 @@ const UNIT_FOLDERS: [&str; 4] =
     ["/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// Starts the unit at each boot. Its name says whose it is: only this program writes it.
-const START: &str = "/etc/systemd/system/multi-user.target.d/cloud-machine-rancher.conf";
+pub(crate) const START: &str = "/etc/systemd/system/multi-user.target.d/cloud-machine-rancher.conf";
 
 /// Files for a part of a cluster, and those that are in their way.
 pub(crate) struct Files {

@@ -7,7 +7,7 @@ use cloud_machine_system::root::{self, RootFile};
 use crate::{error::AgentError, layers::Layers};
 
 /// What `disks` keeps for `handover`, in memory that only root reads.
-const FOLDER: &str = "/run/cloud-machine/handover";
+pub(super) const FOLDER: &str = "/run/cloud-machine/handover";
 pub(super) const LAYERS: &str = "/run/cloud-machine/handover/layers.json";
 
 /// The other files of a NoCloud volume, as they are on it.

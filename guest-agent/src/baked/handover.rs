@@ -12,7 +12,7 @@ use cloud_machine_system::{kernel, mounts, product_uuid, root, sha256};
 
 use super::{
     cloud_init,
-    handed::{Handed, LAYERS},
+    handed::{FOLDER, Handed, LAYERS},
 };
 use crate::{
     cloud_init::{PROGRAM, SETTINGS},
@@ -21,6 +21,7 @@ use crate::{
     inventory::tell,
     layers::Layers,
     print::print,
+    rancher, swarm,
 };
 
 /// Argument that makes the agent's binary this.
@@ -69,7 +70,10 @@ fn hand_over(new_root: &Path) -> Result<(), AgentError> {
     let handed = Handed::kept()?;
     let config = layers.config();
     if root::exists(new_root, PROGRAM)? && root::exists(new_root, SETTINGS)? {
-        let instance = product_uuid()?.map_or_else(|| sha256(&text).hex(), |uuid| uuid.to_string());
+        // Another configuration is another instance to cloud-init, which does most of its work once for each.
+        let digest = sha256(&text).hex();
+        let uuid = product_uuid()?.map(|uuid| format!("{uuid}.")).unwrap_or_default();
+        let instance = format!("{uuid}{}", digest.get(..16).unwrap_or_default());
         for file in cloud_init::files(&config.cloud_init, &handed, &instance) {
             root::write_run(&file)?;
         }
@@ -77,11 +81,28 @@ fn hand_over(new_root: &Path) -> Result<(), AgentError> {
         let keys = config.cloud_init.keys().collect::<Vec<_>>().join(", ");
         return Err(AgentError::OwnCloudInitAbsent { keys });
     }
-    if config.docker.is_empty() && config.swarm.is_none() && config.rancher.is_none() {
+    hand_engines(new_root, &layers)?;
+    // Whatever is secret in it is where it is needed now.
+    Ok(root::remove(here, FOLDER)?)
+}
+
+/// Settings of the engines, and away with the start of one that an earlier configuration had.
+fn hand_engines(new_root: &Path, layers: &Layers) -> Result<(), AgentError> {
+    let config = layers.config();
+    let mut old = Vec::new();
+    for path in swarm::OURS.into_iter().chain([rancher::START]) {
+        if root::exists(new_root, path)? {
+            old.push(path);
+        }
+    }
+    if config.docker.is_empty() && config.swarm.is_none() && config.rancher.is_none() && old.is_empty() {
         return Ok(());
     }
     mounts::while_writable(new_root, || {
-        for file in identity::engines(new_root, &layers)? {
+        for path in &old {
+            root::remove(new_root, path)?;
+        }
+        for file in identity::engines(new_root, layers)? {
             root::write(new_root, &file)?;
         }
         Ok(())

@@ -2,27 +2,36 @@
 
 use cloud_machine_config::{Policy, WipePolicy};
 use cloud_machine_plan::Plan;
-use cloud_machine_protocol::{Disk, Method, Step};
+use cloud_machine_protocol::{Disk, Step};
 
 use crate::error::AgentError;
 
 /// Refuses a plan that wipes a disk, or makes a filesystem, that the policy does not allow: before its first step.
 pub(super) fn check(policy: &Policy, plan: &Plan) -> Result<(), AgentError> {
-    for record in &plan.devices {
-        let wiped = matches!(record.method, Method::Data { wipe: Some(_), .. });
-        if wiped && !policy.wipe.allows(&record.disk) {
-            let device = described(&record.disk);
-            return Err(AgentError::WipeForbidden { device, wipe: words(&policy.wipe) });
-        }
-    }
     for planned in &plan.steps {
-        if let Step::MakeFilesystem { filesystem, .. } = &planned.step
-            && !policy.filesystems.iter().any(|allowed| allowed.word() == filesystem)
-        {
-            return Err(AgentError::FilesystemForbidden { filesystem: filesystem.clone() });
+        match &planned.step {
+            // Of a partition, too: what is done with the disk as a whole does not say so.
+            Step::Wipe { device, .. } | Step::Encrypt { device, .. } => wiped(policy, plan, device)?,
+            Step::MakeFilesystem { filesystem, .. } => {
+                if !policy.filesystems.iter().any(|allowed| allowed.word() == filesystem) {
+                    return Err(AgentError::FilesystemForbidden { filesystem: filesystem.clone() });
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
+}
+
+fn wiped(policy: &Policy, plan: &Plan, device: &str) -> Result<(), AgentError> {
+    let disk = plan.devices.iter().map(|record| &record.disk).find(|disk| disk.name == device);
+    match disk {
+        Some(disk) if policy.wipe.allows(disk) => Ok(()),
+        disk => {
+            let device = disk.map_or_else(|| format!("/dev/{device}"), described);
+            Err(AgentError::WipeForbidden { device, wipe: words(&policy.wipe) })
+        }
+    }
 }
 
 fn described(disk: &Disk) -> String {
@@ -43,7 +52,7 @@ fn words(wipe: &WipePolicy) -> String {
 #[cfg(test)]
 mod tests {
     use cloud_machine_plan::PlannedStep;
-    use cloud_machine_protocol::{DataContent, DeviceRecord, Probe, Role, StepId, WipeMethod};
+    use cloud_machine_protocol::{DataContent, DeviceRecord, Method, Probe, Role, StepId, WipeMethod};
 
     use super::*;
 
@@ -51,7 +60,7 @@ mod tests {
         Policy::parse("agent.yaml", text.as_bytes()).unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    /// A plan that makes a filesystem on a disk, after a wipe when one is given.
+    /// A plan that makes a filesystem on a disk, after a wipe of a part of it when one is given.
     fn plan(filesystem: &str, wipe: Option<WipeMethod>) -> Plan {
         let disk = Disk {
             name: "vdb".to_owned(),
@@ -64,7 +73,9 @@ mod tests {
             probe: Probe::Empty,
             partitions: None,
         };
-        let method = Method::Data { wipe, encrypted: false, content: DataContent::Raw };
+        // Of a disk whose table is kept: only a step says that a partition is wiped.
+        let method = Method::Data { wipe: None, encrypted: false, content: DataContent::Raw };
+        let wipe = wipe.map(|method| Step::Wipe { device: "vdb".to_owned(), offset: 4096, length: 4096, method });
         let step = Step::MakeFilesystem {
             device: "vdb".to_owned(),
             partition: None,
@@ -75,7 +86,11 @@ mod tests {
             properties: Vec::new(),
         };
         Plan {
-            steps: vec![PlannedStep { id: StepId("make-scratch".to_owned()), step }],
+            steps: wipe
+                .into_iter()
+                .chain([step])
+                .map(|step| PlannedStep { id: StepId("scratch".to_owned()), step })
+                .collect(),
             devices: vec![DeviceRecord { disk, role: Role::Declared { name: "scratch".to_owned() }, method }],
         }
     }

@@ -14,6 +14,10 @@ use crate::{
     volume::{is_candidate, names},
 };
 
+/// How devices are called, and what is in their names besides, that are read-only when the machine starts and can be made writable by
+/// what runs on it: boot partitions of eMMC (Documentation/driver-api/mmc/mmc-dev-parts.rst), and what is put together from others.
+const CHANGEABLE: [(&str, &str); 5] = [("mmcblk", "boot"), ("dm-", ""), ("md", ""), ("bcache", ""), ("zram", "")];
+
 /// The volume that counts.
 pub(super) struct Volume {
     /// Kernel name of its device.
@@ -38,7 +42,8 @@ pub(super) fn find(policy: &VolumePolicy) -> Result<Search, AgentError> {
     let deadline = Instant::now() + policy.wait;
     loop {
         let found = search(inventory()?, policy)?;
-        if found.volume.is_some() || !events.wait(deadline)? {
+        // An event that is left over must not begin another turn when the time is over.
+        if found.volume.is_some() || Instant::now() >= deadline || !events.wait(deadline)? {
             return required(found, policy);
         }
     }
@@ -94,7 +99,12 @@ fn judged(disk: &Disk, policy: &VolumePolicy, pin: Option<Digest>) -> Result<Vol
     if !policy.accept.contains(&Accept::ReadOnly) {
         return Err("no pin is stated for this machine, and the policy of the image accepts no other volume".to_owned());
     }
-    if !disk.read_only && !refuses_writes(&disk.name).map_err(|error| causes(&error))? {
+    if CHANGEABLE.iter().any(|(start, part)| disk.name.starts_with(start) && disk.name.contains(part)) {
+        return Err("what runs on the machine can lift the write protection of such a device".to_owned());
+    }
+    // Only an optical drive does not say it: whoever opens another one for writing makes an event, for which the search looks again.
+    let optical = disk.name.starts_with("sr") && refuses_writes(&disk.name).map_err(|error| causes(&error))?;
+    if !disk.read_only && !optical {
         return Err("its device can be written: attach it read-only".to_owned());
     }
     let bytes = read()?;
@@ -139,6 +149,14 @@ mod tests {
         ambivalent.probe = Probe::Ambivalent;
         let found = searched(&[ambivalent], &[Accept::ReadOnly], false).unwrap();
         assert_eq!(found.ignored[0].reason, "its signatures contradict each other");
+    }
+
+    #[test]
+    fn what_a_job_can_make_writable_does_not_count_although_it_is_read_only() {
+        for name in ["mmcblk0boot1", "dm-0", "md127", "bcache0", "zram0"] {
+            let found = searched(&[disk(name, true)], &[Accept::ReadOnly], false).unwrap();
+            assert!(found.ignored[0].reason.contains("can lift the write protection"), "{name}");
+        }
     }
 
     #[test]
