@@ -21,6 +21,9 @@ use cloud_machine_tests::{
 const ROOT: &str = "root=PARTUUID=ccab4f1b-7c75-4c71-9e58-1b7d3d2a6e03 ro";
 /// A machine that does not come up resets, which ends QEMU: of initramfs-tools(7) and of dracut.cmdline(7).
 const STOP: &str = "panic=-1 rd.shell=0 rd.emergency=reboot";
+const NETWORK: [&str; 4] = ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"];
+/// An optical drive without medium, as many machines have one: it is no disk that anybody has to declare.
+const EMPTY_DRIVE: [&str; 4] = ["-device", "virtio-scsi-pci,id=scsi", "-device", "scsi-cd,bus=scsi.0"];
 const BOOT: Duration = Duration::from_secs(300);
 const DATA: &str = "vdb";
 /// Of the shell that is started as the system's first process.
@@ -72,7 +75,7 @@ impl Baked {
             kernel: self.image.join("kernel"),
             initramfs: self.initramfs.clone(),
             append: format!("{ROOT} {STOP} {more}"),
-            arguments: ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net"].map(Into::into).into(),
+            arguments: [NETWORK, EMPTY_DRIVE].concat().into_iter().map(Into::into).collect(),
         };
         machine.disk(&self.file("root"), "qcow2");
         machine.disk(&self.file("data"), "raw");
