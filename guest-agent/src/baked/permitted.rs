@@ -12,10 +12,10 @@ pub(super) fn check(policy: &Policy, plan: &Plan) -> Result<(), AgentError> {
         match &planned.step {
             // Of a partition, too: what is done with the disk as a whole does not say so.
             Step::Wipe { device, .. } | Step::Encrypt { device, .. } => wiped(policy, plan, device)?,
-            Step::MakeFilesystem { filesystem, .. } => {
-                if !policy.filesystems.iter().any(|allowed| allowed.word() == filesystem) {
-                    return Err(AgentError::FilesystemForbidden { filesystem: filesystem.clone() });
-                }
+            Step::MakeFilesystem { filesystem, .. }
+                if !policy.filesystems.iter().any(|allowed| allowed.word() == filesystem) =>
+            {
+                return Err(AgentError::FilesystemForbidden { filesystem: filesystem.clone() });
             }
             _ => {}
         }
