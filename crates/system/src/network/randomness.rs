@@ -18,7 +18,10 @@ const RANDOM: &str = "/dev/random";
 /// # Errors
 /// [`SystemError::Io`] when there are none by `deadline`.
 pub(super) fn wait(deadline: Instant) -> Result<(), SystemError> {
-    let device = File::open(RANDOM).map_err(SystemError::io("open", RANDOM))?;
+    wait_for(&File::open(RANDOM).map_err(SystemError::io("open", RANDOM))?, deadline)
+}
+
+fn wait_for(device: &File, deadline: Instant) -> Result<(), SystemError> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
@@ -41,5 +44,14 @@ mod tests {
     #[test]
     fn a_machine_that_has_been_up_has_some_at_once() {
         wait(Instant::now()).unwrap();
+    }
+
+    #[test]
+    fn a_machine_that_has_none_says_what_it_needs_when_the_time_is_over() {
+        let (nothing, _writer) = std::io::pipe().unwrap();
+        let device = File::from(std::os::fd::OwnedFd::from(nothing));
+        let error = wait_for(&device, Instant::now() + std::time::Duration::from_millis(50)).unwrap_err();
+        let text = cloud_machine_protocol::causes(&error);
+        assert_eq!(text, "cannot get random numbers from /dev/random: give the machine a source, such as virtio-rng");
     }
 }
