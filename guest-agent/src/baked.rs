@@ -9,6 +9,7 @@ mod handed;
 pub(crate) mod handover;
 mod permitted;
 mod root;
+mod signed;
 mod volume;
 
 use std::{

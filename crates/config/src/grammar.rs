@@ -255,6 +255,7 @@ pub(crate) const POLICY: &[Key] = &[
             key("required", Shape::Scalar(BOOLEAN)),
             key("wait", Shape::Scalar(WAIT)),
             key("accept", Shape::List(ACCEPT)),
+            key("keys", Shape::List(SIGNERS)),
         ]),
     ),
     key(
@@ -268,8 +269,10 @@ pub(crate) const POLICY: &[Key] = &[
 
 /// Allowed values of the policy's keys, and of each item of those that are lists.
 pub(crate) const WAIT: &str = "a whole number of seconds from 0 to 600";
-pub(crate) const ACCEPT: &str = "a list of pinned and read-only, such as [pinned]";
-pub(crate) const ACCEPTED: &str = "pinned or read-only";
+pub(crate) const ACCEPT: &str = "a list of pinned, signed and read-only, such as [pinned]";
+pub(crate) const ACCEPTED: &str = "pinned, signed or read-only";
+pub(crate) const SIGNERS: &str = "a list of public keys, such as [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI… you@example]";
+pub(crate) const SIGNER: &str = "a line that ssh-keygen -t ed25519 writes into a file .pub";
 pub(crate) const BEGINNINGS: &str = "a list of beginnings of addresses, such as [\"https://config.example/\"]";
 pub(crate) const BEGINNING: &str =
     "https:// or http://, alone or with a host, a slash and a path, without user, query and fragment";

@@ -45,6 +45,9 @@ pub struct VolumePolicy {
     pub wait: Duration,
     /// Volumes that count: each that is one of these, which are there once and in the order of their type.
     pub accept: Vec<Accept>,
+    /// Whose signature makes a volume count: lines `ssh-ed25519 BASE64`, with or without a comment. None unless
+    /// [`Accept::Signed`] is accepted, at least one when it is.
+    pub keys: Vec<String>,
 }
 
 /// A reason for which a volume counts.
@@ -52,6 +55,8 @@ pub struct VolumePolicy {
 pub enum Accept {
     /// SMBIOS or fw_cfg state its SHA-256.
     Pinned,
+    /// One of the policy's keys has signed it.
+    Signed,
     /// It is a whole device that cannot be written.
     ReadOnly,
 }
@@ -113,7 +118,7 @@ impl Default for Policy {
 
 impl Default for VolumePolicy {
     fn default() -> Self {
-        Self { required: false, wait: Duration::ZERO, accept: vec![Accept::Pinned, Accept::ReadOnly] }
+        Self { required: false, wait: Duration::ZERO, accept: vec![Accept::Pinned, Accept::ReadOnly], keys: Vec::new() }
     }
 }
 

@@ -7,7 +7,7 @@ use cloud_machine_config::{Accept, VolumePolicy};
 use cloud_machine_protocol::{Digest, Disk, IgnoredVolume, Inventory, causes};
 use cloud_machine_system::{UeventSocket, inventory, read_device, refuses_writes, sha256};
 
-use super::firmware;
+use super::{firmware, signed};
 use crate::{
     drives::unclear,
     error::AgentError,
@@ -96,8 +96,19 @@ fn judged(disk: &Disk, policy: &VolumePolicy, pin: Option<Digest>) -> Result<Vol
         }
         return Ok(Volume { device: disk.name.clone(), digest, bytes });
     }
+    let unsigned = if policy.accept.contains(&Accept::Signed) {
+        let bytes = read()?;
+        match signed::check(&bytes, &policy.keys) {
+            Ok(()) => return Ok(Volume { device: disk.name.clone(), digest: sha256(&bytes), bytes }),
+            Err(reason) => Some(reason),
+        }
+    } else {
+        None
+    };
     if !policy.accept.contains(&Accept::ReadOnly) {
-        return Err("no pin is stated for this machine, and the policy of the image accepts no other volume".to_owned());
+        return Err(unsigned.unwrap_or_else(|| {
+            "no pin is stated for this machine, and the policy of the image accepts no other volume".to_owned()
+        }));
     }
     if CHANGEABLE.iter().any(|(start, part)| disk.name.starts_with(start) && disk.name.contains(part)) {
         return Err("what runs on the machine can lift the write protection of such a device".to_owned());

@@ -71,11 +71,17 @@ fn without_volume(policy: &Policy) -> String {
 fn volumes(policy: &Policy, say: &mut dyn FnMut(&'static str, String)) {
     let accept = &policy.volume.accept;
     let pinned = "with a SHA-256 in SMBIOS or fw_cfg only a volume that has it counts";
-    let counts = match (accept.contains(&Accept::Pinned), accept.contains(&Accept::ReadOnly)) {
-        (false, false) => return say("a volume", "none counts, whatever its label: each is passed over".to_owned()),
-        (true, false) => format!("{pinned}, and without it none does"),
-        (true, true) => format!("{pinned}, and without it a whole device that cannot be written"),
-        (false, true) => "a whole device that cannot be written counts".to_owned(),
+    let signed = accept.contains(&Accept::Signed).then(|| match policy.volume.keys.len() {
+        1 => "one that the key of the policy has signed".to_owned(),
+        keys => format!("one that one of {keys} keys of the policy has signed"),
+    });
+    let read_only = accept.contains(&Accept::ReadOnly).then(|| "a whole device that cannot be written".to_owned());
+    let others = signed.into_iter().chain(read_only).collect::<Vec<_>>().join(", and ");
+    let counts = match (accept.contains(&Accept::Pinned), others.is_empty()) {
+        (false, true) => return say("a volume", "none counts, whatever its label: each is passed over".to_owned()),
+        (true, true) => format!("{pinned}, and without it none does"),
+        (true, false) => format!("{pinned}, and without it {others}"),
+        (false, false) => format!("{others} counts"),
     };
     say("a volume", format!("one labelled CLOUD-INIT is looked at: {counts}; its configuration is applied"));
     say("another volume", "it is passed over with the reason, as if it were not there".to_owned());
@@ -123,6 +129,8 @@ mod tests {
     fn policy(text: &str) -> Policy {
         Policy::parse("agent.yaml", text.as_bytes()).unwrap()
     }
+
+    const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
     fn ext4(present: bool) -> Vec<Needed> {
         vec![Needed { path: "/usr/sbin/mkfs.ext4", does: "ext4", present }]
@@ -175,6 +183,16 @@ filesystems     ext4 may be made
                 "volume: {accept: [read-only]}",
                 "a volume",
                 "one labelled CLOUD-INIT is looked at: a whole device that cannot be written counts; its configuration is applied",
+            ),
+            (
+                &format!("volume: {{accept: [signed], keys: [{KEY}]}}"),
+                "a volume",
+                "one labelled CLOUD-INIT is looked at: one that the key of the policy has signed counts; its configuration is applied",
+            ),
+            (
+                &format!("volume: {{accept: [pinned, signed, read-only], keys: [{KEY}, {KEY} b]}}"),
+                "a volume",
+                "one labelled CLOUD-INIT is looked at: with a SHA-256 in SMBIOS or fw_cfg only a volume that has it counts, and without it one that one of 2 keys of the policy has signed, and a whole device that cannot be written; its configuration is applied",
             ),
             ("address: {allowed: []}", "address", "none is read: a configuration with `cloud-init-url` stops the boot"),
             ("wipe: none", "wipe", "no disk may lose what it holds"),

@@ -7,10 +7,11 @@ use url::Url;
 
 use super::{Accept, MAX_WAIT, Policy, WAIT_WHEN_REQUIRED, WipePolicy, WithoutConfiguration};
 use crate::{
+    authorized_key::{is_key, is_key_cut_off},
     check::{self, invalid},
     config::FilesystemType,
     error::{ConfigError, ConfigErrors},
-    grammar::{self, ACCEPTED, BEGINNING, BOOLEAN, DEVICE, MADE_ONE, Shape, WAIT, WIPE, WITHOUT},
+    grammar::{self, ACCEPTED, BEGINNING, BOOLEAN, DEVICE, MADE_ONE, SIGNER, Shape, WAIT, WIPE, WITHOUT},
     parse::parse_map,
     scalar::Scalar,
     source::{LayerKind, shortened},
@@ -18,8 +19,11 @@ use crate::{
     url::{self as address, CloudInitUrl},
 };
 
-const PINNED: &str = "pinned";
-const READ_ONLY: &str = "read-only";
+/// Words of `volume.accept`, in the order of the type.
+const ACCEPT: [(&str, Accept); 3] =
+    [("pinned", Accept::Pinned), ("signed", Accept::Signed), ("read-only", Accept::ReadOnly)];
+/// Said with each contradiction that a volume which counts would end.
+const NONE_COUNTS: &str = "add `pinned`, `signed` or `read-only` to `volume.accept`";
 /// Filesystems that something at a boot can make.
 const FILESYSTEMS: [FilesystemType; 6] = [
     FilesystemType::Ext4,
@@ -90,9 +94,12 @@ impl Reader<'_> {
         } else if policy.volume.required {
             policy.volume.wait = WAIT_WHEN_REQUIRED;
         }
-        if let Some(words) = self.list("volume.accept", ACCEPTED, |text| matches!(text, PINNED | READ_ONLY)) {
-            let has = |word: &str| words.iter().any(|text| text == word);
-            policy.volume.accept.retain(|accept| has(if *accept == Accept::Pinned { PINNED } else { READ_ONLY }));
+        if let Some(words) = self.list("volume.accept", ACCEPTED, |text| ACCEPT.iter().any(|(word, _)| *word == text)) {
+            let stated = ACCEPT.iter().filter(|(word, _)| words.iter().any(|text| text == word));
+            policy.volume.accept = stated.map(|(_, accept)| *accept).collect();
+        }
+        if let Some(keys) = self.list("volume.keys", SIGNER, is_signer) {
+            policy.volume.keys = keys;
         }
         if let Some(allowed) = self.list("address.allowed", BEGINNING, is_beginning) {
             policy.address.allowed = allowed;
@@ -195,6 +202,11 @@ fn refused(item: &Node, path: &str, allowed: &str) -> ConfigError {
     error.suggestion(Some(way_out))
 }
 
+/// Whether `line` is the public half of an Ed25519 key, without options before it.
+fn is_signer(line: &str) -> bool {
+    line.starts_with("ssh-ed25519 ") && !line.contains(char::is_control) && is_key(line) && !is_key_cut_off(line)
+}
+
 /// Whether a parsed address can begin with `text`, and nothing that begins with it has another host.
 fn is_beginning(text: &str) -> bool {
     matches!(text, "https://" | "http://") || normal(text).is_some_and(|normal| normal == text)
@@ -228,18 +240,25 @@ fn contradictions(policy: &Policy, root: &Node, errors: &mut Vec<ConfigError>) {
     }
     if none_counts && volume.required {
         let message = "a volume is required, and `volume.accept` lets none count";
-        error(
-            "volume.required",
-            message.to_owned(),
-            "add `pinned` or `read-only` to `volume.accept`, or leave `required` out",
-        );
+        error("volume.required", message.to_owned(), &format!("{NONE_COUNTS}, or leave `required` out"));
     } else if none_counts && !volume.wait.is_zero() {
         let message = "the boot waits for a volume, and `volume.accept` lets none count";
-        error("volume.wait", message.to_owned(), "add `pinned` or `read-only` to `volume.accept`, or leave `wait` out");
+        error("volume.wait", message.to_owned(), &format!("{NONE_COUNTS}, or leave `wait` out"));
     }
     if none_counts && address.default.is_none() && policy.without_configuration == WithoutConfiguration::Stop {
         let message = "the boot always stops, since no volume counts and no address is read";
-        let way_out = "add `pinned` or `read-only` to `volume.accept`, set `address.default`, or write `boot`";
-        error("without-configuration", message.to_owned(), way_out);
+        let way_out = format!("{NONE_COUNTS}, set `address.default`, or write `boot`");
+        error("without-configuration", message.to_owned(), &way_out);
+    }
+    match (volume.accept.contains(&Accept::Signed), volume.keys.is_empty()) {
+        (true, true) => {
+            let message = "signed volumes are accepted, and no key is named whose signature counts";
+            error("volume.accept", message.to_owned(), "name public keys in `volume.keys`, or leave `signed` out");
+        }
+        (false, false) => {
+            let message = "keys are named, and `volume.accept` lets no signed volume count";
+            error("volume.keys", message.to_owned(), "add `signed` to `volume.accept`, or leave the keys out");
+        }
+        _ => {}
     }
 }

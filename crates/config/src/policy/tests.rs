@@ -18,6 +18,8 @@ fn refused(text: &str) -> String {
     format!("{error}{allowed}{help}{others}")
 }
 
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+
 fn check(text: &str, expected: &str) {
     assert_eq!(refused(text), expected, "{text}");
 }
@@ -84,6 +86,32 @@ fn every_key_is_read() {
     let words: Vec<&str> = found.filesystems.iter().map(|kind| kind.name()).collect();
     assert_eq!(words, ["ext4", "xfs", "btrfs", "vfat", "swap", "zfs"]);
     assert_eq!(found.without_configuration, WithoutConfiguration::Stop);
+}
+
+#[test]
+fn a_signature_counts_by_a_key_that_is_named() {
+    let found =
+        policy(&format!("volume: {{accept: [read-only, signed], keys: ['{KEY}', '{KEY} ops@example']}}")).volume;
+    assert_eq!(found.accept, [Accept::Signed, Accept::ReadOnly]);
+    assert_eq!(found.keys, [KEY.to_owned(), format!("{KEY} ops@example")]);
+    let refused = |line: &str| refused(&format!("volume: {{accept: [signed], keys: [{line:?}]}}"));
+    for line in [
+        "",
+        "ssh-ed25519",
+        "ssh-ed25519 AAAA",
+        &KEY[..KEY.len() - 1],
+        &format!("{KEY}AAAA"),
+        &format!("restrict {KEY}"),
+        &format!("{KEY} two\nlines"),
+        &KEY.replace("ssh-ed25519", "ssh-rsa"),
+        "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
+    ] {
+        let said = refused(line);
+        assert!(
+            said.contains("[allowed: a line that ssh-keygen -t ed25519 writes into a file .pub]"),
+            "{line}: {said}"
+        );
+    }
 }
 
 #[test]
@@ -156,10 +184,10 @@ fn values_that_mean_nothing_are_refused_with_what_is_allowed() {
         ("cloud-machine: {}", format!("p:1:1: cloud-machine: unknown key `cloud-machine` {KEYS}")),
         (
             "volume:\n  require: true",
-            "p:2:3: volume.require: unknown key `require` [allowed: required, wait, accept] [help: did you mean `required`?]"
+            "p:2:3: volume.require: unknown key `require` [allowed: required, wait, accept, keys] [help: did you mean `required`?]"
                 .to_owned(),
         ),
-        ("volume: yes", "p:1:9: volume: invalid value `\"yes\"`, a text [allowed: a map with the keys required, wait, accept]".to_owned()),
+        ("volume: yes", "p:1:9: volume: invalid value `\"yes\"`, a text [allowed: a map with the keys required, wait, accept, keys]".to_owned()),
         (
             "volume: {required: yes}",
             "p:1:20: volume.required: invalid value `\"yes\"`, a text [allowed: true or false] [help: write `true`]".to_owned(),
@@ -170,12 +198,12 @@ fn values_that_mean_nothing_are_refused_with_what_is_allowed() {
         ("volume: {wait: 30s}", format!("p:1:16: volume.wait: invalid value `\"30s\"`, a text {WAIT}")),
         (
             "volume: {accept: pinned}",
-            "p:1:18: volume.accept: invalid value `pinned`, a text [allowed: a list of pinned and read-only, such as [pinned]]"
+            "p:1:18: volume.accept: invalid value `pinned`, a text [allowed: a list of pinned, signed and read-only, such as [pinned]]"
                 .to_owned(),
         ),
         (
             "volume: {accept: [any]}",
-            "p:1:19: volume.accept[0]: invalid value `any`, a text [allowed: pinned or read-only]".to_owned(),
+            "p:1:19: volume.accept[0]: invalid value `any`, a text [allowed: pinned, signed or read-only]".to_owned(),
         ),
         ("volume: {accept: [pinned, pinned]}", "p:1:27: volume.accept[1]: `pinned` is in the list twice".to_owned()),
         ("address: {allowed: ['ftp://h/']}", format!("p:1:21: address.allowed[0]: invalid value `\"ftp://h/\"`, a text {BEGINNING}")),
@@ -257,7 +285,7 @@ fn an_address_that_is_read_of_itself_is_held_to_the_rules_of_all() {
 
 #[test]
 fn contradictions_are_refused_with_the_way_out() {
-    const ADD: &str = "add `pinned` or `read-only` to `volume.accept`";
+    const ADD: &str = "add `pinned`, `signed` or `read-only` to `volume.accept`";
     for (text, expected) in [
         (
             "volume: {required: true, accept: []}",
@@ -270,6 +298,16 @@ fn contradictions_are_refused_with_the_way_out() {
         (
             "volume: {accept: []}\nwithout-configuration: stop",
             format!("p:2:24: without-configuration: the boot always stops, since no volume counts and no address is read [help: {ADD}, set `address.default`, or write `boot`]"),
+        ),
+        (
+            "volume: {accept: [signed]}",
+            "p:1:18: volume.accept: signed volumes are accepted, and no key is named whose signature counts [help: name public keys in `volume.keys`, or leave `signed` out]"
+                .to_owned(),
+        ),
+        (
+            &format!("volume: {{keys: [{KEY}]}}"),
+            "p:1:16: volume.keys: keys are named, and `volume.accept` lets no signed volume count [help: add `signed` to `volume.accept`, or leave the keys out]"
+                .to_owned(),
         ),
         (
             "address: {allowed: ['https://a/'], default: 'https://b/x?token=hunter2'}",
@@ -374,6 +412,8 @@ fn the_errors_of_the_reference_page_are_those_that_are_told() {
         "volume: {required: true, accept: []}",
         "volume: {wait: 5, accept: []}",
         "volume: {accept: []}\nwithout-configuration: stop",
+        "volume: {accept: [signed]}",
+        &format!("volume: {{keys: [{KEY}]}}"),
         "address: {allowed: [], default: 'https://config.example/m'}",
         "address: {default: 'file:///x'}",
         "wipe: []",
