@@ -211,12 +211,7 @@ fn a_server_boots_its_own_disk_and_a_rescue_system_that_uses_none_of_it() {
     world.comes_up("rebooted from inside");
     assert_eq!(world.ssh("cat /etc/mine"), "mine\n", "one boot uses the rescue system up");
     assert_eq!(world.host_key(), first);
-
-    world.act("rebuild", &json!({"image": "debian-12"}));
-    world.comes_up("rebuilt");
-    assert_eq!(world.ssh("test -e /etc/mine || hostname"), "ci-1\n");
-    assert_eq!(world.field("public_net")["ipv4"]["ip"], world.address.as_str());
-    assert!(world.host_key() != first && world.host_key() != rescue && rescue != first, "each makes its own");
+    assert_ne!(rescue, first, "each makes its own");
 
     super::adopted::life(&mut world);
     super::rented::life(&world);

@@ -65,6 +65,7 @@ pub(super) fn life(world: &World) {
     assert_eq!(program.done(&["gc"]), "", "nothing is forgotten");
     rebuilt(&program, cloud);
     assert_eq!(who(), before, "the same identity");
+    assert_eq!(only_server(cloud, NAME)["public_net"]["ipv4"]["ip"], address, "the same address");
 
     // A record that is lost leaves a server that costs: it is found by its labels.
     let record = program.state().join("machines").join(NAME);
