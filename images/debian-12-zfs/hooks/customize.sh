@@ -25,7 +25,8 @@ packages >"$before"
 # A key would be made at random for each build, and the kernel asks for no signature.
 mkdir -p "$root/etc/dkms/framework.conf.d"
 echo 'sign_file="/nonexistent"' >"$root/etc/dkms/framework.conf.d/no-signature.conf"
-apt install "linux-headers-$release" zfs-dkms
+# Debug information is most of what the compiler would have to write, and goes again when the module is stripped.
+KCFLAGS=-g0 apt install "linux-headers-$release" zfs-dkms
 
 # The package of the sources takes its modules away with it.
 mkdir -p "$root/$modules/extra"
