@@ -1,0 +1,147 @@
+use proptest::prelude::*;
+use sha2::Digest as _;
+
+use super::*;
+use crate::made::{image, kernel, program, stub};
+
+/// The value after these events, written down a second time.
+fn value(events: &[&[u8]]) -> String {
+    let mut pcr = vec![0; 32];
+    for event in events {
+        pcr.extend_from_slice(&Sha256::digest(event));
+        pcr = Sha256::digest(&pcr).to_vec();
+    }
+    pcr.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn name_and_content_of_each_section_are_measured_then_the_words_of_the_boot() {
+    let measured = measure(&image("252.39-1~deb12u2")).unwrap();
+    let kernel = kernel();
+    let mut events: Vec<&[u8]> = vec![
+        b".linux\0",
+        &kernel,
+        b".osrel\0",
+        b"ID=debian\n",
+        b".cmdline\0",
+        b"console=ttyS0 quiet",
+        b".initrd\0",
+        b"070701 archive",
+    ];
+    for (index, word) in ["", "enter-initrd", "leave-initrd", "sysinit", "ready"].iter().enumerate() {
+        if !word.is_empty() {
+            events.push(word.as_bytes());
+        }
+        assert_eq!(measured.phases[index].sha256, value(&events), "{}", measured.phases[index].phase);
+        assert_eq!(measured.phases[index].sha384.len(), 96);
+    }
+    assert_eq!(measured.stub, "systemd-stub 252.39-1~deb12u2");
+    assert_eq!(measured.uname.as_deref(), Some(crate::made::RELEASE));
+    assert_eq!(measured.command_line.as_deref(), Some("console=ttyS0 quiet"));
+    assert!(!measured.is_signed);
+    let unmeasured: Vec<_> = measured.sections.iter().filter(|section| !section.is_measured).collect();
+    assert_eq!(unmeasured.iter().map(|section| section.name).collect::<Vec<_>>(), [".sbat", ".uname"]);
+}
+
+#[test]
+fn a_newer_stub_measures_more() {
+    let kernel = kernel();
+    let events: [&[u8]; 12] = [
+        b".linux\0",
+        &kernel,
+        b".osrel\0",
+        b"ID=debian\n",
+        b".cmdline\0",
+        b"console=ttyS0 quiet",
+        b".initrd\0",
+        b"070701 archive",
+        b".uname\0",
+        crate::made::RELEASE.as_bytes(),
+        b".sbat\0",
+        b"sbat,1\n",
+    ];
+    let measured = measure(&image("257.13-1~deb13u1")).unwrap();
+    assert_eq!(measured.phases[0].sha256, value(&events));
+    assert!(measured.sections.iter().all(|section| section.is_measured));
+}
+
+#[test]
+fn what_is_no_image_or_is_not_decided_by_the_file_is_refused() {
+    let magic: (&str, &[u8]) = (".sdmagic", b"#### LoaderInfo: systemd-stub 257.1 ####");
+    let linux: (&str, &[u8]) = (".linux", b"kernel");
+    let of = |sections: &[(&str, &[u8])]| measure(&program(1024, sections)).unwrap_err();
+    assert_eq!(of(&[magic]), UkiError::NoImage);
+    assert_eq!(measure(&stub("252")).unwrap_err(), UkiError::NoImage);
+    assert!(matches!(measure(b"#!/bin/sh\n").unwrap_err(), UkiError::NoProgram { part: Part::Image, .. }));
+    assert!(matches!(measure(b"").unwrap_err(), UkiError::NoProgram { .. }));
+    assert_eq!(of(&[linux]), UkiError::NoStub { part: Part::Image });
+    for text in
+        ["#### LoaderInfo: systemd-boot 252 ####", "#### LoaderInfo: systemd-stub x ####", "systemd-stub 252", ""]
+    {
+        assert_eq!(of(&[linux, (".sdmagic", text.as_bytes())]), UkiError::NoStub { part: Part::Image }, "{text}");
+    }
+    for text in ["253.1", "251", "263", "99999999999"] {
+        let text = format!("#### LoaderInfo: systemd-stub {text} ####");
+        let error = of(&[linux, (".sdmagic", text.as_bytes())]);
+        assert!(matches!(error, UkiError::UnknownStub { .. } | UkiError::NoStub { .. }), "{error}");
+    }
+    assert_eq!(of(&[linux, magic, linux]), UkiError::Twice { part: Part::Image, section: ".linux".to_owned() });
+    for name in [".profile", ".hwids", ".efifw", ".dtbauto", ".linux2", ".sbat.x"] {
+        assert_eq!(
+            of(&[linux, magic, (name, b"x")]),
+            UkiError::Depends { part: Part::Image, section: name.to_owned() }
+        );
+    }
+    // Its virtual size, 8 bytes behind the name of the first section, is larger than what is in the file.
+    let mut large = program(1024, &[linux, magic]);
+    large[64 + 136 + 128 + 8 + 3] = 0x7f;
+    assert_eq!(measure(&large).unwrap_err(), UkiError::CutOff { part: Part::Image, section: ".linux".to_owned() });
+}
+
+#[test]
+fn an_image_that_is_cut_off_anywhere_is_refused() {
+    let whole = image("252");
+    for length in (0..2048).chain((2048..whole.len()).step_by(97)) {
+        assert!(measure(&whole[..length]).is_err(), "{length}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    /// Damage of headers, of which 1100 bytes are all, never ends in a panic or in endless work, nor damage of a kernel or stub.
+    #[test]
+    fn damage_gives_an_error_or_values(
+        changes in prop::collection::vec((0usize..1100, any::<u8>()), 1..12),
+        words in prop::collection::vec((0usize..270, prop::sample::select(vec![0, 1, 0x7fff_ffff, u32::MAX, 512, 0x1000])), 0..3),
+        cut in 0usize..4096,
+    ) {
+        let damage = |mut bytes: Vec<u8>| {
+            for (at, byte) in &changes {
+                if let Some(place) = bytes.get_mut(*at) {
+                    *place = *byte;
+                }
+            }
+            for (at, word) in &words {
+                if let Some(place) = bytes.get_mut(at * 4..at * 4 + 4) {
+                    place.copy_from_slice(&word.to_le_bytes());
+                }
+            }
+            bytes.truncate(bytes.len().saturating_sub(cut.saturating_sub(2048)));
+            bytes
+        };
+        if let Ok(measured) = measure(&damage(image("257"))) {
+            prop_assert_eq!(measured.phases.len(), PHASES.len());
+        }
+        let (stub, kernel) = (damage(stub("252")), damage(kernel()));
+        crate::made::with(|parts| {
+            // What is built can be measured.
+            if let Ok(bytes) = crate::build(&crate::Parts { stub: &stub, ..*parts }) {
+                prop_assert!(measure(&bytes).is_ok());
+            }
+            let _ = crate::build(&crate::Parts { kernel: &kernel, ..*parts });
+            Ok(())
+        })?;
+        let _ = crate::release(&kernel);
+    }
+}

@@ -1,0 +1,106 @@
+//! PE files as firmware reads them (Microsoft, "PE Format"): headers and section table, of which nothing is believed that is not
+//! in the file. Must not know what a section means.
+
+use std::ops::Range;
+
+use object::{
+    LittleEndian as LE,
+    pe::{self, ImageDosHeader, ImageNtHeaders64, ImageSectionHeader},
+    read::pe::{ImageNtHeaders, ImageOptionalHeader},
+};
+
+use crate::error::{Part, UkiError};
+
+/// Most sections of a file for Windows; firmware and stubs allow no more either.
+const MAX_SECTIONS: u16 = 96;
+
+/// A PE file for x86-64 that firmware starts as a program. All sections are in the file.
+pub(crate) struct Pe<'a> {
+    part: Part,
+    pub(crate) bytes: &'a [u8],
+    pub(crate) headers: &'a ImageNtHeaders64,
+    /// Where `headers` are.
+    pub(crate) headers_at: usize,
+    pub(crate) sections: &'a [ImageSectionHeader],
+    /// Where the first of `sections` is.
+    pub(crate) table_at: usize,
+    /// Whether it carries a signature.
+    pub(crate) is_signed: bool,
+}
+
+impl<'a> Pe<'a> {
+    /// Reads the headers of `bytes`, which `part` of a fault is.
+    pub(crate) fn read(bytes: &'a [u8], part: Part) -> Result<Self, UkiError> {
+        let no = |why: &str| UkiError::NoProgram { part, why: why.to_owned() };
+        let bad = |error: object::read::Error| no(&error.to_string());
+        let start = ImageDosHeader::parse(bytes).map_err(bad)?.nt_headers_offset();
+        let mut at = u64::from(start);
+        let (headers, directories) = ImageNtHeaders64::parse(bytes, &mut at).map_err(bad)?;
+        let (file, optional) = (&headers.file_header, &headers.optional_header);
+        if file.machine.get(LE) != pe::IMAGE_FILE_MACHINE_AMD64 {
+            return Err(no("it is for another processor"));
+        }
+        if optional.subsystem.get(LE) != pe::IMAGE_SUBSYSTEM_EFI_APPLICATION {
+            return Err(no("it is a PE file for another system"));
+        }
+        if file.number_of_sections.get(LE) > MAX_SECTIONS {
+            return Err(no("it has more than 96 sections"));
+        }
+        let aligned = |value: u32| value.is_power_of_two();
+        if !aligned(optional.section_alignment()) || !aligned(optional.file_alignment()) {
+            return Err(no("its alignment is no power of two"));
+        }
+        let count = usize::from(file.number_of_sections.get(LE));
+        let table_at = usize::try_from(at).map_err(|_| no("its headers have no end"))?;
+        let table = bytes.get(table_at..).unwrap_or_default();
+        let (sections, _) = object::pod::slice_from_bytes::<ImageSectionHeader>(table, count)
+            .map_err(|()| no("its section table is cut off"))?;
+        let security = directories.get(pe::IMAGE_DIRECTORY_ENTRY_SECURITY);
+        let is_signed = security.is_some_and(|entry| entry.virtual_address.get(LE) != 0);
+        let headers_at = start as usize;
+        let read = Self { part, bytes, headers, headers_at, sections, table_at, is_signed };
+        match sections.iter().find(|section| read.range(section).is_none()) {
+            Some(section) => Err(read.cut_off(section)),
+            None => Ok(read),
+        }
+    }
+
+    /// The section of that name, and whether there is only one.
+    pub(crate) fn find(&self, name: &str) -> Option<&'a ImageSectionHeader> {
+        self.sections.iter().find(|section| raw_name(section) == name.as_bytes())
+    }
+
+    /// What the section holds when it is in memory. A section of which the memory is larger than the file, as of variables,
+    /// counts as cut off: none that is read here is one.
+    pub(crate) fn content(&self, section: &ImageSectionHeader) -> Result<&'a [u8], UkiError> {
+        let size = section.virtual_size.get(LE) as usize;
+        let all = self.range(section).and_then(|range| self.bytes.get(range));
+        all.and_then(|all| all.get(..size)).ok_or_else(|| self.cut_off(section))
+    }
+
+    /// Where a section lies in the file; `None` where that is not in it.
+    pub(crate) fn range(&self, section: &ImageSectionHeader) -> Option<Range<usize>> {
+        let size = section.size_of_raw_data.get(LE) as usize;
+        if size == 0 {
+            return Some(0..0);
+        }
+        let start = section.pointer_to_raw_data.get(LE) as usize;
+        let range = start..start.checked_add(size)?;
+        (range.end <= self.bytes.len()).then_some(range)
+    }
+
+    fn cut_off(&self, section: &ImageSectionHeader) -> UkiError {
+        UkiError::CutOff { part: self.part, section: shown_name(section) }
+    }
+}
+
+/// A name without the zeros behind it.
+pub(crate) fn raw_name(section: &ImageSectionHeader) -> &[u8] {
+    let end = section.name.iter().position(|byte| *byte == 0).unwrap_or(section.name.len());
+    section.name.get(..end).unwrap_or_default()
+}
+
+/// A name, safe to show.
+pub(crate) fn shown_name(section: &ImageSectionHeader) -> String {
+    raw_name(section).escape_ascii().to_string()
+}
