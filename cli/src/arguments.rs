@@ -10,6 +10,7 @@ mod login;
 mod ordered;
 mod place;
 mod short_cut;
+mod uki;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub(crate) use login::{Cp, Exec, Logs, Operand, Ssh};
 pub(crate) use ordered::{Configuration, Step};
 pub(crate) use place::There;
 pub(crate) use short_cut::ShortCut;
+pub(crate) use uki::Uki;
 
 const EXIT_CODES: &str = "\
 Exit codes:

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use cloud_machine_protocol::{ByteSize, DeviceSelector, Digest};
 use cloud_machine_store::ImageName;
 
-use super::place::There;
+use super::{place::There, uki::Uki};
 
 /// Commands on images.
 #[derive(Debug, Subcommand)]
@@ -91,6 +91,28 @@ image in its place: --digest says which one is meant.
 All of the disk belongs to the image: what lies behind it becomes zero, and the partition table is the one for a disk of
 this size. A write that is cut off leaves nothing that boots; the same command finishes it.")]
     Write(Write),
+    /// Build a unified kernel image, a file that UEFI firmware starts: kernel, initramfs and command line in one
+    #[command(after_help = "Examples:
+  cloud-machine image uki agent.efi --image debian-12 --cmdline 'console=ttyS0 cloudmachine.pin=sha256:5f0c…'
+  cloud-machine image uki debian.efi --kernel vmlinuz --initramfs initrd.img --cmdline 'root=LABEL=root ro'
+  cloud-machine image uki agent.efi --image debian-12 --cmdline quiet --efi-key boot.key --efi-cert boot.pem
+
+--image takes the kernel of an image of the store, and the initramfs with the agent that was made for it. The stub is that of
+Debian's package systemd-boot-efi. --efi-key signs with `sbsign` of package sbsigntool, for firmware under secure boot.
+
+The result is what `image measure` prints. The same parts give the same file.")]
+    Uki(Uki),
+    /// Print what PCR 11 of a TPM holds after a boot of a unified kernel image
+    #[command(after_help = "Examples:
+  cloud-machine image measure agent.efi
+  cloud-machine image measure agent.efi --output json    # also the bank of SHA-384
+
+The values are those of `systemd-measure calculate` for each phase of the boot; `:` is before the first. They follow from the
+file alone, whoever made it, and are only as good as what is known of the rest of the boot: docs/guides/uki.md.")]
+    Measure {
+        /// The unified kernel image
+        file: PathBuf,
+    },
     /// List the images of the store
     #[command(after_help = "Examples:
   cloud-machine image list

@@ -1,7 +1,8 @@
-//! Image files of the host: the disks that are packed and what their systems have, signatures of packed images, and golden disks.
+//! Image files of the host: the disks that are packed and what their systems have, signatures of packed images and of EFI programs, and golden disks.
 //! Must not know a machine.
 
 mod blocks;
+pub mod efi_signature;
 pub mod facts;
 mod filesystem;
 pub mod golden;

@@ -10,6 +10,8 @@ mod modules;
 mod own_kernel;
 mod programs;
 mod signatures;
+mod uki;
+mod uki_boot;
 
 use std::{
     fs,

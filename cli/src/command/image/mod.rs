@@ -1,4 +1,4 @@
-//! `image pack|capture|inspect|verify|write|sign|list|delete`: golden images and what machines are started with. Owns which command does
+//! `image pack|capture|inspect|verify|write|sign|uki|measure|list|delete`: golden images and what machines are started with. Owns which command does
 //! what; must not do it.
 
 mod boot;
@@ -14,6 +14,7 @@ mod pack;
 mod programs;
 mod sign;
 mod touched;
+mod uki;
 mod write;
 
 use cloud_machine_image::verify_packed;
@@ -66,6 +67,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
             drop(progress);
             ui.result(&Inspected::new(&manifest, &signature, true).with(facts, captured))
         }
+        Image::Uki(arguments) => uki::build(ui, global, arguments),
+        Image::Measure { file } => uki::measure(ui, file),
         Image::List => list::list(ui, &crate::state::open_to_list(ui, global)?),
         Image::Delete { name, yes } => delete::delete(ui, &crate::state::open_existing(global)?, name, *yes),
     }
