@@ -254,6 +254,16 @@ Exit code 1 when something is missing.")]
         /// Which shell
         shell: clap_complete::Shell,
     },
+    /// Write the manual pages of all commands into a folder; packages are made with it
+    #[command(
+        hide = true,
+        after_help = "Examples:
+  cloud-machine man-pages /usr/local/share/man/man1"
+    )]
+    ManPages {
+        /// A folder that is there
+        folder: PathBuf,
+    },
 }
 
 /// One machine.

@@ -109,6 +109,7 @@ fn run(ui: &Ui, arguments: &Arguments) -> Result<ExitCode, Failure> {
             clap_complete::generate(*shell, &mut command, "cloud-machine", &mut script);
             done(ui.raw(&String::from_utf8_lossy(&script)))
         }
+        Command::ManPages { folder } => done(command::man_pages::run(folder)),
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod known_hosts;
 pub(crate) mod lease;
 pub(crate) mod list;
 pub(crate) mod logs;
+pub(crate) mod man_pages;
 pub(crate) mod plan;
 pub(crate) mod reimage;
 pub(crate) mod show;

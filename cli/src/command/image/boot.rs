@@ -19,6 +19,8 @@ use crate::{
 const AGENT: &str = "cloud-machine-agent";
 /// Where `make build` leaves it, from the build folder on.
 const AGENT_BUILD: &str = "x86_64-unknown-linux-gnu/agent";
+/// Where the package `cloud-machine-agent` has it, from the folder above that of this program on.
+const AGENT_PACKAGE: &str = "lib/cloud-machine";
 /// Most bytes that one part of an initramfs may have.
 const MAX_PART: u64 = 256 << 20;
 
@@ -30,7 +32,7 @@ pub(super) fn agent(arguments: &Packing) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// The agent: `--agent`, or beside this program.
+/// The agent: `--agent`, or where it lies with this program.
 fn agent_path(arguments: &Packing) -> Result<PathBuf, Failure> {
     if let Some(path) = &arguments.agent {
         return Ok(path.clone());
@@ -41,15 +43,20 @@ fn agent_path(arguments: &Packing) -> Result<PathBuf, Failure> {
         return Ok(found.clone());
     }
     let looked: Vec<String> = places.iter().map(|path| path.display().to_string()).collect();
-    Err(Failure::new(Kind::NotFound, format!("there is no agent at {}", looked.join(" or ")))
-        .hint("`make build` builds it; --agent FILE names another place"))
+    Err(Failure::new(Kind::NotFound, format!("there is no agent at {}", looked.join(" or "))).hint(
+        "the package cloud-machine-agent brings it, and `make build` builds it; --agent FILE names another place",
+    ))
 }
 
-/// Where the agent is without `--agent`: beside this program, or where both were built.
+/// Where the agent is without `--agent`: beside this program, where both were built, or where packages put it.
 fn places(own: &Path) -> Vec<PathBuf> {
     let mut places = vec![own.with_file_name(AGENT)];
-    let folder = own.parent().filter(|folder| folder.ends_with("release")).and_then(Path::parent);
-    places.extend(folder.map(|folder| folder.join(AGENT_BUILD).join(AGENT)));
+    let Some((folder, above)) = own.parent().and_then(|folder| Some((folder, folder.parent()?))) else { return places };
+    if folder.ends_with("release") {
+        places.push(above.join(AGENT_BUILD).join(AGENT));
+    } else if folder.ends_with("bin") {
+        places.push(above.join(AGENT_PACKAGE).join(AGENT));
+    }
     places
 }
 
@@ -164,8 +171,9 @@ fn check_agent(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if is_program && bytes.windows(mark.len()).any(|window| window == mark) {
         return Ok(());
     }
-    Err(Failure::new(Kind::Refused, format!("{} is not the agent of this project", path.display()))
-        .hint("`make build` builds it; --agent FILE names another place"))
+    Err(Failure::new(Kind::Refused, format!("{} is not the agent of this project", path.display())).hint(
+        "the package cloud-machine-agent brings it, and `make build` builds it; --agent FILE names another place",
+    ))
 }
 
 fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
