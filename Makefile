@@ -22,11 +22,12 @@ guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run \
+	packages/build packages/manual-pages packages/debian/cloud-machine.postrm packages/debian/cloud-machine-agent.postrm \
 	initramfs/baked/install initramfs/baked/agent-is-off initramfs/baked/release-disks systemd/cloud-machine-agent-generator \
 	$(wildcard initramfs/dracut/*/*.sh initramfs/initramfs-tools/hooks/* initramfs/initramfs-tools/scripts/*/*) \
 	$(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
 
-.PHONY: help setup build image $(images) test test-tools test-programs demo bench fuzz lint clean
+.PHONY: help setup build deb image $(images) test test-tools test-programs demo bench fuzz lint clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -40,6 +41,9 @@ build: ## compile the host program and the static agent
 		-p cloud-machine-guest-agent --features static
 	@size=$$(stat -c %s "$$CLOUD_MACHINE_AGENT"); [[ $$size -le $$((5 << 20)) ]] || { \
 		echo "error: the agent has $$size bytes, and every initramfs carries it: at most 5 MiB are wanted" >&2; exit 1; }
+
+deb: setup build ## make Debian packages of both programs, and an archive of what is in them
+	@packages/build --program "$$CLOUD_MACHINE_BIN" --agent "$$CLOUD_MACHINE_AGENT" "$(target)/deb"
 
 image: $(images) ## build the golden images, or print their folders if they are in the cache; needs root to build
 
