@@ -6,7 +6,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use crate::loop_device::run;
@@ -112,6 +112,32 @@ impl BakedRoot {
         }
     }
 
+    /// The kernel's release, as `uname -r` prints it.
+    #[must_use]
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// Runs `command` with this folder as its root, in mount and process namespaces of its own, and waits for its end.
+    ///
+    /// # Panics
+    /// When nothing can be run there.
+    #[must_use]
+    pub fn run(&self, command: &[&str]) -> Output {
+        // A mount namespace of its own: /proc is gone with the last process in it. The shell stays the first process: an agent
+        // that is it takes itself for that of a machine.
+        let script = "mount -t proc proc \"$0/proc\" || exit; chroot \"$0\" \"$@\"; exit \"$?\"";
+        Command::new("unshare")
+            .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script])
+            .arg(self.path())
+            .args(command)
+            .env_clear()
+            .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C"), ("DEBIAN_FRONTEND", "noninteractive")])
+            .stdin(Stdio::null())
+            .output()
+            .expect("unshare, from the package util-linux")
+    }
+
     /// Makes an initramfs and gives its path, or what the generator said when it refused.
     ///
     /// # Errors
@@ -120,17 +146,8 @@ impl BakedRoot {
     /// # Panics
     /// When it cannot be run.
     pub fn initramfs(&self, generator: Generator) -> Result<PathBuf, String> {
-        // A mount namespace of its own: /proc is gone with the last process in it.
-        let script = "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" \"$@\"";
-        let output = Command::new("unshare")
-            .args(["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script])
-            .arg(self.path())
-            .args(generator.command(&self.release))
-            .env_clear()
-            .envs([("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), ("LC_ALL", "C")])
-            .stdin(Stdio::null())
-            .output()
-            .expect("unshare, from the package util-linux");
+        let command = generator.command(&self.release);
+        let output = self.run(&command.iter().map(String::as_str).collect::<Vec<_>>());
         let said = [output.stdout, output.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
         let (made, kept) = (self.path().join("initramfs"), self.path().join(format!("initramfs-{}", generator.name())));
         if output.status.success() {

@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 /// What a path begins with that is meant from the top of the checkout.
-const TOPS: [&str; 9] =
-    ["crates/", "cli/", "guest-agent/", "initramfs/", "images/", "setup/", "systemd/", "tests/", "docs/"];
+const TOPS: [&str; 10] =
+    ["crates/", "cli/", "guest-agent/", "initramfs/", "images/", "packages/", "setup/", "systemd/", "tests/", "docs/"];
 
 /// Every page, also those of folders.
 fn pages(folder: &Path, found: &mut Vec<(String, String)>) {
