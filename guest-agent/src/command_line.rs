@@ -1,6 +1,6 @@
 //! Arguments of the kernel command line that are meant for the agent. Parses text; reads nothing.
 
-use cloud_machine_protocol::{Algorithm, Digest, PROBE_ARGUMENT, volume::PIN_ARGUMENT};
+use cloud_machine_protocol::{Algorithm, Digest, PROBE_ARGUMENT, bake, volume::PIN_ARGUMENT};
 
 use crate::{error::AgentError, pin::PinSource};
 
@@ -14,13 +14,32 @@ impl<'a> CommandLine<'a> {
 
     /// What the machine's own system is to mount as its root: the last occurrence of `root=` that says something.
     pub(crate) fn root(&self) -> Option<&'a str> {
+        self.value("root")
+    }
+
+    /// The number of the partition with the root of the image that is baked, where somebody named one.
+    pub(crate) fn bake_root(&self) -> Option<&'a str> {
+        self.value(bake::ROOT_ARGUMENT)
+    }
+
+    fn value(&self, name: &str) -> Option<&'a str> {
         let arguments = self.0.split_ascii_whitespace();
-        arguments.filter_map(|argument| argument.strip_prefix("root=")).rfind(|value| !value.is_empty())
+        let mut values = arguments.filter_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+        values.rfind(|value| !value.is_empty())
     }
 
     /// Whether the host only wants to see that the agent is alive.
     pub(crate) fn is_probe(&self) -> bool {
-        self.0.split_ascii_whitespace().any(|argument| argument == PROBE_ARGUMENT)
+        self.has(PROBE_ARGUMENT)
+    }
+
+    /// Whether this machine is there to bake an image.
+    pub(crate) fn is_bake(&self) -> bool {
+        self.has(bake::ARGUMENT)
+    }
+
+    fn has(&self, word: &str) -> bool {
+        self.0.split_ascii_whitespace().any(|argument| argument == word)
     }
 }
 
@@ -62,5 +81,13 @@ mod tests {
     fn probe_mode_is_a_whole_argument() {
         assert!(CommandLine::new("console=ttyS0 cloudmachine.mode=probe").is_probe());
         assert!(!CommandLine::new("cloudmachine.mode=probes").is_probe());
+        assert!(!CommandLine::new("cloudmachine.mode=probe").is_bake());
+    }
+
+    #[test]
+    fn the_root_of_an_image_is_not_that_of_the_machine() {
+        let line = CommandLine::new("root=/dev/vda1 root= cloudmachine.mode=bake cloudmachine.bake-root=3");
+        assert_eq!((line.root(), line.bake_root(), line.is_bake()), (Some("/dev/vda1"), Some("3"), true));
+        assert_eq!(CommandLine::new("cloudmachine.bake-root=").bake_root(), None);
     }
 }

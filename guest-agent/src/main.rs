@@ -1,6 +1,7 @@
 //! `cloud-machine-agent`: `/init` of the initramfs. Chooses by process id and argument which of its parts runs,
 //! and owns nothing else.
 
+mod bake;
 mod baked;
 mod channel;
 mod cloud_init;

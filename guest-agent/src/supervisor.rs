@@ -7,7 +7,7 @@ use cloud_machine_protocol::{ALIVE, causes};
 use cloud_machine_system::{kernel, mounts, power, root};
 use nix::sys::wait::{WaitStatus, wait};
 
-use crate::{command_line::CommandLine, last_words, running_in::RunningIn};
+use crate::{bake, command_line::CommandLine, last_words, running_in::RunningIn};
 
 /// Argument that makes the agent's binary the worker.
 pub(crate) const WORKER_ARGUMENT: &str = "worker";
@@ -31,6 +31,7 @@ pub(crate) fn run() -> ExitCode {
     }
     match kernel::command_line() {
         Ok(line) if CommandLine::new(&line).is_probe() => kernel::log(ALIVE),
+        Ok(line) if CommandLine::new(&line).is_bake() => bake::run(&CommandLine::new(&line)),
         Ok(_) => work(),
         Err(error) => kernel::log(&causes(&error)),
     }

@@ -3,6 +3,7 @@
 
 mod alive;
 mod assurance;
+pub mod bake;
 mod bus;
 mod connection;
 mod digest;

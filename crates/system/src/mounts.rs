@@ -80,6 +80,23 @@ pub fn mount_root(partition: &str, filesystem: &str) -> Result<(), SystemError> 
     Ok(())
 }
 
+/// Mounts `/dev/<device>` as the new root, with no option but whether it may be written.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel refuses.
+pub fn mount_disk(device: &str, filesystem: &str, read_only: bool) -> Result<(), SystemError> {
+    let flags = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+    mount_at(NEW_ROOT, &format!("/dev/{device}"), filesystem, flags, "")
+}
+
+/// Shows the folder `source` at `target`, too.
+///
+/// # Errors
+/// [`SystemError::Io`] when the kernel refuses.
+pub fn bind(source: &str, target: &str) -> Result<(), SystemError> {
+    mount_at(target, source, "none", MountFlags::BIND, "")
+}
+
 /// Mounts the root filesystem of an image from `/dev/<partition>` at [`IMAGE_ROOT`], read-only and without a replay of
 /// its journal.
 ///

@@ -1,26 +1,16 @@
 //! Files of the new root and the step into it. Writes exactly what it is given and reads it back.
 
+mod switch;
+
 use std::{
-    convert::Infallible,
-    ffi::CString,
     fs::{self, File, OpenOptions, Permissions},
     io::{ErrorKind, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Component, Path, PathBuf},
 };
 
-use nix::{
-    sys::statfs::{FsType, TMPFS_MAGIC, statfs},
-    unistd::{chdir, chroot, execv},
-};
-
 use crate::{SystemError, label, mounts};
-
-/// Programs that may be the new system's first process, tried in order (kernel's init/main.c has the same list).
-const INIT: [&str; 2] = ["/sbin/init", "/bin/init"];
-
-/// What an initramfs is (Documentation/filesystems/ramfs-rootfs-initramfs.rst): tmpfs, or ramfs (linux/magic.h).
-const INITRAMFS: [FsType; 2] = [TMPFS_MAGIC, FsType(0x8584_58f6)];
+pub use switch::{switch, switch_to};
 
 /// A file for the new root.
 #[derive(Clone, PartialEq, Eq)]
@@ -211,46 +201,6 @@ pub fn read(root: &Path, path: &str) -> Result<Option<Vec<u8>>, SystemError> {
 pub fn flush() -> Result<(), SystemError> {
     let root = File::open(mounts::NEW_ROOT).map_err(SystemError::io("open", mounts::NEW_ROOT))?;
     nix::unistd::syncfs(&root).map_err(SystemError::io("flush", mounts::NEW_ROOT))
-}
-
-/// Makes the new root the root and becomes its first process. For PID 1 only; on success it never returns.
-///
-/// # Errors
-/// [`SystemError::Io`] naming what failed. The machine cannot go on after that.
-pub fn switch() -> Result<Infallible, SystemError> {
-    for target in ["/dev", "/proc", "/sys", "/run"] {
-        mounts::move_into_root(target)?;
-    }
-    give_back_memory()?;
-    chdir(mounts::NEW_ROOT).map_err(SystemError::io("enter", mounts::NEW_ROOT))?;
-    sys_mount::Mount::builder()
-        .fstype("none")
-        .flags(sys_mount::MountFlags::MOVE)
-        .mount(mounts::NEW_ROOT, "/")
-        .map_err(SystemError::io("move mount", mounts::NEW_ROOT))?;
-    chroot(".").map_err(SystemError::io("change root to", mounts::NEW_ROOT))?;
-    chdir("/").map_err(SystemError::io("enter", "/"))?;
-    let mut failure = SystemError::unexpected("the new root", "no init program", "/sbin/init");
-    for program in INIT {
-        let argument = CString::new(program).unwrap_or_default();
-        match execv(&argument, &[&argument]) {
-            Ok(never) => match never {},
-            Err(error) => failure = SystemError::io("execute", program)(error),
-        }
-    }
-    Err(failure)
-}
-
-/// Removes all of the initramfs: agent, modules, programs. What is left behind stays in memory for good.
-fn give_back_memory() -> Result<(), SystemError> {
-    let root = Path::new("/");
-    // The root of anything but an initramfs is not ours to empty.
-    let kind = statfs(root).map_err(SystemError::io("examine", "/"))?.filesystem_type();
-    if !INITRAMFS.contains(&kind) {
-        return Err(SystemError::unexpected("/", &format!("filesystem type {:#x}", kind.0), "an initramfs"));
-    }
-    let device = fs::symlink_metadata(root).map_err(SystemError::io("examine", "/"))?.dev();
-    empty(root, device)
 }
 
 /// Removes what is in `folder` and on `device`. A link goes without what it leads to, and what is mounted in the folder
