@@ -54,11 +54,12 @@ pub(super) fn unpackable(error: ImageError, shown: &Path) -> Failure {
     }
 }
 
-fn verb(phase: Phase) -> &'static str {
+pub(super) fn verb(phase: Phase) -> &'static str {
     match phase {
         Phase::Spool => "spool",
         Phase::Decompress => "decompress",
-        Phase::Convert => "convert",
+        Phase::Convert | Phase::ConvertBack => "convert",
+        Phase::Copy => "copy",
     }
 }
 

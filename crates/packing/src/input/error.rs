@@ -110,6 +110,15 @@ pub enum InputError {
         #[source]
         source: io::Error,
     },
+    /// The finished image could not be put where it is to be.
+    #[error("cannot write {name}")]
+    Put {
+        /// Where it is to be.
+        name: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A qcow2 image that is damaged or needs more than its own file.
     #[error("{name} cannot be converted: {reason}")]
     Qcow2 {
@@ -155,6 +164,6 @@ impl InputError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
             )
         };
-        matches!(self, Self::Write { source, .. } | Self::Temporary { source, .. } if full(source))
+        matches!(self, Self::Write { source, .. } | Self::Temporary { source, .. } | Self::Put { source, .. } if full(source))
     }
 }

@@ -4,6 +4,7 @@
 mod error;
 mod foreign;
 mod gzip;
+mod own;
 mod qcow2;
 mod sparse;
 mod spool;
@@ -90,6 +91,10 @@ pub enum Phase {
     Decompress,
     /// A qcow2 image is converted to a temporary file, by bytes of the disk.
     Convert,
+    /// A raw image is copied to a temporary file, by bytes of its data.
+    Copy,
+    /// A temporary file becomes a qcow2 image, by bytes of the disk.
+    ConvertBack,
 }
 
 /// Called with the phase, the bytes that are done, and the bytes in total; 0 where nobody knows them.

@@ -75,7 +75,8 @@ pub(super) fn convert(input: &Input<'_>, image: &File, name: &str) -> Result<Raw
     let raw = temporary(input.folder)?;
     let failed = |source| InputError::Write { name: name.to_owned(), written: 0, source };
     raw.set_len(header.size).map_err(failed)?;
-    run(input, image, &raw, header.size)?;
+    let options = ["-n", "--target-is-zero", "-S", "64k", "-f", "qcow2", "-O", "raw"];
+    run(input, &options, image, &raw, (Phase::Convert, header.size))?;
     RawImage::of(raw, name.to_owned())
 }
 
@@ -133,7 +134,7 @@ impl Header {
 }
 
 /// A path to an open file for a child process, also when the file has no name.
-fn path(file: &File) -> String {
+pub(super) fn path(file: &File) -> String {
     format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
@@ -157,11 +158,16 @@ fn check(input: &Input<'_>, image: &File) -> Result<Checked, InputError> {
     serde_json::from_slice(&output.stdout).map_err(|error| failed(format!("its answer is no JSON: {error}")))
 }
 
-/// Lets `qemu-img` write every cluster that is not zero.
-fn run(input: &Input<'_>, image: &File, raw: &File, size: u64) -> Result<(), InputError> {
-    let (from, to) = (path(image), path(raw));
-    let arguments = ["convert", "-p", "-n", "--target-is-zero", "-S", "64k", "-f", "qcow2", "-O", "raw", &from, &to]
-        .map(str::to_owned);
+/// Lets `qemu-img convert` write every cluster of `image` that is not zero to `target`; tells the phase, by bytes of the disk's `size`.
+pub(super) fn run(
+    input: &Input<'_>,
+    options: &[&str],
+    image: &File,
+    target: &File,
+    (phase, size): (Phase, u64),
+) -> Result<(), InputError> {
+    let mut arguments: Vec<String> = ["convert", "-p"].iter().chain(options).map(|word| (*word).to_owned()).collect();
+    arguments.extend([path(image), path(target)]);
     let program = input.qemu_img.display().to_string();
     let unread = |source| InputError::Run { program: program.clone(), source };
     let mut errors = temporary(input.folder)?;
@@ -173,7 +179,7 @@ fn run(input: &Input<'_>, image: &File, raw: &File, size: u64) -> Result<(), Inp
         .spawn()
         .map_err(unread)?;
     if let Some(output) = child.stdout.take() {
-        follow(output, |percent| (input.progress)(Phase::Convert, (size as f64 * percent / 100.0) as u64, size));
+        follow(output, |percent| (input.progress)(phase, (size as f64 * percent / 100.0) as u64, size));
     }
     let status = child.wait().map_err(unread)?;
     if status.success() {
