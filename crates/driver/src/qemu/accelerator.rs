@@ -22,6 +22,8 @@ use super::{Qemu, QemuError, pidfd, tool};
 /// in `__kmalloc` in 4 of 7 boots, without it in none. Without `svm` the machine does not load a KVM module for nobody.
 pub const TCG_CPU: &str = "qemu64,-cx16,-svm";
 
+/// Where the kernel has KVM.
+const DEVICE: &str = "/dev/kvm";
 /// Processor models to try under KVM. `host` can abort on a register that a nested hypervisor refuses.
 const KVM_CPUS: [&str; 2] = ["host", "max"];
 /// How long the marker may take. A working KVM needs one or two seconds.
@@ -42,6 +44,16 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// With the processor model for it that is tried first, without a proof that it works.
+    #[must_use]
+    pub fn unproved(self) -> Verdict {
+        let cpu_model = match self {
+            Self::Kvm => KVM_CPUS[0],
+            Self::Tcg => TCG_CPU,
+        };
+        Verdict { accelerator: self, cpu_model: cpu_model.to_owned(), reason: "it was asked for".to_owned() }
+    }
+
     /// The accelerator called `name`, as it is displayed.
     pub(super) fn named(name: &str) -> Option<Self> {
         [Self::Kvm, Self::Tcg].into_iter().find(|one| one.to_string() == name)
@@ -112,8 +124,20 @@ struct Host {
 /// [`QemuError::Run`] or [`QemuError::Refused`] when QEMU itself cannot be run, [`QemuError::Remember`],
 /// [`QemuError::Io`]. That KVM does not work is a verdict and not an error.
 pub fn decide(qemu: &Qemu, store: &Store, image: &ImageFolder) -> Result<Verdict, QemuError> {
-    let host = Host { device: "/dev/kvm".into(), boot_id: "/proc/sys/kernel/random/boot_id".into(), limit: LIMIT };
+    let host = Host { device: DEVICE.into(), boot_id: "/proc/sys/kernel/random/boot_id".into(), limit: LIMIT };
     decide_on(&host, qemu, &store.kvm_verdicts(), image)
+}
+
+/// As [`decide`], for a machine that is started once: nothing is remembered, and what is in `folder` is gone afterwards. The initramfs is
+/// one with the agent as its first process.
+///
+/// # Errors
+/// As [`decide`].
+pub fn decide_once(qemu: &Qemu, kernel: &Path, initramfs: &Path, folder: &Path) -> Result<Verdict, QemuError> {
+    match OpenOptions::new().read(true).write(true).open(DEVICE) {
+        Ok(_) => prove(LIMIT, qemu, (kernel, initramfs), folder),
+        Err(error) => Ok(tcg(format!("{DEVICE} cannot be opened: {error}"))),
+    }
 }
 
 fn decide_on(host: &Host, qemu: &Qemu, memory: &Path, image: &ImageFolder) -> Result<Verdict, QemuError> {

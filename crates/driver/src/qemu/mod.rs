@@ -10,6 +10,7 @@ mod error;
 mod kernel;
 mod keys;
 mod life;
+mod once;
 mod pidfd;
 mod process;
 mod process_table;
@@ -24,7 +25,7 @@ use std::{
     time::Duration,
 };
 
-pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, remembered};
+pub use accelerator::{Accelerator, TCG_CPU, Verdict, decide, decide_once, remembered};
 pub use bridge_rules::{Bridges, bridges};
 pub use command::{DirectBoot, Drive, Launch, arguments};
 pub(crate) use command::{backends, block_node, check, sockets_fit};
@@ -32,6 +33,7 @@ pub(crate) use driver::launch;
 pub use error::QemuError;
 pub(crate) use keys::KEYS;
 pub use life::{Life, Subject};
+pub use once::Once;
 pub use process::{Ending, Process};
 pub use qmp::{Qmp, QmpError};
 pub use state::{FileId, ProcessRecord};
