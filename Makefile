@@ -23,7 +23,7 @@ export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run \
 	packages/build packages/manual-pages packages/debian/cloud-machine.postrm packages/debian/cloud-machine-agent.postrm \
-	initramfs/baked/install initramfs/baked/agent-is-off initramfs/baked/release-disks systemd/cloud-machine-agent-generator \
+	initramfs/baked/install initramfs/baked/bake initramfs/baked/agent-is-off initramfs/baked/release-disks systemd/cloud-machine-agent-generator \
 	$(wildcard initramfs/dracut/*/*.sh initramfs/initramfs-tools/hooks/* initramfs/initramfs-tools/scripts/*/*) \
 	$(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
 

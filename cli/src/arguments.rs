@@ -1,6 +1,7 @@
 //! What was typed, as types. Owns names, help and examples of the command line; must not act or look anything up.
 
 mod adopt;
+mod bake;
 mod config;
 mod console;
 mod image;
@@ -19,6 +20,7 @@ use cloud_machine_protocol::{Assurance, MachineName};
 use cloud_machine_store::ImageName;
 
 pub(crate) use adopt::Adopt;
+pub(crate) use bake::{Bake, Generator};
 pub(crate) use config::{Audit, Config, Last};
 pub(crate) use console::{Console, DetachKey};
 pub(crate) use image::{Capture, Exceptions, Image, ImageSource, InputFormat, Pack, Packing, TierChoice, Write};

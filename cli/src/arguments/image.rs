@@ -37,6 +37,9 @@ after a power cut, and the image is marked as of an unproven source.
 
 Everything on the disk gets into the image: keys, passwords and data of whoever used the machine.")]
     Capture(Capture),
+    /// Put the agent into a disk image that is there already, without mounting it
+    #[command(after_help = super::bake::HELP)]
+    Bake(super::Bake),
     /// Print the manifest of an image
     #[command(after_help = "Examples:
   cloud-machine image inspect debian-12

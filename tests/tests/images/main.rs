@@ -1,6 +1,7 @@
 //! Images, given to the program: every form of input, generations, signatures, what standard tools say of the
 //! result, and the guide. Needs no machine; mounts are made in a namespace of the test's own.
 
+mod bake;
 mod deleting;
 mod generations;
 mod guide;

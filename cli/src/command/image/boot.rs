@@ -10,10 +10,7 @@ use cloud_machine_initramfs as standalone;
 use cloud_machine_protocol::volume::PIN_ARGUMENT;
 use cloud_machine_store::{StoreError, read_named};
 
-use crate::{
-    arguments::Packing,
-    failure::{Failure, Kind},
-};
+use crate::failure::{Failure, Kind};
 
 /// File name of the agent.
 const AGENT: &str = "cloud-machine-agent";
@@ -22,20 +19,27 @@ const AGENT_BUILD: &str = "x86_64-unknown-linux-gnu/agent";
 /// Where the package `cloud-machine-agent` has it, from the folder above that of this program on.
 const AGENT_PACKAGE: &str = "lib/cloud-machine";
 /// Most bytes that one part of an initramfs may have.
-const MAX_PART: u64 = 256 << 20;
+pub(super) const MAX_PART: u64 = 256 << 20;
+
+/// Filesystems of an image's partitions besides ext4, by the kernel's word for each, with the modules that they ask for by name.
+const FILESYSTEMS: [(&str, &[&str]); 3] = [
+    ("xfs", &["xfs"]),
+    ("btrfs", &["xxhash_generic", "btrfs"]),
+    ("vfat", &["nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8", "vfat"]),
+];
 
 /// The agent's bytes.
-pub(super) fn agent(arguments: &Packing) -> Result<Vec<u8>, Failure> {
-    let path = agent_path(arguments)?;
+pub(super) fn agent(given: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    let path = agent_path(given)?;
     let bytes = read(&path, MAX_PART)?;
     check_agent(&path, &bytes)?;
     Ok(bytes)
 }
 
 /// The agent: `--agent`, or where it lies with this program.
-fn agent_path(arguments: &Packing) -> Result<PathBuf, Failure> {
-    if let Some(path) = &arguments.agent {
-        return Ok(path.clone());
+fn agent_path(given: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(path) = given {
+        return Ok(path.to_owned());
     }
     let own = std::env::current_exe().map_err(Failure::during(Kind::Failed, "find this program"))?;
     let places = places(&own);
@@ -87,15 +91,56 @@ pub(super) fn initramfs(
     programs: &standalone::Programs,
     more: &[String],
 ) -> Result<(String, Vec<u8>), Failure> {
-    let text = |name: &str| folder.read(name, MAX_PART).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    let (dependencies, builtin) = (text("modules.dep")?, text("modules.builtin")?);
-    let order = |wanted: &[&str]| {
-        standalone::load_order(&dependencies, &builtin, wanted)
-            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.shown(""))))
-    };
     let mut wanted: Vec<(String, Vec<&str>)> =
         standalone::stages().into_iter().map(|(name, wanted)| (name.to_owned(), wanted)).collect();
     wanted.extend(more.iter().map(|module| (standalone::stage_of(module), vec![module.as_str()])));
+    with_stages(folder, &Lists::read(folder)?, agent, programs, wanted)
+}
+
+/// As [`initramfs`], with what disks of a virtual machine need and with the filesystems of an image's partitions, as far as the kernel
+/// has modules for them.
+pub(super) fn initramfs_for_filesystems(
+    folder: &dyn ModuleFolder,
+    agent: &[u8],
+    programs: &standalone::Programs,
+) -> Result<(String, Vec<u8>), Failure> {
+    let lists = Lists::read(folder)?;
+    let has = |module: &&str| standalone::load_order(&lists.dependencies, &lists.builtin, &[module]).is_ok();
+    let boot = standalone::stages().into_iter().filter(|(name, _)| *name == standalone::BOOT);
+    let mut wanted: Vec<(String, Vec<&str>)> = boot.map(|(name, wanted)| (name.to_owned(), wanted)).collect();
+    for (kind, modules) in FILESYSTEMS {
+        let modules: Vec<&str> = modules.iter().copied().filter(has).collect();
+        if modules.contains(&kind) {
+            wanted.push((standalone::stage_of(kind), modules));
+        }
+    }
+    with_stages(folder, &lists, agent, programs, wanted)
+}
+
+/// What depmod(8) says of a folder's modules.
+struct Lists {
+    dependencies: String,
+    builtin: String,
+}
+
+impl Lists {
+    fn read(folder: &dyn ModuleFolder) -> Result<Self, Failure> {
+        let text = |name: &str| folder.read(name, MAX_PART).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Ok(Self { dependencies: text("modules.dep")?, builtin: text("modules.builtin")? })
+    }
+}
+
+fn with_stages(
+    folder: &dyn ModuleFolder,
+    lists: &Lists,
+    agent: &[u8],
+    programs: &standalone::Programs,
+    wanted: Vec<(String, Vec<&str>)>,
+) -> Result<(String, Vec<u8>), Failure> {
+    let order = |wanted: &[&str]| {
+        standalone::load_order(&lists.dependencies, &lists.builtin, wanted)
+            .map_err(Failure::during(Kind::Failed, format!("choose modules of {}", folder.shown(""))))
+    };
     let mut stages: Vec<standalone::Stage> = Vec::new();
     let mut loaded = Vec::new();
     let mut modules = Modules { folder, read: BTreeMap::new(), room: standalone::MAX_MODULES };
@@ -176,7 +221,8 @@ fn check_agent(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     ))
 }
 
-fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
+/// A file of the host, of at most `most` bytes.
+pub(super) fn read(path: &Path, most: u64) -> Result<Vec<u8>, Failure> {
     read_named(path, most).map_err(StoreError::into_io).map_err(|error| unreadable(path, error))
 }
 

@@ -3,7 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use cloud_machine_image::find_partitions;
+use cloud_machine_image::{Partition, find_partitions};
 use cloud_machine_packing::{
     input::RawImage,
     kernel::{KernelError, OwnKernel, find},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The way out when the image has no kernel that can be taken.
-const GIVE: &str = "--kernel FILE and --modules FOLDER give both from this host";
+pub(super) const GIVE: &str = "--kernel FILE and --modules FOLDER give both from this host";
 
 /// A kernel.
 pub(super) enum Kernel<'a> {
@@ -41,10 +41,21 @@ impl Kernel<'_> {
 pub(super) fn own(ui: &Ui, raw: &Arc<RawImage>, arguments: &Packing, shown: &Path) -> Result<OwnKernel, Failure> {
     let (partitions, root) =
         find_partitions(&**raw, arguments.root_partition).map_err(|error| unpackable(error, shown))?;
-    let kernel = find(raw, &partitions, root, arguments.kernel_release.as_deref()).map_err(failure)?;
-    if !kernel.others.is_empty() && arguments.kernel_release.is_none() {
+    of_partitions(ui, raw, (&partitions, root), arguments.kernel_release.as_deref(), "machines start")
+}
+
+/// The image's own kernel on its partitions, of which one has the root; says what `starts` with it, where there are several.
+pub(super) fn of_partitions(
+    ui: &Ui,
+    raw: &Arc<RawImage>,
+    (partitions, root): (&[Partition], u32),
+    release: Option<&str>,
+    starts: &str,
+) -> Result<OwnKernel, Failure> {
+    let kernel = find(raw, partitions, root, release).map_err(failure)?;
+    if !kernel.others.is_empty() && release.is_none() {
         let (place, others) = (&kernel.place, kernel.others.join(", "));
-        ui.note(&format!("machines start with {place}; --kernel-release takes another: {others}"));
+        ui.note(&format!("{starts} with {place}; --kernel-release takes another: {others}"));
     }
     Ok(kernel)
 }

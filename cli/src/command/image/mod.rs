@@ -1,6 +1,7 @@
-//! `image pack|capture|inspect|verify|write|sign|uki|measure|list|delete`: golden images and what machines are started with. Owns which command does
+//! `image pack|capture|bake|inspect|verify|write|sign|uki|measure|list|delete`: golden images and what machines are started with. Owns which command does
 //! what; must not do it.
 
+mod bake;
 mod boot;
 mod capture;
 mod compare;
@@ -38,6 +39,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, image: &Image) -> Result<(), Failure
         Image::Capture(arguments) => {
             ui.result(&Inspected::packed(capture::run(ui, &crate::state::open_store(global)?, arguments)?))
         }
+        Image::Bake(arguments) => ui.result(&bake::run(ui, arguments)?),
         Image::Inspect(source) => {
             let packed = source::open(ui, global, source)?;
             let signature = signed(ui, &packed, &[])?;

@@ -54,7 +54,7 @@ pub(super) fn pack_opened(
     // Before minutes of work; once more with the digest when it is known.
     store.check_generation(name, arguments.generation, None, allowed)?;
     let key = arguments.sign_key.as_deref().map(signing::secret_key).transpose()?;
-    let agent = boot::agent(arguments)?;
+    let agent = boot::agent(arguments.agent.as_deref())?;
     let programs = arguments.programs.as_deref().map(programs::read).transpose()?.unwrap_or_default();
     let initramfs = |modules: &dyn ModuleFolder| boot::initramfs(modules, &agent, &programs, &arguments.kernel_module);
     // What is on the host is checked before a disk is converted, what is in the image can only be checked then.

@@ -1,0 +1,196 @@
+//! `image bake`: puts the agent into a disk image that somebody has. Owns the copy that a machine works on and the step that puts it in
+//! place; must not mount anything on this host.
+
+mod files;
+mod machine;
+mod words;
+
+use std::{
+    cell::RefCell,
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use cloud_machine_config::Policy;
+use cloud_machine_disk::lock;
+use cloud_machine_image::find_partitions;
+use cloud_machine_packing::input::{Input, Phase, RawImage};
+use cloud_machine_protocol::escape;
+use serde::Serialize;
+
+use crate::{
+    arguments::Bake,
+    command::image::{
+        boot::{self, MAX_PART, ModuleFolder},
+        input,
+        kernel::{self, GIVE},
+    },
+    failure::{Failure, Kind},
+    ui::{Progress, Show, Ui},
+};
+use words::Words;
+
+/// What was done to an image.
+#[derive(Debug, Serialize)]
+pub(super) struct Baked {
+    /// The file.
+    image: PathBuf,
+    /// The partition with its root.
+    root: String,
+    generator: String,
+    /// `given`, `image` for the one that it had, or `default`.
+    policy: String,
+    /// Whether it had an agent before.
+    replaced: bool,
+    initramfs: Vec<Made>,
+}
+
+/// An initramfs.
+#[derive(Debug, Serialize)]
+struct Made {
+    path: String,
+    bytes: u64,
+}
+
+/// Bakes, and gives what was done.
+pub(super) fn run(ui: &Ui, arguments: &Bake) -> Result<Baked, Failure> {
+    let disk = fs::canonicalize(&arguments.disk).map_err(|error| unopened(&arguments.disk, error))?;
+    let target = target(arguments, &disk)?;
+    let folder = target.parent().unwrap_or(Path::new("/"));
+    let policy = arguments.policy.as_deref().map(policy).transpose()?;
+    let agent = boot::agent(arguments.agent.as_deref())?;
+    if let Some(kernel) = &arguments.kernel {
+        boot::check_kernel(kernel)?;
+    }
+    let image = open(&disk)?;
+    let shown: RefCell<Option<(Phase, Progress)>> = RefCell::new(None);
+    let progress = |phase, done, total| {
+        let mut shown = shown.borrow_mut();
+        if shown.as_ref().is_none_or(|(current, _)| *current != phase) {
+            // One bar at a time.
+            *shown = None;
+            *shown = Some((phase, ui.progress(&format!("{} {}", input::verb(phase), arguments.disk.display()))));
+        }
+        if let Some((_, progress)) = &*shown {
+            progress.set(done, total);
+        }
+    };
+    let copies =
+        Input { folder, format: None, max_size: u64::MAX, qemu_img: Path::new("qemu-img"), progress: &progress };
+    let (copy, format) = copies.copy(&disk).map_err(|error| full(input::failure(error), folder))?;
+    shown.replace(None);
+    let copy = Arc::new(copy);
+    let programs = files::folder(arguments, &agent, policy.as_deref())?;
+    let (kernel, initramfs) = kernel_and_initramfs(ui, arguments, &copy, &agent, &programs)?;
+    let files = machine::Files::new(folder, &kernel, &initramfs)?;
+    let words = machine::run(ui, arguments, &files, &copy, folder)?;
+    image.unchanged().map_err(input::failure)?;
+    let like = fs::metadata(&disk).map_err(|error| unopened(&disk, error))?;
+    let baked = copy.again().map_err(input::failure)?;
+    copies.put(baked, format, &target, &like).map_err(|error| full(input::failure(error), folder))?;
+    Ok(Baked::new(target, words, policy.is_some()))
+}
+
+/// The file that is written in the end.
+fn target(arguments: &Bake, disk: &Path) -> Result<PathBuf, Failure> {
+    let Some(output) = &arguments.to else { return Ok(disk.to_owned()) };
+    if fs::symlink_metadata(output).is_ok() {
+        return Err(Failure::new(Kind::Refused, format!("{} is there already", output.display()))
+            .hint("give --to a new name, or leave it out to change the image in place"));
+    }
+    std::path::absolute(output).map_err(|error| unopened(output, error))
+}
+
+/// The image as it is now, which nobody else uses.
+fn open(disk: &Path) -> Result<RawImage, Failure> {
+    let file = File::open(disk).map_err(|error| unopened(disk, error))?;
+    let is_file = file.metadata().map_err(|error| unopened(disk, error))?.is_file();
+    if is_file && lock::is_locked(&file).map_err(|error| unopened(disk, error))? {
+        return Err(Failure::new(Kind::Locked, format!("{} is in use", disk.display()))
+            .hint("a machine that runs may have it: stop it, then try again"));
+    }
+    RawImage::of(file, disk.display().to_string()).map_err(input::failure)
+}
+
+/// A policy that the agent will take.
+fn policy(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bytes = boot::read(path, MAX_PART)?;
+    Policy::parse(&path.display().to_string(), &bytes)
+        .map_err(|error| Failure::new(Kind::Refused, error).hint("see docs/reference/agent-policy.md for its keys"))?;
+    Ok(bytes)
+}
+
+/// What the machine that bakes starts with.
+fn kernel_and_initramfs(
+    ui: &Ui,
+    arguments: &Bake,
+    copy: &Arc<RawImage>,
+    agent: &[u8],
+    programs: &cloud_machine_initramfs::Programs,
+) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+    let initramfs = |modules: &dyn ModuleFolder| boot::initramfs_for_filesystems(modules, agent, programs);
+    if let (Some(kernel), Some(modules)) = (&arguments.kernel, &arguments.modules) {
+        return Ok((boot::read(kernel, MAX_PART)?, initramfs(modules)?.1));
+    }
+    let (partitions, root) = find_partitions(&**copy, arguments.root_partition).map_err(|error| {
+        let what = format!("find the kernel of {}", arguments.disk.display());
+        Failure::during(Kind::Failed, what)(error).hint(format!("a kernel is looked for by GPT and on ext4; {GIVE}"))
+    })?;
+    let release = arguments.kernel_release.as_deref();
+    let own = kernel::of_partitions(ui, copy, (&partitions, root), release, "the machine that bakes starts")?;
+    let (release, initramfs) = initramfs(&own)?;
+    kernel::check_release(&own, &release)?;
+    Ok((own.bytes, initramfs))
+}
+
+fn unopened(path: &Path, error: io::Error) -> Failure {
+    let kind = if error.kind() == io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Failed };
+    Failure::during(kind, format!("open {}", path.display()))(error)
+}
+
+/// The way out of a full disk, which here is that of the image.
+fn full(mut failure: Failure, folder: &Path) -> Failure {
+    for hint in &mut failure.hints {
+        if hint == input::FULL {
+            *hint = format!("nothing is left of it; make space in {}, for a copy of the image", folder.display());
+        }
+    }
+    failure
+}
+
+impl Baked {
+    fn new(image: PathBuf, words: Words, given: bool) -> Self {
+        Self {
+            image,
+            root: words.root,
+            generator: words.generator,
+            policy: if given { "given".to_owned() } else { words.policy },
+            replaced: words.replaced,
+            initramfs: words.made.into_iter().map(|(bytes, path)| Made { path, bytes }).collect(),
+        }
+    }
+}
+
+impl Show for Baked {
+    const KIND: &'static str = "image-baked";
+
+    fn table(&self) -> String {
+        let agent = if self.replaced { "replaced" } else { "new" };
+        let policy = match self.policy.as_str() {
+            "given" => "as given",
+            "image" => "as the image had it",
+            _ => "none: without a volume a boot changes nothing",
+        };
+        let mut lines = vec![
+            ("image", self.image.display().to_string()),
+            ("root", self.root.clone()),
+            ("generator", self.generator.clone()),
+            ("agent", agent.to_owned()),
+            ("policy", policy.to_owned()),
+        ];
+        lines.extend(self.initramfs.iter().map(|made| ("initramfs", format!("{} ({} bytes)", made.path, made.bytes))));
+        lines.iter().map(|(name, value)| format!("{name:12} {}\n", escape::line(value.as_bytes(), 400))).collect()
+    }
+}
