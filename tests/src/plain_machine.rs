@@ -1,5 +1,5 @@
-//! A machine as anybody starts one by hand: QEMU with a kernel, an initramfs and disks, and its serial console. No host of ours, no
-//! agent's port. Ends with its process.
+//! A machine as anybody starts one by hand: QEMU with firmware or a kernel and an initramfs, disks, and its serial console. No host of
+//! ours, no agent's port. Ends with its process.
 
 use std::{
     ffi::OsString,
@@ -11,15 +11,48 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// What starts the machine's system.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// QEMU loads the kernel itself.
+    Kernel {
+        /// The kernel.
+        kernel: PathBuf,
+        /// Its initramfs.
+        initramfs: PathBuf,
+        /// More of the kernel command line than the console.
+        append: String,
+    },
+    /// The first disk, by the firmware of a PC.
+    Bios,
+    /// The first disk, by UEFI, of the package ovmf.
+    Uefi,
+}
+
+impl Start {
+    fn arguments(&self) -> Vec<OsString> {
+        match self {
+            Self::Kernel { kernel, initramfs, append } => {
+                let append = format!("console=ttyS0 net.ifnames=0 no_timer_check panic=-1 {append}");
+                let words = ["-append".into(), append.into(), "-kernel".into(), kernel.into(), "-initrd".into()];
+                words.into_iter().chain([initramfs.into()]).collect()
+            }
+            Self::Bios => Vec::new(),
+            // Its variables are written to a copy that nobody keeps.
+            Self::Uefi => [("CODE", "readonly=on"), ("VARS", "snapshot=on")]
+                .map(|(part, option)| format!("if=pflash,format=raw,file=/usr/share/OVMF/OVMF_{part}_4M.fd,{option}"))
+                .into_iter()
+                .flat_map(|drive| ["-drive".into(), drive.into()])
+                .collect(),
+        }
+    }
+}
+
 /// What QEMU is started with.
 #[derive(Clone, Debug)]
 pub struct PlainMachine {
-    /// The kernel that QEMU loads itself.
-    pub kernel: PathBuf,
-    /// Its initramfs.
-    pub initramfs: PathBuf,
-    /// More of the kernel command line than the console.
-    pub append: String,
+    /// Where its system comes from.
+    pub start: Start,
     /// Further arguments: disks, network, firmware.
     pub arguments: Vec<OsString>,
 }
@@ -59,17 +92,13 @@ impl PlainMachine {
     /// When QEMU cannot be started.
     #[must_use]
     pub fn start(&self) -> Running {
-        let append = format!("console=ttyS0 net.ifnames=0 no_timer_check panic=-1 {}", self.append);
         let mut command = Command::new("qemu-system-x86_64");
         // Why this processor: docs/rationale.md.
         command
             .args(["-machine", "q35", "-accel", "tcg", "-cpu", "qemu64,-cx16,-svm", "-smp", "1", "-m", "1024"])
             .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"])
             .args(["-object", "rng-random,id=rng,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=rng"])
-            .args(["-append", &append, "-kernel"])
-            .arg(&self.kernel)
-            .arg("-initrd")
-            .arg(&self.initramfs)
+            .args(self.start.arguments())
             .args(&self.arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());

@@ -14,7 +14,7 @@ use cloud_machine_tests::{
     baked::{BakedRoot, Generator},
     http::{Answer, Server},
     loop_device::run,
-    plain_machine::{PlainMachine, Running},
+    plain_machine::{PlainMachine, Running, Start},
 };
 
 /// The root of `images/debian-12`.
@@ -26,14 +26,41 @@ const NETWORK: [&str; 4] = ["-netdev", "user,id=net", "-device", "virtio-net-pci
 const EMPTY_DRIVE: [&str; 4] = ["-device", "virtio-scsi-pci,id=scsi", "-device", "scsi-cd,bus=scsi.0"];
 const BOOT: Duration = Duration::from_secs(300);
 const DATA: &str = "vdb";
+/// A shell in the place of the system's first process.
+const SHELL: &str = "init=/bin/sh";
 /// Of the shell that is started as the system's first process.
 const PROMPT: &str = "\n# ";
 
-/// A machine of one generator, with its disks in a folder.
+/// How a boot begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// QEMU loads kernel and initramfs.
+    Direct,
+    /// The image boots by itself, through GRUB and the firmware of a PC.
+    Bios,
+    /// Likewise, through UEFI.
+    Uefi,
+}
+
+impl Begin {
+    /// Whether it began so.
+    fn check(self, console: &str) {
+        match self {
+            Self::Direct => {}
+            Self::Bios => assert!(console.contains("GRUB on pc"), "{console}"),
+            Self::Uefi => assert!(console.contains("GRUB on efi"), "{console}"),
+        }
+    }
+}
+
+/// A machine with its disks in a folder.
 struct Baked {
     folder: tempfile::TempDir,
     image: PathBuf,
+    /// What QEMU loads when it loads a kernel itself.
     initramfs: PathBuf,
+    /// Form of the disk with the root.
+    format: &'static str,
 }
 
 impl Baked {
@@ -41,19 +68,38 @@ impl Baked {
         self.folder.path().join(name)
     }
 
-    fn new(root: &BakedRoot, generator: Generator) -> Self {
+    fn with(initramfs: PathBuf, format: &'static str) -> Self {
         let folder = tempfile::Builder::new().prefix("plain-machine-").tempdir().expect("a temporary folder");
-        let baked = Self {
-            folder,
-            image: baked_image().expect("the image"),
-            initramfs: root.initramfs(generator).unwrap_or_else(|said| panic!("{generator:?}: {said}")),
-        };
-        let base = baked.image.join("disk.raw");
+        let baked = Self { folder, image: baked_image().expect("the image"), initramfs, format };
+        fs::File::create(baked.file("data")).and_then(|file| file.set_len(48 << 20)).expect("a disk");
+        baked
+    }
+
+    /// The image's disk with an initramfs of `generator` beside it.
+    fn new(root: &BakedRoot, generator: Generator) -> Self {
+        let initramfs = root.initramfs(generator).unwrap_or_else(|said| panic!("{generator:?}: {said}"));
+        let baked = Self::with(initramfs, "qcow2");
         run(Command::new("qemu-img")
             .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
-            .arg(base)
+            .arg(baked.image.join("disk.raw"))
             .arg(baked.file("root")));
-        fs::File::create(baked.file("data")).and_then(|file| file.set_len(48 << 20)).expect("a disk");
+        baked
+    }
+
+    /// The image's disk as the one command bakes it.
+    fn by_command(artifacts: &Artifacts, policy: &str) -> Self {
+        let baked = Self::with(PathBuf::new(), "raw");
+        fs::write(baked.file("agent.yaml"), policy).expect("the policy");
+        let said = run(Command::new(&artifacts.program)
+            .args(["image", "bake", "--accelerator", "tcg", "--agent"])
+            .arg(&artifacts.agent)
+            .arg(baked.image.join("disk.raw"))
+            .arg("--policy")
+            .arg(baked.file("agent.yaml"))
+            .arg("--to")
+            .arg(baked.file("root")));
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("generator    initramfs-tools\n") && said.contains("/boot/initrd.img-"), "{said}");
         baked
     }
 
@@ -69,15 +115,20 @@ impl Baked {
         iso
     }
 
-    /// A boot with `volumes` behind the root and the data disk, whose kernel is told `more`, and QEMU `options`.
-    fn boot(&self, volumes: &[&Path], options: &[&str], more: &str) -> Running {
-        let mut machine = PlainMachine {
-            kernel: self.image.join("kernel"),
-            initramfs: self.initramfs.clone(),
-            append: format!("{ROOT} {STOP} {more}"),
-            arguments: [NETWORK, EMPTY_DRIVE].concat().into_iter().map(Into::into).collect(),
+    /// A boot with `volumes` behind the root and the data disk. Where QEMU loads the kernel, that is told `more`.
+    fn boot(&self, begin: Begin, volumes: &[&Path], options: &[&str], more: &str) -> Running {
+        let start = match begin {
+            Begin::Direct => Start::Kernel {
+                kernel: self.image.join("kernel"),
+                initramfs: self.initramfs.clone(),
+                append: format!("{ROOT} {STOP} {more}"),
+            },
+            Begin::Bios => Start::Bios,
+            Begin::Uefi => Start::Uefi,
         };
-        machine.disk(&self.file("root"), "qcow2");
+        let arguments = [NETWORK, EMPTY_DRIVE].concat().into_iter().map(Into::into).collect();
+        let mut machine = PlainMachine { start, arguments };
+        machine.disk(&self.file("root"), self.format);
         machine.disk(&self.file("data"), "raw");
         volumes.iter().for_each(|volume| machine.read_only_disk(volume));
         machine.arguments.extend(options.iter().map(Into::into));
@@ -85,9 +136,10 @@ impl Baked {
     }
 
     /// What `commands` print, typed into a shell in the place of the system's first process, when initramfs and agent are done.
-    fn shell(&self, volumes: &[&Path], commands: &str) -> String {
-        let mut machine = self.boot(volumes, &[], "init=/bin/sh");
+    fn shell(&self, begin: Begin, volumes: &[&Path], commands: &str) -> String {
+        let mut machine = self.boot(begin, volumes, &[], SHELL);
         let ready = machine.wait_for(PROMPT, 0, BOOT);
+        begin.check(&machine.console());
         machine.type_line("stty -echo; printf 'rea''dy\\n'");
         let begin = machine.wait_for("ready", ready, BOOT);
         machine.type_line(&format!("{commands}; sync; printf 'do''ne\\n'; echo o >/proc/sysrq-trigger"));
@@ -117,34 +169,43 @@ const LOOK: &str = "dmesg -n 1; grep ^What= /run/systemd/system/data.mount; moun
 
 #[test]
 fn a_volume_made_by_hand_describes_every_boot_whatever_was_done_in_between() {
-    let agent = Artifacts::from_environment_without_image().expect("the agent").agent;
+    let artifacts = Artifacts::from_environment_without_image().expect("the programs");
     let root = BakedRoot::unpack(&baked_image().expect("the image"));
     let more = "#cloud-init\nhostname: from-address\n";
     let server = Server::start(Answer::Document(more.into()));
-    root.install(&agent, Some(&format!("address: {{allowed: ['{}']}}\n", server.root())));
+    let policy = format!("address: {{allowed: ['{}']}}\n", server.root());
+    root.install(&artifacts.agent, Some(&policy));
+    let document = document(&server.url(), &sha256(more.as_bytes()).hex());
     std::thread::scope(|scope| {
-        for generator in Generator::ALL {
-            let machine = Baked::new(&root, generator);
-            let (url, digest) = (server.url(), sha256(more.as_bytes()).hex());
-            scope.spawn(move || three_boots(&machine, &document(&url, &digest)));
-        }
+        // An image that boots by itself and is baked by the one command, which finds initramfs-tools in it.
+        scope.spawn(|| {
+            let machine = Baked::by_command(&artifacts, &policy);
+            three_boots(&machine, [Begin::Uefi, Begin::Uefi, Begin::Bios], &document);
+        });
+        scope.spawn(|| three_boots(&Baked::new(&root, Generator::Dracut), [Begin::Direct; 3], &document));
     });
     assert_eq!(server.requests(), 6, "one for each boot");
 }
 
-fn three_boots(machine: &Baked, document: &str) {
+fn three_boots(machine: &Baked, begin: [Begin; 3], document: &str) {
     let volume = machine.iso("volume", "CLOUD-INIT", &[("user-data", document), ("meta-data", "instance-id: one\n")]);
     let tools = machine.iso("tools", "TOOLS", &[("tool", "a tool\n")]);
-    let volumes = [volume.as_path(), tools.as_path()];
+    // What GRUB of the image adds to the kernel command line.
+    let words = format!("set words={SHELL}\n");
+    let with_words = machine.iso("words", "TOOLS", &[("tool", "a tool\n"), ("grub-words.cfg", &words)]);
+    let volumes = [volume.as_path(), with_words.as_path()];
     let clean = "What=/dev/vdb\nlost+found\n";
-    let said = machine.shell(&volumes, &format!("{LOOK} && echo evil >/mnt/dirt && umount /mnt"));
+    let said = machine.shell(begin[0], &volumes, &format!("{LOOK} && echo evil >/mnt/dirt && umount /mnt"));
     assert!(said.ends_with(clean), "{said}");
     // Dirt that pretends to be the volume: what a job can write does not count, and is wiped like all else.
-    let said = machine.shell(&volumes, &format!("{LOOK}; umount /mnt; mkfs.vfat -n CLOUD-INIT /dev/vdb >/dev/null"));
+    let dirt = "umount /mnt; mkfs.vfat -n CLOUD-INIT /dev/vdb >/dev/null";
+    let said = machine.shell(begin[1], &volumes, &format!("{LOOK}; {dirt}"));
     assert!(said.ends_with(clean), "{said}");
-    let console = machine.boot(&volumes, &[], "").wait_for_end(2 * BOOT).replace('\r', "");
+    let volumes = [volume.as_path(), tools.as_path()];
+    let console = machine.boot(begin[2], &volumes, &[], "").wait_for_end(2 * BOOT).replace('\r', "");
     let said = "\n/dev/vdb ext4\n/dev/vdd iso9660\nlost+found\na tool\nhostname: from-address\nall-said\n";
     assert!(console.contains(said), "{console}");
+    begin[2].check(&console);
 }
 
 /// How QEMU states the pin `digest`: each generator's machine in another place.
@@ -174,19 +235,19 @@ fn a_boot_stops_where_no_volume_counts_or_two_do_and_a_pin_decides() {
         let files = [("user-data", "cloud-machine: {disks-undeclared: ignore}\n"), ("meta-data", "")];
         let both = [machine.iso("one", "CLOUD-INIT", &files), machine.iso("two", "cloud-init", &files)];
         let volumes: Vec<&Path> = both.iter().take(count).map(PathBuf::as_path).collect();
-        let console = machine.boot(&volumes, &[], "init=/bin/sh").wait_for_end(BOOT);
+        let console = machine.boot(Begin::Direct, &volumes, &[], SHELL).wait_for_end(BOOT);
         assert!(console.contains(why), "{generator:?}: {console}");
         assert!(!console.contains(PROMPT), "{generator:?} went on: {console}");
         // What the hypervisor states decides between the two.
         let named = fs::read(&both[1]).expect("the volume");
         let volumes: Vec<&Path> = both.iter().map(PathBuf::as_path).collect();
         let (option, value) = stated(generator, &sha256(&named).to_string());
-        let running = machine.boot(&volumes, &[option, &value], "init=/bin/sh");
+        let running = machine.boot(Begin::Direct, &volumes, &[option, &value], SHELL);
         running.wait_for(PROMPT, 0, BOOT);
         drop(running);
         // A pin of what is not attached lets none count.
         let (option, value) = stated(generator, &sha256(b"").to_string());
-        let console = machine.boot(&volumes, &[option, &value], "init=/bin/sh").wait_for_end(BOOT);
+        let console = machine.boot(Begin::Direct, &volumes, &[option, &value], SHELL).wait_for_end(BOOT);
         assert!(console.contains("vdd: its digest is sha256:"), "{generator:?}: {console}");
     }
 }
