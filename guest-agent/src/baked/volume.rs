@@ -71,7 +71,8 @@ fn search(inventory: Inventory, policy: &VolumePolicy) -> Result<Search, AgentEr
     // With a pin, only what it is of can be meant.
     let pin = if policy.accept.contains(&Accept::Pinned) { firmware::pin()? } else { None };
     for disk in candidates {
-        match (judged(&disk, policy, pin), &found.volume) {
+        let read = || read_device(&disk.name).map_err(|error| causes(&error));
+        match (judged(&disk, policy, pin, &read), &found.volume) {
             (Err(reason), _) => found.ignored.push(IgnoredVolume { device: disk.name, reason }),
             (Ok(volume), None) => found.volume = Some(volume),
             (Ok(second), Some(first)) => {
@@ -82,12 +83,16 @@ fn search(inventory: Inventory, policy: &VolumePolicy) -> Result<Search, AgentEr
     Ok(found)
 }
 
-/// The volume, or why it does not count.
-fn judged(disk: &Disk, policy: &VolumePolicy, pin: Option<Digest>) -> Result<Volume, String> {
+/// The volume, or why it does not count. `read` gives all bytes of the disk.
+fn judged(
+    disk: &Disk,
+    policy: &VolumePolicy,
+    pin: Option<Digest>,
+    read: &dyn Fn() -> Result<Vec<u8>, String>,
+) -> Result<Volume, String> {
     if let Some(reason) = unclear(disk) {
         return Err(reason);
     }
-    let read = || read_device(&disk.name).map_err(|error| causes(&error));
     if let Some(pin) = pin {
         let bytes = read()?;
         let digest = sha256(&bytes);
@@ -160,6 +165,22 @@ mod tests {
         ambivalent.probe = Probe::Ambivalent;
         let found = searched(&[ambivalent], &[Accept::ReadOnly], false).unwrap();
         assert_eq!(found.ignored[0].reason, "its signatures contradict each other");
+    }
+
+    #[test]
+    fn without_a_signature_that_counts_it_is_a_matter_of_the_device() {
+        let judge = |accept: &[Accept], read_only| {
+            let (accept, keys) = (accept.to_vec(), vec!["ssh-ed25519 AAAA".to_owned()]);
+            let policy = VolumePolicy { accept, keys, ..VolumePolicy::default() };
+            judged(&disk("vdb", read_only), &policy, None, &|| Ok(vec![0; 8192])).map(|volume| volume.bytes.len())
+        };
+        for read_only in [false, true] {
+            let refused = judge(&[Accept::Signed], read_only).unwrap_err();
+            assert!(refused.starts_with("it is not signed: "), "{refused}");
+        }
+        assert_eq!(judge(&[Accept::Signed, Accept::ReadOnly], true), Ok(8192));
+        let refused = judge(&[Accept::Signed, Accept::ReadOnly], false).unwrap_err();
+        assert_eq!(refused, "its device can be written: attach it read-only");
     }
 
     #[test]

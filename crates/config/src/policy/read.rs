@@ -202,9 +202,12 @@ fn refused(item: &Node, path: &str, allowed: &str) -> ConfigError {
     error.suggestion(Some(way_out))
 }
 
-/// Whether `line` is the public half of an Ed25519 key, without options before it.
+/// Whether `line` is the public half of an Ed25519 key, without options before it and as ssh-keygen(1) separates its words.
 fn is_signer(line: &str) -> bool {
-    line.starts_with("ssh-ed25519 ") && !line.contains(char::is_control) && is_key(line) && !is_key_cut_off(line)
+    let mut words = line.split(' ');
+    let (Some(kind @ "ssh-ed25519"), Some(key)) = (words.next(), words.next()) else { return false };
+    let key = format!("{kind} {key}");
+    !line.contains(char::is_control) && is_key(&key) && !is_key_cut_off(&key)
 }
 
 /// Whether a parsed address can begin with `text`, and nothing that begins with it has another host.

@@ -102,6 +102,8 @@ fn a_signature_counts_by_a_key_that_is_named() {
         &KEY[..KEY.len() - 1],
         &format!("{KEY}AAAA"),
         &format!("restrict {KEY}"),
+        &KEY.replace(' ', "  "),
+        &format!("ssh-ed25519 NOKEY {KEY}"),
         &format!("{KEY} two\nlines"),
         &KEY.replace("ssh-ed25519", "ssh-rsa"),
         "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3",
