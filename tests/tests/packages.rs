@@ -103,6 +103,16 @@ fn have_the_trigger(built: &Built) {
     }
 }
 
+/// A host that gets the program and the agent keeps its own initramfs.
+fn nothing_brings_those_of_generators(built: &Built) {
+    for name in ["cloud-machine", "cloud-machine-agent"] {
+        let mut fields = Command::new("dpkg-deb");
+        fields.arg("--field").arg(&built.packages[name]).args(["Pre-Depends", "Depends", "Recommends"]);
+        let text = said(fields.output().unwrap(), 0, name);
+        assert!(!text.contains("-dracut") && !text.contains("-initramfs-tools"), "{name}: {text}");
+    }
+}
+
 /// Names, types and sizes of all in `root`, but for what changes by itself when packages come and go.
 fn files(root: &Path) -> BTreeSet<String> {
     let ours =
@@ -151,6 +161,7 @@ fn packages_come_into_the_initramfs_and_go_without_a_trace() {
     let built = build();
     are_of_the_commit(&built);
     have_the_trigger(&built);
+    nothing_brings_those_of_generators(&built);
     let root = BakedRoot::unpack(&baked_image().unwrap());
     let installed =
         Installed { root: &root, initramfs: root.path().join(format!("boot/initrd.img-{}", root.release())) };
@@ -180,7 +191,15 @@ fn packages_come_into_the_initramfs_and_go_without_a_trace() {
     installed.dpkg("--remove", &NAMES);
     assert!(!installed.has_agent(), "the agent is still in the initramfs");
     assert!(policy.exists(), "the policy went with the packages");
+    let settings = policy.parent().unwrap();
+    for file in ["config.yaml", "config.d/10.yaml", "drivers/ssh/default.yaml", "of-somebody-else"] {
+        fs::create_dir_all(settings.join(file).parent().unwrap()).unwrap();
+        fs::write(settings.join(file), "").unwrap();
+    }
     installed.dpkg("--purge", &NAMES);
+    assert!(settings.join("of-somebody-else").exists(), "what is of no package went with them");
+    fs::remove_file(settings.join("of-somebody-else")).unwrap();
+    fs::remove_dir(settings).expect("nothing else");
     fs::remove_dir_all(folder).unwrap();
     let after = files(root.path());
     assert_eq!(after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new(), "came and stayed");
