@@ -56,7 +56,7 @@ fn a_stub_that_cannot_be_one_is_refused() {
         UkiError::NoStub { part: Part::Stub }
     );
     let double =
-        program(1024, &[(".sbat", b"a"), (".sbat", b"b"), (".sdmagic", b"#### LoaderInfo: systemd-stub 252 ####")]);
+        program(1024, &[(".sbat", b"a"), (".sbat", b"b"), (".sdmagic", b"#### LoaderInfo: systemd-stub 257 ####")]);
     assert_eq!(fault!(stub: &double), UkiError::Twice { part: Part::Stub, section: ".sbat".to_owned() });
     let mut signed = stub("252.39-1~deb12u2");
     // The fifth data directory, behind 64 bytes of DOS header and 136 of NT headers.
@@ -65,10 +65,10 @@ fn a_stub_that_cannot_be_one_is_refused() {
     let unknown = stub("253");
     let version = "systemd-stub 253".to_owned();
     assert_eq!(fault!(stub: &unknown), UkiError::UnknownStub { version });
-    let mut other = stub("252");
+    let mut other = stub("252.39-1");
     other[68] = 0x4c;
     assert!(matches!(fault!(stub: &other), UkiError::NoProgram { part: Part::Stub, .. }));
-    let cut = stub("252");
+    let cut = stub("252.39-1");
     let cut = &cut[..cut.len() - 1];
     assert_eq!(fault!(stub: cut), UkiError::CutOff { part: Part::Stub, section: ".sdmagic".to_owned() });
 }
@@ -76,7 +76,7 @@ fn a_stub_that_cannot_be_one_is_refused() {
 #[test]
 fn a_section_table_without_room_is_refused() {
     // 448 bytes of headers are in front of the sections' own; 512 have room for none, 640 for one more.
-    let magic: &[u8] = b"#### LoaderInfo: systemd-stub 252 ####";
+    let magic: &[u8] = b"#### LoaderInfo: systemd-stub 257 ####";
     let none = program(512, &[(".sbat", b"sbat"), (".sdmagic", magic)]);
     assert_eq!(fault!(stub: &none), UkiError::NoRoom { room: 2, wanted: 5 });
     let mut used = program(1024, &[(".sbat", b"sbat"), (".sdmagic", magic)]);

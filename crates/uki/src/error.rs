@@ -48,7 +48,11 @@ pub enum UkiError {
         part: Part,
     },
     /// It has a stub of which is not known what it measures.
-    #[error("what {version} measures is not known here; it is of versions 252 and {}", known())]
+    #[error(
+        "what {version} measures is not known here; it is of Debian's {}.N-N and {}, of Debian or without a suffix",
+        crate::OLD,
+        known()
+    )]
     UnknownStub {
         /// What the stub says of itself, safe to show.
         version: String,

@@ -32,6 +32,8 @@ pub(crate) const MEASURED: [(&str, u32); 10] = [
     (".pcrpkey", 252),
 ];
 
-/// Versions of which is known what they measure, besides 252: the list of sections in the stubs of Debian's packages 252.39, 254.26,
-/// 257.13 and 262.1 was compared. Nothing is known of 253.
+/// Versions of which is known what they measure: the list of sections in the stubs of Debian's packages 252.39, 254.26, 257.13 and
+/// 262.1 was compared. Nothing is known of 253.
 pub(crate) const KNOWN: std::ops::RangeInclusive<u32> = 254..=262;
+/// As [`KNOWN`], and only as Debian has it: others added to it what later ones measure.
+pub(crate) const OLD: u32 = 252;
