@@ -65,6 +65,11 @@ fn a_stub_that_cannot_be_one_is_refused() {
     let unknown = stub("253");
     let version = "systemd-stub 253".to_owned();
     assert_eq!(fault!(stub: &unknown), UkiError::UnknownStub { version });
+    // The second section, .sbat, where the first is.
+    let mut over = stub("252.39-1");
+    over[64 + 136 + 128 + 40 + 12..][..4].copy_from_slice(&0x1000_u32.to_le_bytes());
+    let (section, other) = (".sbat".to_owned(), "section .text".to_owned());
+    assert_eq!(fault!(stub: &over), UkiError::Misplaced { part: Part::Stub, section, other });
     let mut other = stub("252.39-1");
     other[68] = 0x4c;
     assert!(matches!(fault!(stub: &other), UkiError::NoProgram { part: Part::Stub, .. }));

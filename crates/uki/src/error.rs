@@ -41,6 +41,16 @@ pub enum UkiError {
         /// Name of the section, safe to show.
         section: String,
     },
+    /// A section would be in memory where something else is, so what runs is not what is in the file.
+    #[error("{part} is damaged or made to deceive: in memory, section {section} reaches over {other}")]
+    Misplaced {
+        /// What has the section.
+        part: Part,
+        /// Name of the section, safe to show.
+        section: String,
+        /// Over what it reaches, safe to show.
+        other: String,
+    },
     /// Nothing in it says which stub of systemd it has.
     #[error("{part} has no stub of systemd: no section .sdmagic names one")]
     NoStub {

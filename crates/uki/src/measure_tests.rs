@@ -92,10 +92,63 @@ fn what_is_no_image_or_is_not_decided_by_the_file_is_refused() {
             UkiError::Depends { part: Part::Image, section: name.to_owned() }
         );
     }
-    // Its virtual size, 8 bytes behind the name of the first section, is larger than what is in the file.
+    // Its size in memory is larger than what is in the file.
     let mut large = program(1024, &[linux, magic]);
-    large[64 + 136 + 128 + 8 + 3] = 0x7f;
+    set(&mut large, 0, 8, 0x1000);
     assert_eq!(measure(&large).unwrap_err(), UkiError::CutOff { part: Part::Image, section: ".linux".to_owned() });
+}
+
+/// Sets a word of 32 bits in the header of section `index` of what [`program`] made: 8 its size, 12 its address.
+fn set(bytes: &mut [u8], index: usize, field: usize, value: u32) {
+    let at = 64 + 136 + 128 + 40 * index + field;
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}
+
+#[test]
+fn sections_over_another_in_memory_are_refused() {
+    let magic: &[u8] = b"#### LoaderInfo: systemd-stub 257.1 ####";
+    let whole = program(1024, &[(".linux", b"kernel"), (".sdmagic", magic), (".cmdline", b"quiet"), (".x", b"other")]);
+    assert!(measure(&whole).is_ok());
+    let (cmdline, headers) = ("section .cmdline", "the headers");
+    let end = "the end of the program's memory";
+    // Sections of the test are at 0x1000, 0x2000 and so on, with 512 bytes of the file each; the program's memory ends at 0x5000.
+    for (index, field, value, over) in [
+        (3, 12, 0x3000, Some(cmdline)),
+        (3, 12, 0x3004, Some(cmdline)),
+        // Only what fills its last block is there, and it comes later.
+        (3, 12, 0x2fff - 5, Some(cmdline)),
+        // The same of an earlier one, over which the line is written.
+        (1, 12, 0x2fff - 100, None),
+        (3, 12, 0x3005, None),
+        (3, 12, 1023, Some(headers)),
+        (3, 12, 1024, None),
+        (3, 12, 0x5000 - 5, None),
+        (3, 12, 0x5000 - 4, Some(end)),
+        (3, 12, u32::MAX, Some(end)),
+        // Without a size in memory, all that the file has is laid in.
+        (3, 8, 0, None),
+        (0, 8, 0x1_0000, Some(end)),
+    ] {
+        let mut bytes = whole.clone();
+        set(&mut bytes, index, field, value);
+        let found = measure(&bytes);
+        match over {
+            None => assert!(found.is_ok(), "{index} {field} {value:#x}: {found:?}"),
+            Some(over) => assert!(
+                matches!(&found, Err(UkiError::Misplaced { part: Part::Image, other, .. }) if other == over),
+                "{index} {field} {value:#x}: {found:?}"
+            ),
+        }
+    }
+    // Without a size in memory over the line, 512 bytes in front of which it begins.
+    let mut bytes = whole.clone();
+    set(&mut bytes, 3, 8, 0);
+    set(&mut bytes, 3, 12, 0x3000 - 511);
+    assert!(matches!(measure(&bytes).unwrap_err(), UkiError::Misplaced { .. }));
+    // Memory of the program that ends too early.
+    let mut bytes = whole;
+    bytes[64 + 24 + 56..64 + 24 + 60].copy_from_slice(&0x4000_u32.to_le_bytes());
+    assert!(matches!(measure(&bytes).unwrap_err(), UkiError::Misplaced { other, .. } if other == end));
 }
 
 #[test]

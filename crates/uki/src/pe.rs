@@ -59,10 +59,42 @@ impl<'a> Pe<'a> {
         let is_signed = security.is_some_and(|entry| entry.virtual_address.get(LE) != 0);
         let headers_at = start as usize;
         let read = Self { part, bytes, headers, headers_at, sections, table_at, is_signed };
-        match sections.iter().find(|section| read.range(section).is_none()) {
-            Some(section) => Err(read.cut_off(section)),
-            None => Ok(read),
+        if let Some(section) = sections.iter().find(|section| read.range(section).is_none()) {
+            return Err(read.cut_off(section));
         }
+        // A kernel is loaded by the stub, which knows of its sections only where it begins.
+        if part != Part::Kernel {
+            read.check_memory()?;
+        }
+        Ok(read)
+    }
+
+    /// Refuses sections of which not all is in memory what the file has in them: one over another, over the headers or behind the
+    /// memory of the program. Firmware checks little of it, and lays them in one after the other.
+    fn check_memory(&self) -> Result<(), UkiError> {
+        let optional = &self.headers.optional_header;
+        let table_end = self.table_at + size_of_val(self.sections);
+        let headers = u64::from(optional.size_of_headers.get(LE)).max(table_end as u64);
+        let image = u64::from(optional.size_of_image.get(LE));
+        for (index, section) in self.sections.iter().enumerate() {
+            let (used, filled) = in_memory(section);
+            let before = self.sections.get(..index).unwrap_or_default();
+            let misplaced = |other| UkiError::Misplaced { part: self.part, section: shown_name(section), other };
+            if used.start < headers && !used.is_empty() {
+                return Err(misplaced("the headers".to_owned()));
+            }
+            if used.end > image {
+                return Err(misplaced("the end of the program's memory".to_owned()));
+            }
+            let over = |other: &&ImageSectionHeader| {
+                let (other, _) = in_memory(other);
+                overlap(&used, &other) || overlap(&filled, &other)
+            };
+            if let Some(other) = before.iter().find(over) {
+                return Err(misplaced(format!("section {}", shown_name(other))));
+            }
+        }
+        Ok(())
     }
 
     /// The section of that name, and whether there is only one.
@@ -92,6 +124,19 @@ impl<'a> Pe<'a> {
     fn cut_off(&self, section: &ImageSectionHeader) -> UkiError {
         UkiError::CutOff { part: self.part, section: shown_name(section) }
     }
+}
+
+/// Where a section is in memory, and where loaders may write when they lay it in: some copy all that the file has, with what fills its
+/// last block (EDK II does where the size in memory is 0). What later sections have is written over that, as in Debian's stub.
+fn in_memory(section: &ImageSectionHeader) -> (Range<u64>, Range<u64>) {
+    let start = u64::from(section.virtual_address.get(LE));
+    let (size, in_file) = (u64::from(section.virtual_size.get(LE)), u64::from(section.size_of_raw_data.get(LE)));
+    let used = if size == 0 { in_file } else { size };
+    (start..start + used, start..start + used.max(in_file))
+}
+
+fn overlap(one: &Range<u64>, other: &Range<u64>) -> bool {
+    one.start.max(other.start) < one.end.min(other.end)
 }
 
 /// A name without the zeros behind it.
