@@ -50,6 +50,27 @@ fn systemd_expects_the_same_values_and_the_signature_is_good() {
 }
 
 #[test]
+fn nobody_may_read_more_of_it_than_of_its_parts_and_of_the_file_before() {
+    let workspace = Workspace::new();
+    workspace.shell(&format!("{PACK} disk.raw"));
+    workspace.shell("cp state/images/demo/initramfs open; cp open closed; chmod 644 open; chmod 600 closed; printf 'ID=x\n' > release; chmod 600 release");
+    let build = "cloud-machine image uki --quiet --kernel vmlinuz --cmdline a --initramfs";
+    for (call, mode) in [
+        ("open a.efi", "644"),
+        ("closed b.efi", "600"),
+        ("open --os-release release c.efi", "600"),
+        ("closed a.efi --replace", "600"),
+        ("open a.efi --replace", "600"),
+    ] {
+        let file = call.split(' ').find(|word| word.ends_with(".efi")).unwrap();
+        let found = workspace.shell(&format!("{build} {call} >&2 && stat -c %a {file}"));
+        assert_eq!(found, format!("{mode}\n"), "{call}");
+    }
+    workspace.shell("chmod 640 c.efi");
+    assert_eq!(workspace.shell(&format!("{build} open c.efi --replace >&2 && stat -c %a c.efi")), "640\n");
+}
+
+#[test]
 fn what_cannot_be_built_is_refused_and_leaves_nothing() {
     let workspace = Workspace::new();
     workspace

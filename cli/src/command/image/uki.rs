@@ -5,7 +5,7 @@ use std::{
     fs::{self, Permissions},
     io::Write,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use cloud_machine_packing::efi_signature::{self, EfiSignatureError};
@@ -91,7 +91,7 @@ impl Show for Shown {
 /// Builds, signs where that is wanted, and says what was made.
 pub(super) fn build(ui: &Ui, global: &Global, arguments: &Uki) -> Result<(), Failure> {
     check_place(&arguments.file, arguments.replace)?;
-    let BootFiles { kernel, initramfs, image } = boot_files(global, arguments)?;
+    let BootFiles { kernel, initramfs, image, are_public } = boot_files(global, arguments)?;
     let stub = read(&arguments.stub, MAX_PART).map_err(|failure| match failure.kind {
         Kind::NotFound => failure.hint("`apt-get install systemd-boot-efi` brings it; --stub FILE names another place"),
         _ => failure,
@@ -110,6 +110,8 @@ pub(super) fn build(ui: &Ui, global: &Global, arguments: &Uki) -> Result<(), Fai
         uname: &uname,
     };
     let bytes = cloud_machine_uki::build(&parts).map_err(refused)?;
+    let inputs = [Some(&arguments.stub), arguments.os_release.as_ref()];
+    let are_public = are_public && all_public(inputs.into_iter().flatten())?;
     let made = write_beside(&arguments.file, &bytes)?;
     let (made, bytes) = match (&arguments.efi_key, &arguments.efi_cert) {
         (Some(key), Some(certificate)) => {
@@ -121,7 +123,7 @@ pub(super) fn build(ui: &Ui, global: &Global, arguments: &Uki) -> Result<(), Fai
         _ => (made, bytes),
     };
     let measured = cloud_machine_uki::measure(&bytes).map_err(refused)?;
-    put_in_place(made, &arguments.file, arguments.replace)?;
+    put_in_place(made, &arguments.file, arguments.replace, are_public)?;
     let signature = if arguments.efi_key.is_some() { "verified" } else { "none" };
     ui.result(&shown(&arguments.file, bytes.len(), measured, signature))
 }
@@ -158,24 +160,30 @@ struct BootFiles {
     initramfs: Vec<u8>,
     /// Name of the image in the store that the kernel is of.
     image: Option<String>,
+    /// Whether everybody may read the files.
+    are_public: bool,
 }
 
 fn boot_files(global: &Global, arguments: &Uki) -> Result<BootFiles, Failure> {
-    let given = arguments.initramfs.as_ref().map(|path| read(path, MAX_PART)).transpose()?;
-    match (&arguments.image, &arguments.kernel, given) {
-        (Some(name), _, given) => {
+    let (kernel, initramfs, image) = match (&arguments.image, &arguments.kernel, &arguments.initramfs) {
+        (Some(name), _, initramfs) => {
             let image = crate::state::open_existing(global)?.image(name)?;
             image.verify_boot_files()?;
-            let kernel = read(&image.kernel(), MAX_PART)?;
-            let initramfs = given.map_or_else(|| read(&image.initramfs(), MAX_PART), Ok)?;
-            Ok(BootFiles { kernel, initramfs, image: Some(name.to_string()) })
+            let initramfs = initramfs.clone().unwrap_or_else(|| image.initramfs());
+            (image.kernel(), initramfs, Some(name.to_string()))
         }
-        (None, Some(kernel), Some(initramfs)) => {
-            Ok(BootFiles { kernel: read(kernel, MAX_PART)?, initramfs, image: None })
+        (None, Some(kernel), Some(initramfs)) => (kernel.clone(), initramfs.clone(), None),
+        _ => {
+            return Err(Failure::new(Kind::Usage, "there is no kernel with an initramfs")
+                .hint("--image NAME takes those of an image, --kernel and --initramfs name files"));
         }
-        _ => Err(Failure::new(Kind::Usage, "there is no kernel with an initramfs")
-            .hint("--image NAME takes those of an image, --kernel and --initramfs name files")),
-    }
+    };
+    Ok(BootFiles {
+        kernel: read(&kernel, MAX_PART)?,
+        initramfs: read(&initramfs, MAX_PART)?,
+        image,
+        are_public: all_public([&kernel, &initramfs])?,
+    })
 }
 
 /// What boot menus show of an image that comes without an os-release file.
@@ -218,10 +226,28 @@ fn write_beside(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, Failure> {
     Ok(file)
 }
 
-fn put_in_place(file: NamedTempFile, path: &Path, replace: bool) -> Result<(), Failure> {
+/// Whether everybody may read each of the files. What is no plain file, such as a pipe, is not public.
+fn all_public<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<bool, Failure> {
+    for path in paths {
+        let during = |error| Failure::during(Kind::Failed, format!("look at {}", path.display()))(error);
+        let found = fs::metadata(path).map_err(during)?;
+        if !found.is_file() || found.permissions().mode() & 0o004 == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn put_in_place(file: NamedTempFile, path: &Path, replace: bool, is_public: bool) -> Result<(), Failure> {
     let during = |error| Failure::during(Kind::Failed, format!("write {}", path.display()))(error);
-    // As readable as a kernel is; there is nothing secret in it.
-    file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(during)?;
+    // An initramfs can have keys in it: nobody may read here what is closed to them in the parts, or was in the file before.
+    let mode = if is_public { 0o644 } else { 0o600 };
+    let mode = match fs::symlink_metadata(path) {
+        Ok(old) => mode & old.permissions().mode(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => mode,
+        Err(error) => return Err(during(error)),
+    };
+    file.as_file().set_permissions(Permissions::from_mode(mode)).map_err(during)?;
     file.as_file().sync_all().map_err(during)?;
     let put = if replace { file.persist(path) } else { file.persist_noclobber(path) };
     match put {
