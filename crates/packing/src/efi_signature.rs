@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
     process::Command,
@@ -31,6 +31,12 @@ pub enum EfiSignatureError {
         /// The system's answer.
         #[source]
         source: io::Error,
+    },
+    /// It is a pipe, a device or a folder.
+    #[error("{} is no plain file, and it is read twice: here and by sbsign", path.display())]
+    NoFile {
+        /// Where it is.
+        path: PathBuf,
     },
     /// It is not what the option wants.
     #[error("{} has no {wanted} in PEM", path.display())]
@@ -135,9 +141,13 @@ fn check_key(path: &Path) -> Result<(), EfiSignatureError> {
 
 /// The text of a small file; what is no UTF-8 is no PEM.
 fn pem(path: &Path) -> Result<String, EfiSignatureError> {
+    let failed = |source| EfiSignatureError::Read { path: path.to_owned(), source };
+    // Before it is opened: that would wait for the writer of a pipe, and take from it what sbsign wants.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(EfiSignatureError::NoFile { path: path.to_owned() });
+    }
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_PEM).read_to_end(&mut bytes));
-    read.map_err(|source| EfiSignatureError::Read { path: path.to_owned(), source })?;
+    File::open(path).and_then(|file| file.take(MAX_PEM).read_to_end(&mut bytes)).map_err(failed)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -75,7 +75,7 @@ fn what_cannot_be_built_is_refused_and_leaves_nothing() {
     let workspace = Workspace::new();
     workspace
         .shell(&format!("{PACK} disk.raw; {KEYS}; openssl pkey -aes256 -passout pass:x -in one.key -out locked.key"));
-    workspace.shell("cp vmlinuz there.efi; head -c 2000 vmlinuz > cut; ln -s /dev/null link.efi");
+    workspace.shell("cp vmlinuz there.efi; head -c 2000 vmlinuz > cut; mkfifo pipe; ln -s /dev/null link.efi");
     let stub = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
     let signed = "y.efi --image demo --cmdline a --efi-cert one.pem --efi-key";
     for (call, code, texts) in [
@@ -98,6 +98,9 @@ fn what_cannot_be_built_is_refused_and_leaves_nothing() {
         (&format!("{signed} locked.key"), 3, &["locked.key has a password", "openssl pkey"]),
         (&format!("{signed} one.pem"), 3, &["one.pem has no private key in PEM"]),
         (&format!("{signed} no.key"), 4, &["cannot read no.key"]),
+        (&format!("{signed} pipe"), 3, &["pipe is no plain file", "read twice"]),
+        (&format!("{signed} /dev/stdin <<end\nkey\nend"), 3, &["/dev/stdin is no plain file"]),
+        ("y.efi --image demo --cmdline a --efi-key one.key --efi-cert pipe", 3, &["pipe is no plain file"]),
         (&format!("{signed} one.key --image demo --stub b.efi"), 2, &[]),
     ] {
         workspace.refused(&format!("cloud-machine image uki {call}"), code, texts);

@@ -312,6 +312,10 @@ fn unsigned(error: EfiSignatureError) -> Failure {
             Kind::Refused,
             Some("`openssl x509 -inform der` and `openssl pkey -inform der` make PEM of DER".to_owned()),
         ),
+        EfiSignatureError::NoFile { .. } => (
+            Kind::Refused,
+            Some("put it into a file of mode 0600, in a folder such as /run/user/UID that is in memory".to_owned()),
+        ),
         EfiSignatureError::Mismatch { .. } => (Kind::Refused, None),
         _ => (Kind::Failed, None),
     };
