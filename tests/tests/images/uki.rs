@@ -71,6 +71,20 @@ fn nobody_may_read_more_of_it_than_of_its_parts_and_of_the_file_before() {
 }
 
 #[test]
+fn a_signal_leaves_nothing_beside() {
+    let workspace = Workspace::new();
+    workspace.shell(&format!("{PACK} disk.raw; {KEYS}"));
+    // In the place of sbsign, one that never ends.
+    workspace.shell("printf '#!/bin/sh\\ntouch signing; exec sleep 300\\n' > sbsign; chmod 755 sbsign");
+    let left = workspace.shell(
+        "cloud-machine image uki y.efi --image demo --cmdline a --efi-key one.key --efi-cert one.pem >&2 & \
+         until test -e signing; do kill -0 $!; sleep 0.05; done; ls -A | grep -c '^\\.write\\.'; \
+         kill $!; code=0; wait $! || code=$?; echo $code; ls -A | grep -e '^\\.write' -e '^y' || echo nothing",
+    );
+    assert_eq!(left, "2\n143\nnothing\n");
+}
+
+#[test]
 fn what_cannot_be_built_is_refused_and_leaves_nothing() {
     let workspace = Workspace::new();
     workspace

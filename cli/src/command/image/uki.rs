@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cloud_machine_child::interrupt::Held;
 use cloud_machine_packing::efi_signature::{self, EfiSignatureError};
 use cloud_machine_protocol::escape;
 use cloud_machine_store::{StoreError, read_named};
@@ -112,6 +113,8 @@ pub(super) fn build(ui: &Ui, global: &Global, arguments: &Uki) -> Result<(), Fai
     let bytes = cloud_machine_uki::build(&parts).map_err(refused)?;
     let inputs = [Some(&arguments.stub), arguments.os_release.as_ref()];
     let are_public = are_public && all_public(inputs.into_iter().flatten())?;
+    // A signal would leave what lies beside. All input was read: what follows is not endless.
+    let held = Held::begin().map_err(Failure::during(Kind::Failed, "hold signals back"))?;
     let made = write_beside(&arguments.file, &bytes)?;
     let (made, bytes) = match (&arguments.efi_key, &arguments.efi_cert) {
         (Some(key), Some(certificate)) => {
@@ -123,6 +126,12 @@ pub(super) fn build(ui: &Ui, global: &Global, arguments: &Uki) -> Result<(), Fai
         _ => (made, bytes),
     };
     let measured = cloud_machine_uki::measure(&bytes).map_err(refused)?;
+    if let Some(signal) = held.take() {
+        drop(made);
+        // Ends the program.
+        held.obey(signal);
+        return Err(Failure::failed("interrupted"));
+    }
     put_in_place(made, &arguments.file, arguments.replace, are_public)?;
     let signature = if arguments.efi_key.is_some() { "verified" } else { "none" };
     ui.result(&shown(&arguments.file, bytes.len(), measured, signature))
