@@ -173,6 +173,12 @@ fn a_full_disk_is_told_and_nothing_stays() {
         let listed: Vec<&str> = called.output.split_whitespace().collect();
         assert_eq!(listed, ["small:", "generations", "images", "locks", "machines", "small/images:"]);
     }
+    // What the program says that converts it is no file of the full filesystem.
+    workspace.shell("qemu-img convert -f raw -O qcow2 noise.raw noise.qcow2");
+    let called = on_a_small_filesystem(&workspace, &format!("{PACK} noise.qcow2 && exit 99; ls -A small/images"));
+    assert!(called.errors.contains("No space left on device"), "{}", called.errors);
+    assert!(called.errors.contains("hint: nothing is left of it"), "{}", called.errors);
+    assert_eq!(called.output, "");
     let called = on_a_small_filesystem(
         &workspace,
         &format!("{PACK} disk.raw && exit 99; ls -A small/images; df --output=used small"),

@@ -164,6 +164,11 @@ impl InputError {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
             )
         };
-        matches!(self, Self::Write { source, .. } | Self::Temporary { source, .. } | Self::Put { source, .. } if full(source))
+        match self {
+            Self::Write { source, .. } | Self::Temporary { source, .. } | Self::Put { source, .. } => full(source),
+            // strerror(3) of ENOSPC, in the locale C.
+            Self::Program { stderr, .. } => stderr.contains("No space left on device"),
+            _ => false,
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     io::{self, Read},
     os::{fd::AsRawFd, unix::fs::FileExt},
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -170,24 +171,39 @@ pub(super) fn run(
     arguments.extend([path(image), path(target)]);
     let program = input.qemu_img.display().to_string();
     let unread = |source| InputError::Run { program: program.clone(), source };
-    let mut errors = temporary(input.folder)?;
     let mut child = Command::new(input.qemu_img)
         .args(&arguments)
+        // What it says of a full disk is looked for.
+        .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(errors.try_clone().map_err(unread)?)
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(unread)?;
-    if let Some(output) = child.stdout.take() {
-        follow(output, |percent| (input.progress)(phase, (size as f64 * percent / 100.0) as u64, size));
-    }
+    let errors = child.stderr.take();
+    // No file takes them: the filesystem of temporary files may be what is full.
+    let text = thread::scope(|scope| {
+        let text = scope.spawn(|| errors.map(last_bytes).unwrap_or_default());
+        if let Some(output) = child.stdout.take() {
+            follow(output, |percent| (input.progress)(phase, (size as f64 * percent / 100.0) as u64, size));
+        }
+        text.join().unwrap_or_default()
+    });
     let status = child.wait().map_err(unread)?;
     if status.success() {
         return Ok(());
     }
-    let mut text = Vec::new();
-    io::Seek::rewind(&mut errors).and_then(|()| errors.read_to_end(&mut text)).map_err(unread)?;
     Err(InputError::Program { program, arguments: arguments.join(" "), status, stderr: stderr(&text) })
+}
+
+/// The end of what a program says, as far as an error can carry it.
+fn last_bytes(mut output: impl Read) -> Vec<u8> {
+    let (mut buffer, mut last) = ([0; 4096], Vec::new());
+    while let Ok(count @ 1..) = output.read(&mut buffer) {
+        last.extend_from_slice(buffer.get(..count).unwrap_or_default());
+        last.drain(..last.len().saturating_sub(MAX_STDERR));
+    }
+    last
 }
 
 /// Reads the progress that `qemu-img -p` writes, `    (12.34/100%)` after a carriage return, until it ends.
