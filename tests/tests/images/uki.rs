@@ -104,6 +104,11 @@ fn what_cannot_be_built_is_refused_and_leaves_nothing() {
         ("y.efi --kernel cut --initramfs state/images/demo/initramfs --cmdline a", 3, &["the kernel is cut off"]),
         ("y.efi --image demo --initramfs disk.raw --cmdline a", 3, &["the initramfs is no cpio archive"]),
         ("y.efi --kernel vmlinuz --cmdline a", 2, &["--initramfs"]),
+        (
+            "there.efi --kernel there.efi --initramfs state/images/demo/initramfs --cmdline a --replace",
+            2,
+            &["there.efi is to be made of there.efi, which is the same file"],
+        ),
         ("y.efi --image demo --cmdline \"$(printf 'a\\nb')\"", 3, &["an end of line at byte 1"]),
         ("y.efi --image demo --cmdline \"$(printf %3000s x)\"", 3, &["has 3000 bytes, and the kernel takes 2047"]),
         ("y.efi --image demo --cmdline ' '", 3, &["the command line is empty"]),

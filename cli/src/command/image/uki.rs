@@ -4,7 +4,7 @@
 use std::{
     fs::{self, Permissions},
     io::Write,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -92,6 +92,7 @@ impl Show for Shown {
 /// Builds, signs where that is wanted, and says what was made.
 pub(super) fn build(ui: &Ui, global: &Global, arguments: &Uki) -> Result<(), Failure> {
     check_place(&arguments.file, arguments.replace)?;
+    check_is_no_part(arguments)?;
     let BootFiles { kernel, initramfs, image, are_public } = boot_files(global, arguments)?;
     let stub = read(&arguments.stub, MAX_PART).map_err(|failure| match failure.kind {
         Kind::NotFound => failure.hint("`apt-get install systemd-boot-efi` brings it; --stub FILE names another place"),
@@ -199,6 +200,23 @@ fn boot_files(global: &Global, arguments: &Uki) -> Result<BootFiles, Failure> {
 fn os_release(image: Option<&str>, release: &str) -> String {
     let image = image.map(|name| format!("{name}, ")).unwrap_or_default();
     format!("ID=linux\nPRETTY_NAME=\"{image}Linux {release}\"\n")
+}
+
+/// Refuses to write the file over one that it is made of.
+fn check_is_no_part(arguments: &Uki) -> Result<(), Failure> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    let Some(file) = identity(&arguments.file) else { return Ok(()) };
+    let parts =
+        [&arguments.kernel, &arguments.initramfs, &arguments.os_release, &arguments.efi_key, &arguments.efi_cert];
+    let parts = parts.into_iter().flatten().chain([&arguments.stub]);
+    match parts.into_iter().find(|part| identity(part) == Some(file)) {
+        Some(part) => {
+            let text =
+                format!("{} is to be made of {}, which is the same file", arguments.file.display(), part.display());
+            Err(Failure::new(Kind::Usage, text).hint("give the new file another name"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a place that cannot take the file, before any work.

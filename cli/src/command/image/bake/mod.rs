@@ -117,8 +117,13 @@ fn open(disk: &Path) -> Result<RawImage, Failure> {
 /// A policy that the agent will take.
 fn policy(path: &Path) -> Result<Vec<u8>, Failure> {
     let bytes = boot::read(path, MAX_PART)?;
-    Policy::parse(&path.display().to_string(), &bytes)
-        .map_err(|error| Failure::new(Kind::Refused, error).hint("see docs/reference/agent-policy.md for its keys"))?;
+    Policy::parse(&path.display().to_string(), &bytes).map_err(|errors| {
+        // They begin with the word that a failure begins with.
+        let text = errors.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text).to_owned();
+        Failure::new(Kind::Refused, text)
+            .hint("see cloud-machine-agent.yaml(5), docs/reference/agent-policy.md, for its keys")
+    })?;
     Ok(bytes)
 }
 
