@@ -103,6 +103,9 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
     let began = Instant::now();
     let found = volume::find(&policy.volume)?;
     report.ignored_volumes(found.ignored, &[]);
+    if let Some(volume) = &found.volume {
+        host.event(None, &format!("the volume {} counts: {}", volume.device, volume.why))?;
+    }
 
     // read, parse, merge and validate
     let documents = documents::read(found.volume.as_ref(), &policy, host)?;

@@ -22,6 +22,8 @@ const CHANGEABLE: [(&str, &str); 5] = [("mmcblk", "boot"), ("dm-", ""), ("md", "
 pub(super) struct Volume {
     /// Kernel name of its device.
     pub(super) device: String,
+    /// Why it counts, in words.
+    pub(super) why: &'static str,
     /// SHA-256 of all its bytes.
     pub(super) digest: Digest,
     /// All of them, as they were read once.
@@ -99,12 +101,20 @@ fn judged(
         if digest != pin {
             return Err(format!("its digest is {digest}, and the pin of this machine is {pin}"));
         }
-        return Ok(Volume { device: disk.name.clone(), digest, bytes });
+        return Ok(Volume {
+            device: disk.name.clone(),
+            why: "it has the digest that is stated for this machine",
+            digest,
+            bytes,
+        });
     }
     let unsigned = if policy.accept.contains(&Accept::Signed) {
         let bytes = read()?;
         match signed::check(&bytes, &policy.keys) {
-            Ok(()) => return Ok(Volume { device: disk.name.clone(), digest: sha256(&bytes), bytes }),
+            Ok(()) => {
+                let why = "a key of the policy has signed it";
+                return Ok(Volume { device: disk.name.clone(), why, digest: sha256(&bytes), bytes });
+            }
             Err(reason) => Some(reason),
         }
     } else {
@@ -124,7 +134,7 @@ fn judged(
         return Err("its device can be written: attach it read-only".to_owned());
     }
     let bytes = read()?;
-    Ok(Volume { device: disk.name.clone(), digest: sha256(&bytes), bytes })
+    Ok(Volume { device: disk.name.clone(), why: "it cannot be written", digest: sha256(&bytes), bytes })
 }
 
 #[cfg(test)]

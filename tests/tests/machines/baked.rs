@@ -278,7 +278,9 @@ fn a_boot_stops_where_no_volume_counts_or_two_do_and_a_pin_decides() {
         if generator == Generator::Dracut {
             // Who has signed a volume is no matter of what it lies on: this disk can be written.
             let disk = format!("file={},format=raw,if=virtio", signer.signed(&both[0]).display());
-            machine.boot(Begin::Direct, &[], &["-drive", &disk], SHELL).wait_for(PROMPT, 0, BOOT);
+            let running = machine.boot(Begin::Direct, &[], &["-drive", &disk], SHELL);
+            running.wait_for(PROMPT, 0, BOOT);
+            assert!(running.console().contains("the volume vdc counts: a key of the policy has signed it"));
             continue;
         }
         // A pin of what is not attached lets none count.
