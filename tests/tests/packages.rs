@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
 
+use cloud_machine_system::sha256;
 use cloud_machine_tests::{
     artifacts::{Artifacts, baked_image},
     baked::{AGENT, BakedRoot, POLICY, Unpacked},
@@ -60,6 +61,18 @@ fn listed(command: &str, file: &Path) -> Vec<String> {
     let mut bash = Command::new("bash");
     let text = said(bash.args(["-o", "pipefail", "-c", &script]).arg(file).output().unwrap(), 0, command);
     text.lines().map(str::to_owned).collect()
+}
+
+/// Packages of other programs have another version, whatever the commit is.
+fn are_of_these_programs(built: &Built) {
+    let artifacts = Artifacts::from_environment_without_image().unwrap();
+    let programs = [artifacts.program, artifacts.agent].map(|program| fs::read(program).unwrap()).concat();
+    let digest = &sha256(&programs).hex()[..8];
+    for (name, package) in &built.packages {
+        let mut version = Command::new("dpkg-deb");
+        let version = said(version.arg("--field").arg(package).arg("Version").output().unwrap(), 0, name);
+        assert!(version.trim().ends_with(&format!(".{digest}")), "{name} {version}: the programs are {digest}");
+    }
 }
 
 /// All is root's and has the time of the last commit, and the archive has what the packages have: equal programs give equal packages.
@@ -160,6 +173,7 @@ impl Installed<'_> {
 fn packages_come_into_the_initramfs_and_go_without_a_trace() {
     let built = build();
     are_of_the_commit(&built);
+    are_of_these_programs(&built);
     have_the_trigger(&built);
     nothing_brings_those_of_generators(&built);
     let root = BakedRoot::unpack(&baked_image().unwrap());
@@ -200,10 +214,28 @@ fn packages_come_into_the_initramfs_and_go_without_a_trace() {
     assert!(settings.join("of-somebody-else").exists(), "what is of no package went with them");
     fs::remove_file(settings.join("of-somebody-else")).unwrap();
     fs::remove_dir(settings).expect("nothing else");
+    what_lies_behind_a_link_stays(&installed, &built);
     fs::remove_dir_all(folder).unwrap();
     let after = files(root.path());
     assert_eq!(after.difference(&before).collect::<Vec<_>>(), Vec::<&String>::new(), "came and stayed");
     assert_eq!(before.difference(&after).collect::<Vec<_>>(), Vec::<&String>::new(), "went");
+}
+
+/// What dpkg runs at a purge ends well and takes nothing away there.
+fn what_lies_behind_a_link_stays(installed: &Installed<'_>, built: &Built) {
+    let (elsewhere, link) = (installed.root.path().join("elsewhere"), installed.root.path().join("etc/cloud-machine"));
+    fs::create_dir_all(elsewhere.join("drivers")).unwrap();
+    fs::write(elsewhere.join("agent.yaml"), "").unwrap();
+    symlink("../elsewhere", &link).unwrap();
+    for name in ["cloud-machine", "cloud-machine-agent"] {
+        let control = elsewhere.join(name);
+        let mut unpack = Command::new("dpkg-deb");
+        said(unpack.arg("--control").arg(&built.packages[name]).arg(&control).output().unwrap(), 0, name);
+        installed.run(&["sh", &format!("/elsewhere/{name}/postrm"), "purge"], 0);
+    }
+    assert!(elsewhere.join("drivers").exists() && elsewhere.join("agent.yaml").exists() && link.is_symlink());
+    fs::remove_file(link).unwrap();
+    fs::remove_dir_all(elsewhere).unwrap();
 }
 
 /// What people start of it, and what dracut sees.
