@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Floor of each package.
-const FLOORS: [(&str, u32); 19] = [
+const FLOORS: [(&str, u32); 20] = [
     ("cloud-machine-protocol", 0),
     ("cloud-machine-config", 1),
     ("cloud-machine-image", 1),
     ("cloud-machine-initramfs", 1),
     ("cloud-machine-plan", 1),
+    ("cloud-machine-recovery", 1),
     ("cloud-machine-uki", 1),
     ("cloud-machine-volume", 1),
     ("cloud-machine-disk", 2),
@@ -27,9 +28,10 @@ const FLOORS: [(&str, u32); 19] = [
     ("cloud-machine-tests", 5),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 13] = [
+const SIDEWAYS: [(&str, &str); 14] = [
     ("cloud-machine-plan", "cloud-machine-config"),
     ("cloud-machine-plan", "cloud-machine-image"),
+    ("cloud-machine-recovery", "cloud-machine-image"),
     ("cloud-machine-system", "cloud-machine-disk"),
     ("cloud-machine-packing", "cloud-machine-child"),
     ("cloud-machine-packing", "cloud-machine-disk"),
@@ -142,6 +144,7 @@ fn every_pure_package_bans_effects() {
         "crates/config",
         "crates/image",
         "crates/plan",
+        "crates/recovery",
         "crates/uki",
         "crates/volume",
         "initramfs/standalone",

@@ -1,0 +1,136 @@
+//! Where the recovery partition lies, and what its entry in the partition table says. Must not write a table.
+
+use cloud_machine_image::{ReadBlocks, WriteBlocks};
+use cloud_machine_protocol::Extent;
+
+use crate::{
+    MIN_SIZE, RESERVED, RecoveryError, UNIT,
+    head::{Head, write},
+    table::{self, ENTRY, Table},
+};
+
+/// Type of a recovery partition, as the table has it: b7f3c41e-52d8-4c06-9a6f-0d3e8b1f7a94.
+const RECOVERY: [u8; 16] =
+    [0x1e, 0xc4, 0xf3, 0xb7, 0xd8, 0x52, 0x06, 0x4c, 0x9a, 0x6f, 0x0d, 0x3e, 0x8b, 0x1f, 0x7a, 0x94];
+/// Type of an EFI system partition: c12a7328-f81f-11d2-ba4b-00a0c93ec93b (UEFI 2.10, section 5.3.3).
+const EFI_SYSTEM: [u8; 16] =
+    [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
+/// Its name, by which it is known also while its type is that of an EFI system partition.
+const NAME: &str = "cloud-machine-recovery";
+
+/// A recovery partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryPartition {
+    /// First byte on the disk.
+    pub offset: u64,
+    /// Bytes.
+    pub length: u64,
+}
+
+impl RecoveryPartition {
+    /// One of `length` bytes at the end of a disk of `size`.
+    ///
+    /// # Errors
+    /// [`RecoveryError::DiskTooSmall`].
+    pub fn at_end(size: u64, length: u64) -> Result<Self, RecoveryError> {
+        let length = length.max(MIN_SIZE).next_multiple_of(UNIT);
+        let offset = Head::tail_of(size).checked_sub(length).filter(|offset| *offset > 0);
+        let offset = offset.ok_or(RecoveryError::DiskTooSmall { wanted: length, size })?;
+        Ok(Self { offset, length })
+    }
+
+    /// Where it ends.
+    pub(crate) fn end(self) -> u64 {
+        self.offset + self.length
+    }
+}
+
+/// The one that is listed, which lies where one must.
+pub(crate) fn find(table: &Table, head: &Head) -> Option<RecoveryPartition> {
+    let entry = table.entries().find(|entry| is_recovery(entry))?;
+    let Extent { offset, length } = table::extent(entry, head.sector)?;
+    let placed = offset > 0
+        && length >= MIN_SIZE
+        && offset.is_multiple_of(UNIT)
+        && offset.checked_add(length) == Some(Head::tail_of(head.size));
+    placed.then_some(RecoveryPartition { offset, length })
+}
+
+fn is_recovery(entry: &[u8; ENTRY]) -> bool {
+    entry[..16] == RECOVERY || (entry[..16] == EFI_SYSTEM && entry[56..] == name())
+}
+
+fn name() -> [u8; 72] {
+    let mut units = [0; 72];
+    for (place, unit) in units.as_chunks_mut::<2>().0.iter_mut().zip(NAME.encode_utf16()) {
+        *place = unit.to_le_bytes();
+    }
+    units
+}
+
+/// Makes it the partition that UEFI starts.
+pub(crate) fn let_it_start(table: &mut Table) -> Result<(), RecoveryError> {
+    let mut found = false;
+    for entry in table.entries_mut() {
+        if is_recovery(entry) {
+            entry[..16].copy_from_slice(&EFI_SYSTEM);
+            found = true;
+        } else if entry[..16] == EFI_SYSTEM {
+            entry.fill(0);
+        }
+    }
+    if found { Ok(()) } else { Err(RecoveryError::Absent) }
+}
+
+/// Puts the entry that `before` has into `table`, as one that no firmware starts.
+pub(crate) fn take_over(table: &mut Table, before: &Table, sector: u64) -> Result<(), RecoveryError> {
+    let mut entry = *before.entries().find(|entry| is_recovery(entry)).ok_or(RecoveryError::Absent)?;
+    entry[..16].copy_from_slice(&RECOVERY);
+    add(table, &entry, sector)
+}
+
+fn add(table: &mut Table, entry: &[u8; ENTRY], sector: u64) -> Result<(), RecoveryError> {
+    let Extent { offset, length } = table::extent(entry, sector).ok_or(RecoveryError::Absent)?;
+    for (index, other) in table.entries().enumerate() {
+        let end = table::extent(other, sector).map_or(0, |other| other.offset.saturating_add(other.length));
+        if end > offset {
+            return Err(RecoveryError::NoRoom { wanted: length, number: index + 1, end, start: offset });
+        }
+    }
+    let free = table.entries_mut().find(|entry| entry[..16] == [0; 16]).ok_or(RecoveryError::TableFull)?;
+    *free = *entry;
+    Ok(())
+}
+
+/// Makes a recovery partition of `length` bytes at the end of `disk`, unless it has one, and gives it; `true` when it was made.
+/// `identity` are the random bytes of its unique GUID. The disk may hold a table that was made for a smaller one. Nothing else
+/// on it changes, and a cut leaves the table of before or the new one.
+///
+/// # Errors
+/// [`RecoveryError::NoRoom`], [`RecoveryError::DiskTooSmall`], [`RecoveryError::TableFull`], [`RecoveryError::Table`] and those of
+/// the disk.
+pub fn prepare(
+    disk: &dyn WriteBlocks,
+    length: u64,
+    identity: [u8; 16],
+) -> Result<(RecoveryPartition, bool), RecoveryError> {
+    let before = Head::read(disk as &dyn ReadBlocks)?;
+    if let Some(there) = before.recovery()? {
+        return Ok((there, false));
+    }
+    let made = RecoveryPartition::at_end(disk.size(), length)?;
+    let mut table = Table::read(&before)?;
+    let mut entry = [0; ENTRY];
+    entry[..16].copy_from_slice(&RECOVERY);
+    entry[16..32].copy_from_slice(&identity);
+    table::put(&mut entry, 32, &(made.offset / before.sector).to_le_bytes());
+    table::put(&mut entry, 40, &(made.end() / before.sector - 1).to_le_bytes());
+    entry[56..].copy_from_slice(&name());
+    add(&mut table, &entry, before.sector)?;
+    // What lay there before could look like something that was staged.
+    write(disk, made.end() - RESERVED, &vec![0; RESERVED as usize])?;
+    let mut head = before;
+    table.write(&mut head);
+    head.start_recovery(disk)?;
+    Ok((made, true))
+}
