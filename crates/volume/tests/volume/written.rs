@@ -64,6 +64,25 @@ fn other_programs_find_the_label_and_no_fault() {
 }
 
 #[test]
+fn a_system_partition_is_fat32_without_a_fault_whatever_its_size() {
+    let folder = tempfile::tempdir().unwrap();
+    for size in [1, 33 << 20, 50 << 20] {
+        let content = vec![7; size];
+        let image = system_partition(&[("EFI/BOOT/BOOTX64.EFI", &content)]).unwrap();
+        assert!(image.len() < (content.len() + (2 << 20)).max((35 << 20) + 1), "{} for {size}", image.len());
+        let path = folder.path().join("partition");
+        std::fs::write(&path, &image).unwrap();
+        let path = path.to_str().unwrap();
+        run("fsck.vfat", "dosfstools", &["-n", path]);
+        let said = run("blkid", "util-linux", &["-p", "-o", "export", path]);
+        assert!(said.contains("VERSION=FAT32\n") && said.contains("\nLABEL=RECOVERY\n"), "{said}");
+        let copy = folder.path().join("copy");
+        run("mcopy", "mtools", &["-n", "-o", "-i", path, "::/EFI/BOOT/BOOTX64.EFI", copy.to_str().unwrap()]);
+        assert!(std::fs::read(copy).unwrap() == content, "{size}");
+    }
+}
+
+#[test]
 fn many_files_in_the_root_folder_fit() {
     let names: Vec<String> = (0..volume::MAX_FILES).map(|index| format!("{index:03}{}", "x".repeat(200))).collect();
     let files: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b"y"[..])).collect();
