@@ -61,7 +61,7 @@ pub fn build(parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
     let most = kernel::check(parts.kernel)?;
     command_line::check(parts.command_line, most)?;
     check_texts(parts)?;
-    if !ARCHIVES.iter().any(|begin| parts.initramfs.starts_with(begin)) {
+    if !is_initramfs(parts.initramfs) {
         return Err(UkiError::NoInitramfs);
     }
     // The kernel comes last: what it may need behind itself in memory is nobody else's.
@@ -73,6 +73,12 @@ pub fn build(parts: &Parts<'_>) -> Result<Vec<u8>, UkiError> {
         (b".linux", parts.kernel),
     ];
     append(&stub, &added)
+}
+
+/// Whether Linux would unpack something of it, as far as its first bytes tell.
+#[must_use]
+pub fn is_initramfs(bytes: &[u8]) -> bool {
+    ARCHIVES.iter().any(|begin| bytes.starts_with(begin))
 }
 
 fn check_stub(stub: &Pe<'_>) -> Result<(), UkiError> {

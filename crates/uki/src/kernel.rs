@@ -15,11 +15,20 @@ const OLD_LENGTH: usize = 255;
 
 /// Checks that a stub can start the kernel. Gives the most bytes of its command line, without the NUL behind it.
 pub(crate) fn check(kernel: &[u8]) -> Result<usize, UkiError> {
+    let most = most_command_line(kernel)?;
+    // One that was built without CONFIG_EFI_STUB has the header and is no program.
+    Pe::read(kernel, Part::Kernel)?;
+    Ok(most)
+}
+
+/// The most bytes of the kernel's command line, without the NUL behind it, by any boot loader.
+///
+/// # Errors
+/// [`UkiError::NoKernel`] when it is no bzImage.
+pub fn most_command_line(kernel: &[u8]) -> Result<usize, UkiError> {
     if kernel.get(MARK..MARK + 4) != Some(b"HdrS") {
         return Err(UkiError::NoKernel);
     }
-    // One that was built without CONFIG_EFI_STUB has the header and is no program.
-    Pe::read(kernel, Part::Kernel)?;
     let version = u16_at(kernel, 0x206).ok_or(UkiError::NoKernel)?;
     if version < HAS_LENGTH {
         return Ok(OLD_LENGTH);

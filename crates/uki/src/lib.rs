@@ -12,9 +12,9 @@ mod stub;
 #[cfg(test)]
 mod made;
 
-pub use build::{Parts, build};
+pub use build::{Parts, build, is_initramfs};
 pub use error::{Part, UkiError};
-pub use kernel::release;
+pub use kernel::{most_command_line, release};
 pub use measure::{Measured, PHASES, PhaseValue, Section, measure};
 
 /// Sections by which a unified kernel image is known, in the order in which the stub measures them, with the version of systemd
