@@ -10,6 +10,7 @@ mod lies;
 mod modules;
 mod own_kernel;
 mod programs;
+mod recovery_boot;
 mod signatures;
 mod uki;
 mod uki_boot;
