@@ -41,6 +41,10 @@ pub struct Area {
 }
 
 /// What is to be written.
+///
+/// What else the disk must hold, tried with SeaBIOS 1.16 and OVMF 2022.11: for a BIOS nothing but the boot code and the mark 0x55 0xaa at
+/// the end of LBA 0. For UEFI a protective MBR and one of the two tables of a GPT, of which the backup alone is enough; OVMF
+/// looks at no table when LBA 0 is zeros.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BootArea {
     /// From the first byte of the area on; at most as many as it has room for, and a multiple of 512.
