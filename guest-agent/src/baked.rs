@@ -9,6 +9,7 @@ mod handed;
 pub(crate) mod handover;
 mod permitted;
 mod root;
+mod self_reimage;
 mod signed;
 mod volume;
 
@@ -106,6 +107,8 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
     if let Some(volume) = &found.volume {
         host.event(None, &format!("the volume {} counts: {}", volume.device, volume.why))?;
     }
+
+    self_reimage::at_boot(&policy, host)?;
 
     // read, parse, merge and validate
     let documents = documents::read(found.volume.as_ref(), &policy, host)?;

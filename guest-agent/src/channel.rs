@@ -10,6 +10,6 @@ pub(crate) fn open(running_in: RunningIn) -> Result<Box<dyn Channel>, SystemErro
     match running_in {
         RunningIn::Initramfs => port::open(PORT_NAME),
         RunningIn::RescueSystem => stdio::open(),
-        RunningIn::OwnDisk => Ok(silent::open()),
+        RunningIn::OwnDisk | RunningIn::Recovery => Ok(silent::open()),
     }
 }

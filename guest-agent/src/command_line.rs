@@ -1,6 +1,6 @@
 //! Arguments of the kernel command line that are meant for the agent. Parses text; reads nothing.
 
-use cloud_machine_protocol::{Algorithm, Digest, PROBE_ARGUMENT, bake, volume::PIN_ARGUMENT};
+use cloud_machine_protocol::{Algorithm, Digest, PROBE_ARGUMENT, bake, recovery, volume::PIN_ARGUMENT};
 
 use crate::{error::AgentError, pin::PinSource};
 
@@ -20,6 +20,16 @@ impl<'a> CommandLine<'a> {
     /// The number of the partition with the root of the image that is baked, where somebody named one.
     pub(crate) fn bake_root(&self) -> Option<&'a str> {
         self.value(bake::ROOT_ARGUMENT)
+    }
+
+    /// Whether the recovery partition was started.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.has(recovery::ARGUMENT)
+    }
+
+    /// The token of the request that is staged there.
+    pub(crate) fn token(&self) -> Option<&'a str> {
+        self.value(recovery::TOKEN_ARGUMENT)
     }
 
     fn value(&self, name: &str) -> Option<&'a str> {

@@ -6,11 +6,34 @@ use cloud_machine_fetch::FetchError;
 use cloud_machine_image::ImageError;
 use cloud_machine_plan::PlanError;
 use cloud_machine_protocol::{DeviceSelector, Digest, ParseError};
+use cloud_machine_recovery::RecoveryError;
 use cloud_machine_system::{SystemError, network::NetworkError};
 
 /// A reason to stop.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AgentError {
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    #[error("the recovery partition cannot be made zero")]
+    RecoveryWipe(#[source] ImageError),
+    #[error("there is no cloudmachine.token on the kernel command line")]
+    TokenAbsent,
+    #[error("no disk has a recovery partition with the request of the token on the kernel command line")]
+    StagedAbsent,
+    #[error("the token of the request is used")]
+    TokenUsed,
+    #[error("the recovery partition was started {attempts} times for this request, and the disk is not right yet")]
+    TooManyAttempts { attempts: u32 },
+    #[error("the staged volume has digest {found} instead of {expected}")]
+    StagedVolume { found: Digest, expected: Digest },
+    #[error(
+        "a reimage has written a part of {device}, and the firmware did not start the recovery partition that goes on with it"
+    )]
+    HalfRewritten { device: String },
+    #[error("which disk the root lies on cannot be told")]
+    RootDiskUnclear,
+    #[error("the machine is to be reset, and the kernel refuses")]
+    NoReset,
     #[error("there is no cloudmachine.pin: not on {places}")]
     PinAbsent { places: String },
     #[error("the pins of {first} and {second} differ")]

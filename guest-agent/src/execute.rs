@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use cloud_machine_disk::{Access, Disk};
-use cloud_machine_image::{CompareMode, Options, ReadBlocks, Rewritten, VerifiedImage, rewrite};
+use cloud_machine_image::{CompareMode, Options, ReadBlocks, Rewritten, VerifiedImage, WriteBlocks, rewrite};
 use cloud_machine_plan::PlannedStep;
 use cloud_machine_protocol::{Action, ChangedExtents, DiskEvidence, HostKeySeed, Step, StepId, StepRecord, Tier};
 use cloud_machine_system::{mounts, partition_node, reread_partitions, root, root_pool};
@@ -19,6 +19,7 @@ use crate::{
     modules::Modules,
     network_session::Over,
     pass::{Progress, THREADS, node},
+    recovery::Recovery,
     report::ReportBuilder,
     root_pool::{Partition, RootPool},
     source::with_packed,
@@ -35,6 +36,8 @@ pub(crate) struct Executor<'a> {
     machine: Machine,
     verified: Option<VerifiedImage>,
     root_pool: RootPool,
+    /// What the machine was started from, where that is its own disk.
+    recovery: Option<&'a Recovery>,
 }
 
 /// A disk that becomes the image.
@@ -69,9 +72,10 @@ impl<'a> Executor<'a> {
         layers: &'a Layers,
         over: Over<'a>,
         host_key: Option<HostKeySeed>,
+        recovery: Option<&'a Recovery>,
     ) -> Self {
         let machine = Machine { modules, hostid: Some(documents.identity.machine_id.hostid()) };
-        Self { documents, layers, over, host_key, machine, verified: None, root_pool: RootPool::default() }
+        Self { documents, layers, over, host_key, machine, verified: None, root_pool: RootPool::default(), recovery }
     }
 
     /// Executes `planned` and records what it cost.
@@ -149,9 +153,15 @@ impl<'a> Executor<'a> {
         let target = Disk::open(&node(device), Access::Write)?;
         let progress = Progress::new(host, what.id, "compare and rewrite");
         let options = Options { threads: THREADS, compare_mode: self.compare_mode(what.asked) };
-        let done =
-            rewrite(&self.documents.manifest, packed, &target, options, &|done, total| progress.tell(done, total))
-                .map_err(|source| AgentError::Reimage { device: device.to_owned(), source })?;
+        let rewritten = |target: &dyn WriteBlocks| {
+            let tell = |done, total| progress.tell(done, total);
+            let done = rewrite(&self.documents.manifest, packed, target, options, &tell);
+            done.map_err(|source| AgentError::Reimage { device: device.to_owned(), source })
+        };
+        let done = match self.recovery.filter(|recovery| recovery.device() == device) {
+            Some(recovery) => recovery.rewrite(&target, rewritten)?,
+            None => rewritten(&target)?,
+        };
         let tier = what.tier(&done)?;
         target.check_size()?;
         // The kernel reads a table again only when nobody holds the disk.

@@ -87,7 +87,7 @@ impl Host {
     /// Sends the report and keeps a copy for the new system. None is kept on a rescue system, of whose memory the reset leaves
     /// nothing: there it could only fail, and the host would never hear the report.
     pub(crate) fn report(&mut self, report: Report) -> Result<(), AgentError> {
-        if self.running_in != RunningIn::RescueSystem {
+        if !self.running_in.ends_in_reset() {
             let copy = serde_json::to_vec_pretty(&report).map_err(AgentError::Encode)?;
             fs::create_dir_all(REPORT_FOLDER)
                 .and_then(|()| fs::write(REPORT, copy))

@@ -37,6 +37,8 @@ mod preview;
 mod print;
 mod rancher;
 mod read_disk;
+mod recovery;
+mod recovery_worker;
 mod report;
 mod rescue;
 mod root_pool;
@@ -118,6 +120,7 @@ fn main() -> ExitCode {
     }
     match argument.as_deref() {
         Some(supervisor::WORKER_ARGUMENT) => worker::run(RunningIn::Initramfs),
+        Some(recovery_worker::ARGUMENT) => recovery_worker::work(),
         Some(serve::WORKER_ARGUMENT) => serve::work(arguments),
         Some(probe::CHILD_ARGUMENT) => child(|| probe::child(arguments)),
         Some(reader::CHILD_ARGUMENT) => child(|| reader::child(&arguments.next().unwrap_or_default())),

@@ -8,6 +8,7 @@ use cloud_machine_protocol::{
     DriveEvidence, FORMAT_VERSION, IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report,
     ReportResult, Request, RootEvidence, SourceEvidence, StepId, StepRecord, Timing,
 };
+use cloud_machine_recovery::RecoveryPartition;
 use cloud_machine_system::{SystemError, kernel, sha256};
 
 use crate::{error::AgentError, running_in::RunningIn};
@@ -17,6 +18,8 @@ pub(crate) struct ReportBuilder {
     running_in: RunningIn,
     report: Report,
     step: Option<StepId>,
+    /// What is not covered besides.
+    recovery: Option<String>,
 }
 
 impl ReportBuilder {
@@ -29,7 +32,7 @@ impl ReportBuilder {
             ..unknown_agent()
         };
         let report = Report { boot_id: kernel::boot_id()?, agent, ..empty(running_in) };
-        Ok(Self { running_in, report, step: None })
+        Ok(Self { running_in, report, step: None, recovery: None })
     }
 
     pub(crate) fn boot_id(&self) -> &str {
@@ -60,7 +63,16 @@ impl ReportBuilder {
 
     pub(crate) fn devices(&mut self, devices: Vec<DeviceRecord>) {
         self.report.not_covered = not_covered(self.running_in.root_of_trust(), &devices);
+        self.report.not_covered.extend(self.recovery.clone());
         self.report.devices = devices;
+    }
+
+    /// The recovery partition of a disk, of which nothing is said.
+    pub(crate) fn kept_for_recovery(&mut self, device: &str, partition: RecoveryPartition) {
+        let RecoveryPartition { offset, length } = partition;
+        self.recovery = Some(format!(
+            "the recovery partition of {device}, {length} bytes at byte {offset}, which reads as zeros in what is said of the disk"
+        ));
     }
 
     /// Adds what did not count of volumes, and why: in place of what was said before of the same volumes, and of those

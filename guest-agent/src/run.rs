@@ -18,6 +18,7 @@ use crate::{
     layers::Layers,
     network_session::Over,
     partitions, pin,
+    recovery::Recovery,
     report::ReportBuilder,
     rescue,
     running_in::RunningIn,
@@ -31,7 +32,12 @@ const SEARCH: Duration = Duration::from_secs(300);
 
 /// Makes the machine what the request and the configuration describe, or says why not. The deadline goes on counting
 /// until the caller has reported.
-pub(crate) fn run(running_in: RunningIn, host: &mut Host, report: &mut ReportBuilder) -> Result<Deadline, AgentError> {
+pub(crate) fn run(
+    running_in: RunningIn,
+    host: &mut Host,
+    report: &mut ReportBuilder,
+    recovery: Option<&Recovery>,
+) -> Result<Deadline, AgentError> {
     // observe
     let began = Instant::now();
     let looking = Deadline::start("the search for the volume", SEARCH);
@@ -86,7 +92,7 @@ pub(crate) fn run(running_in: RunningIn, host: &mut Host, report: &mut ReportBui
     let volume = found.volume.device.as_deref();
     let plan =
         plan(layers.config(), &inventory, &documents.request, &layout, volume, hostname).map_err(AgentError::Plan)?;
-    if running_in == RunningIn::RescueSystem {
+    if running_in.ends_in_reset() {
         rescue::check(&documents.request, &plan)?;
     }
     report.devices(plan.devices);
@@ -95,7 +101,8 @@ pub(crate) fn run(running_in: RunningIn, host: &mut Host, report: &mut ReportBui
     // execute, one step at a time, once all of them can be
     check(running_in, &plan.steps)?;
     let over = over(running_in, &documents.identity, &layers);
-    let mut executor = Executor::new(running_in.modules(), &documents, &layers, over, secrets.host_key);
+    recovery.map_or(Ok(()), Recovery::begin)?;
+    let mut executor = Executor::new(running_in.modules(), &documents, &layers, over, secrets.host_key, recovery);
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
         report.step_begins(&planned.id);
@@ -111,7 +118,7 @@ fn find_volume(running_in: RunningIn, host: &mut Host) -> Result<FoundVolume, Ag
             let command_line = kernel::command_line()?;
             volume::find(pin::of(&[&CommandLine::new(&command_line)])?)
         }
-        RunningIn::RescueSystem => volume::received(host.volume()?),
+        RunningIn::RescueSystem | RunningIn::Recovery => volume::received(host.volume()?),
         RunningIn::OwnDisk => Err(AgentError::NoHost),
     }
 }
@@ -119,7 +126,9 @@ fn find_volume(running_in: RunningIn, host: &mut Host) -> Result<FoundVolume, Ag
 /// What an address is read over.
 fn over<'a>(running_in: RunningIn, identity: &Identity, layers: &'a Layers) -> Over<'a> {
     match running_in {
-        RunningIn::Initramfs => Over::Own(identity.mac, &layers.config().resources.nic.address, running_in.modules()),
+        RunningIn::Initramfs | RunningIn::Recovery => {
+            Over::Own(identity.mac, &layers.config().resources.nic.address, running_in.modules())
+        }
         RunningIn::RescueSystem | RunningIn::OwnDisk => Over::System,
     }
 }

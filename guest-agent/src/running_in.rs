@@ -16,6 +16,9 @@ pub(crate) enum RunningIn {
     /// The initramfs that the distribution made for the machine's own disk. There is no host: the volume is whatever the policy of the
     /// image lets count, and the distribution mounts the root.
     OwnDisk,
+    /// The host's initramfs, started from the recovery partition of the disk that is reimaged. What a host would say is staged there, and
+    /// the machine's own system starts after a reset.
+    Recovery,
 }
 
 impl RunningIn {
@@ -24,14 +27,19 @@ impl RunningIn {
         match self {
             Self::Initramfs => RootOfTrust::Host,
             Self::RescueSystem => RootOfTrust::Provider,
-            Self::OwnDisk => RootOfTrust::MachineDisk,
+            Self::OwnDisk | Self::Recovery => RootOfTrust::MachineDisk,
         }
+    }
+
+    /// Whether the machine's own system starts after a reset, and not in this very kernel.
+    pub(crate) const fn ends_in_reset(self) -> bool {
+        matches!(self, Self::RescueSystem | Self::Recovery)
     }
 
     /// Where kernel modules come from.
     pub(crate) const fn modules(self) -> Modules {
         match self {
-            Self::Initramfs => Modules::Packed,
+            Self::Initramfs | Self::Recovery => Modules::Packed,
             // None is needed on a rescue system; were one, it would have it.
             Self::RescueSystem | Self::OwnDisk => Modules::Distribution,
         }

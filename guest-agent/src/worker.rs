@@ -33,19 +33,25 @@ pub(crate) fn run(running_in: RunningIn) -> ExitCode {
     }
 }
 
+/// Loads what the machine's disks need, out of an initramfs of the host's.
+pub(crate) fn load_modules(running_in: RunningIn) -> Result<(), AgentError> {
+    let modules = running_in.modules();
+    modules.load_stage(Stage::Boot)?;
+    for stage in buses::stages()? {
+        modules.load_bus(stage)?;
+    }
+    Ok(())
+}
+
 fn work(running_in: RunningIn, started: Instant) -> Result<(), AgentError> {
     let mut report = ReportBuilder::new(running_in)?;
     if running_in == RunningIn::Initramfs {
-        let modules = running_in.modules();
-        modules.load_stage(Stage::Boot)?;
-        for stage in buses::stages()? {
-            modules.load_bus(stage)?;
-        }
+        load_modules(running_in)?;
         report.timing("load modules", started.elapsed());
     }
     let mut host = Host::new(running_in, channel::open(running_in)?, started);
     host.hello(report.boot_id())?;
-    match run::run(running_in, &mut host, &mut report) {
+    match run::run(running_in, &mut host, &mut report, None) {
         Ok(deadline) => {
             report.timing("total", started.elapsed());
             let (nonce, finished) = report.finish(ReportResult::Done);

@@ -265,6 +265,7 @@ pub(crate) const POLICY: &[Key] = &[
     key("wipe", Shape::Words(WIPE)),
     key("filesystems", Shape::List(MADE)),
     key("without-configuration", Shape::Scalar(WITHOUT)),
+    key("recovery", Shape::Scalar(RECOVERY)),
 ];
 
 /// Allowed values of the policy's keys, and of each item of those that are lists.
@@ -281,6 +282,7 @@ pub(crate) const DEVICE: &str = "/dev/NAME, /dev/disk/by-id/NAME, serial:TEXT or
 pub(crate) const MADE: &str = "a list of filesystems, such as [ext4, swap]";
 pub(crate) const MADE_ONE: &str = "ext4, xfs, btrfs, vfat, swap or zfs";
 pub(crate) const WITHOUT: &str = "boot or stop";
+pub(crate) const RECOVERY: &str = "a size from 64MiB to 64GiB, such as 1GiB";
 
 /// What `path`, keys below `cloud-machine`, may hold; `None` when there is no such key. Disk names are not looked at.
 pub(crate) fn shape_of<'path>(path: impl IntoIterator<Item = &'path str>) -> Option<&'static Shape> {

@@ -92,7 +92,10 @@ pub use merged::{Hidden, Leaf, Merged};
 pub use needs::{Presence, Programs, can_be_done, can_be_made};
 pub use no_cloud::{NO_CLOUD, unread};
 pub use parse::parse;
-pub use policy::{Accept, AddressPolicy, MAX_WAIT, POLICY, Policy, VolumePolicy, WipePolicy, WithoutConfiguration};
+pub use policy::{
+    Accept, AddressPolicy, MAX_RECOVERY, MAX_WAIT, MIN_RECOVERY, POLICY, Policy, VolumePolicy, WipePolicy,
+    WithoutConfiguration,
+};
 pub use rancher::{Distribution, Rancher, Role};
 pub use set::{DEFAULT_CPUS, DEFAULT_DRIVER, DEFAULT_RAM, defaults, named, set, stated, unset};
 pub use source::{LayerKind, Location, Origin};

@@ -7,7 +7,7 @@ mod tests;
 
 use std::time::Duration;
 
-use cloud_machine_protocol::{DeviceSelector, Disk};
+use cloud_machine_protocol::{ByteSize, DeviceSelector, Disk};
 
 use crate::{config::FilesystemType, error::ConfigErrors, url::CloudInitUrl};
 
@@ -16,6 +16,11 @@ pub const POLICY: &str = "/etc/cloud-machine/agent.yaml";
 
 /// Longest time that may be waited for a volume.
 pub const MAX_WAIT: Duration = Duration::from_secs(600);
+
+/// Smallest recovery partition: kernel and initramfs take most of it.
+pub const MIN_RECOVERY: ByteSize = ByteSize(64 * ByteSize::MIB);
+/// Largest recovery partition.
+pub const MAX_RECOVERY: ByteSize = ByteSize(64 * ByteSize::GIB);
 
 /// Time that is waited for a volume that is required, unless the policy says otherwise.
 const WAIT_WHEN_REQUIRED: Duration = Duration::from_secs(30);
@@ -34,6 +39,9 @@ pub struct Policy {
     pub filesystems: Vec<FilesystemType>,
     /// What becomes of a boot with neither a volume nor an address.
     pub without_configuration: WithoutConfiguration,
+    /// Bytes of the partition from which the machine reimages itself, at least [`MIN_RECOVERY`] and at most [`MAX_RECOVERY`]; without
+    /// it there is none, and no such request counts.
+    pub recovery: Option<ByteSize>,
 }
 
 /// Which volumes labelled `CLOUD-INIT` count, and whether there must be one.
@@ -112,6 +120,7 @@ impl Default for Policy {
             wipe: WipePolicy::Declared,
             filesystems: vec![FilesystemType::Ext4],
             without_configuration: WithoutConfiguration::Boot,
+            recovery: None,
         }
     }
 }

@@ -4,10 +4,9 @@ use std::{
     error::Error,
     io::{self, Read},
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use jiff::Timestamp;
 use reqwest::{
     StatusCode, Url,
     blocking::{Client, Response},
@@ -78,7 +77,7 @@ pub(crate) fn unanswered(url: &Url, error: reqwest::Error) -> FetchError {
     // The client's own words may hold the query.
     let (url, error) = (shown_url(url), error.without_url());
     if is_certificate(&error) {
-        FetchError::Certificate { url, clock: Timestamp::now(), source: error }
+        FetchError::Certificate { url, clock: SystemTime::now(), source: error }
     } else {
         FetchError::Unreachable { url, source: error }
     }

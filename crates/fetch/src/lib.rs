@@ -16,7 +16,7 @@ use std::{
 };
 
 use cloud_machine_protocol::{Algorithm, Digest};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{SHA256, digest};
 
 pub use error::{FetchError, Refusal};
 pub use ranges::{RangeLimits, Ranges, Told};
@@ -131,11 +131,16 @@ pub fn fetch(
     let (bytes, attempts) = retry::run(source.url, limits.into(), start, retry, |deadline| {
         attempt::run(&client, &url, limits.bytes, deadline)
     })?;
-    let digest = Digest::new(Algorithm::Sha256, Sha256::digest(&bytes).into());
+    let digest = sha256(&bytes);
     match source.sha256 {
         Some(expected) if expected != digest => {
             Err(FetchError::WrongDigest { url: shown(source.url), expected, found: digest })
         }
         _ => Ok(Fetched { bytes, digest, attempts }),
     }
+}
+fn sha256(bytes: &[u8]) -> Digest {
+    let mut found = [0; 32];
+    found.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    Digest::new(Algorithm::Sha256, found)
 }

@@ -20,6 +20,7 @@ mod method;
 mod name;
 mod partition;
 mod probe;
+pub mod recovery;
 mod report;
 mod request;
 mod secret_url;

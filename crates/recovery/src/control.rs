@@ -6,9 +6,10 @@ use cloud_machine_protocol::{Digest, Extent, Nonce, Secrets};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    RESERVED, RecoveryError, RecoveryPartition, UNIT,
+    BOOT_CODE, RESERVED, RecoveryError, RecoveryPartition, UNIT,
+    blocks::{read, write},
     frame::Frame,
-    head::{Head, read, write},
+    head::Head,
 };
 
 /// Bytes of each of the two places.
@@ -91,13 +92,13 @@ impl Control {
     /// [`RecoveryError::Io`], or [`RecoveryError::Control`] when it is whole and cannot be understood.
     pub fn read(disk: &dyn ReadBlocks, partition: RecoveryPartition) -> Result<Option<Self>, RecoveryError> {
         let Some(frame) = newest(disk, partition)? else { return Ok(None) };
-        let control: Self =
-            serde_json::from_slice(&frame.bytes).map_err(|error| RecoveryError::Control { reason: error.to_string() })?;
+        let control: Self = serde_json::from_slice(&frame.bytes)
+            .map_err(|error| RecoveryError::Control { reason: error.to_string() })?;
         control.check(partition)?;
         Ok(Some(control))
     }
 
-    fn check(&self, partition: RecoveryPartition) -> Result<(), RecoveryError> {
+    pub(crate) fn check(&self, partition: RecoveryPartition) -> Result<(), RecoveryError> {
         if self.version != VERSION {
             let reason = format!("it has version {}, this program knows {VERSION}", self.version);
             return Err(RecoveryError::Control { reason });
@@ -118,9 +119,15 @@ impl Control {
     pub fn write(&self, disk: &dyn WriteBlocks, partition: RecoveryPartition) -> Result<(), RecoveryError> {
         self.check(partition)?;
         let sequence = newest(disk as &dyn ReadBlocks, partition)?.map_or(0, |frame| frame.sequence.wrapping_add(1));
-        let bytes =
-            serde_json::to_vec(self).map_err(|error| RecoveryError::Control { reason: error.to_string() })?;
+        let bytes = serde_json::to_vec(self).map_err(|error| RecoveryError::Control { reason: error.to_string() })?;
         Frame { sequence, bytes }.write(disk, slot(partition, sequence), SLOT)
+    }
+
+    /// The token is used, and nothing came of it.
+    pub fn give_up(&mut self, reason: String) {
+        self.state = State::Failed;
+        self.reason = Some(reason);
+        self.secrets = None;
     }
 
     /// As [`Control::write`], and what was there before is not left anywhere.
@@ -145,10 +152,11 @@ impl Control {
     ///
     /// # Errors
     /// [`RecoveryError::Control`] when it is none.
-    pub fn boot_code(&self) -> Result<Option<[u8; crate::head::BOOT_CODE]>, RecoveryError> {
+    pub fn boot_code(&self) -> Result<Option<[u8; BOOT_CODE]>, RecoveryError> {
         let Some(text) = &self.boot_code else { return Ok(None) };
-        let reason = || RecoveryError::Control { reason: "its boot code is not 440 bytes in hexadecimal digits".to_owned() };
-        let mut code = [0; crate::head::BOOT_CODE];
+        let reason =
+            || RecoveryError::Control { reason: "its boot code is not 440 bytes in hexadecimal digits".to_owned() };
+        let mut code = [0; BOOT_CODE];
         if text.len() != 2 * code.len() || !text.is_ascii() {
             return Err(reason());
         }

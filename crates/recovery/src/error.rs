@@ -2,6 +2,8 @@
 
 use std::io;
 
+use cloud_machine_image::ImageError;
+
 /// A failure; none of them leaves a disk that starts nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
@@ -73,6 +75,24 @@ pub enum RecoveryError {
         length: usize,
         /// Bytes that it may have.
         limit: usize,
+    },
+    /// A request is not staged.
+    #[error("the request is not staged: {reason}")]
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// The bytes of a request do not arrive.
+    #[error("the request cannot be read")]
+    Stream {
+        /// Why.
+        source: io::Error,
+    },
+    /// What was staged cannot be made zero.
+    #[error("what was staged cannot be made zero")]
+    Wipe {
+        /// Why.
+        source: Box<ImageError>,
     },
     /// A staged file lies outside of its place.
     #[error("the place of the staged {name}, {length} bytes at byte {offset}, is not in the recovery partition")]

@@ -4,7 +4,7 @@ use cloud_machine_image::{ALIGNMENT, ReadBlocks, WriteBlocks};
 
 use crate::{
     RecoveryError,
-    head::{read, write},
+    blocks::{read, write},
 };
 
 /// What a record begins with.
@@ -24,7 +24,7 @@ impl Frame {
     pub(crate) fn read(disk: &dyn ReadBlocks, offset: u64, limit: u64) -> Result<Option<Self>, RecoveryError> {
         let start = read(disk, offset, ALIGNMENT)?;
         let Some((header, _)) = start.split_first_chunk::<HEADER>() else { return Ok(None) };
-        let number = |at: usize| crate::table::number(header, at, 8);
+        let number = |at: usize| crate::number(header, at, 8);
         let (sequence, length) = (number(16), number(24));
         let whole = (HEADER as u64).checked_add(length).filter(|whole| header.starts_with(MAGIC) && *whole <= limit);
         let Some(whole) = whole else { return Ok(None) };

@@ -2,19 +2,25 @@
 //! which of both the firmware starts, that partition or the machine's own system. Sees the disk through the traits of
 //! `cloud-machine-image`; must not open a device, and must not judge an image.
 
+mod blocks;
 mod control;
+mod ends;
 mod error;
 mod frame;
 mod head;
 mod partition;
+mod prepare;
 mod shielded;
+mod stage;
 mod table;
 
 pub use control::{Area, Control, State};
 pub use error::RecoveryError;
-pub use head::{BOOT_CODE, Head};
-pub use partition::{RecoveryPartition, prepare};
+pub use head::Head;
+pub use partition::RecoveryPartition;
+pub use prepare::prepare;
 pub use shielded::ShieldedDisk;
+pub use stage::OpenPartition;
 
 /// The unit of places in and of a recovery partition, in bytes.
 pub const UNIT: u64 = 1 << 20;
@@ -22,8 +28,25 @@ pub const UNIT: u64 = 1 << 20;
 pub const RESERVED: u64 = 4 * UNIT;
 /// Smallest recovery partition, in bytes: kernel and initramfs alone take most of it.
 pub const MIN_SIZE: u64 = 64 * UNIT;
+/// Bytes of the boot code of the first sector, which ends before the disk's signature.
+pub const BOOT_CODE: usize = 440;
+
+/// The little-endian number of `bytes` at `at`.
+pub(crate) fn number(from: &[u8], at: usize, bytes: usize) -> u64 {
+    let place = from.get(at..at + bytes).unwrap_or_default();
+    place.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+/// Puts `bytes` at `at`, all of them or none.
+pub(crate) fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
+    if let Some(place) = into.get_mut(at..at + bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+}
 
 #[cfg(test)]
 const LEAF: usize = cloud_machine_image::LEAF_SIZE as usize;
+#[cfg(test)]
+mod stage_tests;
 #[cfg(test)]
 mod tests;

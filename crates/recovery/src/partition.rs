@@ -1,11 +1,11 @@
 //! Where the recovery partition lies, and what its entry in the partition table says. Must not write a table.
 
-use cloud_machine_image::{ReadBlocks, WriteBlocks};
 use cloud_machine_protocol::Extent;
 
 use crate::{
-    MIN_SIZE, RESERVED, RecoveryError, UNIT,
-    head::{Head, write},
+    MIN_SIZE, RecoveryError, UNIT,
+    ends::{Ends, tail_of},
+    put,
     table::{self, ENTRY, Table},
 };
 
@@ -34,7 +34,7 @@ impl RecoveryPartition {
     /// [`RecoveryError::DiskTooSmall`].
     pub fn at_end(size: u64, length: u64) -> Result<Self, RecoveryError> {
         let length = length.max(MIN_SIZE).next_multiple_of(UNIT);
-        let offset = Head::tail_of(size).checked_sub(length).filter(|offset| *offset > 0);
+        let offset = tail_of(size).checked_sub(length).filter(|offset| *offset > 0);
         let offset = offset.ok_or(RecoveryError::DiskTooSmall { wanted: length, size })?;
         Ok(Self { offset, length })
     }
@@ -46,13 +46,13 @@ impl RecoveryPartition {
 }
 
 /// The one that is listed, which lies where one must.
-pub(crate) fn find(table: &Table, head: &Head) -> Option<RecoveryPartition> {
+pub(crate) fn find(table: &Table, ends: &Ends) -> Option<RecoveryPartition> {
     let entry = table.entries().find(|entry| is_recovery(entry))?;
-    let Extent { offset, length } = table::extent(entry, head.sector)?;
+    let Extent { offset, length } = table::extent(entry, ends.sector)?;
     let placed = offset > 0
         && length >= MIN_SIZE
         && offset.is_multiple_of(UNIT)
-        && offset.checked_add(length) == Some(Head::tail_of(head.size));
+        && offset.checked_add(length) == Some(tail_of(ends.size));
     placed.then_some(RecoveryPartition { offset, length })
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn take_over(table: &mut Table, before: &Table, sector: u64) -> Resul
     add(table, &entry, sector)
 }
 
-fn add(table: &mut Table, entry: &[u8; ENTRY], sector: u64) -> Result<(), RecoveryError> {
+pub(crate) fn add(table: &mut Table, entry: &[u8; ENTRY], sector: u64) -> Result<(), RecoveryError> {
     let Extent { offset, length } = table::extent(entry, sector).ok_or(RecoveryError::Absent)?;
     for (index, other) in table.entries().enumerate() {
         let end = table::extent(other, sector).map_or(0, |other| other.offset.saturating_add(other.length));
@@ -102,35 +102,13 @@ fn add(table: &mut Table, entry: &[u8; ENTRY], sector: u64) -> Result<(), Recove
     Ok(())
 }
 
-/// Makes a recovery partition of `length` bytes at the end of `disk`, unless it has one, and gives it; `true` when it was made.
-/// `identity` are the random bytes of its unique GUID. The disk may hold a table that was made for a smaller one. Nothing else
-/// on it changes, and a cut leaves the table of before or the new one.
-///
-/// # Errors
-/// [`RecoveryError::NoRoom`], [`RecoveryError::DiskTooSmall`], [`RecoveryError::TableFull`], [`RecoveryError::Table`] and those of
-/// the disk.
-pub fn prepare(
-    disk: &dyn WriteBlocks,
-    length: u64,
-    identity: [u8; 16],
-) -> Result<(RecoveryPartition, bool), RecoveryError> {
-    let before = Head::read(disk as &dyn ReadBlocks)?;
-    if let Some(there) = before.recovery()? {
-        return Ok((there, false));
-    }
-    let made = RecoveryPartition::at_end(disk.size(), length)?;
-    let mut table = Table::read(&before)?;
+/// The entry of a new one, with the random bytes of its unique GUID.
+pub(crate) fn entry(partition: RecoveryPartition, sector: u64, identity: [u8; 16]) -> [u8; ENTRY] {
     let mut entry = [0; ENTRY];
     entry[..16].copy_from_slice(&RECOVERY);
     entry[16..32].copy_from_slice(&identity);
-    table::put(&mut entry, 32, &(made.offset / before.sector).to_le_bytes());
-    table::put(&mut entry, 40, &(made.end() / before.sector - 1).to_le_bytes());
+    put(&mut entry, 32, &(partition.offset / sector).to_le_bytes());
+    put(&mut entry, 40, &(partition.end() / sector - 1).to_le_bytes());
     entry[56..].copy_from_slice(&name());
-    add(&mut table, &entry, before.sector)?;
-    // What lay there before could look like something that was staged.
-    write(disk, made.end() - RESERVED, &vec![0; RESERVED as usize])?;
-    let mut head = before;
-    table.write(&mut head);
-    head.start_recovery(disk)?;
-    Ok((made, true))
+    entry
 }

@@ -8,7 +8,7 @@ use std::{
 
 use cloud_machine_image::{LEAF_SIZE, ReadBlocks, WriteBlocks};
 
-use crate::{Head, RecoveryError, RecoveryPartition};
+use crate::{BOOT_CODE, Head, RecoveryError, RecoveryPartition};
 
 /// A system disk with a recovery partition that the firmware starts.
 pub struct ShieldedDisk<'a> {
@@ -18,14 +18,6 @@ pub struct ShieldedDisk<'a> {
     interim: Head,
     /// As whoever rewrites the disk wants it.
     wanted: Mutex<Head>,
-    /// Called before the first change of the disk.
-    begin: Begin<'a>,
-}
-
-/// What is done once, before the first change.
-struct Begin<'a> {
-    call: &'a (dyn Fn() -> io::Result<()> + Sync),
-    called: Mutex<bool>,
 }
 
 /// A part of a range, and whose it is.
@@ -37,18 +29,15 @@ enum Part {
 }
 
 impl<'a> ShieldedDisk<'a> {
-    /// The disk, on which the interim head is. `begin` is called once, before its first change.
+    /// The disk, on which the interim head is.
     ///
     /// # Errors
     /// [`RecoveryError::Absent`] when it has no recovery partition, and those of the disk.
-    pub fn new(
-        disk: &'a dyn WriteBlocks,
-        begin: &'a (dyn Fn() -> io::Result<()> + Sync),
-    ) -> Result<Self, RecoveryError> {
+    pub fn new(disk: &'a dyn WriteBlocks) -> Result<Self, RecoveryError> {
         let interim = Head::read(disk as &dyn ReadBlocks)?;
         let partition = interim.recovery()?.ok_or(RecoveryError::Absent)?;
         let wanted = Mutex::new(interim.clone());
-        Ok(Self { disk, partition, interim, wanted, begin: Begin { call: begin, called: Mutex::new(false) } })
+        Ok(Self { disk, partition, interim, wanted })
     }
 
     /// The head that the new system starts with, with the recovery partition in its table. On the disk there is one with the same
@@ -56,7 +45,7 @@ impl<'a> ShieldedDisk<'a> {
     ///
     /// # Errors
     /// Those of [`Head::with_recovery_of`] and of the disk.
-    pub fn prepared(self, boot_code: Option<&[u8; 440]>) -> Result<Head, RecoveryError> {
+    pub fn prepared(self, boot_code: Option<&[u8; BOOT_CODE]>) -> Result<Head, RecoveryError> {
         let wanted = self.wanted.into_inner().unwrap_or_else(PoisonError::into_inner);
         let system = wanted.with_recovery_of(&self.interim)?;
         system.interim(boot_code)?.start_recovery(self.disk)?;
@@ -92,18 +81,10 @@ impl<'a> ShieldedDisk<'a> {
         while done < length {
             let (part, end) = self.part(offset + done);
             let count = (end - offset - done).min(length - done);
-            let range = usize::try_from(done).unwrap_or(usize::MAX)..usize::try_from(done + count).unwrap_or(usize::MAX);
+            let range =
+                usize::try_from(done).unwrap_or(usize::MAX)..usize::try_from(done + count).unwrap_or(usize::MAX);
             each(part, offset + done, range)?;
             done += count;
-        }
-        Ok(())
-    }
-
-    fn begin(&self) -> io::Result<()> {
-        let mut called = self.begin.called.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*called {
-            (self.begin.call)()?;
-            *called = true;
         }
         Ok(())
     }
@@ -136,7 +117,6 @@ impl ReadBlocks for ShieldedDisk<'_> {
 
 impl WriteBlocks for ShieldedDisk<'_> {
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
-        self.begin()?;
         self.each(offset, buffer.len() as u64, |part, at, range| {
             let bytes = buffer.get(range).ok_or(io::ErrorKind::InvalidInput)?;
             match part {
@@ -151,7 +131,6 @@ impl WriteBlocks for ShieldedDisk<'_> {
     }
 
     fn zero(&self, offset: u64, length: u64) -> io::Result<()> {
-        self.begin()?;
         self.each(offset, length, |part, at, range| {
             match part {
                 Part::Disk => self.disk.zero(at, range.len() as u64)?,

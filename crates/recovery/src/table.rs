@@ -3,7 +3,7 @@
 
 use cloud_machine_protocol::Extent;
 
-use crate::{RecoveryError, head::Head};
+use crate::{RecoveryError, ends::Ends, number, put};
 
 /// Bytes of an entry, and how many there are at most.
 pub(crate) const ENTRY: usize = 128;
@@ -21,18 +21,18 @@ pub(crate) struct Table {
 
 impl Table {
     /// The primary copy, or where that is not whole the backup.
-    pub(crate) fn read(head: &Head) -> Result<Self, RecoveryError> {
-        let entries_at = head.number(head.sector, 72, 8).saturating_mul(head.sector);
-        Self::copy(head, head.sector, entries_at).or_else(|_| {
-            let header = head.size - head.size % head.sector - head.sector;
-            let entries_at = head.number(header, 72, 8).saturating_mul(head.sector);
-            Self::copy(head, header, entries_at)
+    pub(crate) fn read(ends: &Ends) -> Result<Self, RecoveryError> {
+        let entries_at = ends.number(ends.sector, 72, 8).saturating_mul(ends.sector);
+        Self::copy(ends, ends.sector, entries_at).or_else(|_| {
+            let header = ends.size - ends.size % ends.sector - ends.sector;
+            let entries_at = ends.number(header, 72, 8).saturating_mul(ends.sector);
+            Self::copy(ends, header, entries_at)
         })
     }
 
-    fn copy(head: &Head, header_at: u64, entries_at: u64) -> Result<Self, RecoveryError> {
+    fn copy(ends: &Ends, header_at: u64, entries_at: u64) -> Result<Self, RecoveryError> {
         let wrong = |reason| RecoveryError::Table { reason };
-        let bytes = head.bytes(header_at, HEADER).ok_or(wrong("its header is not where it must be"))?;
+        let bytes = ends.bytes(header_at, HEADER).ok_or(wrong("its header is not where it must be"))?;
         let mut header = <[u8; HEADER]>::try_from(bytes).map_err(|_| wrong("its header is cut off"))?;
         if !header.starts_with(SIGNATURE) {
             return Err(wrong("neither copy has a header"));
@@ -47,7 +47,7 @@ impl Table {
         {
             return Err(wrong("the header of neither copy is whole"));
         }
-        let entries = head.bytes(entries_at, count * ENTRY).ok_or(wrong("its entries are not beside its header"))?;
+        let entries = ends.bytes(entries_at, count * ENTRY).ok_or(wrong("its entries are not beside its header"))?;
         if number(&header, 88, 4) != u64::from(crc32fast::hash(entries)) {
             return Err(wrong("the entries of neither copy are whole"));
         }
@@ -64,10 +64,10 @@ impl Table {
         self.entries.as_chunks_mut::<ENTRY>().0.iter_mut()
     }
 
-    /// Writes both copies into `head`, for a disk of its size, and lets the protective MBR reach to the disk's end.
-    pub(crate) fn write(&self, head: &mut Head) {
-        let sector = head.sector;
-        let last = head.size / sector - 1;
+    /// Writes both copies into `ends`, for a disk of its size, and lets the protective MBR reach to the disk's end.
+    pub(crate) fn write(&self, ends: &mut Ends) {
+        let sector = ends.sector;
+        let last = ends.size / sector - 1;
         let entry_sectors = (self.entries.len() as u64).div_ceil(sector);
         let backup_entries = last - entry_sectors;
         let mut header = self.header;
@@ -82,10 +82,10 @@ impl Table {
             put(&mut header, 16, &checksum.to_le_bytes());
             let mut block = vec![0; sector as usize];
             put(&mut block, 0, &header);
-            head.put(own * sector, &block);
-            head.put(entries * sector, &self.entries);
+            ends.put(own * sector, &block);
+            ends.put(entries * sector, &self.entries);
         }
-        head.protect(last);
+        ends.protect(last);
     }
 }
 
@@ -98,17 +98,4 @@ pub(crate) fn extent(entry: &[u8; ENTRY], sector: u64) -> Option<Extent> {
     let offset = first.checked_mul(sector)?;
     let length = last.checked_add(1)?.checked_sub(first)?.checked_mul(sector)?;
     Some(Extent { offset, length })
-}
-
-/// The little-endian number of `bytes` at `at`.
-pub(crate) fn number(from: &[u8], at: usize, bytes: usize) -> u64 {
-    let place = from.get(at..at + bytes).unwrap_or_default();
-    place.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-}
-
-/// Puts `bytes` at `at`, all of them or none.
-pub(crate) fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
-    if let Some(place) = into.get_mut(at..at + bytes.len()) {
-        place.copy_from_slice(bytes);
-    }
 }

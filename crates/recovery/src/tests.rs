@@ -10,26 +10,26 @@ use cloud_machine_image::{ReadBlocks, WriteBlocks};
 use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{
-    Area, Control, Head, LEAF, RecoveryError, RecoveryPartition, ShieldedDisk, State, UNIT, head::BOOT_CODE, prepare,
-    table::Table,
+    Area, BOOT_CODE, Control, Head, LEAF, RecoveryError, RecoveryPartition, ShieldedDisk, State, UNIT, ends::Ends,
+    prepare, table::Table,
 };
 
-const SIZE: u64 = 100 << 20;
+pub(crate) const SIZE: u64 = 100 << 20;
 const SECTOR: usize = 512;
-const CODE: [u8; BOOT_CODE] = [0xcc; BOOT_CODE];
+pub(crate) const CODE: [u8; BOOT_CODE] = [0xcc; BOOT_CODE];
 const EFI: [u8; 16] = [0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b];
 
-struct Memory {
+pub(crate) struct Memory {
     bytes: Mutex<Vec<u8>>,
     writes: Mutex<Vec<(u64, Vec<u8>)>>,
 }
 
 impl Memory {
-    fn new(bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self { bytes: Mutex::new(bytes), writes: Mutex::default() }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.bytes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -110,7 +110,7 @@ enum Starts {
 
 fn uefi(bytes: &[u8]) -> Starts {
     let head = Head::read(&Left(bytes)).unwrap();
-    let table = Table::read(&head).expect("one of both copies is whole");
+    let table = Table::read(&Ends::read(&Left(bytes)).unwrap()).expect("one of both copies is whole");
     let systems: Vec<u64> = table
         .entries()
         .filter(|entry| entry[..16] == EFI)
@@ -163,7 +163,7 @@ fn cuts(before: Vec<u8>, act: impl FnOnce(&Memory), mut look: impl FnMut(&[u8]))
     (now, shown)
 }
 
-fn with_recovery() -> (Memory, RecoveryPartition) {
+pub(crate) fn with_recovery() -> (Memory, RecoveryPartition) {
     let disk = system_disk(32 << 20);
     let (partition, made) = prepare(&disk, 64 * UNIT, [9; 16]).unwrap();
     assert!(made);
@@ -177,7 +177,8 @@ fn a_partition_is_made_at_the_end_and_every_other_reader_sees_the_same_table() {
     assert_eq!(prepare(&disk, 64 * UNIT, [8; 16]).unwrap(), (partition, false));
     let bytes = disk.bytes();
     let gpt = gptman::GPT::find_from(&mut Cursor::new(&bytes)).unwrap();
-    let used: Vec<(u32, u64)> = gpt.iter().filter(|(_, p)| p.is_used()).map(|(i, p)| (i, p.starting_lba * 512)).collect();
+    let used: Vec<(u32, u64)> =
+        gpt.iter().filter(|(_, p)| p.is_used()).map(|(i, p)| (i, p.starting_lba * 512)).collect();
     assert_eq!(used, [(1, 8192 * 512), (2, partition.offset), (14, 2048 * 512), (15, 4096 * 512)]);
     assert_eq!(gpt.header.backup_lba, SIZE / 512 - 1);
     assert_eq!(gpt[2].partition_name.as_str(), "cloud-machine-recovery");
@@ -187,7 +188,10 @@ fn a_partition_is_made_at_the_end_and_every_other_reader_sees_the_same_table() {
     let backup = gptman::GPT::find_from(&mut Cursor::new(&lost)).unwrap();
     assert_eq!(backup[2], gpt[2]);
     assert_eq!(uefi(&bytes), Starts::System);
-    assert_eq!(u32::from_le_bytes(bytes[446 + 12..446 + 16].try_into().unwrap()), u32::try_from(SIZE / 512 - 1).unwrap());
+    assert_eq!(
+        u32::from_le_bytes(bytes[446 + 12..446 + 16].try_into().unwrap()),
+        u32::try_from(SIZE / 512 - 1).unwrap()
+    );
 }
 
 #[test]
@@ -205,7 +209,7 @@ fn while_the_partition_is_made_every_cut_leaves_one_of_both_tables() {
     let act = |disk: &Memory| assert!(prepare(disk, 64 * UNIT, [9; 16]).unwrap().1);
     let mut tables = BTreeSet::new();
     let (_, shown) = cuts(system_disk(32 << 20).bytes(), act, |cut| {
-        let table = Table::read(&Head::read(&Left(cut)).unwrap()).unwrap();
+        let table = Table::read(&Ends::read(&Left(cut)).unwrap()).unwrap();
         tables.insert(table.entries().filter(|entry| entry[..16] != [0; 16]).count());
         assert_eq!(bios(cut), Starts::System);
     });
@@ -261,11 +265,15 @@ fn a_request_goes_from_state_to_state_and_every_cut_leaves_the_one_or_the_other(
     assert_eq!(staged.boot_code().unwrap(), Some(CODE));
     let armed = Control { state: State::Armed, attempts: 1, ..staged.clone() };
     let mut seen = BTreeSet::new();
-    cuts(disk.bytes(), |disk| armed.write(disk, partition).unwrap(), |cut| {
-        let found = Control::read(&Left(cut), partition).unwrap().unwrap();
-        assert!(found == staged || found == armed);
-        seen.insert(found.attempts);
-    });
+    cuts(
+        disk.bytes(),
+        |disk| armed.write(disk, partition).unwrap(),
+        |cut| {
+            let found = Control::read(&Left(cut), partition).unwrap().unwrap();
+            assert!(found == staged || found == armed);
+            seen.insert(found.attempts);
+        },
+    );
     assert_eq!(Vec::from_iter(seen), [0, 1]);
     armed.write(&disk, partition).unwrap();
     assert_eq!(Control::read(&disk, partition).unwrap(), Some(armed));
@@ -303,23 +311,16 @@ fn the_rewrite_sees_zeros_in_place_of_the_partition_and_leaves_the_interim_head(
     let interim = before.interim(Some(&CODE)).unwrap();
     interim.start_recovery(&disk).unwrap();
     disk.write_at(&[5; 4096], partition.offset).unwrap();
-    let begun = Mutex::new(0);
-    let begin = || {
-        *begun.lock().unwrap() += 1;
-        Ok(())
-    };
-    let shielded = ShieldedDisk::new(&disk, &begin).unwrap();
+    let shielded = ShieldedDisk::new(&disk).unwrap();
     let mut found = vec![1; 8192];
     shielded.read_at(&mut found, partition.offset - 4096).unwrap();
     assert!(found.iter().all(|byte| *byte == 0));
-    assert_eq!(*begun.lock().unwrap(), 0);
     // All of the disk, as an image that is smaller leaves it, then another system's head.
     shielded.zero(0, SIZE).unwrap();
     let other = system_disk(32 << 20).bytes();
     for piece in [0..LEAF, (8192 * SECTOR)..(8192 * SECTOR + 4096)] {
         shielded.write_at(&other[piece.clone()], piece.start as u64).unwrap();
     }
-    assert_eq!(*begun.lock().unwrap(), 1);
     let error = shielded.write_at(&[1; 4096], partition.offset).unwrap_err().to_string();
     assert!(error.contains("reaches into the recovery partition"), "{error}");
     let system = shielded.prepared(Some(&CODE)).unwrap();

@@ -14,6 +14,14 @@ use crate::{
 /// Disks that are probed at the same time: each is a process of its own.
 const AT_ONCE: usize = 8;
 
+/// Names of all block devices that are no partitions, sorted; some may be no disks, or hold nothing.
+///
+/// # Errors
+/// [`SystemError`] when sysfs cannot be read.
+pub fn disk_names() -> Result<Vec<String>, SystemError> {
+    names(Path::new(SYSFS))
+}
+
 /// Lists and probes all whole disks, sorted by name.
 ///
 /// # Errors

@@ -39,7 +39,7 @@ mod wipe;
 mod zeros;
 
 pub use block::{BlockReader, refuses_writes, set_read_only};
-pub use disks::{inventory, inventory_with_loops};
+pub use disks::{disk_names, inventory, inventory_with_loops};
 pub use error::SystemError;
 pub use facts::{facts, product_uuid};
 pub use filesystem::{NewFilesystem, check_maker, make_filesystem, maker, programs};

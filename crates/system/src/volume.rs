@@ -4,14 +4,16 @@
 use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::{Algorithm, Digest, volume};
 use cloud_machine_volume::Volume;
-use sha2::{Digest as _, Sha256};
+use ring::digest::{SHA256, digest};
 
 use crate::{BlockReader, SystemError};
 
 /// SHA-256 of bytes in memory.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> Digest {
-    Digest::new(Algorithm::Sha256, Sha256::digest(bytes).into())
+    let mut found = [0; 32];
+    found.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    Digest::new(Algorithm::Sha256, found)
 }
 
 /// Reads all of `/dev/<name>`.

@@ -38,6 +38,7 @@ impl<'a> Explained<'a> {
         addresses(policy, &mut say);
         say("wipe", wipe(policy));
         say("filesystems", filesystems(policy));
+        say("self-reimage", recovery(policy));
         for Needed { path, does, .. } in programs.iter().filter(|program| !program.present) {
             say("not in this system", format!("{path}, which is needed for {does}"));
         }
@@ -122,6 +123,16 @@ fn filesystems(policy: &Policy) -> String {
     if names.is_empty() { "none may be made".to_owned() } else { format!("{} may be made", names.join(", ")) }
 }
 
+fn recovery(policy: &Policy) -> String {
+    match policy.recovery {
+        Some(size) => format!(
+            "a recovery partition of {size} is made where the end of the system disk is free, and a request that is staged there resets \
+             the machine and reimages it"
+        ),
+        None => "no request counts, since `recovery` has no size".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +160,7 @@ two that count  the boot stops, and no disk is changed
 address         `cloud-init-url` begins with https://, or stops the boot; redirects are followed, but none from https to http
 wipe            a disk that the configuration declares may lose what it holds, never the one that the root is on
 filesystems     ext4 may be made
+self-reimage    no request counts, since `recovery` has no size
 ";
         assert_eq!(Explained::new(&Policy::default(), "/etc/p", false, ext4(true)).table(), expected);
     }
@@ -200,6 +212,11 @@ filesystems     ext4 may be made
                 "wipe: [serial:a, /dev/vdb]",
                 "wipe",
                 "a disk that the configuration declares may lose what it holds if it is one of serial:a, /dev/vdb, never the one that the root is on",
+            ),
+            (
+                "recovery: 1024MiB",
+                "self-reimage",
+                "a recovery partition of 1GiB is made where the end of the system disk is free, and a request that is staged there resets the machine and reimages it",
             ),
             ("filesystems: []", "filesystems", "none may be made"),
             ("filesystems: [zfs, xfs]", "filesystems", "xfs, zfs may be made"),

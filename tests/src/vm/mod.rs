@@ -4,6 +4,7 @@
 mod expected;
 mod given;
 mod run;
+mod staged;
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -15,6 +16,8 @@ use cloud_machine_protocol::{
     Request, SecretPolicy, SecretUrl, Secrets, Tier,
 };
 use cloud_machine_store::{ImageFolder, identity};
+
+pub use staged::PartitionFile;
 
 use crate::fixture::{Fixture, IMAGE, dirty};
 

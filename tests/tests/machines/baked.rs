@@ -17,6 +17,8 @@ use cloud_machine_tests::{
     plain_machine::{PlainMachine, Running, Start},
 };
 
+use crate::self_reimage::reimages_itself;
+
 /// The root of `images/debian-12`.
 const ROOT: &str = "root=PARTUUID=ccab4f1b-7c75-4c71-9e58-1b7d3d2a6e03 ro";
 /// A machine that does not come up resets, which ends QEMU: of initramfs-tools(7) and of dracut.cmdline(7).
@@ -173,14 +175,20 @@ fn a_volume_made_by_hand_describes_every_boot_whatever_was_done_in_between() {
     let root = BakedRoot::unpack(&baked_image().expect("the image"));
     let more = "#cloud-init\nhostname: from-address\n";
     let server = Server::start(Answer::Document(more.into()));
-    let policy = format!("address: {{allowed: ['{}']}}\n", server.root());
+    let policy = format!("address: {{allowed: ['{}']}}\nrecovery: 64MiB\n", server.root());
     root.install(&artifacts.agent, Some(&policy));
     let document = document(&server.url(), &sha256(more.as_bytes()).hex());
     std::thread::scope(|scope| {
         // An image that boots by itself and is baked by the one command, which finds initramfs-tools in it.
         scope.spawn(|| {
             let machine = Baked::by_command(&artifacts, &policy);
+            // Room for the recovery partition, as a disk has that is larger than its image.
+            let disk = fs::OpenOptions::new().write(true).open(machine.file("root")).expect("the disk");
+            let size = disk.metadata().expect("its size").len();
+            disk.set_len(size + (80 << 20)).expect("a larger disk");
+            drop(disk);
             three_boots(&machine, [Begin::Uefi, Begin::Uefi, Begin::Bios], &document);
+            reimages_itself(&machine.file("root"), Start::Bios);
         });
         scope.spawn(|| three_boots(&Baked::new(&root, Generator::Dracut), [Begin::Direct; 3], &document));
     });

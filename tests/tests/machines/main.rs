@@ -15,4 +15,5 @@ mod rancher;
 mod rented;
 mod root_pool;
 mod seed;
+mod self_reimage;
 mod small_image;

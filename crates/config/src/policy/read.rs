@@ -5,13 +5,15 @@ use std::time::Duration;
 use cloud_machine_protocol::DeviceSelector;
 use url::Url;
 
-use super::{Accept, MAX_WAIT, Policy, WAIT_WHEN_REQUIRED, WipePolicy, WithoutConfiguration};
+use super::{
+    Accept, MAX_RECOVERY, MAX_WAIT, MIN_RECOVERY, Policy, WAIT_WHEN_REQUIRED, WipePolicy, WithoutConfiguration,
+};
 use crate::{
     authorized_key::{is_key, is_key_cut_off},
     check::{self, invalid},
     config::FilesystemType,
     error::{ConfigError, ConfigErrors},
-    grammar::{self, ACCEPTED, BEGINNING, BOOLEAN, DEVICE, MADE_ONE, SIGNER, Shape, WAIT, WIPE, WITHOUT},
+    grammar::{self, ACCEPTED, BEGINNING, BOOLEAN, DEVICE, MADE_ONE, RECOVERY, SIGNER, Shape, WAIT, WIPE, WITHOUT},
     parse::parse_map,
     scalar::Scalar,
     source::{LayerKind, shortened},
@@ -115,6 +117,10 @@ impl Reader<'_> {
         if self.word("without-configuration", WITHOUT, ["boot", "stop"]) == Some(1) {
             policy.without_configuration = WithoutConfiguration::Stop;
         }
+        let size =
+            |scalar: &Scalar| scalar.as_text().parse().ok().filter(|size| (MIN_RECOVERY..=MAX_RECOVERY).contains(size));
+        let recovery = self.scalar("recovery", RECOVERY, |scalar| size(scalar).is_some());
+        policy.recovery = recovery.and_then(size);
         policy
     }
 

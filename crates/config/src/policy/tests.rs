@@ -44,7 +44,7 @@ fn url(text: &str) -> CloudInitUrl {
 
 #[test]
 fn a_document_that_states_nothing_is_the_default() {
-    let keys = "volume:\naddress: {}\nwipe:\nfilesystems: ~\nwithout-configuration:\n";
+    let keys = "volume:\naddress: {}\nwipe:\nfilesystems: ~\nwithout-configuration:\nrecovery:\n";
     let deeper = "volume: {required: , wait: , accept: }\naddress: {allowed: , default: }\n";
     for text in ["", "{}", "---\n", "# nothing\n", "\u{feff}~", keys, deeper] {
         assert_eq!(policy(text), Policy::default(), "{text:?}");
@@ -75,7 +75,7 @@ fn every_key_is_read() {
          address:\n  allowed: ['https://config.example/m/', 'http://10.0.2.2:8000/']\n  default: {{url: 'http://10.0.2.2:8000/m', sha256: '{digest}'}}\n\
          wipe: [serial:data, wwn:naa.5000, /dev/vdb, /dev/disk/by-id/virtio-x]\n\
          filesystems: [zfs, swap, ext4, xfs, btrfs, vfat]\n\
-         without-configuration: stop\n"
+         without-configuration: stop\nrecovery: 1GiB\n"
     );
     let found = policy(&text);
     assert_eq!(found.volume.wait, Duration::from_secs(16));
@@ -86,6 +86,7 @@ fn every_key_is_read() {
     let words: Vec<&str> = found.filesystems.iter().map(|kind| kind.name()).collect();
     assert_eq!(words, ["ext4", "xfs", "btrfs", "vfat", "swap", "zfs"]);
     assert_eq!(found.without_configuration, WithoutConfiguration::Stop);
+    assert_eq!(found.recovery.map(|size| size.bytes()), Some(1 << 30));
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn values_that_mean_nothing_are_refused_with_what_is_allowed() {
     const KINDS: &str = "[allowed: ext4, xfs, btrfs, vfat, swap or zfs]";
     const BEGINNING: &str =
         "[allowed: https:// or http://, alone or with a host, a slash and a path, without user, query and fragment]";
-    const KEYS: &str = "[allowed: volume, address, wipe, filesystems, without-configuration]";
+    const KEYS: &str = "[allowed: volume, address, wipe, filesystems, without-configuration, recovery]";
     for (text, expected) in [
         ("volumes: {}", format!("p:1:1: volumes: unknown key `volumes` {KEYS} [help: did you mean `volume`?]")),
         ("cloud-machine: {}", format!("p:1:1: cloud-machine: unknown key `cloud-machine` {KEYS}")),
@@ -243,6 +244,9 @@ fn values_that_mean_nothing_are_refused_with_what_is_allowed() {
         ("filesystems: ext4", "p:1:14: filesystems: invalid value `ext4`, a text [allowed: a list of filesystems, such as [ext4, swap]]".to_owned()),
         ("filesystems: [ext4, ext4]", "p:1:21: filesystems[1]: `ext4` is in the list twice".to_owned()),
         ("without-configuration: reboot", "p:1:24: without-configuration: invalid value `reboot`, a text [allowed: boot or stop]".to_owned()),
+        ("recovery: 63MiB", "p:1:11: recovery: invalid value `\"63MiB\"`, a text [allowed: a size from 64MiB to 64GiB, such as 1GiB]".to_owned()),
+        ("recovery: 65GiB", "p:1:11: recovery: invalid value `\"65GiB\"`, a text [allowed: a size from 64MiB to 64GiB, such as 1GiB]".to_owned()),
+        ("recovery: 1073741824", "p:1:11: recovery: invalid value `1073741824`, a number [allowed: a size from 64MiB to 64GiB, such as 1GiB]".to_owned()),
         ("without-configuration: [stop]", "p:1:24: without-configuration: found a list [allowed: boot or stop]".to_owned()),
     ] {
         check(text, expected.as_ref());
@@ -357,7 +361,7 @@ fn a_policy_is_read_as_strictly_as_a_configuration() {
         ),
         (
             "exclude: [wipe]",
-            "p:1:1: exclude: unknown key `exclude` [allowed: volume, address, wipe, filesystems, without-configuration]",
+            "p:1:1: exclude: unknown key `exclude` [allowed: volume, address, wipe, filesystems, without-configuration, recovery]",
         ),
     ] {
         check(text, expected);

@@ -1,0 +1,178 @@
+//! Requests that are staged, and those that are not.
+
+use std::io::Cursor;
+
+use cloud_machine_image::ReadBlocks;
+use cloud_machine_protocol::{Algorithm, Digest};
+
+use crate::{
+    Area, Control, Head, OpenPartition, RESERVED, RecoveryError, RecoveryPartition, State, UNIT,
+    tests::{CODE, Memory, SIZE, with_recovery},
+};
+
+const TOKEN: &str = "abababababababababababababababababababababababababababababababab";
+const BOOT: u64 = 70_000;
+const VOLUME: u64 = 4096;
+const IMAGE: u64 = (3 << 20) + 5;
+
+/// Makes a request another one.
+type Change = fn(&mut Control);
+
+/// The partition's own device, and the disk that it is a part of.
+struct Machine {
+    device: Memory,
+    partition: RecoveryPartition,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let (disk, partition) = with_recovery();
+        let bytes = disk.bytes();
+        let place = |at: u64| usize::try_from(at).unwrap();
+        let own = bytes[place(partition.offset)..place(partition.offset + partition.length)].to_vec();
+        Self { device: Memory::new(own), partition }
+    }
+
+    fn open(&self) -> OpenPartition<'_> {
+        OpenPartition { device: &self.device, partition: self.partition, disk_size: SIZE }
+    }
+
+    fn stage(&self, stream: Vec<u8>) -> Result<Control, RecoveryError> {
+        self.open().stage(&mut Cursor::new(stream))
+    }
+
+    fn control(&self) -> Option<Control> {
+        Control::read(&self.open(), self.partition).unwrap()
+    }
+
+    /// Puts a control in place of whatever is there.
+    fn set(&self, control: &Control) {
+        control.write(&self.open(), self.partition).unwrap();
+    }
+}
+
+fn control() -> Control {
+    let area = |offset, length| Area { offset: offset * UNIT, length };
+    Control {
+        version: Control::VERSION,
+        state: State::Staged,
+        token: TOKEN.to_owned(),
+        machine: "uuid".to_owned(),
+        disk_size: SIZE,
+        attempts: 0,
+        reason: None,
+        boot_code: Some(CODE.iter().map(|byte| format!("{byte:02x}")).collect()),
+        boot: area(0, BOOT),
+        volume: area(1, VOLUME),
+        pin: Digest::new(Algorithm::Sha256, [1; 32]),
+        image: area(2, IMAGE),
+        nonce: "11".repeat(32).parse().unwrap(),
+        secrets: None,
+    }
+}
+
+fn stream(control: &Control) -> Vec<u8> {
+    let mut stream = serde_json::to_vec(control).unwrap();
+    stream.push(b'\n');
+    for (byte, length) in [(1, BOOT), (2, VOLUME), (3, IMAGE)] {
+        stream.resize(stream.len() + usize::try_from(length).unwrap(), byte);
+    }
+    stream
+}
+
+#[test]
+fn a_request_lies_where_it_says_and_goes_again_when_it_is_cancelled() {
+    let machine = Machine::new();
+    assert_eq!(machine.stage(stream(&control())).unwrap(), control());
+    assert_eq!(machine.control(), Some(control()));
+    let mut found = vec![0; 4096];
+    for (offset, byte) in [(0, 1), (UNIT, 2), (2 * UNIT, 3), (4 * UNIT, 3)] {
+        machine.open().read_at(&mut found, machine.partition.offset + offset).unwrap();
+        assert_eq!(found, [byte; 4096], "{offset}");
+    }
+    // The last block of the image: five bytes of it, then zeros.
+    machine.open().read_at(&mut found, machine.partition.offset + 5 * UNIT).unwrap();
+    assert_eq!((&found[..5], found[5..].iter().all(|byte| *byte == 0)), (&[3; 5][..], true));
+    let other = machine.open().cancel(&"cd".repeat(32)).unwrap_err().to_string();
+    assert_eq!(other, "the request is not staged: none with this token waits");
+    machine.open().cancel(TOKEN).unwrap();
+    assert_eq!(machine.control(), None);
+    let all = machine.device.bytes();
+    assert!(all[..all.len() - usize::try_from(RESERVED).unwrap()].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn what_is_no_request_for_this_disk_is_refused_and_nothing_counts() {
+    let cases: [(&str, Change); 12] = [
+        ("a disk of 5 bytes, and this has 104857600", |control| control.disk_size = 5),
+        ("does not look like a new one", |control| control.state = State::Armed),
+        ("does not look like a new one", |control| control.attempts = 1),
+        ("does not look like a new one", |control| control.token = "ab".to_owned()),
+        ("does not look like a new one", |control| control.token = "x".repeat(64)),
+        ("its boot code is not 440 bytes", |control| control.boot_code = Some("cc".to_owned())),
+        ("it has version 2", |control| control.version = 2),
+        ("overlap", |control| control.volume.offset = 0),
+        ("are empty", |control| control.volume.length = 0),
+        ("the place of the staged image", |control| control.image.length = 60 * UNIT),
+        ("the place of the staged boot files", |control| control.boot.offset = 1),
+        ("the place of the staged volume", |control| control.volume.length = u64::MAX),
+    ];
+    for (expected, change) in cases {
+        let machine = Machine::new();
+        let mut changed = control();
+        change(&mut changed);
+        let error = machine.stage(stream(&changed)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{expected}: {error}");
+        assert_eq!(machine.control(), None, "{expected}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_off_or_too_long_stages_nothing() {
+    let whole = stream(&control());
+    let line = whole.iter().position(|byte| *byte == b'\n').unwrap();
+    for length in [0, 10, line, line + 1, line + 70_000, whole.len() - 1] {
+        let machine = Machine::new();
+        let error = machine.stage(whole[..length].to_vec()).unwrap_err().to_string();
+        assert!(error.contains("cut off") || error.contains("does not end"), "{length}: {error}");
+        assert_eq!(machine.control(), None, "{length}");
+    }
+    let machine = Machine::new();
+    let error = machine.stage([whole.as_slice(), b"x"].concat()).unwrap_err().to_string();
+    assert!(error.contains("more follows behind its image"), "{error}");
+    let endless = machine.stage(vec![b' '; 2 << 20]).unwrap_err().to_string();
+    assert!(endless.contains("does not end"), "{endless}");
+    assert_eq!(machine.control(), None);
+}
+
+#[test]
+fn a_token_counts_once_and_one_request_waits_at_a_time() {
+    let machine = Machine::new();
+    let other = Control { token: "cd".repeat(32), ..control() };
+    machine.stage(stream(&control())).unwrap();
+    let error = machine.stage(stream(&other)).unwrap_err().to_string();
+    assert!(error.contains("another one is staged: cancel that first"), "{error}");
+    for state in [State::Armed, State::Begun, State::Reported] {
+        machine.set(&Control { state, ..control() });
+        let error = machine.stage(stream(&other)).unwrap_err().to_string();
+        assert!(error.contains("another one is under way"), "{state:?}: {error}");
+        assert!(machine.open().cancel(TOKEN).is_err(), "{state:?}");
+        assert_eq!(machine.control().unwrap().state, state);
+    }
+    for state in [State::Done, State::Failed] {
+        machine.set(&Control { state, ..control() });
+        let error = machine.stage(stream(&control())).unwrap_err().to_string();
+        assert!(error.contains("its token is used"), "{state:?}: {error}");
+    }
+    assert_eq!(machine.stage(stream(&other)).unwrap(), other);
+}
+
+#[test]
+fn a_partition_shows_nothing_of_the_rest_of_its_disk() {
+    let machine = Machine::new();
+    let mut found = vec![0; 4096];
+    for offset in [0, machine.partition.offset - 4096, machine.partition.offset + machine.partition.length] {
+        assert!(machine.open().read_at(&mut found, offset).is_err(), "{offset}");
+    }
+    assert!(matches!(Head::read(&machine.open()), Err(RecoveryError::Io { .. })));
+}

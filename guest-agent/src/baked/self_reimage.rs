@@ -1,0 +1,135 @@
+//! The recovery partition, seen from the start of the machine's own system: makes it where the policy wants one, and starts a
+//! request that is staged there. Must not rewrite the disk itself: what the recovery partition starts does, after a cut as well.
+
+use std::{fs::File, io::Read};
+
+use cloud_machine_config::Policy;
+use cloud_machine_disk::{Access, Disk};
+use cloud_machine_image::ReadBlocks;
+use cloud_machine_protocol::causes;
+use cloud_machine_recovery::{Control, Head, RecoveryPartition, State, prepare};
+use cloud_machine_system::{SystemError, kernel, power, product_uuid, reread_partitions, survey::survey};
+
+use super::root;
+use crate::{error::AgentError, host::Host, pass::node, recovery};
+
+/// A recovery partition of the disk with the root.
+struct Own {
+    device: String,
+    disk: Disk,
+    partition: RecoveryPartition,
+    /// Whether it was made now.
+    made: bool,
+}
+
+/// What became of a request.
+enum Outcome {
+    /// The boot goes on.
+    Boot,
+    /// The recovery partition is started next.
+    Armed,
+    /// It is given up, and the boot head of before has to come back.
+    GivenUp(Box<Control>, String),
+}
+
+/// Does what there is to do. Without `recovery` in the policy that is nothing: no request counts.
+pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError> {
+    let Some(size) = policy.recovery else { return Ok(()) };
+    let own = match Own::open(size.bytes()) {
+        Ok(own) => own,
+        // A machine without one works; it cannot reimage itself.
+        Err(error) => return host.event(None, &format!("there is no recovery partition: {}", causes(&error))),
+    };
+    if own.made {
+        let text = format!("made a recovery partition of {} bytes at the end of {}", own.partition.length, own.device);
+        host.event(None, &text)?;
+    }
+    let outcome = match Control::read(&own.disk, own.partition) {
+        Ok(Some(control)) => own.advance(control, host)?,
+        Ok(None) => Outcome::Boot,
+        Err(error) => {
+            host.event(None, &format!("nothing is reimaged: {}", causes(&error)))?;
+            Outcome::Boot
+        }
+    };
+    let Own { device, disk, partition, made } = own;
+    drop(disk);
+    match outcome {
+        Outcome::Boot if !made => Ok(()),
+        Outcome::Boot => Ok(reread_partitions(&device)?),
+        Outcome::Armed => {
+            kernel::log("the machine is reset, and its recovery partition reimages it");
+            power::reset();
+            Err(AgentError::NoReset)
+        }
+        Outcome::GivenUp(control, reason) => {
+            host.event(None, &format!("the reimage that is staged is given up: {reason}"))?;
+            recovery::give_back(&device, partition, &control, reason)?;
+            Ok(reread_partitions(&device)?)
+        }
+    }
+}
+
+impl Own {
+    /// The partition, made of `size` bytes where there is none.
+    fn open(size: u64) -> Result<Self, AgentError> {
+        const RANDOM: &str = "/dev/urandom";
+        let disks = root::disks_with_root(&kernel::command_line()?, &survey(false)?);
+        let [device] = disks.as_slice() else { return Err(AgentError::RootDiskUnclear) };
+        let disk = Disk::open(&node(device), Access::Write)?;
+        let mut identity = [0; 16];
+        File::open(RANDOM)
+            .and_then(|mut random| random.read_exact(&mut identity))
+            .map_err(SystemError::io("read", RANDOM))?;
+        let (partition, made) = prepare(&disk, size, identity)?;
+        Ok(Self { device: device.clone(), disk, partition, made })
+    }
+
+    /// Carries a request one state further.
+    fn advance(&self, mut control: Control, host: &mut Host) -> Result<Outcome, AgentError> {
+        let Self { device, disk, partition, .. } = self;
+        let head = Head::read(disk)?;
+        match control.state {
+            State::Done | State::Failed => return Ok(Outcome::Boot),
+            State::Staged => {
+                if let Some(reason) = self.not_for_here(&control)? {
+                    host.event(None, &format!("the reimage that is staged is given up: {reason}"))?;
+                    control.give_up(reason);
+                    control.write_over(disk, *partition)?;
+                    return Ok(Outcome::Boot);
+                }
+                host.event(None, &format!("a reimage of {device} is staged"))?;
+                partition.keep_head(disk, &head)?;
+                control.state = State::Armed;
+                control.write(disk, *partition)?;
+            }
+            State::Armed => {}
+            State::Begun => return Err(AgentError::HalfRewritten { device: device.clone() }),
+            State::Reported => {
+                host.event(None, "the reimage is finished: this is the new system")?;
+                recovery::finish(disk, *partition, control)?;
+                return Ok(Outcome::Boot);
+            }
+        }
+        let interim = partition.kept_head(disk)?.interim(control.boot_code()?.as_ref())?;
+        if head == interim {
+            let reason = "the firmware starts this system, although the boot head is the recovery partition's";
+            return Ok(Outcome::GivenUp(Box::new(control), reason.to_owned()));
+        }
+        interim.start_recovery(disk)?;
+        Ok(Outcome::Armed)
+    }
+
+    /// Why a request is not for this machine and this disk.
+    fn not_for_here(&self, control: &Control) -> Result<Option<String>, AgentError> {
+        let uuid = product_uuid()?.map_or_else(|| "one without a UUID".to_owned(), |uuid| uuid.to_string());
+        let (machine, wanted, found) = (&control.machine, control.disk_size, self.disk.size());
+        Ok(if uuid != *machine {
+            Some(format!("it is for machine {machine}, and this is {uuid}"))
+        } else if wanted != found {
+            Some(format!("it is for a disk of {wanted} bytes, and this one has {found}"))
+        } else {
+            None
+        })
+    }
+}
