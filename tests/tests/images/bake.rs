@@ -4,6 +4,7 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -122,17 +123,27 @@ fn what_cannot_be_baked_is_refused_before_a_machine_is_started() {
 
 #[test]
 fn a_signal_leaves_the_image_as_it_was_and_no_process() {
-    let workspace = Workspace::with_qemu("echo $$ >pid.new; mv pid.new pid; exec sleep 300");
-    let mut command = workspace.script(&format!("exec {BAKE} disk.raw"));
-    let mut running = command.spawn().unwrap();
+    for signal in [15, 9] {
+        let workspace = Workspace::with_qemu("echo $$ >pid.new; mv pid.new pid; exec sleep 300");
+        let mut command = workspace.script(&format!("exec {BAKE} disk.raw"));
+        let mut running = command.spawn().unwrap();
+        wait_until("the machine is not started", || workspace.exists("pid"));
+        workspace.shell(&format!("kill -{signal} {}", running.id()));
+        let status = running.wait().unwrap();
+        assert_eq!((status.signal(), status.code()), (Some(signal), None));
+        workspace.shell("cmp disk.raw before.raw; test \"$(ls -A | grep -c baked-)\" = 0");
+        let pid = fs::read_to_string(workspace.folder.join("pid")).unwrap();
+        // What nobody has reaped yet has no command line.
+        let is_gone = || fs::read(format!("/proc/{}/cmdline", pid.trim())).is_ok_and(|words| words.is_empty());
+        let is_reaped = || !Path::new("/proc").join(pid.trim()).exists();
+        wait_until("the machine is left behind", || is_reaped() || is_gone());
+    }
+}
+
+fn wait_until(otherwise: &str, happened: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
-    while !workspace.exists("pid") {
-        assert!(Instant::now() < deadline, "the machine is not started");
+    while !happened() {
+        assert!(Instant::now() < deadline, "{otherwise}");
         std::thread::sleep(Duration::from_millis(20));
     }
-    workspace.shell(&format!("kill -TERM {}", running.id()));
-    let status = running.wait().unwrap();
-    assert_eq!((status.signal(), status.code()), (Some(15), None));
-    workspace
-        .shell("cmp disk.raw before.raw; ! kill -0 $(cat pid) 2>/dev/null; test \"$(ls -A | grep -c baked-)\" = 0");
 }

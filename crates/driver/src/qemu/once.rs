@@ -2,6 +2,7 @@
 //! it went well: the machine says so.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,6 +12,11 @@ use cloud_machine_protocol::escape;
 
 use super::{Qemu, QemuError, Verdict, tool};
 
+/// Has a program end with the thread that started it, whatever ends that: setpriv(1) of util-linux, prctl(2). The machine works on files
+/// without a name, which would be lost with this program, and keep their space for as long as the machine runs.
+const WITH_US: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+/// What setpriv(1) exits with when there is no such program.
+const NO_PROGRAM: i32 = 127;
 /// Bytes that QEMU itself may say.
 const OUTPUT: usize = 1 << 20;
 
@@ -40,20 +46,25 @@ pub struct Once<'a> {
 }
 
 impl Qemu {
-    /// Runs the machine until it ends. No process of it is left, also when a signal ends this program meanwhile.
+    /// Runs the machine until it ends. No process of it is left, also when a signal ends this program meanwhile, be it SIGKILL.
     ///
     /// # Errors
     /// [`QemuError::Run`], [`QemuError::Refused`] when QEMU ended with an error, [`QemuError::Child`] after the limit.
     pub fn run_once(&self, once: &Once<'_>) -> Result<(), QemuError> {
-        let mut command = tool::command(self.program());
-        command.args(once.arguments());
+        let [setpriv, options @ ..] = WITH_US;
+        let mut command = tool::command(setpriv);
+        command.args(options).arg(self.program()).args(once.arguments());
         let bounds = Bounds { limit: once.limit, output: OUTPUT };
         let output = tool::output(&mut command, bounds).map_err(QemuError::child)?;
         if output.status.success() {
             return Ok(());
         }
+        let program = self.program().to_string_lossy().into_owned();
+        if output.status.code() == Some(NO_PROGRAM) {
+            return Err(QemuError::Run { program, source: io::ErrorKind::NotFound.into() });
+        }
         Err(QemuError::Refused {
-            program: self.program().to_string_lossy().into_owned(),
+            program,
             arguments: once.arguments(),
             status: output.status,
             stderr: escape::tail(&output.stderr, 10).replace('\n', "; "),
@@ -121,6 +132,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let verdict = Verdict { accelerator: Accelerator::Tcg, cpu_model: "x".to_owned(), reason: String::new() };
         let limit = Duration::from_secs(20);
+        let absent = once(folder.path(), &verdict, limit).unwrap_err();
+        assert!(matches!(&absent, QemuError::Run { program, .. } if program.ends_with("/qemu")), "{absent}");
         stand_in(folder.path(), "printf '%s\\n' \"$@\" >\"$(dirname \"$0\")/said\"");
         once(folder.path(), &verdict, limit).unwrap();
         let said = fs::read_to_string(folder.path().join("said")).unwrap();

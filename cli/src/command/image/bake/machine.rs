@@ -186,6 +186,9 @@ fn failed(code: &str, text: &str, words: &Words) -> Failure {
 
 fn failure(error: QemuError) -> Failure {
     match &error {
+        QemuError::Run { program, .. } if program == "setpriv" => {
+            Failure::failed(error).hint("`apt-get install util-linux` brings it")
+        }
         QemuError::Run { .. } => Failure::failed(error).hint("`apt-get install qemu-system-x86` brings it"),
         QemuError::Child(_) => Failure::new(Kind::TimedOut, error).hint("--timeout SECONDS gives it more time"),
         _ => Failure::failed(error),
