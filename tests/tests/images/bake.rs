@@ -114,6 +114,17 @@ fn what_cannot_be_baked_is_refused_before_a_machine_is_started() {
         1,
         &["--kernel FILE and --modules FOLDER"],
     );
+    workspace.shell("head -c 3000000 /dev/zero >noise.raw");
+    workspace.refused(
+        "cloud-machine image bake --accelerator tcg noise.raw",
+        1,
+        &["cannot tell what noise.raw holds", "a disk image with a GPT is wanted"],
+    );
+    // What is given is looked at before anything is copied.
+    let called = workspace
+        .call(&format!("{} disk.raw", BAKE.replace("--quiet", "").replace("--modules modules", "--modules .")));
+    assert!(called.code == 4 && called.errors.contains("./modules.dep"), "{}", called.errors);
+    assert!(!called.errors.contains("copy"), "{}", called.errors);
     // As a machine of QEMU's that has the disk.
     let image = fs::OpenOptions::new().write(true).open(workspace.folder.join("disk.raw")).unwrap();
     assert!(cloud_machine_disk::lock::lock(&image).unwrap());

@@ -15,7 +15,7 @@ use std::{
 
 use cloud_machine_config::Policy;
 use cloud_machine_disk::lock;
-use cloud_machine_image::find_partitions;
+use cloud_machine_image::{ImageError, find_partitions};
 use cloud_machine_packing::input::{Input, Phase, RawImage};
 use cloud_machine_protocol::escape;
 use serde::Serialize;
@@ -64,6 +64,13 @@ pub(super) fn run(ui: &Ui, arguments: &Bake) -> Result<Baked, Failure> {
     if let Some(kernel) = &arguments.kernel {
         boot::check_kernel(kernel)?;
     }
+    let programs = files::folder(arguments, &agent, policy.as_deref())?;
+    let initramfs = |modules: &dyn ModuleFolder| boot::initramfs_for_filesystems(modules, &agent, &programs);
+    // What is given is looked at before the copy, which may take minutes.
+    let given = match (&arguments.kernel, &arguments.modules) {
+        (Some(kernel), Some(modules)) => Some((boot::read(kernel, MAX_PART)?, initramfs(modules)?.1)),
+        _ => None,
+    };
     let image = open(&disk)?;
     let shown: RefCell<Option<(Phase, Progress)>> = RefCell::new(None);
     let progress = |phase, done, total| {
@@ -82,8 +89,10 @@ pub(super) fn run(ui: &Ui, arguments: &Bake) -> Result<Baked, Failure> {
     let (copy, format) = copies.copy(&disk).map_err(|error| full(input::failure(error), folder))?;
     shown.replace(None);
     let copy = Arc::new(copy);
-    let programs = files::folder(arguments, &agent, policy.as_deref())?;
-    let (kernel, initramfs) = kernel_and_initramfs(ui, arguments, &copy, &agent, &programs)?;
+    let (kernel, initramfs) = match given {
+        Some(given) => given,
+        None => own_kernel(ui, arguments, &copy, initramfs)?,
+    };
     let files = machine::Files::new(folder, &kernel, &initramfs)?;
     let words = machine::run(ui, arguments, &files, &copy, folder)?;
     image.unchanged().map_err(input::failure)?;
@@ -127,21 +136,23 @@ fn policy(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// What the machine that bakes starts with.
-fn kernel_and_initramfs(
+/// The kernel of the image, for the machine that bakes, and an initramfs with its modules.
+fn own_kernel(
     ui: &Ui,
     arguments: &Bake,
     copy: &Arc<RawImage>,
-    agent: &[u8],
-    programs: &cloud_machine_initramfs::Programs,
+    initramfs: impl Fn(&dyn ModuleFolder) -> Result<(String, Vec<u8>), Failure>,
 ) -> Result<(Vec<u8>, Vec<u8>), Failure> {
-    let initramfs = |modules: &dyn ModuleFolder| boot::initramfs_for_filesystems(modules, agent, programs);
-    if let (Some(kernel), Some(modules)) = (&arguments.kernel, &arguments.modules) {
-        return Ok((boot::read(kernel, MAX_PART)?, initramfs(modules)?.1));
-    }
     let (partitions, root) = find_partitions(&**copy, arguments.root_partition).map_err(|error| {
-        let what = format!("find the kernel of {}", arguments.disk.display());
-        Failure::during(Kind::Failed, what)(error).hint(format!("a kernel is looked for by GPT and on ext4; {GIVE}"))
+        let disk = arguments.disk.display();
+        let (what, hint) = match &error {
+            ImageError::TableAbsent => (
+                format!("tell what {disk} holds"),
+                format!("a disk image with a GPT is wanted; of a disk with a root and without a GPT, {GIVE}"),
+            ),
+            _ => (format!("find the kernel of {disk}"), format!("a kernel is looked for by GPT and on ext4; {GIVE}")),
+        };
+        Failure::during(Kind::Failed, what)(error).hint(hint)
     })?;
     let release = arguments.kernel_release.as_deref();
     let own = kernel::of_partitions(ui, copy, (&partitions, root), release, "the machine that bakes starts")?;
