@@ -61,13 +61,14 @@ chpasswd:
 write_files:
   - {path: /root/plain, content: \"plain\\n\", permissions: '0640', owner: 'root:adm'}
   - {path: /root/binary, content: !!binary AAH+/w==}
-  - {path: /root/packed, content: '@', encoding: gz+b64}
+  - {path: /root/packed, content: 'PACKED', encoding: gz+b64}
+  - {path: /root/job, content: 'JOB', encoding: gz+b64}
 bootcmd:
   - cat /proc/sys/kernel/random/boot_id >>/root/boots
 runcmd:
   - [cp, /var/lib/cloud/data/instance-id, /root/instance]
   - echo ran >>/root/runs
-  - test \"$(head -c 4 /dev/vdd)\" != FAIL || { printf gone >/dev/vdd; echo the last program had no luck; false; }
+  - test \"$(head -c 4 /dev/vdd)\" = DONE || sh -e /root/job
 apt:
   preserve_sources_list: false
   sources_list: deb [trusted=yes] SERVER ./
@@ -79,7 +80,7 @@ phone_home:
   post: [hostname, instance_id]
   tries: 2
 timezone: Europe/Vienna
-locale: de_DE.UTF-8
+locale: de_DE@euro
 ntp:
   ntp_client: systemd-timesyncd
   servers: [ntp.example]
@@ -114,12 +115,15 @@ const LOOK: &str = "
     od -An -tx1 /root/binary
     cat /root/packed
     readlink /etc/localtime
-    . /etc/default/locale; echo $LANG; locale -a | grep de_DE
+    . /etc/default/locale; echo $LANG; locale -a | grep -x de_DE@euro
     grep -rh '^NTP' /etc/systemd/timesyncd.conf.d
     cat /usr/share/greeting
     findmnt -no FSTYPE /scratch; findmnt -no FSTYPE /vault
     cat /root/of-url /root/of-drive
     wc -l </root/runs";
+/// What firmware says of the machine, and what tells one instance of it from another.
+const FIRMWARE: &str = "cd /sys/class/dmi/id; cat product_name product_serial";
+const INSTANCE: &str = "cat /root/instance; cat /etc/ssh/ssh_host_*_key.pub | cut -d' ' -f1,2; wc -l </root/boots";
 const SEEN: [&str; 22] = [
     "web",
     "127.0.1.1       cloudy web",
@@ -134,8 +138,8 @@ const SEEN: [&str; 22] = [
     "00 01 fe ff",
     "compressed",
     "/usr/share/zoneinfo/Europe/Vienna",
-    "de_DE.UTF-8",
-    "de_DE.utf8",
+    "de_DE@euro",
+    "de_DE@euro",
     "NTP=ntp.example",
     "from a package",
     "ext4",
@@ -144,6 +148,8 @@ const SEEN: [&str; 22] = [
     "of drive",
     "1",
 ];
+/// What a job does last.
+const FAIL: &str = "printf DONE >/dev/vdd; sync; echo the last program had no luck; exit 1";
 /// What a job leaves on its disks: a seed of NoCloud and a config drive, each complete and with a program to run.
 const PLANT_DISKS: &str = "
     evil='#cloud-config\nruncmd: [touch /root/evil]\nbootcmd: [touch /root/evil]\n'
@@ -192,11 +198,20 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     files.insert("/evil/meta-data".to_owned(), b"instance-id: evil\n".to_vec());
     let server = Server::start(Answer::Files(files));
     firmware_names_another_source(tools.path(), &server);
-    create(&program, &server);
-    everything_is_done(&program);
-    let first = Instance::of(&program);
     let called_home = || server.posts().pop().expect("a call home");
-    assert_eq!(called_home(), format!("hostname={MACHINE}&instance_id={}", first.id));
+    let home = |id: &str| format!("hostname={MACHINE}&instance_id={id}");
+
+    // What cloud-init cannot do is no machine, and its words say why; the next start begins anew, and finds nothing of the job.
+    create_with_a_job_that_fails(&program, &server);
+    let failed = called_home();
+    assert!(failed.starts_with(&home("")), "{failed}");
+    program.done(&["start", MACHINE]);
+    let first = everything_is_done(&program);
+    assert_eq!((called_home(), server.posts().len()), (home(&first.id), 2));
+    assert_ne!(home(&first.id), failed, "to cloud-init it is another machine");
+    assert_eq!(first.boots, 1);
+    let planted = inside(&program, "blkid -s LABEL -o value /dev/vdb /dev/vdc");
+    assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
     cloud_init_finds_no_fault_in_what_it_was_handed(&program);
     docker::is_as_described_and_holds_nothing_of_a_job(&program, MACHINE);
     rancher::is_an_agent_with_a_token_for_root_alone(&program, MACHINE);
@@ -204,33 +219,12 @@ fn what_cloud_init_is_handed_is_applied_once_for_each_reimage_and_nothing_else_i
     assert!(verified.contains("the host name is what the configuration makes of it"), "{verified}");
 
     // Nothing is new to a machine that is only started, and disks of a job are no source.
-    inside(&program, PLANT_DISKS);
     program.done(&["stop", MACHINE]);
     program.done(&["start", MACHINE]);
-    everything_is_done(&program);
-    let second = Instance::of(&program);
+    let second = everything_is_done(&program);
     assert_eq!((&second.id, &second.host_key), (&first.id, &first.host_key));
     assert_eq!(second.boots, 2, "what is for each boot ran at each");
-    assert_eq!(server.posts().len(), 1, "and nothing else did");
-
-    // What cloud-init cannot do is no machine, and its words say why; the next start begins anew.
-    inside(&program, PLANT_ROOT);
-    inside(&program, "printf FAIL >/dev/vdd; sync");
-    let reimaged = program.call(["reimage", MACHINE], b"");
-    assert_eq!(reimaged.code, 1, "{}", reimaged.errors);
-    for words in ["cloud-init in machine cloudy did not end well", "scripts-user", "the last program had no luck"] {
-        assert!(reimaged.errors.contains(words), "{words}: {}", reimaged.errors);
-    }
-    assert_eq!(program.json(["show", MACHINE]).unwrap()["record"]["state"], "failed");
-    program.done(&["start", MACHINE]);
-    everything_is_done(&program);
-    let third = Instance::of(&program);
-    assert_ne!(third.id, first.id, "to cloud-init it is another machine");
-    assert_eq!(third.boots, 1);
-    assert_eq!(called_home(), format!("hostname={MACHINE}&instance_id={}", third.id));
-    let planted = inside(&program, "blkid -s LABEL -o value /dev/vdb /dev/vdc");
-    assert_eq!(planted, "cidata\nconfig-2\n", "the disks of the job are still there");
-    docker::is_as_described_and_holds_nothing_of_a_job(&program, MACHINE);
+    assert_eq!(server.posts().len(), 2, "and nothing else did");
     program.done(&["delete", MACHINE, "--yes"]);
     fs::remove_file(tools.path().join("qemu-system-x86_64")).unwrap();
     a_network_that_is_described_as_for_cloud_init_is_set_up_by_it(&program);
@@ -299,7 +293,7 @@ fn image_that_was_used(program: &Program) -> PathBuf {
 }
 
 /// With a document of each layer that the machine reads for itself.
-fn create(program: &Program, server: &Server) {
+fn create_with_a_job_that_fails(program: &Program, server: &Server) {
     let folder = program.state().parent().unwrap().to_owned();
     let write = |name: &str, bytes: &[u8]| {
         fs::write(folder.join(name), bytes).unwrap();
@@ -308,7 +302,9 @@ fn create(program: &Program, server: &Server) {
     let added = |name: &str| {
         format!("write_files: !append\n  - {{path: /root/of-{name}, content: \"of {name}\\n\"}}\n").into_bytes()
     };
-    let config = CONFIGURATION.replace('@', &packed("compressed\n")).replace("SERVER", &server.root());
+    let job = [PLANT_DISKS, PLANT_ROOT, docker::LEAVE, FAIL].join("\n");
+    let config = CONFIGURATION.replace("PACKED", &packed("compressed\n")).replace("JOB", &packed(&job));
+    let config = config.replace("SERVER", &server.root());
     let config = config + docker::SETTINGS + rancher::SETTINGS;
     let config = write("cloudy.yaml", config.as_bytes());
     let url = format!("cloud-init-url=file://{}", write("url.yaml", &added("url")));
@@ -317,7 +313,11 @@ fn create(program: &Program, server: &Server) {
     let way = ["create", MACHINE, "--strategy", "overlay"];
     let documents = ["--config", &config, "--set", &url, "--drive", &drive];
     let created = program.call(way.into_iter().chain(documents), b"");
-    assert_eq!(created.code, 0, "{}", created.errors);
+    assert_eq!(created.code, 1, "{}", created.errors);
+    for words in ["cloud-init in machine cloudy did not end well", "scripts-user", "the last program had no luck"] {
+        assert!(created.errors.contains(words), "{words}: {}", created.errors);
+    }
+    assert_eq!(program.json(["show", MACHINE]).unwrap()["record"]["state"], "failed");
     for key in ["ssh_deletekeys", "growpart.mode", "disk_setup", "fs_setup"] {
         assert!(
             created.errors.lines().any(|line| line.contains(key) && line.contains(" is ignored: ")),
@@ -335,27 +335,28 @@ fn packed(text: &str) -> String {
 }
 
 /// cloud-init has ended without a complaint, which the operation waited for; everything is as described, and nothing of a
-/// job's was executed.
-fn everything_is_done(program: &Program) {
-    let said = inside(program, "cloud-init status --long; cat /run/cloud-init/result.json");
-    assert!(said.contains("status: done"), "{said}");
-    let result: Value = serde_json::from_str(&said[said.find('{').expect("the result")..]).unwrap();
+/// job's was executed. One login for all: each takes a second in software emulation.
+fn everything_is_done(program: &Program) -> Instance {
+    let nothing = "test ! -e /root/evil; test ! -e /var/lib/cloud/instances/old; test -z \"$(grep -rl 192.0.2.1 /etc /run/systemd)\"
+                   test -z \"$(grep -lx 'one for all machines' /var/lib/systemd/credential.secret /etc/ssh/* 2>&-)\"";
+    let complaints = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log | grep -v '{KEYS}' || true");
+    let parts = ["cat /run/cloud-init/result.json", FIRMWARE, INSTANCE, &format!("{complaints}; {nothing}; {LOOK}")];
+    let said = inside(program, &parts.join("\necho ==\n"));
+    let parts: Vec<&str> = said.split("==\n").collect();
+    let [result, firmware, instance, seen] = parts[..] else { panic!("{said}") };
+    let result: Value = serde_json::from_str(result).unwrap();
     assert_eq!(result["v1"]["errors"], Value::Array(Vec::new()), "{said}");
     let source = result["v1"]["datasource"].as_str().unwrap();
     assert!(source.starts_with("DataSourceNoCloud [seed=") && !source.contains("/dev/"), "{source}");
-    let nothing = "test ! -e /root/evil; test ! -e /var/lib/cloud/instances/old; test -z \"$(grep -rl 192.0.2.1 /etc /run/systemd)\"
-                   test -z \"$(grep -lx 'one for all machines' /var/lib/systemd/credential.secret /etc/ssh/* 2>&-)\"";
-    let firmware = inside(program, "cd /sys/class/dmi/id; cat product_name product_serial");
     assert!(firmware.starts_with("OpenStack Compute\nds=nocloud-net;s=http://10.0.2.2:"), "{firmware}");
-    let complaints = format!("grep -e WARNING -e ERROR /var/log/cloud-init.log | grep -v '{KEYS}' || true");
-    let seen = inside(program, &format!("{complaints}; {nothing}; {LOOK}"));
     let seen: Vec<&str> = seen.lines().map(str::trim).collect();
     assert_eq!(seen, SEEN);
+    Instance::of(program, instance)
 }
 
 fn cloud_init_finds_no_fault_in_what_it_was_handed(program: &Program) {
-    let said = inside(program, "cloud-init schema --system 2>&1");
-    assert!(said.contains("Valid cloud-config"), "{said}");
+    let said = inside(program, "cloud-init status --long; cloud-init schema --system 2>&1");
+    assert!(said.contains("status: done") && said.contains("Valid cloud-config"), "{said}");
 }
 
 /// What cloud-init and the host know the system by.
@@ -366,10 +367,8 @@ struct Instance {
 }
 
 impl Instance {
-    /// The host key is the only one, and the one that the report told, since the host logs in by it.
-    fn of(program: &Program) -> Self {
-        let script = "cat /root/instance; cat /etc/ssh/ssh_host_*_key.pub | cut -d' ' -f1,2; wc -l </root/boots";
-        let said = inside(program, script);
+    /// From what [`INSTANCE`] printed. The host key is the only one, and the one that the report told, since the host logs in by it.
+    fn of(program: &Program, said: &str) -> Self {
         let lines: Vec<&str> = said.lines().collect();
         let [id, host_key, boots] = lines[..] else { panic!("{said}") };
         let report = program.json(["show", MACHINE]).unwrap()["record"]["host_key"].clone();

@@ -37,6 +37,10 @@ secure: {{(index .RegistryConfig.IndexConfigs "registry.example:5000").Secure}}'
     docker logs job
     docker inspect job --format '{{json .HostConfig.LogConfig}} {{.AppArmorProfile}}'
     docker images --format '{{.Repository}}'"#;
+/// What a job leaves there: an image and a container.
+pub(super) const LEAVE: &str = "
+    tar -ch -C / bin/sh lib/x86_64-linux-gnu/libc.so.6 lib64/ld-linux-x86-64.so.2 | docker import - left >/dev/null
+    docker run --name left left /bin/sh -c 'echo a job was here'";
 const SEEN: [&str; 17] = [
     "left: ",
     "rack=7",
