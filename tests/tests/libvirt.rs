@@ -69,7 +69,7 @@ impl Host {
             name: name.clone(),
             uuid: identity.machine_uuid.clone(),
             ram: 128 << 20,
-            cpus: 1,
+            cpus: 2,
             processor,
             mac: identity.mac,
             connection: cloud_machine_protocol::Connection::User,
@@ -129,6 +129,7 @@ fn what_is_started_is_what_was_asked_for(host: &Host, daemon: &Libvirtd) {
     assert_eq!(after("-append"), boot.command_line);
     assert_eq!(after("-kernel"), boot.kernel.to_str().unwrap());
     assert_eq!(after("-uuid"), boot.uuid);
+    assert!(after("-smp").starts_with("2,"), "{words:?}");
     assert_eq!(after("-netdev"), format!("user,id=net0,hostfwd=tcp:127.0.0.1:{}-:22", boot.ssh_port));
     for file in boot.devices.iter().map(|device| serde_json::json!(device.file).to_string()) {
         assert!(words.iter().any(|word| word.contains(&file)), "{file} in {words:?}");

@@ -325,15 +325,19 @@ fn a_machine_reads_documents_of_its_own(program: &Program) {
     assert_eq!(program.call(["delete", "own", "--yes"], b"").code, 0);
 }
 
-/// The token of the address that machine `own` was made with is nowhere but in its record, and was told once.
+/// The token of the address that machine `own` was made with is nowhere but in its record, and was told once. It has as many processors
+/// as a machine has by itself, where the others have one.
 fn a_job_finds_no_secret_of_an_address(program: &Program, created: &str) {
     let look = "cat /dev/disk/by-id/virtio-cm-volume /run/cloud-machine/report.json | grep -c hunter2; \
                 timeout 2 cat /dev/virtio-ports/cloud-machine.agent.0 | wc -c; \
-                grep -c machine.yaml /dev/disk/by-id/virtio-cm-volume";
+                grep -c machine.yaml /dev/disk/by-id/virtio-cm-volume; nproc";
     let found = program.call(["exec", "own", "--", "sh", "-c", look], b"");
     let counts: Vec<&str> = found.output.lines().collect();
     assert_eq!(counts.get(..2), Some(["0", "0"].as_slice()), "{}\n{}", found.output, found.errors);
-    assert!(counts.len() == 3 && counts[2] != "0", "the place of the address is on the volume: {counts:?}");
+    assert!(
+        counts.len() == 4 && counts[2] != "0" && counts[3] == "2",
+        "the place of the address is on the volume: {counts:?}"
+    );
     let shown = program.call(["show", "own", "--output", "json"], b"").output;
     assert!(!created.contains("hunter2") && !shown.contains("hunter2") && shown.contains("machine.yaml"), "{shown}");
     let folder = program.state().join("machines/own");
