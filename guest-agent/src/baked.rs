@@ -44,6 +44,9 @@ use documents::Documents;
 /// Argument that makes the agent's binary this.
 pub(crate) const ARGUMENT: &str = "disks";
 
+/// Where an initramfs has modules, one folder for each kernel.
+const MODULES: &str = "/lib/modules";
+
 /// Where the agent is.
 const HERE: RunningIn = RunningIn::OwnDisk;
 
@@ -101,6 +104,7 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
     let (policy, _) = policy::load(policy)?;
 
     // observe
+    same_kernel(Path::new(MODULES), kernel::release())?;
     let began = Instant::now();
     let found = volume::find(&policy.volume)?;
     report.ignored_volumes(found.ignored, &[]);
@@ -150,6 +154,18 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
     handed.keep(&layers)
 }
 
+/// Refuses an initramfs with modules of other kernels than the one of `release`, which runs: without its drivers a volume would not be
+/// there, and a boot without one goes on. An initramfs without any modules is of a kernel that needs none.
+fn same_kernel(folder: &Path, release: String) -> Result<(), AgentError> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).peekable();
+    let Some(first) = found.peek().cloned() else { return Ok(()) };
+    if found.any(|name| name == release) {
+        return Ok(());
+    }
+    Err(AgentError::OtherKernel { running: release, found: first })
+}
+
 fn planned(
     layers: &Layers,
     inventory: Inventory,
@@ -179,5 +195,22 @@ fn hostid(uuid: Option<&str>) -> Result<Option<u32>, AgentError> {
             Ok(id.map(|id| id.hostid()))
         }
         Err(error) => Err(SystemError::io("read", FILE)(error).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_of_the_kernel_that_runs_or_there_are_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |release: &str| same_kernel(folder.path(), release.to_owned()).map_err(|error| error.to_string());
+        assert_eq!(said("6.1.0-2-cloud-amd64"), Ok(()));
+        fs::create_dir(folder.path().join("6.1.0-1-cloud-amd64")).unwrap();
+        let refused = said("6.1.0-2-cloud-amd64").unwrap_err();
+        assert!(refused.contains("of the kernel 6.1.0-1-cloud-amd64 and none of 6.1.0-2-cloud-amd64"), "{refused}");
+        fs::create_dir(folder.path().join("6.1.0-2-cloud-amd64")).unwrap();
+        assert_eq!(said("6.1.0-2-cloud-amd64"), Ok(()));
     }
 }

@@ -195,6 +195,10 @@ pub(crate) enum AgentError {
     PolicyAbsent { file: String },
     #[error("the policy of the image is refused:\n{0}")]
     Policy(ConfigErrors),
+    #[error(
+        "the initramfs has modules of the kernel {found} and none of {running}, which runs: disks and the volume may go unseen; make the initramfs of that kernel anew"
+    )]
+    OtherKernel { running: String, found: String },
     #[error("no volume labelled CLOUD-INIT counts, and the policy of the image requires one; {candidates}")]
     VolumeRequired { candidates: String },
     #[error("two volumes labelled CLOUD-INIT count: {first} and {second}; detach one of them")]
