@@ -88,6 +88,9 @@ fn has_units(initramfs: &Unpacked) {
         let text = fs::read_to_string(&link).unwrap_or_else(|error| panic!("{}: {error}", link.display()));
         assert!(text.contains("OnFailure=emergency.target\nOnFailureJobMode=isolate\n"), "{text}");
     }
+    // What is handed over depends on what `/usr` has, which may be a filesystem of its own.
+    let text = fs::read_to_string(initramfs.at(format!("{units}/{handover}"))).unwrap();
+    assert!(text.contains("After=initrd-fs.target\n"), "{text}");
     assert!(initramfs.at(format!("{units}/systemd-hibernate-resume@.service.d/50-cloud-machine.conf")).exists());
     assert!(initramfs.is_executable("usr/lib/systemd/system-generators/cloud-machine-agent-generator"));
 }
