@@ -10,7 +10,7 @@ use std::{
 
 use cloud_machine_system::sha256;
 use cloud_machine_tests::{
-    artifacts::{Artifacts, baked_image},
+    artifacts::{Artifacts, baked_image, next_image},
     baked::{BakedRoot, Generator},
     http::{Answer, Server},
     loop_device::run,
@@ -117,8 +117,8 @@ impl Baked {
         iso
     }
 
-    /// A boot with `volumes` behind the root and the data disk. Where QEMU loads the kernel, that is told `more`.
-    fn boot(&self, begin: Begin, volumes: &[&Path], options: &[&str], more: &str) -> Running {
+    /// A machine with the disk of the root, and no other. Where QEMU loads the kernel, that is told `more`.
+    fn machine(&self, begin: Begin, more: &str) -> PlainMachine {
         let start = match begin {
             Begin::Direct => Start::Kernel {
                 kernel: self.image.join("kernel"),
@@ -131,6 +131,12 @@ impl Baked {
         let arguments = [NETWORK, EMPTY_DRIVE].concat().into_iter().map(Into::into).collect();
         let mut machine = PlainMachine { start, arguments };
         machine.disk(&self.file("root"), self.format);
+        machine
+    }
+
+    /// A boot with `volumes` behind the root and the data disk.
+    fn boot(&self, begin: Begin, volumes: &[&Path], options: &[&str], more: &str) -> Running {
+        let mut machine = self.machine(begin, more);
         machine.disk(&self.file("data"), "raw");
         volumes.iter().for_each(|volume| machine.read_only_disk(volume));
         machine.arguments.extend(options.iter().map(Into::into));
@@ -255,6 +261,22 @@ fn stated(generator: Generator, digest: &str) -> (&'static str, String) {
     }
 }
 
+/// Machines that must not come up, each with its reason.
+fn that_stop(baked: &Baked) -> [(PlainMachine, &'static str); 2] {
+    let disks =
+        "cloud-machine: {resources: {disks: {data: {devicepath: /dev/vdb, wipe-on-boot: true, filesystem: ext4}}}}";
+    let volume = baked.iso("disks", "CLOUD-INIT", &[("user-data", disks), ("meta-data", "")]);
+    let mut read_only = baked.machine(Begin::Direct, SHELL);
+    read_only.read_only_disk(&baked.file("data"));
+    read_only.read_only_disk(&volume);
+    // A kernel for which the initramfs has no drivers.
+    let mut other_kernel = baked.machine(Begin::Direct, SHELL);
+    if let Start::Kernel { kernel, .. } = &mut other_kernel.start {
+        *kernel = next_image().expect("the image with another kernel").join("kernel");
+    }
+    [(read_only, "the disk `data` on vdb is read-only"), (other_kernel, "the initramfs has modules of the kernel 6.1.")]
+}
+
 #[test]
 fn a_boot_stops_where_no_volume_counts_or_two_do_and_a_pin_decides() {
     let agent = Artifacts::from_environment_without_image().expect("the agent").agent;
@@ -290,6 +312,10 @@ fn a_boot_stops_where_no_volume_counts_or_two_do_and_a_pin_decides() {
             running.wait_for(PROMPT, 0, BOOT);
             assert!(running.console().contains("the volume vdc counts: a key of the policy has signed it"));
             continue;
+        }
+        for (machine, why) in that_stop(&machine) {
+            let console = machine.start().wait_for_end(BOOT);
+            assert!(console.contains(why) && !console.contains(PROMPT), "not {why:?}: {console}");
         }
         // A pin of what is not attached lets none count.
         let (option, value) = stated(generator, &sha256(b"").to_string());
