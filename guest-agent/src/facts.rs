@@ -3,13 +3,10 @@
 
 use std::process::ExitCode;
 
-use cloud_machine_protocol::{FACTS_KIND, FACTS_VERSION, FactsDocument, causes, escaped};
+use cloud_machine_protocol::{FACTS_KIND, FACTS_VERSION, FactsDocument, causes, escaped, safe_json};
 use cloud_machine_system::facts;
 
-use crate::{
-    inventory::{safe_json, tell},
-    print::print,
-};
+use crate::{inventory::tell, print::print};
 
 /// Argument that makes the agent's binary this tool.
 pub(crate) const ARGUMENT: &str = "facts";

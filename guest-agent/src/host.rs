@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_boot_report as boot_report;
 use cloud_machine_protocol::{
     AgentMessage, Event, FORMAT_VERSION, Hello, HostMessage, MAX_LINE, Nonce, Read, Report, Secrets, StepId, volume,
 };
@@ -13,9 +14,6 @@ use cloud_machine_system::{SystemError, channel::Channel, kernel};
 
 use crate::{error::AgentError, running_in::RunningIn};
 
-/// Where the report stays for the new system that starts in this very kernel.
-const REPORT_FOLDER: &str = "/run/cloud-machine";
-pub(crate) const REPORT: &str = "/run/cloud-machine/report.json";
 /// How long the host may take to answer the hello.
 const SECRETS_TIME: Duration = Duration::from_secs(60);
 /// How long bytes may take to arrive.
@@ -89,9 +87,9 @@ impl Host {
     pub(crate) fn report(&mut self, report: Report) -> Result<(), AgentError> {
         if !self.running_in.ends_in_reset() {
             let copy = serde_json::to_vec_pretty(&report).map_err(AgentError::Encode)?;
-            fs::create_dir_all(REPORT_FOLDER)
-                .and_then(|()| fs::write(REPORT, copy))
-                .map_err(SystemError::io("write", REPORT))?;
+            fs::create_dir_all(boot_report::FOLDER)
+                .and_then(|()| fs::write(boot_report::PATH, copy))
+                .map_err(SystemError::io("write", boot_report::PATH))?;
         }
         self.send(&AgentMessage::Report(Box::new(report)))
     }

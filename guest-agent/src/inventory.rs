@@ -10,7 +10,7 @@ use std::{
     process::ExitCode,
 };
 
-use cloud_machine_protocol::{causes, escaped};
+use cloud_machine_protocol::{causes, escaped, safe_json};
 use cloud_machine_system::survey::{Survey, survey};
 use serde::Serialize;
 
@@ -111,27 +111,6 @@ fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
         }
     }
     Ok(Order::Look { form, loops })
-}
-
-/// All but printable ASCII is escaped, which JSON can do without a change of the value: what a device calls itself must
-/// not command the terminal of whoever prints it.
-pub(crate) fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(value).map(safe)
-}
-
-fn safe(text: String) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_ascii() && letter != '\x7f' {
-            safe.push(letter);
-        } else {
-            for unit in letter.encode_utf16(&mut [0; 2]) {
-                safe.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    safe.push('\n');
-    safe
 }
 
 /// Without standard error there is nobody to tell.

@@ -11,13 +11,13 @@ use std::{
 };
 
 use cloud_machine_config::{POLICY, Policy};
-use cloud_machine_protocol::{causes, escaped};
+use cloud_machine_protocol::{causes, escaped, safe_json};
 use cloud_machine_system::SystemError;
 use serde::Serialize;
 
 use crate::{
     error::AgentError,
-    inventory::{Form, safe_json, tell},
+    inventory::{Form, tell},
     print::print,
 };
 use explain::Explained;

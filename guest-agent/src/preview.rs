@@ -11,12 +11,12 @@ use std::{
 use cloud_machine_config::{Config, LayerKind, defaults, merge, parse, validate};
 use cloud_machine_disk::holders;
 use cloud_machine_plan::{DiskPreview, PreviewVerdict, preview};
-use cloud_machine_protocol::{Action, Inventory, causes, escaped};
+use cloud_machine_protocol::{Action, Inventory, causes, escaped, safe_json};
 use cloud_machine_system::{inventory, inventory_with_loops};
 use serde::Serialize;
 
 use crate::{
-    inventory::{Form, safe_json, table::Columns},
+    inventory::{Form, table::Columns},
     print::print,
 };
 

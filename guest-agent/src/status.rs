@@ -1,15 +1,14 @@
 //! `status`: what the agent did at the last boot, for a person or a script on the booted system. Reads the report that lies in memory;
 //! must not judge it.
 
-use std::{fs, io::ErrorKind, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
-use cloud_machine_protocol::{FORMAT_VERSION, causes, escaped};
-use cloud_machine_system::SystemError;
-use serde_json::{Value, json};
+use cloud_machine_boot_report::{BootReport, BootReportError, PATH};
+use cloud_machine_protocol::{causes, escaped};
+use serde_json::Value;
 
 use crate::{
-    host::REPORT,
-    inventory::{Form, safe_json, table::Columns, tell},
+    inventory::{Form, table::Columns, tell},
     print::print,
 };
 
@@ -43,30 +42,24 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let bytes = match fs::read(REPORT) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            tell(&format!("error: there is no {REPORT}: the agent did not run when this machine started\n"));
-            return ExitCode::from(4);
-        }
+    let report = match BootReport::read(Path::new(PATH)) {
+        Ok(report) => report,
         Err(error) => {
-            tell(&format!("error: {}\n", causes(&SystemError::io("read", REPORT)(error))));
-            return ExitCode::FAILURE;
+            tell(&format!("error: {}\n", escaped(&causes(&error))));
+            return ExitCode::from(if matches!(error, BootReportError::Absent { .. }) { 4 } else { 1 });
         }
     };
-    match shown(&bytes, form) {
-        Ok((text, done)) => match print(&text, 0) {
-            code if code == ExitCode::SUCCESS => ExitCode::from(u8::from(!done)),
-            code => code,
+    let text = match form {
+        Form::Table => text(&report),
+        Form::Json => match report.document() {
+            Ok(text) => text,
+            Err(error) => {
+                tell(&format!("error: cannot encode the report: {error}\n"));
+                return ExitCode::FAILURE;
+            }
         },
-        Err(error) => {
-            tell(&format!(
-                "error: {REPORT} is no report of this version of the agent: {}\n",
-                escaped(&error.to_string())
-            ));
-            ExitCode::FAILURE
-        }
-    }
+    };
+    print(&text, u8::from(!report.done()))
 }
 
 fn form(arguments: &[String]) -> Result<Option<Form>, String> {
@@ -81,25 +74,9 @@ fn form(arguments: &[String]) -> Result<Option<Form>, String> {
     }
 }
 
-/// The text, and whether the agent ended well. The report is read as it lies there, without its types: this is the one place that reads
-/// one, and they would be a hundredth of the agent.
-fn shown(bytes: &[u8], form: Form) -> Result<(String, bool), String> {
-    let report: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    if report["version"] != json!(FORMAT_VERSION) {
-        return Err(format!("its format version is {}, and this agent writes {FORMAT_VERSION}", report["version"]));
-    }
-    let done = report["result"]["kind"] == "done";
-    let text = match form {
-        Form::Table => text(&report),
-        Form::Json => {
-            safe_json(&json!({"kind": ARGUMENT, "version": 1, "value": report})).map_err(|e| e.to_string())?
-        }
-    };
-    Ok((text, done))
-}
-
-fn text(report: &Value) -> String {
-    let mut lines = vec![summary(report)];
+fn text(report: &BootReport) -> String {
+    let mut lines = vec![report.summary()];
+    let report = report.value();
     for (name, path) in [("volume", "/config/volume"), ("address", "/config/url/url")] {
         lines.extend(report.pointer(path).map(|value| format!("{name}: {}", word(value))));
     }
@@ -116,19 +93,6 @@ fn text(report: &Value) -> String {
         text.push_str(&steps.text());
     }
     text
-}
-
-fn summary(report: &Value) -> String {
-    let result = &report["result"];
-    if result["kind"] == "done" && report["config"].is_null() {
-        return "The agent found nothing that counts as a configuration, and changed nothing.".to_owned();
-    }
-    if result["kind"] == "done" {
-        return "The agent made the disks as they are described.".to_owned();
-    }
-    let step = result["step"].as_str().map_or_else(String::new, |step| format!(" in step {step}"));
-    let causes: Vec<String> = items(&result["causes"]).iter().map(word).collect();
-    format!("The agent failed{step}: {}", causes.join(": "))
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -169,14 +133,22 @@ mod tests {
         let device = "sr0".to_owned();
         report.ignored_volumes =
             vec![cloud_machine_protocol::IgnoredVolume { device, reason: "its device can be written".to_owned() }];
-        let (text, done) = shown(&serde_json::to_vec(&report).unwrap(), Form::Table).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("report.json");
+        let shown = |report: &cloud_machine_protocol::Report| {
+            std::fs::write(&path, serde_json::to_vec(report).unwrap()).unwrap();
+            let report = BootReport::read(&path).unwrap();
+            (text(&report), report.done())
+        };
         assert_eq!(
-            (text.as_str(), done),
-            ("The agent failed: no disk\\u{1b}[2J\ndoes not count: /dev/sr0: its device can be written\n", false)
+            shown(&report),
+            (
+                "The agent failed: no disk\\u{1b}[2J\ndoes not count: /dev/sr0: its device can be written\n".to_owned(),
+                false
+            )
         );
         report.result = cloud_machine_protocol::ReportResult::Done;
-        let (text, done) = shown(&serde_json::to_vec(&report).unwrap(), Form::Table).unwrap();
+        let (text, done) = shown(&report);
         assert!(text.starts_with("The agent found nothing that counts") && done, "{text}");
-        assert!(shown(b"{}", Form::Json).is_err());
     }
 }

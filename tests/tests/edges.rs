@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Floor of each package.
-const FLOORS: [(&str, u32); 20] = [
+const FLOORS: [(&str, u32); 21] = [
     ("cloud-machine-protocol", 0),
     ("cloud-machine-config", 1),
     ("cloud-machine-image", 1),
@@ -16,6 +16,7 @@ const FLOORS: [(&str, u32); 20] = [
     ("cloud-machine-volume", 1),
     ("cloud-machine-disk", 2),
     ("cloud-machine-system", 2),
+    ("cloud-machine-boot-report", 2),
     ("cloud-machine-child", 2),
     ("cloud-machine-store", 2),
     ("cloud-machine-packing", 2),

@@ -60,7 +60,7 @@ pub use request::{Action, DriveRequest, Exception, History, ImageRequest, ImageS
 pub use secret_url::SecretUrl;
 pub use size::ByteSize;
 pub use step::{Mount, Outcome, Step, StepId, StepRecord, WipeMethod};
-pub use text::{causes, each_cause, escaped};
+pub use text::{causes, each_cause, escaped, safe_json};
 pub use tier::Tier;
 
 /// Version of every document that crosses from host to guest or back. A reader refuses any other.

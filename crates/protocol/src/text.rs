@@ -3,6 +3,8 @@
 
 use std::{error::Error, iter::from_fn};
 
+use serde::Serialize;
+
 /// Most bytes of [`causes`]: more than any line that is meant, less than a report can carry many times.
 const MAX_CAUSES: usize = 4096;
 
@@ -46,6 +48,30 @@ pub fn escaped(text: &str) -> String {
             safe.extend(letter.escape_debug());
         }
     }
+    safe
+}
+
+/// `value` as indented JSON of printable ASCII, with a line feed at its end. All else is escaped, which JSON can do without a change of
+/// the value: what a device calls itself must not command the terminal of whoever prints it.
+///
+/// # Errors
+/// The encoder's error.
+pub fn safe_json(value: &impl Serialize) -> Result<String, serde_json::Error> {
+    serde_json::to_string_pretty(value).map(safe)
+}
+
+fn safe(text: String) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_ascii() && letter != '\x7f' {
+            safe.push(letter);
+        } else {
+            for unit in letter.encode_utf16(&mut [0; 2]) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    safe.push('\n');
     safe
 }
 
