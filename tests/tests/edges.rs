@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Floor of each package.
-const FLOORS: [(&str, u32); 21] = [
+const FLOORS: [(&str, u32); 22] = [
     ("cloud-machine-protocol", 0),
     ("cloud-machine-config", 1),
     ("cloud-machine-image", 1),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, u32); 21] = [
     ("cloud-machine-hetzner", 2),
     ("cloud-machine-operation", 3),
     ("cloud-machine-guest-agent", 4),
+    ("cloud-machine-agent-service", 4),
     ("cloud-machine-cli", 4),
     ("cloud-machine-tests", 5),
 ];
