@@ -34,12 +34,20 @@ fn said(output: Output, code: i32, what: &str) -> String {
     said
 }
 
+/// The service of the booted system, which `make build` leaves beside the agent.
+fn service(artifacts: &Artifacts) -> PathBuf {
+    let service = artifacts.agent.with_file_name("cloud-machine-agentd");
+    assert!(service.is_file(), "{} is missing: `make build` makes it", service.display());
+    service
+}
+
 /// Runs `packages/build`, which fails when lintian finds an error.
 fn build() -> Built {
     let artifacts = Artifacts::from_environment_without_image().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packages/build");
     let mut command = Command::new(script);
+    command.arg("--service").arg(service(&artifacts));
     command.arg("--program").arg(artifacts.program).arg("--agent").arg(artifacts.agent).arg(folder.path());
     // dpkg-deb(1): nobody downloads these.
     command.env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
@@ -66,7 +74,8 @@ fn listed(command: &str, file: &Path) -> Vec<String> {
 /// Packages of other programs have another version, whatever the commit is.
 fn are_of_these_programs(built: &Built) {
     let artifacts = Artifacts::from_environment_without_image().unwrap();
-    let programs = [artifacts.program, artifacts.agent].map(|program| fs::read(program).unwrap()).concat();
+    let service = service(&artifacts);
+    let programs = [artifacts.program, artifacts.agent, service].map(|program| fs::read(program).unwrap()).concat();
     let digest = &sha256(&programs).hex()[..8];
     for (name, package) in &built.packages {
         let mut version = Command::new("dpkg-deb");
@@ -98,6 +107,7 @@ fn are_of_the_commit(built: &Built) {
     for file in [
         "usr/share/man/man1/cloud-machine-image-pack.1.gz",
         "usr/share/man/man8/cloud-machine-agent.8.gz",
+        "usr/share/man/man8/cloud-machine-agentd.8.gz",
         "usr/share/man/man5/cloud-machine-agent.yaml.5.gz",
         "usr/share/bash-completion/completions/cloud-machine",
         "usr/share/zsh/vendor-completions/_cloud-machine",
@@ -200,6 +210,7 @@ fn packages_come_into_the_initramfs_and_go_without_a_trace() {
     installed.dpkg("--install", &to_install);
     assert_ne!(installed.made(), made, "not made again when the packages were renewed");
     works(&installed);
+    has_the_service(&installed);
     assert_eq!(fs::read(Unpacked::new(&installed.initramfs).at(POLICY)).unwrap(), b"wipe: none\n");
 
     installed.dpkg("--remove", &NAMES);
@@ -236,6 +247,18 @@ fn what_lies_behind_a_link_stays(installed: &Installed<'_>, built: &Built) {
     assert!(elsewhere.join("drivers").exists() && elsewhere.join("agent.yaml").exists() && link.is_symlink());
     fs::remove_file(link).unwrap();
     fs::remove_dir_all(elsewhere).unwrap();
+}
+
+/// The service is there with what systemd and the bus need of it, and nothing is enabled.
+fn has_the_service(installed: &Installed<'_>) {
+    let program = "/usr/lib/cloud-machine/cloud-machine-agentd";
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(installed.run(&[program, "--version"], 0), format!("cloud-machine-agentd {version}\n"));
+    let name = "org.cloud_machine.Agent1";
+    for file in [format!("system.d/{name}.conf"), format!("system-services/{name}.service")] {
+        assert!(installed.root.path().join("usr/share/dbus-1").join(&file).is_file(), "no {file}");
+    }
+    assert_eq!(installed.run(&["systemctl", "is-enabled", "cloud-machine-agent.service"], 0), "static\n");
 }
 
 /// What people start of it, and what dracut sees.
