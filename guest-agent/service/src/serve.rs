@@ -15,22 +15,24 @@ use crate::{
     error::ServiceError,
     interface::{Agent, NAME, OBJECT, Told},
     ready::ready,
+    recovery::Recovery,
+    reimage::Reimage,
     watch::Watch,
 };
 
 /// How long the bus may take to say who a caller is.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// Serves what lies at `report`.
+/// Serves what lies at `report`, and stages into `recovery`.
 ///
 /// # Errors
 /// [`ServiceError`]: why it ended.
-pub(crate) fn serve(report: PathBuf) -> Result<Infallible, ServiceError> {
+pub(crate) fn serve(report: PathBuf, recovery: Recovery) -> Result<Infallible, ServiceError> {
     // Both before the first answer, so that nothing that changes after it is missed.
     let watch = Watch::new(&report)?;
     let agent = Agent::new(report.clone());
     let told = agent.told();
-    let connection = zbus::block_on(connect(report))?;
+    let connection = zbus::block_on(connect(report, recovery))?;
     ready()?;
     let (sender, ends) = mpsc::channel();
     let (bus, telling) = (connection.clone(), sender.clone());
@@ -50,10 +52,11 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<thread::Joi
     Builder::new().name(name.to_owned()).spawn(body).map_err(ServiceError::Thread)
 }
 
-async fn connect(report: PathBuf) -> Result<Connection, ServiceError> {
+async fn connect(report: PathBuf, recovery: Recovery) -> Result<Connection, ServiceError> {
     let connection = connection::Builder::system()
         .method_timeout(ANSWER_TIME)
         .serve_at(OBJECT, Agent::new(report))
+        .serve_at(OBJECT, Reimage::new(recovery))
         .build()
         .await
         .map_err(ServiceError::Connect)?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::expect_used)]
 
 mod private_bus;
+mod staging;
 mod unit;
 
 use std::{
@@ -231,9 +232,10 @@ fn the_page_shows_what_introspection_says() {
     let bus = Bus::start(&Policy::Shipped);
     fs::write(bus.report(), DONE).unwrap();
     let _service = bus.serve();
-    let output = bus.busctl(&["introspect", NAME, OBJECT, NAME]);
-    let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said, documented(&format!("busctl introspect {NAME} {OBJECT} {NAME}")));
+    for interface in [NAME, "org.cloud_machine.Agent1.Reimage"] {
+        let said = String::from_utf8(bus.busctl(&["introspect", NAME, OBJECT, interface]).stdout).unwrap();
+        assert_eq!(said, documented(&format!("busctl introspect {NAME} {OBJECT} {interface}")));
+    }
     let xml = String::from_utf8(bus.busctl(&["introspect", "--xml-interface", NAME, OBJECT]).stdout).unwrap();
     for text in ["The same in one sentence for people", r#"<arg name="report" type="s" direction="out"/>"#] {
         assert!(xml.contains(text), "{xml}");

@@ -63,7 +63,10 @@ impl Bus {
     pub(crate) fn start(policy: &Policy) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::create_dir(folder.path().join("cloud-machine")).unwrap();
+        // A machine without disks.
+        for name in ["cloud-machine", "block", "dev"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
         let ours = match policy {
             Policy::Shipped => {
                 format!("<include>{}</include>", shipped("systemd/org.cloud_machine.Agent1.conf").display())
@@ -97,7 +100,8 @@ impl Bus {
     /// The program, not started yet.
     pub(crate) fn program(&self) -> Command {
         let mut program = Command::new(PROGRAM);
-        program.arg("--report").arg(self.report()).env("DBUS_SYSTEM_BUS_ADDRESS", self.address());
+        program.arg("--devices").arg(self.folder.path()).arg("--report").arg(self.report());
+        program.env("DBUS_SYSTEM_BUS_ADDRESS", self.address());
         program.env_remove("NOTIFY_SOCKET");
         program
     }
