@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::Command};
 use serde_json::Value;
 
 /// Floor of each package.
-const FLOORS: [(&str, u32); 22] = [
+const FLOORS: [(&str, u32); 23] = [
     ("cloud-machine-protocol", 0),
     ("cloud-machine-config", 1),
     ("cloud-machine-image", 1),
@@ -24,6 +24,7 @@ const FLOORS: [(&str, u32); 22] = [
     ("cloud-machine-fetch", 2),
     ("cloud-machine-hetzner", 2),
     ("cloud-machine-operation", 3),
+    ("cloud-machine-stager", 4),
     ("cloud-machine-guest-agent", 4),
     ("cloud-machine-agent-service", 4),
     ("cloud-machine-cli", 4),

@@ -13,6 +13,7 @@ mod prepare;
 mod shielded;
 mod stage;
 mod table;
+mod told;
 
 pub use control::{Area, Control, State};
 pub use error::RecoveryError;
@@ -21,6 +22,7 @@ pub use partition::RecoveryPartition;
 pub use prepare::prepare;
 pub use shielded::ShieldedDisk;
 pub use stage::OpenPartition;
+pub use told::{Firmware, Told, ToldRequest};
 
 /// The unit of places in and of a recovery partition, in bytes.
 pub const UNIT: u64 = 1 << 20;
