@@ -2,10 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use cloud_machine_plan::not_covered;
+use cloud_machine_plan::{not_covered, recovery_not_covered};
 use cloud_machine_protocol::{
     Action, AgentEvidence, Algorithm, ChangedExtents, ConfigEvidence, DeviceRecord, Digest, DiskEvidence,
-    DriveEvidence, FORMAT_VERSION, IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report,
+    DriveEvidence, Extent, FORMAT_VERSION, IdentityItem, IgnoredVolume, ImageEvidence, ImageRequest, Nonce, Report,
     ReportResult, Request, RootEvidence, SourceEvidence, StepId, StepRecord, Timing,
 };
 use cloud_machine_recovery::RecoveryPartition;
@@ -70,9 +70,7 @@ impl ReportBuilder {
     /// The recovery partition of a disk, of which nothing is said.
     pub(crate) fn kept_for_recovery(&mut self, device: &str, partition: RecoveryPartition) {
         let RecoveryPartition { offset, length } = partition;
-        self.recovery = Some(format!(
-            "the recovery partition of {device}, {length} bytes at byte {offset}, which reads as zeros in what is said of the disk"
-        ));
+        self.recovery = Some(recovery_not_covered(device, Extent { offset, length }));
     }
 
     /// Adds what did not count of volumes, and why: in place of what was said before of the same volumes, and of those

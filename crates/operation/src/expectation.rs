@@ -140,7 +140,8 @@ impl AttemptFacts {
             agent: self.agent,
             kernel_release: own_kernel.then(|| self.kernel_release.clone()),
             packed_size: self.packed_size,
-            command_line: own_kernel.then_some(self.command_line),
+            // The boot loader of a machine's disk adds to it.
+            command_line: (root_of_trust == RootOfTrust::Host).then_some(self.command_line),
             root_of_trust,
             rescue_host_key: self.rescue_host_key,
         }

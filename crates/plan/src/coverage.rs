@@ -1,7 +1,7 @@
 //! What an attempt says nothing about: the one place from which the agent's report, the host's verdict and every command
 //! take it. Must not look at anything but what was done with each disk.
 
-use cloud_machine_protocol::{DataContent, DeviceRecord, Method, Provenance, Role, RootOfTrust};
+use cloud_machine_protocol::{DataContent, DeviceRecord, Extent, Method, Provenance, Report, Role, RootOfTrust};
 
 use crate::encrypted;
 
@@ -19,6 +19,43 @@ pub fn not_covered(root_of_trust: RootOfTrust, devices: &[DeviceRecord]) -> Vec<
         RootOfTrust::Provider => "the provider, its hypervisor and the rescue system that it started",
     };
     [below].into_iter().chain(ALWAYS).map(str::to_owned).chain(disks_not_covered(devices)).collect()
+}
+
+/// What is said of nothing on a disk with a recovery partition at `place`.
+#[must_use]
+pub fn recovery_not_covered(device: &str, place: Extent) -> String {
+    let Extent { offset, length } = place;
+    format!("{RECOVERY}{device}, {length} bytes at byte {offset}, which reads as zeros in what is said of the disk")
+}
+
+/// How [`recovery_not_covered`] begins.
+const RECOVERY: &str = "the recovery partition of ";
+
+/// Whether `report` says what it says nothing about. Gives the line of the recovery partition, which only an agent that was started
+/// from one has.
+pub(crate) fn told(root_of_trust: RootOfTrust, report: &Report) -> Option<Option<&str>> {
+    let rest = report.not_covered.strip_prefix(not_covered(root_of_trust, &report.devices).as_slice())?;
+    match rest {
+        [] => Some(None),
+        [line] if root_of_trust == RootOfTrust::MachineDisk && is_of_system_disk(line, &report.devices) => {
+            Some(Some(line))
+        }
+        _ => None,
+    }
+}
+
+/// Whether `line` is the one of a recovery partition that lies on the disk which was reimaged.
+fn is_of_system_disk(line: &str, devices: &[DeviceRecord]) -> bool {
+    let system = devices.iter().filter(|device| device.method == Method::Reimage);
+    system.map(|device| &device.disk).any(|disk| {
+        let Some(rest) = line.strip_prefix(RECOVERY).and_then(|rest| rest.strip_prefix(&disk.name)) else {
+            return false;
+        };
+        let numbers = rest.split(|letter: char| !letter.is_ascii_digit()).filter_map(|word| word.parse().ok());
+        let [length, offset] = numbers.collect::<Vec<u64>>()[..] else { return false };
+        let fits = offset.checked_add(length).is_some_and(|end| end <= disk.size);
+        fits && line == recovery_not_covered(&disk.name, Extent { offset, length })
+    })
 }
 
 /// What may be left of old content on each of `devices`, in their order.

@@ -41,7 +41,7 @@ mod verify;
 mod wiped;
 mod wiping;
 
-pub use coverage::{disks_not_covered, not_covered};
+pub use coverage::{disks_not_covered, not_covered, recovery_not_covered};
 pub use decision::{Content, Decision, Refusal, decide};
 pub use encrypted::is_encrypted;
 pub use error::{DiskList, PlanError, Wanted};

@@ -28,9 +28,15 @@ pub fn gaps(assurance: Assurance, tier: Option<Tier>, rescue_host_key: Option<Re
 pub(crate) fn incomplete(expected: &Expected) -> Option<&'static str> {
     let provider = expected.root_of_trust == RootOfTrust::Provider;
     let own_kernel = [expected.kernel_release.is_some(), expected.command_line.is_some()];
+    let wanted = match expected.root_of_trust {
+        RootOfTrust::Provider => [false; 2],
+        RootOfTrust::Host => [true; 2],
+        // The boot loader of the machine's disk adds to it.
+        RootOfTrust::MachineDisk => [true, own_kernel[1]],
+    };
     if provider != expected.rescue_host_key.is_some() {
         Some("it must be said of a provider's system, and of no other, whether its host key was known")
-    } else if own_kernel != [!provider; 2] {
+    } else if own_kernel != wanted {
         Some("kernel release and command line must be the host's own, or both a provider's")
     } else if expected.root_of_trust == RootOfTrust::Host && !expected.volume_attached {
         Some("a host that starts the kernel pins its volume on the command line, so it must have attached it")
@@ -57,6 +63,9 @@ pub(crate) fn started_with(expected: &Expected, report: &Report) -> Result<&'sta
         return Err(Rejection::KernelRelease { expected, found });
     }
     Ok(match expected.rescue_host_key {
+        None if expected.command_line.is_none() => {
+            "digest of the agent, and the kernel's release, as the report has them"
+        }
         None => "digests of the agent and of the kernel command line, and the kernel's release",
         Some(RescueHostKey::Unknown) => "digest of the agent, which the host put into the provider's rescue system",
         Some(RescueHostKey::Known) => {

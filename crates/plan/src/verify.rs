@@ -12,7 +12,7 @@ use crate::{
     attached::{Attached, Devices, devices, treated},
     configured::configured,
     costs::costs,
-    coverage::{disks_not_covered, not_covered},
+    coverage::{self, disks_not_covered},
     decision, encrypted,
     expected::{Disposition, Expected, ExpectedDisk},
     identity::identity,
@@ -123,14 +123,12 @@ pub fn verify(expected: &Expected, report: &Report) -> Result<Verdict, Rejection
     if let Some(given) = &given {
         passed(&given.checked);
     }
-    if report.not_covered != not_covered(expected.root_of_trust, &report.devices) {
-        return Err(Rejection::NotCovered);
-    }
+    let recovery = coverage::told(expected.root_of_trust, report).ok_or(Rejection::NotCovered)?.map(str::to_owned);
     // The kernel that a clone comes from has read what a job could write.
     let rooted = reimaged && tier != Some(Tier::Clone);
     let assurance = if rooted { highest_assurance(expected.root_of_trust) } else { Assurance::Unproven };
     let open = given.and_then(|given| given.not_covered).map(str::to_owned);
-    let not_covered = disks_not_covered(&report.devices).into_iter().chain(open).collect();
+    let not_covered = disks_not_covered(&report.devices).into_iter().chain(recovery).chain(open).collect();
     let rescue_host_key = expected.rescue_host_key;
     Ok(Verdict { assurance, rescue_host_key, tier, checked, not_covered, not_recorded: tier.and_then(not_recorded) })
 }

@@ -1,7 +1,7 @@
 //! Who chose the code that reports, and what its report proves at most: by the host's own word, never by the report's.
 
-use cloud_machine_plan::{Expected, Rejection, highest_assurance, not_covered, verify};
-use cloud_machine_protocol::{Action, Assurance, Report, RescueHostKey, Role, RootOfTrust, Tier};
+use cloud_machine_plan::{Expected, Rejection, highest_assurance, not_covered, recovery_not_covered, verify};
+use cloud_machine_protocol::{Action, Assurance, Extent, Method, Report, RescueHostKey, Role, RootOfTrust, Tier};
 use serde_json::{Value, json};
 
 use crate::{
@@ -42,6 +42,56 @@ fn a_report_proves_no_more_than_who_chose_its_author() {
         assert_eq!(verdict.assurance, level);
         assert_eq!(highest_assurance(expected.root_of_trust), level);
     }
+}
+
+/// The kernel's name of the disk that was reimaged.
+fn system(report: &Report) -> String {
+    let system = report.devices.iter().find(|device| device.method == Method::Reimage).unwrap();
+    system.disk.name.clone()
+}
+
+/// An attempt that a machine's recovery partition started, and what its agent reports: a boot loader has added to the command line.
+fn recovered() -> (Expected, Report) {
+    let mut report = report(Action::Reimage);
+    report.agent.command_line_digest = sha256(7);
+    let place = Extent { offset: 4096, length: 4096 };
+    report.not_covered.push(recovery_not_covered(&system(&report), place));
+    let expected =
+        Expected { root_of_trust: RootOfTrust::MachineDisk, command_line: None, ..expected(Action::Reimage) };
+    (expected, report)
+}
+
+#[test]
+fn a_recovery_partition_is_named_as_not_covered_where_the_machine_started_from_one() {
+    let (expected, report) = recovered();
+    let verdict = verify(&expected, &report).unwrap();
+    assert_eq!(verdict.assurance, Assurance::Unproven);
+    let told = verdict.does_not_cover();
+    let line = report.not_covered.last().unwrap();
+    assert!(told.starts_with("whether the agent itself was honest; ") && told.contains(line), "{told}");
+    assert!(!verdict.checked.concat().contains("command line"), "{:?}", verdict.checked);
+
+    let other = Extent { offset: 4096, length: 1 << 40 };
+    for change in [
+        |report: &mut Report| report.not_covered.push(report.not_covered.last().unwrap().clone()),
+        |report: &mut Report| report.not_covered.last_mut().unwrap().push('.'),
+        |report: &mut Report| {
+            *report.not_covered.last_mut().unwrap() = recovery_not_covered("vdz", Extent { offset: 0, length: 1 })
+        },
+        |report: &mut Report| drop(report.not_covered.remove(0)),
+    ] {
+        let mut changed = report.clone();
+        change(&mut changed);
+        assert_eq!(verify(&expected, &changed), Err(Rejection::NotCovered), "{:?}", changed.not_covered);
+    }
+    let mut beyond = report.clone();
+    *beyond.not_covered.last_mut().unwrap() = recovery_not_covered(&system(&report), other);
+    assert_eq!(verify(&expected, &beyond), Err(Rejection::NotCovered));
+    // Nobody else starts from one.
+    let host = Expected { root_of_trust: RootOfTrust::Host, command_line: Some(sha256(7)), ..expected.clone() };
+    assert_eq!(verify(&host, &report), Err(Rejection::NotCovered));
+    let without_release = Expected { kernel_release: None, ..expected };
+    assert!(matches!(verify(&without_release, &report), Err(Rejection::Expectation { .. })));
 }
 
 #[test]
