@@ -31,7 +31,7 @@ const FLOORS: [(&str, u32); 23] = [
     ("cloud-machine-tests", 5),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 14] = [
+const SIDEWAYS: [(&str, &str); 15] = [
     ("cloud-machine-plan", "cloud-machine-config"),
     ("cloud-machine-plan", "cloud-machine-image"),
     ("cloud-machine-recovery", "cloud-machine-image"),
@@ -42,6 +42,7 @@ const SIDEWAYS: [(&str, &str); 14] = [
     ("cloud-machine-driver", "cloud-machine-child"),
     ("cloud-machine-driver", "cloud-machine-disk"),
     ("cloud-machine-driver", "cloud-machine-hetzner"),
+    ("cloud-machine-driver", "cloud-machine-packing"),
     ("cloud-machine-driver", "cloud-machine-store"),
     ("cloud-machine-hetzner", "cloud-machine-child"),
     ("cloud-machine-hetzner", "cloud-machine-fetch"),

@@ -24,4 +24,5 @@ pub fn drivers() -> machine::Drivers {
         .with(libvirt::Libvirt::default())
         .with(remote::Remote(remote::Commands::default()))
         .with(remote::Remote(remote::Hetzner::default()))
+        .with(remote::SelfReimage)
 }

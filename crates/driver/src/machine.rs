@@ -116,7 +116,7 @@ impl fmt::Display for Trouble {
 }
 
 /// Proof that nothing of a machine's last boot runs. Only [`end`] makes one, after the driver said so and was asked again, and
-/// it is good for one nonce.
+/// it is good for one nonce. Where reports prove nothing anyway, [`without_end`] makes one that proves nothing either.
 #[derive(Debug)]
 #[must_use = "it is the proof that the next boot may begin"]
 pub struct Ended(());
@@ -142,6 +142,19 @@ pub fn end(driver: &dyn Driver, machine: &MachineRef, grace: Duration) -> Result
         Power::On(_) => Err(unproven(machine, Doubt::new(None, "it is still there"))),
         Power::Unknown(doubt) => Err(unproven(machine, doubt)),
     }
+}
+
+/// Lets an attempt begin on a machine of which nobody can say that its last boot has ended, since it runs until it reimages itself: a
+/// job that runs there may know the nonce. So it is only for drivers whose root of trust is [`RootOfTrust::MachineDisk`], by which no
+/// report is more than `unproven`.
+///
+/// # Errors
+/// Of [`DriverErrorKind::Unproven`] for any other driver.
+pub fn without_end(driver: &dyn Driver, machine: &MachineRef) -> Result<Ended, DriverError> {
+    if driver.root_of_trust() == RootOfTrust::MachineDisk {
+        return Ok(Ended(()));
+    }
+    Err(unproven(machine, Doubt::new(None, "its driver can end it, and was not asked to")))
 }
 
 /// The error for a doubt.

@@ -109,6 +109,22 @@ impl Lines {
         }
     }
 
+    /// The next bytes, whatever they are.
+    pub(crate) fn bytes(&mut self, length: usize, deadline: Instant) -> Result<Vec<u8>, LineError> {
+        let mut chunk = [0; CHUNK];
+        while self.buffer.len() < length {
+            self.stream.set_read_timeout(Some(left(deadline)?)).map_err(LineError::Io)?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(LineError::Closed),
+                Ok(count) => self.buffer.extend_from_slice(chunk.get(..count).unwrap_or_default()),
+                Err(error) => classify(error)?,
+            }
+        }
+        self.searched = 0;
+        let rest = self.buffer.split_off(length);
+        Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
     /// Bytes that are held for lines to come.
     pub(crate) fn held(&self) -> usize {
         self.buffer.len()

@@ -89,7 +89,7 @@ impl Attempt<'_> {
         // As it is stored: what the caller changed in `record` belongs to the attempt.
         let before = self.store.read(&record.name)?;
         let since = self.intend(record, action)?;
-        let ended = match life::end(self.driver, self.store, record) {
+        let ended = match life::end_for_attempt(self.driver, self.store, record) {
             Ok(ended) => ended,
             Err(failure) => return Err(self.unchanged(record, before, failure)),
         };
@@ -363,7 +363,9 @@ impl Attempt<'_> {
             request.failure = Some(escape::line(failure.line().as_bytes(), MAX_REASON));
         }
         record.state = if quarantined { MachineState::Quarantined } else { MachineState::Failed };
-        let ended = life::end(self.driver, self.store, record).map(drop);
+        // A machine that nobody can end goes on as it can.
+        let ended =
+            if life::is_ended_by(self.driver) { life::end(self.driver, self.store, record).map(drop) } else { Ok(()) };
         let written = self.store.write(self.lock, record).map_err(OperationError::from);
         let mut failure = failure;
         for lost in [ended, written].into_iter().filter_map(Result::err) {

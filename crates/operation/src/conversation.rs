@@ -63,7 +63,8 @@ impl Conversation {
             (AgentMessage::Event(event), Some(_)) => Ok(Heard::Event(event)),
             (AgentMessage::Report(report), Some(hello)) => {
                 // A report that the supervisor makes for a worker that died knows nothing of the boot.
-                let known = !report.boot_id.is_empty();
+                // Whoever stages a request does not know yet which boot will report.
+                let known = !report.boot_id.is_empty() && !hello.boot_id.is_empty();
                 if known && report.boot_id != hello.boot_id {
                     return refuse("the report is of another boot than the agent's first message".to_owned());
                 }
@@ -144,6 +145,9 @@ mod tests {
         assert_eq!(heard(vec![good(), event(), event(), report("a")]), None);
         assert_eq!(heard(vec![good(), report("a")]), None);
         assert_eq!(heard(vec![good(), report("")]), None, "of a worker that died");
+        let staged =
+            AgentMessage::Hello(Hello { version: FORMAT_VERSION, agent: "0".to_owned(), boot_id: String::new() });
+        assert_eq!(heard(vec![staged, event(), report("a")]), None, "of a machine that reimages itself");
         for (messages, reason) in [
             (vec![report("a")], "reported before it said hello"),
             (vec![failed()], "the agent could not begin: no lock: a\\u{1b}b"),

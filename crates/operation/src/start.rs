@@ -95,7 +95,9 @@ impl Operations<'_> {
         let is_rebuilt = record.system.last.is_some_and(|last| last.strategy == Strategy::Rebuild);
         let running = match self.running(&record)? {
             // After a report it is the rescue system of a reimage that was cut off; after a rebuild the machine's own.
-            Some(running) if record.state != MachineState::Accepted || is_rebuilt => running,
+            Some(running) if record.state != MachineState::Accepted || is_rebuilt || !life::is_ended_by(driver) => {
+                running
+            }
             found => {
                 if found.is_some() {
                     drop(life::end(driver, store, &mut record)?);

@@ -69,17 +69,11 @@ impl<S: Source> Driver for Remote<S> {
     }
 
     fn can_connect(&self, connection: &Connection) -> Result<(), DriverError> {
-        // What nothing else is said of; a network of this host's is what it cannot have.
-        if connection.is_user() {
-            return Ok(());
-        }
-        let text = format!("cannot connect a machine to {connection}: its network is its owner's, not this host's");
-        Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some("leave `network` out".to_owned())))
+        on_no_network_of_this_host(connection)
     }
 
     fn processor(&self, _: &Store, _: &ImageFolder) -> Result<Processor, DriverError> {
-        let reason = "this host does not run the machine".to_owned();
-        Ok(Processor { accelerator: "none".to_owned(), model: "the machine's own".to_owned(), reason })
+        Ok(its_own_processor())
     }
 
     fn kernel_arguments(&self) -> &'static str {
@@ -235,6 +229,22 @@ impl<S: Source> Snapshots for Remote<S> {
     ) -> Result<(), DriverError> {
         self.controls(machine)?.discard_disk(owner, snapshot, until)
     }
+}
+
+/// Refuses a network of this host's, which a machine elsewhere cannot have.
+pub(super) fn on_no_network_of_this_host(connection: &Connection) -> Result<(), DriverError> {
+    // What nothing else is said of.
+    if connection.is_user() {
+        return Ok(());
+    }
+    let text = format!("cannot connect a machine to {connection}: its network is its owner's, not this host's");
+    Err(DriverError::new(DriverErrorKind::Refused, text).with_way_out(Some("leave `network` out".to_owned())))
+}
+
+/// What the instructions of a machine elsewhere are executed by.
+pub(super) fn its_own_processor() -> Processor {
+    let reason = "this host does not run the machine".to_owned();
+    Processor { accelerator: "none".to_owned(), model: "the machine's own".to_owned(), reason }
 }
 
 /// Switches a machine that is off on, into its rescue system.

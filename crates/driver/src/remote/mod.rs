@@ -1,6 +1,7 @@
 //! Machines that somebody else owns: their power, and a rescue system that is started in the place of their own. What has power
 //! over a machine is a [`Source`]'s; the order in which a rescue system is started and believed is owned here, once for all of
-//! them. Must not run anything on a machine's own system but a request to shut down.
+//! them. Must not run anything on a machine's own system but
+//! a request to shut down, and in `own` the program that stages a request there.
 
 mod commands;
 mod control;
@@ -8,6 +9,7 @@ mod driver;
 mod fault;
 mod hetzner;
 mod hetzner_server;
+mod own;
 mod rescue;
 
 use std::{fmt, path::Path, time::Instant};
@@ -22,6 +24,7 @@ use crate::{
 
 pub use commands::Commands;
 pub use hetzner::Hetzner;
+pub use own::SelfReimage;
 
 /// Whether a machine has power, as whoever has power over it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

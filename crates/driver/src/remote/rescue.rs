@@ -121,7 +121,7 @@ pub(super) fn own_system(machine: &MachineRef) -> Result<Target, DriverError> {
 }
 
 /// Where the machine's SSH is, whichever of its systems runs.
-fn place(machine: &MachineRef) -> Result<(Host, u16), DriverError> {
+pub(super) fn place(machine: &MachineRef) -> Result<(Host, u16), DriverError> {
     let remote = machine.remote.as_ref().ok_or_else(|| failed(format!("machine {} was not adopted", machine.name)))?;
     Ok((Host::named(&remote.address).map_err(ssh_failed)?, remote.port))
 }

@@ -1,0 +1,157 @@
+//! What is staged on a machine for one attempt: the boot files with the agent, and where everything lies in the recovery partition.
+//! Must not send anything.
+
+use std::{fs, path::Path};
+
+use cloud_machine_packing::recovery::{self as boot_files, BootArea, Parts};
+use cloud_machine_protocol::{
+    Digest, ImageSource, Request, Secrets,
+    recovery::{ARGUMENT, TOKEN_ARGUMENT},
+    volume,
+};
+use cloud_machine_recovery::{Area, Control, Firmware, RESERVED, State, Told, UNIT};
+use cloud_machine_volume::{Volume, write::pin};
+
+use super::super::fault::{failed, refused};
+use crate::error::{DriverError, DriverErrorKind};
+
+/// A request and the boot files in front of it.
+pub(super) struct Staged {
+    pub(super) control: Control,
+    pub(super) boot: Vec<u8>,
+}
+
+/// What the boot files are made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Files<'a> {
+    pub(super) kernel: &'a Path,
+    pub(super) initramfs: &'a Path,
+    /// What every agent's kernel is told.
+    pub(super) command_line: &'a str,
+}
+
+/// Refuses a machine on which what is staged would not start, before anything is.
+pub(super) fn can_start(told: &Told) -> Result<(), DriverError> {
+    let reason = if told.version != Control::VERSION {
+        format!("its program knows version {} of a request, this one {}", told.version, Control::VERSION)
+    } else if told.secure_boot != Some(false) {
+        let whether = if told.secure_boot == Some(true) { "is on" } else { "may be on" };
+        format!("secure boot {whether}, and the boot files of a request are not signed")
+    } else if told.offset.checked_add(told.length).is_none_or(|end| end > told.disk_size) {
+        "it says that its recovery partition is not on its disk".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(refused(format!("the machine cannot reimage itself: {reason}")))
+}
+
+/// The request on the host's volume.
+pub(super) fn request(volume: &[u8]) -> Result<Request, DriverError> {
+    let read = Volume::open(volume).and_then(|volume| volume.read(volume::REQUEST));
+    let bytes = read.map_err(|error| DriverError::new(DriverErrorKind::Failed, error))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(format!("the volume's request cannot be read: {error}")))
+}
+
+impl Staged {
+    /// Makes the boot files, and says where everything lies.
+    pub(super) fn new(
+        told: &Told,
+        files: Files<'_>,
+        (volume, secrets): (&[u8], Secrets),
+        token: String,
+    ) -> Result<Self, DriverError> {
+        let request = request(volume)?;
+        if told.machine.as_deref() != Some(request.machine_uuid.as_str()) {
+            let found = told.machine.as_deref().unwrap_or("none");
+            let text =
+                format!("the request is for the machine with UUID {}, and this one has {found}", request.machine_uuid);
+            return Err(refused(text));
+        }
+        if secrets.host_key.is_none() {
+            let text = "the machine cannot reimage itself and change its host key: nobody would know that it answers afterwards";
+            return Err(refused(text).with_way_out(Some("set `identity.ssh-host-keys: keep`".to_owned())));
+        }
+        let ImageSource::Connection { size } = request.image.source else {
+            return Err(refused("a machine that reimages itself takes its image from this host"));
+        };
+        let made = boot_area(told, files, &token)?;
+        let boot = Area { offset: 0, length: made.bytes.len() as u64 };
+        let volume_area = Area { offset: after(boot), length: volume.len() as u64 };
+        let image = Area { offset: after(volume_area), length: size };
+        let needed = after(image).saturating_add(RESERVED);
+        if needed > told.length {
+            let text = format!(
+                "the recovery partition has {} bytes, and the request needs {needed}: {} of them are the packed image",
+                told.length, size
+            );
+            let way_out = format!("`recovery: {}MiB` in the policy of the agent, in the next image", needed / UNIT);
+            return Err(refused(text).with_way_out(Some(way_out)));
+        }
+        let control = Control {
+            version: Control::VERSION,
+            state: State::Staged,
+            token,
+            machine: request.machine_uuid,
+            disk_size: told.disk_size,
+            attempts: 0,
+            reason: None,
+            boot_code: made.boot_code.map(|code| code.iter().map(|byte| format!("{byte:02x}")).collect()),
+            boot,
+            volume: volume_area,
+            pin: pinned(volume),
+            image,
+            nonce: request.nonce,
+            secrets: Some(secrets),
+        };
+        Ok(Self { control, boot: made.bytes })
+    }
+}
+
+fn pinned(volume: &[u8]) -> Digest {
+    pin(volume)
+}
+
+/// The first unit behind an area.
+fn after(area: Area) -> u64 {
+    area.offset.saturating_add(area.length).next_multiple_of(UNIT)
+}
+
+fn boot_area(told: &Told, files: Files<'_>, token: &str) -> Result<BootArea, DriverError> {
+    let read = |path: &Path| fs::read(path).map_err(|error| failed(format!("cannot read {}: {error}", path.display())));
+    let (kernel, initramfs) = (read(files.kernel)?, read(files.initramfs)?);
+    let command_line = command_line(files.command_line, &told.consoles, token);
+    let parts = Parts { kernel: &kernel, initramfs: &initramfs, command_line: &command_line };
+    let sector_size = u32::try_from(told.sector_size).unwrap_or(u32::MAX);
+    let area = boot_files::Area { offset: told.offset, room: told.length.saturating_sub(RESERVED), sector_size };
+    let made = match told.firmware {
+        Firmware::Bios => boot_files::bios(&parts, area),
+        Firmware::Uefi => boot_files::uefi(&parts, None, area),
+    };
+    made.map_err(|error| DriverError::new(DriverErrorKind::Failed, error))
+}
+
+/// What the kernel is told, with the consoles that the machine's own kernel has. They are the machine's words: what is no console is
+/// left out.
+fn command_line(every: &str, consoles: &[String], token: &str) -> String {
+    let is_console = |text: &&String| {
+        !text.is_empty() && text.len() <= 32 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b',')
+    };
+    let consoles = consoles.iter().filter(is_console).take(4).map(|console| format!("console={console}"));
+    let own = [ARGUMENT.to_owned(), format!("{TOKEN_ARGUMENT}={token}")];
+    let words = every.split_whitespace().map(str::to_owned).chain(consoles).chain(own);
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_told_no_word_of_the_machine_but_its_consoles() {
+        let consoles = ["tty0", "ttyS0,115200", "x init=/bin/sh", "", "'"].map(str::to_owned);
+        let line = command_line(" panic=-1  noresume", &consoles, "ab");
+        let expected =
+            "panic=-1 noresume console=tty0 console=ttyS0,115200 cloudmachine.mode=recovery cloudmachine.token=ab";
+        assert_eq!(line, expected);
+    }
+}
