@@ -97,6 +97,12 @@ impl Sshd {
         self.child.id()
     }
 
+    /// The file with the server's private host key.
+    #[must_use]
+    pub fn host_key_file(&self) -> PathBuf {
+        self._folder.path().join("host_key")
+    }
+
     /// How many processes of `ssh` and `scp` on this host talk to it.
     ///
     /// # Panics
