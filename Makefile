@@ -22,6 +22,7 @@ guest_target := x86_64-unknown-linux-gnu
 export CLOUD_MACHINE_BIN := $(target)/release/cloud-machine
 export CLOUD_MACHINE_AGENT := $(target)/$(guest_target)/agent/cloud-machine-agent
 service := $(target)/$(guest_target)/agent/cloud-machine-agentd
+stager := $(target)/$(guest_target)/agent/cloud-machine-recovery
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run \
 	packages/build packages/manual-pages packages/debian/cloud-machine.postrm $(wildcard packages/debian/cloud-machine-agent.p*) \
 	initramfs/baked/install initramfs/baked/bake initramfs/baked/agent-is-off initramfs/baked/release-disks systemd/cloud-machine-agent-generator \
@@ -36,17 +37,19 @@ help: ## print this list
 setup: ## install missing Debian packages (setup/packages.txt); needs root if one is missing
 	@setup/install
 
-build: ## compile the host program, the static agent and the service of the booted system
+build: ## compile the host program, the static agent and the programs of the booted system
 	cargo build --locked --release -p cloud-machine-cli
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(guest_target) \
 		-p cloud-machine-guest-agent --features static
-	@# By itself: what its crates ask of shared ones is not to be in the agent.
-	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(guest_target) -p cloud-machine-agent-service
+	@# By themselves: what their crates ask of shared ones is not to be in the agent.
+	RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile agent --target $(guest_target) -p cloud-machine-agent-service \
+		-p cloud-machine-stager --features cloud-machine-stager/static
 	@size=$$(stat -c %s "$$CLOUD_MACHINE_AGENT"); [[ $$size -le $$((5 << 20)) ]] || { \
 		echo "error: the agent has $$size bytes, and every initramfs carries it: at most 5 MiB are wanted" >&2; exit 1; }
 
 deb: setup build ## make Debian packages of the programs, and an archive of what is in them
-	@packages/build --program "$$CLOUD_MACHINE_BIN" --agent "$$CLOUD_MACHINE_AGENT" --service "$(service)" "$(target)/deb"
+	@packages/build --program "$$CLOUD_MACHINE_BIN" --agent "$$CLOUD_MACHINE_AGENT" --service "$(service)" \
+		--stager "$(stager)" "$(target)/deb"
 
 image: $(images) ## build the golden images, or print their folders if they are in the cache; needs root to build
 

@@ -34,11 +34,13 @@ fn said(output: Output, code: i32, what: &str) -> String {
     said
 }
 
-/// The service of the booted system, which `make build` leaves beside the agent.
-fn service(artifacts: &Artifacts) -> PathBuf {
-    let service = artifacts.agent.with_file_name("cloud-machine-agentd");
-    assert!(service.is_file(), "{} is missing: `make build` makes it", service.display());
-    service
+/// The service of the booted system and the program that stages a reimage there, which `make build` leaves beside the agent.
+fn of_the_booted_system(artifacts: &Artifacts) -> [PathBuf; 2] {
+    ["cloud-machine-agentd", "cloud-machine-recovery"].map(|name| {
+        let program = artifacts.agent.with_file_name(name);
+        assert!(program.is_file(), "{} is missing: `make build` makes it", program.display());
+        program
+    })
 }
 
 /// Runs `packages/build`, which fails when lintian finds an error.
@@ -47,7 +49,8 @@ fn build() -> Built {
     let folder = tempfile::tempdir().unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packages/build");
     let mut command = Command::new(script);
-    command.arg("--service").arg(service(&artifacts));
+    let [service, stager] = of_the_booted_system(&artifacts);
+    command.arg("--service").arg(service).arg("--stager").arg(stager);
     command.arg("--program").arg(artifacts.program).arg("--agent").arg(artifacts.agent).arg(folder.path());
     // dpkg-deb(1): nobody downloads these.
     command.env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
@@ -74,8 +77,9 @@ fn listed(command: &str, file: &Path) -> Vec<String> {
 /// Packages of other programs have another version, whatever the commit is.
 fn are_of_these_programs(built: &Built) {
     let artifacts = Artifacts::from_environment_without_image().unwrap();
-    let service = service(&artifacts);
-    let programs = [artifacts.program, artifacts.agent, service].map(|program| fs::read(program).unwrap()).concat();
+    let [service, stager] = of_the_booted_system(&artifacts);
+    let programs =
+        [artifacts.program, artifacts.agent, service, stager].map(|program| fs::read(program).unwrap()).concat();
     let digest = &sha256(&programs).hex()[..8];
     for (name, package) in &built.packages {
         let mut version = Command::new("dpkg-deb");
@@ -108,6 +112,8 @@ fn are_of_the_commit(built: &Built) {
         "usr/share/man/man1/cloud-machine-image-pack.1.gz",
         "usr/share/man/man8/cloud-machine-agent.8.gz",
         "usr/share/man/man8/cloud-machine-agentd.8.gz",
+        "usr/share/man/man8/cloud-machine-recovery.8.gz",
+        "usr/sbin/cloud-machine-recovery",
         "usr/share/man/man5/cloud-machine-agent.yaml.5.gz",
         "usr/share/bash-completion/completions/cloud-machine",
         "usr/share/zsh/vendor-completions/_cloud-machine",
