@@ -47,9 +47,21 @@ pub fn reread_partitions(device: &str) -> Result<(), SystemError> {
     for (number, partition) in disk.partitions() {
         let sectors = partition.last_lba.saturating_sub(partition.first_lba).saturating_add(1);
         let bytes = |sectors: u64| sectors.saturating_mul(sector.as_u64());
-        partition_node(device, *number, bytes(partition.first_lba), bytes(sectors))?;
+        settled(|| partition_node(device, *number, bytes(partition.first_lba), bytes(sectors)))?;
     }
     Ok(())
+}
+
+/// What `look` finds once nobody else reads the table: udev does, too, when a disk that was written is closed, and while the kernel makes
+/// its partitions anew, none is there.
+fn settled<T>(look: impl Fn() -> Result<T, SystemError>) -> Result<T, SystemError> {
+    let until = Instant::now() + LOOKED_AT;
+    loop {
+        match look() {
+            Err(SystemError::PartitionTable { .. }) if Instant::now() < until => thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
 }
 
 /// Makes the kernel read the table of a disk again.
@@ -103,4 +115,27 @@ pub fn partition_node(device: &str, number: u32, offset: u64, length: u64) -> Re
         )));
     }
     Ok(PartitionNode { name, offset, length })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_absent_for_a_moment_is_looked_at_again_and_other_errors_are_not() {
+        let absent =
+            || SystemError::PartitionTable { device: "vda".to_owned(), difference: "partition 1 is absent".to_owned() };
+        let looks = std::cell::Cell::new(0);
+        let found = settled(|| {
+            looks.set(looks.get() + 1);
+            if looks.get() < 3 { Err(absent()) } else { Ok(looks.get()) }
+        });
+        assert_eq!(found.unwrap(), 3);
+        let refused = settled(|| -> Result<(), _> {
+            looks.set(looks.get() + 1);
+            Err(SystemError::ModuleAbsent { module: "x".to_owned() })
+        });
+        assert!(matches!(refused, Err(SystemError::ModuleAbsent { .. })));
+        assert_eq!(looks.get(), 4);
+    }
 }
