@@ -1,7 +1,9 @@
 //! What an attempt says nothing about: the one place from which the agent's report, the host's verdict and every command
 //! take it. Must not look at anything but what was done with each disk.
 
-use cloud_machine_protocol::{DataContent, DeviceRecord, Extent, Method, Provenance, Report, Role, RootOfTrust};
+use cloud_machine_protocol::{
+    Action, DataContent, DeviceRecord, Extent, Method, Provenance, Report, Role, RootOfTrust,
+};
 
 use crate::encrypted;
 
@@ -25,7 +27,10 @@ pub fn not_covered(root_of_trust: RootOfTrust, devices: &[DeviceRecord]) -> Vec<
 #[must_use]
 pub fn recovery_not_covered(device: &str, place: Extent) -> String {
     let Extent { offset, length } = place;
-    format!("{RECOVERY}{device}, {length} bytes at byte {offset}, which reads as zeros in what is said of the disk")
+    format!(
+        "{RECOVERY}{device}, {length} bytes at byte {offset}, which reads as zeros in what is said of the disk, and the boot head, which is \
+         written after the report"
+    )
 }
 
 /// How [`recovery_not_covered`] begins.
@@ -36,6 +41,8 @@ const RECOVERY: &str = "the recovery partition of ";
 pub(crate) fn told(root_of_trust: RootOfTrust, report: &Report) -> Option<Option<&str>> {
     let rest = report.not_covered.strip_prefix(not_covered(root_of_trust, &report.devices).as_slice())?;
     match rest {
+        // Whoever is started from the disk that it reimages is started from there.
+        [] if root_of_trust == RootOfTrust::MachineDisk && report.action == Some(Action::Reimage) => None,
         [] => Some(None),
         [line] if root_of_trust == RootOfTrust::MachineDisk && is_of_system_disk(line, &report.devices) => {
             Some(Some(line))
