@@ -14,16 +14,28 @@ use cloud_machine_system::{SystemError, network::NetworkError};
 pub(crate) enum AgentError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    #[error("the recovery partition cannot be made zero")]
-    RecoveryWipe(#[source] ImageError),
     #[error("there is no cloudmachine.token on the kernel command line")]
     TokenAbsent,
-    #[error("no disk has a recovery partition with the request of the token on the kernel command line")]
-    StagedAbsent,
+    #[error(
+        "no disk has a recovery partition with the request of the token on the kernel command line{}",
+        if *unreadable { ", and one cannot be read" } else { "" }
+    )]
+    StagedAbsent { unreadable: bool },
+    #[error("{first} and {second} have recovery partitions with the same request")]
+    StagedTwice { first: String, second: String },
+    #[error("the system disk of the request is not {device}, which has the recovery partition")]
+    OtherDisk { device: String },
+    #[error(
+        "the image has {image} bytes, and the recovery partition begins at byte {room}; it may have {most} partitions besides that one"
+    )]
+    ImageTooLarge { image: u64, room: u64, most: usize },
     #[error("the token of the request is used")]
     TokenUsed,
-    #[error("the recovery partition was started {attempts} times for this request, and the disk is not right yet")]
-    TooManyAttempts { attempts: u32 },
+    #[error(
+        "the recovery partition was started {attempts} times for this request, which failed {failures} times, and the disk is not \
+         right yet"
+    )]
+    TooManyAttempts { attempts: u32, failures: u32 },
     #[error("the staged volume has digest {found} instead of {expected}")]
     StagedVolume { found: Digest, expected: Digest },
     #[error(

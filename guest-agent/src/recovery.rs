@@ -9,18 +9,32 @@ use std::{
 };
 
 use cloud_machine_disk::{Access, Disk};
-use cloud_machine_image::{Rewritten, WriteBlocks, wipe};
-use cloud_machine_protocol::causes;
-use cloud_machine_recovery::{Control, Head, RESERVED, RecoveryError, RecoveryPartition, ShieldedDisk, State};
-use cloud_machine_system::{UeventSocket, channel::Channel, disk_names, kernel};
+use cloud_machine_image::{Manifest, ReadBlocks, Rewritten, WriteBlocks};
+use cloud_machine_plan::Plan;
+use cloud_machine_protocol::{Step, causes};
+use cloud_machine_recovery::{Control, Head, RecoveryError, RecoveryPartition, ShieldedDisk, State};
+use cloud_machine_system::{UeventSocket, channel::Channel, disk_names, kernel, product_uuid};
 
 use crate::{command_line::CommandLine, error::AgentError, pass::node, volume::PATIENCE};
+
+/// Entries of a partition table, of which the recovery partition has one.
+const MAX_PARTITIONS: usize = 128;
 
 /// The disk with the recovery partition, and what is staged there.
 pub(crate) struct Recovery {
     device: String,
     partition: RecoveryPartition,
     control: Mutex<Control>,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub(crate) state: State,
+    /// Starts of the partition for it.
+    pub(crate) attempts: u32,
+    /// Those of them that failed.
+    pub(crate) failures: u32,
 }
 
 impl Recovery {
@@ -31,15 +45,23 @@ impl Recovery {
         let events = UeventSocket::open()?;
         let deadline = Instant::now() + PATIENCE;
         loop {
+            let (mut found, mut unreadable) = (Vec::new(), false);
             for device in disk_names()? {
                 match Self::on(&device, token) {
-                    Ok(Some(recovery)) => return Ok(recovery),
-                    Ok(None) => {}
-                    Err(error) => kernel::log(&format!("{device}: {}", causes(&error))),
+                    Ok(one) => found.extend(one),
+                    Err(error) => {
+                        unreadable = true;
+                        kernel::log(&format!("{device}: {}", causes(&error)));
+                    }
                 }
             }
-            if !events.wait(deadline)? {
-                return Err(AgentError::StagedAbsent);
+            match (found.pop(), found.pop()) {
+                (Some(one), None) => return Ok(one),
+                (Some(one), Some(two)) => {
+                    return Err(AgentError::StagedTwice { first: two.device, second: one.device });
+                }
+                (None, _) if events.wait(deadline)? => {}
+                (None, _) => return Err(AgentError::StagedAbsent { unreadable }),
             }
         }
     }
@@ -55,7 +77,11 @@ impl Recovery {
             Ok(None) | Err(RecoveryError::Table { .. } | RecoveryError::DiskTooSmall { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let control = Control::read(&disk, partition)?.filter(|control| control.token == token);
+        let uuid = product_uuid()?.map(|uuid| uuid.to_string());
+        let is_it = |control: &Control| {
+            control.token == token && Some(&control.machine) == uuid.as_ref() && control.disk_size == disk.size()
+        };
+        let control = Control::read(&disk, partition)?.filter(is_it);
         let recovery = |control| Self { device: device.to_owned(), partition, control: Mutex::new(control) };
         Ok(control.map(recovery))
     }
@@ -70,10 +96,18 @@ impl Recovery {
         self.partition
     }
 
-    /// How far the request has come, and how often the partition was started for it.
-    pub(crate) fn progress(&self) -> (State, u32) {
+    /// How far the request has come.
+    pub(crate) fn progress(&self) -> Progress {
         let control = self.control();
-        (control.state, control.attempts)
+        Progress { state: control.state, attempts: control.attempts, failures: control.failures }
+    }
+
+    /// The disk is written in part, and nothing more is tried.
+    pub(crate) fn give_up(&self, reason: String) -> Result<(), AgentError> {
+        let mut control = self.control();
+        let before = control.reason.take().unwrap_or_default();
+        control.give_up(format!("{reason}; what the last one failed with: {before}"));
+        Ok(control.write_over(&self.disk()?, self.partition)?)
     }
 
     /// The host's side of the conversation.
@@ -96,8 +130,16 @@ impl Recovery {
         Ok(control.write(&self.disk()?, self.partition)?)
     }
 
-    /// The first step comes: from here on the disk holds neither the one system nor the other.
-    pub(crate) fn begin(&self) -> Result<(), AgentError> {
+    /// The first step comes: from here on the disk holds neither the one system nor the other. Refuses what could only fail then.
+    pub(crate) fn begin(&self, plan: &Plan, manifest: &Manifest) -> Result<(), AgentError> {
+        let is_elsewhere = |step: &Step| matches!(step, Step::Reimage { device, .. } if *device != self.device);
+        if plan.steps.iter().any(|planned| is_elsewhere(&planned.step)) {
+            return Err(AgentError::OtherDisk { device: self.device.clone() });
+        }
+        let (image, room) = (manifest.size(), self.partition.offset);
+        if image > room || manifest.partitions().len() >= MAX_PARTITIONS {
+            return Err(AgentError::ImageTooLarge { image, room, most: MAX_PARTITIONS - 1 });
+        }
         self.set(|control| control.state = State::Begun)
     }
 
@@ -134,11 +176,9 @@ impl Recovery {
 /// Starts the new system from here on: its boot head, then zeros in place of all that was staged, then the used token.
 pub(crate) fn finish(disk: &Disk, partition: RecoveryPartition, mut control: Control) -> Result<(), AgentError> {
     partition.kept_head(disk)?.start_system(disk)?;
-    let staged = partition.length - RESERVED;
-    wipe(disk, partition.offset, staged, &|_, _| {}).map_err(AgentError::RecoveryWipe)?;
     control.state = State::Done;
     control.secrets = None;
-    Ok(control.write_over(disk, partition)?)
+    Ok(control.write_last(disk, partition)?)
 }
 
 /// Starts the machine's own system again, of which nothing was changed, and gives the request up for `reason`.
@@ -152,5 +192,5 @@ pub(crate) fn give_back(
     partition.kept_head(&disk)?.start_system(&disk)?;
     let mut failed = control.clone();
     failed.give_up(reason);
-    Ok(failed.write_over(&disk, partition)?)
+    Ok(failed.write_last(&disk, partition)?)
 }

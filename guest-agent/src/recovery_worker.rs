@@ -2,20 +2,34 @@
 //! or a cut at any moment ends in a reset, and the next start of the partition begins again; what must not be tried for ever is
 //! counted before it is tried.
 
-use std::{process::ExitCode, time::Instant};
+use std::{
+    process::ExitCode,
+    thread,
+    time::{Duration, Instant},
+};
 
 use cloud_machine_protocol::{ReportResult, causes, each_cause};
 use cloud_machine_recovery::State;
 use cloud_machine_system::{kernel, mounts};
 
 use crate::{
-    error::AgentError, host::Host, recovery::Recovery, report::ReportBuilder, run, running_in::RunningIn, worker,
+    error::AgentError,
+    host::Host,
+    recovery::{Progress, Recovery},
+    report::ReportBuilder,
+    run,
+    running_in::RunningIn,
+    worker,
 };
 
 /// Argument that makes the agent's binary this.
 pub(crate) const ARGUMENT: &str = "recovery-worker";
-/// How often the partition is started for one request.
-const MAX_ATTEMPTS: u32 = 3;
+/// How often a request may fail. A power cut is no failure.
+const MAX_FAILURES: u32 = 3;
+/// How often the partition is started for one request, whatever ended it: also a program that dies counts as nothing else.
+const MAX_ATTEMPTS: u32 = 30;
+/// Pause before a machine is reset that found nothing, so that its console can be read.
+const PAUSE: Duration = Duration::from_secs(30);
 /// Exit status: the machine is powered off, since nothing on it can be started.
 pub(crate) const GIVEN_UP: u8 = 4;
 
@@ -27,7 +41,10 @@ pub(crate) fn work() -> ExitCode {
         Ok(recovery) => recovery,
         Err(error) => {
             each_cause(&error).for_each(|cause| kernel::log(&cause));
-            return ExitCode::from(GIVEN_UP);
+            // A disk may come late, or be read the next time.
+            let passes = matches!(error, AgentError::StagedAbsent { .. } | AgentError::System(_));
+            thread::sleep(PAUSE);
+            return if passes { ExitCode::SUCCESS } else { ExitCode::from(GIVEN_UP) };
         }
     };
     match attempt(&recovery, started) {
@@ -38,11 +55,15 @@ pub(crate) fn work() -> ExitCode {
 
 fn attempt(recovery: &Recovery, started: Instant) -> Result<(), AgentError> {
     match recovery.progress() {
-        (State::Armed | State::Begun, attempts) if attempts >= MAX_ATTEMPTS => {
-            return Err(AgentError::TooManyAttempts { attempts });
+        Progress { state: State::Armed | State::Begun, attempts, failures }
+            if failures >= MAX_FAILURES || attempts >= MAX_ATTEMPTS =>
+        {
+            return Err(AgentError::TooManyAttempts { attempts, failures });
         }
-        (State::Armed | State::Begun | State::Reported, _) => {}
-        (State::Staged | State::Done | State::Failed, _) => return Err(AgentError::TokenUsed),
+        Progress { state: State::Armed | State::Begun, .. } => {}
+        // Cut off at the very end: all is written, and the report is there.
+        Progress { state: State::Reported, .. } => return recovery.finish(),
+        Progress { state: State::Staged | State::Done | State::Failed, .. } => return Err(AgentError::TokenUsed),
     }
     recovery.set(|control| control.attempts += 1)?;
     let mut report = ReportBuilder::new(RunningIn::Recovery)?;
@@ -65,16 +86,22 @@ fn attempt(recovery: &Recovery, started: Instant) -> Result<(), AgentError> {
 /// What comes after a failure: the old system, if nothing of it was changed; another attempt; or nothing at all.
 fn after(recovery: &Recovery, error: &AgentError) -> ExitCode {
     each_cause(error).for_each(|cause| kernel::log(&cause));
-    let (state, _) = recovery.progress();
+    let Progress { state, .. } = recovery.progress();
     let reason = causes(error);
     let last = matches!(error, AgentError::TooManyAttempts { .. });
+    // The disk is in use as long as the new root is mounted.
+    if mounts::is_root_mounted().unwrap_or(false)
+        && let Err(error) = mounts::unmount(mounts::NEW_ROOT)
+    {
+        kernel::log(&causes(&error));
+    }
     let written = match state {
         State::Armed => recovery.give_back(reason),
-        State::Begun if last => recovery.set(|control| {
-            let before = control.reason.take().unwrap_or_default();
-            control.give_up(format!("{reason}; what the last one failed with: {before}"));
+        State::Begun if last => recovery.give_up(reason),
+        State::Begun => recovery.set(|control| {
+            control.failures += 1;
+            control.reason = Some(reason);
         }),
-        State::Begun => recovery.set(|control| control.reason = Some(reason)),
         State::Reported => Ok(()),
         State::Staged | State::Done | State::Failed => return ExitCode::from(GIVEN_UP),
     };

@@ -95,13 +95,17 @@ pub(crate) fn run(
     if running_in.ends_in_reset() {
         rescue::check(&documents.request, &plan)?;
     }
-    report.devices(plan.devices);
+    report.devices(plan.devices.clone());
     report.timing("observe and plan", began.elapsed());
 
     // execute, one step at a time, once all of them can be
     check(running_in, &plan.steps)?;
     let over = over(running_in, &documents.identity, &layers);
-    recovery.map_or(Ok(()), Recovery::begin)?;
+    if let Some(recovery) = recovery {
+        recovery.begin(&plan, &documents.manifest)?;
+        // Nobody waits, and what is cut off begins anew: a large disk would never be done.
+        deadline.meet();
+    }
     let mut executor = Executor::new(running_in.modules(), &documents, &layers, over, secrets.host_key, recovery);
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;

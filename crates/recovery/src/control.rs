@@ -1,7 +1,7 @@
 //! What is staged in a recovery partition, and how far it has come. Two places take turns, so that a cut leaves the one or the other.
 //! Must not decide what is done with it.
 
-use cloud_machine_image::{ReadBlocks, WriteBlocks};
+use cloud_machine_image::{ReadBlocks, WriteBlocks, wipe};
 use cloud_machine_protocol::{Digest, Extent, Nonce, Secrets};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,8 @@ use crate::{
 
 /// Bytes of each of the two places.
 const SLOT: u64 = UNIT / 2;
+/// Tokens that are remembered.
+const KEPT_TOKENS: usize = 256;
 /// Version of the form.
 const VERSION: u32 = 1;
 
@@ -61,6 +63,12 @@ pub struct Control {
     pub disk_size: u64,
     /// Starts of the recovery partition for it.
     pub attempts: u32,
+    /// Those of them that failed; a power cut is no failure.
+    #[serde(default)]
+    pub failures: u32,
+    /// Tokens that were used here before, the last ones.
+    #[serde(default)]
+    pub used: Vec<String>,
     /// Why it was given up, or what the last attempt failed with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -139,13 +147,20 @@ impl Control {
         self.write(disk, partition)
     }
 
-    /// Takes away what is staged.
+    /// The request is over: what it was is written over what was there, and all that was staged is zero.
     ///
     /// # Errors
     /// Those of the disk.
-    pub fn remove(disk: &dyn WriteBlocks, partition: RecoveryPartition) -> Result<(), RecoveryError> {
-        let both = usize::try_from(2 * SLOT).unwrap_or(usize::MAX);
-        write(disk, slot(partition, 0), &vec![0; both])
+    pub fn write_last(&self, disk: &dyn WriteBlocks, partition: RecoveryPartition) -> Result<(), RecoveryError> {
+        let zeroed = wipe(disk, partition.offset, partition.length - RESERVED, &|_, _| {});
+        zeroed.map_err(|source| RecoveryError::Wipe { source: Box::new(source) })?;
+        self.write_over(disk, partition)
+    }
+
+    /// Every token that is used once this request is over.
+    pub(crate) fn used_with_own(&self) -> Vec<String> {
+        let skipped = (self.used.len() + 1).saturating_sub(KEPT_TOKENS);
+        self.used.iter().skip(skipped).chain([&self.token]).cloned().collect()
     }
 
     /// The boot code, where there is any.

@@ -34,18 +34,19 @@ impl Frame {
         Ok(right.then(|| Self { sequence, bytes: record.to_vec() }))
     }
 
-    /// Writes the record at `offset`, in at most `limit` bytes.
+    /// Writes the record at `offset`, with zeros behind it up to `limit` bytes.
     pub(crate) fn write(&self, disk: &dyn WriteBlocks, offset: u64, limit: u64) -> Result<(), RecoveryError> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.sequence.to_le_bytes());
         bytes.extend((self.bytes.len() as u64).to_le_bytes());
         bytes.extend(digest(self.sequence, &self.bytes));
         bytes.extend(&self.bytes);
-        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT as usize), 0);
-        if bytes.len() as u64 > limit {
-            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        if bytes.len() > limit {
             return Err(RecoveryError::TooLong { length: self.bytes.len(), limit });
         }
+        // A longer one that was there before may have held what is to be forgotten.
+        bytes.resize(limit, 0);
         write(disk, offset, &bytes)
     }
 }

@@ -70,7 +70,7 @@ impl Head {
     /// [`RecoveryError::Table`], or [`RecoveryError::Absent`] without a recovery partition.
     pub fn interim(&self, boot_code: Option<&[u8; BOOT_CODE]>) -> Result<Self, RecoveryError> {
         let mut table = Table::read(&self.0)?;
-        partition::let_it_start(&mut table)?;
+        partition::let_it_start(&mut table, &self.0)?;
         let mut head = self.clone();
         table.write(&mut head.0);
         if let Some(code) = boot_code {
@@ -86,7 +86,7 @@ impl Head {
     /// its place.
     pub fn with_recovery_of(&self, before: &Self) -> Result<Self, RecoveryError> {
         let mut table = Table::read(&self.0)?;
-        partition::take_over(&mut table, &Table::read(&before.0)?, self.0.sector)?;
+        partition::take_over(&mut table, &Table::read(&before.0)?, &before.0)?;
         let mut head = self.clone();
         table.write(&mut head.0);
         Ok(head)
@@ -126,9 +126,10 @@ impl Head {
         };
         match towards {
             Towards::Recovery => write(disk, tail_at, &self.0.tail)?,
+            // The backup first: an entry behind the first block ends the primary copy.
             Towards::System => {
-                write(disk, ALIGNMENT, rest)?;
                 write(disk, tail_at, &self.0.tail)?;
+                write(disk, ALIGNMENT, rest)?;
             }
         }
         write(disk, 0, &step)?;

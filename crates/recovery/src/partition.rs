@@ -47,13 +47,24 @@ impl RecoveryPartition {
 
 /// The one that is listed, which lies where one must.
 pub(crate) fn find(table: &Table, ends: &Ends) -> Option<RecoveryPartition> {
-    let entry = table.entries().find(|entry| is_recovery(entry))?;
-    let Extent { offset, length } = table::extent(entry, ends.sector)?;
+    table.entries().find_map(|entry| placed(entry, ends))
+}
+
+/// The recovery partition of an entry, where it lies as one must: on a disk that has grown since it was made, none does.
+fn placed(entry: &[u8; ENTRY], ends: &Ends) -> Option<RecoveryPartition> {
+    let Extent { offset, length } = table::extent(entry, ends.sector).filter(|_| is_recovery(entry))?;
     let placed = offset > 0
         && length >= MIN_SIZE
         && offset.is_multiple_of(UNIT)
         && offset.checked_add(length) == Some(tail_of(ends.size));
     placed.then_some(RecoveryPartition { offset, length })
+}
+
+/// Forgets those that lie elsewhere.
+pub(crate) fn remove_misplaced(table: &mut Table, ends: &Ends) {
+    for entry in table.entries_mut().filter(|entry| is_recovery(entry) && placed(entry, ends).is_none()) {
+        entry.fill(0);
+    }
 }
 
 fn is_recovery(entry: &[u8; ENTRY]) -> bool {
@@ -69,10 +80,10 @@ fn name() -> [u8; 72] {
 }
 
 /// Makes it the partition that UEFI starts.
-pub(crate) fn let_it_start(table: &mut Table) -> Result<(), RecoveryError> {
+pub(crate) fn let_it_start(table: &mut Table, ends: &Ends) -> Result<(), RecoveryError> {
     let mut found = false;
     for entry in table.entries_mut() {
-        if is_recovery(entry) {
+        if placed(entry, ends).is_some() {
             entry[..16].copy_from_slice(&EFI_SYSTEM);
             found = true;
         } else if entry[..16] == EFI_SYSTEM {
@@ -83,10 +94,11 @@ pub(crate) fn let_it_start(table: &mut Table) -> Result<(), RecoveryError> {
 }
 
 /// Puts the entry that `before` has into `table`, as one that no firmware starts.
-pub(crate) fn take_over(table: &mut Table, before: &Table, sector: u64) -> Result<(), RecoveryError> {
-    let mut entry = *before.entries().find(|entry| is_recovery(entry)).ok_or(RecoveryError::Absent)?;
+pub(crate) fn take_over(table: &mut Table, before: &Table, ends: &Ends) -> Result<(), RecoveryError> {
+    let found = before.entries().find(|entry| placed(entry, ends).is_some());
+    let mut entry = *found.ok_or(RecoveryError::Absent)?;
     entry[..16].copy_from_slice(&RECOVERY);
-    add(table, &entry, sector)
+    add(table, &entry, ends.sector)
 }
 
 pub(crate) fn add(table: &mut Table, entry: &[u8; ENTRY], sector: u64) -> Result<(), RecoveryError> {

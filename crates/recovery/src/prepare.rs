@@ -28,6 +28,7 @@ pub fn prepare(
     if let Some(there) = partition::find(&table, &ends) {
         return Ok((there, false));
     }
+    partition::remove_misplaced(&mut table, &ends);
     let made = RecoveryPartition::at_end(disk.size(), length)?;
     partition::add(&mut table, &partition::entry(made, ends.sector, identity), ends.sector)?;
     // What lay there before could look like something that was staged.

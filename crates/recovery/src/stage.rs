@@ -3,9 +3,9 @@
 
 use std::io::{self, BufRead};
 
-use cloud_machine_image::{ReadBlocks, WriteBlocks, wipe};
+use cloud_machine_image::{ReadBlocks, WriteBlocks};
 
-use crate::{Control, RESERVED, RecoveryError, RecoveryPartition, State, UNIT, blocks::write};
+use crate::{Control, RecoveryError, RecoveryPartition, State, UNIT, blocks::write};
 
 /// Bytes that the first line of a stream may have.
 const MAX_LINE: u64 = UNIT / 2;
@@ -29,16 +29,21 @@ impl OpenPartition<'_> {
     /// No request is staged then.
     pub fn stage(&self, stream: &mut dyn BufRead) -> Result<Control, RecoveryError> {
         let mut control = self.asked(stream)?;
-        let before = Control::read(self, self.partition).unwrap_or_default();
+        let before = match Control::read(self, self.partition) {
+            // What nobody understands counts for nobody.
+            Err(RecoveryError::Control { .. } | RecoveryError::Place { .. }) => None,
+            other => other?,
+        };
+        control.used = before.as_ref().map(Control::used_with_own).unwrap_or_default();
         match before {
-            Some(Control { state: State::Done | State::Failed, token, .. }) if token == control.token => {
-                return Err(refused("its token is used"));
-            }
             Some(Control { state: State::Done | State::Failed, .. }) | None => {}
             Some(Control { state: State::Staged, .. }) => {
                 return Err(refused("another one is staged: cancel that first"));
             }
             Some(_) => return Err(refused("another one is under way")),
+        }
+        if control.used.contains(&control.token) {
+            return Err(refused("its token is used"));
         }
         for area in [control.boot, control.volume, control.image] {
             self.copy(stream, self.partition.offset + area.offset, area.length)?;
@@ -52,18 +57,19 @@ impl OpenPartition<'_> {
         Ok(control)
     }
 
-    /// Takes the staged request with this token away, and leaves zeros.
+    /// Takes the staged request with this token away, and leaves zeros. Its token is used.
     ///
     /// # Errors
     /// [`RecoveryError::Refused`] when none with this token waits, and those of the disk.
     pub fn cancel(&self, token: &str) -> Result<(), RecoveryError> {
-        match Control::read(self, self.partition)? {
-            Some(control) if control.state == State::Staged && control.token == token => {}
+        let mut control = match Control::read(self, self.partition)? {
+            Some(control) if control.state == State::Staged && control.token == token => control,
             _ => return Err(refused("none with this token waits")),
-        }
-        Control::remove(self, self.partition)?;
-        let zeroed = wipe(self, self.partition.offset, self.partition.length - RESERVED, &|_, _| {});
-        zeroed.map(drop).map_err(|source| RecoveryError::Wipe { source: Box::new(source) })
+        };
+        control.give_up("it was cancelled".to_owned());
+        // From here on it counts no longer, whatever of its files is still there.
+        control.write(self, self.partition)?;
+        control.write_last(self, self.partition)
     }
 
     fn asked(&self, stream: &mut dyn BufRead) -> Result<Control, RecoveryError> {

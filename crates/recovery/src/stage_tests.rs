@@ -51,7 +51,7 @@ impl Machine {
     }
 }
 
-fn control() -> Control {
+pub(crate) fn control() -> Control {
     let area = |offset, length| Area { offset: offset * UNIT, length };
     Control {
         version: Control::VERSION,
@@ -60,6 +60,8 @@ fn control() -> Control {
         machine: "uuid".to_owned(),
         disk_size: SIZE,
         attempts: 0,
+        failures: 0,
+        used: Vec::new(),
         reason: None,
         boot_code: Some(CODE.iter().map(|byte| format!("{byte:02x}")).collect()),
         boot: area(0, BOOT),
@@ -96,7 +98,8 @@ fn a_request_lies_where_it_says_and_goes_again_when_it_is_cancelled() {
     let other = machine.open().cancel(&"cd".repeat(32)).unwrap_err().to_string();
     assert_eq!(other, "the request is not staged: none with this token waits");
     machine.open().cancel(TOKEN).unwrap();
-    assert_eq!(machine.control(), None);
+    let over = machine.control().unwrap();
+    assert_eq!((over.state, over.reason.as_deref()), (State::Failed, Some("it was cancelled")));
     let all = machine.device.bytes();
     assert!(all[..all.len() - usize::try_from(RESERVED).unwrap()].iter().all(|byte| *byte == 0));
 }
@@ -149,7 +152,15 @@ fn a_stream_that_is_cut_off_or_too_long_stages_nothing() {
 fn a_token_counts_once_and_one_request_waits_at_a_time() {
     let machine = Machine::new();
     let other = Control { token: "cd".repeat(32), ..control() };
+    machine.stage(stream(&other)).unwrap();
+    machine.open().cancel(&other.token).unwrap();
     machine.stage(stream(&control())).unwrap();
+    // One that was used two requests ago.
+    machine.open().cancel(TOKEN).unwrap();
+    let error = machine.stage(stream(&other)).unwrap_err().to_string();
+    assert!(error.contains("its token is used"), "{error}");
+    let other = Control { token: "ef".repeat(32), ..control() };
+    machine.set(&control());
     let error = machine.stage(stream(&other)).unwrap_err().to_string();
     assert!(error.contains("another one is staged: cancel that first"), "{error}");
     for state in [State::Armed, State::Begun, State::Reported] {
@@ -164,7 +175,8 @@ fn a_token_counts_once_and_one_request_waits_at_a_time() {
         let error = machine.stage(stream(&control())).unwrap_err().to_string();
         assert!(error.contains("its token is used"), "{state:?}: {error}");
     }
-    assert_eq!(machine.stage(stream(&other)).unwrap(), other);
+    let staged = machine.stage(stream(&other)).unwrap();
+    assert_eq!((staged.token, staged.used), (other.token, vec![TOKEN.to_owned()]));
 }
 
 #[test]

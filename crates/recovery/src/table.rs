@@ -22,8 +22,8 @@ pub(crate) struct Table {
 impl Table {
     /// The primary copy, or where that is not whole the backup.
     pub(crate) fn read(ends: &Ends) -> Result<Self, RecoveryError> {
-        let entries_at = ends.number(ends.sector, 72, 8).saturating_mul(ends.sector);
-        Self::copy(ends, ends.sector, entries_at).or_else(|_| {
+        // Where they are written, and where everybody's are: elsewhere something else may lie at that place.
+        Self::copy(ends, ends.sector, 2 * ends.sector).or_else(|_| {
             let header = ends.size - ends.size % ends.sector - ends.sector;
             let entries_at = ends.number(header, 72, 8).saturating_mul(ends.sector);
             Self::copy(ends, header, entries_at)
@@ -36,6 +36,10 @@ impl Table {
         let mut header = <[u8; HEADER]>::try_from(bytes).map_err(|_| wrong("its header is cut off"))?;
         if !header.starts_with(SIGNATURE) {
             return Err(wrong("neither copy has a header"));
+        }
+        let at = [number(&header, 24, 8), number(&header, 72, 8)].map(|sector| sector.saturating_mul(ends.sector));
+        if at != [header_at, entries_at] {
+            return Err(wrong("the header of neither copy is where it says"));
         }
         let stated = number(&header, 16, 4);
         put(&mut header, 16, &[0; 4]);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use cloud_machine_image::{ReadBlocks, WriteBlocks};
-use cloud_machine_protocol::{Algorithm, Digest};
+use cloud_machine_protocol::{Algorithm, Digest, HostKeySeed, Secrets};
 
 use crate::{
     Area, BOOT_CODE, Control, Head, LEAF, RecoveryError, RecoveryPartition, ShieldedDisk, State, UNIT, ends::Ends,
@@ -80,6 +80,11 @@ impl WriteBlocks for Memory {
 
 /// A disk with a table that was made for `made_for` bytes: a boot partition for a BIOS, an EFI system partition, a root.
 fn system_disk(made_for: u64) -> Memory {
+    system_disk_with(made_for, 15)
+}
+
+/// The same, whose EFI system partition has this number.
+fn system_disk_with(made_for: u64, efi: u32) -> Memory {
     let mut bytes = vec![0; usize::try_from(made_for).unwrap()];
     let mut cursor = Cursor::new(&mut bytes[..]);
     let mut gpt = gptman::GPT::new_from(&mut cursor, 512, [7; 16]).unwrap();
@@ -93,7 +98,7 @@ fn system_disk(made_for: u64) -> Memory {
     };
     gpt[1] = partition([1; 16], 1, 8192, 40_959);
     gpt[14] = partition([2; 16], 14, 2048, 4095);
-    gpt[15] = partition(EFI, 15, 4096, 8191);
+    gpt[efi] = partition(EFI, 15, 4096, 8191);
     gpt.write_into(&mut cursor).unwrap();
     gptman::GPT::write_protective_mbr_into(&mut cursor, 512).unwrap();
     bytes[..BOOT_CODE].fill(0x11);
@@ -219,15 +224,23 @@ fn while_the_partition_is_made_every_cut_leaves_one_of_both_tables() {
 
 #[test]
 fn every_cut_on_the_way_there_and_back_starts_the_one_or_the_other() {
-    let (disk, _) = with_recovery();
-    let system = Head::read(&disk).unwrap();
+    // The last entry lies behind the block of the header.
+    for efi in [15, 128] {
+        let disk = system_disk_with(32 << 20, efi);
+        prepare(&disk, 64 * UNIT, [9; 16]).unwrap();
+        there_and_back(&disk);
+    }
+}
+
+fn there_and_back(disk: &Memory) {
+    let system = Head::read(disk).unwrap();
     let interim = system.interim(Some(&CODE)).unwrap();
     let before = disk.bytes();
     let mut seen = BTreeSet::new();
     let mut look = |cut: &[u8]| {
         seen.insert((uefi(cut), bios(cut)));
         // GRUB of the system reads the primary table, and no checksum of it.
-        let grub = bios(cut) == Starts::System && cut[512..4096] != before[512..4096];
+        let grub = bios(cut) == Starts::System && cut[512..17_408] != before[512..17_408];
         assert!(!grub || uefi(cut) == Starts::System, "GRUB of the system would read a table that is not the system's");
     };
     let (armed, _) = cuts(before.clone(), |disk| interim.start_recovery(disk).unwrap(), &mut look);
@@ -251,6 +264,8 @@ fn a_request_goes_from_state_to_state_and_every_cut_leaves_the_one_or_the_other(
         machine: "uuid".to_owned(),
         disk_size: SIZE,
         attempts: 0,
+        failures: 0,
+        used: Vec::new(),
         reason: None,
         boot_code: Some("cc".repeat(BOOT_CODE)),
         boot: area(0),
@@ -279,11 +294,59 @@ fn a_request_goes_from_state_to_state_and_every_cut_leaves_the_one_or_the_other(
     assert_eq!(Control::read(&disk, partition).unwrap(), Some(armed));
     let outside = Control { image: Area { offset: 61 * UNIT, length: 1 }, ..staged.clone() };
     assert!(matches!(outside.write(&disk, partition), Err(RecoveryError::Place { name: "image", .. })));
-    let done = Control { state: State::Done, ..staged };
-    done.write_over(&disk, partition).unwrap();
-    assert!(!disk.bytes().windows(9).any(|bytes| bytes == b"\"staged\"}" || bytes == b"\"armed\",\""));
-    Control::remove(&disk, partition).unwrap();
-    assert_eq!(Control::read(&disk, partition).unwrap(), None);
+}
+
+#[test]
+fn nothing_of_a_request_that_is_over_is_left_but_what_it_was() {
+    let (disk, partition) = with_recovery();
+    let text = |disk: &Memory| String::from_utf8_lossy(&disk.bytes()).into_owned();
+    let mut control = crate::stage_tests::control();
+    // Longer than a block, and what is secret comes last.
+    control.reason = Some("why ".repeat(3000));
+    control.secrets = Some(Secrets { host_key: Some(HostKeySeed::new([0x5a; 32])), ..Secrets::default() });
+    control.write_over(&disk, partition).unwrap();
+    disk.write_at(&[7; 4096], partition.offset + 5 * UNIT).unwrap();
+    assert!(text(&disk).contains(&"5a".repeat(32)));
+    control.give_up("short".to_owned());
+    control.write_last(&disk, partition).unwrap();
+    assert!(!text(&disk).contains("5a5a") && !text(&disk).contains("why why"));
+    assert_eq!(Control::read(&disk, partition).unwrap().unwrap().reason.as_deref(), Some("short"));
+    let mut found = vec![1; 4096];
+    disk.read_at(&mut found, partition.offset + 5 * UNIT).unwrap();
+    assert!(found.iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn a_disk_that_has_grown_gets_a_partition_at_its_new_end() {
+    let (disk, before) = with_recovery();
+    let mut bytes = disk.bytes();
+    bytes.resize(bytes.len() + (80 << 20), 0);
+    let disk = Memory::new(bytes);
+    assert_eq!(Head::read(&disk).unwrap().recovery().unwrap(), None);
+    let (after, made) = prepare(&disk, 64 * UNIT, [9; 16]).unwrap();
+    assert!(made && after.offset > before.offset);
+    assert_eq!(Head::read(&disk).unwrap().recovery().unwrap(), Some(after));
+    let bytes = disk.bytes();
+    let used = gptman::GPT::find_from(&mut Cursor::new(&bytes)).unwrap().iter().filter(|(_, p)| p.is_used()).count();
+    assert_eq!(used, 4);
+}
+
+#[test]
+fn a_table_that_is_not_where_it_says_is_none() {
+    let (disk, _) = with_recovery();
+    let sound = disk.bytes();
+    // Fields of both headers: where they are, and where their entries are.
+    for field in [24, 72] {
+        let mut bytes = sound.clone();
+        for header in [512, bytes.len() - 512] {
+            bytes[header + field] ^= 1;
+            bytes[header + 16..header + 20].fill(0);
+            let checksum = crc32fast::hash(&bytes[header..header + 92]);
+            bytes[header + 16..header + 20].copy_from_slice(&checksum.to_le_bytes());
+        }
+        let error = Head::read(&Left(&bytes)).unwrap().recovery().unwrap_err();
+        assert!(matches!(error, RecoveryError::Table { .. }), "{field}: {error}");
+    }
 }
 
 #[test]

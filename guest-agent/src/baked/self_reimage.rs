@@ -8,7 +8,10 @@ use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::causes;
 use cloud_machine_recovery::{Control, Head, RecoveryPartition, State, prepare};
-use cloud_machine_system::{SystemError, kernel, power, product_uuid, reread_partitions, survey::survey};
+use cloud_machine_system::{
+    SystemError, kernel, power, product_uuid, reread_partitions,
+    survey::{Row, survey},
+};
 
 use super::root;
 use crate::{error::AgentError, host::Host, pass::node, recovery};
@@ -44,9 +47,15 @@ pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError
         let text = format!("made a recovery partition of {} bytes at the end of {}", own.partition.length, own.device);
         host.event(None, &text)?;
     }
-    let outcome = match Control::read(&own.disk, own.partition) {
-        Ok(Some(control)) => own.advance(control, host)?,
-        Ok(None) => Outcome::Boot,
+    let advanced = match Control::read(&own.disk, own.partition) {
+        Ok(Some(control)) => own.advance(control, host),
+        Ok(None) => Ok(Outcome::Boot),
+        Err(error) => Err(error.into()),
+    };
+    let outcome = match advanced {
+        Ok(outcome) => outcome,
+        Err(error @ AgentError::HalfRewritten { .. }) => return Err(error),
+        // The system on the disk is whole, and a sector that cannot be read must not keep it from starting.
         Err(error) => {
             host.event(None, &format!("nothing is reimaged: {}", causes(&error)))?;
             Outcome::Boot
@@ -56,7 +65,7 @@ pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError
     drop(disk);
     match outcome {
         Outcome::Boot if !made => Ok(()),
-        Outcome::Boot => Ok(reread_partitions(&device)?),
+        Outcome::Boot => reread(&device, host),
         Outcome::Armed => {
             kernel::log("the machine is reset, and its recovery partition reimages it");
             power::reset();
@@ -64,8 +73,20 @@ pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError
         }
         Outcome::GivenUp(control, reason) => {
             host.event(None, &format!("the reimage that is staged is given up: {reason}"))?;
-            recovery::give_back(&device, partition, &control, reason)?;
-            Ok(reread_partitions(&device)?)
+            if let Err(error) = recovery::give_back(&device, partition, &control, reason) {
+                host.event(None, &causes(&error))?;
+            }
+            reread(&device, host)
+        }
+    }
+}
+
+/// The kernel knows all partitions but the one that was made: whoever stages a request finds it after the next start at the latest.
+fn reread(device: &str, host: &mut Host) -> Result<(), AgentError> {
+    match reread_partitions(device) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            host.event(None, &format!("the recovery partition counts from the next start on: {}", causes(&error)))
         }
     }
 }
@@ -74,7 +95,12 @@ impl Own {
     /// The partition, made of `size` bytes where there is none.
     fn open(size: u64) -> Result<Self, AgentError> {
         const RANDOM: &str = "/dev/urandom";
-        let disks = root::disks_with_root(&kernel::command_line()?, &survey(false)?);
+        let survey = survey(false)?;
+        // One that cannot be read may be the one with the root, and another may look like it.
+        if survey.disks.iter().any(|row| matches!(row, Row::Unreadable { .. })) {
+            return Err(AgentError::RootDiskUnclear);
+        }
+        let disks = root::disks_with_root(&kernel::command_line()?, &survey);
         let [device] = disks.as_slice() else { return Err(AgentError::RootDiskUnclear) };
         let disk = Disk::open(&node(device), Access::Write)?;
         let mut identity = [0; 16];
@@ -95,7 +121,7 @@ impl Own {
                 if let Some(reason) = self.not_for_here(&control)? {
                     host.event(None, &format!("the reimage that is staged is given up: {reason}"))?;
                     control.give_up(reason);
-                    control.write_over(disk, *partition)?;
+                    control.write_last(disk, *partition)?;
                     return Ok(Outcome::Boot);
                 }
                 host.event(None, &format!("a reimage of {device} is staged"))?;

@@ -86,6 +86,8 @@ fn request(token: &str) -> (Control, Vec<u8>) {
         machine: "uuid".to_owned(),
         disk_size: SIZE,
         attempts: 0,
+        failures: 0,
+        used: Vec::new(),
         reason: None,
         boot_code: None,
         boot: area(0, 3 * UNIT),
@@ -130,7 +132,8 @@ fn a_request_is_staged_while_the_disk_is_in_use_and_told_without_its_secrets() {
     let error = found.cancel(&"cd".repeat(32)).unwrap_err().to_string();
     assert!(error.contains("none with this token waits"), "{error}");
     found.cancel(&"ab".repeat(32)).unwrap();
-    assert_eq!(found.tell().unwrap().staged, None);
+    let over = found.tell().unwrap().staged.unwrap();
+    assert_eq!((over.state, over.reason.as_deref()), (State::Failed, Some("it was cancelled")));
 }
 
 #[test]

@@ -105,6 +105,8 @@ impl Boot {
             machine: self.identity.machine_uuid.clone(),
             disk_size,
             attempts: 0,
+            failures: 0,
+            used: Vec::new(),
             reason: None,
             boot_code: boot.boot_code.map(|code| code.iter().map(|byte| format!("{byte:02x}")).collect()),
             boot: area(&boot.bytes),

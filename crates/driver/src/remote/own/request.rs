@@ -74,6 +74,13 @@ impl Staged {
         let ImageSource::Connection { size } = request.image.source else {
             return Err(refused("a machine that reimages itself takes its image from this host"));
         };
+        if request.image.size > told.offset {
+            let text = format!(
+                "the image has {} bytes, and the machine's recovery partition begins at byte {}",
+                request.image.size, told.offset
+            );
+            return Err(refused(text).with_way_out(Some("take a smaller image".to_owned())));
+        }
         let made = boot_area(told, files, &token)?;
         let boot = Area { offset: 0, length: made.bytes.len() as u64 };
         let volume_area = Area { offset: after(boot), length: volume.len() as u64 };
@@ -94,6 +101,8 @@ impl Staged {
             machine: request.machine_uuid,
             disk_size: told.disk_size,
             attempts: 0,
+            failures: 0,
+            used: Vec::new(),
             reason: None,
             boot_code: made.boot_code.map(|code| code.iter().map(|byte| format!("{byte:02x}")).collect()),
             boot,

@@ -83,7 +83,10 @@ impl Staging {
             self.machine.cancel(token, self.until)?;
         }
         host.tell("stage", "the request is staged", None)?;
-        self.machine.stage(&mut |sink| stream(&staged, &volume, host, sink), self.until)?;
+        if let Err(error) = self.machine.stage(&mut |sink| stream(&staged, &volume, host, sink), self.until) {
+            // It may be staged all the same, where only the answer was lost.
+            return Err(self.taken_back(error));
+        }
         if let Err(error) = self.machine.restart(self.until) {
             return Err(self.taken_back(error));
         }
@@ -143,8 +146,12 @@ impl Staging {
 
     /// Takes the request back after `error`, so that no later start of the machine begins with it.
     fn taken_back(&self, error: DriverError) -> DriverError {
-        match self.machine.cancel(&self.token, Instant::now() + CANCEL_LIMIT) {
+        let until = Instant::now() + CANCEL_LIMIT;
+        let waits =
+            |told: Told| told.staged.is_some_and(|staged| staged.state == State::Staged && staged.token == self.token);
+        match self.machine.cancel(&self.token, until) {
             Ok(()) => error,
+            Err(_) if self.machine.tell(until).is_ok_and(|told| !waits(told)) => error,
             Err(lost) => {
                 let text =
                     format!("{}; the request is staged still, and counts at the next start: {lost}", causes(&error));

@@ -154,7 +154,7 @@ fn volume() -> Vec<u8> {
         image: ImageRequest {
             name: "x".to_owned(),
             digest: Digest::new(Algorithm::Blake3, [3; 32]),
-            size: 1,
+            size: 4096,
             source: ImageSource::Connection { size: IMAGE as u64 },
             minimum_generation: 0,
             exceptions: Vec::new(),
@@ -193,7 +193,7 @@ fn image() -> Vec<u8> {
 }
 
 /// An attempt whose host does what it does for every agent.
-fn attempt(does: Does, told: Told, host_key: Option<HostKeySeed>, patience: Duration) -> Left {
+fn attempt(does: Does, told: Told, host_key: Option<HostKeySeed>) -> Left {
     let folder = tempfile::tempdir().unwrap();
     let (kernel, initramfs) = files(folder.path());
     let kept =
@@ -209,8 +209,9 @@ fn attempt(does: Does, told: Told, host_key: Option<HostKeySeed>, patience: Dura
         initramfs,
         command_line: "panic=-1".to_owned(),
         token: token(),
-        pause: Duration::from_millis(5),
-        until: Instant::now() + patience,
+        // For one that never answers no pause fits into the time that is left, however busy this host is.
+        pause: if does == Does::IsLost { LONG } else { Duration::from_millis(5) },
+        until: Instant::now() + LONG,
     };
     let agent = thread::spawn(move || staging.serve(theirs));
     let until = Instant::now() + Duration::from_secs(20);
@@ -248,7 +249,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[test]
 fn a_request_arrives_whole_and_its_report_comes_back() {
-    let Left { report, steps, fake } = attempt(Does::Reimages, told(), seed(), LONG);
+    let Left { report, steps, fake } = attempt(Does::Reimages, told(), seed());
     assert_eq!((report.result, report.boot_id.as_str(), report.nonce), (ReportResult::Done, "third", Some(nonce())));
     assert_eq!(steps[..2], ["stage", "restart"]);
     let staged = fake.with(|shared| std::mem::take(&mut shared.staged));
@@ -273,7 +274,7 @@ fn a_request_arrives_whole_and_its_report_comes_back() {
 fn a_request_that_waits_from_before_is_taken_away_first() {
     for (state, taken) in [(State::Staged, true), (State::Done, false), (State::Armed, false)] {
         let before = ToldRequest { state, token: "cd".repeat(32), attempts: 0, reason: None };
-        let Left { report, fake, .. } = attempt(Does::Reimages, Told { staged: Some(before), ..told() }, seed(), LONG);
+        let Left { report, fake, .. } = attempt(Does::Reimages, Told { staged: Some(before), ..told() }, seed());
         assert_eq!(report.result, ReportResult::Done);
         assert_eq!(fake.with(|shared| shared.cancelled.clone()) == ["cd".repeat(32)], taken, "{state:?}");
     }
@@ -289,9 +290,7 @@ fn what_ends_in_no_report_is_told_and_leaves_no_request_that_waits() {
         // It may still be reimaging itself.
         (Does::IsLost, "its report did not come in time", true),
     ] {
-        // Long enough to hand everything over on a host that is busy.
-        let patience = if does == Does::IsLost { Duration::from_secs(5) } else { LONG };
-        let Left { report, fake, .. } = attempt(does, told(), seed(), patience);
+        let Left { report, fake, .. } = attempt(does, told(), seed());
         let ReportResult::Failed { causes, .. } = report.result else { panic!("{does:?}") };
         assert!(causes[0].contains(expected), "{causes:?}");
         let state = fake.with(|shared| shared.state);
@@ -305,14 +304,16 @@ fn what_ends_in_no_report_is_told_and_leaves_no_request_that_waits() {
 fn a_request_that_would_lead_nowhere_is_not_staged() {
     let small = Told { length: 7 * UNIT + RESERVED, ..told() };
     let other = Told { machine: Some("another".to_owned()), ..told() };
+    let early = Told { offset: 512, ..told() };
     let sectors = Told { sector_size: 4096, ..told() };
     for (told, host_key, expected) in [
         (told(), None, "change its host key"),
         (small, seed(), "the recovery partition has 11534336 bytes, and the request needs 12582912"),
         (other, seed(), "and this one has another"),
+        (early, seed(), "and the machine's recovery partition begins at byte 512"),
         (sectors, seed(), "sectors of 512 bytes"),
     ] {
-        let Left { report, fake, .. } = attempt(Does::Reimages, told, host_key, LONG);
+        let Left { report, fake, .. } = attempt(Does::Reimages, told, host_key);
         let ReportResult::Failed { causes, .. } = report.result else { panic!("{expected}") };
         assert!(causes[0].contains(expected), "{causes:?}");
         assert!(fake.with(|shared| shared.staged.is_empty() && !shared.restarted));
