@@ -147,6 +147,8 @@ impl Fake {
 
     /// Switches its machine on, as somebody else may, so that its own system runs.
     pub fn switch_on(&self) {
+        // An agent that is still ending is of the boot before, and takes this one's power away no more.
+        self.shared.boot.fetch_add(1, Ordering::SeqCst);
         self.shared.on.store(true, Ordering::SeqCst);
     }
 

@@ -7,8 +7,8 @@ use cloud_machine_driver::{
     machine::Drivers,
 };
 use cloud_machine_operation::{ErrorKind, OperationError, Operations, Reimage, Verified, Verify};
-use cloud_machine_plan::not_covered;
-use cloud_machine_protocol::{Assurance, HostMessage, Report, RescueHostKey, RootOfTrust};
+use cloud_machine_plan::{not_covered, recovery_not_covered};
+use cloud_machine_protocol::{Assurance, Extent, HostMessage, Method, Report, RescueHostKey, RootOfTrust};
 use cloud_machine_store::{MachineState, Standing};
 use serde_json::{Value, json};
 
@@ -84,8 +84,12 @@ fn more_than_a_driver_reaches_is_refused_before_anything_is_touched_and_less_is_
     {
         let provider = root == RootOfTrust::Provider;
         let key = Some(RescueHostKey::Known).filter(|_| provider);
-        let host =
-            Host::new(move |report| if provider { on_rescue(report) } else { Some(report) }).rooted_in(root, key);
+        let host = Host::new(move |report| match root {
+            RootOfTrust::Provider => on_rescue(report),
+            RootOfTrust::MachineDisk => Some(on_recovery(report)),
+            RootOfTrust::Host => Some(report),
+        });
+        let host = host.rooted_in(root, key);
         host.create_with(&host.name, NO_NETWORK).unwrap();
         assert_eq!(host.record().assurance, Some(most));
         for required in [Unproven, ProviderRebuilt, ProviderRooted, HostRooted, Attested, Sealed] {
@@ -104,6 +108,14 @@ fn more_than_a_driver_reaches_is_refused_before_anything_is_touched_and_less_is_
             assert_eq!(error.line(), format!("the assurance is {most}, {required} is required"));
         }
     }
+}
+
+/// The report of an agent that the recovery partition of its machine started.
+fn on_recovery(mut report: Report) -> Report {
+    let system = report.devices.iter().find(|device| device.method == Method::Reimage);
+    let place = Extent { offset: 4096, length: 4096 };
+    report.not_covered.extend(system.map(|system| recovery_not_covered(&system.disk.name, place)));
+    report
 }
 
 /// What a program says of its connection decides how much the report is worth, so nothing may be left out there.
