@@ -7,7 +7,7 @@ use std::{
 };
 
 use cloud_machine_image::{ReadBlocks, WriteBlocks};
-use cloud_machine_protocol::{Algorithm, Digest, HostKeySeed, Secrets};
+use cloud_machine_protocol::{HostKeySeed, Secrets};
 
 use crate::{
     Area, BOOT_CODE, Control, Head, LEAF, RecoveryError, RecoveryPartition, ShieldedDisk, State, UNIT, ends::Ends,
@@ -256,25 +256,7 @@ fn there_and_back(disk: &Memory) {
 fn a_request_goes_from_state_to_state_and_every_cut_leaves_the_one_or_the_other() {
     let (disk, partition) = with_recovery();
     assert_eq!(Control::read(&disk, partition).unwrap(), None);
-    let area = |offset| Area { offset: offset * UNIT, length: 5 };
-    let staged = Control {
-        version: Control::VERSION,
-        state: State::Staged,
-        token: "ab".repeat(32),
-        machine: "uuid".to_owned(),
-        disk_size: SIZE,
-        attempts: 0,
-        failures: 0,
-        used: Vec::new(),
-        reason: None,
-        boot_code: Some("cc".repeat(BOOT_CODE)),
-        boot: area(0),
-        volume: area(1),
-        pin: Digest::new(Algorithm::Sha256, [1; 32]),
-        image: area(2),
-        nonce: "11".repeat(32).parse().unwrap(),
-        secrets: None,
-    };
+    let staged = crate::stage_tests::control();
     staged.write(&disk, partition).unwrap();
     assert_eq!(Control::read(&disk, partition).unwrap().as_ref(), Some(&staged));
     assert_eq!(staged.boot_code().unwrap(), Some(CODE));
