@@ -1,6 +1,6 @@
 //! The agent in initramfs files that initramfs-tools and dracut make: all that a boot needs is in them, and without it there is none.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use cloud_machine_tests::{
     artifacts::{Artifacts, baked_image},
@@ -134,4 +134,23 @@ fn no_initramfs_is_made_without_the_agent_or_without_what_its_policy_needs() {
     refused("the policy /etc/cloud-machine/agent.yaml is not valid: ");
     fs::remove_file(root.path().join(AGENT)).unwrap();
     refused("/usr/lib/cloud-machine/cloud-machine-agent is absent: install the package cloud-machine-agent again");
+}
+
+#[test]
+fn a_script_that_is_called_wrongly_puts_nothing_into_the_root() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../initramfs/baked/install");
+    let root = tempfile::tempdir().unwrap();
+    for (arguments, expected) in [
+        (&["--service", "/nowhere"][..], "no service: /nowhere"),
+        (&["--stager", "/nowhere"], "no stager: /nowhere"),
+        (&["--generator"], "unknown option --generator"),
+    ] {
+        let mut command = Command::new(&script);
+        let output = command.arg("--agent").arg(&script).args(arguments).arg(root.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(expected), "{said}");
+    }
+    let output = Command::new(&script).arg("--agent").arg(&script).arg(root.path()).arg("mkinitcpio").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unknown generator mkinitcpio"));
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "something was put there");
 }
