@@ -105,13 +105,14 @@ Debian's package systemd-boot-efi. --efi-key signs with `sbsign` of package sbsi
 
 The result is what `image measure` prints. The same parts give the same file.")]
     Uki(Uki),
-    /// Print what PCR 11 of a TPM holds after a boot of a unified kernel image
+    /// Print what PCR 4 and 11 of a TPM hold after a boot of a unified kernel image
     #[command(after_help = "Examples:
   cloud-machine image measure agent.efi
   cloud-machine image measure agent.efi --output json    # also the bank of SHA-384
 
-The values are those of `systemd-measure calculate` for each phase of the boot; `:` is before the first. They follow from the
-file alone, whoever made it, and are only as good as what is known of the rest of the boot: docs/guides/uki.md.")]
+PCR 11 is what `systemd-measure calculate` says for each phase of the boot; `:` is before the first. PCR 4 is that of a file
+which firmware starts by itself, and first. All follows from the file alone, whoever made it, and is only as good as what is
+known of the rest of the boot: docs/guides/uki.md.")]
     Measure {
         /// The unified kernel image
         file: PathBuf,

@@ -84,7 +84,7 @@ pub fn is_initramfs(bytes: &[u8]) -> bool {
 fn check_stub(stub: &Pe<'_>) -> Result<(), UkiError> {
     Stub::of(stub, Part::Stub)?;
     measure::check_names(stub, Part::Stub)?;
-    if stub.is_signed {
+    if stub.signatures.is_some() {
         return Err(UkiError::SignedStub);
     }
     let is_of_image = |name: &&(&str, u32)| name.0 != ".sbat" && stub.find(name.0).is_some();

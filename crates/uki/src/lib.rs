@@ -1,6 +1,7 @@
 //! Unified kernel images (UAPI.5, Unified Kernel Image): the bytes of one, from a stub, a kernel, an initramfs and a command
-//! line, and what PCR 11 holds after its boot. Bytes in, bytes out; what is measured may be hostile. Must not sign.
+//! line, and what PCR 4 and 11 hold after its boot. Bytes in, bytes out; what is measured may be hostile. Must not sign.
 
+mod authenticode;
 mod build;
 mod command_line;
 mod error;
@@ -15,7 +16,7 @@ mod made;
 pub use build::{Parts, build, is_initramfs};
 pub use error::{Part, UkiError};
 pub use kernel::{most_command_line, release};
-pub use measure::{Measured, PHASES, PhaseValue, Section, measure};
+pub use measure::{Measured, PHASES, PhaseValue, Program, Section, Value, measure};
 
 /// Sections by which a unified kernel image is known, in the order in which the stub measures them, with the version of systemd
 /// whose stub was the first to do so (systemd-stub(7); `unified_sections` in its source).

@@ -1,11 +1,11 @@
-//! What PCR 11 holds after a boot (UAPI.7, Linux TPM PCR Registry): the stub measures name and content of each section, then systemd
-//! the words of the boot. Must not say what a value proves.
+//! What PCR 4 and 11 hold after a boot (UAPI.7, Linux TPM PCR Registry): firmware measures the file as a program, the stub name and
+//! content of each section, then systemd the words of the boot. Must not say what a value proves.
 
 use object::LittleEndian as LE;
 use sha2::{Digest, Sha256, Sha384, digest::Output};
 
 use crate::{
-    MEASURED,
+    MEASURED, authenticode,
     error::{Part, UkiError},
     pe::{Pe, raw_name, shown_name},
     stub::Stub,
@@ -34,8 +34,28 @@ pub struct Measured {
     pub is_signed: bool,
     /// All sections that have a meaning in an image, as they lie in it.
     pub sections: Vec<Section>,
+    /// The file as firmware measures it; `None` when it is laid out so that signers and firmware hash different bytes of it.
+    pub program: Option<Program>,
     /// PCR 11 at each of [`PHASES`].
     pub phases: Vec<PhaseValue>,
+}
+
+/// What firmware measures of a program of EFI that it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Its Authenticode digest, by which `db` and `dbx` of secure boot name a program as well. A signature leaves it as it is.
+    pub authenticode: Value,
+    /// PCR 4 when firmware starts it by itself, and it was the first that it tried.
+    pub pcr4: Value,
+}
+
+/// A digest, or a register in two banks; lowercase hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Value {
+    /// SHA-256: 64 digits.
+    pub sha256: String,
+    /// SHA-384: 96 digits.
+    pub sha384: String,
 }
 
 /// A section.
@@ -49,18 +69,16 @@ pub struct Section {
     pub is_measured: bool,
 }
 
-/// PCR 11 at one boot phase; lowercase hexadecimal.
+/// PCR 11 at one boot phase.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseValue {
     /// The phase, one of [`PHASES`].
     pub phase: &'static str,
-    /// The bank of SHA-256: 64 digits.
-    pub sha256: String,
-    /// The bank of SHA-384: 96 digits.
-    pub sha384: String,
+    /// The register in both banks.
+    pub value: Value,
 }
 
-/// What an image will have measured into PCR 11. The bytes may be anything.
+/// What an image will have measured into PCR 4 and 11. The bytes may be anything.
 ///
 /// # Errors
 /// A [`UkiError`] when they are no such image, are damaged, or when more than these bytes decides what is measured.
@@ -83,8 +101,7 @@ pub fn measure(image: &[u8]) -> Result<Measured, UkiError> {
     let (sha256, sha384) = (Pcr::<Sha256>::after(&events), Pcr::<Sha384>::after(&events));
     let phases = PHASES.iter().map(|phase| PhaseValue {
         phase,
-        sha256: sha256.clone().at(phase),
-        sha384: sha384.clone().at(phase),
+        value: Value { sha256: sha256.clone().at(phase).text(), sha384: sha384.clone().at(phase).text() },
     });
     let text = |name: &str| -> Result<Option<String>, UkiError> {
         let content = image.find(name).map(|section| image.content(section)).transpose()?;
@@ -93,8 +110,9 @@ pub fn measure(image: &[u8]) -> Result<Measured, UkiError> {
     Ok(Measured {
         uname: text(".uname")?,
         command_line: text(".cmdline")?,
-        is_signed: image.is_signed,
+        is_signed: image.signatures.is_some(),
         sections: sections(&image, &stub),
+        program: program(&image),
         phases: phases.collect(),
         stub: stub.name,
     })
@@ -118,6 +136,18 @@ pub(crate) fn check_names(image: &Pe<'_>, part: Part) -> Result<(), UkiError> {
     Ok(())
 }
 
+fn program(image: &Pe<'_>) -> Option<Program> {
+    let covered = authenticode::covered(image)?;
+    let (sha256, sha384) = (authenticode::digest::<Sha256>(&covered), authenticode::digest::<Sha384>(&covered));
+    Some(Program {
+        authenticode: Value { sha256: hexadecimal(&sha256), sha384: hexadecimal(&sha384) },
+        pcr4: Value {
+            sha256: authenticode::pcr4::<Sha256>(sha256).text(),
+            sha384: authenticode::pcr4::<Sha384>(sha384).text(),
+        },
+    })
+}
+
 fn sections(image: &Pe<'_>, stub: &Stub) -> Vec<Section> {
     let of = |section| {
         let (name, since) = MEASURED.iter().find(|(name, _)| name.as_bytes() == raw_name(section))?;
@@ -129,24 +159,31 @@ fn sections(image: &Pe<'_>, stub: &Stub) -> Vec<Section> {
 
 /// A register of a TPM, of one bank.
 #[derive(Clone)]
-struct Pcr<D: Digest>(Output<D>);
+pub(crate) struct Pcr<D: Digest>(Output<D>);
 
 impl<D: Digest> Pcr<D> {
     /// One that was reset, after `events`.
-    fn after(events: &[&[u8]]) -> Self {
-        events.iter().fold(Self(Output::<D>::default()), |pcr, event| pcr.extended(event))
+    pub(crate) fn after(events: &[&[u8]]) -> Self {
+        events.iter().fold(Self(Output::<D>::default()), |pcr, event| pcr.extended_by(D::digest(event)))
     }
 
-    fn extended(self, event: &[u8]) -> Self {
-        Self(D::new().chain_update(&self.0).chain_update(D::digest(event)).finalize())
+    pub(crate) fn extended_by(self, digest: Output<D>) -> Self {
+        Self(D::new().chain_update(&self.0).chain_update(digest).finalize())
     }
 
-    /// Its value when the words of `phase` have been measured, too.
-    fn at(self, phase: &str) -> String {
+    /// The register when the words of `phase` have been measured, too.
+    fn at(self, phase: &str) -> Self {
         let words = phase.split(':').filter(|word| !word.is_empty());
-        let value = words.fold(self, |pcr, word| pcr.extended(word.as_bytes())).0;
-        value.iter().map(|byte| format!("{byte:02x}")).collect()
+        words.fold(self, |pcr, word| pcr.extended_by(D::digest(word)))
     }
+
+    fn text(self) -> String {
+        hexadecimal(&self.0)
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -32,8 +32,8 @@ fn name_and_content_of_each_section_are_measured_then_the_words_of_the_boot() {
         if !word.is_empty() {
             events.push(word.as_bytes());
         }
-        assert_eq!(measured.phases[index].sha256, value(&events), "{}", measured.phases[index].phase);
-        assert_eq!(measured.phases[index].sha384.len(), 96);
+        assert_eq!(measured.phases[index].value.sha256, value(&events), "{}", measured.phases[index].phase);
+        assert_eq!(measured.phases[index].value.sha384.len(), 96);
     }
     assert_eq!(measured.stub, "systemd-stub 252.39-1~deb12u2");
     assert_eq!(measured.uname.as_deref(), Some(crate::made::RELEASE));
@@ -61,8 +61,69 @@ fn a_newer_stub_measures_more() {
         b"sbat,1\n",
     ];
     let measured = measure(&image("257.13-1~deb13u1")).unwrap();
-    assert_eq!(measured.phases[0].sha256, value(&events));
+    assert_eq!(measured.phases[0].value.sha256, value(&events));
     assert!(measured.sections.iter().all(|section| section.is_measured));
+}
+
+/// The digest of a file without these bytes, and PCR 4, written down a second time.
+fn program_values(bytes: &[u8], left_out: [std::ops::Range<usize>; 2]) -> (String, String) {
+    let kept: Vec<u8> =
+        (0..bytes.len()).filter(|at| left_out.iter().all(|range| !range.contains(at))).map(|at| bytes[at]).collect();
+    let digest = Sha256::digest(&kept);
+    let mut pcr = [0; 32].to_vec();
+    for event in [Sha256::digest("Calling EFI Application from Boot Option"), Sha256::digest([0; 4]), digest] {
+        pcr.extend_from_slice(&event);
+        pcr = Sha256::digest(&pcr).to_vec();
+    }
+    let text = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    (text(&digest), text(&pcr))
+}
+
+// Headers of the made program: 64 bytes of DOS, a signature of 4, a file header of 20, then the optional one with the checksum at 64
+// and the directories from 112, of which the fifth is that of signatures.
+const CHECKSUM: usize = 64 + 4 + 20 + 64;
+const SECURITY: usize = 64 + 4 + 20 + 112 + 4 * 8;
+
+#[test]
+fn firmware_measures_the_file_without_checksum_and_signatures() {
+    let mut bytes = image("252.39-1~deb12u2");
+    let (authenticode, pcr4) = program_values(&bytes, [CHECKSUM..CHECKSUM + 4, SECURITY..SECURITY + 8]);
+    let measured = measure(&bytes).unwrap().program.unwrap();
+    assert_eq!((&measured.authenticode.sha256, &measured.pcr4.sha256), (&authenticode, &pcr4));
+    assert_eq!((measured.authenticode.sha384.len(), measured.pcr4.sha384.len()), (96, 96));
+    // A signature and the checksum that follows from it change nothing.
+    let end = bytes.len() as u32;
+    bytes[CHECKSUM] ^= 1;
+    bytes[SECURITY..SECURITY + 4].copy_from_slice(&end.to_le_bytes());
+    bytes[SECURITY + 4..SECURITY + 8].copy_from_slice(&16_u32.to_le_bytes());
+    bytes.extend_from_slice(&[9; 16]);
+    let signed = measure(&bytes).unwrap();
+    assert!(signed.is_signed);
+    assert_eq!(signed.program.as_ref(), Some(&measured));
+    // Each other byte of the headers does.
+    bytes[2] ^= 1;
+    assert_ne!(measure(&bytes).unwrap().program.unwrap().authenticode, measured.authenticode);
+}
+
+#[test]
+fn no_program_is_told_where_firmware_and_signers_hash_different_bytes() {
+    let whole = image("252.39-1~deb12u2");
+    let behind_signatures = |at: u32, size: u32| {
+        let mut bytes = whole.clone();
+        bytes[SECURITY..SECURITY + 4].copy_from_slice(&at.to_le_bytes());
+        bytes[SECURITY + 4..SECURITY + 8].copy_from_slice(&size.to_le_bytes());
+        measure(&bytes).unwrap().program
+    };
+    let end = whole.len() as u32;
+    assert_eq!(behind_signatures(end, 16), None, "cut off");
+    assert_eq!(behind_signatures(end - 16, 8), None, "something behind");
+    assert_eq!(behind_signatures(end - 16, 16), None, "in a section");
+    assert_eq!(behind_signatures(u32::MAX, u32::MAX), None);
+    // A gap between the headers and the first section: they end earlier than they did.
+    let mut gap = whole.clone();
+    let headers = 64 + 4 + 20 + 60;
+    gap[headers..headers + 4].copy_from_slice(&512_u32.to_le_bytes());
+    assert_eq!(measure(&gap).map(|measured| measured.program), Ok(None));
 }
 
 #[test]

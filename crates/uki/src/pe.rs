@@ -24,8 +24,8 @@ pub(crate) struct Pe<'a> {
     pub(crate) sections: &'a [ImageSectionHeader],
     /// Where the first of `sections` is.
     pub(crate) table_at: usize,
-    /// Whether it carries a signature.
-    pub(crate) is_signed: bool,
+    /// Where its signatures are in the file, and how many bytes they have; `None` when it has none. Nothing is known of them.
+    pub(crate) signatures: Option<(usize, usize)>,
 }
 
 impl<'a> Pe<'a> {
@@ -56,9 +56,11 @@ impl<'a> Pe<'a> {
         let (sections, _) = object::pod::slice_from_bytes::<ImageSectionHeader>(table, count)
             .map_err(|()| no("its section table is cut off"))?;
         let security = directories.get(pe::IMAGE_DIRECTORY_ENTRY_SECURITY);
-        let is_signed = security.is_some_and(|entry| entry.virtual_address.get(LE) != 0);
+        let signatures = security
+            .map(|entry| (entry.virtual_address.get(LE) as usize, entry.size.get(LE) as usize))
+            .filter(|(at, _)| *at != 0);
         let headers_at = start as usize;
-        let read = Self { part, bytes, headers, headers_at, sections, table_at, is_signed };
+        let read = Self { part, bytes, headers, headers_at, sections, table_at, signatures };
         if let Some(section) = sections.iter().find(|section| read.range(section).is_none()) {
             return Err(read.cut_off(section));
         }

@@ -39,7 +39,13 @@ fn systemd_expects_the_same_values_and_the_signature_is_good() {
     let build = format!("cloud-machine image uki b.efi --image demo --cmdline '{LINE}'");
     let signed = json(&workspace, &format!("{build} --efi-key one.key --efi-cert one.pem"));
     assert_eq!(signed["value"]["signature"], "verified");
-    assert_eq!(signed["value"]["pcr11"], made["value"]["pcr11"]);
+    for same in ["pcr11", "pcr4", "authenticode"] {
+        assert_eq!(signed["value"][same], made["value"][same], "{same}");
+    }
+    // What sbsign signed is the digest that firmware will measure.
+    let digest = signed["value"]["authenticode"]["sha256"].as_str().unwrap().to_uppercase();
+    let signature = workspace.shell("sbattach --detach b.sig b.efi && openssl asn1parse -inform der -in b.sig");
+    assert!(signature.contains(&format!("[HEX DUMP]:{digest}\n")), "{digest}: {signature}");
     assert_eq!(json(&workspace, "cloud-machine image measure b.efi")["value"]["signature"], "unchecked");
     workspace.shell("sbverify --cert one.pem b.efi");
     assert_ne!(workspace.call("sbverify --cert two.pem b.efi").code, 0);

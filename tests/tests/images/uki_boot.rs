@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.snakeoil.fd";
 const KEY: &str = "/usr/share/ovmf/PkKek-1-snakeoil";
 
-/// Asks the TPM behind the control socket `tpm/sock` for PCR 11 and 12, bank of SHA-256: swtpm's control channel takes a socket for
+/// Asks the TPM behind the control socket `tpm/sock` for PCR 4, 11 and 12, bank of SHA-256: swtpm's control channel takes a socket for
 /// commands (CMD_SET_DATAFD, 0x10), then TPM2_PCR_Read (0x17e) of the TPM 2.0 Library, part 3.
 const READ: &str = "
 import socket, struct
@@ -26,10 +26,22 @@ control = socket.socket(socket.AF_UNIX); control.connect('tpm/sock')
 ours, theirs = socket.socketpair(); ours.settimeout(60)
 socket.send_fds(control, [struct.pack('>I', 0x10)], [theirs.fileno()])
 assert control.recv(4) == bytes(4)
-ours.sendall(struct.pack('>HIIIHB3B', 0x8001, 20, 0x17e, 1, 0x0b, 3, 0, 0x18, 0))
+ours.sendall(struct.pack('>HIIIHB3B', 0x8001, 20, 0x17e, 1, 0x0b, 3, 0x10, 0x18, 0))
 answer = ours.recv(4096)
 assert answer[6:10] == bytes(4), answer.hex()
-print(answer[-66:-34].hex(), answer[-32:].hex())
+print(*(answer[at:][:32].hex() for at in (-100, -66, -32)))
+";
+
+/// PCR 4 after a first try that firmware refused and a program with the digest of the first argument (TCG PC Client Platform Firmware
+/// Profile 1.06, 3.3.4.5).
+const SECOND_TRY: &str = "
+import hashlib, sys
+of = lambda event: hashlib.sha256(event).digest()
+action = lambda word: of(word + b\" EFI Application from Boot Option\")
+pcr = bytes(32)
+for event in action(b\"Calling\"), of(bytes(4)), action(b\"Returning from\"), action(b\"Calling\"), bytes.fromhex(sys.argv[1]):
+    pcr = of(pcr + event)
+print(pcr.hex())
 ";
 
 /// A program that is ended with the test.
@@ -109,7 +121,10 @@ fn firmware_starts_only_what_is_signed_and_the_tpm_holds_what_was_expected() {
     assert_eq!(said[1]["agent"]["kernel_release"], measured["value"]["kernel_release"]);
     fs::write(workspace.folder.join("read.py"), READ).unwrap();
     let found = workspace.shell("python3 read.py");
-    let (pcr11, pcr12) = found.trim().split_once(' ').unwrap();
+    let [pcr4, pcr11, pcr12] = found.split_whitespace().collect::<Vec<_>>().try_into().unwrap();
+    // The refused image comes between what is expected of a first try: firmware returned from it, and called the next one.
+    let authenticode = measured["value"]["authenticode"]["sha256"].as_str().unwrap();
+    assert_eq!(pcr4, workspace.shell(&format!("python3 -c '{SECOND_TRY}' {authenticode}")).trim());
     assert_eq!(measured["value"]["pcr11"][0]["phase"], ":");
     assert_eq!(measured["value"]["pcr11"][0]["sha256"], pcr11);
     // No command line, credential or addon came from elsewhere.

@@ -12,7 +12,7 @@ use cloud_machine_child::interrupt::Held;
 use cloud_machine_packing::efi_signature::{self, EfiSignatureError};
 use cloud_machine_protocol::escape;
 use cloud_machine_store::{StoreError, read_named};
-use cloud_machine_uki::{Measured, Parts, Section, UkiError};
+use cloud_machine_uki::{Measured, Parts, PhaseValue, Section, UkiError, Value};
 use comfy_table::{Table as Columns, presets::NOTHING};
 use serde::Serialize;
 use tempfile::NamedTempFile;
@@ -39,6 +39,10 @@ struct Shown {
     /// `none`, `unchecked`, or `verified` against the certificate that was given.
     signature: &'static str,
     sections: Vec<ShownSection>,
+    /// The digest by which firmware and signers know the file; `null` where they hash different bytes of it.
+    authenticode: Option<ShownValue>,
+    /// PCR 4 when firmware starts it first, and by itself; `null` as above.
+    pcr4: Option<ShownValue>,
     /// PCR 11 at each phase of the boot.
     pcr11: Vec<ShownPhase>,
 }
@@ -52,10 +56,16 @@ struct ShownSection {
 }
 
 #[derive(Serialize)]
-struct ShownPhase {
-    phase: &'static str,
+struct ShownValue {
     sha256: String,
     sha384: String,
+}
+
+#[derive(Serialize)]
+struct ShownPhase {
+    phase: &'static str,
+    #[serde(flatten)]
+    value: ShownValue,
 }
 
 impl Show for Shown {
@@ -64,12 +74,18 @@ impl Show for Shown {
     fn table(&self) -> String {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
         let file = format!("{} ({} bytes)", self.file, self.bytes);
+        let digest = |value: &Option<ShownValue>| match value {
+            Some(value) => value.sha256.clone(),
+            None => "unknown: signers and firmware hash different bytes of such a file".to_owned(),
+        };
         let head: String = [
             ("file", file),
             ("stub", self.stub.clone()),
             ("kernel", text(&self.kernel_release)),
             ("command line", text(&self.command_line)),
             ("signature", self.signature.to_owned()),
+            ("authenticode", digest(&self.authenticode)),
+            ("PCR 4", digest(&self.pcr4)),
         ]
         .iter()
         .map(|(name, value)| format!("{name:13} {}\n", escape::line(value.as_bytes(), 4096)))
@@ -83,7 +99,7 @@ impl Show for Shown {
         let mut phases = Columns::new();
         phases.load_style(NOTHING).set_header(["BOOT PHASE", "PCR 11 (SHA-256)"]);
         for phase in &self.pcr11 {
-            phases.add_row([phase.phase, &phase.sha256]);
+            phases.add_row([phase.phase, &phase.value.sha256]);
         }
         format!("{head}\n{sections}\n\n{phases}")
     }
@@ -149,7 +165,9 @@ pub(super) fn measure(ui: &Ui, file: &Path) -> Result<(), Failure> {
 
 fn shown(file: &Path, bytes: usize, measured: Measured, signature: &'static str) -> Shown {
     let section = |Section { name, bytes, is_measured }| ShownSection { name, bytes, measured: is_measured };
-    let phases = measured.phases.into_iter();
+    let value = |Value { sha256, sha384 }| ShownValue { sha256, sha384 };
+    let phase = |PhaseValue { phase, value: found }| ShownPhase { phase, value: value(found) };
+    let (authenticode, pcr4) = measured.program.map(|program| (program.authenticode, program.pcr4)).unzip();
     Shown {
         file: file.display().to_string(),
         bytes: bytes as u64,
@@ -158,9 +176,9 @@ fn shown(file: &Path, bytes: usize, measured: Measured, signature: &'static str)
         command_line: measured.command_line,
         signature,
         sections: measured.sections.into_iter().map(section).collect(),
-        pcr11: phases
-            .map(|value| ShownPhase { phase: value.phase, sha256: value.sha256, sha384: value.sha384 })
-            .collect(),
+        authenticode: authenticode.map(value),
+        pcr4: pcr4.map(value),
+        pcr11: measured.phases.into_iter().map(phase).collect(),
     }
 }
 
