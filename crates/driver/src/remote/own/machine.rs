@@ -12,7 +12,10 @@ use cloud_machine_child::{self as child, Bounds, Output};
 use cloud_machine_protocol::{MAX_REPORT, escape};
 use cloud_machine_recovery::Told;
 
-use super::super::fault::{failed, refused, timed_out};
+use super::{
+    super::fault::{failed, refused, timed_out},
+    paced::Paced,
+};
 use crate::{
     error::{DriverError, DriverErrorKind},
     ssh::{self, Target},
@@ -28,6 +31,10 @@ const NO_CONNECTION: i32 = 255;
 const ASK_LIMIT: Duration = Duration::from_secs(60);
 /// Pause before it is looked again whether the program has ended.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long it may take none of a request that is written to it.
+const SILENCE: Duration = Duration::from_secs(90);
+/// What is to be done about a machine that takes nothing more.
+const STALLED: &str = "look at its network and its disk; the next `cloud-machine reimage` begins anew";
 /// Lines of what was said that an error has.
 const MAX_SAID: usize = 5;
 
@@ -122,9 +129,16 @@ impl Machine for OverSsh {
             let _ = said.map(|said| said.take(64 << 10).read_to_end(&mut text));
             text
         });
-        let mut input = BufWriter::with_capacity(1 << 20, ssh.stdin.take().ok_or_else(|| failed("ssh has no input"))?);
+        let input = Paced::new(ssh.stdin.take().ok_or_else(|| failed("ssh has no input"))?, SILENCE, until);
+        let mut input = BufWriter::with_capacity(1 << 20, input);
         let filled = fill(&mut input).and_then(|()| input.flush().map_err(lost));
-        drop(input.into_parts());
+        let (input, _) = input.into_parts();
+        let (until, why) = if input.stalled() && Instant::now() < until {
+            (Instant::now(), format!("took nothing more of the request for {} s", SILENCE.as_secs()))
+        } else {
+            (until, "did not take the request in time".to_owned())
+        };
+        drop(input);
         let status = loop {
             match ssh.try_wait().map_err(lost)? {
                 Some(status) => break status,
@@ -132,7 +146,8 @@ impl Machine for OverSsh {
                 None => {
                     let _ = ssh.kill();
                     let _ = ssh.wait();
-                    return Err(timed_out(format!("machine {} did not take the request in time", self.name)));
+                    let error = timed_out(format!("machine {} {why}", self.name));
+                    return Err(error.with_way_out(Some(STALLED.to_owned())));
                 }
             }
         };

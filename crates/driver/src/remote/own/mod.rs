@@ -2,6 +2,7 @@
 //! machine's own disk starts, so they prove nothing. Must not say that a machine has ended.
 
 mod machine;
+mod paced;
 mod request;
 mod staging;
 
