@@ -64,10 +64,13 @@ fn main() -> ExitCode {
             Ok(token) => print(&format!("{}\n", escaped(&token))),
             Err(error) => failed(&error),
         },
-        Ok(Order::Serve { report, recovery }) => match serve::serve(report, recovery) {
-            Ok(never) => match never {},
-            Err(error) => failed(&error),
-        },
+        Ok(Order::Serve { report, recovery }) => {
+            turn::end_with_a_panic();
+            match serve::serve(report, recovery) {
+                Ok(never) => match never {},
+                Err(error) => failed(&error),
+            }
+        }
         Err(wrong) => {
             tell(&format!("error: {}\n\n{USAGE}", escaped(&wrong)));
             ExitCode::from(2)

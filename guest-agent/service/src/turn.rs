@@ -1,7 +1,7 @@
 //! Work that takes minutes, on a thread of its own: the bus is served by one thread, which must answer others meanwhile. One at a time.
+//! Must not go on after a panic, of which nobody could tell what it left.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,6 +12,17 @@ use std::{
 };
 
 use crate::staging::StagingError;
+
+/// Lets a panic end the process in builds that would unwind, as it does in those that are shipped. Whoever waits for an answer hears from
+/// the bus that there is none, the lock against a shutdown ends with the process, what was staged in part counts for nothing, since
+/// its control is written last, and systemd starts the service anew.
+pub(crate) fn end_with_a_panic() {
+    let said = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        said(panic);
+        std::process::abort();
+    }));
+}
 
 /// Who is at work.
 #[derive(Clone, Debug, Default)]
@@ -42,9 +53,7 @@ impl Turn {
         let outcome = Arc::new(Mutex::new(Outcome { result: None, waker: None }));
         let ours = Arc::clone(&outcome);
         let run = move || {
-            let result = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-                Err(StagingError::Failed("the service panicked: its journal says where".to_owned()))
-            });
+            let result = work();
             // Whoever hears of the end may begin anew at once.
             drop(taken);
             let mut outcome = lock(&ours);
@@ -90,4 +99,30 @@ impl<T> Future for Work<T> {
 /// Nothing that could panic is done with it.
 fn lock<T>(outcome: &Mutex<Outcome<T>>) -> MutexGuard<'_, Outcome<T>> {
     outcome.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::unix::process::ExitStatusExt, process::Command, thread::sleep, time::Duration};
+
+    use super::*;
+
+    /// That the test is its own child, whose work panics.
+    const CHILD: &str = "CLOUD_MACHINE_TEST_PANIC";
+
+    #[test]
+    fn a_panic_ends_the_process() {
+        if std::env::var_os(CHILD).is_some() {
+            end_with_a_panic();
+            drop(Turn::default().take(|| -> Result<(), _> { panic!("a planted fault") }));
+            return sleep(Duration::from_secs(20));
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "turn::tests::a_panic_ends_the_process", "--nocapture"]).env(CHILD, "1");
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // SIGABRT (signal(7)).
+        assert_eq!(output.status.signal(), Some(6), "{said}");
+        assert!(said.contains("a planted fault"), "{said}");
+    }
 }

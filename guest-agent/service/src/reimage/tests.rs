@@ -22,7 +22,6 @@ enum Fault {
     NoRecovery,
     Refused,
     Failed,
-    Panic,
 }
 
 /// A place in memory: the token is what the stream has.
@@ -43,7 +42,6 @@ impl Fake {
             Fault::NoRecovery => Err(StagingError::NoRecovery("a".to_owned())),
             Fault::Refused => Err(StagingError::Refused("b".to_owned())),
             Fault::Failed => Err(StagingError::Failed("c".to_owned())),
-            Fault::Panic => panic!("a planted fault"),
         }
     }
 }
@@ -128,7 +126,6 @@ fn each_fault_has_its_answer_and_gives_back_the_lock_and_the_turn() {
         (Fault::NoRecovery, StagingError::NoRecovery("a".to_owned())),
         (Fault::Refused, StagingError::Refused("b".to_owned())),
         (Fault::Failed, StagingError::Failed("c".to_owned())),
-        (Fault::Panic, StagingError::Failed("the service panicked: its journal says where".to_owned())),
     ] {
         let reimage = Fake::new(fault);
         assert_eq!(write(&reimage, stream(b"one")), (Err(expected.clone()), false), "{fault:?}");
