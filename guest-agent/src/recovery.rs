@@ -1,6 +1,7 @@
 //! The recovery partition that the agent was started from, and what is staged there. Owns in which order the disk, its head and the
 //! control are written; must not decide when.
 
+pub(crate) mod next;
 mod staged;
 
 use std::{
@@ -12,8 +13,9 @@ use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{Manifest, ReadBlocks, Rewritten, WriteBlocks};
 use cloud_machine_plan::Plan;
 use cloud_machine_protocol::{Step, causes};
-use cloud_machine_recovery::{Control, Head, RecoveryError, RecoveryPartition, ShieldedDisk, State};
+use cloud_machine_recovery::{Control, RecoveryError, RecoveryPartition, ShieldedDisk, State};
 use cloud_machine_system::{UeventSocket, channel::Channel, disk_names, kernel, product_uuid};
+use next::Progress;
 
 use crate::{command_line::CommandLine, error::AgentError, pass::node, volume::PATIENCE};
 
@@ -25,16 +27,6 @@ pub(crate) struct Recovery {
     device: String,
     partition: RecoveryPartition,
     control: Mutex<Control>,
-}
-
-/// How far a request has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Progress {
-    pub(crate) state: State,
-    /// Starts of the partition for it.
-    pub(crate) attempts: u32,
-    /// Those of them that failed.
-    pub(crate) failures: u32,
 }
 
 impl Recovery {
@@ -72,7 +64,7 @@ impl Recovery {
             // A drive without a medium, and whatever else is no disk.
             Err(_) => return Ok(None),
         };
-        let partition = match Head::read(&disk).and_then(|head| head.recovery()) {
+        let partition = match RecoveryPartition::of(&disk) {
             Ok(Some(partition)) => partition,
             Ok(None) | Err(RecoveryError::Table { .. } | RecoveryError::DiskTooSmall { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -123,6 +115,13 @@ impl Recovery {
         Ok(Disk::open(&node(&self.device), Access::Write)?)
     }
 
+    /// The agent has come up, for one attempt more.
+    pub(crate) fn count_attempt(&self) -> Result<(), AgentError> {
+        self.set(|control| control.attempts += 1)?;
+        let begun = self.progress().state == State::Begun;
+        Ok(self.partition.count_starts_anew(&self.disk()?, begun)?)
+    }
+
     /// Writes what `change` makes of the control.
     pub(crate) fn set(&self, change: impl FnOnce(&mut Control)) -> Result<(), AgentError> {
         let mut control = self.control();
@@ -140,6 +139,8 @@ impl Recovery {
         if image > room || manifest.partitions().len() >= MAX_PARTITIONS {
             return Err(AgentError::ImageTooLarge { image, room, most: MAX_PARTITIONS - 1 });
         }
+        // From here on what a BIOS starts must not fall back on the system of before.
+        self.partition.count_starts_anew(&self.disk()?, true)?;
         self.set(|control| control.state = State::Begun)
     }
 
@@ -176,8 +177,7 @@ impl Recovery {
 /// Starts the new system from here on: its boot head, then zeros in place of all that was staged, then the used token.
 pub(crate) fn finish(disk: &Disk, partition: RecoveryPartition, mut control: Control) -> Result<(), AgentError> {
     partition.kept_head(disk)?.start_system(disk)?;
-    control.state = State::Done;
-    control.secrets = None;
+    control.finish();
     Ok(control.write_last(disk, partition)?)
 }
 

@@ -9,13 +9,15 @@ use std::{
 };
 
 use cloud_machine_protocol::{ReportResult, causes, each_cause};
-use cloud_machine_recovery::State;
 use cloud_machine_system::{kernel, mounts};
 
 use crate::{
     error::AgentError,
     host::Host,
-    recovery::{Progress, Recovery},
+    recovery::{
+        Recovery,
+        next::{AfterFailure, AtRecovery, Progress, after_failure, at_recovery},
+    },
     report::ReportBuilder,
     run,
     running_in::RunningIn,
@@ -24,10 +26,6 @@ use crate::{
 
 /// Argument that makes the agent's binary this.
 pub(crate) const ARGUMENT: &str = "recovery-worker";
-/// How often a request may fail. A power cut is no failure.
-const MAX_FAILURES: u32 = 3;
-/// How often the partition is started for one request, whatever ended it: also a program that dies counts as nothing else.
-const MAX_ATTEMPTS: u32 = 30;
 /// Pause before a machine is reset that found nothing, so that its console can be read.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Exit status: the machine is powered off, since nothing on it can be started.
@@ -54,18 +52,17 @@ pub(crate) fn work() -> ExitCode {
 }
 
 fn attempt(recovery: &Recovery, started: Instant) -> Result<(), AgentError> {
-    match recovery.progress() {
-        Progress { state: State::Armed | State::Begun, attempts, failures }
-            if failures >= MAX_FAILURES || attempts >= MAX_ATTEMPTS =>
-        {
+    let progress = recovery.progress();
+    match at_recovery(progress) {
+        AtRecovery::CarryOut => {}
+        AtRecovery::Finish => return recovery.finish(),
+        AtRecovery::TooMany => {
+            let Progress { attempts, failures, .. } = progress;
             return Err(AgentError::TooManyAttempts { attempts, failures });
         }
-        Progress { state: State::Armed | State::Begun, .. } => {}
-        // Cut off at the very end: all is written, and the report is there.
-        Progress { state: State::Reported, .. } => return recovery.finish(),
-        Progress { state: State::Staged | State::Done | State::Failed, .. } => return Err(AgentError::TokenUsed),
+        AtRecovery::Used => return Err(AgentError::TokenUsed),
     }
-    recovery.set(|control| control.attempts += 1)?;
+    recovery.count_attempt()?;
     let mut report = ReportBuilder::new(RunningIn::Recovery)?;
     report.timing("load modules", started.elapsed());
     let mut host = Host::new(RunningIn::Recovery, recovery.channel()?, started);
@@ -86,27 +83,26 @@ fn attempt(recovery: &Recovery, started: Instant) -> Result<(), AgentError> {
 /// What comes after a failure: the old system, if nothing of it was changed; another attempt; or nothing at all.
 fn after(recovery: &Recovery, error: &AgentError) -> ExitCode {
     each_cause(error).for_each(|cause| kernel::log(&cause));
-    let Progress { state, .. } = recovery.progress();
-    let reason = causes(error);
     let last = matches!(error, AgentError::TooManyAttempts { .. });
+    let next = after_failure(recovery.progress().state, last);
+    let reason = causes(error);
     // The disk is in use as long as the new root is mounted.
     if mounts::is_root_mounted().unwrap_or(false)
         && let Err(error) = mounts::unmount(mounts::NEW_ROOT)
     {
         kernel::log(&causes(&error));
     }
-    let written = match state {
-        State::Armed => recovery.give_back(reason),
-        State::Begun if last => recovery.give_up(reason),
-        State::Begun => recovery.set(|control| {
+    let written = match next {
+        AfterFailure::GiveBack => recovery.give_back(reason),
+        AfterFailure::GiveUp => recovery.give_up(reason),
+        AfterFailure::CountFailure => recovery.set(|control| {
             control.failures += 1;
             control.reason = Some(reason);
         }),
-        State::Reported => Ok(()),
-        State::Staged | State::Done | State::Failed => return ExitCode::from(GIVEN_UP),
+        AfterFailure::Again | AfterFailure::PowerOff => Ok(()),
     };
     if let Err(error) = written {
         kernel::log(&causes(&error));
     }
-    if state == State::Begun && last { ExitCode::from(GIVEN_UP) } else { ExitCode::SUCCESS }
+    if next.resets() { ExitCode::SUCCESS } else { ExitCode::from(GIVEN_UP) }
 }

@@ -31,11 +31,12 @@ const FLOORS: [(&str, u32); 23] = [
     ("cloud-machine-tests", 5),
 ];
 /// The only edges on one floor.
-const SIDEWAYS: [(&str, &str); 15] = [
+const SIDEWAYS: [(&str, &str); 16] = [
     ("cloud-machine-plan", "cloud-machine-config"),
     ("cloud-machine-plan", "cloud-machine-image"),
     ("cloud-machine-recovery", "cloud-machine-image"),
     ("cloud-machine-system", "cloud-machine-disk"),
+    ("cloud-machine-agent-service", "cloud-machine-stager"),
     ("cloud-machine-packing", "cloud-machine-child"),
     ("cloud-machine-packing", "cloud-machine-disk"),
     ("cloud-machine-packing", "cloud-machine-store"),

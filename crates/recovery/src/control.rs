@@ -1,12 +1,12 @@
 //! What is staged in a recovery partition, and how far it has come. Two places take turns, so that a cut leaves the one or the other.
 //! Must not decide what is done with it.
 
-use cloud_machine_image::{ReadBlocks, WriteBlocks, wipe};
+use cloud_machine_image::{ALIGNMENT, ReadBlocks, WriteBlocks, wipe};
 use cloud_machine_protocol::{Digest, Extent, Nonce, Secrets};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BOOT_CODE, RESERVED, RecoveryError, RecoveryPartition, UNIT,
+    BOOT_CODE, HEAD, RESERVED, RecoveryError, RecoveryPartition, UNIT,
     blocks::{read, write},
     frame::Frame,
     head::Head,
@@ -17,7 +17,7 @@ const SLOT: u64 = UNIT / 2;
 /// Tokens that are remembered.
 const KEPT_TOKENS: usize = 256;
 /// Version of the form.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A request that is staged, in the order of its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,14 @@ pub enum State {
     Done,
     /// It was given up, for a reason. The token is used.
     Failed,
+}
+
+impl State {
+    /// Whether nothing more comes of the request.
+    #[must_use]
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
 }
 
 /// A file that was staged.
@@ -61,6 +69,8 @@ pub struct Control {
     pub machine: String,
     /// Bytes of the disk.
     pub disk_size: u64,
+    /// Where the recovery partition lay when the request was made: its boot files say where they are by sectors of the disk.
+    pub place: Extent,
     /// Starts of the recovery partition for it.
     pub attempts: u32,
     /// Those of them that failed; a power cut is no failure.
@@ -97,7 +107,8 @@ impl Control {
     /// Reads what is staged; `None` when nothing is.
     ///
     /// # Errors
-    /// [`RecoveryError::Io`], or [`RecoveryError::Control`] when it is whole and cannot be understood.
+    /// [`RecoveryError::Io`]; [`RecoveryError::Control`] when it is whole and cannot be understood; [`RecoveryError::Moved`] when it is for
+    /// a partition that lies elsewhere.
     pub fn read(disk: &dyn ReadBlocks, partition: RecoveryPartition) -> Result<Option<Self>, RecoveryError> {
         let Some(frame) = newest(disk, partition)? else { return Ok(None) };
         let control: Self = serde_json::from_slice(&frame.bytes)
@@ -111,6 +122,7 @@ impl Control {
             let reason = format!("it has version {}, this program knows {VERSION}", self.version);
             return Err(RecoveryError::Control { reason });
         }
+        partition.is_at(self.place, "the request")?;
         for (name, area) in [("boot files", self.boot), ("volume", self.volume), ("image", self.image)] {
             let end = area.offset.checked_add(area.length);
             if !area.offset.is_multiple_of(UNIT) || end.is_none_or(|end| end > partition.length - RESERVED) {
@@ -123,7 +135,7 @@ impl Control {
     /// Writes it, in the place that the newest does not have.
     ///
     /// # Errors
-    /// [`RecoveryError::Place`], [`RecoveryError::TooLong`] and those of the disk.
+    /// [`RecoveryError::Place`], [`RecoveryError::Moved`], [`RecoveryError::TooLong`] and those of the disk.
     pub fn write(&self, disk: &dyn WriteBlocks, partition: RecoveryPartition) -> Result<(), RecoveryError> {
         self.check(partition)?;
         let sequence = newest(disk as &dyn ReadBlocks, partition)?.map_or(0, |frame| frame.sequence.wrapping_add(1));
@@ -135,6 +147,12 @@ impl Control {
     pub fn give_up(&mut self, reason: String) {
         self.state = State::Failed;
         self.reason = Some(reason);
+        self.secrets = None;
+    }
+
+    /// The token is used, and the machine has its new system.
+    pub fn finish(&mut self) {
+        self.state = State::Done;
         self.secrets = None;
     }
 
@@ -196,8 +214,13 @@ impl RecoveryPartition {
     /// Those of the disk.
     pub fn keep_head(self, disk: &dyn WriteBlocks, head: &Head) -> Result<(), RecoveryError> {
         let mut bytes = head.to_bytes();
-        bytes.resize(bytes.len().next_multiple_of(UNIT as usize), 0);
-        write(disk, self.end() - 4 * UNIT, &bytes)
+        bytes.resize(bytes.len().next_multiple_of(ALIGNMENT as usize), 0);
+        let (place, limit) = HEAD;
+        let (length, limit) = (bytes.len(), usize::try_from(limit).unwrap_or_default());
+        if length > limit {
+            return Err(RecoveryError::TooLong { length, limit });
+        }
+        write(disk, self.reserved(place), &bytes)
     }
 
     /// The head that was kept.
@@ -205,7 +228,7 @@ impl RecoveryPartition {
     /// # Errors
     /// Those of the disk, [`RecoveryError::Table`] when it is none.
     pub fn kept_head(self, disk: &dyn ReadBlocks) -> Result<Head, RecoveryError> {
-        let bytes = read(disk, self.end() - 4 * UNIT, 2 * UNIT)?;
+        let bytes = read(disk, self.reserved(HEAD.0), HEAD.1)?;
         let kept = Head::read(disk)?.with_bytes(&bytes);
         let kept = kept.ok_or(RecoveryError::Table { reason: "the head that was kept is cut off" })?;
         kept.recovery()?.ok_or(RecoveryError::Absent)?;

@@ -3,6 +3,7 @@
 use std::io;
 
 use cloud_machine_image::ImageError;
+use cloud_machine_protocol::Extent;
 
 /// A failure; none of them leaves a disk that starts nothing.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,54 @@ pub enum RecoveryError {
     /// The disk has no recovery partition.
     #[error("the disk has no recovery partition")]
     Absent,
+    /// The recovery partition does not end where one must.
+    #[error(
+        "entry {number} of the partition table is a recovery partition of {length} bytes at byte {offset}, and one ends at byte {end}: \
+         the next start of the machine makes a new one, where its agent's policy has `recovery`",
+        length = .found.length,
+        offset = .found.offset
+    )]
+    Misplaced {
+        /// Its number, from 1.
+        number: usize,
+        /// Where it lies.
+        found: Extent,
+        /// Where one ends on this disk.
+        end: u64,
+    },
+    /// Another partition lies in the recovery partition, too.
+    #[error(
+        "partition {number} ends at byte {end}, and the recovery partition begins at byte {start}: nothing is written to either while they \
+         overlap"
+    )]
+    Overlap {
+        /// The other one, from 1.
+        number: usize,
+        /// Where that one ends.
+        end: u64,
+        /// Where the recovery partition begins.
+        start: u64,
+    },
+    /// The recovery partition is not what the agent made.
+    #[error(
+        "the recovery partition has no record of its place, so it is not as the agent made it: without its entry in the partition table \
+         the next start of the machine makes a new one"
+    )]
+    Unplaced,
+    /// The recovery partition lies elsewhere than where the agent made it, or where a request was told that it lies.
+    #[error(
+        "the recovery partition has {} bytes at byte {} in the partition table, and {record} says {} bytes at byte {}: without its entry \
+         in the partition table the next start of the machine makes a new one",
+        .found.length, .found.offset, .stated.length, .stated.offset
+    )]
+    Moved {
+        /// What says so.
+        record: &'static str,
+        /// Where it should lie.
+        stated: Extent,
+        /// Where it lies.
+        found: Extent,
+    },
     /// What is staged there is not what was written, or of another version.
     #[error("what is staged in the recovery partition is unreadable: {reason}")]
     Control {

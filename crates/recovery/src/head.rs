@@ -54,12 +54,18 @@ impl Head {
         [self.0.first.as_slice(), &self.0.tail].concat()
     }
 
-    /// The recovery partition that the table has.
+    /// The recovery partition that the table has, wherever the agent made it: [`RecoveryPartition::of`] looks at that, too.
+    pub(crate) fn recovery(&self) -> Result<Option<RecoveryPartition>, RecoveryError> {
+        partition::find(&Table::read(&self.0)?, &self.0)
+    }
+
+    /// Whether a BIOS or UEFI that finds this head starts the recovery partition, whose boot code for a BIOS is `boot_code`.
     ///
     /// # Errors
     /// [`RecoveryError::Table`] when there is no usable table.
-    pub fn recovery(&self) -> Result<Option<RecoveryPartition>, RecoveryError> {
-        Ok(partition::find(&Table::read(&self.0)?, &self.0))
+    pub fn starts_recovery(&self, boot_code: Option<&[u8; BOOT_CODE]>) -> Result<bool, RecoveryError> {
+        let by_code = boot_code.is_some_and(|code| self.0.first.starts_with(code));
+        Ok(by_code || partition::is_started(&Table::read(&self.0)?, &self.0))
     }
 
     /// This head as it is while the disk is rewritten: boot code of the recovery partition, if it has any, and a table in which that

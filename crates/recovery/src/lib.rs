@@ -10,10 +10,14 @@ mod frame;
 mod head;
 mod partition;
 mod prepare;
+mod record;
 mod shielded;
 mod stage;
+mod starts;
 mod table;
 mod told;
+
+use cloud_machine_image::LEAF_SIZE;
 
 pub use control::{Area, Control, State};
 pub use error::RecoveryError;
@@ -22,12 +26,19 @@ pub use partition::RecoveryPartition;
 pub use prepare::prepare;
 pub use shielded::ShieldedDisk;
 pub use stage::OpenPartition;
+pub use starts::Starts;
 pub use told::{Firmware, Told, ToldRequest};
 
 /// The unit of places in and of a recovery partition, in bytes.
 pub const UNIT: u64 = 1 << 20;
 /// Bytes at the end of a recovery partition that no staged file may use.
 pub const RESERVED: u64 = 4 * UNIT;
+/// Where in the last [`RESERVED`] bytes the boot head that is kept begins, and how many bytes it may have.
+pub(crate) const HEAD: (u64, u64) = (0, 2 * UNIT - 2 * LEAF_SIZE);
+/// Where in them the starts of the recovery partition are counted.
+pub(crate) const STARTS: u64 = 2 * UNIT - 2 * LEAF_SIZE;
+/// Where in them the partition says where it lies, in at most [`LEAF_SIZE`] bytes.
+pub(crate) const PLACE: u64 = 2 * UNIT - LEAF_SIZE;
 /// Smallest recovery partition, in bytes: kernel and initramfs alone take most of it.
 pub const MIN_SIZE: u64 = 64 * UNIT;
 /// Bytes of the boot code of the first sector, which ends before the disk's signature.
@@ -48,6 +59,8 @@ pub(crate) fn put(into: &mut [u8], at: usize, bytes: &[u8]) {
 
 #[cfg(test)]
 const LEAF: usize = cloud_machine_image::LEAF_SIZE as usize;
+#[cfg(test)]
+mod place_tests;
 #[cfg(test)]
 mod stage_tests;
 #[cfg(test)]

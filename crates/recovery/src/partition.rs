@@ -3,7 +3,7 @@
 use cloud_machine_protocol::Extent;
 
 use crate::{
-    MIN_SIZE, RecoveryError, UNIT,
+    MIN_SIZE, RESERVED, RecoveryError, UNIT,
     ends::{Ends, tail_of},
     put,
     table::{self, ENTRY, Table},
@@ -43,11 +43,47 @@ impl RecoveryPartition {
     pub(crate) fn end(self) -> u64 {
         self.offset + self.length
     }
+
+    /// Where it lies, as a record has it.
+    #[must_use]
+    pub fn extent(self) -> Extent {
+        Extent { offset: self.offset, length: self.length }
+    }
+
+    /// Where on the disk `place` of the last [`RESERVED`] bytes is.
+    pub(crate) fn reserved(self, place: u64) -> u64 {
+        self.end() - RESERVED + place
+    }
+
+    /// Refuses another place than `stated`, which `record` says.
+    pub(crate) fn is_at(self, stated: Extent, record: &'static str) -> Result<(), RecoveryError> {
+        let found = self.extent();
+        if stated == found { Ok(()) } else { Err(RecoveryError::Moved { record, stated, found }) }
+    }
 }
 
-/// The one that is listed, which lies where one must.
-pub(crate) fn find(table: &Table, ends: &Ends) -> Option<RecoveryPartition> {
-    table.entries().find_map(|entry| placed(entry, ends))
+/// The one that is listed, which lies where one must, and apart from all others.
+pub(crate) fn find(table: &Table, ends: &Ends) -> Result<Option<RecoveryPartition>, RecoveryError> {
+    let found = table.entries().enumerate().find_map(|(index, entry)| Some((index, placed(entry, ends)?)));
+    let Some((own, found)) = found else {
+        let mut entries = table.entries().enumerate().filter(|(_, entry)| is_recovery(entry));
+        return entries.next().map_or(Ok(None), |(index, entry)| {
+            let found = table::extent(entry, ends.sector).unwrap_or(Extent { offset: 0, length: 0 });
+            Err(RecoveryError::Misplaced { number: index + 1, found, end: tail_of(ends.size) })
+        });
+    };
+    for (index, entry) in table.entries().enumerate().filter(|(index, _)| *index != own) {
+        let end = end_of(entry, ends.sector);
+        if end > found.offset {
+            return Err(RecoveryError::Overlap { number: index + 1, end, start: found.offset });
+        }
+    }
+    Ok(Some(found))
+}
+
+/// Where the partition of an entry ends; 0 for one that is not used.
+fn end_of(entry: &[u8; ENTRY], sector: u64) -> u64 {
+    table::extent(entry, sector).map_or(0, |extent| extent.offset.saturating_add(extent.length))
 }
 
 /// The recovery partition of an entry, where it lies as one must: on a disk that has grown since it was made, none does.
@@ -93,6 +129,11 @@ pub(crate) fn let_it_start(table: &mut Table, ends: &Ends) -> Result<(), Recover
     if found { Ok(()) } else { Err(RecoveryError::Absent) }
 }
 
+/// Whether it is the partition that UEFI starts.
+pub(crate) fn is_started(table: &Table, ends: &Ends) -> bool {
+    table.entries().any(|entry| entry[..16] == EFI_SYSTEM && placed(entry, ends).is_some())
+}
+
 /// Puts the entry that `before` has into `table`, as one that no firmware starts.
 pub(crate) fn take_over(table: &mut Table, before: &Table, ends: &Ends) -> Result<(), RecoveryError> {
     let found = before.entries().find(|entry| placed(entry, ends).is_some());
@@ -104,7 +145,7 @@ pub(crate) fn take_over(table: &mut Table, before: &Table, ends: &Ends) -> Resul
 pub(crate) fn add(table: &mut Table, entry: &[u8; ENTRY], sector: u64) -> Result<(), RecoveryError> {
     let Extent { offset, length } = table::extent(entry, sector).ok_or(RecoveryError::Absent)?;
     for (index, other) in table.entries().enumerate() {
-        let end = table::extent(other, sector).map_or(0, |other| other.offset.saturating_add(other.length));
+        let end = end_of(other, sector);
         if end > offset {
             return Err(RecoveryError::NoRoom { wanted: length, number: index + 1, end, start: offset });
         }

@@ -16,7 +16,8 @@ use crate::{
 /// on it changes, and a cut leaves the table of before or the new one.
 ///
 /// # Errors
-/// [`RecoveryError::NoRoom`], [`RecoveryError::DiskTooSmall`], [`RecoveryError::TableFull`], [`RecoveryError::Table`] and those of
+/// [`RecoveryError::Overlap`], [`RecoveryError::Unplaced`] and [`RecoveryError::Moved`] for one that is there and is not to be
+/// written; [`RecoveryError::NoRoom`], [`RecoveryError::DiskTooSmall`], [`RecoveryError::TableFull`], [`RecoveryError::Table`] and those of
 /// the disk.
 pub fn prepare(
     disk: &dyn WriteBlocks,
@@ -25,14 +26,17 @@ pub fn prepare(
 ) -> Result<(RecoveryPartition, bool), RecoveryError> {
     let mut ends = Ends::read(disk as &dyn ReadBlocks)?;
     let mut table = Table::read(&ends)?;
-    if let Some(there) = partition::find(&table, &ends) {
+    // One of a disk that has grown, or that somebody moved, is forgotten.
+    partition::remove_misplaced(&mut table, &ends);
+    if let Some(there) = partition::find(&table, &ends)? {
+        there.check_place(disk as &dyn ReadBlocks)?;
         return Ok((there, false));
     }
-    partition::remove_misplaced(&mut table, &ends);
     let made = RecoveryPartition::at_end(disk.size(), length)?;
     partition::add(&mut table, &partition::entry(made, ends.sector, identity), ends.sector)?;
     // What lay there before could look like something that was staged.
     write(disk, made.end() - RESERVED, &vec![0; RESERVED as usize])?;
+    made.keep_place(disk)?;
     table.write(&mut ends);
     Head::of(ends).start_recovery(disk)?;
     Ok((made, true))

@@ -32,10 +32,10 @@ impl<'a> ShieldedDisk<'a> {
     /// The disk, on which the interim head is.
     ///
     /// # Errors
-    /// [`RecoveryError::Absent`] when it has no recovery partition, and those of the disk.
+    /// [`RecoveryError::Absent`] when it has no recovery partition, and those of [`RecoveryPartition::of`].
     pub fn new(disk: &'a dyn WriteBlocks) -> Result<Self, RecoveryError> {
         let interim = Head::read(disk as &dyn ReadBlocks)?;
-        let partition = interim.recovery()?.ok_or(RecoveryError::Absent)?;
+        let partition = RecoveryPartition::of(disk as &dyn ReadBlocks)?.ok_or(RecoveryError::Absent)?;
         let wanted = Mutex::new(interim.clone());
         Ok(Self { disk, partition, interim, wanted })
     }

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 
 use cloud_machine_image::{ReadBlocks, WriteBlocks};
 
-use crate::{Control, RecoveryError, RecoveryPartition, State, UNIT, blocks::write};
+use crate::{Control, Head, RecoveryError, RecoveryPartition, State, UNIT, blocks::write};
 
 /// Bytes that the first line of a stream may have.
 const MAX_LINE: u64 = UNIT / 2;
@@ -31,7 +31,7 @@ impl OpenPartition<'_> {
         let mut control = self.asked(stream)?;
         let before = match Control::read(self, self.partition) {
             // What nobody understands counts for nobody.
-            Err(RecoveryError::Control { .. } | RecoveryError::Place { .. }) => None,
+            Err(RecoveryError::Control { .. } | RecoveryError::Place { .. } | RecoveryError::Moved { .. }) => None,
             other => other?,
         };
         control.used = before.as_ref().map(Control::used_with_own).unwrap_or_default();
@@ -40,7 +40,9 @@ impl OpenPartition<'_> {
             Some(Control { state: State::Staged, .. }) => {
                 return Err(refused("another one is staged: cancel that first"));
             }
-            Some(_) => return Err(refused("another one is under way")),
+            Some(_) => {
+                return Err(refused("another one is under way: cancel that first, where nothing goes on with it"));
+            }
         }
         if control.used.contains(&control.token) {
             return Err(refused("its token is used"));
@@ -52,21 +54,33 @@ impl OpenPartition<'_> {
         if !rest.is_empty() {
             return Err(refused("more follows behind its image"));
         }
+        self.partition.count_starts_anew(self, false)?;
         control.state = State::Staged;
         control.write_over(self, self.partition)?;
         Ok(control)
     }
 
-    /// Takes the staged request with this token away, and leaves zeros. Its token is used.
+    /// Takes the request with this token away, and leaves zeros. Its token is used. `head` is the boot head of the disk: a request that
+    /// is under way is taken away only where that starts the machine's own system and no agent of that goes on with it; one whose
+    /// disk is written, report included, is done then.
     ///
     /// # Errors
-    /// [`RecoveryError::Refused`] when none with this token waits, and those of the disk.
-    pub fn cancel(&self, token: &str) -> Result<(), RecoveryError> {
+    /// [`RecoveryError::Refused`] when none with this token waits or the recovery partition is started next, and those of the disk.
+    pub fn cancel(&self, token: &str, head: &Head) -> Result<(), RecoveryError> {
         let mut control = match Control::read(self, self.partition)? {
-            Some(control) if control.state == State::Staged && control.token == token => control,
+            Some(control) if !control.state.is_over() && control.token == token => control,
             _ => return Err(refused("none with this token waits")),
         };
-        control.give_up("it was cancelled".to_owned());
+        if control.state != State::Staged && head.starts_recovery(control.boot_code()?.as_ref())? {
+            return Err(refused("the next start of the machine goes on with it"));
+        }
+        match control.state {
+            State::Reported => control.finish(),
+            State::Begun => {
+                control.give_up("it was cancelled, and a system of somebody else's is on the disk".to_owned())
+            }
+            _ => control.give_up("it was cancelled".to_owned()),
+        }
         // From here on it counts no longer, whatever of its files is still there.
         control.write(self, self.partition)?;
         control.write_last(self, self.partition)

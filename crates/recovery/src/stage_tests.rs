@@ -6,7 +6,7 @@ use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{
-    Area, Control, Head, OpenPartition, RESERVED, RecoveryError, RecoveryPartition, State, UNIT,
+    Area, Control, Head, OpenPartition, RESERVED, RecoveryError, RecoveryPartition, Starts, State, UNIT,
     tests::{CODE, Memory, SIZE, with_recovery},
 };
 
@@ -21,6 +21,9 @@ type Change = fn(&mut Control);
 /// The partition's own device, and the disk that it is a part of.
 struct Machine {
     device: Memory,
+    /// What starts the machine's own system, and what starts the partition.
+    head: Head,
+    interim: Head,
     partition: RecoveryPartition,
 }
 
@@ -30,11 +33,17 @@ impl Machine {
         let bytes = disk.bytes();
         let place = |at: u64| usize::try_from(at).unwrap();
         let own = bytes[place(partition.offset)..place(partition.offset + partition.length)].to_vec();
-        Self { device: Memory::new(own), partition }
+        let head = Head::read(&disk).unwrap();
+        Self { device: Memory::new(own), interim: head.interim(Some(&CODE)).unwrap(), head, partition }
     }
 
     fn open(&self) -> OpenPartition<'_> {
         OpenPartition { device: &self.device, partition: self.partition, disk_size: SIZE }
+    }
+
+    /// As a system does that runs from the disk.
+    fn cancel(&self, token: &str) -> Result<(), RecoveryError> {
+        self.open().cancel(token, &self.head)
     }
 
     fn stage(&self, stream: Vec<u8>) -> Result<Control, RecoveryError> {
@@ -59,6 +68,7 @@ pub(crate) fn control() -> Control {
         token: TOKEN.to_owned(),
         machine: "uuid".to_owned(),
         disk_size: SIZE,
+        place: RecoveryPartition::at_end(SIZE, 64 * UNIT).unwrap().extent(),
         attempts: 0,
         failures: 0,
         used: Vec::new(),
@@ -95,9 +105,9 @@ fn a_request_lies_where_it_says_and_goes_again_when_it_is_cancelled() {
     // The last block of the image: five bytes of it, then zeros.
     machine.open().read_at(&mut found, machine.partition.offset + 5 * UNIT).unwrap();
     assert_eq!((&found[..5], found[5..].iter().all(|byte| *byte == 0)), (&[3; 5][..], true));
-    let other = machine.open().cancel(&"cd".repeat(32)).unwrap_err().to_string();
+    let other = machine.cancel(&"cd".repeat(32)).unwrap_err().to_string();
     assert_eq!(other, "the request is not staged: none with this token waits");
-    machine.open().cancel(TOKEN).unwrap();
+    machine.cancel(TOKEN).unwrap();
     let over = machine.control().unwrap();
     assert_eq!((over.state, over.reason.as_deref()), (State::Failed, Some("it was cancelled")));
     let all = machine.device.bytes();
@@ -106,14 +116,15 @@ fn a_request_lies_where_it_says_and_goes_again_when_it_is_cancelled() {
 
 #[test]
 fn what_is_no_request_for_this_disk_is_refused_and_nothing_counts() {
-    let cases: [(&str, Change); 12] = [
+    let cases: [(&str, Change); 13] = [
+        ("and the request says 67108864 bytes at byte 7", |control| control.place.offset = 7),
         ("a disk of 5 bytes, and this has 104857600", |control| control.disk_size = 5),
         ("does not look like a new one", |control| control.state = State::Armed),
         ("does not look like a new one", |control| control.attempts = 1),
         ("does not look like a new one", |control| control.token = "ab".to_owned()),
         ("does not look like a new one", |control| control.token = "x".repeat(64)),
         ("its boot code is not 440 bytes", |control| control.boot_code = Some("cc".to_owned())),
-        ("it has version 2", |control| control.version = 2),
+        ("it has version 3", |control| control.version = 3),
         ("overlap", |control| control.volume.offset = 0),
         ("are empty", |control| control.volume.length = 0),
         ("the place of the staged image", |control| control.image.length = 60 * UNIT),
@@ -153,10 +164,10 @@ fn a_token_counts_once_and_one_request_waits_at_a_time() {
     let machine = Machine::new();
     let other = Control { token: "cd".repeat(32), ..control() };
     machine.stage(stream(&other)).unwrap();
-    machine.open().cancel(&other.token).unwrap();
+    machine.cancel(&other.token).unwrap();
     machine.stage(stream(&control())).unwrap();
     // One that was used two requests ago.
-    machine.open().cancel(TOKEN).unwrap();
+    machine.cancel(TOKEN).unwrap();
     let error = machine.stage(stream(&other)).unwrap_err().to_string();
     assert!(error.contains("its token is used"), "{error}");
     let other = Control { token: "ef".repeat(32), ..control() };
@@ -167,7 +178,7 @@ fn a_token_counts_once_and_one_request_waits_at_a_time() {
         machine.set(&Control { state, ..control() });
         let error = machine.stage(stream(&other)).unwrap_err().to_string();
         assert!(error.contains("another one is under way"), "{state:?}: {error}");
-        assert!(machine.open().cancel(TOKEN).is_err(), "{state:?}");
+        assert!(machine.open().cancel(TOKEN, &machine.interim).is_err(), "{state:?}");
         assert_eq!(machine.control().unwrap().state, state);
     }
     for state in [State::Done, State::Failed] {
@@ -187,4 +198,55 @@ fn a_partition_shows_nothing_of_the_rest_of_its_disk() {
         assert!(machine.open().read_at(&mut found, offset).is_err(), "{offset}");
     }
     assert!(matches!(Head::read(&machine.open()), Err(RecoveryError::Io { .. })));
+}
+
+#[test]
+fn one_that_is_under_way_goes_only_where_nothing_goes_on_with_it() {
+    for (state, left) in [(State::Armed, State::Failed), (State::Begun, State::Failed), (State::Reported, State::Done)]
+    {
+        // By the boot code alone, by the table alone, and by both.
+        let by_code = Control { state, ..control() };
+        let by_table = Control { boot_code: None, ..by_code.clone() };
+        for (control, head) in [(&by_code, true), (&by_table, true), (&by_code, false)] {
+            let machine = Machine::new();
+            machine.set(control);
+            let interim = if head { machine.interim.clone() } else { with_code(&machine.head) };
+            let error = machine.open().cancel(TOKEN, &interim).unwrap_err().to_string();
+            assert!(error.contains("the next start of the machine goes on with it"), "{state:?}: {error}");
+            assert_eq!(machine.control().unwrap().state, state);
+            let error = machine.cancel(&"cd".repeat(32)).unwrap_err().to_string();
+            assert!(error.contains("none with this token waits"), "{state:?}: {error}");
+            machine.cancel(TOKEN).unwrap();
+            assert_eq!(machine.control().unwrap().state, left);
+            assert!(machine.cancel(TOKEN).is_err(), "{state:?}: twice");
+            machine.stage(stream(&Control { token: "cd".repeat(32), ..self::control() })).unwrap();
+        }
+    }
+}
+
+/// A head with the table of the system and the boot code of the recovery partition, as a cut can leave it.
+fn with_code(head: &Head) -> Head {
+    let mut head = head.clone();
+    head.put(0, &CODE);
+    head
+}
+
+#[test]
+fn starts_are_counted_from_none_for_each_request() {
+    let machine = Machine::new();
+    let (partition, open) = (machine.partition, machine.open());
+    assert_eq!(partition.starts(&open).unwrap(), None);
+    partition.count_starts_anew(&open, true).unwrap();
+    assert_eq!(partition.starts(&open).unwrap(), Some(Starts { count: 0, begun: true }));
+    machine.stage(stream(&control())).unwrap();
+    assert_eq!(partition.starts(&open).unwrap(), Some(Starts { count: 0, begun: false }));
+    // As what a BIOS starts counts: one byte of one sector.
+    let at = usize::try_from(partition.starts_at() - partition.offset).unwrap();
+    let mut bytes = machine.device.bytes();
+    assert_eq!(bytes[at..at + 6], *b"CMRS\0\0");
+    bytes[at + 4] = 3;
+    let counted = Memory::new(bytes);
+    let open = OpenPartition { device: &counted, partition, disk_size: SIZE };
+    assert_eq!(partition.starts(&open).unwrap(), Some(Starts { count: 3, begun: false }));
+    assert_eq!(Control::read(&open, partition).unwrap(), Some(control()));
 }

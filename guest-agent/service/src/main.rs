@@ -11,7 +11,6 @@ mod recovery;
 mod reimage;
 mod serve;
 mod staging;
-mod stream;
 mod turn;
 mod watch;
 
@@ -23,7 +22,7 @@ use std::{
 
 use cloud_machine_boot_report::PATH;
 use cloud_machine_protocol::{causes, escaped};
-use recovery::Recovery;
+use cloud_machine_stager::Disks;
 
 const USAGE: &str = "\
 cloud-machine-agentd says over D-Bus what cloud-machine-agent did when this machine started, and puts a request for a reimage of this
@@ -53,7 +52,7 @@ enum Order {
     Help,
     Version,
     Stage(PathBuf),
-    Serve { report: PathBuf, recovery: Recovery },
+    Serve { report: PathBuf, disks: Disks },
 }
 
 fn main() -> ExitCode {
@@ -64,9 +63,9 @@ fn main() -> ExitCode {
             Ok(token) => print(&format!("{}\n", escaped(&token))),
             Err(error) => failed(&error),
         },
-        Ok(Order::Serve { report, recovery }) => {
+        Ok(Order::Serve { report, disks }) => {
             turn::end_with_a_panic();
-            match serve::serve(report, recovery) {
+            match serve::serve(report, disks) {
                 Ok(never) => match never {},
                 Err(error) => failed(&error),
             }
@@ -84,7 +83,7 @@ fn failed(error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
-    let (mut report, mut recovery) = (PathBuf::from(PATH), Recovery::default());
+    let (mut report, mut disks) = (PathBuf::from(PATH), Disks::default());
     while let Some(argument) = arguments.next() {
         let (name, value) = match argument.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -95,11 +94,11 @@ fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
             ("--version", None) => return Ok(Order::Version),
             ("--stage", _) => return path(name, value.or_else(|| arguments.next())).map(Order::Stage),
             ("--report", _) => report = path(name, value.or_else(|| arguments.next()))?,
-            ("--devices", _) => recovery = Recovery::below(&path(name, value.or_else(|| arguments.next()))?),
+            ("--devices", _) => disks = Disks::below(&path(name, value.or_else(|| arguments.next()))?),
             _ => return Err(format!("unknown argument {argument}")),
         }
     }
-    Ok(Order::Serve { report, recovery })
+    Ok(Order::Serve { report, disks })
 }
 
 fn path(name: &str, value: Option<String>) -> Result<PathBuf, String> {
@@ -129,10 +128,10 @@ mod tests {
     #[test]
     fn arguments_say_what_to_do() {
         let of = |words: &[&str]| order(words.iter().map(ToString::to_string));
-        let serve = |report: &str, recovery| Ok(Order::Serve { report: report.into(), recovery });
-        assert_eq!(of(&[]), serve("/run/cloud-machine/report.json", Recovery::default()));
-        assert_eq!(of(&["--report", "/a"]), serve("/a", Recovery::default()));
-        assert_eq!(of(&["--report=/a", "--devices", "/b"]), serve("/a", Recovery::below("/b".as_ref())));
+        let serve = |report: &str, disks| Ok(Order::Serve { report: report.into(), disks });
+        assert_eq!(of(&[]), serve("/run/cloud-machine/report.json", Disks::default()));
+        assert_eq!(of(&["--report", "/a"]), serve("/a", Disks::default()));
+        assert_eq!(of(&["--report=/a", "--devices", "/b"]), serve("/a", Disks::below("/b".as_ref())));
         assert_eq!((of(&["--help"]), of(&["--version"])), (Ok(Order::Help), Ok(Order::Version)));
         assert_eq!(of(&["--stage", "/a"]), Ok(Order::Stage("/a".into())));
         for (words, expected) in [

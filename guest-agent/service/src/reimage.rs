@@ -1,22 +1,20 @@
 //! The part of the object that stages a reimage of the machine by itself. Must not judge a request, and must not hold off a shutdown
 //! longer than it is written.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use cloud_machine_stager::{SILENCE, Stream};
 use zbus::{BoxDBusError, Connection, OwnedFd, fdo, interface, message::Header, object_server::SignalEmitter};
 
 use crate::{
     caller::is_root,
     inhibitor::Inhibitor,
     staging::{Staging, StagingError},
-    stream::Stream,
     turn::Turn,
 };
 
 /// Name of the interface.
 pub(crate) const INTERFACE: &str = "org.cloud_machine.Agent1.Reimage";
-/// How long a caller may send nothing of a request.
-const SILENCE: Duration = Duration::from_secs(60);
 
 /// Requests for a place.
 pub(crate) struct Reimage<S> {

@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
+use cloud_machine_stager::Disks;
 use zbus::{Connection, connection, fdo::RequestNameFlags, object_server::SignalEmitter};
 
 use crate::{
     error::ServiceError,
     interface::{Agent, NAME, OBJECT, Told},
     ready::ready,
-    recovery::Recovery,
     reimage::Reimage,
     watch::Watch,
 };
@@ -23,16 +23,16 @@ use crate::{
 /// How long the bus may take to say who a caller is.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 
-/// Serves what lies at `report`, and stages into `recovery`.
+/// Serves what lies at `report`, and stages into the recovery partition of `disks`.
 ///
 /// # Errors
 /// [`ServiceError`]: why it ended.
-pub(crate) fn serve(report: PathBuf, recovery: Recovery) -> Result<Infallible, ServiceError> {
+pub(crate) fn serve(report: PathBuf, disks: Disks) -> Result<Infallible, ServiceError> {
     // Both before the first answer, so that nothing that changes after it is missed.
     let watch = Watch::new(&report)?;
     let agent = Agent::new(report.clone());
     let told = agent.told();
-    let connection = zbus::block_on(connect(report, recovery))?;
+    let connection = zbus::block_on(connect(report, disks))?;
     ready()?;
     let (sender, ends) = mpsc::channel();
     let (bus, telling) = (connection.clone(), sender.clone());
@@ -52,11 +52,11 @@ fn start(name: &str, body: impl FnOnce() + Send + 'static) -> Result<thread::Joi
     Builder::new().name(name.to_owned()).spawn(body).map_err(ServiceError::Thread)
 }
 
-async fn connect(report: PathBuf, recovery: Recovery) -> Result<Connection, ServiceError> {
+async fn connect(report: PathBuf, disks: Disks) -> Result<Connection, ServiceError> {
     let connection = connection::Builder::system()
         .method_timeout(ANSWER_TIME)
         .serve_at(OBJECT, Agent::new(report))
-        .serve_at(OBJECT, Reimage::new(recovery))
+        .serve_at(OBJECT, Reimage::new(disks))
         .build()
         .await
         .map_err(ServiceError::Connect)?;

@@ -14,7 +14,15 @@ use cloud_machine_system::{
 };
 
 use super::root;
-use crate::{error::AgentError, host::Host, pass::node, recovery};
+use crate::{
+    error::AgentError,
+    host::Host,
+    pass::node,
+    recovery::{
+        self,
+        next::{self, AtBoot},
+    },
+};
 
 /// A recovery partition of the disk with the root.
 struct Own {
@@ -115,9 +123,9 @@ impl Own {
     fn advance(&self, mut control: Control, host: &mut Host) -> Result<Outcome, AgentError> {
         let Self { device, disk, partition, .. } = self;
         let head = Head::read(disk)?;
-        match control.state {
-            State::Done | State::Failed => return Ok(Outcome::Boot),
-            State::Staged => {
+        match next::at_boot(control.state) {
+            AtBoot::Boot => return Ok(Outcome::Boot),
+            AtBoot::Arm => {
                 if let Some(reason) = self.not_for_here(&control)? {
                     host.event(None, &format!("the reimage that is staged is given up: {reason}"))?;
                     control.give_up(reason);
@@ -129,9 +137,9 @@ impl Own {
                 control.state = State::Armed;
                 control.write(disk, *partition)?;
             }
-            State::Armed => {}
-            State::Begun => return Err(AgentError::HalfRewritten { device: device.clone() }),
-            State::Reported => {
+            AtBoot::StartRecovery => {}
+            AtBoot::Stop => return Err(AgentError::HalfRewritten { device: device.clone() }),
+            AtBoot::Finish => {
                 host.event(None, "the reimage is finished: this is the new system")?;
                 recovery::finish(disk, *partition, control)?;
                 return Ok(Outcome::Boot);
@@ -139,8 +147,8 @@ impl Own {
         }
         let interim = partition.kept_head(disk)?.interim(control.boot_code()?.as_ref())?;
         if head == interim {
-            let reason = "the firmware starts this system, although the boot head is the recovery partition's";
-            return Ok(Outcome::GivenUp(Box::new(control), reason.to_owned()));
+            let reason = next::not_started(partition.starts(disk)?);
+            return Ok(Outcome::GivenUp(Box::new(control), reason));
         }
         interim.start_recovery(disk)?;
         Ok(Outcome::Armed)

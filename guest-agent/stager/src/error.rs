@@ -12,15 +12,23 @@ use cloud_machine_system::SystemError;
 pub enum StagerError {
     /// No disk has a recovery partition.
     #[error(
-        "this machine has no recovery partition: `recovery: SIZE` in the policy of its agent makes one at the next start{}",
-        unread(.unreadable)
+        "this machine has no recovery partition: `recovery: SIZE` in the policy of its agent makes one at the next start"
     )]
-    Absent {
+    Absent,
+    /// A disk could not be looked at, and may have one.
+    #[error(
+        "which disk has the recovery partition is not clear: {}; `cloud-machine-recovery --disk NAME` says which one is meant",
+        unreadable.join("; ")
+    )]
+    Unclear {
         /// Disks that could not be looked at, each with the reason.
         unreadable: Vec<String>,
     },
     /// More than one disk has one.
-    #[error("several disks have a recovery partition: {}; `--disk NAME` says which one is meant", disks.join(", "))]
+    #[error(
+        "several disks have a recovery partition: {}; `cloud-machine-recovery --disk NAME` says which one is meant",
+        disks.join(", ")
+    )]
     Several {
         /// Their kernel names.
         disks: Vec<String>,
@@ -57,6 +65,9 @@ pub enum StagerError {
     /// An answer could not be turned to JSON.
     #[error("cannot write the answer as JSON")]
     Encode(#[source] serde_json::Error),
+    /// Standard input cannot be used.
+    #[error("cannot use standard input")]
+    Read(#[source] io::Error),
     /// An answer could not be written.
     #[error("cannot write the answer")]
     Write(#[source] io::Error),
@@ -74,8 +85,4 @@ impl StagerError {
         };
         Self::NoReport { why }
     }
-}
-
-fn unread(unreadable: &[String]) -> String {
-    if unreadable.is_empty() { String::new() } else { format!(" (not looked at: {})", unreadable.join("; ")) }
 }

@@ -2,30 +2,27 @@
 //! of it. Owns how it is found. Must not restart the machine, and must not write anything but that partition.
 
 mod error;
+mod find;
+mod stream;
 
 use std::{
     io::{self, BufRead},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::ReadBlocks;
-use cloud_machine_protocol::causes;
-use cloud_machine_recovery::{
-    Control, Firmware, Head, OpenPartition, RecoveryError, RecoveryPartition, State, Told, ToldRequest,
-};
-use cloud_machine_system::{SystemError, disk_names, kernel, partition_node, product_uuid};
+use cloud_machine_recovery::{Control, Firmware, Head, OpenPartition, RecoveryPartition, State, Told, ToldRequest};
+use cloud_machine_system::{SystemError, kernel, product_uuid};
 
 pub use error::StagerError;
+pub use find::Disks;
+pub use stream::{SILENCE, Stream};
 
-/// Entries of a partition table.
-const ENTRIES: u32 = 128;
 /// Where a kernel that UEFI started says so, and what its firmware says of signatures (UEFI Specification 2.10, section 3.3): four
 /// bytes of attributes, then one that is 1 when it asks for them.
 const UEFI: &str = "/sys/firmware/efi";
 const SECURE_BOOT: &str = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c";
-/// Kinds of devices that no machine starts from, unless one is named.
-const OTHERS: [&str; 5] = ["loop", "ram", "zram", "sr", "fd"];
 
 /// A recovery partition of this machine.
 #[derive(Debug)]
@@ -33,41 +30,16 @@ pub struct Found {
     name: String,
     disk: Disk,
     partition: RecoveryPartition,
+    disks: Disks,
 }
 
 impl Found {
     /// Finds the recovery partition of this machine, or of the disk with the kernel name `disk`.
     ///
     /// # Errors
-    /// [`StagerError::Absent`], [`StagerError::NotThere`], [`StagerError::Several`]; of a disk that is named also those of reading it.
+    /// Those of [`Disks::find`].
     pub fn find(disk: Option<&str>) -> Result<Self, StagerError> {
-        if let Some(disk) = disk {
-            return Self::on(disk)?.ok_or_else(|| StagerError::NotThere { disk: disk.to_owned() });
-        }
-        let (mut found, mut unreadable) = (Vec::new(), Vec::new());
-        for name in disk_names()? {
-            if OTHERS.iter().any(|other| name.starts_with(other)) {
-                continue;
-            }
-            match Self::on(&name) {
-                Ok(one) => found.extend(one),
-                Err(error) => unreadable.push(format!("{name}: {}", causes(&error))),
-            }
-        }
-        if found.len() > 1 {
-            return Err(StagerError::Several { disks: found.into_iter().map(|one| one.name).collect() });
-        }
-        found.pop().ok_or(StagerError::Absent { unreadable })
-    }
-
-    fn on(name: &str) -> Result<Option<Self>, StagerError> {
-        let disk = Disk::open(&node(name), Access::Read)?;
-        match Head::read(&disk).and_then(|head| head.recovery()) {
-            Ok(found) => Ok(found.map(|partition| Self { name: name.to_owned(), disk, partition })),
-            // No table, and no room for a recovery partition.
-            Err(RecoveryError::Table { .. } | RecoveryError::DiskTooSmall { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Disks::default().find(disk)
     }
 
     /// What a host has to know before it stages a request, and what became of the last one.
@@ -90,7 +62,7 @@ impl Found {
             secure_boot: if is_uefi { secure_boot(Path::new(SECURE_BOOT))? } else { Some(false) },
             machine: product_uuid()?.map(|uuid| uuid.to_string()),
             consoles: consoles.map(str::to_owned).collect(),
-            staged: self.control()?.map(ToldRequest::from),
+            staged: self.staged()?,
         })
     }
 
@@ -103,13 +75,22 @@ impl Found {
         Ok(self.open(&device).stage(stream)?.into())
     }
 
-    /// Takes the staged request with this token away.
+    /// Takes the request with this token away, as [`OpenPartition::cancel`] does.
     ///
     /// # Errors
     /// As [`Found::stage`].
     pub fn cancel(&self, token: &str) -> Result<(), StagerError> {
         let device = self.device()?;
-        Ok(self.open(&device).cancel(token)?)
+        let head = Head::read(&self.disk)?;
+        Ok(self.open(&device).cancel(token, &head)?)
+    }
+
+    /// What is staged, in whatever state.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn staged(&self) -> Result<Option<ToldRequest>, StagerError> {
+        Ok(self.control()?.map(ToldRequest::from))
     }
 
     /// The report of the request with this token, as its agent wrote it: JSON.
@@ -132,25 +113,14 @@ impl Found {
 
     /// The partition's own device: the disk's is in use.
     fn device(&self) -> Result<Disk, StagerError> {
-        let RecoveryPartition { offset, length } = self.partition;
-        for number in 1..=ENTRIES {
-            match partition_node(&self.name, number, offset, length) {
-                Ok(found) => return Ok(Disk::open(&node(&found.name), Access::Write)?),
-                // It is another one.
-                Err(SystemError::PartitionTable { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StagerError::NoDevice { disk: self.name.clone() })
+        let device = self.disks.device(&self.name, self.partition)?;
+        let device = device.ok_or_else(|| StagerError::NoDevice { disk: self.name.clone() })?;
+        Ok(Disk::open(&device, Access::Write)?)
     }
 
     fn open<'a>(&self, device: &'a Disk) -> OpenPartition<'a> {
         OpenPartition { device, partition: self.partition, disk_size: self.disk.size() }
     }
-}
-
-fn node(name: &str) -> PathBuf {
-    Path::new("/dev").join(name)
 }
 
 /// Whether the firmware starts only what is signed; `None` when the variable is not there.
@@ -164,6 +134,8 @@ fn secure_boot(variable: &Path) -> Result<Option<bool>, StagerError> {
 
 #[cfg(test)]
 mod tests {
+    use cloud_machine_protocol::causes;
+
     use super::*;
 
     #[test]

@@ -2,11 +2,12 @@
 
 use std::{
     io::{self, BufReader, Write},
+    os::fd::AsFd,
     process::ExitCode,
 };
 
 use cloud_machine_protocol::{causes, escaped};
-use cloud_machine_stager::{Found, StagerError};
+use cloud_machine_stager::{Found, SILENCE, StagerError, Stream};
 
 const USAGE: &str = "\
 cloud-machine-recovery puts a request to reimage this machine into its recovery partition, and says what became of it. The agent in
@@ -19,10 +20,12 @@ usage: cloud-machine-recovery [--disk NAME] show
        cloud-machine-recovery --version | --help
 
   show         where the partition is and what is staged, as JSON
-  stage        stages the request on standard input: a line of JSON, then the boot files, the volume and the packed image
-  cancel       takes the request with this token away before the machine has begun with it
+  stage        stages the request on standard input: a line of JSON, then the boot files, the volume and the packed image;
+               ends with an error when nothing of it comes for a minute
+  cancel       takes the request with this token away before the machine has begun with it, or where nothing goes on with it: the
+               machine's own system was started, and its agent is not there; one that is written but for that is done then
   report       the report of the request with this token, as JSON
-  --disk NAME  that of this disk, such as vda; else the only one that there is
+  --disk NAME  that of this disk, such as vda; else the only one that there is; one on a loop device counts only by its name
 
 examples:
   cloud-machine-recovery show | jq .staged
@@ -73,7 +76,8 @@ fn answer(disk: Option<&str>, task: &Task) -> Result<Vec<u8>, StagerError> {
     let mut answer = match task {
         Task::Show => serde_json::to_vec(&found.tell()?).map_err(StagerError::Encode)?,
         Task::Stage => {
-            let staged = found.stage(&mut BufReader::with_capacity(PIECE, io::stdin().lock()))?;
+            let stream = io::stdin().as_fd().try_clone_to_owned().map_err(StagerError::Read)?;
+            let staged = found.stage(&mut BufReader::with_capacity(PIECE, Stream::new(stream, SILENCE)))?;
             serde_json::to_vec(&staged).map_err(StagerError::Encode)?
         }
         Task::Cancel(token) => {

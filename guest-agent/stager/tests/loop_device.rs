@@ -85,6 +85,7 @@ fn request(token: &str) -> (Control, Vec<u8>) {
         token: token.repeat(32),
         machine: "uuid".to_owned(),
         disk_size: SIZE,
+        place: RecoveryPartition::at_end(SIZE, 64 * UNIT).unwrap().extent(),
         attempts: 0,
         failures: 0,
         used: Vec::new(),

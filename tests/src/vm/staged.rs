@@ -7,7 +7,7 @@ use cloud_machine_disk::Disk;
 use cloud_machine_image::{ReadBlocks, WriteBlocks};
 use cloud_machine_packing::recovery::{self, Parts, bios, uefi};
 use cloud_machine_protocol::{ImageSource, recovery as words};
-use cloud_machine_recovery::{Area, Control, RecoveryPartition, State, UNIT};
+use cloud_machine_recovery::{Area, Control, RESERVED, RecoveryPartition, State, UNIT};
 use cloud_machine_store::identity;
 use cloud_machine_volume::write as volume_image;
 
@@ -85,7 +85,13 @@ impl Boot {
             initramfs: &initramfs.expect("the initramfs"),
             command_line: &line,
         };
-        let room = recovery::Area { offset: partition.offset, room: partition.length, sector_size: 512 };
+        let room = recovery::Area {
+            offset: partition.offset,
+            room: partition.length - RESERVED,
+            sector_size: 512,
+            counted: partition.starts_at(),
+            before: partition.head_at(),
+        };
         let boot = match firmware {
             Start::Uefi => uefi(&parts, None, room),
             Start::Bios | Start::Kernel { .. } => bios(&parts, room),
@@ -104,6 +110,7 @@ impl Boot {
             token,
             machine: self.identity.machine_uuid.clone(),
             disk_size,
+            place: partition.extent(),
             attempts: 0,
             failures: 0,
             used: Vec::new(),

@@ -120,7 +120,7 @@ impl Scene {
 
     fn tell(&self, firmware: &str, secure_boot: bool) {
         let told = json!({
-            "version": 1, "boot_id": "first", "disk": "vda", "disk_size": DISK, "sector_size": 512,
+            "version": 2, "boot_id": "first", "disk": "vda", "disk_size": DISK, "sector_size": 512,
             "offset": DISK - (65 << 20), "length": 64 << 20, "firmware": firmware, "secure_boot": secure_boot,
             "machine": UUID, "consoles": ["ttyS0"],
         });

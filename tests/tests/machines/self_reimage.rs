@@ -33,8 +33,7 @@ impl Itself<'_> {
     /// Calls `work` with the disk, while no machine runs.
     fn with<T>(&self, work: impl FnOnce(&Disk, RecoveryPartition) -> T) -> T {
         let disk = Disk::open(self.disk, Access::Write).expect("the disk");
-        let partition =
-            Head::read(&disk).and_then(|head| head.recovery()).expect("a table").expect("a recovery partition");
+        let partition = RecoveryPartition::of(&disk).expect("a table").expect("a recovery partition");
         work(&disk, partition)
     }
 

@@ -12,7 +12,7 @@ use std::{
 use cloud_machine_child::{self as child, Bounds, ChildError};
 use cloud_machine_protocol::escape;
 
-use super::{Area, BOOT_CODE, BootArea, Parts, RecoveryError, SECTOR, read};
+use super::{Area, BootArea, Parts, RecoveryError, SECTOR, counted, read};
 
 /// What `grub-mkimage` may take.
 const BOUNDS: Bounds = Bounds { limit: Duration::from_secs(60), output: 64 << 10 };
@@ -49,8 +49,8 @@ const END: (usize, [u8; 2]) = (0x1f0, [0, 0]);
 /// What GRUB puts in front of the command line, with the longest name of a drive and the largest numbers.
 const LONGEST_PREFIX: usize = "BOOT_IMAGE=(hd127)+ ".len() + 2 * 20;
 
-/// The boot files for a PC's BIOS, of which the boot code in LBA 0 finds the rest in `area` on the disk that the BIOS booted,
-/// whichever that is. A machine that cannot read them says so, on its screen and its first serial port, and starts again.
+/// The boot files for a PC's BIOS, of which the boot code in LBA 0 counts the start and finds the rest in `area` on the disk that the
+/// BIOS booted, whichever that is. A machine that cannot read them says so, on its screen and its first serial port, and starts again.
 ///
 /// # Errors
 /// Any [`RecoveryError`] but those of filesystems and signatures.
@@ -79,8 +79,8 @@ pub(super) struct Grub {
 }
 
 impl Grub {
-    /// Initramfs, kernel and GRUB, in this order: where the first two are does not depend on the size of the third, which is told
-    /// it; and a kernel in front would look like a partition table.
+    /// Initramfs, kernel, GRUB and its boot sector, in this order: where the first two are does not depend on the size of the third, which
+    /// is told it; and a kernel in front would look like a partition table.
     pub(super) fn boot_area(&self, parts: &Parts<'_>, area: Area) -> Result<BootArea, RecoveryError> {
         area.check()?;
         parts.check(LONGEST_PREFIX)?;
@@ -91,12 +91,12 @@ impl Grub {
         let start = area.offset / SECTOR + bytes.len() as u64 / SECTOR;
         patch_core(&mut core, start)?;
         append(&mut bytes, area, &core);
-        let boot_code = self.boot_code(start)?;
-        area.take(bytes, Some(boot_code))
+        let grub = append(&mut bytes, area, &self.boot_sector(start)?).start * SECTOR;
+        area.take(bytes, Some(counted::boot_code(area.counted, grub, area.before)))
     }
 
-    /// The first bytes of LBA 0, which read core.img's first sector.
-    fn boot_code(&self, core: u64) -> Result<[u8; BOOT_CODE], RecoveryError> {
+    /// The boot sector that reads core.img's first one, whichever sector it is itself.
+    fn boot_sector(&self, core: u64) -> Result<Vec<u8>, RecoveryError> {
         let path = self.folder.join("boot.img");
         let mut bytes = read(&path, FOLDER.1)?;
         let unknown = |why| RecoveryError::UnknownGrub { what: path.display().to_string(), why };
@@ -109,8 +109,7 @@ impl Grub {
         }
         put(&mut bytes, KERNEL_SECTOR.0, &core.to_le_bytes());
         put(&mut bytes, DRIVE_CHECK.0, &NOTHING);
-        // Behind them it has code for floppies only.
-        bytes.first_chunk().copied().ok_or_else(|| unknown("it has not 512 bytes"))
+        Ok(bytes)
     }
 
     /// core.img with a configuration in it.

@@ -2,6 +2,7 @@
 //! of which nothing else can be relied on. Owns their bytes; must not know what the initramfs does, nor write a disk.
 
 mod bios;
+mod counted;
 mod error;
 mod uefi;
 
@@ -38,6 +39,11 @@ pub struct Area {
     pub room: u64,
     /// A logical sector of the disk; only 512 is possible.
     pub sector_size: u32,
+    /// The sector in which a BIOS's starts are counted, from the first byte of the disk: the letters `CMRS`, the count, and a byte that
+    /// is not 0 once nothing else can be started. Without those letters nothing is counted.
+    pub counted: u64,
+    /// The boot sector that a BIOS runs after five starts in which nobody made the count 0, likewise.
+    pub before: u64,
 }
 
 /// What is to be written.
@@ -59,10 +65,8 @@ impl Area {
         if u64::from(self.sector_size) != SECTOR {
             return Err(RecoveryError::SectorSize { found: self.sector_size });
         }
-        if !self.offset.is_multiple_of(SECTOR) {
-            return Err(RecoveryError::Offset { offset: self.offset });
-        }
-        Ok(())
+        let inside = [self.offset, self.counted, self.before].into_iter().find(|offset| !offset.is_multiple_of(SECTOR));
+        inside.map_or(Ok(()), |offset| Err(RecoveryError::Offset { offset }))
     }
 
     fn take(self, bytes: Vec<u8>, boot_code: Option<[u8; BOOT_CODE]>) -> Result<BootArea, RecoveryError> {

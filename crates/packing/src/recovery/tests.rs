@@ -6,7 +6,7 @@ use super::{
 };
 
 const INITRAMFS: &[u8] = &[b'0'; 1000];
-const AREA: Area = Area { offset: 7 << 20, room: 8 << 20, sector_size: 512 };
+const AREA: Area = Area { offset: 7 << 20, room: 8 << 20, sector_size: 512, counted: 15 << 20, before: 16 << 20 };
 
 /// The header of a bzImage that takes 2047 bytes of command line, and no EFI stub.
 fn kernel() -> Vec<u8> {
@@ -41,23 +41,27 @@ fn each_sector_of_grub_says_where_the_next_one_is() {
     assert_eq!(made.bytes[..1006], initramfs);
     assert_eq!(made.bytes[1024..2324], kernel);
     assert!(made.bytes[1006..1024].iter().chain(&made.bytes[2324..2560]).all(|byte| *byte == 0));
-    let code = made.boot_code.unwrap();
-    let core = u64::from_le_bytes(number(&code, 0x5c));
+    let first = made.boot_code.unwrap();
+    let lbas = [0x10d, 0x11d, 0x12d].map(|at| u64::from_le_bytes(number(&first, at)));
+    let last = (7 << 20) / 512 + made.bytes.len() as u64 / 512 - 1;
+    assert_eq!(lbas, [(15 << 20) / 512, last, (16 << 20) / 512]);
+    let code = &made.bytes[made.bytes.len() - 512..];
+    let core = u64::from_le_bytes(number(code, 0x5c));
     assert_eq!(core, (7 << 20) / 512 + 5);
-    assert_eq!(number(&code, 0x66), [0x90, 0x90]);
-    let core = &made.bytes[2560..];
+    assert_eq!(number(code, 0x66), [0x90, 0x90]);
+    let core = &made.bytes[2560..made.bytes.len() - 512];
     assert_eq!(u64::from_le_bytes(number(core, 0x1f4)), (7 << 20) / 512 + 6);
     assert_eq!(usize::from(u16::from_le_bytes(number(core, 0x1fc))), core.len() / 512 - 1);
     // All else is as GRUB has it.
     let mut original = fs::read("/usr/lib/grub/i386-pc/boot.img").unwrap();
     original[0x5c..0x64].copy_from_slice(&code[0x5c..0x64]);
     original[0x66..0x68].copy_from_slice(&[0x90, 0x90]);
-    assert_eq!(original[..440], code);
+    assert_eq!(original, code);
     // The same parts give the same bytes, and another place gives other numbers.
     assert_eq!(bios(&parts, AREA).unwrap(), made);
     let beyond = Area { offset: 3 << 40, ..AREA };
-    let code = bios(&parts, beyond).unwrap().boot_code.unwrap();
-    assert_eq!(u64::from_le_bytes(number(&code, 0x5c)), (3 << 40) / 512 + 5);
+    let code = bios(&parts, beyond).unwrap().bytes;
+    assert_eq!(u64::from_le_bytes(number(&code[code.len() - 512..], 0x5c)), (3 << 40) / 512 + 5);
 }
 
 #[test]
@@ -79,6 +83,7 @@ fn a_disk_of_other_sectors_and_an_area_that_is_too_small_are_refused() {
     let error = refused(Area { sector_size: 4096, ..AREA });
     assert!(error.to_string().ends_with("sectors of 512 bytes, and this one has sectors of 4096"), "{error}");
     assert!(matches!(refused(Area { offset: 100, ..AREA }), RecoveryError::Offset { offset: 100 }));
+    assert!(matches!(refused(Area { counted: 7, ..AREA }), RecoveryError::Offset { offset: 7 }));
     let parts = Parts { kernel: &kernel, initramfs: &initramfs, command_line: "quiet" };
     let needed = bios(&parts, AREA).unwrap().bytes.len() as u64;
     assert!(bios(&parts, Area { room: needed, ..AREA }).is_ok());

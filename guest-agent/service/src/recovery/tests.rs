@@ -1,13 +1,15 @@
 //! Files in the place of disks, and folders in the place of what the kernel lists.
 
 use std::{
-    fs::File,
+    fs::{self, File, OpenOptions},
     io::Write,
-    os::unix::fs::symlink,
+    os::unix::fs::{FileExt, symlink},
+    path::Path,
     process::{Command, Stdio},
 };
 
-use cloud_machine_recovery::{MIN_SIZE, UNIT};
+use cloud_machine_disk::{Access, Disk};
+use cloud_machine_recovery::{Control, MIN_SIZE, RecoveryPartition, UNIT, prepare};
 use serde_json::json;
 
 use super::*;
@@ -17,19 +19,18 @@ const TOKEN: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789a
 
 struct Machine {
     folder: tempfile::TempDir,
-    recovery: Recovery,
+    disks: Disks,
 }
 
 impl Machine {
     /// One with disks of these names.
     fn new(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let recovery = Recovery::below(folder.path());
-        [&recovery.blocks, &recovery.devices].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
-        for name in names {
-            add_disk(&recovery.blocks.join(name), &recovery.devices.join(name));
-        }
-        Self { folder, recovery }
+        let disks = Disks::below(folder.path());
+        let [blocks, devices] = ["block", "dev"].map(|name| folder.path().join(name));
+        [&blocks, &devices].into_iter().for_each(|folder| fs::create_dir(folder).unwrap());
+        names.iter().for_each(|name| add_disk(&blocks.join(name), &devices.join(name)));
+        Self { folder, disks }
     }
 
     fn list(&self, disk: &str, file: &str, text: &str) {
@@ -38,29 +39,46 @@ impl Machine {
 
     /// Stages `stream`, and whether what waits is what was staged.
     fn stage(&self, stream: &[u8]) -> Result<String, StagingError> {
-        let result = self.recovery.stage(&mut &*stream);
-        assert_eq!(self.recovery.staged().unwrap(), result.clone().ok());
+        let result = self.disks.stage(&mut &*stream);
+        assert_eq!(self.waiting().unwrap(), result.clone().ok());
         result
+    }
+
+    /// What waits, once the disk has what was written to its partition's device: here they are two files.
+    fn waiting(&self) -> Result<Option<String>, StagingError> {
+        let device = |name: &str| self.folder.path().join("dev").join(name);
+        if let Ok(part) = fs::read(device("sda1")) {
+            let disk = OpenOptions::new().write(true).open(device("sda")).unwrap();
+            disk.write_all_at(&part, offset()).unwrap();
+        }
+        self.disks.staged()
     }
 }
 
-/// A disk with a recovery partition alone, which the kernel has as the second.
+fn offset() -> u64 {
+    RecoveryPartition::at_end(DISK, MIN_SIZE).unwrap().offset
+}
+
+/// A disk with a recovery partition alone.
 fn add_disk(listed: &Path, device: &Path) {
-    let RecoveryPartition { offset, length } = RecoveryPartition::at_end(DISK, MIN_SIZE).unwrap();
     File::create(device).unwrap().set_len(DISK).unwrap();
-    let [start, size] = [offset, length].map(|bytes| bytes / KERNEL_SECTOR);
-    let table = format!(
-        "label: gpt\nstart={start}, size={size}, type=b7f3c41e-52d8-4c06-9a6f-0d3e8b1f7a94, name=cloud-machine-recovery\n"
-    );
     let mut sfdisk = Command::new("sfdisk");
     let mut sfdisk = sfdisk.arg("--quiet").arg(device).stdin(Stdio::piped()).spawn().unwrap();
-    sfdisk.stdin.take().unwrap().write_all(table.as_bytes()).unwrap();
+    sfdisk.stdin.take().unwrap().write_all(b"label: gpt\n").unwrap();
     assert!(sfdisk.wait().unwrap().success());
-    let name = format!("{}2", device.file_name().unwrap().to_str().unwrap());
-    File::create(device.with_file_name(&name)).unwrap().set_len(length).unwrap();
+    let disk = Disk::open(device, Access::Write).unwrap();
+    let (RecoveryPartition { offset, length }, _) = prepare(&disk, MIN_SIZE, [9; 16]).unwrap();
+    let name = format!("{}1", device.file_name().unwrap().to_str().unwrap());
+    let bytes = fs::read(device).unwrap();
+    fs::write(
+        device.with_file_name(&name),
+        &bytes[usize::try_from(offset).unwrap()..][..usize::try_from(length).unwrap()],
+    )
+    .unwrap();
     fs::create_dir_all(listed.join(&name)).unwrap();
-    for (file, text) in [("partition", 2), ("start", start), ("size", size)] {
-        fs::write(listed.join(&name).join(file), format!("{text}\n")).unwrap();
+    fs::write(listed.join("size"), (DISK / 512).to_string()).unwrap();
+    for (file, number) in [("partition", 1), ("start", offset / 512), ("size", length / 512)] {
+        fs::write(listed.join(&name).join(file), format!("{number}\n")).unwrap();
     }
 }
 
@@ -68,7 +86,8 @@ fn add_disk(listed: &Path, device: &Path) {
 fn request() -> Vec<u8> {
     let area = |unit: u64| json!({"offset": unit * UNIT, "length": 1});
     let control = json!({
-        "version": Control::VERSION, "state": "staged", "token": TOKEN, "machine": "a", "disk_size": DISK, "attempts": 0,
+        "version": Control::VERSION, "state": "staged", "token": TOKEN, "machine": "a", "disk_size": DISK,
+        "place": {"offset": offset(), "length": MIN_SIZE}, "attempts": 0,
         "boot": area(0), "volume": area(1), "pin": format!("sha256:{TOKEN}"), "image": area(2), "nonce": TOKEN,
     });
     format!("{control}\nabc").into_bytes()
@@ -77,17 +96,17 @@ fn request() -> Vec<u8> {
 #[test]
 fn a_request_waits_until_its_token_takes_it_away() {
     let machine = Machine::new(&["sda"]);
-    assert_eq!(machine.recovery.staged(), Ok(None));
+    assert_eq!(machine.waiting(), Ok(None));
     assert_eq!(machine.stage(&request()), Ok(TOKEN.to_owned()));
     let refused = |result: Result<(), StagingError>, words: &str| {
         assert!(matches!(&result, Err(StagingError::Refused(text)) if text.contains(words)), "{result:?}");
     };
-    refused(machine.recovery.stage(&mut request().as_slice()).map(drop), "another one is staged");
-    refused(machine.recovery.cancel("another"), "none with this token waits");
-    assert_eq!(machine.recovery.staged(), Ok(Some(TOKEN.to_owned())));
-    assert_eq!(machine.recovery.cancel(TOKEN), Ok(()));
-    assert_eq!(machine.recovery.staged(), Ok(None));
-    refused(machine.recovery.cancel(TOKEN), "none with this token waits");
+    refused(machine.disks.stage(&mut request().as_slice()).map(drop), "another one is staged");
+    refused(machine.disks.cancel("another"), "none with this token waits");
+    assert_eq!(machine.waiting(), Ok(Some(TOKEN.to_owned())));
+    assert_eq!(machine.disks.cancel(TOKEN), Ok(()));
+    assert_eq!(machine.waiting(), Ok(None));
+    refused(machine.disks.cancel(TOKEN), "none with this token waits");
 }
 
 #[test]
@@ -115,13 +134,16 @@ fn no_partition_two_and_one_that_the_kernel_does_not_have_are_different() {
     assert!(matches!(machine.stage(&request()), Err(StagingError::NoRecovery(_))));
 
     let two = Machine::new(&["sda", "sdb"]);
-    let result = two.recovery.stage(&mut request().as_slice());
-    assert!(matches!(&result, Err(StagingError::Refused(text)) if text.starts_with("both ")), "{result:?}");
+    let result = two.disks.stage(&mut request().as_slice());
+    assert!(matches!(&result, Err(StagingError::Refused(text)) if text.contains("sda, sdb")), "{result:?}");
+    // One rule for both programs: what lies on a loop device is nobody's.
+    let virtual_one = Machine::new(&["loop0"]);
+    assert!(matches!(virtual_one.disks.stage(&mut request().as_slice()), Err(StagingError::NoRecovery(_))));
 
-    for (file, text, words) in [("start", "1", "a reboot helps"), ("size", "x", "holds no number")] {
+    for (file, text, words) in [("start", "1", "`partprobe /dev/sda`"), ("size", "x", "no number of sectors")] {
         let machine = Machine::new(&["sda"]);
-        machine.list("sda/sda2", file, text);
-        let result = machine.recovery.staged();
+        machine.list("sda/sda1", file, text);
+        let result = machine.disks.stage(&mut request().as_slice());
         assert!(matches!(&result, Err(StagingError::Failed(found)) if found.contains(words)), "{result:?}");
     }
     // A disk that cannot be read is not one without the partition.
@@ -129,5 +151,5 @@ fn no_partition_two_and_one_that_the_kernel_does_not_have_are_different() {
     let device = machine.folder.path().join("dev/sda");
     fs::remove_file(&device).unwrap();
     symlink("sda", &device).unwrap();
-    assert!(matches!(machine.recovery.staged(), Err(StagingError::Failed(_))));
+    assert!(matches!(machine.disks.staged(), Err(StagingError::Failed(_))));
 }

@@ -58,7 +58,7 @@ fn a_shutdown_is_held_off_only_while_a_request_is_written() {
     let _service = bus.serve();
     let connection = bus.connect();
     let no_recovery =
-        (format!("{NAME}.Error.NoRecovery"), "no disk of this machine has a recovery partition".to_owned());
+        (format!("{NAME}.Error.NoRecovery"), "this machine has no recovery partition: `recovery: SIZE` in the policy of its agent makes one at the next start".to_owned());
     // Without logind nothing shuts the machine down by it.
     assert_eq!(stage(&connection), no_recovery);
 
@@ -87,7 +87,7 @@ fn a_file_is_staged_through_the_service() {
     assert!(said.starts_with("error: cannot stage the request FILE: ") && said.contains("ServiceUnknown"), "{said}");
     let _service = bus.serve();
     let said = staged();
-    assert!(said.contains("no disk of this machine has a recovery partition"), "{said}");
+    assert!(said.contains("this machine has no recovery partition"), "{said}");
 }
 
 #[test]

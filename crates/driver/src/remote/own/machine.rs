@@ -52,6 +52,9 @@ pub(super) trait Machine: fmt::Debug + Send {
     /// Takes the request with this token away.
     fn cancel(&self, token: &str, until: Instant) -> Result<(), DriverError>;
 
+    /// Has the new system say that the request with this token is done, where only that is left.
+    fn settle(&self, token: &str, until: Instant) -> Result<(), DriverError>;
+
     /// Starts the machine again.
     fn restart(&self, until: Instant) -> Result<(), DriverError>;
 
@@ -158,6 +161,10 @@ impl Machine for OverSsh {
 
     fn cancel(&self, token: &str, until: Instant) -> Result<(), DriverError> {
         self.ask(&self.now, &[PROGRAM, "cancel", token], 64 << 10, until).map(drop)
+    }
+
+    fn settle(&self, token: &str, until: Instant) -> Result<(), DriverError> {
+        self.ask(&self.after, &[PROGRAM, "cancel", token], 64 << 10, until).map(drop)
     }
 
     fn restart(&self, until: Instant) -> Result<(), DriverError> {

@@ -5,11 +5,11 @@ use std::{fs, path::Path};
 
 use cloud_machine_packing::recovery::{self as boot_files, BootArea, Parts};
 use cloud_machine_protocol::{
-    Digest, ImageSource, Request, Secrets,
+    Digest, Extent, ImageSource, Request, Secrets,
     recovery::{ARGUMENT, TOKEN_ARGUMENT},
     volume,
 };
-use cloud_machine_recovery::{Area, Control, Firmware, RESERVED, State, Told, UNIT};
+use cloud_machine_recovery::{Area, Control, Firmware, MIN_SIZE, RESERVED, RecoveryPartition, State, Told, UNIT};
 use cloud_machine_volume::{Volume, write::pin};
 
 use super::super::fault::{failed, refused};
@@ -30,19 +30,33 @@ pub(super) struct Files<'a> {
     pub(super) command_line: &'a str,
 }
 
+/// Bytes of a sector of a disk that the boot files can be started from.
+const SECTOR: u64 = 512;
+
 /// Refuses a machine on which what is staged would not start, before anything is.
 pub(super) fn can_start(told: &Told) -> Result<(), DriverError> {
-    let reason = if told.version != Control::VERSION {
-        format!("its program knows version {} of a request, this one {}", told.version, Control::VERSION)
+    let (reason, way_out) = if told.version != Control::VERSION {
+        let reason = format!("its program knows version {} of a request, this one {}", told.version, Control::VERSION);
+        (reason, "install the package cloud-machine-agent of this version on the machine and in its image")
     } else if told.secure_boot != Some(false) {
         let whether = if told.secure_boot == Some(true) { "is on" } else { "may be on" };
-        format!("secure boot {whether}, and the boot files of a request are not signed")
-    } else if told.offset.checked_add(told.length).is_none_or(|end| end > told.disk_size) {
-        "it says that its recovery partition is not on its disk".to_owned()
+        let reason = format!("secure boot {whether}, and the boot files of a request are not signed");
+        (reason, "switch secure boot off in the machine's firmware, or use driver `ssh` with a rescue system")
+    } else if told.sector_size != SECTOR {
+        let reason =
+            format!("its disk has sectors of {} bytes, and firmware starts boot files from {SECTOR}", told.sector_size);
+        (
+            reason,
+            "use a disk with sectors of 512 bytes (`nvme format --lbaf` can change those of some), or driver `ssh`",
+        )
+    } else if told.length < MIN_SIZE || told.offset.checked_add(told.length).is_none_or(|end| end > told.disk_size) {
+        let reason = "it says that its recovery partition is not on its disk".to_owned();
+        (reason, "`cloud-machine-recovery show` on the machine says where it is")
     } else {
         return Ok(());
     };
-    Err(refused(format!("the machine cannot reimage itself: {reason}")))
+    let text = format!("the machine cannot reimage itself: {reason}");
+    Err(refused(text).with_way_out(Some(way_out.to_owned())))
 }
 
 /// The request on the host's volume.
@@ -100,6 +114,7 @@ impl Staged {
             token,
             machine: request.machine_uuid,
             disk_size: told.disk_size,
+            place: Extent { offset: told.offset, length: told.length },
             attempts: 0,
             failures: 0,
             used: Vec::new(),
@@ -131,7 +146,10 @@ fn boot_area(told: &Told, files: Files<'_>, token: &str) -> Result<BootArea, Dri
     let command_line = command_line(files.command_line, &told.consoles, token);
     let parts = Parts { kernel: &kernel, initramfs: &initramfs, command_line: &command_line };
     let sector_size = u32::try_from(told.sector_size).unwrap_or(u32::MAX);
-    let area = boot_files::Area { offset: told.offset, room: told.length.saturating_sub(RESERVED), sector_size };
+    let partition = RecoveryPartition { offset: told.offset, length: told.length };
+    let room = told.length.saturating_sub(RESERVED);
+    let (counted, before) = (partition.starts_at(), partition.head_at());
+    let area = boot_files::Area { offset: told.offset, room, sector_size, counted, before };
     let made = match told.firmware {
         Firmware::Bios => boot_files::bios(&parts, area),
         Firmware::Uefi => boot_files::uefi(&parts, None, area),

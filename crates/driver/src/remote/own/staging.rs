@@ -77,9 +77,9 @@ impl Staging {
         let (volume, secrets) = host.handed()?;
         let files = Files { kernel: &self.kernel, initramfs: &self.initramfs, command_line: &self.command_line };
         let staged = Staged::new(&self.told, files, (&volume, secrets), self.token.clone())?;
-        if let Some(ToldRequest { state: State::Staged, token, .. }) = &self.told.staged {
-            // Of an attempt that was cut off before the machine was started again.
-            host.tell("stage", "a request that waits from before is taken away", None)?;
+        if let Some(ToldRequest { token, .. }) = self.told.staged.as_ref().filter(|staged| !staged.state.is_over()) {
+            // Of an attempt that was cut off before the machine was started again, or that a system without the agent does not end.
+            host.tell("stage", "a request from before is taken away", None)?;
             self.machine.cancel(token, self.until)?;
         }
         host.tell("stage", "the request is staged", None)?;
@@ -138,6 +138,10 @@ impl Staging {
                 let error = refused("the machine started again, and nothing of it began with the staged request");
                 let way_out = "its initramfs needs the agent, with `recovery` in its policy";
                 Err(self.taken_back(error.with_way_out(Some(way_out.to_owned()))))
+            }
+            // The new system runs, and its agent, which would have ended it, is not there.
+            Some(ToldRequest { state: State::Reported, token, .. }) if token == self.token => {
+                self.machine.settle(&self.token, self.until)
             }
             Some(ToldRequest { token, .. }) if token == self.token => Ok(()),
             _ => Err(failed("another request is in the recovery partition of the machine, or none")),

@@ -28,6 +28,8 @@ enum Does {
     StaysOn,
     /// It is full.
     TakesNothing,
+    /// It reimages itself, a cut comes before the token is used, and the new system has no agent.
+    StaysReported,
     /// It never answers again.
     IsLost,
 }
@@ -67,7 +69,7 @@ impl Fake {
 impl Machine for Fake {
     fn tell(&self, _: Instant) -> Result<Told, DriverError> {
         match self.with(|shared| (shared.does, shared.restarted)) {
-            (Does::Reimages | Does::IsLost, true) => Err(failed("another host key")),
+            (Does::Reimages | Does::StaysReported | Does::IsLost, true) => Err(failed("another host key")),
             _ => Ok(self.told()),
         }
     }
@@ -90,6 +92,14 @@ impl Machine for Fake {
         Ok(())
     }
 
+    fn settle(&self, token: &str, _: Instant) -> Result<(), DriverError> {
+        self.with(|shared| {
+            assert_eq!((token, shared.state), (self::token().as_str(), Some(State::Reported)));
+            shared.state = Some(State::Done);
+        });
+        Ok(())
+    }
+
     fn restart(&self, _: Instant) -> Result<(), DriverError> {
         self.with(|shared| {
             if shared.does == Does::StaysOn {
@@ -98,6 +108,7 @@ impl Machine for Fake {
             shared.restarted = true;
             match shared.does {
                 Does::Reimages => shared.state = Some(State::Done),
+                Does::StaysReported => shared.state = Some(State::Reported),
                 Does::GivesUp => shared.state = Some(State::Failed),
                 _ => {}
             }
@@ -107,7 +118,7 @@ impl Machine for Fake {
 
     fn tell_after(&self, _: Instant) -> Result<Told, DriverError> {
         match self.with(|shared| (shared.does, shared.restarted)) {
-            (Does::Reimages, true) => Ok(self.told()),
+            (Does::Reimages | Does::StaysReported, true) => Ok(self.told()),
             _ => Err(failed("another host key")),
         }
     }
@@ -271,8 +282,22 @@ fn a_request_arrives_whole_and_its_report_comes_back() {
 }
 
 #[test]
+fn a_reimage_whose_end_nobody_wrote_down_is_settled() {
+    let Left { report, fake, .. } = attempt(Does::StaysReported, told(), seed());
+    assert_eq!(report.result, ReportResult::Done);
+    assert_eq!(fake.with(|shared| shared.state), Some(State::Done));
+}
+
+#[test]
 fn a_request_that_waits_from_before_is_taken_away_first() {
-    for (state, taken) in [(State::Staged, true), (State::Done, false), (State::Armed, false)] {
+    for (state, taken) in [
+        (State::Staged, true),
+        (State::Armed, true),
+        (State::Begun, true),
+        (State::Reported, true),
+        (State::Done, false),
+        (State::Failed, false),
+    ] {
         let before = ToldRequest { state, token: "cd".repeat(32), attempts: 0, reason: None };
         let Left { report, fake, .. } = attempt(Does::Reimages, Told { staged: Some(before), ..told() }, seed());
         assert_eq!(report.result, ReportResult::Done);
@@ -305,13 +330,11 @@ fn a_request_that_would_lead_nowhere_is_not_staged() {
     let small = Told { length: 7 * UNIT + RESERVED, ..told() };
     let other = Told { machine: Some("another".to_owned()), ..told() };
     let early = Told { offset: 512, ..told() };
-    let sectors = Told { sector_size: 4096, ..told() };
     for (told, host_key, expected) in [
         (told(), None, "change its host key"),
         (small, seed(), "the recovery partition has 11534336 bytes, and the request needs 12582912"),
         (other, seed(), "and this one has another"),
         (early, seed(), "and the machine's recovery partition begins at byte 512"),
-        (sectors, seed(), "sectors of 512 bytes"),
     ] {
         let Left { report, fake, .. } = attempt(Does::Reimages, told, host_key);
         let ReportResult::Failed { causes, .. } = report.result else { panic!("{expected}") };
@@ -326,10 +349,13 @@ fn a_machine_whose_firmware_would_not_start_it_is_refused() {
     for (told, expected) in [
         (Told { secure_boot: Some(true), ..told() }, "secure boot is on"),
         (Told { secure_boot: None, ..told() }, "secure boot may be on"),
-        (Told { version: 2, ..told() }, "knows version 2"),
+        (Told { version: 1, ..told() }, "knows version 1"),
+        (Told { sector_size: 4096, ..told() }, "sectors of 4096 bytes"),
         (Told { offset: u64::MAX, ..told() }, "is not on its disk"),
+        (Told { length: UNIT, ..told() }, "is not on its disk"),
     ] {
-        let error = can_start(&told).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
+        let error = can_start(&told).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+        assert!(error.way_out.is_some(), "{error}");
     }
 }

@@ -1,0 +1,109 @@
+//! Files in the place of disks, and folders in the place of what the kernel lists.
+
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
+
+use cloud_machine_recovery::{MIN_SIZE, UNIT, prepare};
+
+use super::*;
+
+const DISK: u64 = 96 * UNIT;
+
+struct Machine {
+    folder: tempfile::TempDir,
+    disks: Disks,
+}
+
+impl Machine {
+    /// One with a recovery partition on each of these disks.
+    fn new(names: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Self { disks: Disks::below(folder.path()), folder };
+        ["block", "dev"].iter().for_each(|name| fs::create_dir(machine.at(name)).unwrap());
+        names.iter().for_each(|name| machine.add(name));
+        machine
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.folder.path().join(path)
+    }
+
+    fn add(&self, name: &str) {
+        let device = self.disks.devices.join(name);
+        fs::File::create(&device).unwrap().set_len(DISK).unwrap();
+        let mut sfdisk = Command::new("sfdisk");
+        let mut sfdisk = sfdisk.arg("--quiet").arg(&device).stdin(Stdio::piped()).spawn().unwrap();
+        sfdisk.stdin.take().unwrap().write_all(b"label: gpt\n").unwrap();
+        assert!(sfdisk.wait().unwrap().success());
+        let disk = Disk::open(&device, Access::Write).unwrap();
+        let (partition, _) = prepare(&disk, MIN_SIZE, [9; 16]).unwrap();
+        let listed = self.disks.blocks.join(name);
+        let part = listed.join(format!("{name}1"));
+        fs::create_dir_all(&part).unwrap();
+        fs::write(listed.join("size"), (DISK / KERNEL_SECTOR).to_string()).unwrap();
+        let [start, size] = [partition.offset, partition.length].map(|bytes| bytes / KERNEL_SECTOR);
+        for (file, number) in [("partition", 1), ("start", start), ("size", size)] {
+            fs::write(part.join(file), format!("{number}\n")).unwrap();
+        }
+    }
+
+    fn refused(&self, named: Option<&str>) -> StagerError {
+        self.disks.find(named).unwrap_err()
+    }
+}
+
+#[test]
+fn one_partition_of_a_real_disk_is_found() {
+    let machine = Machine::new(&["sda"]);
+    machine.add("loop0");
+    machine.add("nbd0");
+    let found = machine.disks.find(None).unwrap();
+    assert_eq!(found.name, "sda");
+    assert_eq!(machine.disks.device("sda", found.partition).unwrap(), Some(machine.at("dev/sda1")));
+    assert_eq!(machine.disks.find(Some("loop0")).unwrap().name, "loop0");
+    assert!(matches!(Machine::new(&["loop0"]).refused(None), StagerError::Absent));
+}
+
+#[test]
+fn two_that_look_right_are_both_named() {
+    let error = Machine::new(&["sda", "vdb"]).refused(None).to_string();
+    assert!(error.contains("sda, vdb; `cloud-machine-recovery --disk NAME`"), "{error}");
+}
+
+#[test]
+fn a_disk_that_cannot_be_looked_at_may_be_the_one() {
+    let machine = Machine::new(&["sda", "sdb"]);
+    let device = machine.at("dev/sdb");
+    fs::remove_file(&device).unwrap();
+    let error = machine.refused(None).to_string();
+    assert!(error.contains("not clear: sdb: ") && error.contains("--disk NAME"), "{error}");
+    assert_eq!(machine.disks.find(Some("sda")).unwrap().name, "sda");
+    // A drive without a medium is none.
+    fs::write(machine.at("block/sdb/size"), "0").unwrap();
+    assert_eq!(machine.disks.find(None).unwrap().name, "sda");
+    fs::write(machine.at("block/sdb/size"), "x").unwrap();
+    assert!(causes(&machine.refused(None)).contains("no number of sectors"), "{}", causes(&machine.refused(None)));
+}
+
+#[test]
+fn a_partition_that_is_not_where_its_record_says_is_refused() {
+    let machine = Machine::new(&["sda"]);
+    let found = machine.disks.find(None).unwrap();
+    let end = (found.partition.offset + found.partition.length) / KERNEL_SECTOR;
+    let start = found.partition.offset / KERNEL_SECTOR - 2048;
+    let table = format!(
+        "label: gpt\nstart={start}, size={}, type=b7f3c41e-52d8-4c06-9a6f-0d3e8b1f7a94, name=cloud-machine-recovery\n",
+        end - start
+    );
+    let mut sfdisk = Command::new("sfdisk");
+    let mut sfdisk =
+        sfdisk.args(["--quiet", "--wipe=never"]).arg(machine.at("dev/sda")).stdin(Stdio::piped()).spawn().unwrap();
+    sfdisk.stdin.take().unwrap().write_all(table.as_bytes()).unwrap();
+    assert!(sfdisk.wait().unwrap().success());
+    for named in [None, Some("sda")] {
+        let error = causes(&machine.refused(named));
+        assert!(error.contains("its own record says"), "{error}");
+    }
+}
