@@ -13,6 +13,7 @@ lean_image := debian-12-lean
 next_image := debian-13
 cloud_image := debian-12-cloud
 baked_image := debian-12-baked
+next_baked_image := debian-13-baked
 # The one that compiles a kernel module comes last: CI builds it beside the others.
 images := $(cloud_init_image) $(image) $(lean_image) $(next_image) $(cloud_image) $(baked_image) $(zfs_image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
@@ -29,7 +30,7 @@ scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/
 	$(wildcard initramfs/dracut/*/*.sh initramfs/initramfs-tools/hooks/* initramfs/initramfs-tools/scripts/*/*) \
 	$(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
 
-.PHONY: help setup build deb image $(images) test test-tools test-programs demo bench fuzz lint clean
+.PHONY: help setup build deb image $(images) $(next_baked_image) test matrix test-tools test-programs demo bench fuzz lint clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -53,7 +54,7 @@ deb: setup build ## make Debian packages of the programs, and an archive of what
 
 image: $(images) ## build the golden images, or print their folders if they are in the cache; needs root to build
 
-$(images): # one of them, by its name
+$(images) $(next_baked_image): # one of them, by its name
 	@images/build $@
 
 test: setup build image test-tools ## run all tests, virtual machines included
@@ -68,6 +69,12 @@ test: setup build image test-tools ## run all tests, virtual machines included
 		CLOUD_MACHINE_TEST_HCLOUD="$(cache)/test-python/bin/python" \
 		CLOUD_MACHINE_TEST_PRISM="$(cache)/test-node/node_modules/.bin/prism" \
 		CLOUD_MACHINE_TEST_IMAGE="$$(images/build $(image))" tests/run
+
+matrix: setup build ## boot images that carry the agent, of several releases, with several kinds of root; an hour in emulation
+	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
+		CLOUD_MACHINE_TEST_BAKED_IMAGE="$$(images/build $(baked_image))" \
+		CLOUD_MACHINE_TEST_NEXT_BAKED_IMAGE="$$(images/build $(next_baked_image))" \
+		cargo test --locked -p cloud-machine-tests --test machines baked::matrix -- --ignored --nocapture
 
 test-tools: setup ## unpack what tests run into the cache
 	@setup/install --test

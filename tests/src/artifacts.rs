@@ -67,6 +67,14 @@ pub fn baked_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_BAKED_IMAGE")
 }
 
+/// Likewise of the next Debian release, from `CLOUD_MACHINE_TEST_NEXT_BAKED_IMAGE`, which `make matrix` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn next_baked_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_NEXT_BAKED_IMAGE")
+}
+
 /// Docker's daemon, from `CLOUD_MACHINE_TEST_DOCKERD`, which `make test` sets.
 ///
 /// # Errors
@@ -123,7 +131,7 @@ impl Artifacts {
 }
 
 fn path(variable: &str) -> Result<PathBuf, String> {
-    let hint = "run `make test`, which builds everything and sets it";
+    let hint = "run `make test` or `make matrix`, which build everything and set it";
     let path = env::var_os(variable).map(PathBuf::from).ok_or_else(|| format!("{variable} is not set: {hint}"))?;
     if path.exists() { Ok(path) } else { Err(format!("{variable} names {}, which is absent: {hint}", path.display())) }
 }

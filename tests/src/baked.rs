@@ -93,6 +93,36 @@ impl BakedRoot {
         self.folder.path()
     }
 
+    /// Has the kernel module `name` in each initramfs, too.
+    ///
+    /// # Panics
+    /// When the settings of the generators cannot be written.
+    pub fn add_module(&self, name: &str) {
+        let settings = self.path().join("etc");
+        let modules = format!("{}\n{name}\n", MODULES.join("\n"));
+        fs::write(settings.join("initramfs-tools/modules"), modules).expect("settings of initramfs-tools");
+        let drivers = format!("add_drivers+=\" {name} \"\n");
+        fs::create_dir_all(settings.join("dracut.conf.d")).expect("settings of dracut");
+        fs::write(settings.join("dracut.conf.d/tests.conf"), drivers).expect("settings of dracut");
+    }
+
+    /// Adds OpenZFS, its module and its tools, of the image in the folder `zfs` (`images/debian-12-zfs`), which has the same kernel.
+    ///
+    /// # Panics
+    /// When it has another kernel, or something cannot be copied.
+    pub fn add_zfs(&self, zfs: &Path) {
+        let release = fs::read_to_string(zfs.join("kernel-release")).expect("the kernel's release");
+        assert_eq!(release.trim(), self.release, "build both images anew: their kernels differ");
+        let modules = self.path().join("usr/lib/modules").join(&self.release);
+        run(Command::new("cp").arg("-a").arg(zfs.join("modules/extra")).arg(&modules));
+        // Laid out as a root folder, with the same links in it.
+        let tar =
+            "tar --create --directory \"$0/programs\" . | tar --extract --keep-directory-symlink --directory \"$1\"";
+        run(Command::new("bash").args(["-o", "pipefail", "-c", tar]).arg(zfs).arg(self.path()));
+        let depmod = self.run(&["depmod", &self.release]);
+        assert!(depmod.status.success(), "{}", String::from_utf8_lossy(&depmod.stderr));
+    }
+
     /// Installs `agent` and what makes it part of each initramfs, and `policy` when there is one.
     ///
     /// # Panics

@@ -4,8 +4,9 @@
 use std::{
     ffi::OsString,
     io::{Read, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -59,8 +60,9 @@ pub struct PlainMachine {
 
 /// A machine that runs.
 pub struct Running {
-    qemu: Child,
-    input: ChildStdin,
+    /// None, where somebody else has started it.
+    qemu: Option<Child>,
+    input: Box<dyn Write + Send>,
     console: Arc<Console>,
 }
 
@@ -80,6 +82,13 @@ impl PlainMachine {
     /// A disk that cannot be written, likewise.
     pub fn read_only_disk(&mut self, file: &Path) {
         self.drive(format!("file={},format=raw,if=virtio,readonly=on", file.display()));
+    }
+
+    /// A disk in `file` that says `serial` when it is asked for its serial number; `options` are QEMU's of a drive.
+    pub fn disk_with_serial(&mut self, file: &Path, options: &str, serial: &str) {
+        let drive = format!("file={},{options},if=none,id={serial}", file.display());
+        let device = format!("virtio-blk-pci,drive={serial},serial={serial}");
+        self.arguments.extend(["-drive".into(), drive.into(), "-device".into(), device.into()]);
     }
 
     fn drive(&mut self, drive: String) {
@@ -103,8 +112,15 @@ impl PlainMachine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         let mut qemu = command.spawn().expect("qemu-system-x86_64");
-        let console = Arc::new(Console::default());
-        let (input, mut output) = (qemu.stdin.take().expect("its input"), qemu.stdout.take().expect("its output"));
+        let (input, output) = (qemu.stdin.take().expect("its input"), qemu.stdout.take().expect("its output"));
+        Running { console: Console::of(output), qemu: Some(qemu), input: Box::new(input) }
+    }
+}
+
+impl Console {
+    /// What comes over `output` until its end, at which the machine has ended.
+    fn of(mut output: impl Read + Send + 'static) -> Arc<Self> {
+        let console = Arc::new(Self::default());
         let heard = Arc::clone(&console);
         thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -119,11 +135,21 @@ impl PlainMachine {
                 }
             }
         });
-        Running { qemu, input, console }
+        console
     }
 }
 
 impl Running {
+    /// A machine that somebody else has started, with the serial console at the other end of `console`.
+    ///
+    /// # Panics
+    /// When the socket cannot be had twice.
+    #[must_use]
+    pub fn over(console: UnixStream) -> Self {
+        let output = console.try_clone().expect("a second one of the socket");
+        Self { qemu: None, input: Box::new(console), console: Console::of(output) }
+    }
+
     /// Waits until the console has `marker` behind the first `after` bytes; gives where it ends.
     ///
     /// # Panics
@@ -173,8 +199,10 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
+        if let Some(qemu) = &mut self.qemu {
+            // It may have ended by itself.
+            let _ = qemu.kill();
+            let _ = qemu.wait();
+        }
     }
 }
