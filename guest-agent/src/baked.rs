@@ -11,6 +11,7 @@ mod permitted;
 mod root;
 mod self_reimage;
 mod signed;
+mod units;
 mod volume;
 
 use std::{
@@ -40,6 +41,7 @@ use crate::{
     wait_for_disks,
 };
 use documents::Documents;
+use units::Units;
 
 /// Argument that makes the agent's binary this.
 pub(crate) const ARGUMENT: &str = "disks";
@@ -144,6 +146,7 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
     // execute, one step at a time, once all of them can be
     check(HERE, &plan.steps)?;
     let machine = Machine { modules: HERE.modules(), hostid: hostid(uuid.as_deref())? };
+    let units = Units::of(Path::new("/"))?;
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
         report.step_begins(&planned.id);
@@ -151,6 +154,7 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
         let cost = machine.execute(planned, host, report)?.ok_or(AgentError::NoHost)?;
         report.step_ended(cost.record(planned, began.elapsed()));
     }
+    units.put_aside(Path::new("/"))?;
     handed.keep(&layers)
 }
 

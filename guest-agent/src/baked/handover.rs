@@ -13,6 +13,7 @@ use cloud_machine_system::{kernel, mounts, product_uuid, root, sha256};
 use super::{
     cloud_init,
     handed::{FOLDER, Handed, LAYERS},
+    units,
 };
 use crate::{
     cloud_init::{PROGRAM, SETTINGS},
@@ -82,6 +83,7 @@ fn hand_over(new_root: &Path) -> Result<(), AgentError> {
         return Err(AgentError::OwnCloudInitAbsent { keys });
     }
     hand_engines(new_root, &layers)?;
+    units::hand(here)?;
     // Whatever is secret in it is where it is needed now.
     Ok(root::remove(here, FOLDER)?)
 }
