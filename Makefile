@@ -14,6 +14,7 @@ next_image := debian-13
 cloud_image := debian-12-cloud
 baked_image := debian-12-baked
 next_baked_image := debian-13-baked
+zfs_baked_image := debian-12-baked-zfs
 # The one that compiles a kernel module comes last: CI builds it beside the others.
 images := $(cloud_init_image) $(image) $(lean_image) $(next_image) $(cloud_image) $(baked_image) $(zfs_image)
 cache := $(or $(CLOUD_MACHINE_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cloud-machine)
@@ -30,7 +31,7 @@ scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/
 	$(wildcard initramfs/dracut/*/*.sh initramfs/initramfs-tools/hooks/* initramfs/initramfs-tools/scripts/*/*) \
 	$(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
 
-.PHONY: help setup build deb image $(images) $(next_baked_image) test matrix test-tools test-programs demo bench fuzz lint clean
+.PHONY: help setup build deb image $(images) $(next_baked_image) $(zfs_baked_image) test matrix test-tools test-programs demo bench fuzz lint clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -54,7 +55,7 @@ deb: setup build ## make Debian packages of the programs, and an archive of what
 
 image: $(images) ## build the golden images, or print their folders if they are in the cache; needs root to build
 
-$(images) $(next_baked_image): # one of them, by its name
+$(images) $(next_baked_image) $(zfs_baked_image): # one of them, by its name
 	@images/build $@
 
 test: setup build image test-tools ## run all tests, virtual machines included
@@ -74,6 +75,7 @@ matrix: setup build ## boot images that carry the agent, of several releases, wi
 	CLOUD_MACHINE_TEST_ZFS_IMAGE="$$(images/build $(zfs_image))" \
 		CLOUD_MACHINE_TEST_BAKED_IMAGE="$$(images/build $(baked_image))" \
 		CLOUD_MACHINE_TEST_NEXT_BAKED_IMAGE="$$(images/build $(next_baked_image))" \
+		CLOUD_MACHINE_TEST_ZFS_BAKED_IMAGE="$$(images/build $(zfs_baked_image))" \
 		cargo test --locked -p cloud-machine-tests --test machines baked::matrix -- --ignored --nocapture
 
 test-tools: setup ## unpack what tests run into the cache

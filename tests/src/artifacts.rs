@@ -75,6 +75,14 @@ pub fn next_baked_image() -> Result<PathBuf, String> {
     path("CLOUD_MACHINE_TEST_NEXT_BAKED_IMAGE")
 }
 
+/// Likewise with what finds a root in a pool, from `CLOUD_MACHINE_TEST_ZFS_BAKED_IMAGE`, which `make matrix` sets.
+///
+/// # Errors
+/// A text that names what is missing and how to get it.
+pub fn zfs_baked_image() -> Result<PathBuf, String> {
+    path("CLOUD_MACHINE_TEST_ZFS_BAKED_IMAGE")
+}
+
 /// Docker's daemon, from `CLOUD_MACHINE_TEST_DOCKERD`, which `make test` sets.
 ///
 /// # Errors

@@ -155,14 +155,23 @@ impl Running {
     /// # Panics
     /// With the console, when the time is over or the machine ends before.
     pub fn wait_for(&self, marker: &str, after: usize, limit: Duration) -> usize {
+        self.wait_for_one(&[marker], after, limit)
+    }
+
+    /// Likewise for whichever of `markers` comes.
+    ///
+    /// # Panics
+    /// As [`Running::wait_for`].
+    pub fn wait_for_one(&self, markers: &[&str], after: usize, limit: Duration) -> usize {
         let deadline = Instant::now() + limit;
         let mut text = self.console.text.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some(at) = text.0.get(after..).and_then(|rest| rest.find(marker)) {
-                return after + at + marker.len();
+            let rest = text.0.get(after..).unwrap_or_default();
+            if let Some(end) = markers.iter().find_map(|marker| rest.find(marker).map(|at| at + marker.len())) {
+                return after + end;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!text.1 && !left.is_zero(), "no {marker:?} on the console:\n{}", text.0);
+            assert!(!text.1 && !left.is_zero(), "none of {markers:?} on the console:\n{}", text.0);
             text = self.console.more.wait_timeout(text, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

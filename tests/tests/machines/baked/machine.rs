@@ -29,6 +29,8 @@ pub(super) const BOOT: Duration = Duration::from_secs(300);
 pub(super) const SHELL: &str = "init=/bin/sh";
 /// Of the shell that is started as the system's first process.
 pub(super) const PROMPT: &str = "\n# ";
+/// Likewise, where systemd 257 has put the terminal in order before.
+const PROMPT_AFTER_SYSTEMD: &str = "\u{1b}[?7h# ";
 /// Where the filesystem of `/boot` begins on the disk of `images/debian-12-baked`, in bytes.
 const BOOT_OFFSET: u64 = 1 << 20;
 
@@ -192,18 +194,25 @@ impl Baked {
         machine.start()
     }
 
-    /// What `commands` print, typed into a shell in the place of the system's first process, when initramfs and agent are done.
-    pub(super) fn shell(&self, begin: Begin, volumes: &[&Path], commands: &str) -> String {
-        let mut machine = self.boot(begin, volumes, &[], SHELL);
-        let ready = machine.wait_for(PROMPT, 0, BOOT);
-        begin.check(&machine.console());
-        machine.type_line("stty -echo; printf 'rea''dy\\n'");
-        let begin = machine.wait_for("ready", ready, BOOT);
-        machine.type_line(&format!("{commands}; sync; printf 'do''ne\\n'; echo o >/proc/sysrq-trigger"));
-        machine.wait_for("done", begin, BOOT);
-        let console = machine.wait_for_end(BOOT);
-        console.get(begin..).and_then(|said| said.split("done").next()).unwrap_or_default().replace('\r', "")
+    /// What `commands` print, typed into a shell in the place of the system's first process, when initramfs and agent are done; and the whole
+    /// console.
+    pub(super) fn shell(&self, begin: Begin, volumes: &[&Path], commands: &str) -> (String, String) {
+        let (said, console) = typed(self.boot(begin, volumes, &[], SHELL), commands);
+        begin.check(&console);
+        (said, console)
     }
+}
+
+/// What `commands` print, typed into the shell with which `machine` comes up, and the whole console. The machine ends then.
+pub(super) fn typed(mut machine: Running, commands: &str) -> (String, String) {
+    let ready = machine.wait_for_one(&[PROMPT, PROMPT_AFTER_SYSTEMD], 0, BOOT);
+    machine.type_line("stty -echo; printf 'rea''dy\\n'");
+    let begin = machine.wait_for("ready", ready, BOOT);
+    machine.type_line(&format!("{commands}; sync; printf 'do''ne\\n'; echo o >/proc/sysrq-trigger"));
+    machine.wait_for("done", begin, BOOT);
+    let console = machine.wait_for_end(BOOT);
+    let said = console.get(begin..).and_then(|said| said.split("done").next()).unwrap_or_default().replace('\r', "");
+    (said, console)
 }
 
 /// Puts `file` into the filesystem of `/boot` on `disk`, as `name`, in the place of what has that name.

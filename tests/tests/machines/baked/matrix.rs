@@ -9,7 +9,7 @@ use std::{
 };
 
 use cloud_machine_tests::{
-    artifacts::{Artifacts, baked_image, next_baked_image, zfs_image},
+    artifacts::{Artifacts, baked_image, next_baked_image, zfs_baked_image, zfs_image},
     baked::{BakedRoot, Generator},
     libvirtd::Libvirtd,
 };
@@ -70,7 +70,7 @@ const BIOS: [Begin; 3] = [Begin::Bios; 3];
 const UEFI: [Begin; 3] = [Begin::Uefi; 3];
 const BOTH: [Begin; 3] = [Begin::Uefi, Begin::Bios, Begin::Uefi];
 
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 22] = [
     row(13, TOOLS, By::Command, BOTH, Root::Ext4),
     row(13, DRACUT, By::Command, BOTH, Root::Ext4),
     row(12, DRACUT, By::Command, BOTH, Root::Ext4),
@@ -84,6 +84,8 @@ const ROWS: [Row; 20] = [
     row(13, DRACUT, By::Script, UEFI, Root::Xfs),
     row(12, TOOLS, By::Script, BIOS, Root::LvmUsr),
     row(12, DRACUT, By::Script, BIOS, Root::LvmUsr),
+    row(12, TOOLS, By::Script, UEFI, Root::Zfs),
+    row(12, DRACUT, By::Script, BIOS, Root::Zfs),
     pool(TOOLS, BIOS),
     pool(DRACUT, UEFI),
     domain(12, TOOLS, BOTH),
@@ -113,7 +115,12 @@ impl Row {
     }
 
     fn image(&self) -> PathBuf {
-        if self.release == 12 { baked_image() } else { next_baked_image() }.expect("the image")
+        let image = match self.release {
+            12 if self.root == Root::Zfs => zfs_baked_image(),
+            12 => baked_image(),
+            _ => next_baked_image(),
+        };
+        image.expect("the image")
     }
 
     fn machine(&self, artifacts: &Artifacts, policy: &str) -> Baked {
@@ -123,11 +130,11 @@ impl Row {
             return Baked::by_command(&image, artifacts, policy, Some(self.generator));
         }
         let tree = BakedRoot::unpack(&image);
-        if self.data == Data::Pool {
+        if self.data == Data::Pool || self.root == Root::Zfs {
             tree.add_zfs(&zfs_image().expect("the image with ZFS"));
         }
         tree.install(&artifacts.agent, Some(policy));
-        Baked::own(&image, |disk| put(self.root, &tree, self.generator, disk))
+        Baked::own(&image, |disk| put(self.root, &tree, self.generator, &image, disk))
     }
 
     fn run(&self, artifacts: &Artifacts) {
@@ -135,6 +142,10 @@ impl Row {
         let mut policy = address.policy();
         let signer = Signer::new();
         let sign = |volume: &std::path::Path| signer.sign(volume);
+        if self.by_libvirt {
+            // The optical disc is found later than others, and is waited for only where the policy says so.
+            policy += "volume: {required: true}\n";
+        }
         if self.clock.is_some() {
             policy += &signer.policy("signed");
         }

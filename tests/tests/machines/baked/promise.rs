@@ -104,7 +104,7 @@ impl Address {
 }
 
 impl Promise<'_> {
-    /// The volume's document.
+    /// The volume's document. What it says in the end goes to the console at once, where systemd writes, too.
     pub(super) fn document(&self, address: &Address) -> String {
         let (url, digest) = (address.0.url(), sha256(MORE.as_bytes()).hex());
         let filesystem = self.data.filesystem();
@@ -126,7 +126,7 @@ cloud-machine:
 {system}      data: {{devicepath: '{data}', wipe-on-boot: true, filesystem: {filesystem}, mountpoint: /data}}
       tools: {{devicepath: '{tools}', readonly: true, filesystem: iso9660, mountpoint: /media/tools}}
 bootcmd:
-  - [sh, -c, '(echo; for place in / /usr /data /media/tools; do findmnt -no SOURCE,FSTYPE $place; done; ls -A /data; cat /media/tools/tool; grep ^hostname /run/cloud-machine/seed/user-data; echo all-said) >/dev/console; systemctl poweroff --no-block']
+  - [sh, -c, '(echo; for place in / /usr /data /media/tools; do findmnt -no SOURCE,FSTYPE $place; done; ls -A /data; cat /media/tools/tool; grep ^hostname /run/cloud-machine/seed/user-data; echo all-said) >/run/said; cat /run/said >/dev/console; systemctl poweroff --no-block']
 "
         )
     }
@@ -142,12 +142,12 @@ bootcmd:
         }
         let volumes = [volume.as_path(), tools.as_path()];
         let look = format!("dmesg -n 1; echo; {} && ls -A /mnt", self.data.mount());
-        let said =
+        let (said, console) =
             machine.shell(self.begin[0], &volumes, &format!("{look} && echo evil >/mnt/dirt; {}", self.data.release()));
-        assert!(said.ends_with(&format!("\n{}", self.data.new())), "{said}");
+        assert!(said.ends_with(&format!("\n{}", self.data.new())), "{said}\n{console}");
         let dirt = format!("{look}; {}; {}", self.data.release(), self.dirt);
-        let said = machine.shell(self.begin[1], &volumes, &dirt);
-        assert!(said.ends_with(&format!("\n{}", self.data.new())), "{said}");
+        let (said, console) = machine.shell(self.begin[1], &volumes, &dirt);
+        assert!(said.ends_with(&format!("\n{}", self.data.new())), "{said}\n{console}");
         let console = machine.boot(self.begin[2], &volumes, &[], "").wait_for_end(2 * BOOT).replace('\r', "");
         let said = format!(
             "\n{}{}/dev/{} iso9660\n{}a tool\nhostname: from-address\nall-said\n",
