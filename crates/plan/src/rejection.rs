@@ -1,6 +1,6 @@
 //! Why a report was not accepted. Owns the wording; must not decide.
 
-use cloud_machine_protocol::{Action, Digest, ImageEvidence, Method, Nonce, SecretPolicy, Tier};
+use cloud_machine_protocol::{Action, Digest, ImageEvidence, Method, Nonce, SecretPolicy, Tier, escaped};
 
 /// Why a report was not accepted: one variant for each check. A rejected report proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -479,7 +479,7 @@ fn shown(causes: &[String]) -> String {
     if causes.is_empty() {
         return "no cause given".to_owned();
     }
-    causes.iter().map(|cause| cause.escape_debug().to_string()).collect::<Vec<_>>().join(": ")
+    causes.iter().map(|cause| escaped(cause)).collect::<Vec<_>>().join(": ")
 }
 
 fn tier(tier: &Option<Tier>) -> &'static str {

@@ -421,11 +421,11 @@ fn a_boot_is_checked_for_what_it_does() {
 #[test]
 fn a_failed_attempt_carries_its_causes_escaped() {
     let change = |r: &mut Report| {
-        let causes = vec!["cannot write vda".into(), "a\u{1b}[31m".into()];
+        let causes = vec!["cannot write vda's head".into(), "a\u{1b}[31m".into()];
         r.result = ReportResult::Failed { step: Some(StepId("reimage-system".into())), causes };
     };
     let text = rejected(Action::Reimage, change).1.to_string();
-    assert_eq!(text, "the attempt failed in step \"reimage-system\": cannot write vda: a\\u{1b}[31m");
+    assert_eq!(text, "the attempt failed in step \"reimage-system\": cannot write vda's head: a\\u{1b}[31m");
     let text =
         rejected(Action::Reimage, |r| r.result = ReportResult::Failed { step: None, causes: Vec::new() }).1.to_string();
     assert_eq!(text, "the attempt failed: no cause given");
