@@ -160,8 +160,13 @@ pub fn without_end(driver: &dyn Driver, machine: &MachineRef) -> Result<Ended, D
 /// The error for a doubt.
 #[must_use]
 pub fn unproven(machine: &MachineRef, doubt: Doubt) -> DriverError {
-    let which = doubt.pid.map_or_else(|| "every process".to_owned(), |pid| format!("process {pid}"));
-    let text = format!("cannot prove that {which} of machine {} has ended: {}", machine.name, doubt.why);
+    let (name, why) = (&machine.name, &doubt.why);
+    let text = match doubt.pid {
+        Some(pid) => format!("cannot prove that process {pid} of machine {name} has ended: {why}"),
+        // No process of this host is it.
+        None if machine.remote.is_some() => format!("cannot tell whether machine {name} runs: {why}"),
+        None => format!("cannot prove that every process of machine {name} has ended: {why}"),
+    };
     DriverError::new(DriverErrorKind::Unproven { pid: doubt.pid }, text).with_way_out(doubt.way_out)
 }
 

@@ -239,6 +239,20 @@ fn what_a_machine_lacks_is_told_before_it_is_touched() {
 }
 
 #[test]
+fn a_machine_with_another_host_key_is_told_with_both_keys() {
+    let mut scene = Scene::new();
+    let other = cloud_machine_driver::ssh::generate_key(&scene.at("other"), "other").unwrap();
+    let known = &mut scene.machine.remote.as_mut().unwrap().host_key;
+    let answers = known.replace(other.clone()).unwrap();
+    let Power::Unknown(doubt) = SelfReimage.power(&scene.machine, Duration::ZERO) else { panic!("it is not known") };
+    for key in [&answers, &other] {
+        let print = cloud_machine_driver::ssh::fingerprint(key);
+        assert!(doubt.why.contains(&print), "{} and not {print}", doubt.why);
+    }
+    assert!(doubt.way_out.unwrap().contains("cloud-machine adopt"));
+}
+
+#[test]
 fn what_a_machine_says_when_it_takes_nothing_reaches_the_host() {
     let scene = Scene::new();
     let program = PROGRAM.replace("cat >staged\n", "echo 'error: another one is under way' >&2; exit 1\n");

@@ -142,11 +142,24 @@ impl Driver for SelfReimage {
 /// Whether the machine answers with the host key that is known.
 fn answers(machine: &MachineRef, until: Instant) -> Result<(), DriverError> {
     let (host, port) = place(machine)?;
-    let found = ssh::host_key(&host, port, until).map_err(ssh_failed)?;
-    if known_keys(machine)?.iter().any(|known| ssh::is_same_key(known, &found)) {
+    let silent = |error: SshError| {
+        let way_out = format!("start the machine, and see that SSH answers at {}", host.place(port));
+        ssh_failed(error).with_way_out(Some(way_out))
+    };
+    let found = ssh::host_key(&host, port, until).map_err(silent)?;
+    let known = known_keys(machine)?;
+    if known.iter().any(|known| ssh::is_same_key(known, &found)) {
         return Ok(());
     }
-    Err(refused(format!("what answers in the place of machine {} has another host key", machine.name)))
+    let expected = known.first().map_or_else(|| "none".to_owned(), |key| ssh::fingerprint(key));
+    let text = format!(
+        "what answers in the place of machine {} has the host key {}, and {expected} was expected",
+        machine.name,
+        ssh::fingerprint(&found)
+    );
+    let way_out = "somebody else may answer there; if its owner gave it a new key, `cloud-machine delete` forgets the machine and \
+                   `cloud-machine adopt` takes it over again by that one";
+    Err(refused(text).with_way_out(Some(way_out.to_owned())))
 }
 
 /// The host key of its last accepted report, or the one that it was taken over with.
@@ -230,7 +243,7 @@ mod tests {
     use cloud_machine_store::RemoteRecord;
 
     use super::*;
-    use crate::machine::{end, without_end};
+    use crate::machine::{end, unproven, without_end};
 
     fn machine(folder: &std::path::Path, host_key: Option<String>) -> MachineRef {
         let store = Store::open(folder.join("state")).unwrap();
@@ -264,7 +277,10 @@ mod tests {
     fn a_machine_that_does_not_answer_may_run() {
         let folder = tempfile::tempdir().unwrap();
         let machine = machine(folder.path(), None);
-        assert!(matches!(SelfReimage.power(&machine, Duration::ZERO), Power::Unknown(_)));
+        let Power::Unknown(doubt) = SelfReimage.power(&machine, Duration::ZERO) else { panic!("it does not run") };
+        let error = unproven(&machine, doubt);
+        assert!(error.to_string().contains("cannot tell whether machine web runs"), "{error}");
+        assert!(error.way_out.unwrap().contains("start the machine"));
     }
 
     #[test]
