@@ -85,6 +85,10 @@ pub(crate) fn text(hint: &Hint) -> String {
         Hint::NameDisk => "write `devicepath: serial:SERIAL` for each disk of it below `resources.disks`; `disks-undeclared: ignore` \
              leaves the others alone"
             .to_owned(),
+        Hint::GiveSerial => {
+            "give the disk one where the machine is defined: QEMU `-device virtio-blk-pci,drive=ID,serial=NAME`, libvirt `<serial>`"
+                .to_owned()
+        }
         Hint::NameMac => "write its hardware address as `resources.nic.mac`".to_owned(),
         Hint::OtherHostKey => {
             "somebody else may answer there; if its owner gave it a new key, give that one's fingerprint as --host-key".to_owned()

@@ -111,6 +111,8 @@ pub enum Hint {
     Adopt(MachineName),
     /// The configuration can name each disk by what the machine calls it.
     NameDisk,
+    /// The disk of the machine can be given a serial.
+    GiveSerial,
     /// The configuration can name the interface by its hardware address.
     NameMac,
     /// Somebody else may answer, or the machine has a new host key, which its owner can tell.

@@ -172,6 +172,7 @@ fn one<'a>(name: &DiskName, disk: &DiskConfig, facts: &'a MachineFacts) -> Resul
 fn serial(disk: &DiskFacts) -> Result<&str, OperationError> {
     disk.serial.as_deref().ok_or_else(|| {
         refused(format!("disk {} of the machine says no serial, by which a report is held against it", disk.name))
+            .hint(Hint::GiveSerial)
     })
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Login, Surveyed, differences, take};
-use crate::described::Described;
+use crate::{described::Described, hint::Hint};
 
 const GIB: u64 = 1 << 30;
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
@@ -140,11 +140,15 @@ fn what_fits_nothing_or_two_things_is_refused_with_what_there_is() {
     };
     let disks = |text: &str| format!("cloud-machine: {{resources: {{disks: {{{text}}}}}}}");
     let plain = facts(|_| ());
+    let nameless = facts(|value| value["disks"][0]["serial"] = Value::Null);
+    let refused =
+        take::resolved(&described("cloud-machine: {disks-undeclared: ignore}"), &nameless).map(drop).unwrap_err();
+    assert_eq!(refused.hints, [Hint::GiveSerial]);
     let ignore = "cloud-machine: {disks-undeclared: ignore}";
     for (text, facts, image, why) in [
         ("{}", &plain, GIB, "disks that nobody declares: sdb; it has sda (serial:S1, 20480 MiB, holds the root)"),
         (ignore, &plain, 21 * GIB, "disk system is sda of the machine with 20480 MiB, and 21504 MiB are needed"),
-        (ignore, &facts(|value| value["disks"][0]["serial"] = Value::Null), GIB, "says no serial"),
+        (ignore, &nameless, GIB, "says no serial"),
         (ignore, &facts(|value| value["disks"][0]["holds_root"] = false.into()), GIB, "it cannot be told which disk"),
         (
             &disks("s: {boot-partition: true, devicepath: 'serial:S9'}"),
