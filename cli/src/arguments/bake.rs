@@ -10,6 +10,7 @@ pub(super) const HELP: &str = "Examples:
   cloud-machine image bake disk.qcow2
   cloud-machine image bake disk.raw --policy agent.yaml --to baked.raw
   cloud-machine image bake disk.qcow2 --generator dracut --root-partition 3
+  cloud-machine image bake disk.qcow2 --policy agent.yaml --stager /usr/sbin/cloud-machine-recovery
   cloud-machine image bake disk.qcow2 --kernel vmlinuz --modules lib/modules/6.1.0-56-amd64
 
 The disk is never mounted on this host: a small machine of QEMU's has a copy of it, puts the agent into its root and runs its
@@ -47,6 +48,12 @@ pub(crate) struct Bake {
     /// The static agent [default: cloud-machine-agent beside this program]
     #[arg(long, value_name = "FILE", env = "CLOUD_MACHINE_AGENT")]
     pub(crate) agent: Option<PathBuf>,
+    /// The static program that stages a reimage, cloud-machine-recovery: machines of driver ssh-self need it [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stager: Option<PathBuf>,
+    /// The static service of the booted system, cloud-machine-agentd, with its unit and files for D-Bus [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) service: Option<PathBuf>,
     /// How the machine executes instructions
     #[arg(long, value_enum, default_value_t = AcceleratorChoice::Auto)]
     pub(crate) accelerator: AcceleratorChoice,

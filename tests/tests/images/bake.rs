@@ -102,6 +102,9 @@ fn what_cannot_be_baked_is_refused_before_a_machine_is_started() {
         ("none.raw", 4, "cannot open none.raw"),
         ("/dev/null", 1, "/dev/null is a device or a pipe"),
         ("disk.qcow2 --to vmlinuz", 3, "vmlinuz is there already"),
+        ("disk.raw --stager none", 4, "cannot read none"),
+        ("disk.raw --stager vmlinuz", 3, "vmlinuz is not the program cloud-machine-recovery of this project"),
+        ("disk.raw --service vmlinuz", 3, "vmlinuz is not the service cloud-machine-agentd of this project"),
     ];
     for (arguments, code, error) in cases {
         workspace.refused(&format!("{BAKE} {arguments}"), code, &[error]);

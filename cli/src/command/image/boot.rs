@@ -211,14 +211,29 @@ pub(super) fn check_kernel(path: &Path) -> Result<(), Failure> {
 /// Refuses a program that is not the agent: it would be started as the first process, and nothing would be heard of it.
 fn check_agent(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     // The argument that it looks for on the kernel command line.
-    let mark = PIN_ARGUMENT.as_bytes();
-    let is_program = bytes.starts_with(b"\x7fELF");
-    if is_program && bytes.windows(mark.len()).any(|window| window == mark) {
+    if is_program(bytes, PIN_ARGUMENT) {
         return Ok(());
     }
     Err(Failure::new(Kind::Refused, format!("{} is not the agent of this project", path.display())).hint(
         "the package cloud-machine-agent brings it, and `make build` builds it; --agent FILE names another place",
     ))
+}
+
+/// Whether `bytes` are a program (elf(5)) that has `mark` in it.
+fn is_program(bytes: &[u8], mark: &str) -> bool {
+    let mark = mark.as_bytes();
+    bytes.starts_with(b"\x7fELF") && bytes.windows(mark.len()).any(|window| window == mark)
+}
+
+/// A program of the booted system called `name`, by `option`, which says `mark` somewhere.
+pub(super) fn of_the_system(path: &Path, name: &str, mark: &str, option: &str) -> Result<Vec<u8>, Failure> {
+    let bytes = read(path, MAX_PART)?;
+    if is_program(&bytes, mark) {
+        return Ok(bytes);
+    }
+    Err(Failure::new(Kind::Refused, format!("{} is not {name} of this project", path.display())).hint(format!(
+        "the package cloud-machine-agent brings it, and `make build` builds it; {option} FILE names another place"
+    )))
 }
 
 /// A file of the host, of at most `most` bytes.

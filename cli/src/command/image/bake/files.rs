@@ -54,18 +54,50 @@ const FILES: [File; 12] = [
         "initramfs/initramfs-tools/scripts/init-bottom/cloud-machine"),
 ];
 
-/// What the machine that bakes finds below [`bake::FOLDER`]: the script, what it is told, and the files with their list.
-pub(super) fn folder(arguments: &Bake, agent: &[u8], policy: Option<&[u8]>) -> Result<Programs, Failure> {
-    let mut list = format!("755 both {AGENT}\n");
-    let mut files = vec![(AGENT, true, agent)];
-    for file in &FILES {
-        let whose = file.generator.map_or("both", Generator::name);
-        list.push_str(&format!("{:o} {whose} {}\n", file.mode, file.path));
-        files.push((file.path, file.mode & 0o111 != 0, file.bytes));
+/// Where the program that stages a reimage is.
+const STAGER: &str = "/usr/sbin/cloud-machine-recovery";
+/// Where the service is.
+const SERVICE: &str = "/usr/lib/cloud-machine/cloud-machine-agentd";
+
+/// What else the service needs; a link to the last of the units is made beside it.
+#[rustfmt::skip]
+const OF_SERVICE: [File; 4] = [
+    file!("/usr/lib/systemd/system/cloud-machine-agent.service", 0o644, None, "systemd/cloud-machine-agent.service"),
+    file!("/usr/lib/systemd/system/cloud-machine-factory-reset.service", 0o644, None, "systemd/cloud-machine-factory-reset.service"),
+    file!("/usr/share/dbus-1/system.d/org.cloud_machine.Agent1.conf", 0o644, None, "systemd/org.cloud_machine.Agent1.conf"),
+    file!("/usr/share/dbus-1/system-services/org.cloud_machine.Agent1.service", 0o644, None, "systemd/org.cloud_machine.Agent1.service"),
+];
+
+/// The programs of an image.
+pub(super) struct Own {
+    pub(super) agent: Vec<u8>,
+    pub(super) stager: Option<Vec<u8>>,
+    pub(super) service: Option<Vec<u8>>,
+    pub(super) policy: Option<Vec<u8>>,
+}
+
+impl Own {
+    /// Mode, who needs it, path and content of each.
+    fn files(&self) -> Vec<(u32, Option<Generator>, &'static str, &[u8])> {
+        let listed =
+            |files: &'static [File]| files.iter().map(|file| (file.mode, file.generator, file.path, file.bytes));
+        let mut files = vec![(0o755, None, AGENT, &self.agent[..])];
+        files.extend(listed(&FILES));
+        files.extend(self.stager.iter().map(|bytes| (0o755, None, STAGER, &bytes[..])));
+        if let Some(bytes) = &self.service {
+            files.push((0o755, None, SERVICE, bytes));
+            files.extend(listed(&OF_SERVICE));
+        }
+        files.extend(self.policy.iter().map(|bytes| (0o644, None, POLICY, &bytes[..])));
+        files
     }
-    if let Some(policy) = policy {
-        list.push_str(&format!("644 both {POLICY}\n"));
-        files.push((POLICY, false, policy));
+}
+
+/// What the machine that bakes finds below [`bake::FOLDER`]: the script, what it is told, and the files with their list.
+pub(super) fn folder(arguments: &Bake, own: &Own) -> Result<Programs, Failure> {
+    let (files, mut list) = (own.files(), String::new());
+    for (mode, whose, path, _) in &files {
+        list.push_str(&format!("{mode:o} {} {path}\n", whose.map_or("both", Generator::name)));
     }
     let generator = arguments.generator.map_or("", Generator::name);
     let settings = format!("generator={generator}\n");
@@ -74,8 +106,8 @@ pub(super) fn folder(arguments: &Bake, agent: &[u8], policy: Option<&[u8]>) -> R
     add(&mut programs, bake::SCRIPT, true, script)?;
     add(&mut programs, "settings", false, settings.as_bytes())?;
     add(&mut programs, "files.list", false, list.as_bytes())?;
-    for (path, executable, bytes) in files {
-        add(&mut programs, &format!("files{path}"), executable, bytes)?;
+    for (mode, _, path, bytes) in files {
+        add(&mut programs, &format!("files{path}"), mode & 0o111 != 0, bytes)?;
     }
     Ok(programs)
 }
@@ -113,27 +145,48 @@ mod tests {
         }
     }
 
+    /// What `initramfs/baked/install` puts into a folder with `more` words.
+    fn installed(folder: &Path, more: &[&str]) -> BTreeMap<String, (u32, Vec<u8>)> {
+        let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../initramfs/baked/install");
+        let root = folder.join("root");
+        for name in ["agent", "stager", "service"] {
+            fs::write(folder.join(name), name).unwrap();
+        }
+        fs::create_dir(&root).unwrap();
+        let run = Command::new(&install).current_dir(folder).args(["--agent", "agent", "root"]).args(more).status();
+        assert!(run.unwrap().success());
+        let mut installed = BTreeMap::new();
+        tree(&root, &root, &mut installed);
+        installed
+    }
+
+    fn are_the_same(own: &Own, links: &[(&str, u32, &[u8])], generator: Generator, more: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let installed = installed(folder.path(), more);
+        let ours = own.files().into_iter().filter(|(_, of, ..)| of.is_none_or(|of| of == generator));
+        let mut ours: BTreeMap<String, (u32, Vec<u8>)> =
+            ours.map(|(mode, _, path, bytes)| (path.to_owned(), (mode, bytes.to_vec()))).collect();
+        for (path, mode, bytes) in links {
+            ours.insert((*path).to_owned(), (*mode, bytes.to_vec()));
+        }
+        assert_eq!(ours.keys().collect::<Vec<_>>(), installed.keys().collect::<Vec<_>>());
+        assert!(ours == installed, "a mode or the content of a file differs");
+    }
+
     #[test]
     fn the_files_are_those_of_the_script_that_installs_them() {
-        let install = Path::new(env!("CARGO_MANIFEST_DIR")).join("../initramfs/baked/install");
+        // Links, which the script in the machine makes, too.
+        let agent = ("/usr/sbin/cloud-machine-agent", 0o755, &b"agent"[..]);
         for generator in [Generator::Dracut, Generator::InitramfsTools] {
-            let folder = tempfile::tempdir().unwrap();
-            let (agent, root) = (folder.path().join("agent"), folder.path().join("root"));
-            fs::write(&agent, "agent").unwrap();
-            fs::create_dir(&root).unwrap();
-            let run = Command::new(&install).arg("--agent").args([&agent, &root]).arg(generator.name()).status();
-            assert!(run.unwrap().success());
-            let mut installed = BTreeMap::new();
-            tree(&root, &root, &mut installed);
-            let ours = FILES.iter().filter(|file| file.generator.is_none_or(|of| of == generator));
-            let mut ours: BTreeMap<String, (u32, Vec<u8>)> =
-                ours.map(|file| (file.path.to_owned(), (file.mode, file.bytes.to_vec()))).collect();
-            // The second is a link, which the script in the machine makes, too.
-            for name in [AGENT, "/usr/sbin/cloud-machine-agent"] {
-                ours.insert(name.to_owned(), (0o755, b"agent".to_vec()));
-            }
-            assert_eq!(ours.keys().collect::<Vec<_>>(), installed.keys().collect::<Vec<_>>());
-            assert!(ours == installed, "a mode or the content of a file differs");
+            let own = Own { agent: b"agent".to_vec(), stager: None, service: None, policy: None };
+            are_the_same(&own, &[agent], generator, &[generator.name()]);
         }
+        let program = |name: &str| Some(name.as_bytes().to_vec());
+        let own =
+            Own { agent: b"agent".to_vec(), stager: program("stager"), service: program("service"), policy: None };
+        let unit = "/usr/lib/systemd/system/factory-reset.target.wants/cloud-machine-factory-reset.service";
+        let reset = OF_SERVICE[1].bytes;
+        let words = ["--stager", "stager", "--service", "service", "dracut"];
+        are_the_same(&own, &[agent, (unit, 0o644, reset)], Generator::Dracut, &words);
     }
 }

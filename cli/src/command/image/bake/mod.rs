@@ -30,6 +30,7 @@ use crate::{
     failure::{Failure, Kind},
     ui::{Progress, Show, Ui},
 };
+use files::Own;
 use words::Words;
 
 /// What was done to an image.
@@ -59,13 +60,12 @@ pub(super) fn run(ui: &Ui, arguments: &Bake) -> Result<Baked, Failure> {
     let disk = fs::canonicalize(&arguments.disk).map_err(|error| unopened(&arguments.disk, error))?;
     let target = target(arguments, &disk)?;
     let folder = target.parent().unwrap_or(Path::new("/"));
-    let policy = arguments.policy.as_deref().map(policy).transpose()?;
-    let agent = boot::agent(arguments.agent.as_deref())?;
+    let own = own(arguments)?;
     if let Some(kernel) = &arguments.kernel {
         boot::check_kernel(kernel)?;
     }
-    let programs = files::folder(arguments, &agent, policy.as_deref())?;
-    let initramfs = |modules: &dyn ModuleFolder| boot::initramfs_for_filesystems(modules, &agent, &programs);
+    let programs = files::folder(arguments, &own)?;
+    let initramfs = |modules: &dyn ModuleFolder| boot::initramfs_for_filesystems(modules, &own.agent, &programs);
     // What is given is looked at before the copy, which may take minutes.
     let given = match (&arguments.kernel, &arguments.modules) {
         (Some(kernel), Some(modules)) => Some((boot::read(kernel, MAX_PART)?, initramfs(modules)?.1)),
@@ -99,7 +99,21 @@ pub(super) fn run(ui: &Ui, arguments: &Bake) -> Result<Baked, Failure> {
     let like = fs::metadata(&disk).map_err(|error| unopened(&disk, error))?;
     let baked = copy.again().map_err(input::failure)?;
     copies.put(baked, format, &target, &like).map_err(|error| full(input::failure(error), folder))?;
-    Ok(Baked::new(target, words, policy.is_some()))
+    Ok(Baked::new(target, words, own.policy.is_some()))
+}
+
+/// What the image gets.
+fn own(arguments: &Bake) -> Result<Own, Failure> {
+    let policy = arguments.policy.as_deref().map(policy).transpose()?;
+    let agent = boot::agent(arguments.agent.as_deref())?;
+    let program = |path: &Option<PathBuf>, name, mark, option| {
+        path.as_deref().map(|path| boot::of_the_system(path, name, mark, option)).transpose()
+    };
+    let usage = "usage: cloud-machine-recovery";
+    let stager = program(&arguments.stager, "the program cloud-machine-recovery", usage, "--stager")?;
+    let bus_name = "org.cloud_machine.Agent1";
+    let service = program(&arguments.service, "the service cloud-machine-agentd", bus_name, "--service")?;
+    Ok(Own { agent, stager, service, policy })
 }
 
 /// The file that is written in the end.
