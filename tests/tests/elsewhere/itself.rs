@@ -255,10 +255,13 @@ fn a_machine_with_another_host_key_is_told_with_both_keys() {
 #[test]
 fn what_a_machine_says_when_it_takes_nothing_reaches_the_host() {
     let scene = Scene::new();
-    let program = PROGRAM.replace("cat >staged\n", "echo 'error: another one is under way' >&2; exit 1\n");
+    let program = PROGRAM.replace("cat >staged\n", "printf 'error: another\\none is under way\\n' >&2; exit 1\n");
     fs::write(scene.at("bin/cloud-machine-recovery"), program).unwrap();
     let started = SelfReimage.start(&scene.machine, &scene.boot, soon()).unwrap();
     let report = converse(&mut AgentChannel::new(started.agent), &vec![0; IMAGE]);
     let ReportResult::Failed { causes, .. } = report.result else { panic!("{report:?}") };
-    assert!(causes[0].contains("another one is under way"), "{causes:?}");
+    assert!(
+        causes[0].ends_with("did not stage the request (exit status: 1): error: another; one is under way"),
+        "{causes:?}"
+    );
 }

@@ -88,7 +88,8 @@ impl OverSsh {
     }
 
     fn ended(&self, status: ExitStatus, asked: &str, stderr: &[u8]) -> Result<(), DriverError> {
-        let said = escape::tail(stderr, MAX_SAID);
+        // The host is told in a report, whose causes are one line each.
+        let said = escape::tail(stderr, MAX_SAID).replace('\n', "; ");
         match status.code() {
             Some(0) => Ok(()),
             Some(ABSENT) => {
@@ -102,7 +103,7 @@ impl OverSsh {
                 let way_out = format!("root's authorized_keys on it needs the line in {}", key.unwrap_or_default());
                 Err(failed(text).with_way_out(Some(way_out)))
             }
-            _ => Err(failed(format!("machine {} did not {asked}: {status}\n{said}", self.name))),
+            _ => Err(failed(format!("machine {} did not {asked} ({status}): {said}", self.name))),
         }
     }
 
