@@ -31,7 +31,7 @@ scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/
 	$(wildcard initramfs/dracut/*/*.sh initramfs/initramfs-tools/hooks/* initramfs/initramfs-tools/scripts/*/*) \
 	$(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
 
-.PHONY: help setup build deb image $(images) $(next_baked_image) $(zfs_baked_image) test matrix test-tools test-programs demo bench fuzz lint clean
+.PHONY: help setup build deb image $(images) $(next_baked_image) $(zfs_baked_image) test self-reimage matrix test-tools test-programs demo bench fuzz lint clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -77,6 +77,10 @@ matrix: setup build ## boot images that carry the agent, of several releases, wi
 		CLOUD_MACHINE_TEST_NEXT_BAKED_IMAGE="$$(images/build $(next_baked_image))" \
 		CLOUD_MACHINE_TEST_ZFS_BAKED_IMAGE="$$(images/build $(zfs_baked_image))" \
 		cargo test --locked -p cloud-machine-tests --test machines baked::matrix -- --ignored --nocapture
+
+self-reimage: setup build ## have a machine reimage itself by UEFI, as `make test` does by a BIOS
+	CLOUD_MACHINE_TEST_CLOUD_IMAGE="$$(images/build $(cloud_image))" CLOUD_MACHINE_TEST_BAKED_IMAGE="$$(images/build $(baked_image))" \
+		cargo test --locked -p cloud-machine-tests --test machines whole_way -- --ignored --nocapture
 
 test-tools: setup ## unpack what tests run into the cache
 	@setup/install --test

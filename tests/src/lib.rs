@@ -20,5 +20,6 @@ pub mod loop_device;
 pub mod plain_machine;
 pub mod program;
 pub mod scenario;
+pub mod small_system;
 pub mod sshd;
 pub mod vm;

@@ -199,6 +199,12 @@ impl Running {
         text.0.clone()
     }
 
+    /// Whether the machine has switched itself off, or was reset.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.console.text.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
     /// What came over the console so far.
     #[must_use]
     pub fn console(&self) -> String {

@@ -17,9 +17,10 @@ use cloud_machine_tests::{
     artifacts::{Artifacts, baked_image, next_image},
     baked::{BakedRoot, Generator},
     plain_machine::{PlainMachine, Start},
+    small_system::SmallSystem,
 };
 
-use crate::self_reimage::reimages_itself;
+use crate::{self_reimage::goes_on_as_it_was, whole_way::is_adopted_and_reimaged};
 
 use self::{
     machine::{BOOT, Baked, Begin, PROMPT, SHELL},
@@ -38,19 +39,22 @@ fn a_volume_made_by_hand_describes_every_boot_whatever_was_done_in_between() {
     let image = baked_image().expect("the image");
     let root = BakedRoot::unpack(&image);
     let address = Address::start();
-    let policy = format!("{}recovery: 64MiB\n", address.policy());
+    let policy = format!("{}recovery: 80MiB\n", address.policy());
     root.install(&artifacts.agent, Some(&policy));
+    // Its initramfs is made before that of the other generator, in the same root.
+    let system = SmallSystem::new(&artifacts, &root);
     std::thread::scope(|scope| {
+        scope.spawn(|| is_adopted_and_reimaged(&system, Start::Bios, 1));
         // An image that boots by itself and is baked by the one command, which finds initramfs-tools in it.
         scope.spawn(|| {
             let machine = Baked::by_command(&image, &artifacts, &policy, None);
             // Room for the recovery partition, as a disk has that is larger than its image.
             let disk = fs::OpenOptions::new().write(true).open(machine.file("root")).expect("the disk");
             let size = disk.metadata().expect("its size").len();
-            disk.set_len(size + (80 << 20)).expect("a larger disk");
+            disk.set_len(size + (96 << 20)).expect("a larger disk");
             drop(disk);
             promise([Begin::Uefi, Begin::Uefi, Begin::Bios]).keep(&machine, &address);
-            reimages_itself(&machine.file("root"), Start::Bios);
+            goes_on_as_it_was(&machine.file("root"), Start::Bios);
         });
         scope.spawn(|| promise([Begin::Direct; 3]).keep(&Baked::new(&image, &root, Generator::Dracut), &address));
     });

@@ -17,3 +17,4 @@ mod root_pool;
 mod seed;
 mod self_reimage;
 mod small_image;
+mod whole_way;
