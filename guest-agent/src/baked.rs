@@ -11,6 +11,7 @@ mod permitted;
 mod root;
 mod self_reimage;
 mod signed;
+mod unconfigured;
 mod units;
 mod volume;
 
@@ -87,22 +88,35 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> ExitCode {
 }
 
 fn disks(policy: Option<&Path>, started: Instant) -> Result<(), AgentError> {
-    let mut report = ReportBuilder::new(HERE)?;
+    unconfigured::forget()?;
+    let mut report = ReportBuilder::without_own_digest(HERE)?;
     report.action(Action::Boot);
     let mut host = Host::new(HERE, channel::open(HERE)?, started);
     let done = work(policy, &mut host, &mut report);
+    let identified = if matches!(done, Ok(Did::Nothing)) { Ok(()) } else { report.own_digest() };
     report.timing("total", started.elapsed());
     let result = match &done {
-        Ok(()) => ReportResult::Done,
+        Ok(_) => ReportResult::Done,
         Err(error) => ReportResult::Failed { step: report.current_step(), causes: each_cause(error).collect() },
     };
     let (_, finished) = report.finish(result);
     let kept = host.report(finished);
     // Why the machine does not come up tells more than that nobody can read it again.
-    done.and(kept)
+    let did = done?;
+    identified.and(kept)?;
+    if did == Did::Nothing { unconfigured::say() } else { Ok(()) }
 }
 
-fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> Result<(), AgentError> {
+/// What a boot that may go on did to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Did {
+    /// Neither a volume counts nor is there an address, and the policy lets such a boot go on.
+    Nothing,
+    /// What its documents describe.
+    Described,
+}
+
+fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> Result<Did, AgentError> {
     let (policy, _) = policy::load(policy)?;
 
     // observe
@@ -120,7 +134,7 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
     let documents = documents::read(found.volume.as_ref(), &policy, host)?;
     let Some(Documents { layers, document, url, handed }) = documents else {
         return match policy.without_configuration {
-            WithoutConfiguration::Boot => Ok(()),
+            WithoutConfiguration::Boot => Ok(Did::Nothing),
             WithoutConfiguration::Stop => Err(AgentError::Unconfigured),
         };
     };
@@ -155,7 +169,8 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
         report.step_ended(cost.record(planned, began.elapsed()));
     }
     units.put_aside(Path::new("/"))?;
-    handed.keep(&layers)
+    handed.keep(&layers)?;
+    Ok(Did::Described)
 }
 
 /// Refuses an initramfs with modules of other kernels than the one of `release`, which runs: without its drivers a volume would not be

@@ -25,14 +25,24 @@ pub(crate) struct ReportBuilder {
 impl ReportBuilder {
     /// Starts with what the agent knows of itself.
     pub(crate) fn new(running_in: RunningIn) -> Result<Self, AgentError> {
-        let own = fs::read("/proc/self/exe").map_err(SystemError::io("read", "/proc/self/exe"))?;
-        let agent = AgentEvidence {
-            digest: sha256(&own),
-            command_line_digest: sha256(kernel::command_line()?.as_bytes()),
-            ..unknown_agent()
-        };
+        let mut builder = Self::without_own_digest(running_in)?;
+        builder.own_digest()?;
+        Ok(builder)
+    }
+
+    /// Likewise, without a look at its own file: reading and hashing that takes longer than all else in a boot with nothing to do.
+    pub(crate) fn without_own_digest(running_in: RunningIn) -> Result<Self, AgentError> {
+        let agent =
+            AgentEvidence { command_line_digest: sha256(kernel::command_line()?.as_bytes()), ..unknown_agent() };
         let report = Report { boot_id: kernel::boot_id()?, agent, ..empty(running_in) };
         Ok(Self { running_in, report, step: None, recovery: None })
+    }
+
+    /// Says which agent it is, when the report says that something was done.
+    pub(crate) fn own_digest(&mut self) -> Result<(), AgentError> {
+        let own = fs::read("/proc/self/exe").map_err(SystemError::io("read", "/proc/self/exe"))?;
+        self.report.agent.digest = Some(sha256(&own));
+        Ok(())
     }
 
     pub(crate) fn boot_id(&self) -> &str {
@@ -139,7 +149,7 @@ pub(crate) fn without_worker(running_in: RunningIn, reason: String) -> Report {
 fn unknown_agent() -> AgentEvidence {
     AgentEvidence {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        digest: Digest::new(Algorithm::Sha256, [0; 32]),
+        digest: None,
         kernel_release: kernel::release(),
         command_line_digest: Digest::new(Algorithm::Sha256, [0; 32]),
     }

@@ -76,7 +76,7 @@ pub fn report(boot: &Boot, image: &ImageFolder, bytes: &[u8]) -> Report {
         result: ReportResult::Done,
         agent: AgentEvidence {
             version: "0".to_owned(),
-            digest: image.boot.agent,
+            digest: Some(image.boot.agent),
             kernel_release: image.boot.kernel_release.clone(),
             command_line_digest: pin(boot.command_line.as_bytes()),
         },

@@ -42,7 +42,7 @@ fn report(origins: usize) -> AgentMessage {
         result: ReportResult::Done,
         agent: AgentEvidence {
             version: "0.1.0".to_owned(),
-            digest,
+            digest: Some(digest),
             kernel_release: "6.1".to_owned(),
             command_line_digest: digest,
         },

@@ -111,7 +111,7 @@ mod tests {
             result: ReportResult::Done,
             agent: AgentEvidence {
                 version: "0".to_owned(),
-                digest,
+                digest: Some(digest),
                 kernel_release: "6".to_owned(),
                 command_line_digest: digest,
             },

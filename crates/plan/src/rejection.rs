@@ -145,6 +145,12 @@ pub enum Rejection {
         /// Digest in the report.
         found: Digest,
     },
+    /// Nothing says which program reports.
+    #[error("the report does not say which agent made it, instead of {expected}")]
+    AgentUnknown {
+        /// Digest of the host's agent.
+        expected: Digest,
+    },
     /// The kernel was started with other arguments.
     #[error("the kernel command line has the digest {found} instead of {expected}")]
     CommandLine {

@@ -50,9 +50,11 @@ pub(crate) fn incomplete(expected: &Expected) -> Option<&'static str> {
 /// Holds what was started against what the host gave, and says what was checked. The kernel of a provider's system is the
 /// provider's own, so the report's word about it decides nothing.
 pub(crate) fn started_with(expected: &Expected, report: &Report) -> Result<&'static str, Rejection> {
-    let (agent, command_line) = (report.agent.digest, report.agent.command_line_digest);
-    if agent != expected.agent {
-        return Err(Rejection::Agent { expected: expected.agent, found: agent });
+    let command_line = report.agent.command_line_digest;
+    match report.agent.digest {
+        Some(agent) if agent == expected.agent => {}
+        Some(found) => return Err(Rejection::Agent { expected: expected.agent, found }),
+        None => return Err(Rejection::AgentUnknown { expected: expected.agent }),
     }
     if let Some(expected) = expected.command_line.filter(|expected| *expected != command_line) {
         return Err(Rejection::CommandLine { expected, found: command_line });

@@ -78,8 +78,9 @@ pub enum ReportResult {
 pub struct AgentEvidence {
     /// Version of the agent.
     pub version: String,
-    /// SHA-256 of the agent's own file.
-    pub digest: Digest,
+    /// SHA-256 of the agent's own file. Absent when nobody asked for a proof and nothing was done: the agent then does not read itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// `uname -r`.
     pub kernel_release: String,
     /// SHA-256 of the kernel command line, without its final newline.

@@ -10,6 +10,7 @@ use cloud_machine_operation::{ErrorKind, OperationError, Operations, Reimage, Ve
 use cloud_machine_plan::{not_covered, recovery_not_covered};
 use cloud_machine_protocol::{Assurance, Extent, HostMessage, Method, Report, RescueHostKey, RootOfTrust};
 use cloud_machine_store::{MachineState, Standing};
+use cloud_machine_system::sha256;
 use serde_json::{Value, json};
 
 use crate::host::{Host, TIME, reimage};
@@ -21,7 +22,7 @@ pub(crate) const NO_NETWORK: &str = ", resources: {nic: {network: none}}";
 fn on_rescue(report: Report) -> Option<Report> {
     let mut report = report;
     report.agent.kernel_release = "6.12.0-rescue".to_owned();
-    report.agent.command_line_digest = report.agent.digest;
+    report.agent.command_line_digest = sha256(b"another one");
     report.not_covered = not_covered(RootOfTrust::Provider, &report.devices);
     Some(report)
 }

@@ -121,8 +121,9 @@ fn what_the_network_could_have_done_depends_on_whether_the_rescue_host_key_was_k
 fn only_the_kernel_of_a_rescue_system_is_its_own_affair() {
     let (expected, report) = rescue(Action::Reimage, RescueHostKey::Known);
     type Break = fn(&mut Report);
-    let cases: [(&str, Break); 7] = [
-        ("Agent", |r| r.agent.digest = sha256(3)),
+    let cases: [(&str, Break); 8] = [
+        ("Agent", |r| r.agent.digest = Some(sha256(3))),
+        ("AgentUnknown", |r| r.agent.digest = None),
         ("Nonce", |r| r.nonce = None),
         ("MachineUuid", |r| r.machine_uuid = Some("other".to_owned())),
         ("Volume", |r| r.config.as_mut().unwrap().volume = Some(sha256(1))),

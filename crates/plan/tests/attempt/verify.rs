@@ -175,7 +175,7 @@ pub(crate) fn report(action: Action) -> Report {
         result: ReportResult::Done,
         agent: AgentEvidence {
             version: "0".into(),
-            digest: sha256(1),
+            digest: Some(sha256(1)),
             kernel_release: "6".into(),
             command_line_digest: sha256(2),
         },
@@ -276,7 +276,8 @@ fn one_broken_thing_is_enough_and_has_its_own_rejection() {
         ("Generation", |r| r.image.as_mut().unwrap().exceptions.push(Exception::Downgrade)),
         ("VolumeAbsent", |r| r.config = None),
         ("Volume", |r| r.config.as_mut().unwrap().volume = Some(sha256(1))),
-        ("Agent", |r| r.agent.digest = sha256(3)),
+        ("Agent", |r| r.agent.digest = Some(sha256(3))),
+        ("AgentUnknown", |r| r.agent.digest = None),
         ("CommandLine", |r| r.agent.command_line_digest = sha256(3)),
         ("Undeclared", |r| r.devices.push(stranger(Role::Undeclared))),
         ("Unattached", |r| r.devices.push(stranger(Role::Declared { name: "system".into() }))),

@@ -258,7 +258,7 @@ fn not_done(causes: Vec<String>) -> Report {
         result: ReportResult::Failed { step: None, causes },
         agent: AgentEvidence {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            digest: none,
+            digest: None,
             kernel_release: String::new(),
             command_line_digest: none,
         },
