@@ -27,7 +27,7 @@ service := $(target)/$(guest_target)/agent/cloud-machine-agentd
 stager := $(target)/$(guest_target)/agent/cloud-machine-recovery
 scripts := setup/install images/build $(wildcard images/*/recipe images/*/hooks/*.sh images/*/files/usr/local/sbin/*) .ci/run fuzz/run tests/run \
 	packages/build packages/manual-pages packages/debian/cloud-machine.postrm $(wildcard packages/debian/cloud-machine-agent.p*) \
-	initramfs/baked/install initramfs/baked/bake initramfs/baked/agent-is-off initramfs/baked/release-disks systemd/cloud-machine-agent-generator \
+	initramfs/baked/install initramfs/baked/bake initramfs/baked/agent-is-off initramfs/baked/look-at-disks initramfs/baked/release-disks systemd/cloud-machine-agent-generator \
 	$(wildcard initramfs/dracut/*/*.sh initramfs/initramfs-tools/hooks/* initramfs/initramfs-tools/scripts/*/*) \
 	$(wildcard guest-agent/src/swarm/*.sh tests/src/cloud/qemu/*.sh tests/src/vm/*.sh)
 

@@ -17,7 +17,8 @@ fn same(initramfs: &Unpacked, path: &str, root: &BakedRoot, from: &str) {
 
 /// What both have, however they were made.
 fn has_its_parts(initramfs: &Unpacked, root: &BakedRoot, program: &str) {
-    for path in [AGENT, "usr/lib/cloud-machine/release-disks", "usr/lib/cloud-machine/agent-is-off"] {
+    let shared = ["look-at-disks", "release-disks", "agent-is-off"].map(|name| format!("usr/lib/cloud-machine/{name}"));
+    for path in shared.iter().map(String::as_str).chain([AGENT]) {
         same(initramfs, path, root, path);
         assert!(initramfs.is_executable(path), "{path}");
     }
@@ -91,7 +92,10 @@ fn has_units(initramfs: &Unpacked) {
     // What is handed over depends on what `/usr` has, which may be a filesystem of its own.
     let text = fs::read_to_string(initramfs.at(format!("{units}/{handover}"))).unwrap();
     assert!(text.contains("After=initrd-fs.target\n"), "{text}");
-    assert!(initramfs.at(format!("{units}/systemd-hibernate-resume@.service.d/50-cloud-machine.conf")).exists());
+    for unit in ["systemd-hibernate-resume@.service", "systemd-fsck@.service", "mount"] {
+        let text = fs::read_to_string(initramfs.at(format!("{units}/{unit}.d/50-cloud-machine.conf"))).unwrap();
+        assert!(text.ends_with(&format!("[Unit]\nAfter={disks}\n")), "{text}");
+    }
     assert!(initramfs.is_executable("usr/lib/systemd/system-generators/cloud-machine-agent-generator"));
 }
 

@@ -48,14 +48,22 @@ installkernel() {
     done
 }
 
+# Files below mount.d/ count for all units of that type since systemd 244. An older one would mount disks beside the agent.
+cloud_machine_systemd_is_new() {
+    local version
+    version=$("$dracutsysrootdir$systemdutildir/systemd" --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+    ((${version:-0} >= 244))
+}
+
 # called by dracut
 install() {
     local agent=$shared/cloud-machine-agent file unit
     dracut_module_included systemd-initrd ||
         cloud_machine_fail "the agent is a unit of systemd, and the module systemd-initrd is not included: remove it from omit_dracutmodules"
+    cloud_machine_systemd_is_new || cloud_machine_fail "the agent's units need systemd 244 or later"
     [[ -x $dracutsysrootdir$agent ]] || cloud_machine_fail "$agent is absent: install the package cloud-machine-agent again"
 
-    for file in "$agent" "$shared/release-disks" "$shared/agent-is-off"; do
+    for file in "$agent" "$shared/look-at-disks" "$shared/release-disks" "$shared/agent-is-off"; do
         inst_simple "$file" || cloud_machine_fail "$file cannot be put into the initramfs"
     done
     inst_simple "$shared/units/cloud-machine-agent-generator" "$systemdutildir/system-generators/cloud-machine-agent-generator" ||
@@ -72,7 +80,7 @@ install() {
 cloud_machine_units() {
     local file unit link
     local disks=cloud-machine-agent-disks.service handover=cloud-machine-agent-handover.service
-    for file in "$disks" "$handover" systemd-hibernate-resume@.service.d/50-cloud-machine.conf; do
+    for file in "$disks" "$handover" {systemd-hibernate-resume@.service,systemd-fsck@.service,mount}.d/50-cloud-machine.conf; do
         inst_simple "$shared/units/$file" "$systemdsystemunitdir/$file" || cloud_machine_fail "$file cannot be put into the initramfs"
     done
     # The root is neither waited for nor mounted. A root that a hook of dracut mounts has no unit of its own: see below.

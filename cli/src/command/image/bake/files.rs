@@ -36,8 +36,9 @@ const TOOLS: Option<Generator> = Some(Generator::InitramfsTools);
 const AGENT: &str = "/usr/lib/cloud-machine/cloud-machine-agent";
 
 #[rustfmt::skip]
-const FILES: [File; 12] = [
+const FILES: [File; 15] = [
     file!("/usr/lib/cloud-machine/agent-is-off", 0o755, None, "initramfs/baked/agent-is-off"),
+    file!("/usr/lib/cloud-machine/look-at-disks", 0o755, None, "initramfs/baked/look-at-disks"),
     file!("/usr/lib/cloud-machine/release-disks", 0o755, None, "initramfs/baked/release-disks"),
     file!("/usr/lib/cloud-machine/59-cloud-machine.rules", 0o644, None, "initramfs/baked/59-cloud-machine.rules"),
     file!("/usr/lib/cloud-machine/drivers", 0o644, None, "initramfs/baked/drivers"),
@@ -45,6 +46,9 @@ const FILES: [File; 12] = [
     file!("/usr/lib/cloud-machine/units/cloud-machine-agent-handover.service", 0o644, DRACUT, "systemd/cloud-machine-agent-handover.service"),
     file!("/usr/lib/cloud-machine/units/systemd-hibernate-resume@.service.d/50-cloud-machine.conf", 0o644, DRACUT,
         "systemd/systemd-hibernate-resume@.service.d/50-cloud-machine.conf"),
+    file!("/usr/lib/cloud-machine/units/systemd-fsck@.service.d/50-cloud-machine.conf", 0o644, DRACUT,
+        "systemd/systemd-fsck@.service.d/50-cloud-machine.conf"),
+    file!("/usr/lib/cloud-machine/units/mount.d/50-cloud-machine.conf", 0o644, DRACUT, "systemd/mount.d/50-cloud-machine.conf"),
     file!("/usr/lib/cloud-machine/units/cloud-machine-agent-generator", 0o755, DRACUT, "systemd/cloud-machine-agent-generator"),
     file!("/usr/lib/dracut/modules.d/50cloud-machine/module-setup.sh", 0o755, DRACUT, "initramfs/dracut/50cloud-machine/module-setup.sh"),
     file!("/usr/share/initramfs-tools/hooks/cloud-machine", 0o755, TOOLS, "initramfs/initramfs-tools/hooks/cloud-machine"),
