@@ -73,7 +73,7 @@ usage: cloud-machine-agent inventory [--output table|json] [--loop]
        cloud-machine-agent facts
        cloud-machine-agent read [--disk DEVICE] [--in-use]
        cloud-machine-agent plan --config FILE [--action reimage|boot] [--output table|json] [--loop]
-       cloud-machine-agent policy check|programs|modules [--policy FILE] [--output table|json]
+       cloud-machine-agent policy check|programs|modules|drivers [--policy FILE] [--output table|json]
        cloud-machine-agent status [--output table|json]
        cloud-machine-agent serve
        cloud-machine-agent disks [--policy FILE]

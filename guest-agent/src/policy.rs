@@ -30,12 +30,13 @@ cloud-machine-agent policy says what an image that carries the agent would do at
 It reads the policy and looks whether programs are there, and nothing else.
 
 usage: cloud-machine-agent policy check [--policy FILE] [--output table|json]
-       cloud-machine-agent policy programs|modules [--policy FILE]
+       cloud-machine-agent policy programs|modules|drivers [--policy FILE]
 
   check            what a boot does without a volume and with one, what may be read, wiped and made, and which program is
                    not there in this system
   programs         absolute paths of the programs that the agent starts, one a line
   modules          names of the kernel modules that the agent needs, one a line
+  drivers          for what it needs drivers, one a line: `disks`, and `network` when an address may be read
   --policy FILE    the policy; without it /etc/cloud-machine/agent.yaml, or the default policy when that is not there
   --output table   aligned text (default)
   --output json    one JSON object
@@ -62,6 +63,7 @@ enum Order {
     Check(Option<PathBuf>, Form),
     Programs(Option<PathBuf>),
     Modules(Option<PathBuf>),
+    Drivers(Option<PathBuf>),
 }
 
 /// The policy, and whether there is a file with one: `named`, or the one of the initramfs. Only the latter may be absent.
@@ -94,7 +96,8 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (Order::Check(named, _) | Order::Programs(named) | Order::Modules(named)) = &order else {
+    let (Order::Check(named, _) | Order::Programs(named) | Order::Modules(named) | Order::Drivers(named)) = &order
+    else {
         return print(USAGE, 0);
     };
     let (policy, found) = match load(named.as_deref()) {
@@ -108,6 +111,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = String>) -> ExitCode {
     match order {
         Order::Programs(_) => print(&lines(programs.iter().map(|program| program.path)), 0),
         Order::Modules(_) => print(&lines(needs::modules(&policy)), 0),
+        Order::Drivers(_) => print(&lines(needs::drivers(&policy)), 0),
         Order::Check(_, Form::Json) => {
             let value = Explained::new(&policy, &path, found, programs);
             match safe_json(&Envelope { kind: ARGUMENT, version: 1, value }) {
@@ -129,12 +133,12 @@ fn lines<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
-    let what = arguments.next().ok_or("policy needs one of check, programs and modules")?;
+    let what = arguments.next().ok_or("policy needs one of check, programs, modules and drivers")?;
     if matches!(what.as_str(), "--help" | "-h") {
         return Ok(Order::Help);
     }
-    if !matches!(what.as_str(), "check" | "programs" | "modules") {
-        return Err(format!("policy is followed by check, programs or modules, not {what}"));
+    if !matches!(what.as_str(), "check" | "programs" | "modules" | "drivers") {
+        return Err(format!("policy is followed by check, programs, modules or drivers, not {what}"));
     }
     let (mut named, mut form) = (None, Form::Table);
     while let Some(argument) = arguments.next() {
@@ -163,7 +167,8 @@ fn order(mut arguments: impl Iterator<Item = String>) -> Result<Order, String> {
     Ok(match what.as_str() {
         "check" => Order::Check(named, form),
         "programs" => Order::Programs(named),
-        _ => Order::Modules(named),
+        "modules" => Order::Modules(named),
+        _ => Order::Drivers(named),
     })
 }
 
@@ -184,6 +189,7 @@ mod tests {
         assert_eq!(ordered(&["check", "--policy=a.yaml", "--output", "json"]), Ok(Order::Check(file(), Form::Json)));
         assert_eq!(ordered(&["programs", "--policy", "a.yaml"]), Ok(Order::Programs(file())));
         assert_eq!(ordered(&["modules"]), Ok(Order::Modules(None)));
+        assert_eq!(ordered(&["drivers", "--policy=a.yaml"]), Ok(Order::Drivers(file())));
         for help in [&["--help"][..], &["check", "-h"], &["modules", "--policy", "x", "--help"]] {
             assert_eq!(ordered(help), Ok(Order::Help));
         }
@@ -192,8 +198,8 @@ mod tests {
     #[test]
     fn wrong_usage_is_named() {
         for (arguments, expected) in [
-            (&[][..], "policy needs one of check, programs and modules"),
-            (&["show"], "policy is followed by check, programs or modules, not show"),
+            (&[][..], "policy needs one of check, programs, modules and drivers"),
+            (&["show"], "policy is followed by check, programs, modules or drivers, not show"),
             (&["check", "--policy"], "--policy needs a value: the path of a file"),
             (&["check", "--policy="], "--policy needs a value: the path of a file"),
             (&["check", "--output"], "--output needs a value: table or json"),

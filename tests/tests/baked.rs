@@ -74,6 +74,20 @@ fn has_scripts(initramfs: &Unpacked) {
     }
 }
 
+/// The driver of a network takes as long to load as all that the agent does, so it is there only for an address.
+#[test]
+fn an_initramfs_has_drivers_of_a_network_only_when_an_address_may_be_read() {
+    let agent = Artifacts::from_environment_without_image().unwrap().agent;
+    let root = BakedRoot::unpack(&baked_image().unwrap());
+    root.install(&agent, Some("address: {allowed: []}\n"));
+    for generator in Generator::ALL {
+        let initramfs = Unpacked::new(&root.initramfs(generator).unwrap());
+        let modules = walk(&initramfs.at("usr/lib/modules"));
+        let has = |name: &str| modules.iter().any(|module| module == name);
+        assert!(has("virtio_blk.ko") && has("isofs.ko") && !has("virtio_net.ko"), "{generator:?}: {modules:?}");
+    }
+}
+
 /// The boot goes through each of these units, and each of them needs one of ours.
 fn has_units(initramfs: &Unpacked) {
     let units = "usr/lib/systemd/system";

@@ -47,6 +47,13 @@ pub(super) fn modules(policy: &Policy) -> Vec<&'static str> {
     all
 }
 
+/// For what the agent needs drivers: an initramfs has a list of them for each. Without one for its network a machine that reads no address
+/// starts sooner.
+pub(super) fn drivers(policy: &Policy) -> Vec<&'static str> {
+    // The default must be allowed itself.
+    if policy.address.allowed.is_empty() { vec!["disks"] } else { vec!["disks", "network"] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +81,15 @@ mod tests {
         assert_eq!(modules(&policy("wipe: none")), [""; 0]);
         assert_eq!(modules(&policy("wipe: none\nfilesystems: [zfs]")), ["zfs"]);
         assert_eq!(modules(&policy("wipe: [serial:a]\nfilesystems: [zfs]")), [&CRYPT[..], &["zfs"]].concat());
+    }
+
+    #[test]
+    fn drivers_of_a_network_are_needed_where_an_address_may_be_read() {
+        assert_eq!(drivers(&Policy::default()), ["disks", "network"]);
+        assert_eq!(drivers(&policy("address: {allowed: []}")), ["disks"]);
+        let default = "address: {allowed: ['https://config.example/'], default: 'https://config.example/m'}";
+        assert_eq!(drivers(&policy(default)), ["disks", "network"]);
+        // What is not allowed cannot be the default either.
+        assert!(Policy::parse("agent.yaml", b"address: {allowed: [], default: 'https://config.example/m'}").is_err());
     }
 }

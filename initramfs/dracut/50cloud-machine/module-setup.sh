@@ -33,11 +33,16 @@ depends() {
 
 # called by dracut
 installkernel() {
-    local names wanted
-    # With hostonly set, dracut leaves out drivers of devices that this machine has not: the next boot may be elsewhere.
-    mapfile -t names < <(sed 's/#.*//' "$dracutsysrootdir$shared/drivers" | xargs -n1)
-    ((${#names[@]} > 0)) || cloud_machine_fail "$shared/drivers cannot be read"
-    hostonly='' instmods "${names[@]}"
+    local names wanted lists list
+    wanted=$(cloud_machine_policy drivers) || cloud_machine_fail "the policy $policy does not say which drivers it needs"
+    mapfile -t lists <<<"$wanted"
+    for list in "${lists[@]}"; do
+        list=$shared/drivers-$list
+        mapfile -t names < <(sed 's/#.*//' "$dracutsysrootdir$list" | xargs -n1)
+        ((${#names[@]} > 0)) || cloud_machine_fail "$list cannot be read"
+        # With hostonly set, dracut leaves out drivers of devices that this machine has not: the next boot may be elsewhere.
+        hostonly='' instmods "${names[@]}"
+    done
 
     wanted=$(cloud_machine_policy modules) || cloud_machine_fail "the policy $policy does not say which kernel modules it needs"
     mapfile -t names <<<"$wanted"

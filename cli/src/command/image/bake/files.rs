@@ -36,12 +36,13 @@ const TOOLS: Option<Generator> = Some(Generator::InitramfsTools);
 const AGENT: &str = "/usr/lib/cloud-machine/cloud-machine-agent";
 
 #[rustfmt::skip]
-const FILES: [File; 15] = [
+const FILES: [File; 16] = [
     file!("/usr/lib/cloud-machine/agent-is-off", 0o755, None, "initramfs/baked/agent-is-off"),
     file!("/usr/lib/cloud-machine/look-at-disks", 0o755, None, "initramfs/baked/look-at-disks"),
     file!("/usr/lib/cloud-machine/release-disks", 0o755, None, "initramfs/baked/release-disks"),
     file!("/usr/lib/cloud-machine/59-cloud-machine.rules", 0o644, None, "initramfs/baked/59-cloud-machine.rules"),
-    file!("/usr/lib/cloud-machine/drivers", 0o644, None, "initramfs/baked/drivers"),
+    file!("/usr/lib/cloud-machine/drivers-disks", 0o644, None, "initramfs/baked/drivers-disks"),
+    file!("/usr/lib/cloud-machine/drivers-network", 0o644, None, "initramfs/baked/drivers-network"),
     file!("/usr/lib/cloud-machine/units/cloud-machine-agent-disks.service", 0o644, DRACUT, "systemd/cloud-machine-agent-disks.service"),
     file!("/usr/lib/cloud-machine/units/cloud-machine-agent-handover.service", 0o644, DRACUT, "systemd/cloud-machine-agent-handover.service"),
     file!("/usr/lib/cloud-machine/units/systemd-hibernate-resume@.service.d/50-cloud-machine.conf", 0o644, DRACUT,
