@@ -4,7 +4,7 @@
 use object::{pe, read::pe::ImageOptionalHeader};
 use sha2::{Digest, digest::Output};
 
-use crate::{measure::Pcr, pe::Pe};
+use crate::{pcr::Pcr, pe::Pe};
 
 /// Bytes of a directory's entry: an address and a size.
 const ENTRY: usize = 8;

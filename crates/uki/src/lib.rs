@@ -7,6 +7,7 @@ mod command_line;
 mod error;
 mod kernel;
 mod measure;
+mod pcr;
 mod pe;
 mod stub;
 

@@ -2,11 +2,12 @@
 //! content of each section, then systemd the words of the boot. Must not say what a value proves.
 
 use object::LittleEndian as LE;
-use sha2::{Digest, Sha256, Sha384, digest::Output};
+use sha2::{Digest, Sha256, Sha384};
 
 use crate::{
     MEASURED, authenticode,
     error::{Part, UkiError},
+    pcr::{Pcr, hexadecimal},
     pe::{Pe, raw_name, shown_name},
     stub::Stub,
 };
@@ -101,7 +102,7 @@ pub fn measure(image: &[u8]) -> Result<Measured, UkiError> {
     let (sha256, sha384) = (Pcr::<Sha256>::after(&events), Pcr::<Sha384>::after(&events));
     let phases = PHASES.iter().map(|phase| PhaseValue {
         phase,
-        value: Value { sha256: sha256.clone().at(phase).text(), sha384: sha384.clone().at(phase).text() },
+        value: Value { sha256: at(sha256.clone(), phase).text(), sha384: at(sha384.clone(), phase).text() },
     });
     let text = |name: &str| -> Result<Option<String>, UkiError> {
         let content = image.find(name).map(|section| image.content(section)).transpose()?;
@@ -136,6 +137,11 @@ pub(crate) fn check_names(image: &Pe<'_>, part: Part) -> Result<(), UkiError> {
     Ok(())
 }
 
+/// The register when the words of `phase` have been measured, too.
+fn at<D: Digest>(pcr: Pcr<D>, phase: &str) -> Pcr<D> {
+    phase.split(':').filter(|word| !word.is_empty()).fold(pcr, |pcr, word| pcr.extended(word.as_bytes()))
+}
+
 fn program(image: &Pe<'_>) -> Option<Program> {
     let covered = authenticode::covered(image)?;
     let (sha256, sha384) = (authenticode::digest::<Sha256>(&covered), authenticode::digest::<Sha384>(&covered));
@@ -155,35 +161,6 @@ fn sections(image: &Pe<'_>, stub: &Stub) -> Vec<Section> {
         Some(Section { name, bytes: u64::from(bytes), is_measured: bytes > 0 && stub.version >= *since })
     };
     image.sections.iter().filter_map(of).collect()
-}
-
-/// A register of a TPM, of one bank.
-#[derive(Clone)]
-pub(crate) struct Pcr<D: Digest>(Output<D>);
-
-impl<D: Digest> Pcr<D> {
-    /// One that was reset, after `events`.
-    pub(crate) fn after(events: &[&[u8]]) -> Self {
-        events.iter().fold(Self(Output::<D>::default()), |pcr, event| pcr.extended_by(D::digest(event)))
-    }
-
-    pub(crate) fn extended_by(self, digest: Output<D>) -> Self {
-        Self(D::new().chain_update(&self.0).chain_update(digest).finalize())
-    }
-
-    /// The register when the words of `phase` have been measured, too.
-    fn at(self, phase: &str) -> Self {
-        let words = phase.split(':').filter(|word| !word.is_empty());
-        words.fold(self, |pcr, word| pcr.extended_by(D::digest(word)))
-    }
-
-    fn text(self) -> String {
-        hexadecimal(&self.0)
-    }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
