@@ -118,6 +118,7 @@ enum Did {
 
 fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> Result<Did, AgentError> {
     let (policy, _) = policy::load(policy)?;
+    let units = Units::begin(Path::new("/"))?;
 
     // observe
     same_kernel(Path::new(MODULES), kernel::release())?;
@@ -160,7 +161,6 @@ fn work(policy: Option<&Path>, host: &mut Host, report: &mut ReportBuilder) -> R
     // execute, one step at a time, once all of them can be
     check(HERE, &plan.steps)?;
     let machine = Machine { modules: HERE.modules(), hostid: hostid(uuid.as_deref())? };
-    let units = Units::of(Path::new("/"))?;
     for planned in &plan.steps {
         host.event(Some(&planned.id), &format!("step {} begins", planned.id))?;
         report.step_begins(&planned.id);

@@ -12,6 +12,9 @@ use crate::error::AgentError;
 const FOLDER: &str = "run/systemd/system";
 const KEPT: &str = "run/cloud-machine/units";
 
+/// Says that something else than systemd ran the initramfs when the agent first looked: later the folder may be there from a run that failed.
+const NO_SYSTEMD: &str = "run/cloud-machine/no-systemd";
+
 /// What runs the initramfs below `/`, looked at before a unit is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Units {
@@ -22,10 +25,24 @@ pub(super) enum Units {
 }
 
 impl Units {
-    pub(super) fn of(root: &Path) -> Result<Self, AgentError> {
-        let folder = root.join(FOLDER);
-        let is_there = folder.try_exists().map_err(SystemError::io("examine", folder.display().to_string()))?;
-        Ok(if is_there { Self::Stay } else { Self::AreKept })
+    /// Finds it out, and forgets the units of a run before, whose volume may have been another one.
+    pub(super) fn begin(root: &Path) -> Result<Self, AgentError> {
+        let (folder, mark) = (root.join(FOLDER), root.join(NO_SYSTEMD));
+        let is_there = |path: &Path| path.try_exists().map_err(SystemError::io("examine", path.display().to_string()));
+        if !is_there(&mark)? {
+            if is_there(&folder)? {
+                return Ok(Self::Stay);
+            }
+            let place = mark.parent().unwrap_or(root);
+            fs::create_dir_all(place).map_err(SystemError::io("create", place.display().to_string()))?;
+            fs::write(&mark, []).map_err(SystemError::io("write", mark.display().to_string()))?;
+        }
+        for old in [folder, root.join(KEPT)] {
+            if is_there(&old)? {
+                fs::remove_dir_all(&old).map_err(SystemError::io("remove", old.display().to_string()))?;
+            }
+        }
+        Ok(Self::AreKept)
     }
 
     /// Puts those that were written aside, where they are kept.
@@ -66,7 +83,7 @@ mod tests {
     #[test]
     fn until_the_root_is_there_nothing_looks_as_if_systemd_ran() {
         let root = tempfile::tempdir().unwrap();
-        let units = Units::of(root.path()).unwrap();
+        let units = Units::begin(root.path()).unwrap();
         write(root.path());
         units.put_aside(root.path()).unwrap();
         assert!(!root.path().join(FOLDER).exists());
@@ -81,7 +98,7 @@ mod tests {
     fn where_systemd_runs_they_stay() {
         let root = tempfile::tempdir().unwrap();
         write(root.path());
-        let units = Units::of(root.path()).unwrap();
+        let units = Units::begin(root.path()).unwrap();
         units.put_aside(root.path()).unwrap();
         hand(root.path()).unwrap();
         assert!(root.path().join(FOLDER).join("data.mount").exists());
@@ -90,7 +107,7 @@ mod tests {
     #[test]
     fn without_a_unit_there_is_nothing_to_do_and_none_takes_the_place_of_others() {
         let root = tempfile::tempdir().unwrap();
-        let units = Units::of(root.path()).unwrap();
+        let units = Units::begin(root.path()).unwrap();
         units.put_aside(root.path()).unwrap();
         hand(root.path()).unwrap();
         assert!(!root.path().join(FOLDER).exists());
@@ -99,5 +116,27 @@ mod tests {
         write(root.path());
         let said = hand(root.path()).unwrap_err().to_string();
         assert!(root.path().join(KEPT).exists(), "{said}");
+    }
+
+    #[test]
+    fn a_run_after_one_that_failed_has_its_own_units_alone() {
+        let root = tempfile::tempdir().unwrap();
+        // It failed before its units were put aside.
+        assert_eq!(Units::begin(root.path()).unwrap(), Units::AreKept);
+        write(root.path());
+        // And again behind that.
+        let units = Units::begin(root.path()).unwrap();
+        assert_eq!(units, Units::AreKept, "its own folder is none of systemd's");
+        assert!(!root.path().join(FOLDER).exists());
+        write(root.path());
+        units.put_aside(root.path()).unwrap();
+        // One that finds nothing hands nothing over.
+        let units = Units::begin(root.path()).unwrap();
+        hand(root.path()).unwrap();
+        assert!(!root.path().join(FOLDER).exists());
+        write(root.path());
+        units.put_aside(root.path()).unwrap();
+        hand(root.path()).unwrap();
+        assert!(root.path().join(FOLDER).join("data.mount").exists());
     }
 }
