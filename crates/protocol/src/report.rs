@@ -78,7 +78,7 @@ pub enum ReportResult {
 pub struct AgentEvidence {
     /// Version of the agent.
     pub version: String,
-    /// SHA-256 of the agent's own file. Absent when nobody asked for a proof and nothing was done: the agent then does not read itself.
+    /// SHA-256 of the agent's own file. Absent in a boot without configuration, of which nobody asks for a proof: the agent then does not read itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// `uname -r`.
