@@ -71,7 +71,7 @@ pub(super) fn run(ui: &Ui, arguments: &Bake) -> Result<Baked, Failure> {
         (Some(kernel), Some(modules)) => Some((boot::read(kernel, MAX_PART)?, initramfs(modules)?.1)),
         _ => None,
     };
-    let image = open(&disk)?;
+    let image = open(&disk, arguments.to.is_some())?;
     let shown: RefCell<Option<(Phase, Progress)>> = RefCell::new(None);
     let progress = |phase, done, total| {
         let mut shown = shown.borrow_mut();
@@ -126,11 +126,12 @@ fn target(arguments: &Bake, disk: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(output).map_err(|error| unopened(output, error))
 }
 
-/// The image as it is now, which nobody else uses.
-fn open(disk: &Path) -> Result<RawImage, Failure> {
+/// The image as it is now, which nobody else uses, or nobody writes where it is `only_read`: machines may stand on a golden image.
+fn open(disk: &Path, only_read: bool) -> Result<RawImage, Failure> {
     let file = File::open(disk).map_err(|error| unopened(disk, error))?;
     let is_file = file.metadata().map_err(|error| unopened(disk, error))?.is_file();
-    if is_file && lock::is_locked(&file).map_err(|error| unopened(disk, error))? {
+    let in_use = if only_read { lock::is_written } else { lock::is_locked };
+    if is_file && in_use(&file).map_err(|error| unopened(disk, error))? {
         return Err(Failure::new(Kind::Locked, format!("{} is in use", disk.display()))
             .hint("a machine that runs may have it: stop it, then try again"));
     }
