@@ -64,11 +64,11 @@ impl Root {
         match self {
             Self::Ext4 | Self::Xfs => FALSE_VOLUME,
             Self::Lvm | Self::LvmUsr => {
-                "rm -r /dev/rootvg; mount -t tmpfs lvm /etc/lvm; only='--devices /dev/vdb -qq -y'; pvcreate -ff $only /dev/vdb; vgcreate $only rootvg /dev/vdb
+                "rm -r /dev/rootvg && mount -t tmpfs lvm /etc/lvm && only='--devices /dev/vdb -qq -y' && pvcreate -ff $only /dev/vdb && vgcreate $only rootvg /dev/vdb &&
                 lvcreate $only --noudevsync -an -Zn -Wn -l 100%FREE -n root rootvg"
             }
             Self::Zfs => {
-                "zpool create -f -t job rpool /dev/vdb; zfs create -o canmount=noauto -o mountpoint=/ job/ROOT; zpool export job"
+                "zpool create -f -t job rpool /dev/vdb && zfs create -o canmount=noauto -o mountpoint=/ job/ROOT && zpool export job"
             }
         }
     }

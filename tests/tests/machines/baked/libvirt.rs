@@ -4,6 +4,8 @@ use std::{
     fs,
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use cloud_machine_tests::{libvirtd::Libvirtd, plain_machine::Running};
@@ -18,22 +20,27 @@ const DOMAIN: &str = "<domain type='qemu'>
   <cpu mode='custom' match='exact' check='none'><model fallback='allow'>qemu64</model>
     <feature policy='disable' name='cx16'/><feature policy='disable' name='svm'/></cpu>
   <on_poweroff>destroy</on_poweroff><on_reboot>destroy</on_reboot><on_crash>destroy</on_crash>
-  <devices>DISKS
+  <devices>DISKS<controller type='scsi' model='virtio-scsi'/>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
     <interface type='user'><model type='virtio'/></interface>
     <serial type='unix'><source mode='connect' path='CONSOLE'/><target port='0'/></serial>
   </devices>
 </domain>";
 
+/// How long libvirt may take to see that a domain has ended.
+const END: Duration = Duration::from_secs(60);
+
 const UEFI: &str = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>
     <nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>VARIABLES</nvram>";
 
-/// Starts a domain with `disks`, the first of which it boots from, and `volume`; `folder` is for what it needs besides.
+/// Starts a domain with `disks`, the first of which it boots from, and `volume` as an optical disc at a `bus` as libvirt names it;
+/// `folder` is for what it needs besides.
 pub(super) fn start(
     libvirtd: &Libvirtd,
     begin: Begin,
     folder: &Path,
     disks: &[(PathBuf, &str)],
-    volume: &Path,
+    (volume, bus): (&Path, &str),
 ) -> Running {
     let firmware = match begin {
         Begin::Bios => String::new(),
@@ -52,7 +59,7 @@ pub(super) fn start(
         .collect();
     elements += &format!(
         "
-    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{}'/><target dev='sda' bus='sata'/><readonly/></disk>",
+    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='{}'/><target dev='sda' bus='{bus}'/><readonly/></disk>",
         volume.display()
     );
     let (console, domain) = (folder.join("console"), folder.join("domain.xml"));
@@ -64,7 +71,17 @@ pub(super) fn start(
         .replace("DISKS", &elements)
         .replace("CONSOLE", &console.to_string_lossy());
     fs::write(&domain, text).expect("the domain");
+    wait_for_end(libvirtd);
     // Once it returns, the domain's QEMU has connected.
     libvirtd.virsh(&["create", &domain.to_string_lossy()]);
     Running::over(listener.accept().expect("a console").0)
+}
+
+/// Waits until the domain of the boot before is gone, whose console ends first.
+fn wait_for_end(libvirtd: &Libvirtd) {
+    let deadline = Instant::now() + END;
+    while libvirtd.virsh(&["list", "--name"]).lines().any(|name| name == "baked") {
+        assert!(Instant::now() < deadline, "the domain of the boot before does not end");
+        thread::sleep(Duration::from_millis(100));
+    }
 }

@@ -70,8 +70,8 @@ pub(super) struct Baked {
     pub(super) volumes: &'static str,
     /// Further options of QEMU.
     pub(super) options: Vec<String>,
-    /// Who starts the machine, if not the test.
-    pub(super) libvirt: Option<Libvirtd>,
+    /// Who starts the machine, if not the test, and the bus at which the volume is an optical disc then.
+    pub(super) libvirt: Option<(Libvirtd, &'static str)>,
 }
 
 impl Baked {
@@ -178,11 +178,11 @@ impl Baked {
 
     /// A boot with `volumes` behind the root and the data disk, the first of which is an optical disc where libvirt starts it.
     pub(super) fn boot(&self, begin: Begin, volumes: &[&Path], options: &[&str], more: &str) -> Running {
-        if let (Some(libvirtd), Some((volume, others))) = (&self.libvirt, volumes.split_first()) {
+        if let (Some((libvirtd, bus)), Some((volume, others))) = (&self.libvirt, volumes.split_first()) {
             self.tell_grub(more);
             let mut disks = vec![(self.file("root"), ""), (self.file("data"), "")];
             disks.extend(others.iter().map(|other| (other.to_path_buf(), "<readonly/>")));
-            return libvirt::start(libvirtd, begin, self.folder.path(), &disks, volume);
+            return libvirt::start(libvirtd, begin, self.folder.path(), &disks, (volume, bus));
         }
         let mut machine = self.machine(begin, more);
         machine.disk_with_serial(&self.file("data"), "format=raw", "data");
