@@ -44,7 +44,7 @@ impl Data {
     }
 
     /// What is in it when it is new.
-    fn new(self) -> &'static str {
+    fn fresh(self) -> &'static str {
         match self {
             Self::Ext4 => "lost+found\n",
             Self::Pool => "logs\n",
@@ -144,19 +144,19 @@ bootcmd:
         let look = format!("dmesg -n 1; echo; {} && ls -A /mnt", self.data.mount());
         let (said, console) =
             machine.shell(self.begin[0], &volumes, &format!("{look} && echo evil >/mnt/dirt; {}", self.data.release()));
-        assert!(said.ends_with(&format!("\n{}", self.data.new())), "{said}\n{console}");
+        assert!(said.ends_with(&format!("\n{}", self.data.fresh())), "{said}\n{console}");
         // Programs warn of what is meant here, and a job that failed would leave nothing.
         let job = format!("warned=$({{ {}; }} 2>&1) && echo the dirt is left || echo \"$warned\"", self.dirt);
         let (said, console) =
             machine.shell(self.begin[1], &volumes, &format!("{look}; {}; {job}", self.data.release()));
-        assert!(said.ends_with(&format!("\n{}the dirt is left\n", self.data.new())), "{said}\n{console}");
+        assert!(said.ends_with(&format!("\n{}the dirt is left\n", self.data.fresh())), "{said}\n{console}");
         let console = machine.boot(self.begin[2], &volumes, &[], "").wait_for_end(2 * BOOT).replace('\r', "");
         let said = format!(
             "\n{}{}/dev/{} iso9660\n{}a tool\nhostname: from-address\nall-said\n",
             self.root,
             self.data.mounted(),
             self.tools,
-            self.data.new()
+            self.data.fresh()
         );
         assert!(console.contains(&said), "not {said:?}: {console}");
         self.begin[2].check(&console);
