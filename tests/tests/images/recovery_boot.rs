@@ -1,14 +1,15 @@
 //! The boot files of a recovery partition in machines: disks on which nothing is but those and the boot head that leads to them.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     os::unix::fs::FileExt,
+    path::PathBuf,
     time::Duration,
 };
 
 use cloud_machine_packing::recovery::{Area, BootArea, Parts, Signer, bios, uefi};
 use cloud_machine_protocol::{ALIVE, LOG_PREFIX, PROBE_ARGUMENT};
-use cloud_machine_tests::plain_machine::{PlainMachine, Start};
+use cloud_machine_tests::plain_machine::{PlainMachine, Running, Start};
 
 use crate::{PACK, Workspace};
 
@@ -93,53 +94,113 @@ fn says(letter: u8) -> Vec<u8> {
     sector
 }
 
-#[test]
-fn a_recovery_that_never_comes_up_gives_way_to_the_system_before_or_says_why_it_cannot() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("disk");
-    let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
-    file.set_len(128 << 20).unwrap();
-    // The header of a kernel; what starts it is a sector in GRUB's place.
-    let mut kernel = vec![7; 1300];
-    for (at, part) in [(0x202, &b"HdrS"[..]), (0x206, &[0x0f, 2]), (0x238, &[0xff, 7, 0, 0])] {
-        kernel[at..at + part.len()].copy_from_slice(part);
+/// A disk whose recovery is one letter, R, and whose system of before is another, S.
+struct Counted {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    file: File,
+    /// Where the sector in GRUB's place lies.
+    recovery: u64,
+}
+
+/// How long a machine may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+impl Counted {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk");
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.set_len(128 << 20).unwrap();
+        // The header of a kernel; what starts it is a sector in GRUB's place.
+        let mut kernel = vec![7; 1300];
+        for (at, part) in [(0x202, &b"HdrS"[..]), (0x206, &[0x0f, 2]), (0x238, &[0xff, 7, 0, 0])] {
+            kernel[at..at + part.len()].copy_from_slice(part);
+        }
+        let initramfs = [&b"070701"[..], &[b'0'; 1000]].concat();
+        let made = bios(&Parts { kernel: &kernel, initramfs: &initramfs, command_line: "quiet" }, AREA).unwrap();
+        let recovery = AREA.offset + made.bytes.len() as u64 - 512;
+        file.write_all_at(&made.boot_code.unwrap(), 0).unwrap();
+        file.write_all_at(&[0x55, 0xaa], 510).unwrap();
+        file.write_all_at(&says(b'R'), recovery).unwrap();
+        file.write_all_at(&says(b'S'), AREA.before).unwrap();
+        Self { _folder: folder, path, file, recovery }
     }
-    let initramfs = [&b"070701"[..], &[b'0'; 1000]].concat();
-    let made = bios(&Parts { kernel: &kernel, initramfs: &initramfs, command_line: "quiet" }, AREA).unwrap();
-    file.write_all_at(&made.boot_code.unwrap(), 0).unwrap();
-    file.write_all_at(&[0x55, 0xaa], 510).unwrap();
-    file.write_all_at(&says(b'R'), AREA.offset + made.bytes.len() as u64 - 512).unwrap();
-    file.write_all_at(&says(b'S'), AREA.before).unwrap();
-    let count =
-        |count: u8, begun: u8| file.write_all_at(&[b'C', b'M', b'R', b'S', count, begun], AREA.counted).unwrap();
-    let counted = || {
+
+    fn count(&self, count: u8, begun: u8) {
+        self.file.write_all_at(&[b'C', b'M', b'R', b'S', count, begun], AREA.counted).unwrap();
+    }
+
+    fn counted(&self) -> [u8; 2] {
         let mut block = [0; 512];
-        file.read_exact_at(&mut block, AREA.counted).unwrap();
+        self.file.read_exact_at(&mut block, AREA.counted).unwrap();
         assert_eq!(block[6..], [0; 506]);
         [block[4], block[5]]
-    };
-    let machine = || {
-        let mut machine = PlainMachine { start: Start::Bios, arguments: vec!["-boot".into(), "c".into()] };
-        machine.disk(&path, "raw");
-        machine.start()
-    };
-    let limit = Duration::from_secs(60);
-    let starts = || machine().wait_for_end(limit).chars().last();
+    }
 
+    /// A machine with the disk, which fails at each `read` or `write` of the sector at a byte: always, or `once`.
+    fn machine(&self, faults: &[(&str, u64, bool)]) -> Running {
+        let path = self.path.display();
+        let mut drive =
+            format!("if=virtio,driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename={path}");
+        for (index, (kind, byte, once)) in faults.iter().enumerate() {
+            let (rule, once) = (format!("file.inject-error.{index}"), if *once { "on" } else { "off" });
+            let sector = byte / 512;
+            drive += &format!(",{rule}.event=none,{rule}.iotype={kind},{rule}.sector={sector},{rule}.once={once}");
+        }
+        let arguments = ["-boot", "c", "-drive", &drive].map(Into::into).to_vec();
+        PlainMachine { start: Start::Bios, arguments }.start()
+    }
+
+    /// What started, and the count afterwards.
+    fn starts(&self, faults: &[(&str, u64, bool)]) -> (Option<char>, [u8; 2]) {
+        (self.machine(faults).wait_for_end(LIMIT).chars().last(), self.counted())
+    }
+}
+
+#[test]
+fn a_recovery_that_never_comes_up_gives_way_to_the_system_before_or_says_why_it_cannot() {
+    let disk = Counted::new();
     // Nothing counts where the letters are not.
-    assert_eq!(starts(), Some('R'));
-    count(0, 0);
+    assert_eq!(disk.starts(&[]), (Some('R'), [0, 0]));
+    disk.count(0, 0);
     for started in 1..=5 {
-        assert_eq!((starts(), counted()), (Some('R'), [started, 0]));
+        assert_eq!(disk.starts(&[]), (Some('R'), [started, 0]));
     }
     for _ in 0..2 {
-        assert_eq!((starts(), counted()), (Some('S'), [5, 0]));
+        assert_eq!(disk.starts(&[]), (Some('S'), [5, 0]));
     }
     // Half a disk has no system before, and whoever switches it on again has as many starts.
-    count(5, 1);
-    let stopped = machine();
-    stopped.wait_for("cloud-machine: 5 starts of the recovery failed, and the disk is half rewritten", 0, limit);
+    disk.count(5, 1);
+    let stopped = disk.machine(&[]);
+    stopped.wait_for("cloud-machine: 5 starts of the recovery failed, and the disk is half rewritten", 0, LIMIT);
     drop(stopped);
-    assert_eq!(counted(), [0, 1]);
-    assert_eq!((starts(), counted()), (Some('R'), [1, 1]));
+    assert_eq!(disk.counted(), [0, 1]);
+    assert_eq!(disk.starts(&[]), (Some('R'), [1, 1]));
+}
+
+#[test]
+fn a_sector_that_fails_is_tried_again_and_then_the_system_before_starts() {
+    let disk = Counted::new();
+    let (recovery, counted) = (disk.recovery, AREA.counted);
+    disk.count(0, 0);
+    assert_eq!(
+        disk.starts(&[("read", recovery, true), ("read", counted, true), ("write", counted, true)]),
+        (Some('R'), [1, 0])
+    );
+    // Nothing has changed yet: the system before is whole.
+    assert_eq!(disk.starts(&[("read", recovery, false)]), (Some('S'), [2, 0]));
+    assert_eq!(disk.starts(&[("write", counted, false)]), (Some('S'), [2, 0]));
+    // Without the count nobody knows that.
+    assert_eq!(disk.starts(&[("read", counted, false)]), (Some('R'), [2, 0]));
+    disk.count(0, 1);
+    assert_eq!(disk.starts(&[("write", counted, false)]), (Some('R'), [0, 1]));
+    // Where neither can be read, the machine is reset.
+    for begun in 0..2 {
+        disk.count(0, begun);
+        let faults = [("read", recovery, false), ("read", AREA.before, false)];
+        let console = disk.machine(&faults).wait_for_end(LIMIT);
+        assert!(console.contains("cloud-machine: disk error\r\n"), "{console}");
+        assert_eq!(disk.counted(), [1, begun]);
+    }
 }

@@ -50,7 +50,8 @@ const END: (usize, [u8; 2]) = (0x1f0, [0, 0]);
 const LONGEST_PREFIX: usize = "BOOT_IMAGE=(hd127)+ ".len() + 2 * 20;
 
 /// The boot files for a PC's BIOS, of which the boot code in LBA 0 counts the start and finds the rest in `area` on the disk that the
-/// BIOS booted, whichever that is. A machine that cannot read them says so, on its screen and its first serial port, and starts again.
+/// BIOS booted, whichever that is. A machine that cannot read them says so, on its screen and its first serial port, and starts again; where
+/// its boot code cannot read GRUB, it runs the system before as long as that is whole.
 ///
 /// # Errors
 /// Any [`RecoveryError`] but those of filesystems and signatures.

@@ -1,9 +1,11 @@
 # Boot code of LBA 0 while the recovery partition is to start: counts that it does, then runs the boot sector of GRUB there. After
-# MOST starts without the agent having come up it runs the boot sector of the system before, or says that there is none.
+# MOST starts without the agent having come up it runs the boot sector of the system before, or says that there is none. It gives way
+# at once where it cannot write the count or cannot read GRUB, as long as there is that system.
 # 16-bit real mode; a PC's firmware loads it to 0:0x7c00 with the drive's number in DL. `counted.rs` has the bytes, and puts in the
 # LBAs at the end, each in a disk address packet (Enhanced Disk Drive Specification 3.0, INT 13h functions 42h and 43h).
     .code16
     .set MOST, 5                # starts without the agent coming up
+    .set TRIES, 3               # of each transfer
     .set SELF, 0x600            # where it runs, so that the next one has its place
     .set BLOCK, 0x1000          # where the sector with the count is read to
     .set NEXT, 0x7c00
@@ -28,34 +30,51 @@ moved:
 1:  movw $(SELF + counted - start), %si
     movb $0x42, %ah             # read
     call transfer
-    jc next                     # without a count nothing is held back
-    cmpl $0x53524d43, BLOCK     # CMRS
-    jne next
+    jc unknown
+    cmpl $0x53524d43, BLOCK     # CMRS, which tells this code from others: at byte 0x34 in each version
+    jne unknown
     cmpb $MOST, BLOCK + 4
     jae most
     incb BLOCK + 4
     call count
+    jnc next
+    cmpb $0, BLOCK + 5          # what is not counted would be tried for ever
+    jne next
+give_way:
+    movb $1, BLOCK + 5          # there is nothing else behind it
+    movw $(SELF + before - start), %si
+    jmp run
+unknown:
+    movb $1, BLOCK + 5          # without a count nobody knows whether the system of before is whole; the recovery is
 next:
     movw $(SELF + grub - start), %si
 run:
-    movb $0x42, %ah
-    call transfer
+    call read
     jc unreadable
     ljmp $0, $NEXT
 most:
-    movw $(SELF + before - start), %si
     cmpb $0, BLOCK + 5
-    je run                      # the system of before is whole
+    je give_way                 # the system of before is whole
     movb $0, BLOCK + 4          # whoever switches it on again has as many starts
     call count
     movw $(SELF + half - start), %si
-    jmp say
+    call say
+2:  hlt
+    jmp 2b
 unreadable:
+    cmpb $0, BLOCK + 5
+    je give_way
     movw $(SELF + sick - start), %si
+    call say
+    movw $0x98, %cx             # wait 10 seconds: 0x989680 microseconds
+    movw $0x9680, %dx
+    movb $0x86, %ah
+    int $0x15
+    ljmp $0xffff, $0            # reset
 say:
     lodsb
     testb %al, %al
-    jz 2f
+    jz 3f
     pushw %ax
     movb $0x0e, %ah             # to the screen
     movw $7, %bx
@@ -67,16 +86,27 @@ say:
     int $0x14
     popw %dx
     jmp say
-2:  hlt
-    jmp 2b
 count:
     movw $(SELF + counted - start), %si
     movw $0x4300, %ax           # write
+    jmp transfer
+read:
+    movb $0x42, %ah
 transfer:
-    pushw %dx
+    movw $TRIES, %bp
+1:  movw $1, 2(%si)             # a failure leaves there how many sectors it has moved
+    pushaw
     int $0x13
-    popw %dx
-    ret
+    popaw
+    jnc 3f
+    pushaw
+    movb $0, %ah                # reset the drive
+    int $0x13
+    popaw
+    decw %bp
+    jnz 1b
+    stc
+3:  ret
 half:
     .asciz "cloud-machine: 5 starts of the recovery failed, and the disk is half rewritten\r\n"
 sick:

@@ -42,7 +42,8 @@ pub struct Area {
     /// The sector in which a BIOS's starts are counted, from the first byte of the disk: the letters `CMRS`, the count, and a byte that
     /// is not 0 once nothing else can be started. Without those letters nothing is counted.
     pub counted: u64,
-    /// The boot sector that a BIOS runs after five starts in which nobody made the count 0, likewise.
+    /// The boot sector that a BIOS runs after five starts in which nobody made the count 0, and where it cannot count or start the boot
+    /// files, likewise.
     pub before: u64,
 }
 
