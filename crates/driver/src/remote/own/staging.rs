@@ -27,6 +27,8 @@ use crate::{
 
 /// Pause before a machine that was started again is asked anew.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How often the new system is asked for a report that it says it has: two minutes.
+const MAX_LOST: u32 = 24;
 /// How long it may take to take a request back.
 const CANCEL_LIMIT: Duration = Duration::from_secs(60);
 /// Bytes of the image between two words about its progress: the host takes a limited number of lines.
@@ -97,14 +99,23 @@ impl Staging {
         host.next().map(drop)
     }
 
-    /// Waits for the report.
+    /// Waits for the report. Any single answer may be lost on its way: what the machine has done is there for the next question.
     fn report(&self, host: &mut Host) -> Result<Vec<u8>, DriverError> {
+        let mut lost = 0;
         loop {
             match self.machine.tell_after(self.until) {
                 Ok(told) => match told.staged {
                     Some(ToldRequest { state: State::Done, token, .. }) if token == self.token => {
-                        let report = self.machine.report(&self.token, self.until)?;
-                        return Ok(report.trim_ascii_end().to_vec());
+                        match self.machine.report(&self.token, self.until) {
+                            Ok(report) => return Ok(report.trim_ascii_end().to_vec()),
+                            Err(error) => self.go_on(&mut lost, error)?,
+                        }
+                    }
+                    // The new system runs, and its agent, which would have ended it, is not there.
+                    Some(ToldRequest { state: State::Reported, token, .. }) if token == self.token => {
+                        if let Err(error) = self.machine.settle(&self.token, self.until) {
+                            self.go_on(&mut lost, error)?;
+                        }
                     }
                     found => self.look(&told.boot_id, found)?,
                 },
@@ -124,6 +135,17 @@ impl Staging {
         }
     }
 
+    /// Counts an answer of the new system that was `lost`, or is an `error` that may not stay.
+    fn go_on(&self, lost: &mut u32, error: DriverError) -> Result<(), DriverError> {
+        *lost += 1;
+        if *lost < MAX_LOST && Instant::now() + self.pause < self.until {
+            tracing::debug!(%error, "the new system is asked again");
+            return Ok(());
+        }
+        let text = format!("the machine has reimaged itself, and its report cannot be had: {}", causes(&error));
+        Err(DriverError::new(error.kind, text).with_way_out(error.way_out))
+    }
+
     /// Refuses what ends in no report.
     fn look(&self, boot_id: &str, found: Option<ToldRequest>) -> Result<(), DriverError> {
         match found {
@@ -138,10 +160,6 @@ impl Staging {
                 let error = refused("the machine started again, and nothing of it began with the staged request");
                 let way_out = "its initramfs needs the agent, with `recovery` in its policy";
                 Err(self.taken_back(error.with_way_out(Some(way_out.to_owned()))))
-            }
-            // The new system runs, and its agent, which would have ended it, is not there.
-            Some(ToldRequest { state: State::Reported, token, .. }) if token == self.token => {
-                self.machine.settle(&self.token, self.until)
             }
             Some(ToldRequest { token, .. }) if token == self.token => Ok(()),
             _ => Err(failed("another request is in the recovery partition of the machine, or none")),

@@ -30,6 +30,10 @@ enum Does {
     TakesNothing,
     /// It reimages itself, a cut comes before the token is used, and the new system has no agent.
     StaysReported,
+    /// As that, and the connection is lost when the new system is to settle it and when it is asked for the report, once each.
+    DropsTwice,
+    /// It reimages itself, and its report cannot be had.
+    KeepsReport,
     /// It never answers again.
     IsLost,
 }
@@ -40,8 +44,27 @@ struct Shared {
     staged: Vec<u8>,
     state: Option<State>,
     restarted: bool,
+    /// How often an answer was lost.
+    lost: usize,
     report: Vec<u8>,
     cancelled: Vec<String>,
+}
+
+impl Does {
+    fn reimages(self) -> bool {
+        matches!(self, Self::Reimages | Self::StaysReported | Self::DropsTwice | Self::KeepsReport)
+    }
+}
+
+impl Shared {
+    /// Loses the answer of number `index` that is to be lost.
+    fn loses(&mut self, index: usize) -> Result<(), DriverError> {
+        if self.does != Does::DropsTwice || self.lost != index {
+            return Ok(());
+        }
+        self.lost += 1;
+        Err(failed("cannot log in to machine x as root: connection reset"))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -69,7 +92,7 @@ impl Fake {
 impl Machine for Fake {
     fn tell(&self, _: Instant) -> Result<Told, DriverError> {
         match self.with(|shared| (shared.does, shared.restarted)) {
-            (Does::Reimages | Does::StaysReported | Does::IsLost, true) => Err(failed("another host key")),
+            (does, true) if does.reimages() || does == Does::IsLost => Err(failed("another host key")),
             _ => Ok(self.told()),
         }
     }
@@ -95,9 +118,10 @@ impl Machine for Fake {
     fn settle(&self, token: &str, _: Instant) -> Result<(), DriverError> {
         self.with(|shared| {
             assert_eq!((token, shared.state), (self::token().as_str(), Some(State::Reported)));
+            shared.loses(0)?;
             shared.state = Some(State::Done);
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn restart(&self, _: Instant) -> Result<(), DriverError> {
@@ -107,8 +131,8 @@ impl Machine for Fake {
             }
             shared.restarted = true;
             match shared.does {
-                Does::Reimages => shared.state = Some(State::Done),
-                Does::StaysReported => shared.state = Some(State::Reported),
+                Does::Reimages | Does::KeepsReport => shared.state = Some(State::Done),
+                Does::StaysReported | Does::DropsTwice => shared.state = Some(State::Reported),
                 Does::GivesUp => shared.state = Some(State::Failed),
                 _ => {}
             }
@@ -118,14 +142,20 @@ impl Machine for Fake {
 
     fn tell_after(&self, _: Instant) -> Result<Told, DriverError> {
         match self.with(|shared| (shared.does, shared.restarted)) {
-            (Does::Reimages | Does::StaysReported, true) => Ok(self.told()),
+            (does, true) if does.reimages() => Ok(self.told()),
             _ => Err(failed("another host key")),
         }
     }
 
     fn report(&self, token: &str, _: Instant) -> Result<Vec<u8>, DriverError> {
         assert_eq!(token, self::token());
-        Ok(self.with(|shared| shared.report.clone()))
+        self.with(|shared| {
+            if shared.does == Does::KeepsReport {
+                return Err(failed("there is no report of this request: it is not whole"));
+            }
+            shared.loses(1)?;
+            Ok(shared.report.clone())
+        })
     }
 }
 
@@ -210,7 +240,8 @@ fn attempt(does: Does, told: Told, host_key: Option<HostKeySeed>) -> Left {
     let kept =
         Report { result: ReportResult::Done, nonce: Some(nonce()), boot_id: "third".to_owned(), ..not_done(vec![]) };
     let report = [serde_json::to_vec(&kept).unwrap(), b"\n".to_vec()].concat();
-    let shared = Shared { does, staged: Vec::new(), state: None, restarted: false, report, cancelled: Vec::new() };
+    let shared =
+        Shared { does, staged: Vec::new(), state: None, restarted: false, lost: 0, report, cancelled: Vec::new() };
     let fake = Fake(Arc::new(Mutex::new(shared)));
     let (ours, theirs) = UnixStream::pair().unwrap();
     let staging = Staging {
@@ -289,6 +320,13 @@ fn a_reimage_whose_end_nobody_wrote_down_is_settled() {
 }
 
 #[test]
+fn an_answer_that_is_lost_on_its_way_does_not_make_a_finished_reimage_a_failed_one() {
+    let Left { report, fake, .. } = attempt(Does::DropsTwice, told(), seed());
+    assert_eq!(report.result, ReportResult::Done);
+    assert_eq!(fake.with(|shared| (shared.state, shared.lost)), (Some(State::Done), 2));
+}
+
+#[test]
 fn a_request_that_waits_from_before_is_taken_away_first() {
     for (state, taken) in [
         (State::Staged, true),
@@ -312,6 +350,11 @@ fn what_ends_in_no_report_is_told_and_leaves_no_request_that_waits() {
         (Does::Ignores, "nothing of it began with the staged request", false),
         (Does::StaysOn, "no systemctl", false),
         (Does::TakesNothing, "another one is under way", false),
+        (
+            Does::KeepsReport,
+            "the machine has reimaged itself, and its report cannot be had: there is no report of this request: it is not whole",
+            false,
+        ),
         // It may still be reimaging itself.
         (Does::IsLost, "its report did not come in time", true),
     ] {
