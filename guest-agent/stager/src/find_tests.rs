@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    os::unix::fs::symlink,
     process::{Command, Stdio},
 };
 
@@ -85,6 +86,47 @@ fn a_disk_that_cannot_be_looked_at_may_be_the_one() {
     assert_eq!(machine.disks.find(None).unwrap().name, "sda");
     fs::write(machine.at("block/sdb/size"), "x").unwrap();
     assert!(causes(&machine.refused(None)).contains("no number of sectors"), "{}", causes(&machine.refused(None)));
+}
+
+#[test]
+fn the_disk_with_the_root_filesystem_counts_whatever_a_job_wrote_to_others() {
+    let machine = Machine::new(&["sda", "sdb"]);
+    let root = |target: &str| {
+        let _ = fs::remove_file(machine.at("root"));
+        symlink(machine.at(target), machine.at("root")).unwrap();
+    };
+    root("block/sda/sda1");
+    assert_eq!(machine.disks.find(None).unwrap().name, "sda");
+    fs::remove_file(machine.at("dev/sdb")).unwrap();
+    assert_eq!(machine.disks.find(None).unwrap().name, "sda");
+    // LVM on LUKS on a partition; then on two.
+    for (upper, lower) in [("dm-1", "dm-0"), ("dm-0", "sda/sda1")] {
+        let below = machine.at("block").join(upper).join("slaves");
+        fs::create_dir_all(&below).unwrap();
+        symlink(machine.at("block").join(lower), below.join("lower")).unwrap();
+        fs::write(machine.at("block").join(upper).join("size"), "0").unwrap();
+    }
+    root("block/dm-1");
+    assert_eq!(machine.disks.find(None).unwrap().name, "sda");
+    symlink(machine.at("block/sdb"), machine.at("block/dm-0/slaves/second")).unwrap();
+    assert!(matches!(machine.disks.find(None), Err(StagerError::Unclear { .. })));
+    // Nobody makes another disk the one that counts.
+    machine.add("sdc");
+    fs::write(machine.at("dev/sda"), vec![0; 8 << 20]).unwrap();
+    root("block/sda/sda1");
+    assert!(matches!(machine.refused(None), StagerError::Absent));
+    root("block/sdb");
+    assert!(causes(&machine.refused(None)).contains("sdb"), "{}", causes(&machine.refused(None)));
+}
+
+#[test]
+fn a_path_to_a_disk_without_a_device_of_its_own_is_none() {
+    let machine = Machine::new(&["nvme0n1"]);
+    fs::create_dir(machine.at("block/nvme0c0n1")).unwrap();
+    fs::write(machine.at("block/nvme0c0n1/size"), "2048\n").unwrap();
+    assert!(machine.refused(None).to_string().contains("not clear: nvme0c0n1: "));
+    fs::write(machine.at("block/nvme0c0n1/hidden"), "1\n").unwrap();
+    assert_eq!(machine.disks.find(None).unwrap().name, "nvme0n1");
 }
 
 #[test]

@@ -25,7 +25,8 @@ usage: cloud-machine-recovery [--disk NAME] show
   cancel       takes the request with this token away before the machine has begun with it, or where nothing goes on with it: the
                machine's own system was started, and its agent is not there; one that is written but for that is done then
   report       the report of the request with this token, as JSON
-  --disk NAME  that of this disk, such as vda; else the only one that there is; one on a loop device counts only by its name
+  --disk NAME  that of this disk, such as vda; else that of the disk with the root filesystem, and where that is not one disk
+               the only one that there is; one on a loop device counts only by its name
 
 examples:
   cloud-machine-recovery show | jq .staged
