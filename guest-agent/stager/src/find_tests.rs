@@ -2,11 +2,12 @@
 
 use std::{
     io::Write,
-    os::unix::fs::symlink,
+    os::unix::fs::{FileExt, symlink},
     process::{Command, Stdio},
 };
 
-use cloud_machine_recovery::{MIN_SIZE, UNIT, prepare};
+use cloud_machine_recovery::{Control, MIN_SIZE, UNIT, prepare};
+use serde_json::json;
 
 use super::*;
 
@@ -127,6 +128,38 @@ fn a_path_to_a_disk_without_a_device_of_its_own_is_none() {
     assert!(machine.refused(None).to_string().contains("not clear: nvme0c0n1: "));
     fs::write(machine.at("block/nvme0c0n1/hidden"), "1\n").unwrap();
     assert_eq!(machine.disks.find(None).unwrap().name, "nvme0n1");
+}
+
+#[test]
+fn a_request_that_nobody_understands_is_none_and_the_reason_is_told() {
+    let machine = Machine::new(&["sda", "larger"]);
+    let open = |name: &str| Disk::open(&machine.at("dev").join(name), Access::Write).unwrap();
+    let found = machine.disks.find(Some("sda")).unwrap();
+    assert!(found.not_understood().unwrap().is_none());
+    // One for a partition that begins elsewhere.
+    let larger = RecoveryPartition::at_end(DISK, MIN_SIZE + UNIT).unwrap();
+    let area = |unit: u64| json!({"offset": unit * UNIT, "length": 1});
+    let control = json!({
+        "version": Control::VERSION, "state": "staged", "token": "ab".repeat(32), "machine": "a", "disk_size": DISK,
+        "place": larger.extent(), "attempts": 0, "boot": area(0), "volume": area(1),
+        "pin": format!("sha256:{}", "ab".repeat(32)), "image": area(2), "nonce": "ab".repeat(32),
+    });
+    let control: Control = serde_json::from_value(control).unwrap();
+    control.write(&open("larger"), larger).unwrap();
+    let mut bytes = vec![0; usize::try_from(UNIT).unwrap()];
+    let at = larger.offset + larger.length - UNIT;
+    let file = |name: &str| fs::OpenOptions::new().read(true).write(true).open(machine.at("dev").join(name)).unwrap();
+    file("larger").read_exact_at(&mut bytes, at).unwrap();
+    file("sda").write_all_at(&bytes, at).unwrap();
+
+    let found = machine.disks.find(Some("sda")).unwrap();
+    assert_eq!(found.tell().unwrap().staged, None);
+    let why = found.not_understood().unwrap().expect("a reason").to_string();
+    assert!(why.contains("and the request says"), "{why}");
+    // One that is understood is told.
+    Control { place: found.partition.extent(), ..control }.write(&open("sda"), found.partition).unwrap();
+    assert!(found.not_understood().unwrap().is_none());
+    assert_eq!(found.staged().unwrap().expect("a request").token, "ab".repeat(32));
 }
 
 #[test]

@@ -12,7 +12,9 @@ use std::{
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::ReadBlocks;
-use cloud_machine_recovery::{Control, Firmware, Head, OpenPartition, RecoveryPartition, State, Told, ToldRequest};
+use cloud_machine_recovery::{
+    Control, Firmware, Head, OpenPartition, RecoveryError, RecoveryPartition, State, Told, ToldRequest,
+};
 use cloud_machine_system::{SystemError, kernel, product_uuid};
 
 pub use error::StagerError;
@@ -42,7 +44,7 @@ impl Found {
         Disks::default().find(disk)
     }
 
-    /// What a host has to know before it stages a request, and what became of the last one.
+    /// What a host has to know before it stages a request, and what became of the last one, as [`Found::staged`] says it.
     ///
     /// # Errors
     /// Those of the disk; [`StagerError::System`] when Linux does not say what the machine is.
@@ -85,12 +87,29 @@ impl Found {
         Ok(self.open(&device).cancel(token, &head)?)
     }
 
-    /// What is staged, in whatever state.
+    /// What is staged, in whatever state. What nobody understands is nothing: [`OpenPartition::stage`] writes over it.
     ///
     /// # Errors
     /// Those of the disk.
     pub fn staged(&self) -> Result<Option<ToldRequest>, StagerError> {
-        Ok(self.control()?.map(ToldRequest::from))
+        Ok(self.understood()?.ok().flatten().map(ToldRequest::from))
+    }
+
+    /// Why what is staged is told as nothing; `None` where there is nothing, or it is understood.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn not_understood(&self) -> Result<Option<RecoveryError>, StagerError> {
+        Ok(self.understood()?.err())
+    }
+
+    fn understood(&self) -> Result<Result<Option<Control>, RecoveryError>, StagerError> {
+        match Control::read(&self.disk, self.partition) {
+            Err(
+                error @ (RecoveryError::Control { .. } | RecoveryError::Place { .. } | RecoveryError::Moved { .. }),
+            ) => Ok(Err(error)),
+            other => Ok(Ok(other?)),
+        }
     }
 
     /// The report of the request with this token, as its agent wrote it: JSON.

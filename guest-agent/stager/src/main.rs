@@ -19,7 +19,7 @@ usage: cloud-machine-recovery [--disk NAME] show
        cloud-machine-recovery [--disk NAME] report TOKEN
        cloud-machine-recovery --version | --help
 
-  show         where the partition is and what is staged, as JSON
+  show         where the partition is and what is staged, as JSON; a request that this version does not understand is a warning alone
   stage        stages the request on standard input: a line of JSON, then the boot files, the volume and the packed image;
                ends with an error when nothing of it comes for a minute
   cancel       takes the request with this token away before the machine has begun with it, or where nothing goes on with it: the
@@ -75,7 +75,12 @@ fn main() -> ExitCode {
 fn answer(disk: Option<&str>, task: &Task) -> Result<Vec<u8>, StagerError> {
     let found = Found::find(disk)?;
     let mut answer = match task {
-        Task::Show => serde_json::to_vec(&found.tell()?).map_err(StagerError::Encode)?,
+        Task::Show => {
+            if let Some(error) = found.not_understood()? {
+                tell(&format!("warning: {}; the next request takes its place\n", escaped(&causes(&error))));
+            }
+            serde_json::to_vec(&found.tell()?).map_err(StagerError::Encode)?
+        }
         Task::Stage => {
             let stream = io::stdin().as_fd().try_clone_to_owned().map_err(StagerError::Read)?;
             let staged = found.stage(&mut BufReader::with_capacity(PIECE, Stream::new(stream, SILENCE)))?;
