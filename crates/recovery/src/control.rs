@@ -252,6 +252,20 @@ impl RecoveryPartition {
     }
 }
 
+/// State and token of the newest record, whatever partition it is for and whatever else it says; `None` when there is none.
+pub(crate) fn newest_state(
+    disk: &dyn ReadBlocks,
+    partition: RecoveryPartition,
+) -> Result<Option<(State, String)>, RecoveryError> {
+    #[derive(Deserialize)]
+    struct Known {
+        state: State,
+        token: String,
+    }
+    let known = newest(disk, partition)?.and_then(|frame| serde_json::from_slice::<Known>(&frame.bytes).ok());
+    Ok(known.map(|Known { state, token }| (state, token)))
+}
+
 fn newest(disk: &dyn ReadBlocks, partition: RecoveryPartition) -> Result<Option<Frame>, RecoveryError> {
     let [even, odd] = [0, 1].map(|sequence| Frame::read(disk, slot(partition, sequence), SLOT));
     let frames = [even?, odd?];

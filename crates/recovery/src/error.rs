@@ -66,7 +66,7 @@ pub enum RecoveryError {
     /// The recovery partition does not end where one must.
     #[error(
         "entry {number} of the partition table is a recovery partition of {length} bytes at byte {offset}, and one ends at byte {end}: \
-         the next start of the machine makes a new one, where its agent's policy has `recovery`",
+         the next start of the machine makes a new one, where no reimage is under way and its agent's policy has `recovery`",
         length = .found.length,
         offset = .found.offset
     )]
@@ -91,16 +91,25 @@ pub enum RecoveryError {
         /// Where the recovery partition begins.
         start: u64,
     },
+    /// The boot head starts a recovery partition that the table does not have where it must be: the head of before is kept in it.
+    #[error(
+        "no recovery partition is made, since the boot head starts another one, for a reimage that is under way: the boot head of before \
+         is kept at byte {kept} of the disk, its first 65536 bytes first, and has to come back before that"
+    )]
+    UnderWay {
+        /// Where the head of before is kept.
+        kept: u64,
+    },
     /// The recovery partition is not what the agent made.
     #[error(
         "the recovery partition has no record of its place, so it is not as the agent made it: without its entry in the partition table \
-         the next start of the machine makes a new one"
+         (`sfdisk --delete DISK NUMBER`) the next start of the machine makes a new one; not while a reimage is under way"
     )]
     Unplaced,
     /// The recovery partition lies elsewhere than where the agent made it, or where a request was told that it lies.
     #[error(
         "the recovery partition has {} bytes at byte {} in the partition table, and {record} says {} bytes at byte {}: without its entry \
-         in the partition table the next start of the machine makes a new one",
+         in the partition table the next start of the machine makes a new one; not while a reimage is under way",
         .found.length, .found.offset, .stated.length, .stated.offset
     )]
     Moved {

@@ -14,6 +14,7 @@ mod record;
 mod shielded;
 mod stage;
 mod starts;
+mod stray;
 mod table;
 mod told;
 
@@ -27,6 +28,7 @@ pub use prepare::prepare;
 pub use shielded::ShieldedDisk;
 pub use stage::OpenPartition;
 pub use starts::Starts;
+pub use stray::Stray;
 pub use told::{Firmware, Told, ToldRequest};
 
 /// The unit of places in and of a recovery partition, in bytes.
@@ -63,5 +65,7 @@ const LEAF: usize = cloud_machine_image::LEAF_SIZE as usize;
 mod place_tests;
 #[cfg(test)]
 mod stage_tests;
+#[cfg(test)]
+mod stray_tests;
 #[cfg(test)]
 mod tests;

@@ -134,6 +134,17 @@ pub(crate) fn is_started(table: &Table, ends: &Ends) -> bool {
     table.entries().any(|entry| entry[..16] == EFI_SYSTEM && placed(entry, ends).is_some())
 }
 
+/// Whether UEFI starts one, wherever it lies.
+pub(crate) fn is_started_anywhere(table: &Table) -> bool {
+    table.entries().any(|entry| entry[..16] == EFI_SYSTEM && is_recovery(entry))
+}
+
+/// The first one that is listed, wherever it lies.
+pub(crate) fn listed(table: &Table, ends: &Ends) -> Option<RecoveryPartition> {
+    let entry = table.entries().find(|entry| is_recovery(entry))?;
+    table::extent(entry, ends.sector).map(|Extent { offset, length }| RecoveryPartition { offset, length })
+}
+
 /// Puts the entry that `before` has into `table`, as one that no firmware starts.
 pub(crate) fn take_over(table: &mut Table, before: &Table, ends: &Ends) -> Result<(), RecoveryError> {
     let found = before.entries().find(|entry| placed(entry, ends).is_some());

@@ -8,6 +8,7 @@ use crate::{
     ends::Ends,
     head::Head,
     partition::{self, RecoveryPartition},
+    stray,
     table::Table,
 };
 
@@ -17,7 +18,7 @@ use crate::{
 ///
 /// # Errors
 /// [`RecoveryError::Overlap`], [`RecoveryError::Unplaced`] and [`RecoveryError::Moved`] for one that is there and is not to be
-/// written; [`RecoveryError::NoRoom`], [`RecoveryError::DiskTooSmall`], [`RecoveryError::TableFull`], [`RecoveryError::Table`] and those of
+/// written; [`RecoveryError::UnderWay`] where the boot head starts another one; [`RecoveryError::NoRoom`], [`RecoveryError::DiskTooSmall`], [`RecoveryError::TableFull`], [`RecoveryError::Table`] and those of
 /// the disk.
 pub fn prepare(
     disk: &dyn WriteBlocks,
@@ -26,11 +27,15 @@ pub fn prepare(
 ) -> Result<(RecoveryPartition, bool), RecoveryError> {
     let mut ends = Ends::read(disk as &dyn ReadBlocks)?;
     let mut table = Table::read(&ends)?;
+    let started = stray::started(&table, &ends);
     // One of a disk that has grown, or that somebody moved, is forgotten.
     partition::remove_misplaced(&mut table, &ends);
     if let Some(there) = partition::find(&table, &ends)? {
         there.check_place(disk as &dyn ReadBlocks)?;
         return Ok((there, false));
+    }
+    if let Some(started) = started {
+        return Err(RecoveryError::UnderWay { kept: started.head_at() });
     }
     let made = RecoveryPartition::at_end(disk.size(), length)?;
     partition::add(&mut table, &partition::entry(made, ends.sector, identity), ends.sector)?;

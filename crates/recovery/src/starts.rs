@@ -20,6 +20,11 @@ pub struct Starts {
     pub begun: bool,
 }
 
+/// Whether a BIOS that runs this boot code counts starts: it compares with what a sector with the count begins with.
+pub(crate) fn is_counted_by(boot_code: &[u8]) -> bool {
+    boot_code.windows(MAGIC.len()).any(|bytes| bytes == MAGIC)
+}
+
 impl RecoveryPartition {
     /// First byte on the disk of the sector with the count: `CMRS`, the count, and whether the disk is half rewritten.
     #[must_use]

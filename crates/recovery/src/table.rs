@@ -22,12 +22,17 @@ pub(crate) struct Table {
 impl Table {
     /// The primary copy, or where that is not whole the backup.
     pub(crate) fn read(ends: &Ends) -> Result<Self, RecoveryError> {
-        // Where they are written, and where everybody's are: elsewhere something else may lie at that place.
-        Self::copy(ends, ends.sector, 2 * ends.sector).or_else(|_| {
+        Self::primary(ends).or_else(|_| {
             let header = ends.size - ends.size % ends.sector - ends.sector;
             let entries_at = ends.number(header, 72, 8).saturating_mul(ends.sector);
             Self::copy(ends, header, entries_at)
         })
+    }
+
+    /// The primary copy alone.
+    pub(crate) fn primary(ends: &Ends) -> Result<Self, RecoveryError> {
+        // Where they are written, and where everybody's are: elsewhere something else may lie at that place.
+        Self::copy(ends, ends.sector, 2 * ends.sector)
     }
 
     fn copy(ends: &Ends, header_at: u64, entries_at: u64) -> Result<Self, RecoveryError> {
