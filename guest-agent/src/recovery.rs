@@ -129,6 +129,13 @@ impl Recovery {
         Ok(control.write(&self.disk()?, self.partition)?)
     }
 
+    /// Another state is in both places of the control, so that a sector that is lost later does not bring the one of before back.
+    fn set_state(&self, state: State) -> Result<(), AgentError> {
+        let mut control = self.control();
+        control.state = state;
+        Ok(control.write_over(&self.disk()?, self.partition)?)
+    }
+
     /// The first step comes: from here on the disk holds neither the one system nor the other. Refuses what could only fail then.
     pub(crate) fn begin(&self, plan: &Plan, manifest: &Manifest) -> Result<(), AgentError> {
         let is_elsewhere = |step: &Step| matches!(step, Step::Reimage { device, .. } if *device != self.device);
@@ -141,7 +148,7 @@ impl Recovery {
         }
         // From here on what a BIOS starts must not fall back on the system of before.
         self.partition.count_starts_anew(&self.disk()?, true)?;
-        self.set(|control| control.state = State::Begun)
+        self.set_state(State::Begun)
     }
 
     /// Rewrites the disk but for its head, which stays one that starts the recovery partition, and keeps the one that is to come.
@@ -160,7 +167,7 @@ impl Recovery {
     /// Everything but the boot head is written: this is the report of it.
     pub(crate) fn report(&self, report: &[u8]) -> Result<(), AgentError> {
         self.partition.keep_report(&self.disk()?, report)?;
-        self.set(|control| control.state = State::Reported)
+        self.set_state(State::Reported)
     }
 
     /// The new system starts from here on.

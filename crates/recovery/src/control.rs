@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BOOT_CODE, HEAD, RESERVED, RecoveryError, RecoveryPartition, UNIT,
-    blocks::{read, write},
+    blocks::{is_lost, read, write},
     frame::Frame,
     head::Head,
 };
@@ -168,11 +168,12 @@ impl Control {
     /// The request is over: what it was is written over what was there, and all that was staged is zero.
     ///
     /// # Errors
-    /// Those of the disk.
+    /// [`RecoveryError::Wipe`] when what was staged cannot be made zero: the request is over all the same. Those of the disk.
     pub fn write_last(&self, disk: &dyn WriteBlocks, partition: RecoveryPartition) -> Result<(), RecoveryError> {
         let zeroed = wipe(disk, partition.offset, partition.length - RESERVED, &|_, _| {});
-        zeroed.map_err(|source| RecoveryError::Wipe { source: Box::new(source) })?;
-        self.write_over(disk, partition)
+        // What cannot be made zero must not keep the request alive: it would be tried for ever.
+        self.write_over(disk, partition)?;
+        zeroed.map_err(|source| RecoveryError::Wipe { source: Box::new(source) }).map(drop)
     }
 
     /// Every token that is used once this request is over.
@@ -223,6 +224,18 @@ impl RecoveryPartition {
         write(disk, self.reserved(place), &bytes)
     }
 
+    /// Makes `control`, which is staged here, one that is carried out: keeps the head of the machine's own system, and counts the starts
+    /// from none, whatever a job made of the count since. The interim head has to follow.
+    ///
+    /// # Errors
+    /// Those of [`RecoveryPartition::keep_head`] and [`Control::write`].
+    pub fn arm(self, disk: &dyn WriteBlocks, head: &Head, control: &mut Control) -> Result<(), RecoveryError> {
+        self.keep_head(disk, head)?;
+        self.count_starts_anew(disk, false)?;
+        control.state = State::Armed;
+        control.write_over(disk, self)
+    }
+
     /// The head that was kept.
     ///
     /// # Errors
@@ -267,9 +280,17 @@ pub(crate) fn newest_state(
 }
 
 fn newest(disk: &dyn ReadBlocks, partition: RecoveryPartition) -> Result<Option<Frame>, RecoveryError> {
-    let [even, odd] = [0, 1].map(|sequence| Frame::read(disk, slot(partition, sequence), SLOT));
-    let frames = [even?, odd?];
-    Ok(frames.into_iter().flatten().max_by_key(|frame| frame.sequence))
+    let frames = [0, 1].map(|sequence| Frame::read(disk, slot(partition, sequence), SLOT));
+    // The state is in both places before anything follows from it, so the other one says the same where one is lost.
+    let one_is_whole = frames.iter().any(|frame| matches!(frame, Ok(Some(_))));
+    let mut whole = Vec::new();
+    for frame in frames {
+        match frame {
+            Err(error) if one_is_whole && is_lost(&error) => {}
+            frame => whole.extend(frame?),
+        }
+    }
+    Ok(whole.into_iter().max_by_key(|frame| frame.sequence))
 }
 
 /// Where the record of a sequence lies.

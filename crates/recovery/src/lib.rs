@@ -69,3 +69,5 @@ mod stage_tests;
 mod stray_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod worn_tests;

@@ -7,7 +7,7 @@ use cloud_machine_config::Policy;
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::causes;
-use cloud_machine_recovery::{Control, Head, RecoveryPartition, State, prepare};
+use cloud_machine_recovery::{Control, Head, RecoveryPartition, prepare};
 use cloud_machine_system::{
     SystemError, kernel, power, product_uuid, reread_partitions,
     survey::{Row, survey},
@@ -133,9 +133,7 @@ impl Own {
                     return Ok(Outcome::Boot);
                 }
                 host.event(None, &format!("a reimage of {device} is staged"))?;
-                partition.keep_head(disk, &head)?;
-                control.state = State::Armed;
-                control.write(disk, *partition)?;
+                partition.arm(disk, &head, &mut control)?;
             }
             AtBoot::StartRecovery => {}
             AtBoot::Stop => return Err(AgentError::HalfRewritten { device: device.clone() }),
