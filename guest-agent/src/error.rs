@@ -21,6 +21,11 @@ pub(crate) enum AgentError {
         if *unreadable { ", and one cannot be read" } else { "" }
     )]
     StagedAbsent { unreadable: bool },
+    #[error(
+        "the recovery partition of {device} has the request of the token on the kernel command line, which is for another machine, another disk \
+         or another place"
+    )]
+    StagedElsewhere { device: String },
     #[error("{first} and {second} have recovery partitions with the same request")]
     StagedTwice { first: String, second: String },
     #[error("the system disk of the request is not {device}, which has the recovery partition")]
@@ -39,7 +44,7 @@ pub(crate) enum AgentError {
     #[error("the staged volume has digest {found} instead of {expected}")]
     StagedVolume { found: Digest, expected: Digest },
     #[error(
-        "a reimage has written a part of {device}, and the firmware did not start the recovery partition that goes on with it"
+        "a reimage has written a part of {device}, or nothing says that it has not, and the firmware did not start the recovery partition that goes on with it"
     )]
     HalfRewritten { device: String },
     #[error("which disk the root lies on cannot be told")]

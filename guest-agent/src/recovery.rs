@@ -13,7 +13,7 @@ use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::{Manifest, ReadBlocks, Rewritten, WriteBlocks};
 use cloud_machine_plan::Plan;
 use cloud_machine_protocol::{Step, causes};
-use cloud_machine_recovery::{Control, RecoveryError, RecoveryPartition, ShieldedDisk, State};
+use cloud_machine_recovery::{Control, RecoveryError, RecoveryPartition, ShieldedDisk, State, Stray};
 use cloud_machine_system::{UeventSocket, channel::Channel, disk_names, kernel, product_uuid};
 use next::Progress;
 
@@ -53,9 +53,21 @@ impl Recovery {
                     return Err(AgentError::StagedTwice { first: two.device, second: one.device });
                 }
                 (None, _) if events.wait(deadline)? => {}
-                (None, _) => return Err(AgentError::StagedAbsent { unreadable }),
+                (None, _) => {
+                    let elsewhere = disk_names()?.into_iter().find(|device| Self::is_elsewhere(device, token));
+                    return Err(match elsewhere {
+                        Some(device) => AgentError::StagedElsewhere { device },
+                        None => AgentError::StagedAbsent { unreadable },
+                    });
+                }
             }
         }
+    }
+
+    /// Whether the boot head of a disk starts a recovery partition with the request of this token, for whatever machine and place.
+    pub(crate) fn is_elsewhere(device: &str, token: &str) -> bool {
+        let stray = Disk::open(&node(device), Access::Read).ok().and_then(|disk| Stray::of(&disk).ok().flatten());
+        stray.and_then(|stray| stray.request).is_some_and(|(_, of)| of == token)
     }
 
     fn on(device: &str, token: &str) -> Result<Option<Self>, AgentError> {

@@ -8,12 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloud_machine_disk::{Access, Disk};
 use cloud_machine_protocol::{ReportResult, causes, each_cause};
+use cloud_machine_recovery::{GivenBack, give_back};
 use cloud_machine_system::{kernel, mounts};
 
 use crate::{
     error::AgentError,
     host::Host,
+    pass::node,
     recovery::{
         Recovery,
         next::{AfterFailure, AtRecovery, Progress, after_failure, at_recovery},
@@ -39,15 +42,32 @@ pub(crate) fn work() -> ExitCode {
         Ok(recovery) => recovery,
         Err(error) => {
             each_cause(&error).for_each(|cause| kernel::log(&cause));
-            // A disk may come late, or be read the next time.
-            let passes = matches!(error, AgentError::StagedAbsent { .. } | AgentError::System(_));
+            let resets = match &error {
+                // A disk may come late, or be read the next time.
+                AgentError::StagedAbsent { .. } | AgentError::System(_) => true,
+                AgentError::StagedElsewhere { device } => is_given_back(device),
+                _ => false,
+            };
             thread::sleep(PAUSE);
-            return if passes { ExitCode::SUCCESS } else { ExitCode::from(GIVEN_UP) };
+            return if resets { ExitCode::SUCCESS } else { ExitCode::from(GIVEN_UP) };
         }
     };
     match attempt(&recovery, started) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => after(&recovery, &error),
+    }
+}
+
+/// Whether a system on the disk starts again, of a request that nothing can go on with.
+pub(crate) fn is_given_back(device: &str) -> bool {
+    let disk = Disk::open(&node(device), Access::Write).map_err(AgentError::from);
+    match disk.and_then(|disk| Ok(give_back(&disk)?)) {
+        Ok(GivenBack::Back | GivenBack::NotStarted) => true,
+        Ok(GivenBack::NotWhole) => false,
+        Err(error) => {
+            each_cause(&error).for_each(|cause| kernel::log(&cause));
+            false
+        }
     }
 }
 

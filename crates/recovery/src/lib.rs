@@ -28,7 +28,7 @@ pub use prepare::prepare;
 pub use shielded::ShieldedDisk;
 pub use stage::OpenPartition;
 pub use starts::Starts;
-pub use stray::Stray;
+pub use stray::{GivenBack, Stray, give_back};
 pub use told::{Firmware, Told, ToldRequest};
 
 /// The unit of places in and of a recovery partition, in bytes.

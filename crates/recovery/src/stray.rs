@@ -1,7 +1,7 @@
 //! A boot head that starts a recovery partition, seen apart from whether that partition may be used: what the request was that put it
 //! there, and the head of before. Must not decide when that comes back.
 
-use cloud_machine_image::{LEAF_SIZE, ReadBlocks};
+use cloud_machine_image::{LEAF_SIZE, ReadBlocks, WriteBlocks};
 
 use crate::{
     BOOT_CODE, Head, RESERVED, RecoveryError, RecoveryPartition, State,
@@ -67,4 +67,28 @@ pub(crate) fn started(table: &Table, ends: &Ends) -> Option<RecoveryPartition> {
         one.length >= RESERVED && one.offset.checked_add(one.length).is_some_and(|end| end <= tail_of(ends.size))
     };
     Some(partition::listed(table, ends).filter(is_inside).unwrap_or(at_end))
+}
+
+/// What became of a boot head that starts a recovery partition which cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenBack {
+    /// It does not start one.
+    NotStarted,
+    /// The head that was kept is in its place.
+    Back,
+    /// Nothing was written: nothing says that a system on the disk is whole.
+    NotWhole,
+}
+
+/// Puts the head that is kept in the place of one that starts a recovery partition, where a system on the disk is whole.
+///
+/// # Errors
+/// Those of [`Stray::of`], [`Stray::kept_head`] and [`Head::start_system`].
+pub fn give_back(disk: &dyn WriteBlocks) -> Result<GivenBack, RecoveryError> {
+    let Some(stray) = Stray::of(disk as &dyn ReadBlocks)? else { return Ok(GivenBack::NotStarted) };
+    if !stray.is_whole() {
+        return Ok(GivenBack::NotWhole);
+    }
+    stray.kept_head(disk as &dyn ReadBlocks)?.start_system(disk)?;
+    Ok(GivenBack::Back)
 }

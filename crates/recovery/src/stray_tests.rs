@@ -3,9 +3,9 @@
 use cloud_machine_image::WriteBlocks;
 
 use crate::{
-    BOOT_CODE, Control, Head, PLACE, RecoveryError, RecoveryPartition, State, Stray, UNIT,
+    BOOT_CODE, Control, GivenBack, Head, PLACE, RecoveryError, RecoveryPartition, State, Stray, UNIT,
     ends::Ends,
-    prepare,
+    give_back, prepare,
     stage_tests::control,
     table::Table,
     tests::{Memory, with_recovery},
@@ -51,8 +51,8 @@ fn no_partition_is_made_while_the_boot_head_starts_another_one() {
         // With the head of before one is made again, and the system's own EFI system partition is listed.
         let stray = Stray::of(&disk).unwrap().unwrap();
         assert!(stray.is_whole());
-        stray.kept_head(&disk).unwrap().start_system(&disk).unwrap();
-        assert_eq!(Stray::of(&disk).unwrap(), None);
+        assert_eq!(give_back(&disk).unwrap(), GivenBack::Back);
+        assert_eq!(give_back(&disk).unwrap(), GivenBack::NotStarted);
         let (made, _) = prepare(&disk, 64 * UNIT, [8; 16]).unwrap();
         assert_eq!(RecoveryPartition::of(&disk).unwrap(), Some(made));
         let [now, then] = [Head::read(&disk).unwrap(), system.clone()].map(|head| head.bytes(0, 512).unwrap().to_vec());
@@ -75,6 +75,10 @@ fn a_head_astray_is_told_with_its_request_and_only_a_whole_system_has_its_head_k
             let stray = Stray::of(&disk).unwrap().unwrap();
             assert_eq!((stray.request.clone(), stray.is_whole()), (Some((state, control().token)), whole));
             assert!(stray.kept_head(&disk).unwrap() == system);
+            if !whole {
+                assert_eq!(give_back(&disk).unwrap(), GivenBack::NotWhole);
+                assert!(Head::read(&disk).unwrap() != system);
+            }
             // What cannot be read is no whole system, and no head.
             disk.zero(partition.end() - UNIT, UNIT).unwrap();
             let unknown = Stray::of(&disk).unwrap().unwrap();

@@ -7,7 +7,7 @@ use cloud_machine_config::Policy;
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_image::ReadBlocks;
 use cloud_machine_protocol::causes;
-use cloud_machine_recovery::{Control, Head, RecoveryPartition, prepare};
+use cloud_machine_recovery::{Control, GivenBack, Head, RecoveryPartition, give_back, prepare};
 use cloud_machine_system::{
     SystemError, kernel, power, product_uuid, reread_partitions,
     survey::{Row, survey},
@@ -37,6 +37,8 @@ struct Own {
 enum Outcome {
     /// The boot goes on.
     Boot,
+    /// None can be read.
+    Unknown,
     /// The recovery partition is started next.
     Armed,
     /// It is given up, and the boot head of before has to come back.
@@ -46,10 +48,18 @@ enum Outcome {
 /// Does what there is to do. Without `recovery` in the policy that is nothing: no request counts.
 pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError> {
     let Some(size) = policy.recovery else { return Ok(()) };
-    let own = match Own::open(size.bytes()) {
+    // A machine without one works; it cannot reimage itself.
+    let none = |error: &dyn std::error::Error| format!("there is no recovery partition: {}", causes(error));
+    let (device, disk) = match root_disk() {
+        Ok(found) => found,
+        Err(error) => return host.event(None, &none(&error)),
+    };
+    let own = match Own::prepare(device.clone(), disk, size.bytes()) {
         Ok(own) => own,
-        // A machine without one works; it cannot reimage itself.
-        Err(error) => return host.event(None, &format!("there is no recovery partition: {}", causes(&error))),
+        Err(error) => {
+            host.event(None, &none(&error))?;
+            return without_partition(&device, host);
+        }
     };
     if own.made {
         let text = format!("made a recovery partition of {} bytes at the end of {}", own.partition.length, own.device);
@@ -57,8 +67,11 @@ pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError
     }
     let advanced = match Control::read(&own.disk, own.partition) {
         Ok(Some(control)) => own.advance(control, host),
-        Ok(None) => Ok(Outcome::Boot),
-        Err(error) => Err(error.into()),
+        Ok(None) => Ok(Outcome::Unknown),
+        Err(error) => {
+            host.event(None, &format!("nothing is reimaged: {}", causes(&error)))?;
+            Ok(Outcome::Unknown)
+        }
     };
     let outcome = match advanced {
         Ok(outcome) => outcome,
@@ -74,6 +87,8 @@ pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError
     match outcome {
         Outcome::Boot if !made => Ok(()),
         Outcome::Boot => reread(&device, host),
+        Outcome::Unknown if !made => without_partition(&device, host),
+        Outcome::Unknown => reread(&device, host),
         Outcome::Armed => {
             kernel::log("the machine is reset, and its recovery partition reimages it");
             power::reset();
@@ -89,6 +104,22 @@ pub(super) fn at_boot(policy: &Policy, host: &mut Host) -> Result<(), AgentError
     }
 }
 
+/// The boot goes on without a request that counts, but not under a boot head that starts the recovery partition: where a system is
+/// whole its own head comes back, and elsewhere the boot stops.
+fn without_partition(device: &str, host: &mut Host) -> Result<(), AgentError> {
+    let back =
+        Disk::open(&node(device), Access::Write).map_err(AgentError::from).and_then(|disk| Ok(give_back(&disk)?));
+    match back {
+        Ok(GivenBack::NotStarted) => Ok(()),
+        Ok(GivenBack::Back) => {
+            host.event(None, "the boot head started the recovery partition: the one of before is in its place again")?;
+            reread(device, host)
+        }
+        Ok(GivenBack::NotWhole) => Err(AgentError::HalfRewritten { device: device.to_owned() }),
+        Err(error) => host.event(None, &format!("the boot head stays as it is: {}", causes(&error))),
+    }
+}
+
 /// The kernel knows all partitions but the one that was made: whoever stages a request finds it after the next start at the latest.
 fn reread(device: &str, host: &mut Host) -> Result<(), AgentError> {
     match reread_partitions(device) {
@@ -99,24 +130,29 @@ fn reread(device: &str, host: &mut Host) -> Result<(), AgentError> {
     }
 }
 
+/// The disk with the root, by its kernel name.
+fn root_disk() -> Result<(String, Disk), AgentError> {
+    let survey = survey(false)?;
+    // One that cannot be read may be the one with the root, and another may look like it.
+    if survey.disks.iter().any(|row| matches!(row, Row::Unreadable { .. })) {
+        return Err(AgentError::RootDiskUnclear);
+    }
+    let disks = root::disks_with_root(&kernel::command_line()?, &survey);
+    let [device] = disks.as_slice() else { return Err(AgentError::RootDiskUnclear) };
+    let disk = Disk::open(&node(device), Access::Write)?;
+    Ok((device.clone(), disk))
+}
+
 impl Own {
-    /// The partition, made of `size` bytes where there is none.
-    fn open(size: u64) -> Result<Self, AgentError> {
+    /// The partition of the disk, made of `size` bytes where there is none.
+    fn prepare(device: String, disk: Disk, size: u64) -> Result<Self, AgentError> {
         const RANDOM: &str = "/dev/urandom";
-        let survey = survey(false)?;
-        // One that cannot be read may be the one with the root, and another may look like it.
-        if survey.disks.iter().any(|row| matches!(row, Row::Unreadable { .. })) {
-            return Err(AgentError::RootDiskUnclear);
-        }
-        let disks = root::disks_with_root(&kernel::command_line()?, &survey);
-        let [device] = disks.as_slice() else { return Err(AgentError::RootDiskUnclear) };
-        let disk = Disk::open(&node(device), Access::Write)?;
         let mut identity = [0; 16];
         File::open(RANDOM)
             .and_then(|mut random| random.read_exact(&mut identity))
             .map_err(SystemError::io("read", RANDOM))?;
         let (partition, made) = prepare(&disk, size, identity)?;
-        Ok(Self { device: device.clone(), disk, partition, made })
+        Ok(Self { device, disk, partition, made })
     }
 
     /// Carries a request one state further.
@@ -135,7 +171,12 @@ impl Own {
                 host.event(None, &format!("a reimage of {device} is staged"))?;
                 partition.arm(disk, &head, &mut control)?;
             }
-            AtBoot::StartRecovery => {}
+            AtBoot::StartRecovery => {
+                // The recovery partition gives such a request's head back, and it must not be tried again.
+                if let Some(reason) = self.not_for_here(&control)? {
+                    return Ok(Outcome::GivenUp(Box::new(control), reason));
+                }
+            }
             AtBoot::Stop => return Err(AgentError::HalfRewritten { device: device.clone() }),
             AtBoot::Finish => {
                 host.event(None, "the reimage is finished: this is the new system")?;
@@ -165,3 +206,6 @@ impl Own {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
