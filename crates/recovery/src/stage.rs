@@ -3,9 +3,9 @@
 
 use std::io::{self, BufRead};
 
-use cloud_machine_image::{ReadBlocks, WriteBlocks};
+use cloud_machine_image::{LEAF_SIZE, ReadBlocks, WriteBlocks};
 
-use crate::{Control, Head, RecoveryError, RecoveryPartition, State, UNIT, blocks::write};
+use crate::{Control, Head, RecoveryError, RecoveryPartition, Starts, State, UNIT, blocks::write};
 
 /// Bytes that the first line of a stream may have.
 const MAX_LINE: u64 = UNIT / 2;
@@ -72,7 +72,7 @@ impl OpenPartition<'_> {
             _ => return Err(refused("none with this token waits")),
         };
         if control.state != State::Staged && head.starts_recovery(control.boot_code()?.as_ref())? {
-            return Err(refused("the next start of the machine goes on with it"));
+            return Err(self.goes_on(control.state)?);
         }
         match control.state {
             State::Reported => control.finish(),
@@ -84,6 +84,23 @@ impl OpenPartition<'_> {
         // From here on it counts no longer, whatever of its files is still there.
         control.write(self, self.partition)?;
         control.write_last(self, self.partition)
+    }
+
+    /// Why a request is not taken away whose partition the boot head starts.
+    fn goes_on(&self, state: State) -> Result<RecoveryError, RecoveryError> {
+        let Some(Starts { count, begun: false }) = self.partition.starts(self)?.filter(|starts| starts.count > 0)
+        else {
+            return Ok(refused("the next start of the machine goes on with it"));
+        };
+        if state != State::Armed {
+            return Ok(refused("the next start of the machine goes on with it"));
+        }
+        let kept = self.partition.head_at() - self.partition.offset;
+        Ok(refused(&format!(
+            "the recovery partition was started {count} times and its agent did not come up, and the boot head is its still: the agent of this \
+             system puts the one of before back at its start, and says why where it cannot. Then the {LEAF_SIZE} bytes at byte {kept} of the \
+             recovery partition have to be copied to byte 0 of the disk, before this is called again"
+        )))
     }
 
     fn asked(&self, stream: &mut dyn BufRead) -> Result<Control, RecoveryError> {

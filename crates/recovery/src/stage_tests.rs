@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use cloud_machine_image::ReadBlocks;
+use cloud_machine_image::{ReadBlocks, WriteBlocks};
 use cloud_machine_protocol::{Algorithm, Digest};
 
 use crate::{
@@ -222,6 +222,34 @@ fn one_that_is_under_way_goes_only_where_nothing_goes_on_with_it() {
             machine.stage(stream(&Control { token: "cd".repeat(32), ..self::control() })).unwrap();
         }
     }
+}
+
+#[test]
+fn one_whose_recovery_did_not_come_up_says_how_the_boot_head_comes_back() {
+    let machine = Machine::new();
+    machine.set(&Control { state: State::Armed, ..control() });
+    machine.partition.keep_head(&machine.open(), &machine.head).unwrap();
+    // As what a BIOS starts leaves it after five starts.
+    machine.open().write_at(b"CMRS\x05\0", machine.partition.starts_at()).unwrap();
+    let error = machine.open().cancel(TOKEN, &machine.interim).unwrap_err().to_string();
+    assert!(error.contains("started 5 times and its agent did not come up"), "{error}");
+    // The bytes that it names are those of the head.
+    let words: Vec<&str> = error.split(' ').collect();
+    let number = |before: [&str; 2]| {
+        let at = words.windows(2).position(|two| two == before).unwrap();
+        words[at + 2].parse::<usize>().unwrap()
+    };
+    let (length, at) = (number(["Then", "the"]), number(["at", "byte"]));
+    assert!(machine.device.bytes()[at..at + length] == *machine.head.bytes(0, length).unwrap());
+    // With them on the disk nothing starts the partition, whatever the backup table says.
+    let mut copied = machine.interim.clone();
+    copied.put(0, &machine.device.bytes()[at..at + length]);
+    machine.open().cancel(TOKEN, &copied).unwrap();
+    // Of one that has begun there is no head of before.
+    machine.set(&Control { state: State::Begun, ..control() });
+    machine.open().write_at(b"CMRS\x05\x01", machine.partition.starts_at()).unwrap();
+    let error = machine.open().cancel(TOKEN, &machine.interim).unwrap_err().to_string();
+    assert!(error.contains("the next start of the machine goes on with it"), "{error}");
 }
 
 /// A head with the table of the system and the boot code of the recovery partition, as a cut can leave it.
