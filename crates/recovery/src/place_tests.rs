@@ -60,6 +60,7 @@ fn one_without_a_record_or_with_another_one_is_refused() {
     let at = partition.offset + partition.length - RESERVED + PLACE;
     disk.zero(at, 4096).unwrap();
     refused(&disk, "has no record of its place");
+    refused(&disk, "(`sfdisk --delete DISK NUMBER`) the next start of the machine makes a new one");
     RecoveryPartition { offset: partition.offset - UNIT, length: partition.length + UNIT }.keep_place(&disk).unwrap();
     refused(&disk, "its own record says");
     // What somebody made by hand.

@@ -88,13 +88,10 @@ impl OpenPartition<'_> {
 
     /// Why a request is not taken away whose partition the boot head starts.
     fn goes_on(&self, state: State) -> Result<RecoveryError, RecoveryError> {
-        let Some(Starts { count, begun: false }) = self.partition.starts(self)?.filter(|starts| starts.count > 0)
-        else {
-            return Ok(refused("the next start of the machine goes on with it"));
+        let count = match (state, self.partition.starts(self)?) {
+            (State::Armed, Some(Starts { count, begun: false })) if count > 0 => count,
+            _ => return Ok(refused("the next start of the machine goes on with it")),
         };
-        if state != State::Armed {
-            return Ok(refused("the next start of the machine goes on with it"));
-        }
         let kept = self.partition.head_at() - self.partition.offset;
         Ok(refused(&format!(
             "the recovery partition was started {count} times and its agent did not come up, and the boot head is its still: the agent of this \
