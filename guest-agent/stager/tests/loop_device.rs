@@ -7,7 +7,13 @@
 #[path = "../../../tests/src/loop_device.rs"]
 mod tests;
 
-use std::{fs::OpenOptions, io::Cursor, path::Path, process::Command};
+use std::{
+    fs::OpenOptions,
+    io::Cursor,
+    path::Path,
+    process::Command,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use cloud_machine_disk::{Access, Disk};
 use cloud_machine_protocol::{Algorithm, Digest, HostKeySeed, Secrets};
@@ -22,10 +28,16 @@ struct Scene {
     device: LoopDevice,
     partition: RecoveryPartition,
     _folder: tempfile::TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
+
+/// One test at a time: a child that another one starts has each open device, too, until it is the program that it becomes, and a disk
+/// that is still open so cannot be opened alone.
+static TURN: Mutex<()> = Mutex::new(());
 
 impl Scene {
     fn new(recovery: bool) -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("disk");
         let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
@@ -47,7 +59,7 @@ impl Scene {
             let disk = Disk::open(&path, Access::Write).unwrap();
             partition = prepare(&disk, 64 * UNIT, [9; 16]).unwrap().0;
         }
-        let scene = Self { device: LoopDevice::new(&path, 512), partition, _folder: folder };
+        let scene = Self { device: LoopDevice::new(&path, 512), partition, _folder: folder, _turn: turn };
         scene.add(3, 2048 * 512, 6144 * 512);
         if recovery {
             scene.add(1, partition.offset, partition.length);
